@@ -1,0 +1,1 @@
+//! Benchmarks of kernels and whole training steps.

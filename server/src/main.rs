@@ -1,0 +1,2 @@
+//! The `taper` program.
+fn main() {}

@@ -1,0 +1,2 @@
+//! One runner for setup, demo and tests.
+fn main() {}
