@@ -1,1 +1,15 @@
-//! Engine.
+//! Taper's engine: trains deep thin networks by going wide, then narrow, on any GPU that WebGPU reaches.
+//!
+//! Four nouns, in the order in which data flows:
+//!
+//! * [`nn::Network`] — a network is a value: blocks of layers and a head. [`models`] writes them down;
+//!   [`win`] widens, bridges and merges them.
+//! * [`graph::Graph`] — a network with its loss and its gradients as data; each node is one [`ops`] entry point.
+//! * [`plan::Plan`] — the graph as a static list of dispatches with leased buffers; plain data, serialisable.
+//! * [`gpu::Executor`] — runs a plan on wgpu, one submit a training step.
+//!
+//! [`train`] walks the stages of a run and writes checkpoints; [`data`] feeds it; [`formats`] reads and writes
+//! what other programs understand; [`config`] says what to do and [`event`] what has happened.
+
+pub mod graph;
+pub mod ops;

@@ -1,0 +1,185 @@
+//! The operations: one file an op family, with a shader of the same stem in `shaders/`.
+//!
+//! An op is a small value whose variants are the entry points of its shader. It answers two questions: what does
+//! it launch for these shapes, and what is its gradient. One node is one entry point is one dispatch.
+
+pub mod elementwise;
+
+use std::fmt::Debug;
+
+use serde::{Deserialize, Serialize};
+
+use crate::graph::{Graph, ShapeError, Value};
+
+/// A tensor's extents, slowest first. A scalar is `[1]`.
+pub type Shape = Vec<u32>;
+
+/// What kind of device a plan is compiled for; decides between register tiles and workgroup tiles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AdapterKind {
+    /// A software adapter such as lavapipe: no barriers, large register tiles.
+    Cpu,
+    /// A real GPU: workgroup memory and coalesced loads.
+    Gpu,
+}
+
+/// Which shader an op runs: file stem, entry point, variant file and override constants.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Kernel {
+    /// Stem of the file in `shaders/`.
+    pub file: String,
+    /// Stem of the variant file put before the body, `matmul.tile16x16` say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variant: Option<String>,
+    /// Entry point.
+    pub entry: String,
+    /// Values of `override` constants, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub constants: Vec<(String, f64)>,
+}
+
+impl Kernel {
+    /// The entry point `entry` of `shaders/<file>.wgsl`.
+    pub fn of(file: &str, entry: &str) -> Self {
+        Self { file: file.into(), variant: None, entry: entry.into(), constants: Vec::new() }
+    }
+
+    /// Puts `shaders/<file>.<variant>.wgsl` before the body.
+    #[must_use]
+    pub fn variant(mut self, variant: &str) -> Self {
+        self.variant = Some(format!("{}.{variant}", self.file));
+        self
+    }
+
+    /// Sets an `override` constant.
+    #[must_use]
+    pub fn constant(mut self, name: &str, value: f64) -> Self {
+        self.constants.push((name.into(), value));
+        self
+    }
+
+    /// Sets a boolean `override` constant, as 0 or 1.
+    #[must_use]
+    pub fn flag(self, name: &str, value: bool) -> Self {
+        self.constant(name, f64::from(u8::from(value)))
+    }
+}
+
+/// Invocations a workgroup of the element-wise kernels; their `override WG`.
+pub const WG: u32 = 64;
+
+/// Most workgroups a dimension of a grid.
+pub const MAX_GROUPS: u32 = 65_535;
+
+/// What one node launches for given input shapes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Launch {
+    /// Shader and constants.
+    pub kernel: Kernel,
+    /// Shapes of the outputs, in binding order.
+    pub outputs: Vec<Shape>,
+    /// The words of the shader's `Dims`, floats by `to_bits`.
+    pub dims: Vec<u32>,
+    /// Workgroups.
+    pub grid: [u32; 3],
+    /// Floating-point operations, a multiply-add counting two.
+    pub flops: u64,
+    /// Indices of inputs that the kernel updates in place (bound `read_write`).
+    pub updates: &'static [usize],
+}
+
+impl Launch {
+    /// A launch of one workgroup without outputs; the builders below say the rest.
+    pub fn new(kernel: Kernel) -> Self {
+        Self { kernel, outputs: Vec::new(), dims: Vec::new(), grid: [1; 3], flops: 0, updates: &[] }
+    }
+
+    /// Adds an output.
+    #[must_use]
+    pub fn output(mut self, shape: impl Into<Shape>) -> Self {
+        self.outputs.push(shape.into());
+        self
+    }
+
+    /// Sets the words of `Dims`.
+    #[must_use]
+    pub fn dims(mut self, words: impl IntoIterator<Item = u32>) -> Self {
+        self.dims = words.into_iter().collect();
+        self
+    }
+
+    /// Sets the grid, in workgroups.
+    #[must_use]
+    pub fn grid(mut self, grid: [u32; 3]) -> Self {
+        self.grid = grid;
+        self
+    }
+
+    /// One invocation for each of `count` items, in workgroups of [`WG`] (passed as the constant `WG`), over x and then y:
+    /// `let i = at.x + at.y * groups.x * WG`.
+    #[must_use]
+    pub fn each(mut self, count: u64) -> Self {
+        self.kernel = self.kernel.constant("WG", f64::from(WG));
+        let groups = count.div_ceil(u64::from(WG)).max(1);
+        let rows = groups.div_ceil(u64::from(MAX_GROUPS));
+        self.grid = [narrow(groups.div_ceil(rows)), narrow(rows), 1];
+        self
+    }
+
+    /// Sets the number of floating-point operations.
+    #[must_use]
+    pub fn flops(mut self, flops: u64) -> Self {
+        self.flops = flops;
+        self
+    }
+
+    /// Says which inputs are updated in place.
+    #[must_use]
+    pub fn updates(mut self, inputs: &'static [usize]) -> Self {
+        self.updates = inputs;
+        self
+    }
+}
+
+/// A size as a shader's `u32`. Tensors have fewer than 2³⁰ elements, which the graph checks, so nothing is lost.
+pub fn narrow(size: u64) -> u32 {
+    u32::try_from(size).expect("tensors have fewer than 2^30 elements")
+}
+
+/// The number of elements of a tensor.
+pub fn count(shape: &[u32]) -> u64 {
+    shape.iter().map(|&n| u64::from(n)).product()
+}
+
+/// A node as its gradient rule sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct Arcs<'a> {
+    /// The node's inputs.
+    pub inputs: &'a [Value],
+    /// The node's outputs; saved statistics are among them.
+    pub outputs: &'a [Value],
+}
+
+/// One operation.
+pub trait Op: Debug {
+    /// What runs for inputs of these shapes, or `None` where the shapes (or attributes) do not fit.
+    ///
+    /// The shapes of the outputs must not depend on `on`.
+    fn launch(&self, inputs: &[&[u32]], on: AdapterKind) -> Option<Launch>;
+
+    /// The gradient rule: from the gradients of the outputs (`None` where nobody reads one) to those of the inputs (`None`
+    /// for labels, indices and whatever has no gradient). Write every gradient: what nobody reads is dropped later.
+    ///
+    /// # Errors
+    /// If a node of the rule does not fit its shapes.
+    fn vjp(
+        &self,
+        graph: &mut Graph,
+        node: Arcs<'_>,
+        douts: &[Option<Value>],
+    ) -> Result<Vec<Option<Value>>, ShapeError> {
+        let _ = (graph, douts);
+        Ok(vec![None; node.inputs.len()])
+    }
+}

@@ -1,0 +1,12 @@
+// The numbers that change from step to step; everything else about a plan is fixed.
+struct Step {
+    seed: u32,        // of the random draws: a function of (seed, stage, restart)
+    step: u32,        // steps done since the start of the stage
+    rows: u32,        // valid rows of the batch; the rest is padding
+    pad: u32,
+    lr: f32,          // learning rate of this step
+    t: f32,           // the optimiser's step, from 1
+    loss_scale: f32,
+    pad2: f32,
+}
+@group(1) @binding(0) var<uniform> live: Step;
