@@ -11,5 +11,6 @@
 //! [`train`] walks the stages of a run and writes checkpoints; [`data`] feeds it; [`formats`] reads and writes
 //! what other programs understand; [`config`] says what to do and [`event`] what has happened.
 
+pub mod config;
 pub mod graph;
 pub mod ops;

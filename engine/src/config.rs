@@ -1,0 +1,648 @@
+//! The one type tree of a run: read from TOML, checked, shown as a form, and written beside the results.
+//!
+//! Doc comments are the descriptions in the JSON schema, `schemars` ranges its bounds; [`Config::validate`] checks against that same
+//! schema, so a bound stands in one place. Reals are `f64`: an `f32` default of 0.9 would be written as 0.8999999761581421.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+mod recipe;
+
+use recipe::stage;
+pub use recipe::{Length, Optimizer, Recipe, Schedule};
+
+/// How a student is trained.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Method {
+    /// On the labels alone.
+    Vanilla,
+    /// Knowledge distillation: labels and the teacher's softened logits.
+    Kd,
+    /// A hint stage on the middle block, then knowledge distillation.
+    Fitnets,
+    /// WIN's start without any narrow step, tuned for the whole student budget.
+    StartOnly,
+    /// Go wide, then narrow.
+    Win,
+}
+
+impl Method {
+    /// All methods, in the order of tables.
+    pub const ALL: [Method; 5] =
+        [Method::Vanilla, Method::Kd, Method::Fitnets, Method::StartOnly, Method::Win];
+
+    /// The name used in configurations, folders and tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Method::Vanilla => "vanilla",
+            Method::Kd => "kd",
+            Method::Fitnets => "fitnets",
+            Method::StartOnly => "start_only",
+            Method::Win => "win",
+        }
+    }
+
+    /// Whether the method needs a trained teacher.
+    pub fn needs_teacher(self) -> bool {
+        self != Method::Vanilla
+    }
+}
+
+impl std::fmt::Display for Method {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// Arithmetic of a run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// 32-bit floats everywhere.
+    #[default]
+    F32,
+    /// 16-bit products with 32-bit sums and weights, where the adapter can.
+    Mixed,
+}
+
+/// A run: `methods` × `seeds` on one data set, one student and one teacher.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Methods to train.
+    #[schemars(length(min = 1))]
+    pub methods: Vec<Method>,
+    /// Seeds; each has a teacher of its own, shared by its methods.
+    #[schemars(length(min = 1))]
+    pub seeds: Vec<u64>,
+    /// Adapter: `auto`, a part of its name, its index in `taper devices`, or `all`.
+    pub device: String,
+    /// Arithmetic.
+    pub precision: Precision,
+    /// Most device memory a plan may take; absent: what the adapter allows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1), extend("x-unit" = "bytes"))]
+    pub memory_budget: Option<u64>,
+    /// The training and test images.
+    pub data: Data,
+    /// The student: the deep thin network that is wanted.
+    pub model: Model,
+    /// The teacher: the student widened, or a trained network.
+    pub teacher: Teacher,
+    /// Training of the teacher on the labels.
+    pub wide: Wide,
+    /// The baseline trained on the labels alone.
+    pub vanilla: Vanilla,
+    /// The knowledge-distillation baseline.
+    pub kd: Kd,
+    /// The FitNets baseline: hints, then knowledge distillation.
+    pub fitnets: Fitnets,
+    /// The narrow steps of WIN; the length is that of one block.
+    pub narrow: Narrow,
+    /// Fine-tuning of WIN after the narrow steps.
+    pub tune: Tune,
+    /// The start-only baseline: `[tune]` over the whole student budget.
+    pub start_only: StartOnly,
+    /// The choices of WIN itself.
+    pub win: Win,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            methods: Method::ALL.to_vec(),
+            seeds: vec![0, 1, 2],
+            device: "auto".into(),
+            precision: Precision::F32,
+            memory_budget: None,
+            data: Data::default(),
+            model: Model::default(),
+            teacher: Teacher::default(),
+            wide: Wide::default(),
+            vanilla: Vanilla::default(),
+            kd: Kd::default(),
+            fitnets: Fitnets::default(),
+            narrow: Narrow::default(),
+            tune: Tune::default(),
+            start_only: StartOnly::default(),
+            win: Win::default(),
+        }
+    }
+}
+
+impl Config {
+    /// Writes each stage's default epochs where neither `epochs` nor `steps` stands, so that a written configuration says everything.
+    pub fn complete(&mut self) {
+        self.wide.complete();
+        self.vanilla.complete();
+        self.kd.complete();
+        self.fitnets.complete();
+        self.narrow.complete();
+        self.tune.complete();
+    }
+
+    /// Recipe of the `start_only` baseline: `[tune]`'s, over `blocks` narrow lengths and the tune length, with `[start_only]`'s overrides.
+    ///
+    /// Where narrow and tune count in different units (or in steps of different batches), narrow is converted by `train_count`.
+    pub fn start_only_recipe(&self, blocks: usize, train_count: u64) -> Recipe {
+        let (narrow, mut recipe) = (self.narrow.recipe(), self.tune.recipe());
+        let blocks = blocks as f64;
+        let epochs = blocks * narrow.length.epochs(narrow.steps_per_epoch(train_count));
+        recipe.length = match (narrow.length, recipe.length) {
+            (Length::Steps(steps), Length::Steps(tune)) if narrow.batch == recipe.batch => {
+                Length::Steps(blocks as u64 * steps + tune)
+            }
+            (_, Length::Steps(tune)) => Length::Steps(
+                (epochs * recipe.steps_per_epoch(train_count) as f64).round() as u64 + tune,
+            ),
+            (_, Length::Epochs(tune)) => Length::Epochs(epochs + tune),
+        };
+        recipe.lr = self.start_only.lr.unwrap_or(recipe.lr);
+        recipe.weight_decay = self.start_only.weight_decay.unwrap_or(recipe.weight_decay);
+        recipe
+    }
+}
+
+/// Format of a data set.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DataKind {
+    /// IDX files in MNIST's naming, plain or gzip; `path` is their folder.
+    Idx,
+    /// CIFAR-10's binary version; `path` is its folder or tar archive.
+    Cifar10,
+    /// CIFAR-100's binary version; `path` is its folder or tar archive.
+    Cifar100,
+    /// A folder (or tar archive) of JPEG or PNG images: `train/CLASS/…` with `test/` or `val/`.
+    Folder,
+    /// The built-in images; nothing is downloaded.
+    #[default]
+    Procedural,
+}
+
+/// How an image is resized.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Interpolation {
+    /// Mean over the covered area; for shrinking.
+    Area,
+    /// Bilinear with an antialiasing support, as PIL and torchvision.
+    #[default]
+    Bilinear,
+}
+
+/// The images, and what is done to them before the network.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Data {
+    /// Format of the data set.
+    pub kind: DataKind,
+    /// Folder or archive; not used by `procedural`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Training images to use, drawn by `split_seed`; absent: all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1), extend("x-unit" = "images"))]
+    pub train_count: Option<u64>,
+    /// Test images to use; absent: all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1), extend("x-unit" = "images"))]
+    pub test_count: Option<u64>,
+    /// Share of the images held out for testing when the data has no test part and no counts are given.
+    #[schemars(extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 1.0))]
+    pub test_fraction: f64,
+    /// Draws the split and the subsets; the same for every member of a run, whatever its seed.
+    pub split_seed: u64,
+    /// Height and width of the network's input; absent: the images' own (224 for `folder`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 4096), extend("x-unit" = "pixels"))]
+    pub size: Option<u32>,
+    /// How images are resized to `size`.
+    pub interpolation: Interpolation,
+    /// Share of the shorter side kept by the centre crop at evaluation: resize to `size / crop`, crop `size`. ImageNet: 0.875.
+    #[schemars(range(max = 1.0), extend("exclusiveMinimum" = 0.0))]
+    pub crop: f64,
+    /// Mean of each channel, of pixels in 0..1; absent: measured on the training images.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mean: Option<Vec<f64>>,
+    /// Standard deviation of each channel; absent: measured on the training images.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub std: Option<Vec<f64>>,
+    /// Random changes to training images.
+    pub augment: Augment,
+}
+
+impl Default for Data {
+    fn default() -> Self {
+        Data {
+            kind: DataKind::Procedural,
+            path: None,
+            train_count: None,
+            test_count: None,
+            test_fraction: 0.2,
+            split_seed: 0,
+            size: None,
+            interpolation: Interpolation::default(),
+            crop: 1.0,
+            mean: None,
+            std: None,
+            augment: Augment::default(),
+        }
+    }
+}
+
+/// Random changes to training images, in this order; all off by default.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Augment {
+    /// Crop a random part of the image and resize it to `size`, as torchvision's `RandomResizedCrop`. For ImageNet.
+    pub random_resized_crop: bool,
+    /// Least and greatest share of the area that `random_resized_crop` keeps.
+    pub scale: [f64; 2],
+    /// Least and greatest aspect ratio of `random_resized_crop`.
+    pub ratio: [f64; 2],
+    /// Pad each side with zeros by so much, then crop `size` at random; 0: off. CIFAR at 32: 4.
+    #[schemars(range(max = 256), extend("x-unit" = "pixels"))]
+    pub pad_crop: u32,
+    /// Mirror half of the images left to right.
+    pub flip: bool,
+}
+
+impl Default for Augment {
+    fn default() -> Self {
+        Augment {
+            random_resized_crop: false,
+            scale: [0.08, 1.0],
+            ratio: [0.75, 4.0 / 3.0],
+            pad_crop: 0,
+            flip: false,
+        }
+    }
+}
+
+/// The student's architecture.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "arch", rename_all = "snake_case")]
+pub enum Model {
+    /// Linear layers with an activation between them.
+    Mlp(Mlp),
+    /// A residual network of any depth.
+    Resnet(Resnet),
+    /// torchvision's `resnet50`, at any width.
+    Resnet50(ResnetOfDepth),
+    /// torchvision's `resnet101`, at any width.
+    Resnet101(ResnetOfDepth),
+}
+
+impl Default for Model {
+    fn default() -> Self {
+        Model::Mlp(Mlp::default())
+    }
+}
+
+impl Model {
+    /// The name of the architecture, as in `model.arch`.
+    pub fn arch(&self) -> &'static str {
+        match self {
+            Model::Mlp(_) => "mlp",
+            Model::Resnet(_) => "resnet",
+            Model::Resnet50(_) => "resnet50",
+            Model::Resnet101(_) => "resnet101",
+        }
+    }
+
+    /// The residual network, its units spelled out; `None` for an MLP.
+    pub fn resnet(&self) -> Option<Resnet> {
+        let of_depth = |model: &ResnetOfDepth, third| Resnet {
+            width: model.width,
+            base: 64,
+            unit: Unit::Bottleneck,
+            stem: model.stem,
+            blocks: vec![3, 4, third, 3],
+        };
+        match self {
+            Model::Mlp(_) => None,
+            Model::Resnet(resnet) => Some(resnet.clone()),
+            Model::Resnet50(model) => Some(of_depth(model, 6)),
+            Model::Resnet101(model) => Some(of_depth(model, 23)),
+        }
+    }
+
+    /// Number of blocks, n in the paper: one a list entry.
+    pub fn block_count(&self) -> usize {
+        match self {
+            Model::Mlp(mlp) => mlp.blocks.len(),
+            Model::Resnet(resnet) => resnet.blocks.len(),
+            Model::Resnet50(_) | Model::Resnet101(_) => 4,
+        }
+    }
+}
+
+/// Non-linearity of an MLP.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// max(x, 0)
+    #[default]
+    Relu,
+    /// x·Φ(x), exactly
+    Gelu,
+    /// The approximation of `gelu` by tanh
+    GeluTanh,
+    /// tanh(x)
+    Tanh,
+    /// 1 / (1 + e⁻ˣ)
+    Sigmoid,
+}
+
+/// Linear layers with an activation between them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Mlp {
+    /// Width of each hidden layer.
+    #[schemars(length(min = 1), inner(range(min = 1)), extend("x-unit" = "neurons"))]
+    pub hidden: Vec<u32>,
+    /// Non-linearity after each hidden layer.
+    pub activation: Activation,
+    /// Hidden layers in each block; the sum is the number of hidden layers.
+    #[schemars(length(min = 1), inner(range(min = 1)), extend("x-unit" = "layers"))]
+    pub blocks: Vec<u32>,
+}
+
+impl Default for Mlp {
+    fn default() -> Self {
+        Mlp { hidden: vec![10; 12], activation: Activation::Relu, blocks: vec![3; 4] }
+    }
+}
+
+/// Building unit of a residual network.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Unit {
+    /// 1×1, 3×3, 1×1 convolutions; four times as many channels leave as the 3×3 has.
+    #[default]
+    Bottleneck,
+    /// Two 3×3 convolutions.
+    Basic,
+}
+
+/// First layers of a residual network.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Stem {
+    /// 7×7 convolution of stride 2 and 3×3 max pooling of stride 2.
+    #[default]
+    Imagenet,
+    /// 3×3 convolution of stride 1, no pooling.
+    Cifar,
+}
+
+/// A residual network of any depth, with torchvision's names.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Resnet {
+    /// Factor on every channel count. The paper: 1, 0.5, 0.25.
+    #[schemars(range(max = 64.0), extend("exclusiveMinimum" = 0.0))]
+    pub width: f64,
+    /// Channels of the stem and of the first stage's 3×3 convolutions at width 1; each later stage has twice as many. torchvision: 64.
+    #[schemars(range(min = 1, max = 65536), extend("x-unit" = "channels"))]
+    pub base: u32,
+    /// Building unit.
+    pub unit: Unit,
+    /// First layers.
+    pub stem: Stem,
+    /// Units in each stage; a stage is a block. ResNet50: 3, 4, 6, 3.
+    #[schemars(length(min = 1, max = 8), inner(range(min = 1)), extend("x-unit" = "units"))]
+    pub blocks: Vec<u32>,
+}
+
+impl Default for Resnet {
+    fn default() -> Self {
+        Resnet {
+            width: 1.0,
+            base: 64,
+            unit: Unit::Bottleneck,
+            stem: Stem::Imagenet,
+            blocks: vec![3, 4, 6, 3],
+        }
+    }
+}
+
+/// A residual network of torchvision's depth.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ResnetOfDepth {
+    /// Factor on every channel count. The paper: 1, 0.5, 0.25.
+    #[schemars(range(max = 64.0), extend("exclusiveMinimum" = 0.0))]
+    pub width: f64,
+    /// First layers.
+    pub stem: Stem,
+}
+
+impl Default for ResnetOfDepth {
+    fn default() -> Self {
+        ResnetOfDepth { width: 1.0, stem: Stem::Imagenet }
+    }
+}
+
+/// Which channels of a residual network the teacher has more of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Widen {
+    /// Those inside a unit; what a block puts out keeps its width. The paper's choice.
+    #[default]
+    Mid,
+    /// All of them.
+    All,
+}
+
+/// The teacher: the student widened, or a trained network.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Teacher {
+    /// How many times as wide as the student. The paper: 2 (4 in Table 3).
+    #[schemars(range(min = 1, max = 64))]
+    pub factor: u32,
+    /// Which channels of a residual network are widened; an MLP has all its hidden layers widened.
+    pub widen: Widen,
+    /// A trained teacher: a model folder or an earlier run; absent: the teacher is trained by `[wide]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// For a teacher of another depth: the 0-based teacher layer (or unit) that each student layer (or unit) copies, over the whole network;
+    /// empty: in proportion inside each block.
+    pub layer_map: Vec<u32>,
+}
+
+impl Default for Teacher {
+    fn default() -> Self {
+        Teacher { factor: 4, widen: Widen::Mid, from: None, layer_map: Vec::new() }
+    }
+}
+
+stage! {
+    /// Training of the teacher on the labels.
+    Wide, epochs = 20.0, defaults { lr = 1e-3 }
+}
+
+stage! {
+    /// The baseline trained on the labels alone.
+    Vanilla, epochs = 24.0, defaults { lr = 1e-3 }
+}
+
+stage! {
+    /// Knowledge distillation: (1−α)·CE + α·T²·KL(teacher‖student at temperature T).
+    Kd, epochs = 24.0, defaults {}, own {
+        /// Share of the teacher's part of the loss.
+        #[schemars(range(min = 0.0, max = 1.0))]
+        alpha: f64 = 0.5,
+        /// Temperature of the softened logits.
+        #[schemars(extend("exclusiveMinimum" = 0.0))]
+        temperature: f64 = 4.0,
+    }
+}
+
+stage! {
+    /// FitNets: a hint stage on the middle block, then knowledge distillation for `epochs`.
+    Fitnets, epochs = 18.0, defaults {}, own {
+        /// Length of the hint stage, which counts as student epochs.
+        #[schemars(extend("exclusiveMinimum" = 0.0, "x-unit" = "epochs"))]
+        hint_epochs: f64 = 6.0,
+        /// Peak learning rate of the hint stage; the other settings are those of the stage.
+        #[schemars(range(min = 0.0))]
+        hint_lr: f64 = 3e-3,
+        /// Share of the teacher's part of the loss.
+        #[schemars(range(min = 0.0, max = 1.0))]
+        alpha: f64 = 0.5,
+        /// Temperature of the softened logits.
+        #[schemars(extend("exclusiveMinimum" = 0.0))]
+        temperature: f64 = 4.0,
+    }
+}
+
+impl Fitnets {
+    /// Recipe of the hint stage: the section's, with the hint's length and learning rate, cosine to 0.
+    pub fn hint_recipe(&self) -> Recipe {
+        Recipe {
+            length: Length::Epochs(self.hint_epochs),
+            lr: self.hint_lr,
+            schedule: Schedule::Cosine,
+            warmup: 0.0,
+            ..self.recipe()
+        }
+    }
+}
+
+stage! {
+    /// A narrow step; the length is that of one block.
+    Narrow, epochs = 3.0, defaults {}
+}
+
+/// What fine-tuning follows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Target {
+    /// Cross entropy on the labels. The paper's choice for BERT.
+    Labels,
+    /// KL divergence from the teacher's logits at temperature 1. The paper's choice for ResNet.
+    #[default]
+    Teacher,
+}
+
+stage! {
+    /// Fine-tuning after the narrow steps.
+    Tune, epochs = 12.0, defaults {}, own {
+        /// What fine-tuning follows.
+        target: Target = Target::Teacher,
+    }
+}
+
+/// What the start-only baseline does differently from `[tune]`; its length is the whole student budget.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct StartOnly {
+    /// Peak learning rate; absent: `[tune]`'s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0))]
+    pub lr: Option<f64>,
+    /// Weight decay; absent: `[tune]`'s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0))]
+    pub weight_decay: Option<f64>,
+}
+
+/// How a block's weights begin before its narrow step.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Start {
+    /// The teacher's neurons that span its layers best, joined by ridge regression.
+    #[default]
+    Greedy,
+    /// The same with random neurons of the teacher.
+    Sample,
+    /// Fresh weights and random pairs: the letter of the paper's section 2.
+    Random,
+}
+
+/// What a narrow step minimises, between the student's lifted output and the teacher's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Discrepancy {
+    /// Mean squared error divided by the variance of the teacher's output.
+    #[default]
+    RelativeMse,
+    /// Mean squared error. The paper's choice.
+    Mse,
+    /// KL divergence over the features, mean over positions.
+    Kl,
+}
+
+/// When the linear pairs are folded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Merge {
+    /// After fine-tuning.
+    #[default]
+    Maf,
+    /// Before fine-tuning.
+    Map,
+}
+
+/// The choices of WIN itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Win {
+    /// How a block's weights begin before its narrow step.
+    pub start: Start,
+    /// What a narrow step minimises. The paper: `mse`.
+    pub discrepancy: Discrepancy,
+    /// Tries of each narrow step, the best is kept; 1: no restart.
+    #[schemars(range(min = 1, max = 1000), extend("x-unit" = "tries"))]
+    pub restarts: u32,
+    /// Tries of the fine-tuning, the one with the least training error is kept; 1: no restart.
+    #[schemars(range(min = 1, max = 1000), extend("x-unit" = "tries"))]
+    pub tune_restarts: u32,
+    /// Train only block i in narrow step i, and leave the earlier ones as they are.
+    pub freeze: bool,
+    /// When the linear pairs are folded.
+    pub merge: Merge,
+    /// Training inputs the start is computed on, and on which restarts are compared.
+    #[schemars(range(min = 1, max = 1000000), extend("x-unit" = "inputs"))]
+    pub start_inputs: u32,
+}
+
+impl Default for Win {
+    fn default() -> Self {
+        Win {
+            start: Start::Greedy,
+            discrepancy: Discrepancy::RelativeMse,
+            restarts: 1,
+            tune_restarts: 1,
+            freeze: false,
+            merge: Merge::Maf,
+            start_inputs: 2000,
+        }
+    }
+}
