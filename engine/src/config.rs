@@ -6,8 +6,15 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod check;
+mod draft;
+pub mod presets;
 mod recipe;
+#[cfg(test)]
+mod tests;
 
+pub use check::ConfigError;
+pub use draft::Draft;
 use recipe::stage;
 pub use recipe::{Length, Optimizer, Recipe, Schedule};
 

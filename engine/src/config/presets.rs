@@ -1,0 +1,94 @@
+//! The built-in configurations, and where one departs from the paper.
+
+use std::collections::BTreeSet;
+
+use super::{Config, Draft, Model};
+
+/// A built-in configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Preset {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// Its TOML text.
+    pub text: &'static str,
+}
+
+impl Preset {
+    /// One line on what it is: the first comment of the text.
+    pub fn summary(&self) -> &'static str {
+        self.text.lines().next().unwrap_or_default().trim_start_matches(['#', ' '])
+    }
+}
+
+macro_rules! presets {
+    ($($name:literal),* $(,)?) => {
+        &[$(Preset { name: $name, text: include_str!(concat!("../../presets/", $name, ".toml")) }),*]
+    };
+}
+
+/// All presets, in the order in which they are shown.
+pub const PRESETS: &[Preset] = presets![
+    "demo",
+    "mnist-mlp-thin",
+    "cifar10-resnet-thin",
+    "imagenet-resnet50",
+    "imagenet-resnet50-half",
+    "imagenet-resnet50-quarter",
+    "imagenet-resnet101",
+    "imagenet-resnet101-half",
+    "imagenet-resnet101-quarter",
+];
+
+/// The preset of this name.
+pub fn find(name: &str) -> Option<&'static Preset> {
+    PRESETS.iter().find(|preset| preset.name == name)
+}
+
+/// What the paper fixes; keys outside these are the user's, or ours.
+const OF_THE_PAPER: [&str; 7] = ["data", "model", "teacher", "wide", "vanilla", "narrow", "tune"];
+
+/// Keys in those sections, and in `[win]`, that the paper says nothing about.
+const SILENT: [&str; 9] = [
+    "data.kind",
+    "data.path",
+    "data.mean",
+    "data.std",
+    "data.split_seed",
+    "data.interpolation",
+    "model.width",
+    "model.arch",
+    "win.start_inputs",
+];
+
+/// Where a configuration of one of the paper's networks departs from the paper: a sentence for each key.
+///
+/// Empty for networks that the paper does not have.
+pub fn deviations(config: &Config) -> Vec<String> {
+    if !matches!(config.model, Model::Resnet50(_) | Model::Resnet101(_)) {
+        return Vec::new();
+    }
+    let text = find("imagenet-resnet50").map_or("", |preset| preset.text);
+    let paper =
+        Draft::from_toml(text, "preset").and_then(|draft| draft.set("win.start=random")?.finish());
+    let (Ok(paper), ours) = (paper.map(|paper| paper.flat()), config.flat()) else {
+        return Vec::new();
+    };
+    let keys: BTreeSet<&String> = paper.keys().chain(ours.keys()).collect();
+    let fixed = |key: &str| {
+        let section = key.split('.').next().unwrap_or(key);
+        (section == "win" || OF_THE_PAPER.contains(&section)) && !SILENT.contains(&key)
+    };
+    keys.into_iter()
+        .filter(|key| fixed(key) && paper.get(*key) != ours.get(*key))
+        .map(|key| match (key.as_str(), ours.get(key), paper.get(key)) {
+            ("win.start", Some(ours), _) => format!(
+                "win.start = {ours}; the paper starts a block with fresh weights and random pairs (--set win.start=random)"
+            ),
+            (key, Some(ours), Some(paper)) => format!("{key} = {ours}; the paper has {paper}"),
+            (key, Some(ours), None) => format!("{key} = {ours}; the paper has none"),
+            (key, None, paper) => {
+                format!("{key} is absent; the paper has {}", paper.map_or("none", String::as_str))
+            }
+        })
+        .collect()
+}
