@@ -14,3 +14,4 @@
 pub mod config;
 pub mod graph;
 pub mod ops;
+pub mod plan;

@@ -1,0 +1,249 @@
+//! A graph as a static list of dispatches: plain data, serialisable, run by [`crate::gpu`] or by a browser.
+//!
+//! ```text
+//! graph ── dead nodes dropped ── leases ── kernels linked and reflected ──▶ Plan { kernels, buffers, programs }
+//! ```
+//!
+//! A plan may hold several programs (`step`, `evaluate`): they share its named buffers and its leases.
+
+mod compile;
+mod memory;
+pub mod shaders;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+pub use compile::compile;
+
+use crate::{
+    graph::ShapeError,
+    ops::{AdapterKind, Kernel},
+};
+
+/// Version of the serialised form.
+pub const VERSION: u32 = 1;
+
+/// Bytes from one `dims` slot to the next: WebGPU's `minUniformBufferOffsetAlignment`.
+pub const DIMS_SLOT: u64 = 256;
+
+/// What a plan is compiled for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// Register tiles or workgroup tiles.
+    pub kind: AdapterKind,
+    /// What the device allows.
+    pub limits: Limits,
+}
+
+impl Target {
+    /// WebGPU's default limits: what every browser grants.
+    pub fn web(kind: AdapterKind) -> Self {
+        Self { kind, limits: Limits::default() }
+    }
+}
+
+/// The limits that plans are checked against; the default is WebGPU's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// `maxStorageBufferBindingSize`, bytes.
+    pub binding_bytes: u64,
+    /// `maxBufferSize`, bytes.
+    pub buffer_bytes: u64,
+    /// `maxStorageBuffersPerShaderStage`.
+    pub storage_buffers: u32,
+    /// `maxComputeWorkgroupsPerDimension`.
+    pub groups: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { binding_bytes: 128 << 20, buffer_bytes: 256 << 20, storage_buffers: 8, groups: 65_535 }
+    }
+}
+
+/// A compiled graph; see the module.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Version of this form, [`VERSION`].
+    pub version: u32,
+    /// What it was compiled for.
+    pub target: Target,
+    /// Each distinct kernel once.
+    pub kernels: Vec<KernelSpec>,
+    /// Named buffers, then leases.
+    pub buffers: Vec<BufferSpec>,
+    /// Lists of dispatches by name.
+    pub programs: BTreeMap<String, Vec<Dispatch>>,
+}
+
+/// A kernel and what its entry point binds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct KernelSpec {
+    /// Shader, variant, entry point, constants.
+    #[serde(flatten)]
+    pub kernel: Kernel,
+    /// Storage bindings of group 0, in the order of [`Dispatch::binds`].
+    pub bindings: Vec<Binding>,
+    /// Whether binding 0 of group 0, the `Dims`, is used.
+    pub dims: bool,
+    /// Whether group 1, the live numbers, is used.
+    pub live: bool,
+}
+
+/// A storage binding, as naga reflects it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Binding {
+    /// Its number in group 0.
+    pub number: u32,
+    /// Whether it is `read_write`.
+    pub writes: bool,
+}
+
+/// A buffer to be made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BufferSpec {
+    /// `student.params`, `images`, `lease 3`.
+    pub label: String,
+    /// Size.
+    pub bytes: u64,
+    /// Whether it is a lease, whose content does not outlive a program.
+    pub lease: bool,
+}
+
+/// One dispatch.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Dispatch {
+    /// Index into [`Plan::kernels`].
+    pub kernel: usize,
+    /// `layer1.0.conv1/conv2d.forward`.
+    pub label: String,
+    /// Storage ranges, in the order of [`KernelSpec::bindings`].
+    pub binds: Vec<Range>,
+    /// The words of `Dims`.
+    pub dims: Vec<u32>,
+    /// Workgroups.
+    pub grid: [u32; 3],
+    /// Floating-point operations.
+    pub flops: u64,
+    /// Bytes read and written, each tensor once.
+    pub bytes: u64,
+}
+
+/// A range of a buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Range {
+    /// Index into [`Plan::buffers`].
+    pub buffer: usize,
+    /// First byte.
+    pub offset: u64,
+    /// Length in bytes.
+    pub bytes: u64,
+}
+
+impl Plan {
+    /// Bytes of all buffers: known before anything is allocated.
+    pub fn memory(&self) -> u64 {
+        self.buffers.iter().map(|b| b.bytes).sum()
+    }
+
+    /// Dispatches of a program; zero if there is none of that name.
+    pub fn launches(&self, program: &str) -> usize {
+        self.programs.get(program).map_or(0, Vec::len)
+    }
+
+    /// Floating-point operations of a program.
+    pub fn flops(&self, program: &str) -> u64 {
+        self.programs.get(program).map_or(0, |list| list.iter().map(|d| d.flops).sum())
+    }
+
+    /// One line a dispatch: what snapshot tests hold.
+    pub fn listing(&self) -> String {
+        use std::fmt::Write as _;
+        let mut text = String::new();
+        for buffer in &self.buffers {
+            writeln!(text, "buffer {:<24} {:>10} bytes", buffer.label, buffer.bytes).expect("memory");
+        }
+        for (name, list) in &self.programs {
+            writeln!(text, "program {name}").expect("memory");
+            for d in list {
+                let kernel = &self.kernels[d.kernel];
+                let binds = d.binds.iter().zip(&kernel.bindings).map(|(range, binding)| {
+                    let mark = if binding.writes { ">" } else { "" };
+                    format!("{mark}{}@{}+{}", self.buffers[range.buffer].label, range.offset, range.bytes)
+                });
+                let binds = binds.collect::<Vec<_>>().join(" ");
+                let variant = kernel.kernel.variant.as_deref().map_or(String::new(), |v| format!(" [{v}]"));
+                writeln!(text, "  {}{variant} {:?} dims {:?} | {binds}", d.label, d.grid, d.dims).expect("memory");
+            }
+        }
+        text
+    }
+}
+
+/// Why a graph cannot become a plan.
+#[derive(Debug, Clone, Error, PartialEq, Eq)]
+pub enum PlanError {
+    /// A tensor is larger than the device lets a shader bind.
+    #[error("tensor {tensor} needs {bytes} bytes, the device binds at most {limit}; use a smaller batch")]
+    Binding {
+        /// Label of the tensor.
+        tensor: String,
+        /// Its size.
+        bytes: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// A buffer is larger than the device allows.
+    #[error("buffer {buffer} needs {bytes} bytes, the device allows at most {limit}; use a smaller batch or network")]
+    Buffer {
+        /// Label of the buffer.
+        buffer: String,
+        /// Its size.
+        bytes: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// The plan needs more than the memory budget.
+    #[error("the plan of {what} needs {bytes} bytes of device memory, memory_budget allows {limit}; use a smaller batch")]
+    Budget {
+        /// Which plan.
+        what: String,
+        /// Its size.
+        bytes: u64,
+        /// The budget.
+        limit: u64,
+    },
+    /// Too many workgroups.
+    #[error("{node} needs a grid of {grid:?} workgroups, the device allows {limit} a dimension")]
+    Grid {
+        /// Label of the node.
+        node: String,
+        /// The grid.
+        grid: [u32; 3],
+        /// The limit.
+        limit: u32,
+    },
+    /// Too many storage buffers in a stage.
+    #[error("{node} binds {count} storage buffers, the device allows {limit}")]
+    StorageBuffers {
+        /// Label of the node.
+        node: String,
+        /// How many it binds.
+        count: usize,
+        /// The limit.
+        limit: u32,
+    },
+    /// A shader and its op disagree, or a dispatch would read and write one buffer: a bug of ours.
+    #[error("{node}: {problem}")]
+    Kernel {
+        /// Label of the node.
+        node: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A shape does not fit.
+    #[error(transparent)]
+    Shape(#[from] ShapeError),
+}

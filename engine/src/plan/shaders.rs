@@ -1,0 +1,107 @@
+//! The shaders' text, linked by concatenation, and what naga reflects of it.
+
+use std::{
+    collections::HashMap,
+    sync::{LazyLock, Mutex},
+};
+
+use naga::{
+    AddressSpace, Module, StorageAccess,
+    valid::{Capabilities, ModuleInfo, ValidationFlags, Validator},
+};
+
+use super::{Binding, KernelSpec};
+use crate::ops::Kernel;
+
+/// Every file of `shaders/` by its stem (`matmul`, `matmul.tile16x16`, `lib/step`), with its text.
+pub const FILES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/shaders.rs"));
+
+/// The text of a file of `shaders/`.
+fn file(stem: &str) -> Result<&'static str, String> {
+    FILES
+        .iter()
+        .find_map(|(name, text)| (*name == stem).then_some(*text))
+        .ok_or_else(|| format!("there is no shaders/{stem}.wgsl"))
+}
+
+/// The text of a kernel: the `lib/` files that its body names in `// uses: a, b`, its variant, its body.
+///
+/// # Errors
+/// If a file is missing.
+pub fn link(kernel: &Kernel) -> Result<String, String> {
+    let body = file(&kernel.file)?;
+    let variant = kernel.variant.as_deref().map(file).transpose()?;
+    let mut parts = Vec::new();
+    for line in body.lines().chain(variant.unwrap_or_default().lines()) {
+        let Some(list) = line.strip_prefix("// uses:") else { continue };
+        for name in list.split(',') {
+            let part = file(&format!("lib/{}", name.trim()))?;
+            if !parts.contains(&part) {
+                parts.push(part);
+            }
+        }
+    }
+    parts.extend(variant);
+    parts.push(body);
+    Ok(parts.join("\n"))
+}
+
+struct Parsed {
+    module: Module,
+    info: ModuleInfo,
+}
+
+fn parse(text: &str) -> Result<Parsed, String> {
+    let module = naga::front::wgsl::parse_str(text).map_err(|e| e.emit_to_string(text))?;
+    let info = Validator::new(ValidationFlags::all(), Capabilities::default())
+        .validate(&module)
+        .map_err(|e| e.emit_to_string(text))?;
+    Ok(Parsed { module, info })
+}
+
+/// What an entry point binds, straight from the shader: nobody lists bindings twice.
+///
+/// # Errors
+/// If the shader does not validate, lacks the entry point, or binds something that the conventions do not know.
+pub fn reflect(kernel: &Kernel) -> Result<KernelSpec, String> {
+    type Key = (String, Option<String>, String);
+    static SEEN: LazyLock<Mutex<HashMap<Key, (Vec<Binding>, bool, bool)>>> = LazyLock::new(Mutex::default);
+    let key = (kernel.file.clone(), kernel.variant.clone(), kernel.entry.clone());
+    let seen = SEEN.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get(&key).cloned();
+    let (bindings, dims, live) = match seen {
+        Some(found) => found,
+        None => {
+            let found = bindings_of(kernel)?;
+            SEEN.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(key, found.clone());
+            found
+        }
+    };
+    Ok(KernelSpec { kernel: kernel.clone(), bindings, dims, live })
+}
+
+fn bindings_of(kernel: &Kernel) -> Result<(Vec<Binding>, bool, bool), String> {
+    let Parsed { module, info } = parse(&link(kernel)?)?;
+    let index = module
+        .entry_points
+        .iter()
+        .position(|e| e.name == kernel.entry)
+        .ok_or_else(|| format!("shaders/{}.wgsl has no entry point {}", kernel.file, kernel.entry))?;
+    let used = info.get_entry_point(index);
+    let (mut bindings, mut dims, mut live) = (Vec::new(), false, false);
+    for (handle, global) in module.global_variables.iter() {
+        let Some(at) = &global.binding else { continue };
+        if used[handle].is_empty() {
+            continue;
+        }
+        match (at.group, at.binding, global.space) {
+            (0, 0, AddressSpace::Uniform) => dims = true,
+            (1, 0, AddressSpace::Uniform) => live = true,
+            (0, number, AddressSpace::Storage { access }) if number > 0 => {
+                bindings.push(Binding { number, writes: access.contains(StorageAccess::STORE) });
+            }
+            (group, binding, _) => return Err(format!("@group({group}) @binding({binding}) has no meaning here")),
+        }
+    }
+    bindings.sort_by_key(|b| b.number);
+    Ok((bindings, dims, live))
+}
