@@ -12,6 +12,7 @@
 //! what other programs understand; [`config`] says what to do and [`event`] what has happened.
 
 pub mod config;
+pub mod gpu;
 pub mod graph;
 pub mod ops;
 pub mod plan;

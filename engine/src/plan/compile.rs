@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    BufferSpec, Dispatch, KernelSpec, Plan, PlanError, Range, Target, VERSION, memory::Leases, shaders,
+    BufferSpec, Dispatch, KernelSpec, Plan, PlanError, Range, Target, VERSION, memory::Leases,
+    shaders,
 };
 use crate::{
     graph::{Graph, Home, Node, Value},
@@ -32,8 +33,10 @@ pub fn compile(programs: &[(&str, &Graph)], target: &Target) -> Result<Plan, Pla
     for (name, graph) in programs {
         lists.insert((*name).to_owned(), compiler.program(graph)?);
     }
-    let mut buffers: Vec<_> =
-        named.iter().map(|(label, &bytes)| BufferSpec { label: (*label).into(), bytes, lease: false }).collect();
+    let mut buffers: Vec<_> = named
+        .iter()
+        .map(|(label, &bytes)| BufferSpec { label: (*label).into(), bytes, lease: false })
+        .collect();
     for (k, &bytes) in compiler.leases.sizes().iter().enumerate() {
         buffers.push(BufferSpec { label: format!("lease {k}"), bytes, lease: true });
     }
@@ -41,7 +44,13 @@ pub fn compile(programs: &[(&str, &Graph)], target: &Target) -> Result<Plan, Pla
         let limit = target.limits.buffer_bytes;
         return Err(PlanError::Buffer { buffer: buffer.label.clone(), bytes: buffer.bytes, limit });
     }
-    Ok(Plan { version: VERSION, target: *target, kernels: compiler.kernels, buffers, programs: lists })
+    Ok(Plan {
+        version: VERSION,
+        target: *target,
+        kernels: compiler.kernels,
+        buffers,
+        programs: lists,
+    })
 }
 
 struct Compiler<'a> {
@@ -64,7 +73,9 @@ impl Compiler<'_> {
         let mut list = Vec::new();
         for (k, node) in graph.nodes().iter().enumerate().filter(|(k, _)| live[*k]) {
             // Outputs take their leases before inputs give theirs back: no dispatch reads what it writes.
-            for output in node.outputs.iter().filter(|v| graph.tensor_of(**v).home == Home::Temporary) {
+            for output in
+                node.outputs.iter().filter(|v| graph.tensor_of(**v).home == Home::Temporary)
+            {
                 let bytes = ops::count(graph.shape(*output)) * 4;
                 leased[output.index()] = Some(self.leases.take(bytes));
             }
@@ -81,12 +92,19 @@ impl Compiler<'_> {
         Ok(list)
     }
 
-    fn dispatch(&mut self, graph: &Graph, node: &Node, leased: &[Option<usize>]) -> Result<Dispatch, PlanError> {
+    fn dispatch(
+        &mut self,
+        graph: &Graph,
+        node: &Node,
+        leased: &[Option<usize>],
+    ) -> Result<Dispatch, PlanError> {
         let bug = |problem: String| PlanError::Kernel { node: node.label.clone(), problem };
         let limits = &self.target.limits;
         let shapes: Vec<&[u32]> = node.inputs.iter().map(|&v| graph.shape(v)).collect();
-        let launch =
-            node.op.launch(&shapes, self.target.kind).ok_or_else(|| bug("fits no launch on this target".into()))?;
+        let launch = node
+            .op
+            .launch(&shapes, self.target.kind)
+            .ok_or_else(|| bug("fits no launch on this target".into()))?;
         let Launch { kernel, outputs, dims, grid, flops, updates } = launch;
         if !outputs.iter().map(Vec::as_slice).eq(node.outputs.iter().map(|&v| graph.shape(v))) {
             return Err(bug("its output shapes depend on the target".into()));
@@ -106,7 +124,10 @@ impl Compiler<'_> {
         }
         for (k, binding) in spec.bindings.iter().enumerate() {
             if binding.writes != (k >= node.inputs.len() || updates.contains(&k)) {
-                return Err(bug(format!("binding {} is read where the op writes, or the reverse", binding.number)));
+                return Err(bug(format!(
+                    "binding {} is read where the op writes, or the reverse",
+                    binding.number
+                )));
             }
         }
         if values.len() > limits.storage_buffers as usize {
@@ -126,8 +147,12 @@ impl Compiler<'_> {
                 (Home::Named { buffer, offset }, _) => {
                     Range { buffer: self.named[buffer.as_str()], offset: offset * 4, bytes }
                 }
-                (Home::Temporary, Some(lease)) => Range { buffer: self.named.len() + lease, offset: 0, bytes },
-                (Home::Temporary, None) => return Err(bug(format!("{} is read before it is written", tensor.label))),
+                (Home::Temporary, Some(lease)) => {
+                    Range { buffer: self.named.len() + lease, offset: 0, bytes }
+                }
+                (Home::Temporary, None) => {
+                    return Err(bug(format!("{} is read before it is written", tensor.label)));
+                }
             });
         }
         for (a, one) in binds.iter().zip(&spec.bindings) {

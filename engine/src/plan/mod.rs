@@ -59,7 +59,12 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { binding_bytes: 128 << 20, buffer_bytes: 256 << 20, storage_buffers: 8, groups: 65_535 }
+        Self {
+            binding_bytes: 128 << 20,
+            buffer_bytes: 256 << 20,
+            storage_buffers: 8,
+            groups: 65_535,
+        }
     }
 }
 
@@ -163,7 +168,8 @@ impl Plan {
         use std::fmt::Write as _;
         let mut text = String::new();
         for buffer in &self.buffers {
-            writeln!(text, "buffer {:<24} {:>10} bytes", buffer.label, buffer.bytes).expect("memory");
+            writeln!(text, "buffer {:<24} {:>10} bytes", buffer.label, buffer.bytes)
+                .expect("memory");
         }
         for (name, list) in &self.programs {
             writeln!(text, "program {name}").expect("memory");
@@ -171,11 +177,16 @@ impl Plan {
                 let kernel = &self.kernels[d.kernel];
                 let binds = d.binds.iter().zip(&kernel.bindings).map(|(range, binding)| {
                     let mark = if binding.writes { ">" } else { "" };
-                    format!("{mark}{}@{}+{}", self.buffers[range.buffer].label, range.offset, range.bytes)
+                    format!(
+                        "{mark}{}@{}+{}",
+                        self.buffers[range.buffer].label, range.offset, range.bytes
+                    )
                 });
                 let binds = binds.collect::<Vec<_>>().join(" ");
-                let variant = kernel.kernel.variant.as_deref().map_or(String::new(), |v| format!(" [{v}]"));
-                writeln!(text, "  {}{variant} {:?} dims {:?} | {binds}", d.label, d.grid, d.dims).expect("memory");
+                let variant =
+                    kernel.kernel.variant.as_deref().map_or(String::new(), |v| format!(" [{v}]"));
+                writeln!(text, "  {}{variant} {:?} dims {:?} | {binds}", d.label, d.grid, d.dims)
+                    .expect("memory");
             }
         }
         text
@@ -186,7 +197,9 @@ impl Plan {
 #[derive(Debug, Clone, Error, PartialEq, Eq)]
 pub enum PlanError {
     /// A tensor is larger than the device lets a shader bind.
-    #[error("tensor {tensor} needs {bytes} bytes, the device binds at most {limit}; use a smaller batch")]
+    #[error(
+        "tensor {tensor} needs {bytes} bytes, the device binds at most {limit}; use a smaller batch"
+    )]
     Binding {
         /// Label of the tensor.
         tensor: String,
@@ -196,7 +209,9 @@ pub enum PlanError {
         limit: u64,
     },
     /// A buffer is larger than the device allows.
-    #[error("buffer {buffer} needs {bytes} bytes, the device allows at most {limit}; use a smaller batch or network")]
+    #[error(
+        "buffer {buffer} needs {bytes} bytes, the device allows at most {limit}; use a smaller batch or network"
+    )]
     Buffer {
         /// Label of the buffer.
         buffer: String,
@@ -206,7 +221,9 @@ pub enum PlanError {
         limit: u64,
     },
     /// The plan needs more than the memory budget.
-    #[error("the plan of {what} needs {bytes} bytes of device memory, memory_budget allows {limit}; use a smaller batch")]
+    #[error(
+        "the plan of {what} needs {bytes} bytes of device memory, memory_budget allows {limit}; use a smaller batch"
+    )]
     Budget {
         /// Which plan.
         what: String,

@@ -46,6 +46,9 @@ pub fn link(kernel: &Kernel) -> Result<String, String> {
     Ok(parts.join("\n"))
 }
 
+/// Storage bindings, and whether `Dims` and the live numbers are used.
+type Used = (Vec<Binding>, bool, bool);
+
 struct Parsed {
     module: Module,
     info: ModuleInfo,
@@ -65,27 +68,28 @@ fn parse(text: &str) -> Result<Parsed, String> {
 /// If the shader does not validate, lacks the entry point, or binds something that the conventions do not know.
 pub fn reflect(kernel: &Kernel) -> Result<KernelSpec, String> {
     type Key = (String, Option<String>, String);
-    static SEEN: LazyLock<Mutex<HashMap<Key, (Vec<Binding>, bool, bool)>>> = LazyLock::new(Mutex::default);
+    static SEEN: LazyLock<Mutex<HashMap<Key, Used>>> = LazyLock::new(Mutex::default);
     let key = (kernel.file.clone(), kernel.variant.clone(), kernel.entry.clone());
     let seen = SEEN.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get(&key).cloned();
     let (bindings, dims, live) = match seen {
         Some(found) => found,
         None => {
             let found = bindings_of(kernel)?;
-            SEEN.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(key, found.clone());
+            SEEN.lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .insert(key, found.clone());
             found
         }
     };
     Ok(KernelSpec { kernel: kernel.clone(), bindings, dims, live })
 }
 
-fn bindings_of(kernel: &Kernel) -> Result<(Vec<Binding>, bool, bool), String> {
+fn bindings_of(kernel: &Kernel) -> Result<Used, String> {
     let Parsed { module, info } = parse(&link(kernel)?)?;
-    let index = module
-        .entry_points
-        .iter()
-        .position(|e| e.name == kernel.entry)
-        .ok_or_else(|| format!("shaders/{}.wgsl has no entry point {}", kernel.file, kernel.entry))?;
+    let index =
+        module.entry_points.iter().position(|e| e.name == kernel.entry).ok_or_else(|| {
+            format!("shaders/{}.wgsl has no entry point {}", kernel.file, kernel.entry)
+        })?;
     let used = info.get_entry_point(index);
     let (mut bindings, mut dims, mut live) = (Vec::new(), false, false);
     for (handle, global) in module.global_variables.iter() {
@@ -99,7 +103,9 @@ fn bindings_of(kernel: &Kernel) -> Result<(Vec<Binding>, bool, bool), String> {
             (0, number, AddressSpace::Storage { access }) if number > 0 => {
                 bindings.push(Binding { number, writes: access.contains(StorageAccess::STORE) });
             }
-            (group, binding, _) => return Err(format!("@group({group}) @binding({binding}) has no meaning here")),
+            (group, binding, _) => {
+                return Err(format!("@group({group}) @binding({binding}) has no meaning here"));
+            }
         }
     }
     bindings.sort_by_key(|b| b.number);
