@@ -115,7 +115,7 @@ def matmul():
     for ta in (False, True):
         for tb in (False, True):
             name = ("t" if ta else "n") + ("t" if tb else "n")
-            shapes = {"2d": ((), 13, 7, 9), "big": ((), 65, 18, 67), "batched": ((3,), 5, 11, 7), "thin": ((), 1, 37, 3)}
+            shapes = {"2d": ((), 13, 7, 9), "big": ((), 65, 18, 67) if name == "nn" else ((), 34, 9, 37), "batched": ((3,), 5, 11, 7), "thin": ((), 1, 37, 3)}
             for label, (batch, m, k, n) in shapes.items():
                 a = normal(*batch, *((k, m) if ta else (m, k)))
                 b = normal(*batch, *((n, k) if tb else (k, n)))
@@ -129,7 +129,7 @@ def matmul():
 
 def linear():
     f = Family("linear")
-    for rows, fan_in, fan_out in ((5, 7, 3), (33, 19, 35), (1, 13, 10)):
+    for rows, fan_in, fan_out in ((5, 7, 3), (17, 19, 35), (1, 13, 10)):
         for bias in (False, True):
             for relu in (False, True):
                 x, w, b = normal(rows, fan_in), normal(fan_out, fan_in, scale=fan_in**-0.5), normal(fan_out)
@@ -157,7 +157,7 @@ def conv2d():
         "k3_stride2": (2, 9, 7, 8, 5, (3, 3), (2, 2), (1, 1), False),
         "k3_stride2_even": (2, 8, 6, 4, 4, (3, 3), (2, 2), (1, 1), False),
         "k3_stride3": (1, 10, 11, 3, 8, (3, 3), (3, 3), (0, 0), True),
-        "k3_wide": (2, 9, 7, 12, 17, (3, 3), (1, 1), (1, 1), False),
+        "k3_wide": (1, 9, 7, 12, 17, (3, 3), (1, 1), (1, 1), False),
         "k3_smaller_than_kernel": (3, 2, 2, 8, 4, (3, 3), (1, 1), (1, 1), False),
         "k7_stem": (2, 11, 9, 3, 6, (7, 7), (2, 2), (3, 3), False),
         "k7_one_channel": (1, 9, 9, 1, 5, (7, 7), (1, 1), (3, 3), True),
@@ -200,7 +200,7 @@ def pool():
 def norm():
     f = Family("norm")
     eps = 1e-5
-    for shape in ((5, 5, 3, 7), (11, 6), (3, 1, 2, 35)):
+    for shape in ((3, 5, 3, 7), (11, 6), (3, 1, 2, 35)):
         c, label = shape[-1], "x".join(map(str, shape))
         for relu in (False, True):
             # A mean of several deviations shows a variance that is computed as E[x²] − E[x]².
@@ -239,12 +239,12 @@ def elementwise():
         "sigmoid": torch.sigmoid,
     }
     for op, function in functions.items():
-        for shape in ((7, 5), (3, 2, 5, 3), (1, 261)):
+        for shape in ((7, 5), (3, 2, 5, 3), (1, 133)):
             f.case(f"{op}_{'x'.join(map(str, shape))}", op, {}, [normal(*shape)], function)
         # Where exp overflows f32, and where the function is flat.
         large = torch.tensor([-200.0, -100, -89, -50, -20, -10, -6, -1e-3, 1e-3, 6, 10, 20, 50, 89, 100, 200, 1e4], dtype=torch.float64)
         f.case(f"{op}_large", op, {}, [large], function)
-    for shape in ((5, 7), (2, 3, 5, 3), (1, 261)):
+    for shape in ((5, 7), (2, 3, 5, 3), (1, 133)):
         label = "x".join(map(str, shape))
         f.case(f"add_{label}", "add", {}, [normal(*shape), normal(*shape)], lambda a, b: a + b)
         f.case(f"mul_{label}", "mul", {}, [normal(*shape), normal(*shape)], lambda a, b: a * b)
@@ -291,7 +291,7 @@ def loss():
         mixed = torch.where(torch.arange(rows) % 3 == 0, best, labels)
         share = (best == mixed).double().mean()
         f.keep(f"accuracy_{label}", "accuracy", {}, [logits, mixed], [share])
-    for shape in ((5, 7), (3, 2, 5, 3), (1, 261)):
+    for shape in ((5, 7), (3, 2, 5, 3), (1, 133)):
         label = "x".join(map(str, shape))
         f.case(f"mse_{label}", "mse", {}, [normal(*shape), normal(*shape)], lambda y, target: F.mse_loss(y, target), [0])
     f.save()

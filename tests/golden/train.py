@@ -73,10 +73,10 @@ def main(store):
     adam = {"op": "adam", "lr": 1e-2, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0}
     case(store, "mlp-adam", mlp, images, labels, adam, lambda p: torch.optim.Adam(p, lr=1e-2, foreach=False))
 
-    # Of a few seeds the one whose losses, weights perturbed by 1e-6, stay within 3e-6: a kernel that sums in another order passes.
-    torch.manual_seed(23)
-    resnet = nets.resnet_spec("bottleneck", [1, 2, 1, 1], 4, [4, 8, 16, 32], [16, 32, 64, 128], 10)
+    # Of a few seeds the one whose losses, weights perturbed by 1e-6, stay within 2e-6: a kernel that sums in another order passes.
+    torch.manual_seed(25)
+    resnet = nets.resnet_spec("bottleneck", [1, 2, 1, 1], 3, [3, 6, 12, 24], [12, 24, 48, 96], 10)
     images = torch.randn(STEPS, 8, 12, 12, 3) + 0.7 * torch.randn(STEPS, 8, 1, 1, 3)
     labels = (images.mean((2, 3)) @ torch.randn(3, 10)).argmax(-1)
-    sgd = {"op": "sgd", "lr": 0.01, "momentum": 0.9, "nesterov": False, "weight_decay": 1e-4}
-    case(store, "resnet-sgd", resnet, images, labels, sgd, lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9, weight_decay=1e-4, foreach=False))
+    sgd = {"op": "sgd", "lr": 0.004, "momentum": 0.9, "nesterov": False, "weight_decay": 1e-4}
+    case(store, "resnet-sgd", resnet, images, labels, sgd, lambda p: torch.optim.SGD(p, lr=0.004, momentum=0.9, weight_decay=1e-4, foreach=False))
