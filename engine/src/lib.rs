@@ -12,6 +12,8 @@
 //! what other programs understand; [`config`] says what to do and [`event`] what has happened.
 
 pub mod config;
+pub mod event;
+pub mod formats;
 pub mod gpu;
 pub mod graph;
 pub mod ops;

@@ -1,0 +1,474 @@
+//! What has happened in a run: one union of events, one JSON line each, in an append-only file.
+//!
+//! A line is complete or ignored. When a killed run is resumed, the steps after its last checkpoint are taken again, so readers drop what
+//! the log said of them: see [`Event::Resumed`].
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::config::Method;
+use crate::formats::{FormatError, MergeReport};
+
+/// One thing that happened. `member` is the name of its folder, as `win-0`, or `teacher-0`; `step` counts the optimiser steps that the
+/// member has taken so far, over all its stages.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Event {
+    /// The process knows what it will do.
+    RunStarted {
+        /// Version of Taper.
+        version: String,
+        /// Name of the adapter.
+        adapter: String,
+        /// Kind of adapter: `discrete_gpu`, `integrated_gpu`, `cpu`, …
+        adapter_kind: String,
+        /// SHA-256 of the configuration.
+        config_hash: String,
+        /// Everything that will be trained, in order.
+        stages: Vec<StagePlan>,
+    },
+    /// A member or a teacher begins.
+    MemberStarted {
+        /// Its name.
+        member: String,
+        /// Its method; none for a teacher.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        method: Option<Method>,
+        /// Its seed.
+        seed: u64,
+        /// Trainable parameters of the network that is kept.
+        params: u64,
+        /// Multiply-adds of one input.
+        macs: u64,
+    },
+    /// A stage begins (or goes on after a resume, then `done` is not 0).
+    StageStarted {
+        /// Who.
+        member: String,
+        /// Name of the stage: `wide`, `narrow 2`, `tune`, …
+        stage: String,
+        /// Which try of the stage, from 1.
+        restart: u32,
+        /// Steps of the member before this one.
+        step: u64,
+        /// Steps of the stage.
+        steps: u64,
+        /// Steps of the stage already taken.
+        done: u64,
+        /// Bytes of device memory of the plan.
+        memory: u64,
+    },
+    /// Training went on; a line stands for the steps since the last one.
+    Step {
+        /// Who.
+        member: String,
+        /// Name of the stage.
+        stage: String,
+        /// Steps of the member.
+        step: u64,
+        /// Steps of the stage.
+        stage_step: u64,
+        /// Mean loss since the last line; null when it is not finite.
+        #[serde(deserialize_with = "null_is_nan")]
+        #[schemars(with = "Option<f64>")]
+        loss: f64,
+        /// Learning rate.
+        lr: f64,
+        /// Training inputs a second since the last line.
+        samples_per_s: f64,
+    },
+    /// The test set was run.
+    Epoch {
+        /// Who.
+        member: String,
+        /// Name of the stage.
+        stage: String,
+        /// Steps of the member.
+        step: u64,
+        /// Epochs of the stage so far.
+        epoch: f64,
+        /// Accuracy in percent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        accuracy: Option<f64>,
+        /// Mean test loss; null when it is not finite.
+        #[serde(deserialize_with = "null_is_nan")]
+        #[schemars(with = "Option<f64>")]
+        loss: f64,
+    },
+    /// A block got its starting weights.
+    BlockStarted {
+        /// Who.
+        member: String,
+        /// The block, from 1.
+        block: u32,
+        /// Steps of the member.
+        step: u64,
+        /// Units for which the teacher had none, drawn afresh.
+        fresh: u64,
+    },
+    /// A narrow step is done.
+    BlockNarrowed {
+        /// Who.
+        member: String,
+        /// The block, from 1.
+        block: u32,
+        /// Steps of the member.
+        step: u64,
+        /// Discrepancy on the fixed inputs, of the try that was kept.
+        #[serde(deserialize_with = "null_is_nan")]
+        #[schemars(with = "Option<f64>")]
+        discrepancy: f64,
+        /// Test accuracy in percent of the teacher with its first blocks replaced.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        accuracy: Option<f64>,
+        /// Share of units that hardly move over a batch (standard deviation under 1e-5).
+        dead: f64,
+    },
+    /// A checkpoint was written; the run can go on from `step`.
+    Checkpoint {
+        /// Who.
+        member: String,
+        /// Steps of the member.
+        step: u64,
+        /// The file, from the run directory.
+        path: String,
+    },
+    /// The linear pairs were folded, and nothing changed by it.
+    Merge {
+        /// Who.
+        member: String,
+        /// Steps of the member.
+        step: u64,
+        /// The proof.
+        #[serde(flatten)]
+        report: MergeReport,
+    },
+    /// A member or a teacher is done.
+    MemberFinished {
+        /// Who.
+        member: String,
+        /// Its method; none for a teacher.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        method: Option<Method>,
+        /// Its seed.
+        seed: u64,
+        /// Steps of the member.
+        step: u64,
+        /// Test accuracy in percent, of the last weights.
+        accuracy: f64,
+        /// Mean test loss.
+        #[serde(deserialize_with = "null_is_nan")]
+        #[schemars(with = "Option<f64>")]
+        loss: f64,
+        /// Final error on the training data in percent.
+        train_error: f64,
+        /// Passes over the training data, restarts included.
+        epochs: f64,
+        /// Seconds of training, restarts included.
+        seconds: f64,
+        /// Trainable parameters of the network that is kept.
+        params: u64,
+        /// Multiply-adds of one input.
+        macs: u64,
+        /// Epochs of the teacher it used.
+        teacher_epochs: f64,
+        /// Seconds of the teacher it used.
+        teacher_seconds: f64,
+    },
+    /// The run goes on from a checkpoint: what was said above of `member`'s steps after `step` did not happen.
+    Resumed {
+        /// Who; absent: everybody.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        member: Option<String>,
+        /// Steps of the member at the checkpoint.
+        step: u64,
+    },
+    /// Something a user should know, though the run goes on.
+    Warning {
+        /// Words.
+        message: String,
+    },
+    /// Something that may help to understand a run.
+    Log {
+        /// Words.
+        message: String,
+    },
+    /// The process is done with the run, for now or for good.
+    RunFinished {
+        /// How.
+        status: RunStatus,
+        /// The sentence of the error, if it failed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<String>,
+        /// Seconds since the process started.
+        seconds: f64,
+    },
+}
+
+/// A stage that a run is going to train.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StagePlan {
+    /// Who.
+    pub member: String,
+    /// Name of the stage.
+    pub stage: String,
+    /// Its optimiser steps, over all its tries.
+    pub steps: u64,
+    /// What one step costs, in multiply-adds of the whole batch; weighs the stage in the time left.
+    pub step_macs: u64,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RunStatus {
+    /// Every member is trained.
+    Done,
+    /// Stopped by the user after a checkpoint; it can be resumed.
+    Stopped,
+    /// An error; it can be resumed from the last checkpoint.
+    Failed,
+}
+
+impl Event {
+    /// The member and the step that a resume before it takes back; none for what stays true.
+    fn moment(&self) -> Option<(&str, u64)> {
+        match self {
+            Event::StageStarted { member, step, .. }
+            | Event::Step { member, step, .. }
+            | Event::Epoch { member, step, .. }
+            | Event::BlockStarted { member, step, .. }
+            | Event::BlockNarrowed { member, step, .. }
+            | Event::Checkpoint { member, step, .. }
+            | Event::Merge { member, step, .. }
+            | Event::MemberFinished { member, step, .. } => Some((member, *step)),
+            _ => None,
+        }
+    }
+}
+
+/// JSON has no NaN: serde_json writes null, and this reads it back.
+fn null_is_nan<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
+}
+
+/// An event with its place in the log.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Entry {
+    /// Grows by one with each line, over all processes of the run.
+    pub seq: u64,
+    /// Seconds since 1970-01-01 UTC.
+    pub time: f64,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+impl Entry {
+    /// The line of the log, with its end.
+    ///
+    /// # Errors
+    /// None in practice: events have only strings, numbers and lists.
+    pub fn to_line(&self) -> serde_json::Result<String> {
+        serde_json::to_string(self).map(|line| line + "\n")
+    }
+}
+
+/// The writer of `events.jsonl`.
+#[derive(Debug)]
+pub struct EventLog {
+    file: File,
+    path: PathBuf,
+    /// `seq` of the next line.
+    next: u64,
+    /// Whether the last line has no end.
+    torn: bool,
+}
+
+impl EventLog {
+    /// Opens the log, making it if it is not there. A line that a killed process left without its end is closed, so that it stays the only
+    /// one that is lost, and `seq` goes on.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub fn open(path: &Path) -> Result<EventLog, FormatError> {
+        let open = || -> io::Result<EventLog> {
+            let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
+            let mut bytes = Vec::new();
+            file.seek(SeekFrom::Start(0))?;
+            file.read_to_end(&mut bytes)?;
+            let next = parse(&bytes).last().map_or(0, |entry| entry.seq + 1);
+            let torn = bytes.last().is_some_and(|&byte| byte != b'\n');
+            Ok(EventLog { file, path: path.into(), next, torn })
+        };
+        open().map_err(|source| FormatError::write(path, source))
+    }
+
+    /// Appends an event with the time of now, and returns the line's entry.
+    ///
+    /// # Errors
+    /// What the system refuses; the next line then starts behind what was written of this one.
+    pub fn append(&mut self, event: Event) -> Result<Entry, FormatError> {
+        let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let time = (time.as_secs_f64() * 1e3).round() / 1e3;
+        let entry = Entry { seq: self.next, time, event };
+        let line = entry.to_line().map_err(|error| FormatError::content(&self.path, error))?;
+        let line = if self.torn { format!("\n{line}") } else { line };
+        // One write a line; whatever may be left of a failed one is closed before the next.
+        let written = self.file.write_all(line.as_bytes());
+        self.torn = written.is_err();
+        written.map_err(|source| FormatError::write(&self.path, source))?;
+        self.next += 1;
+        Ok(entry)
+    }
+
+    /// Waits until all lines are on the disk; called before a checkpoint that they belong to.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub fn sync(&self) -> Result<(), FormatError> {
+        self.file.sync_data().map_err(|source| FormatError::write(&self.path, source))
+    }
+}
+
+/// All complete lines that are entries.
+fn parse(bytes: &[u8]) -> impl Iterator<Item = Entry> {
+    let complete = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+    bytes[..complete]
+        .split(|&byte| byte == b'\n')
+        .filter_map(|line| serde_json::from_slice(line).ok())
+}
+
+/// Reads a log: complete lines only, without what a later [`Event::Resumed`] took back.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn read(path: &Path) -> Result<Vec<Entry>, FormatError> {
+    let bytes = std::fs::read(path).map_err(|source| FormatError::read(path, source))?;
+    let mut entries: Vec<Entry> = Vec::new();
+    for entry in parse(&bytes) {
+        if let Event::Resumed { member, step } = &entry.event {
+            entries.retain(|earlier| match earlier.event.moment() {
+                Some((who, at)) => {
+                    member.as_deref().is_some_and(|member| member != who) || at <= *step
+                }
+                None => true,
+            });
+        }
+        entries.push(entry);
+    }
+    Ok(entries)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(member: &str, step: u64, loss: f64) -> Event {
+        Event::Step {
+            member: member.into(),
+            stage: "tune".into(),
+            step,
+            stage_step: step,
+            loss,
+            lr: 0.1,
+            samples_per_s: 1000.0,
+        }
+    }
+
+    fn steps(entries: &[Entry]) -> Vec<(u64, u64)> {
+        let of = |entry: &Entry| match entry.event {
+            Event::Step { step, .. } => Some((entry.seq, step)),
+            _ => None,
+        };
+        entries.iter().filter_map(of).collect()
+    }
+
+    #[test]
+    fn a_line_has_its_place_and_its_type() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("events.jsonl");
+        let mut log = EventLog::open(&path).expect("opened");
+        log.append(step("win-0", 5, 0.25)).expect("written");
+        let report = MergeReport {
+            max_abs_error: 1e-6,
+            relative_error: 1e-7,
+            inputs: 500,
+            params_before: 3,
+            params_after: 2,
+        };
+        log.append(Event::Merge { member: "win-0".into(), step: 5, report }).expect("written");
+        let text = std::fs::read_to_string(&path).expect("read");
+        let lines: Vec<serde_json::Value> =
+            text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        assert_eq!((&lines[0]["seq"], &lines[0]["type"]), (&0.into(), &"step".into()));
+        assert_eq!((&lines[1]["seq"], &lines[1]["relative_error"]), (&1.into(), &1e-7.into()));
+        assert!(lines[0]["time"].as_f64().is_some_and(|time| time > 1.6e9));
+        assert_eq!(read(&path).expect("read").len(), 2);
+    }
+
+    #[test]
+    fn a_torn_tail_costs_one_line_and_seq_goes_on() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("events.jsonl");
+        let mut log = EventLog::open(&path).expect("opened");
+        for n in 1..=3 {
+            log.append(step("win-0", n, 1.0)).expect("written");
+        }
+        let length = std::fs::metadata(&path).expect("there").len();
+        let file = OpenOptions::new().write(true).open(&path).expect("opened");
+        file.set_len(length - 7).expect("cut");
+        assert_eq!(steps(&read(&path).expect("read")), [(0, 1), (1, 2)]);
+
+        let mut log = EventLog::open(&path).expect("opened again");
+        log.append(Event::Resumed { member: None, step: 2 }).expect("written");
+        log.append(step("win-0", 3, 1.0)).expect("written");
+        assert_eq!(steps(&read(&path).expect("read")), [(0, 1), (1, 2), (3, 3)]);
+    }
+
+    #[test]
+    fn a_resume_takes_back_later_steps_of_its_member_only() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("events.jsonl");
+        let mut log = EventLog::open(&path).expect("opened");
+        for event in [
+            step("kd-0", 9, 1.0),
+            step("win-0", 4, 1.0),
+            step("win-0", 5, 1.0),
+            Event::Warning { message: "stays".into() },
+            Event::Resumed { member: Some("win-0".into()), step: 4 },
+            step("win-0", 5, 2.0),
+        ] {
+            log.append(event).expect("written");
+        }
+        let entries = read(&path).expect("read");
+        assert_eq!(steps(&entries), [(0, 9), (1, 4), (5, 5)]);
+        assert_eq!(entries.len(), 5);
+    }
+
+    #[test]
+    fn a_loss_that_is_not_a_number_is_read_back_as_one() {
+        let entry = Entry { seq: 0, time: 0.0, event: step("win-0", 1, f64::NAN) };
+        let line = entry.to_line().expect("written");
+        assert!(line.contains("\"loss\":null"), "{line}");
+        let Event::Step { loss, .. } = serde_json::from_str::<Entry>(&line).expect("read").event
+        else {
+            panic!("a step")
+        };
+        assert!(loss.is_nan());
+    }
+
+    #[test]
+    fn foreign_lines_are_passed_over() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("events.jsonl");
+        std::fs::write(&path, "not json\n{\"seq\":3,\"time\":1,\"type\":\"of_the_future\"}\n")
+            .expect("written");
+        assert!(read(&path).expect("read").is_empty());
+    }
+}

@@ -1,0 +1,141 @@
+//! The model card: what the weights are, how good, and how to load them.
+
+use std::fmt::Write;
+
+use super::{MergeReport, ModelConfig};
+use crate::config::Method;
+
+/// What a card says beside what stands in `config.json`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CardFacts {
+    /// How the student was trained.
+    pub method: Method,
+    /// Its seed.
+    pub seed: u64,
+    /// Words for the data, as `cifar10, 10000 training and 2000 test images`.
+    pub data: String,
+    /// Test accuracy in percent, of the last weights.
+    pub accuracy: f64,
+    /// Mean test loss.
+    pub loss: f64,
+    /// Epochs of the student, restarts included.
+    pub epochs: f64,
+    /// Parameters of the student.
+    pub params: u64,
+    /// The adapter it was trained on.
+    pub adapter: String,
+}
+
+/// The Markdown text of a card, with the front matter that the Hugging Face hub reads.
+pub fn render(facts: &CardFacts, config: &ModelConfig, merge: Option<&MergeReport>) -> String {
+    let mut card = format!(
+        "---\ntags:\n- image-classification\n- taper\n---\n\n# {}, trained by `{}`\n\n",
+        config.architecture, facts.method
+    );
+    let rows = [
+        ("Data", facts.data.clone()),
+        (
+            "Test accuracy",
+            format!("{:.2} % (the last weights, not the best epoch)", facts.accuracy),
+        ),
+        ("Test loss", format!("{:.4}", facts.loss)),
+        ("Student epochs", format!("{:.2}", facts.epochs)),
+        ("Seed", facts.seed.to_string()),
+        ("Parameters", facts.params.to_string()),
+        ("Classes", config.labels.len().to_string()),
+        ("Trained on", facts.adapter.clone()),
+    ];
+    card.push_str("| | |\n|---|---|\n");
+    for (name, value) in rows {
+        writeln!(card, "| {name} | {value} |").expect("a String takes all");
+    }
+    if let Some(merge) = merge {
+        write!(
+            card,
+            "\nThe network was trained with linear pairs between its blocks ({} parameters) and merged to {}.\n\
+             On {} held-out inputs the logits before and after differ by {:.1e} (relative) and {:.1e} (greatest).\n",
+            merge.params_before, merge.params_after, merge.inputs, merge.relative_error, merge.max_abs_error
+        )
+        .expect("a String takes all");
+    }
+    write!(
+        card,
+        "\n## Use\n\nThe input is {0} × {0} pixels with {1} channel{2} in 0..1, minus `mean`, over `std` of `config.json`.\n\n{3}",
+        config.size,
+        config.channels,
+        if config.channels == 1 { "" } else { "s" },
+        loading(config)
+    )
+    .expect("a String takes all");
+    card
+}
+
+/// How PyTorch loads the file: as it is where torchvision has the network, else by its names.
+fn loading(config: &ModelConfig) -> String {
+    let load = "from safetensors.torch import load_file\n";
+    match config.architecture.as_str() {
+        name @ ("resnet50" | "resnet101")
+            if config.widened.is_none()
+                && config.model.resnet().is_some_and(|resnet| resnet.width == 1.0) =>
+        {
+            format!(
+                "```python\nimport torchvision\n{load}\nmodel = torchvision.models.{name}(num_classes={})\n\
+                 model.load_state_dict(load_file(\"model.safetensors\"))\nmodel.eval()\n```\n",
+                config.labels.len()
+            )
+        }
+        _ => format!(
+            "```python\n{load}\nweights = load_file(\"model.safetensors\")  # PyTorch's names and shapes\n```\n\n\
+             `config.json` has the architecture; `taper eval` and `taper predict` read this folder.\n"
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Interpolation, Model, ResnetOfDepth};
+
+    #[test]
+    fn a_card_says_how_good_how_merged_and_how_to_load() {
+        let facts = CardFacts {
+            method: Method::Win,
+            seed: 3,
+            data: "a folder of flowers".into(),
+            accuracy: 91.25,
+            loss: 0.31,
+            epochs: 24.0,
+            params: 25_557_032,
+            adapter: "a GPU".into(),
+        };
+        let config = ModelConfig {
+            architecture: "resnet50".into(),
+            model: Model::Resnet50(ResnetOfDepth::default()),
+            widened: None,
+            channels: 3,
+            size: 224,
+            mean: vec![0.5; 3],
+            std: vec![0.5; 3],
+            interpolation: Interpolation::Bilinear,
+            crop: 0.875,
+            labels: vec!["rose".into(), "tulip".into()],
+        };
+        let merge = MergeReport {
+            max_abs_error: 2e-6,
+            relative_error: 3e-7,
+            inputs: 500,
+            params_before: 26_000_000,
+            params_after: 25_557_032,
+        };
+        let card = render(&facts, &config, Some(&merge));
+        for part in [
+            "91.25 %",
+            "3.0e-7",
+            "torchvision.models.resnet50(num_classes=2)",
+            "3 channels",
+            "| Seed | 3 |",
+        ] {
+            assert!(card.contains(part), "{part} is not in\n{card}");
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! A model folder: `model.safetensors` and what one has to know to use it.
+
+use std::path::Path;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::{FormatError, Weights, atomic, safetensors, sums};
+use crate::config::{Interpolation, Model, Widen};
+
+/// File of the weights in a model folder.
+pub const WEIGHTS: &str = "model.safetensors";
+/// File of the architecture and preprocessing in a model folder.
+pub const CONFIG: &str = "config.json";
+/// File of the proof of the merge in a model folder.
+pub const MERGE: &str = "merge.json";
+/// File of the model card in a model folder.
+pub const CARD: &str = "README.md";
+
+/// `config.json`: the architecture, and what is done to an image before it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ModelConfig {
+    /// Name of the architecture, as torchvision and timm call it where they have it.
+    pub architecture: String,
+    /// The architecture in full, as in a configuration's `[model]`.
+    pub model: Model,
+    /// Set for a teacher made of `model` by widening.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub widened: Option<Widened>,
+    /// Channels of the input image.
+    pub channels: u32,
+    /// Height and width of the input image in pixels.
+    pub size: u32,
+    /// Mean of each channel, of pixels in 0..1.
+    pub mean: Vec<f64>,
+    /// Standard deviation of each channel.
+    pub std: Vec<f64>,
+    /// How an image is resized.
+    pub interpolation: Interpolation,
+    /// Share of the shorter side kept by the centre crop.
+    pub crop: f64,
+    /// Name of each class, in the order of the outputs.
+    pub labels: Vec<String>,
+}
+
+/// How a teacher was made of a student's architecture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Widened {
+    /// How many times as wide.
+    pub factor: u32,
+    /// Which channels.
+    pub widen: Widen,
+}
+
+/// `merge.json`: that folding the linear pairs changed nothing, on held-out inputs.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct MergeReport {
+    /// Greatest difference of a logit.
+    pub max_abs_error: f64,
+    /// ‖S̄(x) − S(x)‖₂ / ‖S̄(x)‖₂ over the logits of all inputs.
+    pub relative_error: f64,
+    /// Held-out inputs compared.
+    pub inputs: u64,
+    /// Parameters with the pairs.
+    pub params_before: u64,
+    /// Parameters without them.
+    pub params_after: u64,
+}
+
+/// Everything in a model folder.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelFolder {
+    /// Parameters and state, with the ecosystem's names.
+    pub weights: Weights,
+    /// Architecture and preprocessing.
+    pub config: ModelConfig,
+    /// Proof of the merge, for a merged student.
+    pub merge: Option<MergeReport>,
+    /// The model card, Markdown.
+    pub card: String,
+}
+
+impl ModelFolder {
+    /// Writes the folder, making it if it is not there; the check sums last, so that a folder with right sums is whole.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub fn write(&self, folder: &Path) -> Result<(), FormatError> {
+        std::fs::create_dir_all(folder).map_err(|source| FormatError::write(folder, source))?;
+        safetensors::write(&folder.join(WEIGHTS), &self.weights, &safetensors::pytorch())?;
+        write_json(&folder.join(CONFIG), &self.config)?;
+        if let Some(merge) = &self.merge {
+            write_json(&folder.join(MERGE), merge)?;
+        }
+        atomic::write_bytes(&folder.join(CARD), &self.card)?;
+        sums::write(folder)
+    }
+
+    /// Reads a folder with at least `model.safetensors` and `config.json`.
+    ///
+    /// # Errors
+    /// One of the two is missing or damaged. Whether the weights fit the architecture is for the architecture to say.
+    pub fn read(folder: &Path) -> Result<ModelFolder, FormatError> {
+        let config = read_json(&folder.join(CONFIG))?;
+        let (weights, _) = safetensors::read(&folder.join(WEIGHTS))?;
+        let merge = folder.join(MERGE);
+        let merge = if merge.exists() { Some(read_json(&merge)?) } else { None };
+        let card = std::fs::read_to_string(folder.join(CARD)).unwrap_or_default();
+        Ok(ModelFolder { weights, config, merge, card })
+    }
+}
+
+/// Writes a value as indented JSON, whole or not at all.
+///
+/// # Errors
+/// What the system refuses.
+pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), FormatError> {
+    let mut text =
+        serde_json::to_string_pretty(value).map_err(|error| FormatError::content(path, error))?;
+    text.push('\n');
+    atomic::write_bytes(path, text)
+}
+
+/// Reads a value from JSON.
+///
+/// # Errors
+/// The file cannot be read, or is not such a value.
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, FormatError> {
+    let bytes = std::fs::read(path).map_err(|source| FormatError::read(path, source))?;
+    serde_json::from_slice(&bytes).map_err(|error| FormatError::content(path, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::formats::Tensor;
+
+    fn sample() -> ModelFolder {
+        ModelFolder {
+            weights: Weights::from([("fc.bias".into(), Tensor::new([2], vec![0.25, 4.0]))]),
+            config: ModelConfig {
+                architecture: "mlp".into(),
+                model: Model::default(),
+                widened: Some(Widened { factor: 4, widen: Widen::Mid }),
+                channels: 1,
+                size: 28,
+                mean: vec![0.1307],
+                std: vec![0.3081],
+                interpolation: Interpolation::Area,
+                crop: 1.0,
+                labels: vec!["0".into(), "1".into()],
+            },
+            merge: Some(MergeReport {
+                max_abs_error: 1e-6,
+                relative_error: 3e-7,
+                inputs: 500,
+                params_before: 30,
+                params_after: 10,
+            }),
+            card: "# A model\n".into(),
+        }
+    }
+
+    #[test]
+    fn a_folder_is_read_back_and_its_sums_hold() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("new/artifacts");
+        sample().write(&path).expect("written");
+        assert_eq!(ModelFolder::read(&path).expect("read"), sample());
+        sums::check(&path).expect("sums hold");
+        let mut names: Vec<String> = std::fs::read_dir(&path)
+            .expect("folder")
+            .map(|entry| entry.expect("entry").file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        assert_eq!(
+            names,
+            ["README.md", "SHA256SUMS", "config.json", "merge.json", "model.safetensors"]
+        );
+    }
+
+    #[test]
+    fn a_missing_or_damaged_part_is_named() {
+        let folder = tempfile::tempdir().expect("folder");
+        let said = ModelFolder::read(folder.path()).expect_err("empty").to_string();
+        assert!(said.starts_with("cannot read") && said.contains("config.json"), "{said}");
+        sample().write(folder.path()).expect("written");
+        std::fs::write(folder.path().join(CONFIG), "{}").expect("written");
+        let said = ModelFolder::read(folder.path()).expect_err("damaged").to_string();
+        assert!(said.contains("missing field `architecture`"), "{said}");
+    }
+}

@@ -1,0 +1,60 @@
+//! What is written for other programs, and read from them: safetensors, model folders, check sums; each file whole or not at all.
+
+pub mod atomic;
+pub mod card;
+pub mod folder;
+pub mod safetensors;
+pub mod sums;
+pub mod weights;
+
+use std::path::{Path, PathBuf};
+
+pub use folder::{MergeReport, ModelConfig, ModelFolder};
+pub use weights::{Tensor, Weights};
+
+/// A file that cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum FormatError {
+    /// The system refuses.
+    #[error("cannot {action} `{}`: {source}", path.display())]
+    Io {
+        /// `read` or `write`.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The content is not what it should be.
+    #[error("`{}` is damaged or of another format: {message}", path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+}
+
+impl FormatError {
+    /// What to do about it, if something can be done.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            FormatError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
+                Some("the disk is full; free some space and resume the run".into())
+            }
+            _ => None,
+        }
+    }
+
+    pub(crate) fn read(path: &Path, source: std::io::Error) -> Self {
+        FormatError::Io { action: "read", path: path.into(), source }
+    }
+
+    pub(crate) fn write(path: &Path, source: std::io::Error) -> Self {
+        FormatError::Io { action: "write", path: path.into(), source }
+    }
+
+    pub(crate) fn content(path: &Path, message: impl ToString) -> Self {
+        FormatError::Content { path: path.into(), message: message.to_string() }
+    }
+}
