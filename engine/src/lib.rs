@@ -12,6 +12,7 @@
 //! what other programs understand; [`config`] says what to do and [`event`] what has happened.
 
 pub mod config;
+pub mod data;
 pub mod event;
 pub mod formats;
 pub mod gpu;

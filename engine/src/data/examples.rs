@@ -1,0 +1,182 @@
+//! Labelled pictures as a reader of a format found them, before anything is done to them.
+
+use std::borrow::Cow;
+use std::num::NonZero;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::DataError;
+use super::image::{self, Image};
+
+/// Pictures whose sizes are looked at to guess what all of them would take.
+const PROBES: usize = 64;
+
+/// Where an encoded picture lies.
+#[derive(Debug, Clone)]
+pub(super) enum Source {
+    /// A JPEG or PNG file.
+    File(PathBuf),
+    /// The bytes of one, read from an archive.
+    Bytes {
+        /// Archive and entry, for errors.
+        name: String,
+        /// JPEG or PNG.
+        bytes: Arc<[u8]>,
+    },
+}
+
+impl Source {
+    fn name(&self) -> Cow<'_, str> {
+        match self {
+            Self::File(path) => path.to_string_lossy(),
+            Self::Bytes { name, .. } => name.into(),
+        }
+    }
+
+    fn bytes(&self) -> Result<Cow<'_, [u8]>, DataError> {
+        match self {
+            Self::File(path) => std::fs::read(path).map(Cow::Owned).map_err(DataError::read(path)),
+            Self::Bytes { bytes, .. } => Ok(Cow::Borrowed(bytes)),
+        }
+    }
+
+    pub(super) fn decode(&self) -> Result<Image, DataError> {
+        Image::decode(&self.bytes()?, &self.name())
+    }
+}
+
+/// The pictures of a part.
+#[derive(Debug)]
+pub(super) enum Store {
+    /// As bytes of pixels.
+    Decoded(Vec<Image>),
+    /// As JPEG or PNG.
+    Encoded(Vec<Source>),
+}
+
+/// What a reader of a format found for one part, before anything is done to it.
+#[derive(Debug)]
+pub(super) struct Examples {
+    pub(super) store: Store,
+    /// Class of each picture.
+    pub(super) labels: Vec<u32>,
+    /// Where they lie, for errors.
+    pub(super) place: String,
+}
+
+impl Examples {
+    pub(super) fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Those at `picks`, in that order; each at most once.
+    pub(super) fn pick(self, picks: &[usize]) -> Self {
+        fn take<T>(all: Vec<T>, picks: &[usize]) -> Vec<T> {
+            let mut all: Vec<Option<T>> = all.into_iter().map(Some).collect();
+            picks.iter().filter_map(|&pick| all[pick].take()).collect()
+        }
+        let store = match self.store {
+            Store::Decoded(images) => Store::Decoded(take(images, picks)),
+            Store::Encoded(sources) => Store::Encoded(take(sources, picks)),
+        };
+        Self {
+            store,
+            labels: picks.iter().map(|&pick| self.labels[pick]).collect(),
+            place: self.place,
+        }
+    }
+
+    /// The first `count` and the others.
+    pub(super) fn halves(self, count: usize) -> (Self, Self) {
+        let (store, rest) = match self.store {
+            Store::Decoded(mut images) => {
+                let rest = images.split_off(count);
+                (Store::Decoded(images), Store::Decoded(rest))
+            }
+            Store::Encoded(mut sources) => {
+                let rest = sources.split_off(count);
+                (Store::Encoded(sources), Store::Encoded(rest))
+            }
+        };
+        let mut labels = self.labels;
+        let others = labels.split_off(count);
+        let place = self.place.clone();
+        (Self { store, labels, place: self.place }, Self { store: rest, labels: others, place })
+    }
+
+    /// Height, width and channels that all decoded pictures share; `None` if they are encoded.
+    pub(super) fn shape(&self) -> Option<(usize, usize, usize)> {
+        match &self.store {
+            Store::Decoded(images) => {
+                images.first().map(|image| (image.height, image.width, image.channels))
+            }
+            Store::Encoded(_) => None,
+        }
+    }
+}
+
+/// Every picture behind `hold`, or nothing if that takes more than `held_bytes`; `frame` is the bytes of each where
+/// they are known.
+pub(super) fn decode_all(
+    sources: &[Source],
+    frame: Option<u64>,
+    held_bytes: u64,
+    hold: impl Fn(Image) -> Image + Sync,
+) -> Result<Option<Vec<Image>>, DataError> {
+    let count = sources.len() as u64;
+    let each = match frame {
+        Some(bytes) => bytes,
+        None => {
+            let probes = sources.iter().step_by(sources.len().div_ceil(PROBES).max(1));
+            let sizes = probes.map(|source| {
+                let (height, width) = image::dimensions(&source.bytes()?, &source.name())?;
+                Ok(u64::from(height) * u64::from(width) * 3)
+            });
+            let sizes: Vec<u64> = sizes.collect::<Result<_, DataError>>()?;
+            sizes.iter().sum::<u64>() / (sizes.len() as u64).max(1)
+        }
+    };
+    if count * each > held_bytes {
+        return Ok(None);
+    }
+    // The guess may be wrong, so what is really held is counted as well.
+    let held = AtomicU64::new(0);
+    let images = parallel(sources.len(), |at| {
+        if held.load(Ordering::Relaxed) > held_bytes {
+            return Ok(None);
+        }
+        let image = hold(sources[at].decode()?);
+        held.fetch_add(image.pixels.len() as u64, Ordering::Relaxed);
+        Ok(Some(image))
+    })?;
+    Ok(images.into_iter().collect())
+}
+
+pub(super) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZero::get)
+}
+
+/// `make(0..count)` on all cores, in order; the error of the lowest index that has one in the first part that fails.
+pub(super) fn parallel<T: Send>(
+    count: usize,
+    make: impl Fn(usize) -> Result<Option<T>, DataError> + Sync,
+) -> Result<Vec<Option<T>>, DataError> {
+    let part = count.div_ceil(cores()).max(1);
+    let make = &make;
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..count)
+            .step_by(part)
+            .map(|first| {
+                scope.spawn(move || {
+                    (first..(first + part).min(count)).map(make).collect::<Result<Vec<_>, _>>()
+                })
+            })
+            .collect();
+        let mut all = Vec::with_capacity(count);
+        for thread in threads {
+            all.extend(thread.join().map_err(|_| DataError::Stopped)??);
+        }
+        Ok(all)
+    })
+}

@@ -1,0 +1,333 @@
+//! Whole data sets, opened as a run opens them.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::folder::tests::write_png;
+use super::idx::tests::write_pair;
+use super::*;
+use crate::config::Interpolation;
+
+fn idx_at(folder: &Path) -> Data {
+    Data { kind: DataKind::Idx, path: Some(folder.display().to_string()), ..Data::default() }
+}
+
+fn options(batch: usize) -> LoaderOptions {
+    LoaderOptions {
+        batch,
+        order_seed: 7,
+        augment: true,
+        start_batch: 0,
+        threads: 0,
+        drop_last: true,
+    }
+}
+
+/// Two classes of four training and two test pictures, 8×8: class `a` dark, class `b` light, each file a grey of its own.
+fn pictures() -> (tempfile::TempDir, Data) {
+    let folder = tempfile::tempdir().unwrap();
+    for (class, base) in [("a", 10u8), ("b", 150)] {
+        for at in 0..4 {
+            write_png(
+                folder.path(),
+                &format!("train/{class}/{at}.png"),
+                8,
+                [base + at, base, base + 20 * at],
+            );
+        }
+        for at in 0..2 {
+            write_png(folder.path(), &format!("val/{class}/{at}.png"), 8, [base + at; 3]);
+        }
+    }
+    let path = Some(folder.path().display().to_string());
+    let data = Data { kind: DataKind::Folder, path, size: Some(8), ..Data::default() };
+    (folder, data)
+}
+
+/// `path` in the data folder beside the workspace, or nothing (unless TAPER_REQUIRE_DATA=1) where it is not there.
+fn shared(path: &str) -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data").join(path);
+    if path.exists() {
+        return Some(path);
+    }
+    assert_ne!(
+        std::env::var("TAPER_REQUIRE_DATA").as_deref(),
+        Ok("1"),
+        "{} is not there",
+        path.display()
+    );
+    println!("skipped: {} is not there", path.display());
+    None
+}
+
+#[test]
+fn procedural_needs_nothing() {
+    let data =
+        open(&Data { train_count: Some(300), test_count: Some(50), ..Data::default() }).unwrap();
+    assert_eq!((data.train.len(), data.test.len()), (300, 50));
+    assert_eq!(data.shape, ImageShape { height: 16, width: 16, channels: 1 });
+    assert_eq!(data.classes.len(), 10);
+    let all = data.train.batches(300).next().unwrap().unwrap();
+    let count = all.images.len() as f64;
+    let mean = all.images.iter().map(|&x| f64::from(x)).sum::<f64>() / count;
+    let square = all.images.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>() / count;
+    assert!(mean.abs() < 1e-4 && (square - 1.0).abs() < 1e-4, "{mean} {square}");
+    // A smaller set is the beginning of a larger one, and no test image is a training image.
+    let test = data.test.batches(50).next().unwrap().unwrap();
+    assert_ne!(test.images, all.images[..test.images.len()]);
+    let error =
+        open(&Data { train_count: Some(2_000_000), ..Data::default() }).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "data.train_count = 2000000 is more than the 1000000 images in the built-in set"
+    );
+}
+
+#[test]
+fn a_single_pair_is_split() {
+    let folder = tempfile::tempdir().unwrap();
+    write_pair(folder.path(), "t10k", 50);
+    let data = idx_at(folder.path());
+    let opened = |train_count, test_count| open(&Data { train_count, test_count, ..data.clone() });
+    let pixels = |split: &Arc<Split>| -> Vec<u32> {
+        let all = split.batches(split.len()).next().unwrap().unwrap();
+        all.images.chunks(4).map(|image| image[0].to_bits()).collect()
+    };
+    for (train, test, expected) in [
+        (None, None, (40, 10)),
+        (Some(20), Some(30), (20, 30)),
+        (Some(45), None, (45, 5)),
+        (None, Some(1), (49, 1)),
+    ] {
+        let data = opened(train, test).unwrap();
+        assert_eq!((data.train.len(), data.test.len()), expected);
+        let mut all = [pixels(&data.train), pixels(&data.test)].concat();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), expected.0 + expected.1, "an image is in both parts");
+    }
+    // Labels move with their images, and the same seed draws the same split.
+    let given = |seed| Data {
+        mean: Some(vec![0.0]),
+        std: Some(vec![1.0]),
+        split_seed: seed,
+        ..data.clone()
+    };
+    let first = open(&given(3)).unwrap();
+    let batch = first.test.batches(10).next().unwrap().unwrap();
+    for (image, label) in batch.images.chunks(4).zip(&batch.labels) {
+        assert_eq!((image[0] * 255.0).round() as u32 % 3, *label);
+    }
+    assert_eq!(batch, open(&given(3)).unwrap().test.batches(10).next().unwrap().unwrap());
+    assert_ne!(batch, open(&given(4)).unwrap().test.batches(10).next().unwrap().unwrap());
+
+    let error = |train, test| opened(train, test).unwrap_err().to_string();
+    assert!(
+        error(Some(51), None).starts_with("data.train_count = 51 is more than the 50 images in ")
+    );
+    assert!(
+        error(None, Some(51)).starts_with("data.test_count = 51 is more than the 50 images in ")
+    );
+    assert!(
+        error(Some(30), Some(21))
+            .contains("data.train_count + data.test_count = 51 is more than the 50")
+    );
+    assert!(error(Some(50), None).contains("no images are left"));
+}
+
+#[test]
+fn two_pairs_are_kept_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    write_pair(folder.path(), "train", 30);
+    write_pair(folder.path(), "t10k", 20);
+    let data = idx_at(folder.path());
+    let opened = open(&data).unwrap();
+    assert_eq!((opened.train.len(), opened.test.len(), opened.classes.len()), (30, 20, 3));
+    let few = open(&Data { train_count: Some(10), test_count: Some(5), ..data.clone() }).unwrap();
+    assert_eq!((few.train.len(), few.test.len()), (10, 5));
+    let error = open(&Data { test_count: Some(21), ..data.clone() }).unwrap_err().to_string();
+    assert!(error.starts_with("data.test_count = 21 is more than the 20 images in "), "{error}");
+    let error = open(&Data { mean: Some(vec![0.1; 3]), ..data }).unwrap_err().to_string();
+    assert!(
+        error.contains("data.mean: [0.1, 0.1, 0.1] has 3 numbers where the images have 1 channels"),
+        "{error}"
+    );
+    let error = open(&Data { path: None, ..idx_at(folder.path()) }).unwrap_err().to_string();
+    assert!(error.starts_with("data.path: is missing"), "{error}");
+}
+
+#[test]
+fn settings_reach_the_images() {
+    let (_folder, data) = pictures();
+    let opened = open(&data).unwrap();
+    assert_eq!(opened.classes, ["a", "b"]);
+    assert_eq!(opened.shape, ImageShape { height: 8, width: 8, channels: 3 });
+    assert_eq!(opened.train.labels(), [0, 0, 0, 0, 1, 1, 1, 1]);
+    // Red: the mean of 10..=13 and 150..=153.
+    assert!((opened.preprocess.mean()[0] - 81.5 / 255.0).abs() < 1e-12);
+    let small = Data {
+        size: Some(4),
+        interpolation: Interpolation::Area,
+        mean: Some(vec![0.5; 3]),
+        ..data
+    };
+    let opened = open(&small).unwrap();
+    assert_eq!(opened.train.gather(&[0, 7]).unwrap().images.len(), 2 * 4 * 4 * 3);
+    assert_eq!(opened.preprocess.mean(), [0.5; 3]);
+    // A model's own settings outrank the configuration's.
+    let mut other = small.clone();
+    other.size = Some(8);
+    other.mean = None;
+    let again = open_for(&other, &opened.preprocess).unwrap();
+    assert_eq!(again.test.gather(&[1]).unwrap(), opened.test.gather(&[1]).unwrap());
+}
+
+#[test]
+fn held_and_decoded_on_demand_are_the_same_bits() {
+    let (_folder, data) = pictures();
+    let random = Augment { random_resized_crop: true, flip: true, ..Augment::default() };
+    for (size, crop, augment) in
+        [(8, 1.0, Augment::default()), (5, 0.8, Augment::default()), (5, 0.8, random)]
+    {
+        let data = Data { size: Some(size), crop, augment, ..data.clone() };
+        let held = open_parts(&data, None, HELD_BYTES).unwrap();
+        let read = open_parts(&data, None, 100).unwrap();
+        assert_eq!(held.preprocess, read.preprocess);
+        assert_eq!(held.test.gather(&[0, 3]).unwrap(), read.test.gather(&[0, 3]).unwrap());
+        assert_eq!(held.train.gather(&[2, 5]).unwrap(), read.train.gather(&[2, 5]).unwrap());
+        let batches = |data: &Dataset| -> Vec<Batch> {
+            Loader::new(data.train.clone(), options(3))
+                .unwrap()
+                .take(7)
+                .map(Result::unwrap)
+                .collect()
+        };
+        assert_eq!(batches(&held), batches(&read));
+    }
+}
+
+#[test]
+fn orders_depend_on_seed_and_epoch_alone() {
+    let augment = Augment { pad_crop: 2, flip: true, ..Augment::default() };
+    let data = Data { train_count: Some(50), test_count: Some(7), augment, ..Data::default() };
+    let train = open(&data).unwrap().train;
+    let take = |options: LoaderOptions, count| -> Vec<Batch> {
+        Loader::new(train.clone(), options).unwrap().take(count).map(Result::unwrap).collect()
+    };
+    let expected = take(options(8), 20);
+    assert!(expected.iter().all(|batch| batch.rows == 8));
+    for threads in [1, 2, 5] {
+        assert_eq!(take(LoaderOptions { threads, ..options(8) }, 20), expected);
+        for start_batch in [1, 6, 13] {
+            let resumed = LoaderOptions { threads, start_batch, ..options(8) };
+            assert_eq!(take(resumed, 20 - start_batch as usize), expected[start_batch as usize..]);
+        }
+    }
+    assert_ne!(take(LoaderOptions { order_seed: 8, ..options(8) }, 1), expected[..1]);
+    // Six batches of eight an epoch: all different samples, in another order every epoch.
+    let loader = Loader::new(train.clone(), options(8)).unwrap();
+    assert_eq!(loader.batches_per_epoch(), 6);
+    assert_ne!(expected[0], expected[6]);
+    // Augmentation changes images and nothing else.
+    let plain = take(LoaderOptions { augment: false, ..options(8) }, 20);
+    assert!(plain.iter().zip(&expected).all(|(plain, augmented)| plain.labels == augmented.labels));
+    assert_ne!(plain[0].images, expected[0].images);
+}
+
+#[test]
+fn every_sample_comes_once_an_epoch() {
+    let train = open(&Data { train_count: Some(50), test_count: Some(7), ..Data::default() })
+        .unwrap()
+        .train;
+    let whole = LoaderOptions { augment: false, drop_last: false, ..options(8) };
+    let epoch: Vec<Batch> =
+        Loader::new(train.clone(), whole).unwrap().take(7).map(Result::unwrap).collect();
+    assert_eq!(epoch.iter().map(|batch| batch.rows).collect::<Vec<_>>(), [8, 8, 8, 8, 8, 8, 2]);
+    assert!(epoch[6].images[2 * 256..].iter().all(|&x| x == 0.0) && epoch[6].labels[2..] == [0; 6]);
+    let samples = |images: &[f32]| {
+        let mut samples: Vec<Vec<u32>> =
+            images.chunks(256).map(|image| image.iter().map(|x| x.to_bits()).collect()).collect();
+        samples.sort_unstable();
+        samples
+    };
+    let shuffled: Vec<f32> =
+        epoch.iter().flat_map(|batch| batch.images[..batch.rows * 256].to_vec()).collect();
+    let in_order = train.batches(50).next().unwrap().unwrap();
+    assert_eq!(samples(&shuffled), samples(&in_order.images));
+
+    let ordered: Vec<Batch> = train.batches(16).map(Result::unwrap).collect();
+    assert_eq!(ordered.iter().map(|batch| batch.rows).collect::<Vec<_>>(), [16, 16, 16, 2]);
+    assert_eq!(ordered[1].images[..], in_order.images[16 * 256..32 * 256]);
+    assert_eq!(ordered[3].images.len(), 16 * 256);
+
+    for batch in [0, 51] {
+        let error = Loader::new(train.clone(), options(batch)).unwrap_err().to_string();
+        assert!(error.contains("the 50 training images"), "{error}");
+    }
+    let subset = train.subset(5, 20);
+    assert_eq!((subset.len(), train.subset(5, 99).len()), (20, 50));
+    assert_eq!(subset, train.subset(5, 20));
+    assert_ne!(subset, train.subset(6, 20));
+    assert_eq!(train.gather(&[3]).unwrap().images[..], in_order.images[3 * 256..4 * 256]);
+}
+
+#[test]
+fn an_error_in_a_thread_comes_out_once() {
+    let (folder, data) = pictures();
+    std::fs::write(folder.path().join("train/b/2.png"), b"not a picture").unwrap();
+    let error = open(&data).unwrap_err().to_string();
+    assert!(error.contains("2.png") && error.contains("neither a JPEG nor a PNG"), "{error}");
+    // Decoded on demand, with the mean given, it is met only by the loader.
+    let given = Data { mean: Some(vec![0.5; 3]), std: Some(vec![0.5; 3]), ..data };
+    let train = open_parts(&given, None, 100).unwrap().train;
+    let mut loader = Loader::new(train.clone(), options(2)).unwrap();
+    let failed = loader.by_ref().take(4).find_map(Result::err).expect("an epoch has all samples");
+    assert!(failed.to_string().contains("2.png"));
+    assert!(loader.next().is_none());
+    assert!(train.gather(&[6]).is_err());
+}
+
+#[test]
+fn dropping_a_loader_ends_its_threads() {
+    let train = open(&Data { train_count: Some(50), test_count: Some(7), ..Data::default() })
+        .unwrap()
+        .train;
+    for threads in [1, 3] {
+        let mut loader =
+            Loader::new(train.clone(), LoaderOptions { threads, ..options(8) }).unwrap();
+        loader.next().unwrap().unwrap();
+        drop(loader);
+        drop(train.batches(4));
+        assert_eq!(Arc::strong_count(&train), 1, "a thread still holds the data");
+    }
+}
+
+#[test]
+fn cifar10_as_folders_of_jpegs_is_read_as_given() {
+    let Some(path) = shared("cifar10-jpg.tar.gz") else { return };
+    let data = Data {
+        kind: DataKind::Folder,
+        path: Some(path.display().to_string()),
+        train_count: Some(200),
+        test_count: Some(100),
+        size: Some(16),
+        interpolation: Interpolation::Area,
+        ..Data::default()
+    };
+    let opened = open(&data).unwrap();
+    assert_eq!((opened.train.len(), opened.test.len()), (200, 100));
+    assert_eq!(opened.shape, ImageShape { height: 16, width: 16, channels: 3 });
+    assert_eq!((opened.classes[0].as_str(), opened.classes[9].as_str()), ("airplane", "truck"));
+    assert!((0..10).all(|class| opened.train.labels().contains(&class)));
+    // The whole set's means are 0.491, 0.482, 0.447.
+    assert!(
+        opened.preprocess.mean().iter().all(|mean| (0.40..0.55).contains(mean)),
+        "{:?}",
+        opened.preprocess
+    );
+    let error = open(&Data { train_count: Some(50_001), ..data }).unwrap_err().to_string();
+    assert!(
+        error.starts_with("data.train_count = 50001 is more than the 50000 images in "),
+        "{error}"
+    );
+}
