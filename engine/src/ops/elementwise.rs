@@ -1,9 +1,16 @@
 //! Element-wise arithmetic: shader `shaders/elementwise.wgsl`.
 
-use super::{AdapterKind, Kernel, Launch, Op, count, narrow};
+use super::{
+    AdapterKind, Arcs, Launch, Op,
+    activation::{Activation, Grad},
+    count, narrow,
+    packs::{self, Packs},
+    reduce,
+};
+use crate::graph::{Graph, ShapeError, Value};
 
 /// A constant: y = value, `len` times.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Fill {
     /// The constant.
     pub value: f32,
@@ -11,33 +18,193 @@ pub struct Fill {
     pub len: u32,
 }
 
+/// y = a + b, of one shape.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Add;
+
+/// y = a − b, of one shape.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sub;
+
+/// y = a b, of one shape.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mul;
+
+/// y = max(a + b, 0), of one shape: the end of a residual unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AddRelu;
+
+/// y = a + b, where a is (…, C) and b is (C).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AddBias;
+
+/// y = factor a.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Scale(
+    /// The factor.
+    pub f32,
+);
+
+/// y = a: a value in a second place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Copy;
+
+/// y ← y + a, in place; the inputs are a and y, and there is no output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Accumulate;
+
+/// A launch over `floats` with the words of `Dims` that flat kernels read.
+fn flat(entry: &str, floats: u64, factor: f32) -> Launch {
+    let (launch, packs) = packs::flat("elementwise", entry, floats);
+    launch.dims([packs, 0, 0, 0, factor.to_bits()]).flops(floats)
+}
+
+/// A launch of y = f(a, b) for a and b of one shape.
+fn binary(entry: &str, inputs: &[&[u32]]) -> Option<Launch> {
+    let [a, b] = *inputs else { return None };
+    (a == b).then(|| flat(entry, count(a), 0.0).output(a))
+}
+
 impl Op for Fill {
     fn launch(&self, inputs: &[&[u32]], _on: AdapterKind) -> Option<Launch> {
-        let [] = inputs else { return None };
-        let kernel = Kernel::of("elementwise", "fill");
-        Some(
-            Launch::new(kernel)
-                .output([self.len])
-                .dims([self.len, self.value.to_bits()])
-                .each(self.len.into()),
-        )
+        inputs
+            .is_empty()
+            .then(|| flat("fill", self.len.into(), self.value).output([self.len]).flops(0))
     }
 }
 
-/// y = a + b, of one shape.
-#[derive(Debug, Clone, Copy)]
-pub struct Add;
-
 impl Op for Add {
     fn launch(&self, inputs: &[&[u32]], _on: AdapterKind) -> Option<Launch> {
-        let [a, b] = inputs else { return None };
-        let n = count(a);
-        (a == b).then(|| {
-            Launch::new(Kernel::of("elementwise", "add"))
-                .output(*a)
-                .dims([narrow(n), 0])
-                .each(n)
-                .flops(n)
-        })
+        binary("add", inputs)
+    }
+
+    fn vjp(
+        &self,
+        _: &mut Graph,
+        _: Arcs<'_>,
+        douts: &[Option<Value>],
+    ) -> Result<Vec<Option<Value>>, ShapeError> {
+        Ok(vec![douts[0], douts[0]])
+    }
+}
+
+impl Op for Sub {
+    fn launch(&self, inputs: &[&[u32]], _on: AdapterKind) -> Option<Launch> {
+        binary("sub", inputs)
+    }
+
+    fn vjp(
+        &self,
+        graph: &mut Graph,
+        _: Arcs<'_>,
+        douts: &[Option<Value>],
+    ) -> Result<Vec<Option<Value>>, ShapeError> {
+        let Some(dy) = douts[0] else { return Ok(vec![None; 2]) };
+        Ok(vec![Some(dy), Some(graph.add(Scale(-1.0), &[dy])?)])
+    }
+}
+
+impl Op for Mul {
+    fn launch(&self, inputs: &[&[u32]], _on: AdapterKind) -> Option<Launch> {
+        binary("mul", inputs)
+    }
+
+    /// da = dy b    db = dy a
+    fn vjp(
+        &self,
+        graph: &mut Graph,
+        node: Arcs<'_>,
+        douts: &[Option<Value>],
+    ) -> Result<Vec<Option<Value>>, ShapeError> {
+        let Some(dy) = douts[0] else { return Ok(vec![None; 2]) };
+        let &[a, b] = node.inputs else { unreachable!("launch takes two inputs") };
+        Ok(vec![Some(graph.add(Mul, &[dy, b])?), Some(graph.add(Mul, &[dy, a])?)])
+    }
+}
+
+impl Op for AddRelu {
+    fn launch(&self, inputs: &[&[u32]], _on: AdapterKind) -> Option<Launch> {
+        binary("add_relu", inputs)
+    }
+
+    /// da = db = dy where y > 0, else 0
+    fn vjp(
+        &self,
+        graph: &mut Graph,
+        node: Arcs<'_>,
+        douts: &[Option<Value>],
+    ) -> Result<Vec<Option<Value>>, ShapeError> {
+        let Some(dy) = douts[0] else { return Ok(vec![None; 2]) };
+        let d = graph.add(Grad(Activation::Relu), &[node.outputs[0], dy])?;
+        Ok(vec![Some(d); 2])
+    }
+}
+
+impl Op for AddBias {
+    fn launch(&self, inputs: &[&[u32]], _on: AdapterKind) -> Option<Launch> {
+        let [a, &[c]] = *inputs else { return None };
+        let (rows, columns) = packs::matrix(a)?;
+        if columns != c {
+            return None;
+        }
+        let packs = Packs::of(c.into());
+        let width = packs.count(c.into());
+        let chunk = packs::chunk(rows, width);
+        let launch = Launch::new(packs.kernel("elementwise", "add_bias"))
+            .output(a)
+            .dims([narrow(u64::from(rows) * u64::from(width)), width, rows, chunk, 0])
+            .each(u64::from(rows.div_ceil(chunk)) * u64::from(width));
+        Some(launch.flops(count(a)))
+    }
+
+    /// da = dy    db = Σ_rows dy
+    fn vjp(
+        &self,
+        graph: &mut Graph,
+        _: Arcs<'_>,
+        douts: &[Option<Value>],
+    ) -> Result<Vec<Option<Value>>, ShapeError> {
+        let Some(dy) = douts[0] else { return Ok(vec![None; 2]) };
+        Ok(vec![Some(dy), Some(reduce::sum_rows(graph, dy)?)])
+    }
+}
+
+impl Op for Scale {
+    fn launch(&self, inputs: &[&[u32]], _on: AdapterKind) -> Option<Launch> {
+        let [a] = *inputs else { return None };
+        Some(flat("scale", count(a), self.0).output(a))
+    }
+
+    fn vjp(
+        &self,
+        graph: &mut Graph,
+        _: Arcs<'_>,
+        douts: &[Option<Value>],
+    ) -> Result<Vec<Option<Value>>, ShapeError> {
+        let Some(dy) = douts[0] else { return Ok(vec![None]) };
+        Ok(vec![Some(graph.add(*self, &[dy])?)])
+    }
+}
+
+impl Op for Copy {
+    fn launch(&self, inputs: &[&[u32]], _on: AdapterKind) -> Option<Launch> {
+        let [a] = *inputs else { return None };
+        Some(flat("copy", count(a), 0.0).output(a).flops(0))
+    }
+
+    fn vjp(
+        &self,
+        _: &mut Graph,
+        _: Arcs<'_>,
+        douts: &[Option<Value>],
+    ) -> Result<Vec<Option<Value>>, ShapeError> {
+        Ok(vec![douts[0]])
+    }
+}
+
+impl Op for Accumulate {
+    fn launch(&self, inputs: &[&[u32]], _on: AdapterKind) -> Option<Launch> {
+        let [a, y] = *inputs else { return None };
+        (a == y).then(|| flat("accumulate", count(a), 0.0).updates(&[1]))
     }
 }

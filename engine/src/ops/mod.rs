@@ -3,7 +3,10 @@
 //! An op is a small value whose variants are the entry points of its shader. It answers two questions: what does
 //! it launch for these shapes, and what is its gradient. One node is one entry point is one dispatch.
 
+pub mod activation;
 pub mod elementwise;
+mod packs;
+pub mod reduce;
 
 use std::fmt::Debug;
 

@@ -1,0 +1,67 @@
+//! How the kernels of this folder cut their work: one float or four at a time, rows in chunks, lanes a row.
+
+use super::{AdapterKind, Kernel, Launch, count, narrow};
+
+/// One float or four at a time, as the innermost extent allows; the variants `scalar` and `vec4` of a shader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Packs {
+    /// Floats of a pack.
+    size: u32,
+}
+
+impl Packs {
+    /// The largest pack that divides `extent`.
+    pub(super) fn of(extent: u64) -> Self {
+        Self { size: if extent.is_multiple_of(4) { 4 } else { 1 } }
+    }
+
+    /// `floats` in packs.
+    pub(super) fn count(self, floats: u64) -> u32 {
+        narrow(floats / u64::from(self.size))
+    }
+
+    /// An entry point of the variant that works with these packs.
+    pub(super) fn kernel(self, file: &str, entry: &str) -> Kernel {
+        Kernel::of(file, entry).variant(if self.size == 4 { "vec4" } else { "scalar" })
+    }
+}
+
+/// A launch over the packs of a flat tensor of `floats`, and how many packs these are. The kernel loops in strides of
+/// the grid, about four packs an invocation: a copy of one vec4 an invocation reaches half the bandwidth.
+pub(super) fn flat(file: &str, entry: &str, floats: u64) -> (Launch, u32) {
+    let packs = Packs::of(floats);
+    let n = packs.count(floats);
+    (Launch::new(packs.kernel(file, entry)).each(u64::from(n).div_ceil(4)), n)
+}
+
+/// A tensor as a matrix of its last axis: (rows, columns). `None` for no axis at all.
+pub(super) fn matrix(shape: &[u32]) -> Option<(u32, u32)> {
+    let (&columns, rest) = shape.split_last()?;
+    Some((narrow(count(rest)), columns))
+}
+
+/// Rows of a matrix that belong to one sample, the first axis of the tensor.
+pub(super) fn rows_per_sample(shape: &[u32]) -> u32 {
+    narrow(count(&shape[1..shape.len().max(2) - 1]))
+}
+
+/// Parts of a sum over rows: (rows of a part, parts). Enough parts that the device is busy, few enough that adding them
+/// up is nothing; a part has `least` rows at least.
+pub(super) fn parts(rows: u32, packs: u32, least: u32) -> (u32, u32) {
+    let most = (8192 / packs).clamp(1, 128);
+    let chunk = rows.div_ceil(most).max(least).min(rows).max(1);
+    (chunk, rows.div_ceil(chunk))
+}
+
+/// Rows that an invocation of a column-wise kernel treats, so that it reads its column's parameters once.
+pub(super) fn chunk(rows: u32, packs: u32) -> u32 {
+    narrow((u64::from(rows) * u64::from(packs) / 16_384).clamp(1, 16))
+}
+
+/// Invocations that share a row of `columns`: a CPU adapter runs rows side by side, a GPU wants coalesced loads.
+pub(super) fn lanes(columns: u32, on: AdapterKind) -> u32 {
+    match on {
+        AdapterKind::Cpu => 1,
+        AdapterKind::Gpu => (columns / 4).next_power_of_two().clamp(1, 64),
+    }
+}

@@ -1,0 +1,94 @@
+// uses: grid
+// Arithmetic on flat tensors, and a bias over the last axis.
+struct Dims {
+    count: u32,  // packs of the result
+    packs: u32,  // add_bias: packs of a row
+    rows: u32,  // add_bias: rows
+    chunk: u32,  // add_bias: rows an invocation
+    factor: f32,  // scale: the factor; fill: the value
+}
+
+@group(0) @binding(0) var<uniform> dims: Dims;
+@group(0) @binding(1) var<storage, read> a: array<Pack>;
+@group(0) @binding(2) var<storage, read> b: array<Pack>;  // as a; for add_bias: a row
+@group(0) @binding(3) var<storage, read_write> y: array<Pack>;
+@group(0) @binding(2) var<storage, read_write> y_unary: array<Pack>;
+@group(0) @binding(1) var<storage, read_write> y_constant: array<Pack>;
+
+// y = a + b
+@compute @workgroup_size(WG)
+fn add(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
+    for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
+        y[i] = a[i] + b[i];
+    }
+}
+
+// y = a − b
+@compute @workgroup_size(WG)
+fn sub(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
+    for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
+        y[i] = a[i] - b[i];
+    }
+}
+
+// y = a b
+@compute @workgroup_size(WG)
+fn mul(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
+    for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
+        y[i] = a[i] * b[i];
+    }
+}
+
+// y = max(a + b, 0): the end of a residual unit
+@compute @workgroup_size(WG)
+fn add_relu(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
+    for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
+        y[i] = max(a[i] + b[i], Pack(0.0));
+    }
+}
+
+// y[r, c] = a[r, c] + b[c]; an invocation keeps its b[c] for `chunk` rows
+@compute @workgroup_size(WG)
+fn add_bias(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
+    let i = invocation(at, groups);
+    let c = i % dims.packs;
+    let begin = i / dims.packs * dims.chunk;
+    if begin >= dims.rows { return; }
+    let bias = b[c];
+    let end = min(begin + dims.chunk, dims.rows);
+    for (var r = begin; r < end; r++) {
+        y[r * dims.packs + c] = a[r * dims.packs + c] + bias;
+    }
+}
+
+// y = factor a
+@compute @workgroup_size(WG)
+fn scale(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
+    for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
+        y_unary[i] = dims.factor * a[i];
+    }
+}
+
+// y = a
+@compute @workgroup_size(WG)
+fn copy(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
+    for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
+        y_unary[i] = a[i];
+    }
+}
+
+// y ← y + a, in place
+@compute @workgroup_size(WG)
+fn accumulate(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
+    for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
+        y_unary[i] += a[i];
+    }
+}
+
+// y = factor
+@compute @workgroup_size(WG)
+fn fill(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
+    for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
+        y_constant[i] = Pack(dims.factor);
+    }
+}
