@@ -4,9 +4,13 @@
 //! it launch for these shapes, and what is its gradient. One node is one entry point is one dispatch.
 
 pub mod activation;
+pub mod batch_norm;
 pub mod elementwise;
+pub mod layer_norm;
 mod packs;
+pub mod pool;
 pub mod reduce;
+pub mod softmax;
 
 use std::fmt::Debug;
 

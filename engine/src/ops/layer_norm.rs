@@ -1,0 +1,115 @@
+//! Layer normalisation over the last axis: shader `shaders/layer_norm.wgsl`.
+
+use super::{
+    AdapterKind, Arcs, Launch, Op, count,
+    packs::{self, Packs},
+};
+use crate::graph::{Graph, ShapeError, Value};
+
+/// x (…, C), γ, β (C) → y = γ x̂ + β, and for the gradients the rows' mean and 1/√(variance + ε).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LayerNorm {
+    /// ε.
+    pub eps: f32,
+}
+
+/// x, γ, mean, rstd, dy → dx.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct GradInput;
+
+/// x, mean, rstd, dy → (parts, 2, C): Σ dy x̂ and Σ dy of each part of the rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct GradSums;
+
+/// (parts, 2, C) → dγ, dβ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct GradFinish;
+
+/// A kernel with some lanes a row of x.
+fn by_rows(entry: &str, x: &[u32], eps: f32, on: AdapterKind) -> Option<Launch> {
+    let (rows, columns) = packs::matrix(x)?;
+    let packs = Packs::of(columns.into());
+    let width = packs.count(columns.into());
+    let lanes = packs::lanes(width, on);
+    let kernel = packs.kernel("layer_norm", entry).constant("LANES", lanes.into());
+    Some(
+        Launch::new(kernel)
+            .output(x)
+            .dims([rows, width, 1, 1, eps.to_bits()])
+            .each(u64::from(rows) * u64::from(lanes)),
+    )
+}
+
+impl Op for LayerNorm {
+    fn launch(&self, inputs: &[&[u32]], on: AdapterKind) -> Option<Launch> {
+        let [x, gamma, beta] = *inputs else { return None };
+        let (rows, columns) = packs::matrix(x)?;
+        if *gamma != [columns] || *beta != [columns] {
+            return None;
+        }
+        let launch = by_rows("forward", x, self.eps, on)?;
+        Some(launch.output([rows]).output([rows]).flops(8 * count(x)))
+    }
+
+    fn vjp(
+        &self,
+        graph: &mut Graph,
+        node: Arcs<'_>,
+        douts: &[Option<Value>],
+    ) -> Result<Vec<Option<Value>>, ShapeError> {
+        let Some(dy) = douts[0] else { return Ok(vec![None; 3]) };
+        let (x, gamma) = (node.inputs[0], node.inputs[1]);
+        let (mean, rstd) = (node.outputs[1], node.outputs[2]);
+        let dx = graph.add(GradInput, &[x, gamma, mean, rstd, dy])?;
+        let sums = graph.add(GradSums, &[x, mean, rstd, dy])?;
+        let finished = graph.add_all(GradFinish, &[sums])?;
+        Ok(vec![Some(dx), Some(finished[0]), Some(finished[1])])
+    }
+}
+
+impl Op for GradInput {
+    fn launch(&self, inputs: &[&[u32]], on: AdapterKind) -> Option<Launch> {
+        let [x, gamma, mean, rstd, dy] = *inputs else { return None };
+        let (rows, columns) = packs::matrix(x)?;
+        if x != dy || *gamma != [columns] || *mean != [rows] || *rstd != [rows] {
+            return None;
+        }
+        Some(by_rows("grad_input", x, 0.0, on)?.flops(14 * count(x)))
+    }
+}
+
+impl Op for GradSums {
+    fn launch(&self, inputs: &[&[u32]], _on: AdapterKind) -> Option<Launch> {
+        let [x, mean, rstd, dy] = *inputs else { return None };
+        let (rows, columns) = packs::matrix(x)?;
+        if x != dy || *mean != [rows] || *rstd != [rows] {
+            return None;
+        }
+        let packs = Packs::of(columns.into());
+        let width = packs.count(columns.into());
+        let (chunk, parts) = packs::parts(rows, width, 32);
+        Some(
+            Launch::new(packs.kernel("layer_norm", "grad_sums"))
+                .output([parts, 2, columns])
+                .dims([rows, width, chunk, parts, 0])
+                .each(u64::from(parts) * u64::from(width))
+                .flops(5 * count(x)),
+        )
+    }
+}
+
+impl Op for GradFinish {
+    fn launch(&self, inputs: &[&[u32]], _on: AdapterKind) -> Option<Launch> {
+        let [&[parts, 2, columns]] = *inputs else { return None };
+        let packs = Packs::of(columns.into());
+        let width = packs.count(columns.into());
+        Some(
+            Launch::new(packs.kernel("layer_norm", "grad_finish"))
+                .output([columns])
+                .output([columns])
+                .dims([1, width, 1, parts, 0])
+                .each(width.into())
+                .flops(2 * u64::from(parts) * u64::from(columns)),
+        )
+    }
+}

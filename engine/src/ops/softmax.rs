@@ -1,0 +1,55 @@
+//! Softmax over the last axis: shader `shaders/softmax.wgsl`.
+
+use super::{AdapterKind, Arcs, Kernel, Launch, Op, count, packs};
+use crate::graph::{Graph, ShapeError, Value};
+
+/// x (…, C) → y = softmax(scale x) over C.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Softmax {
+    /// What x is multiplied by, 1/√d in attention.
+    pub scale: f32,
+}
+
+/// y, dy → dx = scale y (dy − Σ dy y).
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Grad {
+    scale: f32,
+}
+
+fn by_rows(entry: &str, x: &[u32], scale: f32, on: AdapterKind) -> Option<Launch> {
+    let (rows, columns) = packs::matrix(x)?;
+    let lanes = packs::lanes(columns, on);
+    Some(
+        Launch::new(Kernel::of("softmax", entry).constant("LANES", lanes.into()))
+            .output(x)
+            .dims([rows, columns, scale.to_bits()])
+            .each(u64::from(rows) * u64::from(lanes)),
+    )
+}
+
+impl Op for Softmax {
+    fn launch(&self, inputs: &[&[u32]], on: AdapterKind) -> Option<Launch> {
+        let [x] = *inputs else { return None };
+        Some(by_rows("forward", x, self.scale, on)?.flops(12 * count(x)))
+    }
+
+    fn vjp(
+        &self,
+        graph: &mut Graph,
+        node: Arcs<'_>,
+        douts: &[Option<Value>],
+    ) -> Result<Vec<Option<Value>>, ShapeError> {
+        let Some(dy) = douts[0] else { return Ok(vec![None]) };
+        Ok(vec![Some(graph.add(Grad { scale: self.scale }, &[node.outputs[0], dy])?)])
+    }
+}
+
+impl Op for Grad {
+    fn launch(&self, inputs: &[&[u32]], on: AdapterKind) -> Option<Launch> {
+        let [y, dy] = *inputs else { return None };
+        if y != dy {
+            return None;
+        }
+        Some(by_rows("grad", y, self.scale, on)?.flops(5 * count(y)))
+    }
+}
