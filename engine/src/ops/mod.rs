@@ -3,10 +3,16 @@
 //! An op is a small value whose variants are the entry points of its shader. It answers two questions: what does
 //! it launch for these shapes, and what is its gradient. One node is one entry point is one dispatch.
 
+pub mod accuracy;
 pub mod activation;
 pub mod batch_norm;
+pub mod cross_entropy;
+pub mod dropout;
 pub mod elementwise;
+pub mod embedding;
+pub mod kl;
 pub mod layer_norm;
+pub mod mse;
 mod packs;
 pub mod pool;
 pub mod reduce;

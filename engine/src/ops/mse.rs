@@ -1,0 +1,75 @@
+//! Mean squared error: shader `shaders/mse.wgsl`.
+
+use super::{
+    AdapterKind, Arcs, Launch, Op, count,
+    packs::Packs,
+    reduce::{SumParts, partial_sums},
+};
+use crate::graph::{Graph, ShapeError, Value};
+
+/// y, target (N, …) → parts of scale · mean (y − target)² over the elements of the batch's valid samples.
+/// The target is a constant: it has no gradient.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Mse {
+    /// A constant factor: 1 / variance of the target makes it the relative error.
+    pub scale: f32,
+}
+
+/// y, target, d (1) → dy.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Grad(Mse);
+
+/// scale · mean (y − target)², \[1\].
+///
+/// # Errors
+/// If the two are not of one shape.
+pub fn mse(graph: &mut Graph, y: Value, target: Value, scale: f32) -> Result<Value, ShapeError> {
+    let parts = graph.add(Mse { scale }, &[y, target])?;
+    graph.add(SumParts, &[parts])
+}
+
+/// Packs that fit a sample, how many packs y and a sample have, and how many parts the sum is cut into.
+fn layout(y: &[u32]) -> Option<(Packs, [u32; 3])> {
+    let sample = count(y.get(1..)?);
+    let packs = Packs::of(sample);
+    let n = packs.count(count(y));
+    Some((packs, [n, packs.count(sample), partial_sums(n)]))
+}
+
+impl Op for Mse {
+    fn launch(&self, inputs: &[&[u32]], _on: AdapterKind) -> Option<Launch> {
+        let [y, target] = *inputs else { return None };
+        let (packs, [n, sample, parts]) = layout(y)?;
+        (y == target).then(|| {
+            Launch::new(packs.kernel("mse", "forward"))
+                .output([parts])
+                .dims([n, sample, parts, self.scale.to_bits()])
+                .each(parts.into())
+                .flops(3 * count(y))
+        })
+    }
+
+    fn vjp(
+        &self,
+        graph: &mut Graph,
+        node: Arcs<'_>,
+        douts: &[Option<Value>],
+    ) -> Result<Vec<Option<Value>>, ShapeError> {
+        let Some(d) = douts[0] else { return Ok(vec![None; 2]) };
+        Ok(vec![Some(graph.add(Grad(*self), &[node.inputs[0], node.inputs[1], d])?), None])
+    }
+}
+
+impl Op for Grad {
+    fn launch(&self, inputs: &[&[u32]], _on: AdapterKind) -> Option<Launch> {
+        let [y, target, &[1]] = *inputs else { return None };
+        let (packs, [n, sample, parts]) = layout(y)?;
+        (y == target).then(|| {
+            Launch::new(packs.kernel("mse", "grad"))
+                .output(y)
+                .dims([n, sample, parts, self.0.scale.to_bits()])
+                .each(u64::from(n).div_ceil(4))
+                .flops(2 * count(y))
+        })
+    }
+}

@@ -1,0 +1,75 @@
+// uses: step, grid, reduce
+// Kullback-Leibler divergence of a student s from a teacher t (rows, C) at temperature T; LANES invocations a row.
+//
+//     loss = factor/n Σ_r Σ_c p (log p − log q),   p = softmax(t / T),   q = softmax(s / T)
+//
+// The mean is over the n = live.rows · per_sample rows that count; the others lose nothing.
+struct Dims {
+    rows: u32,
+    columns: u32,  // C
+    per_sample: u32,  // rows of one sample of the batch
+    inverse_temperature: f32,  // 1 / T
+    factor: f32,
+}
+
+@group(0) @binding(0) var<uniform> dims: Dims;
+@group(0) @binding(1) var<storage, read> s: array<f32>;  // (rows, C)
+@group(0) @binding(2) var<storage, read> t: array<f32>;  // (rows, C)
+
+fn counted() -> u32 {
+    return clamp(live.rows * dims.per_sample, 1u, dims.rows);
+}
+
+// losses[r] = factor/n Σ_c p (log p − log q), whose sum is the loss; and for the gradient log Σ exp(s/T), log Σ exp(t/T)
+@group(0) @binding(3) var<storage, read_write> losses: array<f32>;  // (rows)
+@group(0) @binding(4) var<storage, read_write> log_sums_out: array<f32>;  // (rows, 2)
+@compute @workgroup_size(WG)
+fn forward(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
+    let i = invocation(at, groups);
+    let inside = i / LANES < dims.rows;
+    let r = min(i / LANES, dims.rows - 1u);
+    let begin = r * dims.columns;
+    let k = dims.inverse_temperature;
+    var best_s = s[begin];
+    var best_t = t[begin];
+    for (var c = i % LANES; c < dims.columns; c += LANES) {
+        best_s = max(best_s, s[begin + c]);
+        best_t = max(best_t, t[begin + c]);
+    }
+    best_s = lanes_max(best_s, i);
+    best_t = lanes_max(best_t, i);
+    var sum_s = 0.0;
+    var sum_t = 0.0;
+    for (var c = i % LANES; c < dims.columns; c += LANES) {
+        sum_s += exp(k * (s[begin + c] - best_s));
+        sum_t += exp(k * (t[begin + c] - best_t));
+    }
+    let log_s = log(lanes_sum(sum_s, i));
+    let log_t = log(lanes_sum(sum_t, i));
+    var loss = 0.0;
+    for (var c = i % LANES; c < dims.columns; c += LANES) {
+        let log_p = k * (t[begin + c] - best_t) - log_t;
+        let log_q = k * (s[begin + c] - best_s) - log_s;
+        loss += exp(log_p) * (log_p - log_q);
+    }
+    loss = lanes_sum(loss, i);
+    if !inside || i % LANES != 0u { return; }
+    losses[r] = select(0.0, dims.factor * loss / f32(counted()), r < counted());
+    log_sums_out[2u * r] = k * best_s + log_s;
+    log_sums_out[2u * r + 1u] = k * best_t + log_t;
+}
+
+// ds = d factor / (n T) (q − p)
+@group(0) @binding(3) var<storage, read> log_sums: array<f32>;  // (rows, 2)
+@group(0) @binding(4) var<storage, read> d: array<f32>;  // (1)
+@group(0) @binding(5) var<storage, read_write> ds: array<f32>;  // (rows, C)
+@compute @workgroup_size(WG)
+fn grad(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
+    let k = dims.inverse_temperature;
+    let scale = d[0] * dims.factor * k / f32(counted());
+    for (var i = invocation(at, groups); i < dims.rows * dims.columns; i += invocations(groups)) {
+        let r = i / dims.columns;
+        let difference = exp(k * s[i] - log_sums[2u * r]) - exp(k * t[i] - log_sums[2u * r + 1u]);
+        ds[i] = select(0.0, scale * difference, r < counted());
+    }
+}

@@ -1,0 +1,45 @@
+// uses: step, grid
+// Mean squared error of y against a target t of the same shape, times a constant scale:
+//
+//     loss = scale/n Σ (y − t)²
+//
+// over the n elements of the live.rows samples that count; the others lose nothing.
+struct Dims {
+    count: u32,  // packs of y
+    per_sample: u32,  // packs of one sample of the batch
+    parts: u32,
+    scale: f32,
+}
+
+@group(0) @binding(0) var<uniform> dims: Dims;
+@group(0) @binding(1) var<storage, read> y: array<Pack>;
+@group(0) @binding(2) var<storage, read> t: array<Pack>;
+
+fn counted() -> u32 {
+    return clamp(live.rows * dims.per_sample, 1u, dims.count);
+}
+
+// losses[p] = scale/n Σ (y − t)² over the packs p, p + parts, p + 2 parts, …; their sum is the loss
+@group(0) @binding(3) var<storage, read_write> losses: array<f32>;  // (parts)
+@compute @workgroup_size(WG)
+fn forward(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
+    let p = invocation(at, groups);
+    if p >= dims.parts { return; }
+    var sum = Pack(0.0);
+    for (var i = p; i < counted(); i += dims.parts) {
+        let e = y[i] - t[i];
+        sum += e * e;
+    }
+    losses[p] = dims.scale * pack_sum(sum) / f32(counted() * PACK);
+}
+
+// dy = d 2 scale / n (y − t)
+@group(0) @binding(3) var<storage, read> d: array<f32>;  // (1)
+@group(0) @binding(4) var<storage, read_write> dy: array<Pack>;
+@compute @workgroup_size(WG)
+fn grad(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
+    let factor = d[0] * 2.0 * dims.scale / f32(counted() * PACK);
+    for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
+        dy[i] = select(Pack(0.0), factor * (y[i] - t[i]), i < counted());
+    }
+}
