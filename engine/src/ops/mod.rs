@@ -5,7 +5,9 @@
 
 pub mod accuracy;
 pub mod activation;
+pub mod adam;
 pub mod batch_norm;
+pub mod clip;
 pub mod cross_entropy;
 pub mod dropout;
 pub mod elementwise;
@@ -16,6 +18,7 @@ pub mod mse;
 mod packs;
 pub mod pool;
 pub mod reduce;
+pub mod sgd;
 pub mod softmax;
 
 use std::fmt::Debug;

@@ -1,0 +1,64 @@
+// uses: step, grid
+// Adam, PyTorch's formulas, over a range of the flat buffers; with DECOUPLED it is AdamW:
+//
+//     Adam: g ← factor dθ + weight_decay θ        AdamW: g ← factor dθ, θ ← θ − lr weight_decay θ
+//     m ← β₁ m + (1 − β₁) g;   v ← β₂ v + (1 − β₂) g²
+//     θ ← θ − lr / (1 − β₁ᵗ) · m / (√v / √(1 − β₂ᵗ) + ε)
+override DECOUPLED: bool = false;
+
+struct Dims {
+    count: u32,  // vec4s
+    beta1: f32,
+    beta2: f32,
+    rest1: f32,  // 1 − β₁ and 1 − β₂, rounded once: 1 − f32(β₂) is off by 1e-5 of itself
+    rest2: f32,
+    log_beta1: f32,
+    log_beta2: f32,
+    eps: f32,
+    weight_decay: f32,
+}
+
+@group(0) @binding(0) var<uniform> dims: Dims;
+@group(0) @binding(1) var<storage, read_write> params: array<vec4f>;  // θ, in place
+@group(0) @binding(2) var<storage, read> grads: array<vec4f>;  // dθ
+@group(0) @binding(3) var<storage, read_write> first: array<vec4f>;  // m, in place
+@group(0) @binding(4) var<storage, read_write> second: array<vec4f>;  // v, in place
+@group(0) @binding(5) var<storage, read> decays: array<u32>;  // 1 where weight decay applies, a word for each 64 floats
+@group(0) @binding(6) var<storage, read> factor: array<f32>;  // (1), of gradient clipping
+
+// 1 − exp(z) for z ≤ 0; near 0 by its series, where the difference would cancel
+fn one_minus_exp(z: f32) -> f32 {
+    var tail = 1.0;
+    for (var k = 9.0; k > 1.5; k -= 1.0) { tail = 1.0 + z / k * tail; }
+    return select(1.0 - exp(max(z, -80.0)), -z * tail, z > -0.5);
+}
+
+fn update(i: u32, gradient: vec4f) {
+    let decay = select(0.0, dims.weight_decay, decays[i / 16u] != 0u);
+    var p = params[i];
+    var g = gradient;
+    if DECOUPLED { p -= live.lr * decay * p; } else { g += decay * p; }
+    let m = dims.beta1 * first[i] + dims.rest1 * g;
+    let v = dims.beta2 * second[i] + dims.rest2 * g * g;
+    first[i] = m;
+    second[i] = v;
+    let correction1 = one_minus_exp(live.t * dims.log_beta1);
+    let correction2 = sqrt(one_minus_exp(live.t * dims.log_beta2));
+    params[i] = p - live.lr / correction1 * (m / (sqrt(v) / correction2 + dims.eps));
+}
+
+// factor = 1
+@compute @workgroup_size(WG)
+fn step(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
+    for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
+        update(i, grads[i]);
+    }
+}
+
+// factor read
+@compute @workgroup_size(WG)
+fn step_clipped(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
+    for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
+        update(i, factor[0] * grads[i]);
+    }
+}
