@@ -1,2 +1,17 @@
 //! The `taper` program.
-fn main() {}
+
+mod cli;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    match cli::run(cli::Cli::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            cli::report(&error);
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! The verbs of the command line, a file each.
+
+mod compare;
+mod devices;
+mod presets;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use engine::{config::ConfigError, formats::FormatError};
+
+/// Trains deep thin networks by going wide, then narrow, on any GPU that WebGPU reaches.
+#[derive(Debug, Parser)]
+#[command(name = "taper", version, arg_required_else_help = true, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// List the adapters that can train.
+    Devices(devices::Arguments),
+    /// List the built-in configurations, or print one as TOML.
+    Presets(presets::Arguments),
+    /// Compare the members of finished runs: mean and sample deviation over seeds.
+    Compare(compare::Arguments),
+}
+
+/// Runs a verb; what it returns is the exit status.
+pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
+    let done = match cli.verb {
+        Verb::Devices(arguments) => devices::run(&arguments),
+        Verb::Presets(arguments) => presets::run(&arguments),
+        Verb::Compare(arguments) => compare::run(&arguments),
+    };
+    done.map(|()| ExitCode::SUCCESS)
+}
+
+/// What a user did wrong that no part of the engine can say, with what to do instead.
+#[derive(Debug)]
+struct Failure {
+    message: String,
+    hint: Option<String>,
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// An error with what to do about it.
+fn failure(message: impl Into<String>, hint: impl Into<String>) -> anyhow::Error {
+    Failure { message: message.into(), hint: Some(hint.into()) }.into()
+}
+
+/// Says on standard error what went wrong and, where something can be done, what.
+pub(crate) fn report(error: &anyhow::Error) {
+    let hint = error.chain().find_map(|cause| {
+        let failure = cause.downcast_ref::<Failure>().and_then(|failure| failure.hint.clone());
+        let config = || cause.downcast_ref::<ConfigError>().and_then(ConfigError::hint);
+        let format = || cause.downcast_ref::<FormatError>().and_then(FormatError::hint);
+        failure.or_else(config).or_else(format)
+    });
+    // Nobody is left to tell when standard error is closed.
+    let mut stderr = io::stderr().lock();
+    drop(writeln!(stderr, "error: {error}"));
+    if let Some(hint) = hint {
+        drop(writeln!(stderr, "hint: {hint}"));
+    }
+}
+
+/// Prints to standard output; a reader that has gone away (`taper presets | head -1`) is no error.
+fn print(text: &str) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        done => Ok(done?),
+    }
+}
+
+/// Prints a value as one line of JSON.
+fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    print(&(serde_json::to_string(value)? + "\n"))
+}
+
+/// A text table: the first column to the left, the others to the right as numbers are.
+fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+        cells.chain([head[column].chars().count()]).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..head.len()).map(width).collect();
+    let line = |cells: &mut dyn Iterator<Item = &str>| {
+        let padded: Vec<String> = cells
+            .zip(&widths)
+            .enumerate()
+            .map(|(column, (cell, &width))| match column {
+                0 => format!("{cell:<width$}"),
+                _ => format!("{cell:>width$}"),
+            })
+            .collect();
+        padded.join("  ").trim_end().to_string() + "\n"
+    };
+    let mut text = line(&mut head.iter().copied());
+    text.push_str(&"─".repeat(widths.iter().sum::<usize>() + 2 * head.len().saturating_sub(1)));
+    text.push('\n');
+    rows.iter().for_each(|row| text.push_str(&line(&mut row.iter().map(String::as_str))));
+    text
+}
+
+/// A count with its unit, as `25.56M`.
+fn count(number: u64) -> String {
+    match number {
+        0..10_000 => number.to_string(),
+        10_000..1_000_000 => format!("{:.1}k", number as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.2}M", number as f64 / 1e6),
+        _ => format!("{:.2}G", number as f64 / 1e9),
+    }
+}
+
+/// Bytes with their unit, as `1.5 GiB`.
+fn bytes(number: u64) -> String {
+    let (mut value, mut units) = (number as f64, ["B", "KiB", "MiB", "GiB", "TiB"].iter());
+    let mut unit = units.next().unwrap_or(&"B");
+    while value >= 1024.0 {
+        let Some(next) = units.next() else { break };
+        (value, unit) = (value / 1024.0, next);
+    }
+    if *unit == "B" { format!("{number} B") } else { format!("{value:.1} {unit}") }
+}
+
+/// A time as `42 s`, `3:07` or `1:02:03`.
+fn duration(seconds: f64) -> String {
+    let whole = seconds.max(0.0).round() as u64;
+    match (whole / 3600, whole / 60 % 60, whole % 60) {
+        (0, 0, s) => format!("{s} s"),
+        (0, m, s) => format!("{m}:{s:02}"),
+        (h, m, s) => format!("{h}:{m:02}:{s:02}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn numbers_are_short() {
+        assert_eq!((count(9_999).as_str(), count(25_557_032).as_str()), ("9999", "25.56M"));
+        assert_eq!((count(4_100_000_000).as_str(), count(12_345).as_str()), ("4.10G", "12.3k"));
+        assert_eq!((bytes(512).as_str(), bytes(1536).as_str()), ("512 B", "1.5 KiB"));
+        assert_eq!((duration(59.6).as_str(), duration(3723.0).as_str()), ("1:00", "1:02:03"));
+    }
+
+    #[test]
+    fn tables_are_aligned() {
+        let text =
+            table(&["a", "n"], &[vec!["long".into(), "1".into()], vec!["b".into(), "23".into()]]);
+        assert_eq!(text, "a      n\n────────\nlong   1\nb     23\n");
+    }
+}
