@@ -19,3 +19,4 @@ pub mod gpu;
 pub mod graph;
 pub mod ops;
 pub mod plan;
+pub mod win;
