@@ -14,12 +14,14 @@ pub mod elementwise;
 pub mod embedding;
 pub mod kl;
 pub mod layer_norm;
+pub mod matmul;
 pub mod mse;
 mod packs;
 pub mod pool;
 pub mod reduce;
 pub mod sgd;
 pub mod softmax;
+pub mod variants;
 
 use std::fmt::Debug;
 

@@ -1,0 +1,272 @@
+//! Matrix products: shader `shaders/matmul.wgsl`, tiles by [`variants`].
+
+use super::{
+    AdapterKind, Arcs, Kernel, Launch, MAX_GROUPS, Op,
+    activation::{Activation, Grad},
+    count, narrow, reduce,
+    variants::{self, Tile},
+};
+use crate::graph::{Graph, ShapeError, Value};
+
+/// C = op(A)·op(B): (M, K)·(K, N) → (M, N), or (…, M, K)·(…, K, N) → (…, M, N) with equal leading extents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Matmul {
+    /// A is given transposed, as (…, K, M).
+    pub ta: bool,
+    /// B is given transposed, as (…, N, K).
+    pub tb: bool,
+}
+
+/// [`Matmul`] of two matrices with the sum over K cut into `parts` runs: → (parts, M, N), to be added by [`AddParts`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MatmulParts {
+    /// The product.
+    pub of: Matmul,
+    /// Number of runs, at most ⌈K / 4⌉.
+    pub parts: u32,
+}
+
+/// The sum of `parts` arrays, in their order: (parts, …) → (…).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AddParts;
+
+/// y = act(x·Wᵀ + b): x (…, C), W (K, C), b (K) → (…, K); PyTorch's `Linear`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Linear {
+    /// There is a third input b.
+    pub bias: bool,
+    /// Whether act is ReLU, else there is none.
+    pub relu: bool,
+}
+
+/// The gradients of a product x·Wᵀ over the last axis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinearGrad {
+    /// dx = dy·W: dy (…, K), W (K, C) → (…, C).
+    Input,
+    /// dW = dyᵀ·x: dy (…, K), x (…, C) → (K, C), or, for more than one part, (parts, K, C), to be added by [`AddParts`].
+    Weight {
+        /// Number of runs that the sum over rows is cut into.
+        parts: u32,
+    },
+}
+
+/// dW = dyᵀ·x over all rows: dy (…, K), x (…, C) → (K, C), in parts and their sum where that is faster.
+///
+/// # Errors
+/// If the shapes do not fit.
+pub(super) fn weight_grad(graph: &mut Graph, dy: Value, x: Value) -> Result<Value, ShapeError> {
+    let parts = match (graph.shape(dy), graph.shape(x)) {
+        ([outer @ .., k], [.., c]) => variants::parts(*k, *c, narrow(count(outer)), 1),
+        _ => 1,
+    };
+    let sums = graph.add(LinearGrad::Weight { parts }, &[dy, x])?;
+    if parts == 1 { Ok(sums) } else { graph.add(AddParts, &[sums]) }
+}
+
+/// op(A)·op(B) of two matrices, in parts and their sum where that is faster.
+///
+/// # Errors
+/// If the shapes do not fit.
+pub fn product(graph: &mut Graph, a: Value, b: Value, of: Matmul) -> Result<Value, ShapeError> {
+    let parts = Sizes::of(graph.shape(a), graph.shape(b), of)
+        .map_or(1, |s| variants::parts(s.m, s.n, s.k, s.batches));
+    if parts == 1 || graph.shape(a).len() != 2 {
+        return graph.add(of, &[a, b]);
+    }
+    let sums = graph.add(MatmulParts { of, parts }, &[a, b])?;
+    graph.add(AddParts, &[sums])
+}
+
+/// The sizes of a batch of products.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sizes {
+    batches: u64,
+    m: u32,
+    n: u32,
+    k: u32,
+    of: Matmul,
+}
+
+impl Sizes {
+    fn of(a: &[u32], b: &[u32], of: Matmul) -> Option<Self> {
+        let ([batch @ .., a0, a1], [batch_b @ .., b0, b1]) = (a, b) else { return None };
+        let (m, k) = if of.ta { (*a1, *a0) } else { (*a0, *a1) };
+        let (n, k_b) = if of.tb { (*b0, *b1) } else { (*b1, *b0) };
+        (batch == batch_b && k == k_b && count(a) > 0 && n > 0).then(|| Self {
+            batches: count(batch),
+            m,
+            n,
+            k,
+            of,
+        })
+    }
+
+    /// A matrix product of given sizes, B transposed: what a linear layer and a 1×1 convolution are.
+    pub(super) fn linear(m: u32, n: u32, k: u32) -> Self {
+        Self { batches: 1, m, n, k, of: Matmul { ta: false, tb: true } }
+    }
+
+    /// The launch; `stem` is `matmul` or `linear`.
+    pub(super) fn launch(self, on: AdapterKind, stem: &str, parts: u32, relu: bool) -> Launch {
+        let Self { batches, m, n, k, of: Matmul { ta, tb } } = self;
+        let k_part = k.div_ceil(parts).next_multiple_of(4);
+        let slabs = batches * u64::from(parts);
+        let Tile { variant, rows, columns, group } = variants::tile(on, m, n, slabs);
+        let (tiles_m, tiles_n) = (m.div_ceil(rows), n.div_ceil(columns));
+        let tiles = u64::from(tiles_m) * u64::from(tiles_n) * slabs;
+        let whole = |n: u32| n.is_multiple_of(4);
+        let kind = match whole(if ta { m } else { k }) && whole(if tb { k } else { n }) {
+            true if whole(n) => "",
+            true => "_out1",
+            false => "_any",
+        };
+        let kernel = Kernel::of("matmul", &format!("{stem}{kind}")).variant(variant);
+        let kernel = kernel.constant("WG", group.into()).flag("TA", ta).flag("TB", tb);
+        let batched = |elements: u64| if batches == 1 { 0 } else { narrow(elements) };
+        let (a_row, a_k) = if ta { (1, m) } else { (k, 1) };
+        let (b_k, b_col) = if tb { (1, k) } else { (n, 1) };
+        let [m64, n64, k64] = [m, n, k].map(u64::from);
+        Launch::new(kernel)
+            .dims([
+                m,
+                n,
+                k,
+                tiles_m,
+                tiles_n,
+                narrow(tiles),
+                parts,
+                k_part,
+                batched(m64 * k64),
+                batched(k64 * n64),
+                a_row,
+                a_k,
+                b_k,
+                b_col,
+                relu.into(),
+            ])
+            .grid(grid(tiles, group))
+            .flops(2 * batches * m64 * n64 * k64)
+    }
+}
+
+/// Workgroups of `group` invocations for `items`, over x and then y.
+pub(super) fn grid(items: u64, group: u32) -> [u32; 3] {
+    let groups = items.div_ceil(group.into());
+    let rows = groups.div_ceil(MAX_GROUPS.into());
+    [narrow(groups.div_ceil(rows)), narrow(rows), 1]
+}
+
+impl Op for Matmul {
+    fn launch(&self, inputs: &[&[u32]], on: AdapterKind) -> Option<Launch> {
+        let [a, b] = *inputs else { return None };
+        let sizes = Sizes::of(a, b, *self)?;
+        let mut shape = a[..a.len() - 2].to_vec();
+        shape.extend([sizes.m, sizes.n]);
+        Some(sizes.launch(on, "matmul", 1, false).output(shape))
+    }
+
+    fn vjp(
+        &self,
+        graph: &mut Graph,
+        node: Arcs<'_>,
+        douts: &[Option<Value>],
+    ) -> Result<Vec<Option<Value>>, ShapeError> {
+        let (Some(dc), &[a, b]) = (douts[0], node.inputs) else { return Ok(vec![None; 2]) };
+        let Self { ta, tb } = *self;
+        // d op(A) = dC·op(B)ᵀ, transposed where A was; likewise B.
+        let da = match ta {
+            false => product(graph, dc, b, Self { ta: false, tb: !tb })?,
+            true => product(graph, b, dc, Self { ta: tb, tb: true })?,
+        };
+        let db = match tb {
+            false => product(graph, a, dc, Self { ta: !ta, tb: false })?,
+            true => product(graph, dc, a, Self { ta: true, tb: ta })?,
+        };
+        Ok(vec![Some(da), Some(db)])
+    }
+}
+
+impl Op for MatmulParts {
+    fn launch(&self, inputs: &[&[u32]], on: AdapterKind) -> Option<Launch> {
+        let [a, b] = *inputs else { return None };
+        let sizes =
+            Sizes::of(a, b, self.of).filter(|s| a.len() == 2 && self.parts <= s.k.div_ceil(4))?;
+        (self.parts > 0).then(|| {
+            sizes.launch(on, "matmul", self.parts, false).output([self.parts, sizes.m, sizes.n])
+        })
+    }
+}
+
+impl Op for AddParts {
+    fn launch(&self, inputs: &[&[u32]], _on: AdapterKind) -> Option<Launch> {
+        let [[parts, shape @ ..]] = *inputs else { return None };
+        let each = count(shape);
+        let kernel = Kernel::of("matmul", "sum_parts").variant("r4x4");
+        let mut dims = [0; 15];
+        (dims[0], dims[1], dims[6]) = (narrow(each), 1, *parts);
+        (!shape.is_empty()).then(|| {
+            Launch::new(kernel).output(shape).dims(dims).each(each).flops(count(inputs[0]))
+        })
+    }
+}
+
+impl Op for LinearGrad {
+    fn launch(&self, inputs: &[&[u32]], on: AdapterKind) -> Option<Launch> {
+        let [dy, other] = *inputs else { return None };
+        let [outer @ .., k] = dy else { return None };
+        let rows = narrow(count(outer));
+        match *self {
+            Self::Input => {
+                let [k_w, c] = *other else { return None };
+                let of = Matmul { ta: false, tb: false };
+                let sizes = Sizes { batches: 1, m: rows, n: c, k: *k, of };
+                (*k == k_w)
+                    .then(|| sizes.launch(on, "matmul", 1, false).output([outer, &[c]].concat()))
+            }
+            Self::Weight { parts } => {
+                let [outer_x @ .., c] = other else { return None };
+                if outer != outer_x || parts == 0 || parts > rows.div_ceil(4) {
+                    return None;
+                }
+                let of = Matmul { ta: true, tb: false };
+                let sizes = Sizes { batches: 1, m: *k, n: *c, k: rows, of };
+                let shape = if parts == 1 { vec![*k, *c] } else { vec![parts, *k, *c] };
+                Some(sizes.launch(on, "matmul", parts, false).output(shape))
+            }
+        }
+    }
+}
+
+impl Op for Linear {
+    fn launch(&self, inputs: &[&[u32]], on: AdapterKind) -> Option<Launch> {
+        let (&[x, w], bias) = inputs.split_first_chunk()?;
+        let ([outer @ .., c], [k, c_w]) = (x, w) else { return None };
+        let fits = c == c_w && if self.bias { bias == [&[*k][..]] } else { bias.is_empty() };
+        if !fits || outer.is_empty() {
+            return None;
+        }
+        let stem = if self.bias { "linear" } else { "matmul" };
+        let sizes = Sizes::linear(narrow(count(outer)), *k, *c);
+        Some(sizes.launch(on, stem, 1, self.relu).output([outer, &[*k]].concat()))
+    }
+
+    fn vjp(
+        &self,
+        graph: &mut Graph,
+        node: Arcs<'_>,
+        douts: &[Option<Value>],
+    ) -> Result<Vec<Option<Value>>, ShapeError> {
+        let Some(dy) = douts[0] else { return Ok(vec![None; node.inputs.len()]) };
+        let (x, w) = (node.inputs[0], node.inputs[1]);
+        let dz =
+            if self.relu { graph.add(Grad(Activation::Relu), &[node.outputs[0], dy])? } else { dy };
+        let dx = graph.add(LinearGrad::Input, &[dz, w])?;
+        let dw = weight_grad(graph, dz, x)?;
+        let mut grads = vec![Some(dx), Some(dw)];
+        if self.bias {
+            grads.push(Some(reduce::sum_rows(graph, dz)?));
+        }
+        Ok(grads)
+    }
+}

@@ -1,0 +1,254 @@
+// C = op(A)·op(B), batched, the sum over k cut into `parts` where asked; `linear` adds a bias to each column and may apply ReLU.
+//
+// An invocation owns a register tile of 4·TM4 rows by 4·TN4 columns (constants of the variant file) and walks over k four at a time, so
+// one loop iteration does 16·TM4·TN4 multiply-adds on TM4 + TN4 blocks of 4×4. Loops have constant bounds: drivers unroll them, and `acc`
+// becomes registers. `linear…` and `matmul…` come in three kinds: vec4 loads and stores, vec4 loads and scalar stores (`_out1`: n is no
+// multiple of 4), and scalar loads and stores by strides (`_any`).
+
+struct Dims {
+    // Sizes of one product: C is (m, n), op(A) is (m, k), op(B) is (k, n).
+    m: u32, n: u32, k: u32,
+    // Tiles of one product in each direction, and of all products and parts together.
+    tiles_m: u32, tiles_n: u32, tiles: u32,
+    // Part p sums over k in p·k_part .. (p+1)·k_part; C is (batch, parts, m, n). k_part is a multiple of 4.
+    parts: u32, k_part: u32,
+    // Elements from one product's A (B) to the next one's; 0 shares it.
+    a_batch: u32, b_batch: u32,
+    // Strides of op(A) and op(B), read by the `_any` kinds only.
+    a_row: u32, a_k: u32, b_k: u32, b_col: u32,
+    // 1 applies ReLU.
+    relu: u32,
+}
+
+@group(0) @binding(0) var<uniform> dims: Dims;
+// A: (batch, m, k), or (batch, k, m) with TA.
+@group(0) @binding(1) var<storage, read> a4: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> a1: array<f32>;
+// B: (batch, k, n), or (batch, n, k) with TB.
+@group(0) @binding(2) var<storage, read> b4: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> b1: array<f32>;
+// bias: (n).
+@group(0) @binding(3) var<storage, read> bias: array<f32>;
+// C: (batch, parts, m, n).
+@group(0) @binding(4) var<storage, read_write> c4: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read_write> c1: array<f32>;
+
+override WG: u32 = 8u;
+override TA: bool = false;
+override TB: bool = false;
+
+// Four vectors; of A one a row (over k), of B one a k (over columns), so that (b·a)[r] is row r of the 4×4 product.
+alias Block = mat4x4<f32>;
+const STEP = vec4(0u, 1u, 2u, 3u);
+
+var<private> acc: array<array<Block, TN4>, TM4>;
+
+struct Tile {
+    // First row and column of the tile, first elements of A, B and C, range of k.
+    row: u32, col: u32, a: u32, b: u32, c: u32, k0: u32, k1: u32,
+}
+
+fn tile_of(id: u32) -> Tile {
+    let of_n = id % dims.tiles_n;
+    let of_m = id / dims.tiles_n % dims.tiles_m;
+    let slab = id / (dims.tiles_n * dims.tiles_m);
+    let batch = slab / dims.parts;
+    let k0 = slab % dims.parts * dims.k_part;
+    let k1 = min(k0 + dims.k_part, dims.k);
+    return Tile(of_m * TM4 * 4u, of_n * TN4 * 4u, batch * dims.a_batch, batch * dims.b_batch, slab * dims.m * dims.n, k0, k1);
+}
+
+// acc = the tile's sums. Rows and columns past the edge repeat the last one and are not stored; k past the end counts as zero.
+// Needs: the contiguous extents of A and B are multiples of 4.
+fn sum_vec(t: Tile) {
+    // Places (in vec4s) of the next block's four vectors.
+    var a_at: array<vec4<u32>, TM4>;
+    var b_at: array<vec4<u32>, TN4>;
+    for (var i = 0u; i < TM4; i++) {
+        acc[i] = array<Block, TN4>();
+        let row = t.row + i * 4u;
+        if TA {
+            a_at[i] = (t.a + min(row, dims.m - 4u) + (t.k0 + STEP) * dims.m) / 4u;
+        } else {
+            a_at[i] = (t.a + t.k0 + min(row + STEP, vec4(dims.m - 1u)) * dims.k) / 4u;
+        }
+    }
+    for (var j = 0u; j < TN4; j++) {
+        let col = t.col + j * 4u;
+        if TB {
+            b_at[j] = (t.b + t.k0 + min(col + STEP, vec4(dims.n - 1u)) * dims.k) / 4u;
+        } else {
+            b_at[j] = (t.b + min(col, dims.n - 4u) + (t.k0 + STEP) * dims.n) / 4u;
+        }
+    }
+    let a_step = select(1u, dims.m, TA);
+    let b_step = select(dims.n, 1u, TB);
+    let whole = t.k0 + (t.k1 - t.k0) / 4u * 4u;
+    for (var k = t.k0; k < whole; k += 4u) {
+        var a: array<Block, TM4>;
+        for (var i = 0u; i < TM4; i++) {
+            let at = a_at[i];
+            a[i] = Block(a4[at.x], a4[at.y], a4[at.z], a4[at.w]);
+            if TA { a[i] = transpose(a[i]); }
+            a_at[i] = at + a_step;
+        }
+        for (var j = 0u; j < TN4; j++) {
+            let at = b_at[j];
+            var b = Block(b4[at.x], b4[at.y], b4[at.z], b4[at.w]);
+            if TB { b = transpose(b); }
+            b_at[j] = at + b_step;
+            for (var i = 0u; i < TM4; i++) { acc[i][j] += b * a[i]; }
+        }
+    }
+    // A rest of one to three, which only exists with A transposed and B not: k runs over whole vectors otherwise.
+    if TA && !TB {
+        for (var k = whole; k < t.k1; k++) {
+            let rest = k - whole;
+            for (var i = 0u; i < TM4; i++) {
+                let a = a4[a_at[i].x + rest * dims.m / 4u];
+                for (var j = 0u; j < TN4; j++) {
+                    let b = b4[b_at[j].x + rest * dims.n / 4u];
+                    acc[i][j] += Block(b * a.x, b * a.y, b * a.z, b * a.w);
+                }
+            }
+        }
+    }
+}
+
+// As sum_vec, for any sizes and strides.
+fn sum_any(t: Tile) {
+    var a_at: array<vec4<u32>, TM4>;
+    var b_at: array<vec4<u32>, TN4>;
+    for (var i = 0u; i < TM4; i++) {
+        acc[i] = array<Block, TN4>();
+        a_at[i] = t.a + min(t.row + i * 4u + STEP, vec4(dims.m - 1u)) * dims.a_row;
+    }
+    for (var j = 0u; j < TN4; j++) {
+        b_at[j] = t.b + min(t.col + j * 4u + STEP, vec4(dims.n - 1u)) * dims.b_col;
+    }
+    for (var k = t.k0; k < t.k1; k++) {
+        var a: array<vec4<f32>, TM4>;
+        for (var i = 0u; i < TM4; i++) {
+            let at = a_at[i] + k * dims.a_k;
+            a[i] = vec4(a1[at.x], a1[at.y], a1[at.z], a1[at.w]);
+        }
+        for (var j = 0u; j < TN4; j++) {
+            let at = b_at[j] + k * dims.b_k;
+            let b = vec4(b1[at.x], b1[at.y], b1[at.z], b1[at.w]);
+            for (var i = 0u; i < TM4; i++) { acc[i][j] += Block(b * a[i].x, b * a[i].y, b * a[i].z, b * a[i].w); }
+        }
+    }
+}
+
+fn add_bias(t: Tile) {
+    for (var j = 0u; j < TN4; j++) {
+        let col = min(t.col + j * 4u + STEP, vec4(dims.n - 1u));
+        let b = vec4(bias[col.x], bias[col.y], bias[col.z], bias[col.w]);
+        for (var i = 0u; i < TM4; i++) { acc[i][j] += Block(b, b, b, b); }
+    }
+}
+
+fn activate(v: vec4<f32>) -> vec4<f32> {
+    // As PyTorch: a NaN stays a NaN.
+    return select(v, vec4<f32>(), (v < vec4<f32>()) & vec4(dims.relu != 0u));
+}
+
+fn store_vec(t: Tile) {
+    for (var i = 0u; i < TM4; i++) {
+        for (var j = 0u; j < TN4; j++) {
+            let col = t.col + j * 4u;
+            for (var r = 0u; r < 4u; r++) {
+                let row = t.row + i * 4u + r;
+                if row < dims.m && col < dims.n { c4[(t.c + row * dims.n + col) / 4u] = activate(acc[i][j][r]); }
+            }
+        }
+    }
+}
+
+fn store_any(t: Tile) {
+    for (var i = 0u; i < TM4; i++) {
+        for (var j = 0u; j < TN4; j++) {
+            let col = t.col + j * 4u;
+            for (var r = 0u; r < 4u; r++) {
+                let row = t.row + i * 4u + r;
+                if row >= dims.m { continue; }
+                let at = t.c + row * dims.n + col;
+                let v = activate(acc[i][j][r]);
+                if col < dims.n { c1[at] = v.x; }
+                if col + 1u < dims.n { c1[at + 1u] = v.y; }
+                if col + 2u < dims.n { c1[at + 2u] = v.z; }
+                if col + 3u < dims.n { c1[at + 3u] = v.w; }
+            }
+        }
+    }
+}
+
+// C[b, p] = Σ_{k in part p} op(A[b])[:, k] · op(B[b])[k, :]
+@compute @workgroup_size(WG)
+fn matmul(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let id = at.x + at.y * groups.x * WG;
+    if id >= dims.tiles { return; }
+    let t = tile_of(id);
+    sum_vec(t);
+    store_vec(t);
+}
+
+@compute @workgroup_size(WG)
+fn matmul_out1(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let id = at.x + at.y * groups.x * WG;
+    if id >= dims.tiles { return; }
+    let t = tile_of(id);
+    sum_vec(t);
+    store_any(t);
+}
+
+@compute @workgroup_size(WG)
+fn matmul_any(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let id = at.x + at.y * groups.x * WG;
+    if id >= dims.tiles { return; }
+    let t = tile_of(id);
+    sum_any(t);
+    store_any(t);
+}
+
+// C = act(op(A)·op(B) + bias)
+@compute @workgroup_size(WG)
+fn linear(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let id = at.x + at.y * groups.x * WG;
+    if id >= dims.tiles { return; }
+    let t = tile_of(id);
+    sum_vec(t);
+    add_bias(t);
+    store_vec(t);
+}
+
+@compute @workgroup_size(WG)
+fn linear_out1(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let id = at.x + at.y * groups.x * WG;
+    if id >= dims.tiles { return; }
+    let t = tile_of(id);
+    sum_vec(t);
+    add_bias(t);
+    store_any(t);
+}
+
+@compute @workgroup_size(WG)
+fn linear_any(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let id = at.x + at.y * groups.x * WG;
+    if id >= dims.tiles { return; }
+    let t = tile_of(id);
+    sum_any(t);
+    add_bias(t);
+    store_any(t);
+}
+
+// y[i] = Σ_s parts[s, i], in the order of s; here a1 is (parts, m·n) and c1 is (m, n).
+@compute @workgroup_size(WG)
+fn sum_parts(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = at.x + at.y * groups.x * WG;
+    let n = dims.m * dims.n;
+    if i >= n { return; }
+    var sum = 0.0;
+    for (var s = 0u; s < dims.parts; s++) { sum += a1[s * n + i]; }
+    c1[i] = sum;
+}
