@@ -99,11 +99,8 @@ fn open_parts(
         None => measured(train, config, held_bytes)?,
     };
     let test = Split::new(test, &preprocess, &plain, held_bytes)?;
-    let shape = ImageShape {
-        height: preprocess.height(),
-        width: preprocess.width(),
-        channels: preprocess.channels(),
-    };
+    let side = preprocess.size();
+    let shape = ImageShape { height: side, width: side, channels: preprocess.channels() };
     Ok(Dataset { train: Arc::new(train), test: Arc::new(test), classes, shape, preprocess })
 }
 
@@ -248,7 +245,16 @@ fn measured(
     held_bytes: u64,
 ) -> Result<(Preprocess, Split), DataError> {
     let (height, width, channels) = train.shape().unwrap_or((FOLDER_SIDE, FOLDER_SIDE, 3));
-    let size = config.size.map_or((height, width), |side| (side as usize, side as usize));
+    let size = match config.size {
+        Some(size) => size as usize,
+        None if height == width => height,
+        None => {
+            let problem = format!(
+                "is missing; networks read squares and the images have {height}×{width} pixels"
+            );
+            return Err(DataError::setting("data.size", problem));
+        }
+    };
     let one_a_channel = |key, given: &Option<Vec<f64>>, default: f64| match given {
         None => Ok(vec![default; channels]),
         Some(given) if given.len() == channels => Ok(given.clone()),

@@ -57,7 +57,7 @@ impl Split {
             if framed { preprocess.frame(&image).into_owned() } else { image }
         };
         if let Store::Encoded(sources) = &examples.store {
-            let frame = (preprocess.height() * preprocess.width() * channels) as u64;
+            let frame = preprocess.numbers() as u64;
             if let Some(images) = decode_all(sources, framed.then_some(frame), held_bytes, hold)? {
                 examples.store = Store::Decoded(images);
             }
@@ -150,8 +150,7 @@ impl Split {
         size: usize,
         stream: impl Fn(usize) -> Option<Stream>,
     ) -> Result<Batch, DataError> {
-        let numbers =
-            self.preprocess.height() * self.preprocess.width() * self.preprocess.channels();
+        let numbers = self.preprocess.numbers();
         let mut images = vec![0.0; size * numbers];
         let mut labels = vec![0; size];
         for ((&pick, out), label) in
@@ -208,7 +207,7 @@ impl Split {
             }
             Ok(Some(sums))
         })?;
-        let count = (picks.len() * self.preprocess.height() * self.preprocess.width()) as f64;
+        let count = (picks.len() * self.preprocess.size() * self.preprocess.size()) as f64;
         let of = |channel: usize| {
             let part =
                 |sums: &[(u64, u64); 3]| (u128::from(sums[channel].0), u128::from(sums[channel].1));

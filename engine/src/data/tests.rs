@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::folder::tests::write_png;
-use super::idx::tests::write_pair;
+use super::idx::tests::{idx, write_pair};
 use super::*;
 use crate::config::Interpolation;
 
@@ -330,4 +330,20 @@ fn cifar10_as_folders_of_jpegs_is_read_as_given() {
         error.starts_with("data.train_count = 50001 is more than the 50000 images in "),
         "{error}"
     );
+}
+
+#[test]
+fn oblongs_need_a_size() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("train-images-idx3-ubyte"), idx(&[4, 2, 3], &[7; 24]))
+        .unwrap();
+    std::fs::write(folder.path().join("train-labels-idx1-ubyte"), idx(&[4], &[0, 1, 0, 1]))
+        .unwrap();
+    let data = idx_at(folder.path());
+    let error = open(&data).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "data.size: is missing; networks read squares and the images have 2×3 pixels"
+    );
+    assert_eq!(open(&Data { size: Some(2), ..data }).unwrap().shape.width, 2);
 }

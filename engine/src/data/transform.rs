@@ -2,80 +2,61 @@
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Serialize};
-
 use super::DataError;
 use super::image::Image;
 use super::random::Stream;
 use crate::config::{Augment, Interpolation};
+use crate::formats::ModelConfig;
 
 /// What is done to any picture before the network, without randomness; a model's `config.json` carries it.
 ///
-/// The picture is resized so that it covers (height / crop, width / crop), the centre (height, width) is cut out, bytes
+/// The picture is resized until its shorter side has size / crop pixels, the centre of size × size is cut out, bytes
 /// become `(byte / 255 − mean) / std`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "Unchecked", into = "Unchecked")]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Preprocess {
-    height: usize,
-    width: usize,
+    size: usize,
     mean: Vec<f64>,
     std: Vec<f64>,
     interpolation: Interpolation,
     crop: f64,
 }
 
-/// [`Preprocess`] as it is written: `size` is (height, width).
-#[derive(Clone, Serialize, Deserialize)]
-struct Unchecked {
-    size: [usize; 2],
-    mean: Vec<f64>,
-    std: Vec<f64>,
-    interpolation: Interpolation,
-    crop: f64,
-}
-
-/// The largest height or width of a network's input.
+/// The largest height and width of a network's input.
 const MAX_INPUT: usize = 4096;
 
-impl TryFrom<Unchecked> for Preprocess {
+impl TryFrom<&ModelConfig> for Preprocess {
     type Error = DataError;
 
-    fn try_from(raw: Unchecked) -> Result<Self, DataError> {
-        Self::new((raw.size[0], raw.size[1]), raw.mean, raw.std, raw.interpolation, raw.crop)
-    }
-}
-
-impl From<Preprocess> for Unchecked {
-    fn from(checked: Preprocess) -> Self {
-        let Preprocess { height, width, mean, std, interpolation, crop } = checked;
-        Self { size: [height, width], mean, std, interpolation, crop }
+    fn try_from(model: &ModelConfig) -> Result<Self, DataError> {
+        let ModelConfig { size, mean, std, interpolation, crop, channels, .. } = model;
+        if mean.len() != *channels as usize {
+            let problem = format!("{} numbers for {channels} channels", mean.len());
+            return Err(DataError::setting("mean", problem));
+        }
+        Self::new(*size as usize, mean.clone(), std.clone(), *interpolation, *crop)
     }
 }
 
 impl Preprocess {
-    /// For a network that reads (height, width) = `size` with as many channels as `mean` has entries.
+    /// For a network that reads `size` × `size` pixels of as many channels as `mean` has entries.
     ///
     /// # Errors
-    /// Names the value that is out of bounds: a side of 1 to 4096, 1 or 3 channels, finite means, deviations above 0,
+    /// Names the value that is out of bounds: a size of 1 to 4096, 1 or 3 channels, finite means, deviations above 0,
     /// `crop` above 0.01 and up to 1.
     pub fn new(
-        size: (usize, usize),
+        size: usize,
         mean: Vec<f64>,
         std: Vec<f64>,
         interpolation: Interpolation,
         crop: f64,
     ) -> Result<Self, DataError> {
-        let (height, width) = size;
-        if !(1..=MAX_INPUT).contains(&height) || !(1..=MAX_INPUT).contains(&width) {
-            let problem =
-                format!("{height}×{width} is not within 1 to {MAX_INPUT} pixels on a side");
+        if !(1..=MAX_INPUT).contains(&size) {
+            let problem = format!("{size} is not within 1 to {MAX_INPUT} pixels");
             return Err(DataError::setting("size", problem));
         }
         if !matches!(mean.len(), 1 | 3) || !mean.iter().all(|mean| mean.is_finite()) {
-            return Err(DataError::setting(
-                "mean",
-                format!("{mean:?} is not 1 or 3 finite numbers"),
-            ));
+            let problem = format!("{mean:?} is not 1 or 3 finite numbers");
+            return Err(DataError::setting("mean", problem));
         }
         if std.len() != mean.len() || !std.iter().all(|std| std.is_finite() && *std > 0.0) {
             let problem =
@@ -88,17 +69,12 @@ impl Preprocess {
                 format!("{crop} is not above 0.01 and up to 1"),
             ));
         }
-        Ok(Self { height, width, mean, std, interpolation, crop })
+        Ok(Self { size, mean, std, interpolation, crop })
     }
 
-    /// Rows of the network's input.
-    pub fn height(&self) -> usize {
-        self.height
-    }
-
-    /// Columns of the network's input.
-    pub fn width(&self) -> usize {
-        self.width
+    /// Height and width of the network's input in pixels.
+    pub fn size(&self) -> usize {
+        self.size
     }
 
     /// Channels of the network's input: 1 or 3.
@@ -126,36 +102,33 @@ impl Preprocess {
         self.crop
     }
 
-    /// Any picture as the network's input: height · width · channels numbers, channels fastest.
+    /// Any picture as the network's input: size · size · channels numbers, channels fastest.
     pub fn apply(&self, image: &Image) -> Vec<f32> {
         let image = image.clone().with_channels(self.channels());
-        let mut numbers = vec![0.0; self.height * self.width * self.channels()];
+        let mut numbers = vec![0.0; self.numbers()];
         let table = Table::new(self);
         table.write(&self.frame(&image), Shift::default(), &mut numbers);
         numbers
     }
 
-    /// Resize and centre crop to (height, width), still bytes.
+    /// Numbers of one input: size · size · channels.
+    pub(super) fn numbers(&self) -> usize {
+        self.size * self.size * self.channels()
+    }
+
+    /// Resize and centre crop to (size, size), still bytes.
     pub(super) fn frame<'a>(&self, image: &'a Image) -> Cow<'a, Image> {
-        let (from_h, from_w) = (image.height, image.width);
-        if (from_h, from_w) == (self.height, self.width) && self.crop == 1.0 {
+        let (height, width, size) = (image.height, image.width, self.size);
+        if (height, width) == (size, size) && self.crop == 1.0 {
             return Cow::Borrowed(image);
         }
-        let cover_h = (self.height as f64 / self.crop).round() as usize;
-        let cover_w = (self.width as f64 / self.crop).round() as usize;
-        // The side that would fall short becomes exact, the other keeps the aspect (rounded down, as torchvision).
-        let (full_h, full_w) = if from_h * cover_w <= from_w * cover_h {
-            (cover_h, (cover_h * from_w / from_h).max(cover_w))
-        } else {
-            ((cover_w * from_h / from_w).max(cover_h), cover_w)
-        };
-        let window = Window {
-            top: ((full_h - self.height) as f64 / 2.0).round_ties_even() as usize,
-            left: ((full_w - self.width) as f64 / 2.0).round_ties_even() as usize,
-            height: self.height,
-            width: self.width,
-        };
-        Cow::Owned(resize(image, (full_h, full_w), window, self.interpolation))
+        // The longer side keeps the aspect, rounded down as in torchvision.
+        let short = (size as f64 / self.crop).round() as usize;
+        let full = (short * height / height.min(width), short * width / height.min(width));
+        let middle = |full: usize| ((full - size) as f64 / 2.0).round_ties_even() as usize;
+        let window =
+            Window { top: middle(full.0), left: middle(full.1), height: size, width: size };
+        Cow::Owned(resize(image, full, window, self.interpolation))
     }
 }
 
@@ -314,9 +287,9 @@ fn random_resized_crop(
             width: part_w,
         }
     });
-    let size = (preprocess.height, preprocess.width);
-    let whole = Window { top: 0, left: 0, height: size.0, width: size.1 };
-    resize(&cut(image, part), size, whole, preprocess.interpolation)
+    let size = preprocess.size;
+    let whole = Window { top: 0, left: 0, height: size, width: size };
+    resize(&cut(image, part), (size, size), whole, preprocess.interpolation)
 }
 
 /// The pixels of `part` alone.
@@ -350,24 +323,39 @@ impl Table {
     /// Writes a framed picture, moved by `shift`, to `out`: (height, width, channels). What lies outside is black.
     pub(super) fn write(&self, image: &Image, shift: Shift, out: &mut [f32]) {
         let channels = self.channels;
-        let width = image.width as isize;
         let stride = image.width * channels;
+        let black = &self.numbers[..channels];
+        // Columns `first..end` of the window lie over the picture.
+        let first = shift.right.min(0).unsigned_abs().min(image.width);
+        let end = image.width - shift.right.max(0).unsigned_abs().min(image.width);
+        let from = shift.right.max(0).unsigned_abs() * channels;
         for (row, out) in out.chunks_exact_mut(stride).enumerate() {
-            let from =
-                usize::try_from(row as isize + shift.down).ok().filter(|&from| from < image.height);
-            let source = from.map(|from| &image.pixels[from * stride..(from + 1) * stride]);
-            for (column, out) in out.chunks_exact_mut(channels).enumerate() {
-                let column = column as isize;
-                let from = shift.right + if shift.flip { width - 1 - column } else { column };
-                let pixel = source.filter(|_| (0..width).contains(&from));
-                let pixel = pixel.map(|source| &source[from as usize * channels..][..channels]);
-                for (channel, out) in out.iter_mut().enumerate() {
-                    let byte = pixel.map_or(0, |pixel| pixel[channel]);
-                    *out = self.numbers[usize::from(byte) * channels + channel];
+            let source = row.checked_add_signed(shift.down).filter(|&row| row < image.height);
+            let Some(source) = source.filter(|_| first < end) else {
+                out.chunks_exact_mut(channels).for_each(|out| out.copy_from_slice(black));
+                continue;
+            };
+            let source = &image.pixels[source * stride + from..][..(end - first) * channels];
+            let (left, rest) = out.split_at_mut(first * channels);
+            let (over, right) = rest.split_at_mut(source.len());
+            left.chunks_exact_mut(channels).for_each(|out| out.copy_from_slice(black));
+            right.chunks_exact_mut(channels).for_each(|out| out.copy_from_slice(black));
+            for (out, bytes) in over.chunks_exact_mut(channels).zip(source.chunks_exact(channels)) {
+                for channel in 0..channels {
+                    out[channel] = self.numbers[usize::from(bytes[channel]) * channels + channel];
                 }
+            }
+            if shift.flip {
+                mirror(out, channels);
             }
         }
     }
+}
+
+/// Turns a row of pixels around.
+fn mirror(row: &mut [f32], channels: usize) {
+    row.reverse();
+    row.chunks_exact_mut(channels).for_each(<[f32]>::reverse);
 }
 
 #[cfg(test)]
@@ -386,7 +374,7 @@ mod tests {
         Window { top: 0, left: 0, height, width }
     }
 
-    fn plain(size: (usize, usize), crop: f64) -> Preprocess {
+    fn plain(size: usize, crop: f64) -> Preprocess {
         Preprocess::new(size, vec![0.0], vec![1.0], Interpolation::Bilinear, crop).unwrap()
     }
 
@@ -446,47 +434,55 @@ mod tests {
     /// Resize to 4 on the shorter side, centre 3: 4×5 pixels, cut at row round(0.5) = 0 and column 1, as torchvision.
     #[test]
     fn frame_resizes_then_cuts_the_centre() {
-        let framed = plain((3, 3), 0.75).frame(&pattern(5, 7)).into_owned();
+        let framed = plain(3, 0.75).frame(&pattern(5, 7)).into_owned();
         let resized = resize(&pattern(5, 7), (4, 5), whole(4, 5), Interpolation::Bilinear);
         assert_eq!(framed, cut(&resized, Window { top: 0, left: 1, height: 3, width: 3 }));
         assert_eq!(framed.pixels, [96, 165, 108, 159, 144, 101, 139, 103, 135]);
-        assert!(matches!(plain((5, 7), 1.0).frame(&pattern(5, 7)), Cow::Borrowed(_)));
+        assert!(matches!(plain(5, 1.0).frame(&pattern(5, 5)), Cow::Borrowed(_)));
         // A sliver is never blown up beyond what is read.
         let sliver = Image { height: 1, width: 16_384, channels: 1, pixels: vec![5; 16_384] };
-        assert_eq!(plain((224, 224), 0.875).frame(&sliver).pixels, vec![5; 224 * 224]);
+        assert_eq!(plain(224, 0.875).frame(&sliver).pixels, vec![5; 224 * 224]);
     }
 
     #[test]
     fn apply_normalises_and_matches_channels() {
         let mean = vec![0.5, 0.25, 0.0];
         let preprocess =
-            Preprocess::new((1, 2), mean, vec![0.5, 0.25, 2.0], Interpolation::Area, 1.0).unwrap();
+            Preprocess::new(2, mean, vec![0.5, 0.25, 2.0], Interpolation::Area, 1.0).unwrap();
         let image =
             Image { height: 1, width: 2, channels: 3, pixels: vec![0, 0, 0, 255, 255, 255] };
-        assert_eq!(preprocess.apply(&image), [-1.0, -1.0, 0.0, 1.0, 3.0, 0.5]);
+        assert_eq!(preprocess.apply(&image), [-1.0, -1.0, 0.0, 1.0, 3.0, 0.5].repeat(2));
         let grey = Image { height: 1, width: 2, channels: 1, pixels: vec![0, 255] };
         assert_eq!(preprocess.apply(&grey), preprocess.apply(&image));
     }
 
     #[test]
-    fn preprocess_survives_json_and_refuses_nonsense() {
-        let preprocess = plain((3, 4), 0.875);
-        let json = serde_json::to_value(&preprocess).unwrap();
-        assert_eq!(json["size"], serde_json::json!([3, 4]));
-        assert_eq!(serde_json::from_value::<Preprocess>(json.clone()).unwrap(), preprocess);
-        for (key, value, words) in [
-            ("size", serde_json::json!([0, 4]), "size: 0×4"),
-            ("size", serde_json::json!([1, 99_999_999]), "within 1 to 4096"),
-            ("mean", serde_json::json!([0, 0]), "mean: [0.0, 0.0] is not 1 or 3"),
-            ("std", serde_json::json!([0.0]), "std: [0.0]"),
-            ("std", serde_json::json!([1.0, 1.0]), "is not 1 finite numbers"),
-            ("crop", serde_json::json!(1.5), "crop: 1.5"),
-        ] {
-            let mut bad = json.clone();
-            bad[key] = value;
-            let error = serde_json::from_value::<Preprocess>(bad).unwrap_err().to_string();
-            assert!(error.contains(words), "{error}");
-        }
+    fn a_models_nonsense_is_refused_in_a_sentence() {
+        let good = ModelConfig {
+            architecture: "mlp".into(),
+            model: crate::config::Config::default().model,
+            widened: None,
+            channels: 1,
+            size: 3,
+            mean: vec![0.0],
+            std: vec![1.0],
+            interpolation: Interpolation::Bilinear,
+            crop: 0.875,
+            labels: Vec::new(),
+        };
+        assert_eq!(Preprocess::try_from(&good).unwrap(), plain(3, 0.875));
+        let error = |change: fn(&mut ModelConfig)| {
+            let mut bad = good.clone();
+            change(&mut bad);
+            Preprocess::try_from(&bad).unwrap_err().to_string()
+        };
+        assert_eq!(error(|bad| bad.size = 0), "size: 0 is not within 1 to 4096 pixels");
+        assert_eq!(error(|bad| bad.channels = 3), "mean: 1 numbers for 3 channels");
+        assert!(error(|bad| bad.mean = vec![f64::NAN]).starts_with("mean: [NaN] is not"));
+        assert!(error(|bad| bad.std = vec![0.0]).starts_with("std: [0.0] is not 1 finite"));
+        assert!(error(|bad| bad.std = vec![1.0; 2]).starts_with("std: [1.0, 1.0] is not 1"));
+        assert!(error(|bad| bad.crop = 1.5).starts_with("crop: 1.5 is not above"));
+        assert!(error(|bad| bad.crop = f64::NAN).starts_with("crop: NaN"));
     }
 
     #[test]
@@ -494,8 +490,7 @@ mod tests {
         let image =
             Image { height: 2, width: 3, channels: 1, pixels: vec![10, 20, 30, 40, 50, 60] };
         let table = Table::new(
-            &Preprocess::new((2, 3), vec![0.0], vec![1.0 / 255.0], Interpolation::Area, 1.0)
-                .unwrap(),
+            &Preprocess::new(3, vec![0.0], vec![1.0 / 255.0], Interpolation::Area, 1.0).unwrap(),
         );
         let write = |down, right, flip| {
             let mut out = vec![f32::NAN; 6];
@@ -513,7 +508,7 @@ mod tests {
     #[test]
     fn augmentation_follows_its_settings() {
         let image = pattern(8, 8);
-        let preprocess = plain((8, 8), 1.0);
+        let preprocess = plain(8, 1.0);
         let settings = Augment { pad_crop: 2, flip: true, ..Augment::default() };
         let mut seen = std::collections::BTreeSet::new();
         for sample in 0..2000 {
@@ -534,7 +529,7 @@ mod tests {
     #[test]
     fn random_resized_crops_have_the_networks_size() {
         let image = pattern(20, 31);
-        let preprocess = plain((8, 8), 0.875);
+        let preprocess = plain(8, 0.875);
         let settings = Augment { random_resized_crop: true, ..Augment::default() };
         let crop = |sample| {
             random_resized_crop(&image, &preprocess, &settings, &mut Stream::new(&[sample]))
