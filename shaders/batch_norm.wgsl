@@ -4,7 +4,8 @@
 //     y = γ x̂ + β,   x̂ = (x − μ) ρ,   ρ = 1 / √(σ² + ε),   then ReLU if RELU is set
 //
 // Column sums take two dispatches: `parts` parts of `chunk` rows each, then their sum. The gradients of a
-// fused ReLU recompute its mask from γ x̂ + β, so that y need not be read.
+// fused ReLU recompute its mask from γ x̂ + β, so that y need not be read. The *_add kernels end a residual unit:
+// y = γ x̂ + β + skip, then ReLU.
 override RELU: bool = false;
 
 struct Dims {
@@ -97,6 +98,27 @@ fn apply(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) grou
     }
 }
 
+// y = γ x̂ + β + skip
+@group(0) @binding(5) var<storage, read> skip: array<Pack>;  // (rows, C)
+@group(0) @binding(6) var<storage, read_write> sum_y: array<Pack>;  // (rows, C)
+@compute @workgroup_size(WG)
+fn apply_add(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
+    let i = invocation(at, groups);
+    let c = i % dims.packs;
+    let begin = i / dims.packs * dims.chunk;
+    if begin >= dims.rows { return; }
+    let mean = moments[c];
+    let rstd = moments[dims.packs + c];
+    let g = gamma[c];
+    let b = beta[c];
+    let end = min(begin + dims.chunk, dims.rows);
+    for (var r = begin; r < end; r++) {
+        let j = r * dims.packs + c;
+        let z = g * ((x[j] - mean) * rstd) + b + skip[j];
+        sum_y[j] = select(z, max(z, Pack(0.0)), RELU);
+    }
+}
+
 // y = γ (x − running mean) / √(running var + ε) + β
 @group(0) @binding(2) var<storage, read> running_mean: array<Pack>;  // (C)
 @group(0) @binding(3) var<storage, read> running_var: array<Pack>;  // (C)
@@ -118,6 +140,27 @@ fn eval_apply(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups)
         let j = r * dims.packs + c;
         let z = g * ((x[j] - mean) * rstd) + b;
         eval_y[j] = select(z, max(z, Pack(0.0)), RELU);
+    }
+}
+
+// y = γ (x − running mean) / √(running var + ε) + β + skip
+@group(0) @binding(6) var<storage, read> eval_skip: array<Pack>;  // (rows, C)
+@group(0) @binding(7) var<storage, read_write> eval_sum_y: array<Pack>;  // (rows, C)
+@compute @workgroup_size(WG)
+fn eval_apply_add(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
+    let i = invocation(at, groups);
+    let c = i % dims.packs;
+    let begin = i / dims.packs * dims.chunk;
+    if begin >= dims.rows { return; }
+    let mean = running_mean[c];
+    let rstd = inverseSqrt(running_var[c] + dims.eps);
+    let g = eval_gamma[c];
+    let b = eval_beta[c];
+    let end = min(begin + dims.chunk, dims.rows);
+    for (var r = begin; r < end; r++) {
+        let j = r * dims.packs + c;
+        let z = g * ((x[j] - mean) * rstd) + b + eval_skip[j];
+        eval_sum_y[j] = select(z, max(z, Pack(0.0)), RELU);
     }
 }
 

@@ -6,7 +6,9 @@
 //! rule of [`Apply`] gives the whole gradient of x, through them as well; the other two nodes pass nothing on.
 
 use super::{
-    AdapterKind, Arcs, Launch, Op, count,
+    AdapterKind, Arcs, Launch, Op,
+    activation::{Activation, Grad},
+    count,
     packs::{self, Packs},
 };
 use crate::graph::{Graph, ShapeError, Value};
@@ -41,11 +43,23 @@ impl BatchNorm {
     /// # Errors
     /// If the tensors are not (…, C) and (C).
     pub fn train(&self, graph: &mut Graph, x: Value, layer: &Tensors) -> Result<Value, ShapeError> {
-        let rows = packs::matrix(graph.shape(x)).map_or(0, |(rows, _)| rows);
-        let sums = graph.add(Statistics, &[x])?;
-        let finish = Finish { rows, eps: self.eps, momentum: self.momentum };
-        let moments = graph.add(finish, &[sums, layer.running_mean, layer.running_var])?;
+        let moments = self.moments(graph, x, layer)?;
         graph.add(Apply { relu: self.relu }, &[x, moments, layer.gamma, layer.beta])
+    }
+
+    /// Train mode at the end of a residual unit: `skip`, like x, is added before the ReLU, in the same kernel.
+    ///
+    /// # Errors
+    /// If the tensors are not (…, C) and (C).
+    pub fn train_add(
+        &self,
+        graph: &mut Graph,
+        x: Value,
+        layer: &Tensors,
+        skip: Value,
+    ) -> Result<Value, ShapeError> {
+        let moments = self.moments(graph, x, layer)?;
+        graph.add(Apply { relu: self.relu }, &[x, moments, layer.gamma, layer.beta, skip])
     }
 
     /// Adds the layer in eval mode: normalises by the running statistics.
@@ -54,11 +68,37 @@ impl BatchNorm {
     /// If the tensors are not (…, C) and (C).
     pub fn eval(&self, graph: &mut Graph, x: Value, layer: &Tensors) -> Result<Value, ShapeError> {
         let Tensors { gamma, beta, running_mean, running_var } = *layer;
-        graph.add(
-            EvalApply { relu: self.relu, eps: self.eps },
-            &[x, running_mean, running_var, gamma, beta],
-        )
+        let op = EvalApply { relu: self.relu, eps: self.eps };
+        graph.add(op, &[x, running_mean, running_var, gamma, beta])
     }
+
+    /// Eval mode at the end of a residual unit; see [`Self::train_add`].
+    ///
+    /// # Errors
+    /// If the tensors are not (…, C) and (C).
+    pub fn eval_add(
+        &self,
+        graph: &mut Graph,
+        x: Value,
+        layer: &Tensors,
+        skip: Value,
+    ) -> Result<Value, ShapeError> {
+        let Tensors { gamma, beta, running_mean, running_var } = *layer;
+        let op = EvalApply { relu: self.relu, eps: self.eps };
+        graph.add(op, &[x, running_mean, running_var, gamma, beta, skip])
+    }
+
+    fn moments(&self, graph: &mut Graph, x: Value, layer: &Tensors) -> Result<Value, ShapeError> {
+        let rows = packs::matrix(graph.shape(x)).map_or(0, |(rows, _)| rows);
+        let sums = graph.add(Statistics, &[x])?;
+        let finish = Finish { rows, eps: self.eps, momentum: self.momentum };
+        graph.add(finish, &[sums, layer.running_mean, layer.running_var])
+    }
+}
+
+/// dz = dskip of y = z + skip, or of y = max(z + skip, 0): the mask is in dz, the gradient kernels of z cut nothing more.
+fn through_skip(graph: &mut Graph, relu: bool, y: Value, dy: Value) -> Result<Value, ShapeError> {
+    if relu { graph.add(Grad(Activation::Relu), &[y, dy]) } else { Ok(dy) }
 }
 
 /// x (…, C) → (parts, 2, C): mean and Σ (x − mean)² of each part of the rows.
@@ -76,17 +116,17 @@ pub struct Finish {
     pub momentum: f32,
 }
 
-/// x (…, C), moments (2, C), γ, β (C) → y.
+/// x (…, C), moments (2, C), γ, β (C) and perhaps skip (…, C) → y.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Apply {
-    /// Whether y = max(γ x̂ + β, 0).
+    /// Whether y = max(γ x̂ + β + skip, 0).
     pub relu: bool,
 }
 
-/// x (…, C), running mean and variance, γ, β (C) → y.
+/// x (…, C), running mean and variance, γ, β (C) and perhaps skip (…, C) → y.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct EvalApply {
-    /// Whether y = max(γ x̂ + β, 0).
+    /// Whether y = max(γ x̂ + β + skip, 0).
     pub relu: bool,
     /// ε.
     pub eps: f32,
@@ -168,6 +208,15 @@ impl Layout {
         launch
     }
 
+    /// The entry point without or with a skip, which must be like x.
+    fn with_skip<'a>(&self, entries: [&'a str; 2], x: &[u32], skip: &[&[u32]]) -> Option<&'a str> {
+        match *skip {
+            [] => Some(entries[0]),
+            [skip] if skip == x => Some(entries[1]),
+            _ => None,
+        }
+    }
+
     /// Whether every tensor is (C).
     fn vectors(&self, tensors: &[&[u32]]) -> bool {
         tensors.iter().all(|t| **t == [self.columns])
@@ -206,10 +255,11 @@ impl Op for Finish {
 
 impl Op for Apply {
     fn launch(&self, inputs: &[&[u32]], _on: AdapterKind) -> Option<Launch> {
-        let [x, moments, gamma, beta] = *inputs else { return None };
+        let [x, moments, gamma, beta, skip @ ..] = inputs else { return None };
         let layout = Layout::of(x)?;
+        let entry = layout.with_skip(["apply", "apply_add"], x, skip)?;
         (layout.moments(moments) && layout.vectors(&[gamma, beta]))
-            .then(|| layout.map("apply", 0.0, self.relu, x).flops(5 * count(x)))
+            .then(|| layout.map(entry, 0.0, self.relu, x).flops(5 * count(x)))
     }
 
     fn vjp(
@@ -218,26 +268,33 @@ impl Op for Apply {
         node: Arcs<'_>,
         douts: &[Option<Value>],
     ) -> Result<Vec<Option<Value>>, ShapeError> {
-        let Some(dy) = douts[0] else { return Ok(vec![None; 4]) };
-        let &[x, moments, gamma, beta] = node.inputs else {
-            unreachable!("launch takes four inputs")
+        let Some(mut dy) = douts[0] else { return Ok(vec![None; node.inputs.len()]) };
+        let &[x, moments, gamma, beta, ref skip @ ..] = node.inputs else {
+            unreachable!("launch takes four inputs or five")
         };
-        let Self { relu } = *self;
+        let mut relu = self.relu;
+        if !skip.is_empty() {
+            dy = through_skip(graph, relu, node.outputs[0], dy)?;
+            relu = false;
+        }
         let sums = graph.add(GradSums { relu }, &[x, moments, gamma, beta, dy])?;
         let finished = graph.add_all(GradFinish, &[sums])?;
         let (dgamma, dbeta) = (finished[0], finished[1]);
         let dx = graph.add(GradInput { relu }, &[x, moments, gamma, beta, dy, dgamma, dbeta])?;
-        Ok(vec![Some(dx), None, Some(dgamma), Some(dbeta)])
+        let mut grads = vec![Some(dx), None, Some(dgamma), Some(dbeta)];
+        grads.extend(skip.iter().map(|_| Some(dy)));
+        Ok(grads)
     }
 }
 
 impl Op for EvalApply {
     fn launch(&self, inputs: &[&[u32]], _on: AdapterKind) -> Option<Launch> {
-        let [x, mean, var, gamma, beta] = *inputs else { return None };
+        let [x, mean, var, gamma, beta, skip @ ..] = inputs else { return None };
         let layout = Layout::of(x)?;
+        let entry = layout.with_skip(["eval_apply", "eval_apply_add"], x, skip)?;
         layout
             .vectors(&[mean, var, gamma, beta])
-            .then(|| layout.map("eval_apply", self.eps, self.relu, x).flops(5 * count(x)))
+            .then(|| layout.map(entry, self.eps, self.relu, x).flops(5 * count(x)))
     }
 
     fn vjp(
@@ -246,16 +303,22 @@ impl Op for EvalApply {
         node: Arcs<'_>,
         douts: &[Option<Value>],
     ) -> Result<Vec<Option<Value>>, ShapeError> {
-        let Some(dy) = douts[0] else { return Ok(vec![None; 5]) };
-        let &[x, mean, var, gamma, beta] = node.inputs else {
-            unreachable!("launch takes five inputs")
+        let Some(mut dy) = douts[0] else { return Ok(vec![None; node.inputs.len()]) };
+        let &[x, mean, var, gamma, beta, ref skip @ ..] = node.inputs else {
+            unreachable!("launch takes five inputs or six")
         };
-        let Self { relu, eps } = *self;
-        let moments = graph.add(RunningMoments { eps }, &[mean, var])?;
+        let mut relu = self.relu;
+        if !skip.is_empty() {
+            dy = through_skip(graph, relu, node.outputs[0], dy)?;
+            relu = false;
+        }
+        let moments = graph.add(RunningMoments { eps: self.eps }, &[mean, var])?;
         let sums = graph.add(GradSums { relu }, &[x, moments, gamma, beta, dy])?;
         let finished = graph.add_all(GradFinish, &[sums])?;
         let dx = graph.add(EvalGradInput { relu }, &[x, moments, gamma, beta, dy])?;
-        Ok(vec![Some(dx), None, None, Some(finished[0]), Some(finished[1])])
+        let mut grads = vec![Some(dx), None, None, Some(finished[0]), Some(finished[1])];
+        grads.extend(skip.iter().map(|_| Some(dy)));
+        Ok(grads)
     }
 }
 

@@ -34,10 +34,11 @@ pub(super) fn flat(file: &str, entry: &str, floats: u64) -> (Launch, u32) {
     (Launch::new(packs.kernel(file, entry)).each(u64::from(n).div_ceil(4)), n)
 }
 
-/// A tensor as a matrix of its last axis: (rows, columns). `None` for no axis at all.
+/// A tensor as a matrix of its last axis: (rows, columns), neither of them 0. `None` for no axis or an empty tensor.
 pub(super) fn matrix(shape: &[u32]) -> Option<(u32, u32)> {
     let (&columns, rest) = shape.split_last()?;
-    Some((narrow(count(rest)), columns))
+    let rows = u32::try_from(count(rest)).ok()?;
+    (rows > 0 && columns > 0).then_some((rows, columns))
 }
 
 /// Rows of a matrix that belong to one sample, the first axis of the tensor.
@@ -45,10 +46,10 @@ pub(super) fn rows_per_sample(shape: &[u32]) -> u32 {
     narrow(count(&shape[1..shape.len().max(2) - 1]))
 }
 
-/// Parts of a sum over rows: (rows of a part, parts). Enough parts that the device is busy, few enough that adding them
+/// How a sum over rows is cut: (rows of a part, parts). Enough parts that the device is busy, few enough that adding them
 /// up is nothing; a part has `least` rows at least.
 pub(super) fn parts(rows: u32, packs: u32, least: u32) -> (u32, u32) {
-    let most = (8192 / packs).clamp(1, 128);
+    let most = (8192 / packs.max(1)).clamp(1, 128);
     let chunk = rows.div_ceil(most).max(least).min(rows).max(1);
     (chunk, rows.div_ceil(chunk))
 }

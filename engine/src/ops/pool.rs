@@ -37,10 +37,11 @@ impl MaxPool {
     /// The number of windows along axis `k` of an image of this extent.
     fn windows(&self, k: usize, extent: u32) -> Option<u32> {
         let (kernel, stride, pad) = (self.kernel[k], self.stride[k], self.pad[k]);
-        if stride == 0 || 2 * pad > kernel {
+        if stride == 0 || pad > kernel / 2 {
             return None;
         }
-        Some((extent + 2 * pad).checked_sub(kernel)? / stride + 1)
+        let padded = extent.checked_add(pad)?.checked_add(pad)?;
+        Some(padded.checked_sub(kernel)? / stride + 1)
     }
 
     fn launch_on(&self, entry: &str, [n, h, w, c]: [u32; 4]) -> Option<(Launch, [u32; 4], u64)> {
