@@ -5,8 +5,9 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{FormatError, Weights, atomic, safetensors, sums};
+use super::{FormatError, atomic, safetensors, sums};
 use crate::config::{Interpolation, Model, Widen};
+use crate::nn::Weights;
 
 /// File of the weights in a model folder.
 pub const WEIGHTS: &str = "model.safetensors";

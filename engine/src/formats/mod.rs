@@ -5,12 +5,11 @@ pub mod card;
 pub mod folder;
 pub mod safetensors;
 pub mod sums;
-pub mod weights;
 
 use std::path::{Path, PathBuf};
 
 pub use folder::{MergeReport, ModelConfig, ModelFolder};
-pub use weights::{Tensor, Weights};
+
 
 /// A file that cannot be read or written.
 #[derive(Debug, thiserror::Error)]

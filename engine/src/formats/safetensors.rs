@@ -10,8 +10,8 @@ use std::path::Path;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Map, Value, json};
 
-use super::weights::{Tensor, Weights};
 use super::{FormatError, atomic};
+use crate::nn::{Tensor, Weights};
 
 /// The string map of a file's `__metadata__`.
 pub type Metadata = BTreeMap<String, String>;

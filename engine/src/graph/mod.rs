@@ -135,6 +135,13 @@ impl Graph {
         self.named(label, 0, shape, label)
     }
 
+    /// The same numbers of a named buffer with other extents; `None` for a temporary or another number of elements.
+    pub fn view(&mut self, value: Value, shape: &[u32]) -> Option<Value> {
+        let tensor = self.tensor_of(value).clone();
+        let same = ops::count(&tensor.shape) == ops::count(shape);
+        (same && tensor.home != Home::Temporary).then(|| self.tensor(Tensor { shape: shape.into(), ..tensor }))
+    }
+
     fn tensor(&mut self, tensor: Tensor) -> Value {
         self.tensors.push(tensor);
         Value(self.tensors.len() - 1)

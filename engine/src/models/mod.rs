@@ -1,0 +1,18 @@
+//! The networks that a configuration can ask for, as values.
+
+mod mlp;
+mod resnet;
+
+use crate::{
+    config::Model,
+    nn::{Extent, Network},
+};
+
+/// The network that `model` describes, for inputs of this extent and so many classes.
+pub fn network(model: &Model, input: Extent, classes: u32) -> Network {
+    match (model, model.resnet()) {
+        (_, Some(config)) => resnet::network(&config, input, classes),
+        (Model::Mlp(config), None) => mlp::network(config, input, classes),
+        (_, None) => unreachable!("what is not an MLP is a ResNet"),
+    }
+}

@@ -1,0 +1,82 @@
+//! Residual networks (He et al. 2015) with torchvision's parameter names and shapes.
+//!
+//! A block is a whole stage, split where the resolution changes: S1 = stem + `layer1`, then `layer2` … (METHOD.md, section 2).
+
+use crate::{
+    config::{Resnet, Stem, Unit},
+    nn::{Block, Extent, Layer, Network},
+    ops::activation::Activation,
+};
+
+/// Channels that leave a bottleneck per channel of its 3×3 convolution.
+const EXPANSION: u32 = 4;
+
+fn conv(name: String, out: u32, kernel: u32, stride: u32) -> Layer {
+    Layer::Conv { name, out, kernel, stride, pad: kernel / 2 }
+}
+
+fn relu(name: String) -> Layer {
+    Layer::Activation { name, function: Activation::Relu }
+}
+
+/// A unit of `width` channels inside and `out` channels out; torchvision puts the stride on the 3×3.
+fn unit(name: &str, kind: Unit, width: u32, out: u32, stride: u32, projection: bool) -> Layer {
+    let bn = |k: u32| Layer::BatchNorm { name: format!("{name}.bn{k}") };
+    let conv = |k: u32, out, kernel, stride| conv(format!("{name}.conv{k}"), out, kernel, stride);
+    let relu = |k: u32| relu(format!("{name}.relu{k}"));
+    let body = match kind {
+        Unit::Bottleneck => vec![
+            conv(1, width, 1, 1),
+            bn(1),
+            relu(1),
+            conv(2, width, 3, stride),
+            bn(2),
+            relu(2),
+            conv(3, out, 1, 1),
+            bn(3),
+        ],
+        Unit::Basic => vec![conv(1, width, 3, stride), bn(1), relu(1), conv(2, out, 3, 1), bn(2)],
+    };
+    let shortcut = if projection {
+        let name = format!("{name}.downsample");
+        vec![self::conv(format!("{name}.0"), out, 1, stride), Layer::BatchNorm { name: format!("{name}.1") }]
+    } else {
+        Vec::new()
+    };
+    Layer::Unit { name: name.into(), body, shortcut }
+}
+
+/// Widths are multiplied by `config.width` and rounded, at least 1.
+pub(super) fn network(config: &Resnet, input: Extent, classes: u32) -> Network {
+    let scaled = |channels: u32| ((f64::from(channels) * config.width).round() as u32).max(1);
+    let stem_width = scaled(config.base);
+    let mut stem = match config.stem {
+        Stem::Imagenet => vec![Layer::Conv { name: "conv1".into(), out: stem_width, kernel: 7, stride: 2, pad: 3 }],
+        Stem::Cifar => vec![conv("conv1".into(), stem_width, 3, 1)],
+    };
+    stem.extend([Layer::BatchNorm { name: "bn1".into() }, relu("relu".into())]);
+    if config.stem == Stem::Imagenet {
+        stem.push(Layer::MaxPool { name: "maxpool".into(), kernel: 3, stride: 2, pad: 1 });
+    }
+
+    let mut before = stem_width;
+    let mut blocks = Vec::with_capacity(config.blocks.len());
+    for (stage, &units) in config.blocks.iter().enumerate() {
+        let width = scaled(config.base << stage);
+        let out = match config.unit {
+            Unit::Bottleneck => EXPANSION * width,
+            Unit::Basic => width,
+        };
+        let mut layers = if stage == 0 { std::mem::take(&mut stem) } else { Vec::new() };
+        for k in 0..units {
+            let stride = if k == 0 && stage > 0 { 2 } else { 1 };
+            // A stage after the first opens with a projection even where the width stays: the pair before it folds there.
+            let projection = stride != 1 || before != out;
+            layers.push(unit(&format!("layer{}.{k}", stage + 1), config.unit, width, out, stride, projection));
+            before = out;
+        }
+        blocks.push(Block { layers, ..Block::default() });
+    }
+    let head = vec![Layer::GlobalAvgPool, Layer::Linear { name: "fc".into(), out: classes, bias: true }];
+    Network { input, blocks, head }
+}

@@ -1,0 +1,27 @@
+//! Fresh weights: a function of (seed, name of the tensor), nothing else.
+
+use super::{Fill, Network, NetworkError, ParamSpec, Tensor, Weights};
+use crate::random::{self, Stream};
+
+/// Fresh weights and statistics for a whole network.
+///
+/// # Errors
+/// If a layer does not take what flows into it.
+pub fn fresh(network: &Network, seed: u64) -> Result<Weights, NetworkError> {
+    Ok(network.shapes()?.params.iter().map(|spec| (spec.name.clone(), fresh_tensor(spec, seed))).collect())
+}
+
+/// A fresh tensor.
+pub fn fresh_tensor(spec: &ParamSpec, seed: u64) -> Tensor {
+    let mut stream = Stream::new(&[seed, random::name(&spec.name)]);
+    let mut draw = || match spec.fill {
+        Fill::Constant(value) => value,
+        Fill::Uniform { fan } => {
+            let bound = 1.0 / f64::from(fan.max(1)).sqrt();
+            stream.between(-bound, bound) as f32
+        }
+        Fill::He { fan } => (stream.normal() * (2.0 / f64::from(fan.max(1))).sqrt()) as f32,
+    };
+    let data = (0..spec.shape.iter().product::<usize>()).map(|_| draw()).collect();
+    Tensor { shape: spec.shape.clone(), data }
+}

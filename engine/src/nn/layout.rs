@@ -1,0 +1,96 @@
+//! Where a network's tensors lie in its flat buffers.
+
+use std::collections::BTreeMap;
+
+use super::{NetworkError, Role, Shapes, Tensor, Weights};
+
+/// Floats that a tensor's range is padded to, so that ranges start at 256 bytes.
+const PAD: u64 = 64;
+
+/// A tensor's range.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slot {
+    /// First float.
+    pub offset: u64,
+    /// Extents.
+    pub shape: Vec<u32>,
+    /// Index of its block; `blocks.len()` is the head.
+    pub block: usize,
+}
+
+/// The layout that `params`, `grads`, `m` and `v` share, and that of `state`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Layout {
+    /// Trained tensors by name.
+    pub params: BTreeMap<String, Slot>,
+    /// Floats of `params`, padding included.
+    pub param_floats: u64,
+    /// Running statistics by name.
+    pub state: BTreeMap<String, Slot>,
+    /// Floats of `state`.
+    pub state_floats: u64,
+    /// First float of each block in `params`, the head's, and the end.
+    pub blocks: Vec<u64>,
+}
+
+impl Layout {
+    /// Blocks in order, tensors padded to 64 floats.
+    pub fn of(shapes: &Shapes) -> Self {
+        let mut layout = Self { blocks: vec![0], ..Self::default() };
+        for spec in &shapes.params {
+            let (slots, end) = match spec.role {
+                Role::Param => (&mut layout.params, &mut layout.param_floats),
+                Role::State => (&mut layout.state, &mut layout.state_floats),
+            };
+            if spec.role == Role::Param {
+                while layout.blocks.len() <= spec.block {
+                    layout.blocks.push(*end);
+                }
+            }
+            let shape: Vec<u32> = spec.shape.iter().map(|&n| n as u32).collect();
+            let floats: u64 = shape.iter().map(|&n| u64::from(n)).product();
+            slots.insert(spec.name.clone(), Slot { offset: *end, shape, block: spec.block });
+            *end += floats.next_multiple_of(PAD);
+        }
+        while layout.blocks.len() <= shapes.blocks.len() + 1 {
+            layout.blocks.push(layout.param_floats);
+        }
+        layout
+    }
+
+    /// The flat buffers `params` and `state` of these weights.
+    ///
+    /// # Errors
+    /// If a tensor is missing or has another shape.
+    pub fn pack(&self, weights: &Weights) -> Result<(Vec<f32>, Vec<f32>), NetworkError> {
+        let pack = |slots: &BTreeMap<String, Slot>, floats: u64| -> Result<Vec<f32>, NetworkError> {
+            let mut flat = vec![0.0; floats as usize];
+            for (name, slot) in slots {
+                let tensor = weights
+                    .get(name)
+                    .ok_or_else(|| NetworkError::Weights(format!("parameter {name} is missing")))?;
+                let same = tensor.shape.iter().map(|&n| n as u32).eq(slot.shape.iter().copied());
+                if !same {
+                    let (got, want) = (&tensor.shape, &slot.shape);
+                    return Err(NetworkError::Weights(format!("parameter {name} has shape {got:?}, not {want:?}")));
+                }
+                let first = slot.offset as usize;
+                flat[first..first + tensor.data.len()].copy_from_slice(&tensor.data);
+            }
+            Ok(flat)
+        };
+        Ok((pack(&self.params, self.param_floats)?, pack(&self.state, self.state_floats)?))
+    }
+
+    /// The weights in flat buffers: the reverse of [`Self::pack`].
+    pub fn unpack(&self, params: &[f32], state: &[f32]) -> Weights {
+        let tensor = |flat: &[f32], slot: &Slot| {
+            let shape: Vec<usize> = slot.shape.iter().map(|&n| n as usize).collect();
+            let (first, count) = (slot.offset as usize, shape.iter().product::<usize>());
+            Tensor { shape, data: flat[first..first + count].to_vec() }
+        };
+        let params = self.params.iter().map(|(name, slot)| (name.clone(), tensor(params, slot)));
+        let state = self.state.iter().map(|(name, slot)| (name.clone(), tensor(state, slot)));
+        params.chain(state).collect()
+    }
+}

@@ -1,0 +1,196 @@
+//! What a network is made of.
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::ops::activation::Activation;
+
+/// The shape of one input, or of what flows between layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Extent {
+    /// An image or a feature map: height, width, channels.
+    Map(u32, u32, u32),
+    /// A vector of features.
+    Flat(u32),
+}
+
+impl Extent {
+    /// Channels of a map, features of a vector: the axis that a linear pair acts on.
+    pub fn width(self) -> u32 {
+        match self {
+            Extent::Map(_, _, c) | Extent::Flat(c) => c,
+        }
+    }
+
+    /// Positions of a map; 1 for a vector.
+    pub fn positions(self) -> u64 {
+        match self {
+            Extent::Map(h, w, _) => u64::from(h) * u64::from(w),
+            Extent::Flat(_) => 1,
+        }
+    }
+
+    /// The extents of a batch of `rows`.
+    pub fn batch(self, rows: u32) -> Vec<u32> {
+        match self {
+            Extent::Map(h, w, c) => vec![rows, h, w, c],
+            Extent::Flat(c) => vec![rows, c],
+        }
+    }
+}
+
+/// A layer. Only output widths are written down, input widths are inferred; so surgery is a map over widths.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Layer {
+    /// y = x Wᵀ + b
+    Linear {
+        /// Path of its parameters.
+        name: String,
+        /// Features out.
+        out: u32,
+        /// Whether it has a bias.
+        bias: bool,
+    },
+    /// A square convolution without bias, symmetric padding.
+    Conv {
+        /// Path of its parameters.
+        name: String,
+        /// Channels out.
+        out: u32,
+        /// Height and width of the kernel.
+        kernel: u32,
+        /// Stride.
+        stride: u32,
+        /// Zeros on each side.
+        pad: u32,
+    },
+    /// Batch normalisation over all but the channels; eps 1e-5, momentum 0.1, as PyTorch.
+    BatchNorm {
+        /// Path of its parameters.
+        name: String,
+    },
+    /// An element-wise non-linearity.
+    Activation {
+        /// Name, for taps.
+        name: String,
+        /// Which.
+        function: Activation,
+    },
+    /// The largest value under a window.
+    MaxPool {
+        /// Name, for taps.
+        name: String,
+        /// Height and width of the window.
+        kernel: u32,
+        /// Stride.
+        stride: u32,
+        /// Padding with −∞ on each side.
+        pad: u32,
+    },
+    /// Mean over all positions: map → vector.
+    GlobalAvgPool,
+    /// Map → vector, in the order (H, W, C); only as a network's first layer.
+    Flatten,
+    /// A residual unit, y = relu(body(x) + shortcut(x)); an empty shortcut is the identity.
+    Unit {
+        /// Path, `layer1.0`.
+        name: String,
+        /// The long way.
+        body: Vec<Layer>,
+        /// The short way; empty, or a projection with its batch norm.
+        shortcut: Vec<Layer>,
+    },
+}
+
+impl Layer {
+    /// The layer's name; the pools without parameters or taps have none.
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Layer::Linear { name, .. }
+            | Layer::Conv { name, .. }
+            | Layer::BatchNorm { name }
+            | Layer::Activation { name, .. }
+            | Layer::MaxPool { name, .. }
+            | Layer::Unit { name, .. } => Some(name),
+            Layer::GlobalAvgPool | Layer::Flatten => None,
+        }
+    }
+}
+
+/// A linear map without bias that WIN inserts: a 1×1 convolution on maps, a matrix on vectors.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pair {
+    /// Path of its weight, `lift.1`.
+    pub name: String,
+    /// Width out.
+    pub out: u32,
+}
+
+/// A building block Sᵢ, with the pair around it while it is bridged.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Block {
+    /// M(i−1, 2), from the teacher's width down, before the layers; only with random starts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lower: Option<Pair>,
+    /// The layers.
+    pub layers: Vec<Layer>,
+    /// M(i, 1), up to the teacher's width, after the layers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lift: Option<Pair>,
+}
+
+/// A network: blocks S₁ … Sₙ and the classifier head.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Network {
+    /// The shape of one input.
+    pub input: Extent,
+    /// S₁ … Sₙ.
+    pub blocks: Vec<Block>,
+    /// What turns the last block's output into logits; empty in a prefix.
+    pub head: Vec<Layer>,
+}
+
+impl Network {
+    /// S⁽ⁱ⁾ = {S₁ … Sᵢ}, without a head.
+    #[must_use]
+    pub fn prefix(&self, blocks: usize) -> Network {
+        Network { input: self.input, blocks: self.blocks[..blocks].to_vec(), head: Vec::new() }
+    }
+
+    /// Whether any pair is still inserted.
+    pub fn is_bridged(&self) -> bool {
+        self.blocks.iter().any(|b| b.lift.is_some() || b.lower.is_some())
+    }
+}
+
+/// What cannot be built, bridged, merged or imported.
+#[derive(Debug, Clone, Error, PartialEq, Eq)]
+pub enum NetworkError {
+    /// A layer does not take what flows into it.
+    #[error("layer {layer} does not take an input of {got}")]
+    Layer {
+        /// Path of the layer.
+        layer: String,
+        /// What flows in.
+        got: String,
+    },
+    /// A pair has nothing to fold into.
+    #[error("block {block} cannot be merged: the pair before it meets {obstacle}, which is not linear on every path")]
+    NotMergeable {
+        /// 1-based number of the block, `head` for the last pair.
+        block: String,
+        /// What stands in the way.
+        obstacle: String,
+    },
+    /// Teacher and student do not correspond.
+    #[error("teacher and student do not match: {0}")]
+    Mismatch(String),
+    /// A parameter is missing, superfluous or of another shape.
+    #[error("{0}")]
+    Weights(String),
+    /// What is asked for does not exist for this network.
+    #[error("{0}")]
+    Unsupported(String),
+}
