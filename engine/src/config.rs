@@ -13,6 +13,7 @@ mod recipe;
 #[cfg(test)]
 mod tests;
 
+pub use crate::ops::activation::Activation;
 pub use check::ConfigError;
 pub use draft::Draft;
 use recipe::stage;
@@ -346,23 +347,6 @@ impl Model {
             Model::Resnet50(_) | Model::Resnet101(_) => 4,
         }
     }
-}
-
-/// Non-linearity of an MLP.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Activation {
-    /// max(x, 0)
-    #[default]
-    Relu,
-    /// x·Φ(x), exactly
-    Gelu,
-    /// The approximation of `gelu` by tanh
-    GeluTanh,
-    /// tanh(x)
-    Tanh,
-    /// 1 / (1 + e⁻ˣ)
-    Sigmoid,
 }
 
 /// Linear layers with an activation between them.

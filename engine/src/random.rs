@@ -23,7 +23,9 @@ pub fn key(parts: &[u64]) -> u64 {
 
 /// A number for a name (FNV-1a), to be a part of a key.
 pub fn name(name: &str) -> u64 {
-    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 /// A stream of random numbers that belongs to one key (SplitMix64).

@@ -6,8 +6,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use super::DataError;
-use super::random::{self, Stream};
 use super::split::{Batch, Split};
+use crate::random::{self, Stream};
 
 /// Finished batches that each thread keeps waiting.
 const AHEAD: usize = 2;

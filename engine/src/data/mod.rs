@@ -17,7 +17,7 @@ mod idx;
 mod image;
 mod loader;
 mod procedural;
-pub mod random;
+
 mod split;
 mod transform;
 
@@ -31,6 +31,7 @@ pub use split::{Batch, Split};
 pub use transform::Preprocess;
 
 use crate::config::{Augment, Data, DataKind};
+use crate::random;
 use examples::Examples;
 use folder::Parts;
 use split::HELD_BYTES;

@@ -14,7 +14,7 @@
 
 use super::examples::{Examples, Store};
 use super::image::Image;
-use super::random::Stream;
+use crate::random::Stream;
 
 /// Height and width of an image in pixels.
 pub(super) const SIDE: usize = 16;

@@ -7,9 +7,9 @@ use super::DataError;
 use super::examples::{Examples, Store, cores, decode_all, parallel};
 use super::image::Image;
 use super::loader::{Batches, Feed};
-use super::random::{self, Stream};
 use super::transform::{self, Preprocess, Shift, Table};
 use crate::config::Augment;
+use crate::random::{self, Stream};
 
 /// Pictures are held decoded up to so many bytes; above it they are decoded whenever they are read.
 pub(super) const HELD_BYTES: u64 = 2 << 30;

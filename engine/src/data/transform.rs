@@ -4,9 +4,9 @@ use std::borrow::Cow;
 
 use super::DataError;
 use super::image::Image;
-use super::random::Stream;
 use crate::config::{Augment, Interpolation};
 use crate::formats::ModelConfig;
+use crate::random::Stream;
 
 /// What is done to any picture before the network, without randomness; a model's `config.json` carries it.
 ///

@@ -134,7 +134,7 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, FormatError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::formats::Tensor;
+    use crate::nn::Tensor;
 
     fn sample() -> ModelFolder {
         ModelFolder {

@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 
 pub use folder::{MergeReport, ModelConfig, ModelFolder};
 
-
 /// A file that cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum FormatError {

@@ -139,7 +139,8 @@ impl Graph {
     pub fn view(&mut self, value: Value, shape: &[u32]) -> Option<Value> {
         let tensor = self.tensor_of(value).clone();
         let same = ops::count(&tensor.shape) == ops::count(shape);
-        (same && tensor.home != Home::Temporary).then(|| self.tensor(Tensor { shape: shape.into(), ..tensor }))
+        (same && tensor.home != Home::Temporary)
+            .then(|| self.tensor(Tensor { shape: shape.into(), ..tensor }))
     }
 
     fn tensor(&mut self, tensor: Tensor) -> Value {

@@ -14,10 +14,18 @@ pub(super) fn network(config: &Mlp, input: Extent, classes: u32) -> Network {
         let flatten = (k == 0 && matches!(input, Extent::Map(..))).then_some(Layer::Flatten);
         let layers = hidden.by_ref().take(count as usize).flat_map(|(n, &out)| {
             let linear = Layer::Linear { name: format!("layers.{n}"), out, bias: true };
-            let act = Layer::Activation { name: format!("layers.{n}.act"), function: config.activation };
+            let act =
+                Layer::Activation { name: format!("layers.{n}.act"), function: config.activation };
             [linear, act]
         });
-        blocks.push(Block { layers: flatten.into_iter().chain(layers).collect(), ..Block::default() });
+        blocks.push(Block {
+            layers: flatten.into_iter().chain(layers).collect(),
+            ..Block::default()
+        });
     }
-    Network { input, blocks, head: vec![Layer::Linear { name: "head".into(), out: classes, bias: true }] }
+    Network {
+        input,
+        blocks,
+        head: vec![Layer::Linear { name: "head".into(), out: classes, bias: true }],
+    }
 }

@@ -39,7 +39,10 @@ fn unit(name: &str, kind: Unit, width: u32, out: u32, stride: u32, projection: b
     };
     let shortcut = if projection {
         let name = format!("{name}.downsample");
-        vec![self::conv(format!("{name}.0"), out, 1, stride), Layer::BatchNorm { name: format!("{name}.1") }]
+        vec![
+            self::conv(format!("{name}.0"), out, 1, stride),
+            Layer::BatchNorm { name: format!("{name}.1") },
+        ]
     } else {
         Vec::new()
     };
@@ -51,7 +54,13 @@ pub(super) fn network(config: &Resnet, input: Extent, classes: u32) -> Network {
     let scaled = |channels: u32| ((f64::from(channels) * config.width).round() as u32).max(1);
     let stem_width = scaled(config.base);
     let mut stem = match config.stem {
-        Stem::Imagenet => vec![Layer::Conv { name: "conv1".into(), out: stem_width, kernel: 7, stride: 2, pad: 3 }],
+        Stem::Imagenet => vec![Layer::Conv {
+            name: "conv1".into(),
+            out: stem_width,
+            kernel: 7,
+            stride: 2,
+            pad: 3,
+        }],
         Stem::Cifar => vec![conv("conv1".into(), stem_width, 3, 1)],
     };
     stem.extend([Layer::BatchNorm { name: "bn1".into() }, relu("relu".into())]);
@@ -72,11 +81,19 @@ pub(super) fn network(config: &Resnet, input: Extent, classes: u32) -> Network {
             let stride = if k == 0 && stage > 0 { 2 } else { 1 };
             // A stage after the first opens with a projection even where the width stays: the pair before it folds there.
             let projection = stride != 1 || before != out;
-            layers.push(unit(&format!("layer{}.{k}", stage + 1), config.unit, width, out, stride, projection));
+            layers.push(unit(
+                &format!("layer{}.{k}", stage + 1),
+                config.unit,
+                width,
+                out,
+                stride,
+                projection,
+            ));
             before = out;
         }
         blocks.push(Block { layers, ..Block::default() });
     }
-    let head = vec![Layer::GlobalAvgPool, Layer::Linear { name: "fc".into(), out: classes, bias: true }];
+    let head =
+        vec![Layer::GlobalAvgPool, Layer::Linear { name: "fc".into(), out: classes, bias: true }];
     Network { input, blocks, head }
 }

@@ -42,9 +42,10 @@ impl Bound {
     pub fn new(graph: &mut Graph, owner: &str, layout: &Layout) -> Self {
         let (params, state) = (format!("{owner}.params"), format!("{owner}.state"));
         let mut values = BTreeMap::new();
-        for (buffer, slots, floats) in
-            [(params, &layout.params, layout.param_floats), (state, &layout.state, layout.state_floats)]
-        {
+        for (buffer, slots, floats) in [
+            (params, &layout.params, layout.param_floats),
+            (state, &layout.state, layout.state_floats),
+        ] {
             if floats > 0 {
                 graph.buffer(&buffer, floats);
             }
@@ -124,7 +125,10 @@ impl Walk<'_> {
         let weight = self.bound.get(&format!("{}.weight", pair.name));
         let map = self.graph.shape(x).len() == 4;
         let value = self.graph.scoped(&pair.name, |g| match map {
-            true => g.add(Conv2d { kernel: [1, 1], stride: [1, 1], pad: [0, 0], bias: false }, &[x, weight]),
+            true => g.add(
+                Conv2d { kernel: [1, 1], stride: [1, 1], pad: [0, 0], bias: false },
+                &[x, weight],
+            ),
             false => g.add(Linear { bias: false, relu: false }, &[x, weight]),
         })?;
         self.taps.insert(pair.name.clone(), value);
@@ -188,7 +192,9 @@ impl Walk<'_> {
                     Mode::Eval => op.eval(g, x, &tensors),
                 })
             }
-            Layer::Activation { function, .. } => self.graph.scoped(&scope, |g| g.add(*function, &[x])),
+            Layer::Activation { function, .. } => {
+                self.graph.scoped(&scope, |g| g.add(*function, &[x]))
+            }
             Layer::MaxPool { kernel, stride, pad, .. } => {
                 let op = MaxPool { kernel: [*kernel; 2], stride: [*stride; 2], pad: [*pad; 2] };
                 self.graph.scoped(&scope, |g| g.add(op, &[x]))

@@ -8,7 +8,12 @@ use crate::random::{self, Stream};
 /// # Errors
 /// If a layer does not take what flows into it.
 pub fn fresh(network: &Network, seed: u64) -> Result<Weights, NetworkError> {
-    Ok(network.shapes()?.params.iter().map(|spec| (spec.name.clone(), fresh_tensor(spec, seed))).collect())
+    Ok(network
+        .shapes()?
+        .params
+        .iter()
+        .map(|spec| (spec.name.clone(), fresh_tensor(spec, seed)))
+        .collect())
 }
 
 /// A fresh tensor.

@@ -63,7 +63,9 @@ impl Layout {
     /// # Errors
     /// If a tensor is missing or has another shape.
     pub fn pack(&self, weights: &Weights) -> Result<(Vec<f32>, Vec<f32>), NetworkError> {
-        let pack = |slots: &BTreeMap<String, Slot>, floats: u64| -> Result<Vec<f32>, NetworkError> {
+        let pack = |slots: &BTreeMap<String, Slot>,
+                    floats: u64|
+         -> Result<Vec<f32>, NetworkError> {
             let mut flat = vec![0.0; floats as usize];
             for (name, slot) in slots {
                 let tensor = weights
@@ -72,7 +74,9 @@ impl Layout {
                 let same = tensor.shape.iter().map(|&n| n as u32).eq(slot.shape.iter().copied());
                 if !same {
                     let (got, want) = (&tensor.shape, &slot.shape);
-                    return Err(NetworkError::Weights(format!("parameter {name} has shape {got:?}, not {want:?}")));
+                    return Err(NetworkError::Weights(format!(
+                        "parameter {name} has shape {got:?}, not {want:?}"
+                    )));
                 }
                 let first = slot.offset as usize;
                 flat[first..first + tensor.data.len()].copy_from_slice(&tensor.data);

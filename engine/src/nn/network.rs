@@ -177,7 +177,9 @@ pub enum NetworkError {
         got: String,
     },
     /// A pair has nothing to fold into.
-    #[error("block {block} cannot be merged: the pair before it meets {obstacle}, which is not linear on every path")]
+    #[error(
+        "block {block} cannot be merged: the pair before it meets {obstacle}, which is not linear on every path"
+    )]
     NotMergeable {
         /// 1-based number of the block, `head` for the last pair.
         block: String,

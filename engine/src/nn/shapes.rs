@@ -61,7 +61,11 @@ pub struct Shapes {
 impl Shapes {
     /// Number of trained parameters.
     pub fn param_count(&self) -> u64 {
-        self.params.iter().filter(|p| p.role == Role::Param).map(|p| p.shape.iter().product::<usize>() as u64).sum()
+        self.params
+            .iter()
+            .filter(|p| p.role == Role::Param)
+            .map(|p| p.shape.iter().product::<usize>() as u64)
+            .sum()
     }
 
     /// Trained parameters of a block; `blocks.len()` means the head.
@@ -87,7 +91,8 @@ impl Network {
     /// # Errors
     /// If a layer does not take what flows into it.
     pub fn shapes(&self) -> Result<Shapes, NetworkError> {
-        let mut walk = Walk { params: Vec::new(), macs: 0, block: 0, head: false, layers: Vec::new() };
+        let mut walk =
+            Walk { params: Vec::new(), macs: 0, block: 0, head: false, layers: Vec::new() };
         let (mut at, mut blocks, mut macs) = (self.input, Vec::new(), Vec::new());
         for (k, block) in self.blocks.iter().enumerate() {
             walk.block = k;
@@ -179,7 +184,12 @@ impl Walk {
                     ("running_var", Role::State, 1.0),
                 ];
                 for (part, role, value) in tensors {
-                    self.param(format!("{name}.{part}"), shape.clone(), role, Fill::Constant(value));
+                    self.param(
+                        format!("{name}.{part}"),
+                        shape.clone(),
+                        role,
+                        Fill::Constant(value),
+                    );
                 }
                 at
             }
@@ -195,7 +205,8 @@ impl Walk {
                 let long = self.layers(body, at)?;
                 let short = self.layers(shortcut, at)?;
                 if long != short {
-                    let got = format!("{at:?}: its body ends in {long:?}, its shortcut in {short:?}");
+                    let got =
+                        format!("{at:?}: its body ends in {long:?}, its shortcut in {short:?}");
                     return Err(NetworkError::Layer { layer: name.into(), got });
                 }
                 long

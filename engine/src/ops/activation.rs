@@ -1,12 +1,17 @@
 //! Activations: shader `shaders/activation.wgsl`.
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use super::{AdapterKind, Arcs, Launch, Op, count, packs};
 use crate::graph::{Graph, ShapeError, Value};
 
 /// y = f(x), element by element.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Activation {
     /// max(x, 0).
+    #[default]
     Relu,
     /// x Φ(x), Φ the normal distribution (`gelu` of PyTorch).
     Gelu,

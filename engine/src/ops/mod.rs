@@ -8,6 +8,7 @@ pub mod activation;
 pub mod adam;
 pub mod batch_norm;
 pub mod clip;
+pub mod conv2d;
 pub mod cross_entropy;
 pub mod dropout;
 pub mod elementwise;

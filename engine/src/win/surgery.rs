@@ -68,7 +68,8 @@ pub fn bridge(student: &Network, teacher: &Network, lower: bool) -> Result<Netwo
         readers_after(student, k)?;
         bridged.blocks[k].lift = Some(Pair { name: format!("lift.{number}"), out: b.width() });
         if lower && k + 1 < n {
-            bridged.blocks[k + 1].lower = Some(Pair { name: format!("lower.{number}"), out: s.width() });
+            bridged.blocks[k + 1].lower =
+                Some(Pair { name: format!("lower.{number}"), out: s.width() });
         }
     }
     Ok(bridged)
@@ -88,7 +89,10 @@ pub fn merge(bridged: &Network, weights: &Weights) -> Result<(Network, Weights),
         let lower = network.blocks.get_mut(k + 1).and_then(|block| block.lower.take());
         let Some(lift) = lift else {
             if let Some(lower) = lower {
-                return Err(NetworkError::Mismatch(format!("{} has no lift before it", lower.name)));
+                return Err(NetworkError::Mismatch(format!(
+                    "{} has no lift before it",
+                    lower.name
+                )));
             }
             continue;
         };
@@ -122,7 +126,9 @@ impl Map {
         let name = format!("{pair}.weight");
         let Tensor { shape, data } = weights.remove(&name).ok_or_else(|| missing(&name))?;
         let ([out, 1, 1, inn] | [out, inn]) = shape[..] else {
-            return Err(NetworkError::Weights(format!("parameter {name} has shape {shape:?}, not that of a pair")));
+            return Err(NetworkError::Weights(format!(
+                "parameter {name} has shape {shape:?}, not that of a pair"
+            )));
         };
         Ok(Self { out, inn, data: data.into_iter().map(f64::from).collect() })
     }
@@ -138,7 +144,10 @@ impl Map {
         let mut shape = weight.shape.clone();
         let last = shape.last_mut().ok_or_else(|| missing(name))?;
         if self.out == 0 || *last % self.out != 0 {
-            return Err(NetworkError::Weights(format!("parameter {name} reads {last} features, the pair gives {}", self.out)));
+            return Err(NetworkError::Weights(format!(
+                "parameter {name} reads {last} features, the pair gives {}",
+                self.out
+            )));
         }
         *last = *last / self.out * self.inn;
         let wide: Vec<f64> = weight.data.iter().map(|&w| f64::from(w)).collect();
@@ -150,7 +159,10 @@ impl Map {
 /// rows (·, width) times the map (width, in), in f64.
 fn fold(rows: &[f64], width: usize, map: &Map) -> Result<Vec<f64>, NetworkError> {
     if width != map.out {
-        return Err(NetworkError::Mismatch(format!("a map of {} features meets one of {width}", map.out)));
+        return Err(NetworkError::Mismatch(format!(
+            "a map of {} features meets one of {width}",
+            map.out
+        )));
     }
     let mut folded = Vec::with_capacity(rows.len() / width * map.inn);
     for row in rows.chunks_exact(width) {
@@ -178,7 +190,9 @@ pub fn readers_after(network: &Network, k: usize) -> Result<Vec<String>, Network
 }
 
 fn readers(layers: &[Layer]) -> Result<Vec<String>, String> {
-    let Some((first, rest)) = layers.split_first() else { return Err("the end of the network".into()) };
+    let Some((first, rest)) = layers.split_first() else {
+        return Err("the end of the network".into());
+    };
     match first {
         Layer::Linear { name, .. } | Layer::Conv { name, .. } => Ok(vec![name.clone()]),
         // A linear map of the channels commutes with a mean over positions and with laying them side by side.
@@ -258,7 +272,8 @@ mod tests {
             let weights = nn::fresh(&bridged, 1).unwrap();
             let (merged, merged_weights) = merge(&bridged, &weights).unwrap();
             assert_eq!(merged, student);
-            let shapes: Vec<_> = student.shapes().unwrap().params.into_iter().map(|p| (p.name, p.shape)).collect();
+            let shapes: Vec<_> =
+                student.shapes().unwrap().params.into_iter().map(|p| (p.name, p.shape)).collect();
             assert_eq!(merged_weights.len(), shapes.len());
             for (name, shape) in shapes {
                 assert_eq!(merged_weights[&name].shape, shape, "{name}");
@@ -270,7 +285,9 @@ mod tests {
     fn an_identity_shortcut_at_the_door_is_refused_by_name() {
         let config = Resnet { blocks: vec![1, 1], base: 4, stem: Stem::Cifar, ..Resnet::default() };
         let mut student = models::network(&Model::Resnet(config), Extent::Map(8, 8, 3), 10);
-        let Layer::Unit { shortcut, .. } = &mut student.blocks[1].layers[0] else { panic!("layer2.0 is a unit") };
+        let Layer::Unit { shortcut, .. } = &mut student.blocks[1].layers[0] else {
+            panic!("layer2.0 is a unit")
+        };
         shortcut.clear();
         let refusal = readers_after(&student, 0).unwrap_err();
         assert_eq!(
