@@ -11,7 +11,10 @@ use super::examples::{Examples, Store};
 use super::folder::Parts;
 use super::image::Image;
 
-const SIDE: usize = 32;
+/// Height and width of an image.
+pub(super) const SIDE: usize = 32;
+/// Where the files may lie in the folder that is given.
+pub(super) const FOLDERS: [&str; 3] = ["", "cifar-10-batches-bin", "cifar-100-binary"];
 /// The most bytes of a file; the largest real one has 154 MB.
 const MAX_BYTES: u64 = 1 << 30;
 
@@ -19,11 +22,11 @@ const MAX_BYTES: u64 = 1 << 30;
 #[derive(Debug)]
 pub(super) struct Version {
     train: &'static [&'static str],
-    test: &'static str,
+    pub(super) test: &'static str,
     names: &'static str,
     /// Bytes of a record before the class.
     skipped: usize,
-    classes: usize,
+    pub(super) classes: usize,
 }
 
 /// CIFAR-10.
@@ -106,7 +109,7 @@ fn from_folder(
     wanted: &dyn Fn(&str) -> bool,
 ) -> Result<Vec<(String, Vec<u8>)>, DataError> {
     let mut files = Vec::new();
-    for inner in ["", "cifar-10-batches-bin", "cifar-100-binary"] {
+    for inner in FOLDERS {
         let folder = path.join(inner);
         if !folder.is_dir() {
             continue;

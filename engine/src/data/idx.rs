@@ -79,6 +79,12 @@ pub(super) fn open(folder: &Path) -> Result<Pairs, DataError> {
     Ok(pairs)
 }
 
+/// Whether a file is one that [`open`] reads, by its name.
+pub(super) fn is_named_so(name: &str) -> bool {
+    let stem = name.strip_suffix(".gz").unwrap_or(name);
+    (stem.ends_with("idx3-ubyte") || stem.ends_with("idx1-ubyte")) && !name.starts_with('.')
+}
+
 fn read_pair(images_path: &Path, labels_path: &Path) -> Result<Examples, DataError> {
     let images = read(images_path)?;
     let labels = read(labels_path)?;

@@ -84,6 +84,37 @@ pub fn open_for(config: &Data, preprocess: &Preprocess) -> Result<Dataset, DataE
     open_parts(config, Some(preprocess), HELD_BYTES)
 }
 
+/// Shape and classes that `config` promises before any file is read, for a look at a network without its data:
+/// `size`, else the format's own numbers, where `idx` means MNIST's and `folder` ImageNet's.
+pub fn promised(config: &Data) -> (ImageShape, usize) {
+    let (side, channels, classes) = match config.kind {
+        DataKind::Procedural => (procedural::SIDE, 1, procedural::CLASSES),
+        DataKind::Idx => (28, 1, 10),
+        DataKind::Cifar10 => (cifar::SIDE, 3, cifar::CIFAR10.classes),
+        DataKind::Cifar100 => (cifar::SIDE, 3, cifar::CIFAR100.classes),
+        DataKind::Folder => (FOLDER_SIDE, 3, 1000),
+    };
+    let side = config.size.map_or(side, |size| size as usize);
+    (ImageShape { height: side, width: side, channels }, classes)
+}
+
+/// The kind of the data at `path`, told by the names of its files; pictures where no other format is recognised.
+pub fn kind_of(path: &Path) -> DataKind {
+    let holds =
+        |name: &str| cifar::FOLDERS.iter().any(|inner| path.join(inner).join(name).is_file());
+    let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+    let mut names = entries.map(|entry| entry.file_name());
+    if names.any(|name| idx::is_named_so(&name.to_string_lossy())) {
+        DataKind::Idx
+    } else if holds(cifar::CIFAR10.test) {
+        DataKind::Cifar10
+    } else if holds(cifar::CIFAR100.test) {
+        DataKind::Cifar100
+    } else {
+        DataKind::Folder
+    }
+}
+
 fn open_parts(
     config: &Data,
     given: Option<&Preprocess>,

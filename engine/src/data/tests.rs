@@ -347,3 +347,22 @@ fn oblongs_need_a_size() {
     );
     assert_eq!(open(&Data { size: Some(2), ..data }).unwrap().shape.width, 2);
 }
+
+#[test]
+fn kinds_are_told_by_names_and_promise_shapes() {
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(kind_of(folder.path()), DataKind::Folder);
+    assert_eq!(kind_of(&folder.path().join("set.tar.gz")), DataKind::Folder);
+    std::fs::write(folder.path().join("test.bin"), "").unwrap();
+    assert_eq!(kind_of(folder.path()), DataKind::Cifar100);
+    std::fs::write(folder.path().join("test_batch.bin"), "").unwrap();
+    assert_eq!(kind_of(folder.path()), DataKind::Cifar10);
+    write_pair(folder.path(), "t10k", 3);
+    assert_eq!(kind_of(folder.path()), DataKind::Idx);
+
+    let built_in = Data { train_count: Some(1), test_count: Some(1), ..Data::default() };
+    let opened = open(&built_in).unwrap();
+    assert_eq!(promised(&built_in), (opened.shape, opened.classes.len()));
+    let small = Data { kind: DataKind::Cifar100, size: Some(16), ..Data::default() };
+    assert_eq!(promised(&small), (ImageShape { height: 16, width: 16, channels: 3 }, 100));
+}
