@@ -42,7 +42,7 @@ fn grad(
     var sum = Pack(0.0);
     for (var base = 0u; base < dims.rows; base += 32u * WG) {
         var mask = 0u;
-        for (var k = 0u; k < 32u; k++) {
+        for (var k = 0u; k < 32u && base + k * WG < dims.rows; k++) {
             let r = base + k * WG + l;
             if r < dims.rows && grad_ids[min(r, dims.rows - 1u)] == v { mask |= 1u << k; }
         }

@@ -1,6 +1,5 @@
 // Four neighbouring floats at a time: the innermost axis is a multiple of four.
 alias Pack = vec4f;
-alias PackIndex = vec4u;
 const PACK: u32 = 4u;
 
 fn pack_sum(v: Pack) -> f32 {

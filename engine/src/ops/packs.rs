@@ -66,3 +66,42 @@ pub(super) fn lanes(columns: u32, on: AdapterKind) -> u32 {
         AdapterKind::Gpu => (columns / 4).next_power_of_two().clamp(1, 64),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Packs, lanes, matrix, parts, rows_per_sample};
+    use crate::ops::AdapterKind;
+
+    #[test]
+    fn parts_hold_every_row_once_and_none_is_empty() {
+        for rows in (1..200).chain([4096, 32_768, 131_073]) {
+            for packs in [1, 3, 16, 512, 10_000] {
+                for least in [1, 32, 256] {
+                    let (chunk, parts) = parts(rows, packs, least);
+                    assert!(
+                        (parts - 1) * chunk < rows && rows <= parts * chunk,
+                        "{rows} {packs} {least}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn shapes_are_read_from_the_right() {
+        assert_eq!(matrix(&[2, 3, 5, 7]), Some((30, 7)));
+        assert_eq!(matrix(&[7]), Some((1, 7)));
+        assert_eq!((matrix(&[]), matrix(&[3, 0]), matrix(&[0, 3])), (None, None, None));
+        assert_eq!([&[2, 3, 5, 7][..], &[2, 7], &[7]].map(rows_per_sample), [15, 1, 1]);
+        assert_eq!((Packs::of(8).count(8), Packs::of(6).count(6)), (2, 6));
+    }
+
+    #[test]
+    fn lanes_divide_a_workgroup() {
+        for columns in [1, 3, 10, 33, 1000, 30_522] {
+            assert!(lanes(columns, AdapterKind::Gpu).is_power_of_two());
+            assert!(lanes(columns, AdapterKind::Gpu) <= crate::ops::WG);
+            assert_eq!(lanes(columns, AdapterKind::Cpu), 1);
+        }
+    }
+}
