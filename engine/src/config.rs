@@ -180,9 +180,9 @@ impl Config {
 pub enum DataKind {
     /// IDX files in MNIST's naming, plain or gzip; `path` is their folder.
     Idx,
-    /// CIFAR-10's binary version; `path` is its folder or tar archive.
+    /// CIFAR-10's binary version, or pictures in folders by class; `path` is the folder or a tar archive of it.
     Cifar10,
-    /// CIFAR-100's binary version; `path` is its folder or tar archive.
+    /// CIFAR-100, likewise.
     Cifar100,
     /// A folder (or tar archive) of JPEG or PNG images: `train/CLASS/…` with `test/` or `val/`.
     Folder,

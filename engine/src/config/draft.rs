@@ -69,6 +69,14 @@ impl Draft {
         self.put(key, parse(value), format!("--set {text}"))
     }
 
+    /// Sets `device` to a name or an index, as `--device` gives it.
+    #[must_use]
+    pub fn put_device(mut self, device: &str) -> Draft {
+        self.table.insert("device".into(), Value::String(device.into()));
+        self.set.insert("device".into(), format!("--device {device}"));
+        self
+    }
+
     /// One draft for each value of `a.b=V1,V2`, labelled `a.b=V1`, `a.b=V2`.
     ///
     /// # Errors

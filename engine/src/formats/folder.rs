@@ -44,6 +44,46 @@ pub struct ModelConfig {
     pub labels: Vec<String>,
 }
 
+/// Order in which an image's numbers reach the first layer of an MLP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    /// (H, W, C), as on the device.
+    Ours,
+    /// (C, H, W), as `flatten` has it in PyTorch.
+    Pytorch,
+}
+
+/// Weight of an MLP's first layer, which reads the flattened image.
+const FIRST: &str = "layers.0.weight";
+
+impl ModelConfig {
+    /// `weights` with the columns of an MLP's first layer in the `wanted` order, from the other one; `None` where both are the same.
+    fn with_columns(&self, weights: &Weights, wanted: Order) -> Option<Weights> {
+        let (area, channels) = (self.size as usize * self.size as usize, self.channels as usize);
+        let first =
+            weights.get(FIRST).filter(|first| first.shape.get(1) == Some(&(area * channels)))?;
+        if !matches!(self.model, Model::Mlp(_)) || channels == 1 {
+            return None;
+        }
+        let mut tensor = first.clone();
+        let rows = first.data.chunks_exact(area * channels);
+        for (row, sorted) in rows.zip(tensor.data.chunks_exact_mut(area * channels)) {
+            for at in 0..area {
+                for c in 0..channels {
+                    let (ours, theirs) = (at * channels + c, c * area + at);
+                    match wanted {
+                        Order::Ours => sorted[ours] = row[theirs],
+                        Order::Pytorch => sorted[theirs] = row[ours],
+                    }
+                }
+            }
+        }
+        let mut weights = weights.clone();
+        weights.insert(FIRST.into(), tensor);
+        Some(weights)
+    }
+}
+
 /// How a teacher was made of a student's architecture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Widened {
@@ -88,7 +128,11 @@ impl ModelFolder {
     /// What the system refuses.
     pub fn write(&self, folder: &Path) -> Result<(), FormatError> {
         std::fs::create_dir_all(folder).map_err(|source| FormatError::write(folder, source))?;
-        safetensors::write(&folder.join(WEIGHTS), &self.weights, &safetensors::pytorch())?;
+        let (weights, metadata) = (folder.join(WEIGHTS), safetensors::pytorch());
+        match self.config.with_columns(&self.weights, Order::Pytorch) {
+            Some(theirs) => safetensors::write(&weights, &theirs, &metadata)?,
+            None => safetensors::write(&weights, &self.weights, &metadata)?,
+        }
         write_json(&folder.join(CONFIG), &self.config)?;
         if let Some(merge) = &self.merge {
             write_json(&folder.join(MERGE), merge)?;
@@ -102,8 +146,9 @@ impl ModelFolder {
     /// # Errors
     /// One of the two is missing or damaged. Whether the weights fit the architecture is for the architecture to say.
     pub fn read(folder: &Path) -> Result<ModelFolder, FormatError> {
-        let config = read_json(&folder.join(CONFIG))?;
+        let config: ModelConfig = read_json(&folder.join(CONFIG))?;
         let (weights, _) = safetensors::read(&folder.join(WEIGHTS))?;
+        let weights = config.with_columns(&weights, Order::Ours).unwrap_or(weights);
         let merge = folder.join(MERGE);
         let merge = if merge.exists() { Some(read_json(&merge)?) } else { None };
         let card = std::fs::read_to_string(folder.join(CARD)).unwrap_or_default();
@@ -178,6 +223,20 @@ mod tests {
             names,
             ["README.md", "SHA256SUMS", "config.json", "merge.json", "model.safetensors"]
         );
+    }
+
+    #[test]
+    fn an_mlp_on_colour_images_reads_pytorchs_order() {
+        let folder = tempfile::tempdir().expect("folder");
+        let mut model = sample();
+        (model.config.channels, model.config.size) = (3, 2);
+        // Column (h, w, c) holds 100·(2h + w) + c.
+        let row: Vec<f32> = (0..12).map(|n| (100 * (n / 3) + n % 3) as f32).collect();
+        model.weights.insert(FIRST.into(), Tensor::new([2, 12], [row.clone(), row].concat()));
+        model.write(folder.path()).expect("written");
+        let (file, _) = safetensors::read(&folder.path().join(WEIGHTS)).expect("read");
+        assert_eq!(file[FIRST].data[..6], [0., 100., 200., 300., 1., 101.]);
+        assert_eq!(ModelFolder::read(folder.path()).expect("read"), model);
     }
 
     #[test]

@@ -76,11 +76,15 @@ struct Run {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
-    let comparison = compare(&arguments.runs)?;
     if arguments.json {
-        return print_json(&comparison);
+        return print_json(&compare(&arguments.runs)?);
     }
-    print(&render(&comparison))
+    print(&text(&arguments.runs)?)
+}
+
+/// The table of these runs.
+pub(super) fn text(runs: &[PathBuf]) -> Result<String> {
+    compare(runs).map(|comparison| render(&comparison))
 }
 
 fn compare(paths: &[PathBuf]) -> Result<Comparison> {
@@ -94,7 +98,7 @@ fn compare(paths: &[PathBuf]) -> Result<Comparison> {
 }
 
 /// The run directory itself, or those inside a folder that is none.
-fn expand(path: &Path) -> Result<Vec<PathBuf>> {
+pub(super) fn expand(path: &Path) -> Result<Vec<PathBuf>> {
     let is_run = |path: &Path| path.join("config.toml").is_file();
     if is_run(path) {
         return Ok(vec![path.into()]);

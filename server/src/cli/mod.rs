@@ -2,7 +2,11 @@
 
 mod compare;
 mod devices;
+mod export;
+mod inspect;
+mod model;
 mod presets;
+mod source;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -25,8 +29,13 @@ enum Verb {
     Devices(devices::Arguments),
     /// List the built-in configurations, or print one as TOML.
     Presets(presets::Arguments),
+    /// Show what a configuration trains: student and teacher, block by block.
+    Inspect(inspect::Arguments),
+    /// Train a configuration: all its methods and seeds.
     /// Compare the members of finished runs: mean and sample deviation over seeds.
     Compare(compare::Arguments),
+    /// Write a trained model as a folder that other programs load.
+    Export(export::Arguments),
 }
 
 /// Runs a verb; what it returns is the exit status.
@@ -34,6 +43,8 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
     let done = match cli.verb {
         Verb::Devices(arguments) => devices::run(&arguments),
         Verb::Presets(arguments) => presets::run(&arguments),
+        Verb::Inspect(arguments) => inspect::run(&arguments),
+        Verb::Export(arguments) => export::run(&arguments),
         Verb::Compare(arguments) => compare::run(&arguments),
     };
     done.map(|()| ExitCode::SUCCESS)

@@ -1,0 +1,44 @@
+//! `taper export`: a trained model as a folder that other programs load.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use engine::formats::FormatError;
+use serde_json::json;
+
+use super::{failure, model, print, print_json};
+
+/// The arguments.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// A run directory, a member of one, or a model folder.
+    model: PathBuf,
+    /// Folder to write; it must be new or empty.
+    #[arg(long, value_name = "DIR")]
+    to: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<()> {
+    let model = model::open(&arguments.model)?;
+    let to = &arguments.to;
+    let list = |action| move |source| FormatError::Io { action, path: to.clone(), source };
+    if to.exists() && std::fs::read_dir(to).map_err(list("write"))?.next().is_some() {
+        return Err(failure(
+            format!("the folder `{}` is not empty", to.display()),
+            "give a new one",
+        ));
+    }
+    model.write(to)?;
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(to).map_err(list("read"))? {
+        files.push(entry.map_err(list("read"))?.file_name().to_string_lossy().into_owned());
+    }
+    files.sort();
+    if arguments.json {
+        return print_json(&json!({ "folder": to, "files": files }));
+    }
+    print(&format!("{}: {}\n", to.display(), files.join(", ")))
+}

@@ -1,0 +1,279 @@
+//! `taper inspect`: what a configuration trains, block by block, before anything runs.
+
+use std::path::Path;
+
+use anyhow::Result;
+use engine::config::{Config, Data, DataKind, presets};
+use engine::nn::{Extent, Network, Shapes};
+use engine::{data, models, win::surgery};
+use serde::Serialize;
+
+use super::source::Source;
+use super::{count, print, print_json, table};
+
+/// The arguments.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    source: Source,
+    /// Print JSON, a line for each configuration of the grid.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Inspection {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    label: String,
+    input: Input,
+    student: Size,
+    teacher: Size,
+    /// S₁ … Sₙ, then the head.
+    blocks: Vec<BlockPair>,
+    /// Where the configuration departs from the paper.
+    deviations: Vec<String>,
+}
+
+/// What the networks read and answer.
+#[derive(Debug, Clone, Copy, Serialize)]
+struct Input {
+    /// Height and width in pixels.
+    size: u32,
+    channels: u32,
+    classes: u32,
+    /// Whether the data is not there, so that the kind's usual numbers stand here.
+    assumed: bool,
+}
+
+/// How large a network is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+struct Size {
+    params: u64,
+    /// Multiply-adds of one input.
+    macs: u64,
+}
+
+/// A block of both networks.
+#[derive(Debug, Serialize)]
+struct BlockPair {
+    /// `S1`, …, `head`.
+    block: String,
+    /// Height and width of what leaves it; none behind the pooling.
+    resolution: Option<[u32; 2]>,
+    student: BlockSize,
+    teacher: BlockSize,
+}
+
+/// A block of one network.
+#[derive(Debug, Serialize)]
+struct BlockSize {
+    /// Channels or features that leave it.
+    width: u32,
+    /// Least and greatest width of a layer inside it.
+    inner: [u32; 2],
+    #[serde(flatten)]
+    size: Size,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<()> {
+    for (label, config) in arguments.source.configurations()? {
+        let inspection = inspect(label, &config)?;
+        if arguments.json {
+            print_json(&inspection)?;
+        } else {
+            print(&render(&inspection))?;
+        }
+    }
+    Ok(())
+}
+
+fn inspect(label: String, config: &Config) -> Result<Inspection> {
+    let input = input(&config.data)?;
+    let extent = Extent::Map(input.size, input.size, input.channels);
+    let student = models::network(&config.model, extent, input.classes);
+    let teacher = surgery::widen(&student, config.teacher.factor, config.teacher.widen);
+    let (thin, wide) = (student.shapes()?, teacher.shapes()?);
+    let blocks = (0..=student.blocks.len()).map(|k| BlockPair {
+        block: if k < student.blocks.len() { format!("S{}", k + 1) } else { "head".into() },
+        resolution: match thin.blocks.get(k) {
+            Some(&Extent::Map(h, w, _)) => Some([h, w]),
+            _ => None,
+        },
+        student: block_size(&student, &thin, k),
+        teacher: block_size(&teacher, &wide, k),
+    });
+    Ok(Inspection {
+        label,
+        input,
+        student: Size { params: thin.param_count(), macs: thin.total_macs() },
+        teacher: Size { params: wide.param_count(), macs: wide.total_macs() },
+        blocks: blocks.collect(),
+        deviations: presets::deviations(config),
+    })
+}
+
+/// What the data is, or usually is when it is not there.
+fn input(data: &Data) -> Result<Input> {
+    let there = data.path.as_ref().is_some_and(|path| Path::new(path).exists());
+    if there || data.kind == DataKind::Procedural {
+        // The built-in images look the same however many are drawn.
+        let few = (data.kind == DataKind::Procedural).then_some(1);
+        let data = Data {
+            train_count: few.or(data.train_count),
+            test_count: few.or(data.test_count),
+            ..data.clone()
+        };
+        let set = data::open(&data)?;
+        let of = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        return Ok(Input {
+            size: of(set.shape.height),
+            channels: of(set.shape.channels),
+            classes: of(set.classes.len()),
+            assumed: false,
+        });
+    }
+    let (size, channels, classes) = match data.kind {
+        DataKind::Idx | DataKind::Procedural => (28, 1, 10),
+        DataKind::Cifar10 => (32, 3, 10),
+        DataKind::Cifar100 => (32, 3, 100),
+        DataKind::Folder => (224, 3, 1000),
+    };
+    Ok(Input { size: data.size.unwrap_or(size), channels, classes, assumed: true })
+}
+
+fn block_size(network: &Network, shapes: &Shapes, k: usize) -> BlockSize {
+    let layers = network.blocks.get(k).map_or(&network.head, |block| &block.layers);
+    let mut widths = Vec::new();
+    inner_widths(layers, shapes, &mut widths);
+    let out = shapes.blocks.get(k).copied().unwrap_or(shapes.output).width();
+    BlockSize {
+        width: out,
+        inner: [
+            widths.iter().copied().min().unwrap_or(out),
+            widths.iter().copied().max().unwrap_or(out),
+        ],
+        size: Size { params: shapes.block_params(k), macs: shapes.macs[k] },
+    }
+}
+
+/// Widths of all named layers, those inside of units as well.
+fn inner_widths(layers: &[engine::nn::Layer], shapes: &Shapes, widths: &mut Vec<u32>) {
+    for layer in layers {
+        if let engine::nn::Layer::Unit { body, .. } = layer {
+            inner_widths(body, shapes, widths);
+        } else if let Some(extent) = layer.name().and_then(|name| shapes.layer(name)) {
+            widths.push(extent.width());
+        }
+    }
+}
+
+fn render(inspection: &Inspection) -> String {
+    let Input { size, channels, classes, assumed } = inspection.input;
+    let mut text = String::new();
+    if !inspection.label.is_empty() {
+        text.push_str(&format!("{}\n", inspection.label));
+    }
+    text.push_str(&format!(
+        "input {size} × {size} × {channels}, {classes} classes{}\n\n",
+        if assumed { " (usual for this kind of data; data.path is not there)" } else { "" }
+    ));
+    let width = |block: &BlockSize| match block.inner {
+        [low, high] if low == high && high == block.width => format!("{high}"),
+        [low, high] if low == high => format!("{high} → {}", block.width),
+        [low, high] => format!("{low}…{high} → {}", block.width),
+    };
+    let rows: Vec<Vec<String>> = inspection
+        .blocks
+        .iter()
+        .map(|block| {
+            vec![
+                block.block.clone(),
+                block.resolution.map_or(String::new(), |[h, w]| format!("{h} × {w}")),
+                width(&block.student),
+                count(block.student.size.params),
+                count(block.student.size.macs),
+                width(&block.teacher),
+                count(block.teacher.size.params),
+                count(block.teacher.size.macs),
+            ]
+        })
+        .chain([vec![
+            "all".into(),
+            String::new(),
+            String::new(),
+            count(inspection.student.params),
+            count(inspection.student.macs),
+            String::new(),
+            count(inspection.teacher.params),
+            count(inspection.teacher.macs),
+        ]])
+        .collect();
+    let head =
+        ["block", "out", "student width", "params", "MACs", "teacher width", "params", "MACs"];
+    text.push_str(&table(&head, &rows));
+    for deviation in &inspection.deviations {
+        text.push_str(&format!("\ndeviation from the paper: {deviation}\n"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(preset: &str) -> Inspection {
+        let config = Config::open(preset).expect("valid");
+        inspect(String::new(), &config).expect("a network")
+    }
+
+    #[test]
+    fn the_totals_are_those_of_the_papers_table_1() {
+        for (preset, student, teacher) in [
+            ("imagenet-resnet50", 25.56, 68.88),
+            ("imagenet-resnet50-half", 6.92, 17.75),
+            ("imagenet-resnet50-quarter", 1.99, 4.70),
+            ("imagenet-resnet101", 44.55, 126.89),
+            ("imagenet-resnet101-half", 11.68, 32.27),
+            ("imagenet-resnet101-quarter", 3.19, 8.34),
+        ] {
+            let inspection = of(preset);
+            let millions = |size: Size| (size.params as f64 / 1e4).round() / 100.0;
+            assert_eq!(
+                (millions(inspection.student), millions(inspection.teacher)),
+                (student, teacher),
+                "{preset}"
+            );
+            let sum: u64 = inspection.blocks.iter().map(|block| block.student.size.params).sum();
+            assert_eq!(sum, inspection.student.params);
+            assert_eq!(inspection.deviations.len(), 1);
+        }
+        // torchvision's figure for ResNet50 is 4.09 G multiply-adds.
+        let macs = of("imagenet-resnet50").student.macs as f64;
+        assert!((macs / 4.09e9 - 1.0).abs() < 0.05, "{macs}");
+    }
+
+    #[test]
+    fn the_demo_is_known_without_data() {
+        let inspection = of("demo");
+        assert_eq!((inspection.blocks.len(), inspection.input.assumed), (5, false));
+        assert!(of("mnist-mlp-thin").input.assumed);
+        let text = render(&of("imagenet-resnet50-half"));
+        assert!(text.contains("win.start") && text.contains("6.92M"), "{text}");
+    }
+
+    #[test]
+    fn the_keys_of_json_are_those_of_the_interface() {
+        let json = serde_json::to_value(of("demo")).expect("JSON");
+        for key in [
+            "/student/params",
+            "/student/macs",
+            "/teacher/params",
+            "/teacher/macs",
+            "/blocks/0",
+            "/deviations",
+        ] {
+            assert!(json.pointer(key).is_some(), "{key}");
+        }
+    }
+}
