@@ -1,19 +1,228 @@
-//! tmp
-use super::{AdapterKind, Launch, Op};
-/// x
-#[derive(Debug, Clone, Copy)]
+//! Convolution of images: shader `shaders/conv2d.wgsl`, tiles by [`variants`]. A 1×1 convolution of stride 1 is a matrix product and
+//! runs as one.
+
+use super::{
+    AdapterKind, Arcs, Kernel, Launch, Op, count,
+    matmul::{self, AddParts, Matmul, Sizes},
+    narrow, reduce,
+    variants::{self, Tile},
+};
+use crate::graph::{Graph, ShapeError, Value};
+
+/// y = x ∗ w (+ b): x (N, H, W, I), w (O, KH, KW, I), b (O) → (N, H′, W′, O), H′ = ⌊(H + 2·pad − KH) / stride⌋ + 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Conv2d {
-    /// k
+    /// Height and width of the kernel.
     pub kernel: [u32; 2],
-    /// s
+    /// Steps down and to the right, at least 1.
     pub stride: [u32; 2],
-    /// p
+    /// Zeros above and below, left and right.
     pub pad: [u32; 2],
-    /// b
+    /// There is a third input b.
     pub bias: bool,
 }
+
+/// The gradients of [`Conv2d`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Conv2dGrad {
+    /// dx: dy (N, H′, W′, O), w (O, KH, KW, I) → (N, H, W, I).
+    Input {
+        /// The convolution.
+        of: Conv2d,
+        /// Height and width of x, which dy alone does not tell.
+        size: [u32; 2],
+    },
+    /// dw: x, dy → (O, KH, KW, I), or, for more than one part, (parts, O, KH, KW, I), to be added by [`AddParts`].
+    Weight {
+        /// The convolution.
+        of: Conv2d,
+        /// Number of runs that the sum over positions is cut into.
+        parts: u32,
+    },
+}
+
+/// Extents of one convolution.
+struct Extents {
+    images: u32,
+    size: [u32; 2],
+    c_in: u32,
+    out: [u32; 2],
+    c_out: u32,
+}
+
+impl Extents {
+    fn rows(&self) -> u64 {
+        [self.images, self.out[0], self.out[1]].map(u64::from).iter().product()
+    }
+}
+
+impl Conv2d {
+    /// Extents for an input and a number of output channels; `None` where the kernel does not fit the padded image.
+    fn extents(&self, x: &[u32], c_out: u32) -> Option<Extents> {
+        let &[images, height, width, c_in] = x else { return None };
+        let out = |size: u32, axis: usize| {
+            let room =
+                size.checked_add(self.pad[axis].checked_mul(2)?)?.checked_sub(self.kernel[axis])?;
+            Some(room.checked_div(self.stride[axis])? + 1)
+        };
+        let sizes = [images, height, width, c_in, c_out, self.kernel[0], self.kernel[1]];
+        let out = [out(height, 0)?, out(width, 1)?];
+        let fits = sizes.iter().all(|&n| n > 0);
+        fits.then_some(Extents { images, size: [height, width], c_in, out, c_out })
+    }
+
+    /// Whether the convolution is a matrix product of the pixels.
+    fn pointwise(&self) -> bool {
+        (self.kernel, self.stride, self.pad) == ([1; 2], [1; 2], [0; 2])
+    }
+
+    /// The launch of a product of m by n in `slabs` phases or parts.
+    fn launch_as(
+        &self,
+        on: AdapterKind,
+        entry: &str,
+        e: &Extents,
+        m: u64,
+        n: u32,
+        slabs: u32,
+        parts: u32,
+    ) -> Launch {
+        let m = narrow(m);
+        let Tile { variant, rows, columns, group } = variants::tile(on, m, n, slabs.into());
+        let (tiles_m, tiles_n) = (m.div_ceil(rows), n.div_ceil(columns));
+        let tiles = u64::from(tiles_m) * u64::from(tiles_n) * u64::from(slabs);
+        let [taps_y, taps_x] = self.kernel;
+        let phase = [e.size[0].div_ceil(self.stride[0]), e.size[1].div_ceil(self.stride[1])];
+        let k_part = narrow(e.rows().div_ceil(parts.into()));
+        Launch::new(Kernel::of("conv2d", entry).variant(variant).constant("WG", group.into()))
+            .dims([
+                e.images,
+                e.size[0],
+                e.size[1],
+                e.c_in,
+                e.out[0],
+                e.out[1],
+                e.c_out,
+                taps_y,
+                taps_x,
+                self.stride[0],
+                self.stride[1],
+                self.pad[0],
+                self.pad[1],
+                m,
+                n,
+                tiles_m,
+                tiles_n,
+                narrow(tiles),
+                parts,
+                k_part,
+                phase[0],
+                phase[1],
+            ])
+            .grid(matmul::grid(tiles, group))
+            .flops(
+                2 * e.rows()
+                    * [e.c_out, taps_y, taps_x, e.c_in].map(u64::from).iter().product::<u64>(),
+            )
+    }
+
+    fn weight(&self, e: &Extents) -> [u32; 4] {
+        [e.c_out, self.kernel[0], self.kernel[1], e.c_in]
+    }
+}
+
+/// Whether vectors of four channels can be used.
+fn whole(channels: u32) -> bool {
+    channels.is_multiple_of(4)
+}
+
 impl Op for Conv2d {
-    fn launch(&self, _inputs: &[&[u32]], _on: AdapterKind) -> Option<Launch> {
-        None
+    fn launch(&self, inputs: &[&[u32]], on: AdapterKind) -> Option<Launch> {
+        let (&[x, w], bias) = inputs.split_first_chunk()?;
+        let e = self.extents(x, *w.first()?)?;
+        let bias_fits = if self.bias { bias == [&[e.c_out][..]] } else { bias.is_empty() };
+        if w != self.weight(&e) || !bias_fits {
+            return None;
+        }
+        let output = [e.images, e.out[0], e.out[1], e.c_out];
+        if self.pointwise() {
+            let stem = if self.bias { "linear" } else { "matmul" };
+            let sizes = Sizes::linear(narrow(e.rows()), e.c_out, e.c_in);
+            return Some(sizes.launch(on, stem, 1, false).output(output));
+        }
+        let stem = if self.bias { "conv_bias" } else { "conv" };
+        let kind = match (whole(e.c_in), whole(e.c_out)) {
+            (true, true) => "",
+            (true, false) => "_out1",
+            (false, _) => "_any",
+        };
+        let entry = format!("{stem}{kind}");
+        Some(self.launch_as(on, &entry, &e, e.rows(), e.c_out, 1, 1).output(output))
+    }
+
+    fn vjp(
+        &self,
+        graph: &mut Graph,
+        node: Arcs<'_>,
+        douts: &[Option<Value>],
+    ) -> Result<Vec<Option<Value>>, ShapeError> {
+        let Some(dy) = douts[0] else { return Ok(vec![None; node.inputs.len()]) };
+        let (x, w) = (node.inputs[0], node.inputs[1]);
+        let size = [graph.shape(x)[1], graph.shape(x)[2]];
+        let dx = graph.add(Conv2dGrad::Input { of: *self, size }, &[dy, w])?;
+        let &[c_out, taps_y, taps_x, c_in] = graph.shape(w) else { unreachable!("launch took it") };
+        let rows = narrow(count(graph.shape(dy)) / u64::from(c_out));
+        let parts = variants::parts(c_out, taps_y * taps_x * c_in, rows, 1);
+        let mut dw = graph.add(Conv2dGrad::Weight { of: *self, parts }, &[x, dy])?;
+        if parts > 1 {
+            dw = graph.add(AddParts, &[dw])?;
+        }
+        let mut grads = vec![Some(dx), Some(dw)];
+        if self.bias {
+            grads.push(Some(reduce::sum_rows(graph, dy)?));
+        }
+        Ok(grads)
+    }
+}
+
+impl Op for Conv2dGrad {
+    fn launch(&self, inputs: &[&[u32]], on: AdapterKind) -> Option<Launch> {
+        match *self {
+            Self::Input { of, size } => {
+                let [dy, w] = *inputs else { return None };
+                let (&[images, ..], &[.., c_in]) = (dy, w) else { return None };
+                let x = [images, size[0], size[1], c_in];
+                let e = of.extents(&x, *w.first()?)?;
+                if dy != [images, e.out[0], e.out[1], e.c_out] || w != of.weight(&e) {
+                    return None;
+                }
+                if of.pointwise() {
+                    let by = Matmul { ta: false, tb: false };
+                    let sizes = Sizes::matrices(narrow(e.rows()), c_in, e.c_out, by);
+                    return Some(sizes.launch(on, "matmul", 1, false).output(x));
+                }
+                let [step_y, step_x] = of.stride;
+                let phase =
+                    u64::from(size[0].div_ceil(step_y)) * u64::from(size[1].div_ceil(step_x));
+                let entry = if whole(c_in) && whole(e.c_out) { "dx" } else { "dx_any" };
+                let rows = u64::from(images) * phase;
+                Some(of.launch_as(on, entry, &e, rows, c_in, step_y * step_x, 1).output(x))
+            }
+            Self::Weight { of, parts } => {
+                let [x, dy] = *inputs else { return None };
+                let e = of.extents(x, *dy.last()?)?;
+                let fits = dy == [e.images, e.out[0], e.out[1], e.c_out];
+                if !fits || parts == 0 || u64::from(parts) > e.rows().div_ceil(4) {
+                    return None;
+                }
+                let weight = of.weight(&e);
+                let output =
+                    if parts == 1 { weight.to_vec() } else { [&[parts], &weight[..]].concat() };
+                let entry = if whole(e.c_in) && whole(e.c_out) { "dw" } else { "dw_any" };
+                let columns = of.kernel[0] * of.kernel[1] * e.c_in;
+                let launch = of.launch_as(on, entry, &e, e.c_out.into(), columns, parts, parts);
+                Some(launch.output(output))
+            }
+        }
     }
 }

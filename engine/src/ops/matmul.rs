@@ -102,9 +102,14 @@ impl Sizes {
         })
     }
 
+    /// Matrices of given sizes.
+    pub(super) fn matrices(m: u32, n: u32, k: u32, of: Matmul) -> Self {
+        Self { batches: 1, m, n, k, of }
+    }
+
     /// A matrix product of given sizes, B transposed: what a linear layer and a 1×1 convolution are.
     pub(super) fn linear(m: u32, n: u32, k: u32) -> Self {
-        Self { batches: 1, m, n, k, of: Matmul { ta: false, tb: true } }
+        Self::matrices(m, n, k, Matmul { ta: false, tb: true })
     }
 
     /// The launch; `stem` is `matmul` or `linear`.

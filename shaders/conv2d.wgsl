@@ -1,0 +1,439 @@
+// 2-D convolution, NHWC, weights (O, KH, KW, I), as implicit matrix products: nothing is unfolded in memory.
+//
+// As in matmul.wgsl an invocation owns a register tile of 4·TM4 rows by 4·TN4 columns (constants of the variant file). Kinds: vec4 loads and
+// stores, vec4 loads and scalar stores (`_out1`), scalar both (`_any`: channels are no multiples of 4).
+
+struct Dims {
+    images: u32, height: u32, width: u32, c_in: u32,
+    out_height: u32, out_width: u32, c_out: u32,
+    kernel_y: u32, kernel_x: u32, stride_y: u32, stride_x: u32, pad_y: u32, pad_x: u32,
+    // Rows and columns of the product, its tiles in each direction and, with phases and parts, in all.
+    m: u32, n: u32, tiles_m: u32, tiles_n: u32, tiles: u32,
+    // dw: part p sums over output positions p·k_part .. (p+1)·k_part.
+    parts: u32, k_part: u32,
+    // dx: rows and columns of one phase, ⌈height / stride_y⌉ and ⌈width / stride_x⌉.
+    phase_height: u32, phase_width: u32,
+}
+
+@group(0) @binding(0) var<uniform> dims: Dims;
+// conv, dw: x (images, height, width, c_in). dx: dy (images, out_height, out_width, c_out).
+@group(0) @binding(1) var<storage, read> a4: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> a1: array<f32>;
+// conv, dx: w (c_out, kernel_y, kernel_x, c_in). dw: dy.
+@group(0) @binding(2) var<storage, read> b4: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> b1: array<f32>;
+// bias (c_out).
+@group(0) @binding(3) var<storage, read> bias: array<f32>;
+// conv: y (images, out_height, out_width, c_out). dx: like x. dw: (parts, c_out, kernel_y, kernel_x, c_in).
+@group(0) @binding(4) var<storage, read_write> c4: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read_write> c1: array<f32>;
+
+override WG: u32 = 8u;
+
+// Four vectors; of A one a row (over k), of B one a k (over columns), so that (b·a)[r] is row r of the 4×4 product.
+alias Block = mat4x4<f32>;
+const STEP = vec4(0u, 1u, 2u, 3u);
+
+var<private> acc: array<array<Block, TN4>, TM4>;
+
+// First row and column of a tile, and which phase or part it belongs to.
+struct Tile { row: u32, col: u32, slab: u32 }
+
+fn tile_of(id: u32) -> Tile {
+    for (var i = 0u; i < TM4; i++) { acc[i] = array<Block, TN4>(); }
+    return Tile(id / dims.tiles_n % dims.tiles_m * TM4 * 4u, id % dims.tiles_n * TN4 * 4u, id / (dims.tiles_n * dims.tiles_m));
+}
+
+// Four pixels: image, and row and column there, before a tap's shift.
+struct Pixels { image: vec4<u32>, y: vec4<i32>, x: vec4<i32> }
+
+// Four places in a map of pixels (0 where outside), and which are inside.
+struct Places { at: vec4<u32>, inside: vec4<bool> }
+
+fn places(p: Pixels, dy: i32, dx: i32, height: u32, width: u32) -> Places {
+    // A negative coordinate is a huge one after the cast.
+    let y = vec4<u32>(p.y + dy);
+    let x = vec4<u32>(p.x + dx);
+    let inside = (y < vec4(height)) & (x < vec4(width));
+    return Places(select(vec4<u32>(), (p.image * height + y) * width + x, inside), inside);
+}
+
+// Where the windows of four output positions begin.
+fn windows(row: u32) -> Pixels {
+    let r = min(row + STEP, vec4(dims.images * dims.out_height * dims.out_width - 1u));
+    let y = vec4<i32>(r / dims.out_width % dims.out_height * dims.stride_y) - i32(dims.pad_y);
+    let x = vec4<i32>(r % dims.out_width * dims.stride_x) - i32(dims.pad_x);
+    return Pixels(r / (dims.out_height * dims.out_width), y, x);
+}
+
+fn kept(v: vec4<f32>, inside: bool) -> vec4<f32> {
+    return select(vec4<f32>(), v, inside);
+}
+
+fn gather_a4(p: Places, at: vec4<u32>) -> Block {
+    let v = p.inside;
+    return Block(kept(a4[at.x], v.x), kept(a4[at.y], v.y), kept(a4[at.z], v.z), kept(a4[at.w], v.w));
+}
+
+fn gather_a1(p: Places, at: vec4<u32>) -> vec4<f32> {
+    return select(vec4<f32>(), vec4(a1[at.x], a1[at.y], a1[at.z], a1[at.w]), p.inside);
+}
+
+fn outer(a: vec4<f32>, b: vec4<f32>) -> Block {
+    return Block(b * a.x, b * a.y, b * a.z, b * a.w);
+}
+
+// ---- y[r, o] = Σ_{tap, i} x[window(r) + tap, i] · w[o, tap, i] (+ bias[o])
+
+fn sum_conv_vec(t: Tile) {
+    var begin: array<Pixels, TM4>;
+    for (var i = 0u; i < TM4; i++) { begin[i] = windows(t.row + i * 4u); }
+    let channels = dims.c_in / 4u;
+    let taps = dims.kernel_y * dims.kernel_x;
+    for (var tap = 0u; tap < taps; tap++) {
+        var at: array<Places, TM4>;
+        for (var i = 0u; i < TM4; i++) {
+            at[i] = places(begin[i], i32(tap / dims.kernel_x), i32(tap % dims.kernel_x), dims.height, dims.width);
+        }
+        var b_at: array<vec4<u32>, TN4>;
+        for (var j = 0u; j < TN4; j++) {
+            b_at[j] = (min(t.col + j * 4u + STEP, vec4(dims.n - 1u)) * taps + tap) * channels;
+        }
+        for (var c = 0u; c < channels; c++) {
+            var a: array<Block, TM4>;
+            for (var i = 0u; i < TM4; i++) { a[i] = gather_a4(at[i], at[i].at * channels + c); }
+            for (var j = 0u; j < TN4; j++) {
+                let b_from = b_at[j] + c;
+                let b = transpose(Block(b4[b_from.x], b4[b_from.y], b4[b_from.z], b4[b_from.w]));
+                for (var i = 0u; i < TM4; i++) { acc[i][j] += b * a[i]; }
+            }
+        }
+    }
+}
+
+fn sum_conv_any(t: Tile) {
+    var begin: array<Pixels, TM4>;
+    for (var i = 0u; i < TM4; i++) { begin[i] = windows(t.row + i * 4u); }
+    let taps = dims.kernel_y * dims.kernel_x;
+    for (var tap = 0u; tap < taps; tap++) {
+        var at: array<Places, TM4>;
+        for (var i = 0u; i < TM4; i++) {
+            at[i] = places(begin[i], i32(tap / dims.kernel_x), i32(tap % dims.kernel_x), dims.height, dims.width);
+        }
+        for (var c = 0u; c < dims.c_in; c++) {
+            var a: array<vec4<f32>, TM4>;
+            for (var i = 0u; i < TM4; i++) { a[i] = gather_a1(at[i], at[i].at * dims.c_in + c); }
+            for (var j = 0u; j < TN4; j++) {
+                let b_at = (min(t.col + j * 4u + STEP, vec4(dims.n - 1u)) * taps + tap) * dims.c_in + c;
+                let b = vec4(b1[b_at.x], b1[b_at.y], b1[b_at.z], b1[b_at.w]);
+                for (var i = 0u; i < TM4; i++) { acc[i][j] += outer(a[i], b); }
+            }
+        }
+    }
+}
+
+fn add_bias(t: Tile) {
+    for (var j = 0u; j < TN4; j++) {
+        let col = min(t.col + j * 4u + STEP, vec4(dims.n - 1u));
+        let b = vec4(bias[col.x], bias[col.y], bias[col.z], bias[col.w]);
+        for (var i = 0u; i < TM4; i++) { acc[i][j] += Block(b, b, b, b); }
+    }
+}
+
+// Stores row r of block (i, j) to row `row` of a matrix of n columns; rows from `end` on are dropped.
+fn put_any(t: Tile, i: u32, j: u32, r: u32, row: u32, end: u32) {
+    let col = t.col + j * 4u;
+    let v = acc[i][j][r];
+    if row >= end { return; }
+    let at = row * dims.n + col;
+    if col < dims.n { c1[at] = v.x; }
+    if col + 1u < dims.n { c1[at + 1u] = v.y; }
+    if col + 2u < dims.n { c1[at + 2u] = v.z; }
+    if col + 3u < dims.n { c1[at + 3u] = v.w; }
+}
+
+fn put_vec(t: Tile, i: u32, j: u32, r: u32, row: u32, end: u32) {
+    let col = t.col + j * 4u;
+    if row < end && col < dims.n { c4[(row * dims.n + col) / 4u] = acc[i][j][r]; }
+}
+
+fn store_vec(t: Tile) {
+    let base = t.slab * dims.m;
+    for (var i = 0u; i < TM4; i++) {
+        for (var j = 0u; j < TN4; j++) {
+            for (var r = 0u; r < 4u; r++) { put_vec(t, i, j, r, base + t.row + i * 4u + r, base + dims.m); }
+        }
+    }
+}
+
+fn store_any(t: Tile) {
+    let base = t.slab * dims.m;
+    for (var i = 0u; i < TM4; i++) {
+        for (var j = 0u; j < TN4; j++) {
+            for (var r = 0u; r < 4u; r++) { put_any(t, i, j, r, base + t.row + i * 4u + r, base + dims.m); }
+        }
+    }
+}
+
+@compute @workgroup_size(WG)
+fn conv(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let id = at.x + at.y * groups.x * WG;
+    if id >= dims.tiles { return; }
+    let t = tile_of(id);
+    sum_conv_vec(t);
+    store_vec(t);
+}
+
+@compute @workgroup_size(WG)
+fn conv_out1(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let id = at.x + at.y * groups.x * WG;
+    if id >= dims.tiles { return; }
+    let t = tile_of(id);
+    sum_conv_vec(t);
+    store_any(t);
+}
+
+@compute @workgroup_size(WG)
+fn conv_any(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let id = at.x + at.y * groups.x * WG;
+    if id >= dims.tiles { return; }
+    let t = tile_of(id);
+    sum_conv_any(t);
+    store_any(t);
+}
+
+@compute @workgroup_size(WG)
+fn conv_bias(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let id = at.x + at.y * groups.x * WG;
+    if id >= dims.tiles { return; }
+    let t = tile_of(id);
+    sum_conv_vec(t);
+    add_bias(t);
+    store_vec(t);
+}
+
+@compute @workgroup_size(WG)
+fn conv_bias_out1(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let id = at.x + at.y * groups.x * WG;
+    if id >= dims.tiles { return; }
+    let t = tile_of(id);
+    sum_conv_vec(t);
+    add_bias(t);
+    store_any(t);
+}
+
+@compute @workgroup_size(WG)
+fn conv_bias_any(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let id = at.x + at.y * groups.x * WG;
+    if id >= dims.tiles { return; }
+    let t = tile_of(id);
+    sum_conv_any(t);
+    add_bias(t);
+    store_any(t);
+}
+
+// ---- dx[p, i] = Σ_{tap, o} dy[(p + pad − tap) / stride, o] · w[o, tap, i] over the taps for which the division is exact.
+//
+// Input positions p that are equal modulo the stride (a phase) meet the same taps, so a tile stays in one phase and no tap is tried in
+// vain: with p = stride·t + phase and phase + pad = stride·d + tap0, tap tap0 + stride·s comes from output position t + d − s.
+
+// The phase's offset, its first tap, and the output position that meets tap0 at t = 0.
+struct Phase { offset: vec2<u32>, tap: vec2<u32>, first: vec2<u32> }
+
+fn phase_of(slab: u32) -> Phase {
+    let stride = vec2(dims.stride_y, dims.stride_x);
+    let offset = vec2(slab / stride.y, slab % stride.y);
+    let padded = offset + vec2(dims.pad_y, dims.pad_x);
+    return Phase(offset, padded % stride, padded / stride);
+}
+
+// Four rows of a phase as (image, t_y, t_x).
+fn phase_rows(row: u32) -> Pixels {
+    let r = min(row + STEP, vec4(dims.m - 1u));
+    let y = r / dims.phase_width % dims.phase_height;
+    return Pixels(r / (dims.phase_height * dims.phase_width), vec4<i32>(y), vec4<i32>(r % dims.phase_width));
+}
+
+fn sum_dx_vec(t: Tile, phase: Phase) {
+    var begin: array<Pixels, TM4>;
+    for (var i = 0u; i < TM4; i++) { begin[i] = phase_rows(t.row + i * 4u); }
+    let channels = dims.c_out / 4u;
+    let taps = dims.kernel_y * dims.kernel_x;
+    let first = vec2<i32>(phase.first);
+    var s = vec2<i32>();
+    for (var ky = phase.tap.x; ky < dims.kernel_y; ky += dims.stride_y) {
+        s.y = 0;
+        for (var kx = phase.tap.y; kx < dims.kernel_x; kx += dims.stride_x) {
+            var at: array<Places, TM4>;
+            for (var i = 0u; i < TM4; i++) {
+                at[i] = places(begin[i], first.x - s.x, first.y - s.y, dims.out_height, dims.out_width);
+            }
+            var b_at: array<vec4<u32>, TN4>;
+            for (var j = 0u; j < TN4; j++) {
+                let col = min(t.col + j * 4u, dims.n - 4u);
+                b_at[j] = ((STEP * taps + ky * dims.kernel_x + kx) * dims.c_in + col) / 4u;
+            }
+            for (var c = 0u; c < channels; c++) {
+                var a: array<Block, TM4>;
+                for (var i = 0u; i < TM4; i++) { a[i] = gather_a4(at[i], at[i].at * channels + c); }
+                for (var j = 0u; j < TN4; j++) {
+                    let b_from = b_at[j] + c * taps * dims.c_in;
+                    let b = Block(b4[b_from.x], b4[b_from.y], b4[b_from.z], b4[b_from.w]);
+                    for (var i = 0u; i < TM4; i++) { acc[i][j] += b * a[i]; }
+                }
+            }
+            s.y++;
+        }
+        s.x++;
+    }
+}
+
+fn sum_dx_any(t: Tile, phase: Phase) {
+    var begin: array<Pixels, TM4>;
+    for (var i = 0u; i < TM4; i++) { begin[i] = phase_rows(t.row + i * 4u); }
+    let taps = dims.kernel_y * dims.kernel_x;
+    let first = vec2<i32>(phase.first);
+    var s = vec2<i32>();
+    for (var ky = phase.tap.x; ky < dims.kernel_y; ky += dims.stride_y) {
+        s.y = 0;
+        for (var kx = phase.tap.y; kx < dims.kernel_x; kx += dims.stride_x) {
+            var at: array<Places, TM4>;
+            for (var i = 0u; i < TM4; i++) {
+                at[i] = places(begin[i], first.x - s.x, first.y - s.y, dims.out_height, dims.out_width);
+            }
+            for (var c = 0u; c < dims.c_out; c++) {
+                var a: array<vec4<f32>, TM4>;
+                for (var i = 0u; i < TM4; i++) { a[i] = gather_a1(at[i], at[i].at * dims.c_out + c); }
+                for (var j = 0u; j < TN4; j++) {
+                    let b_at = (c * taps + ky * dims.kernel_x + kx) * dims.c_in + min(t.col + j * 4u + STEP, vec4(dims.n - 1u));
+                    let b = vec4(b1[b_at.x], b1[b_at.y], b1[b_at.z], b1[b_at.w]);
+                    for (var i = 0u; i < TM4; i++) { acc[i][j] += outer(a[i], b); }
+                }
+            }
+            s.y++;
+        }
+        s.x++;
+    }
+}
+
+// The rows of x that four rows of a phase are; past the end where the phase overhangs the image.
+fn input_rows(row: u32, phase: Phase) -> vec4<u32> {
+    let p = phase_rows(row);
+    let y = vec4<u32>(p.y) * dims.stride_y + phase.offset.x;
+    let x = vec4<u32>(p.x) * dims.stride_x + phase.offset.y;
+    let inside = (row + STEP < vec4(dims.m)) & (y < vec4(dims.height)) & (x < vec4(dims.width));
+    return select(vec4(dims.images * dims.height * dims.width), (p.image * dims.height + y) * dims.width + x, inside);
+}
+
+@compute @workgroup_size(WG)
+fn dx(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let id = at.x + at.y * groups.x * WG;
+    if id >= dims.tiles { return; }
+    let t = tile_of(id);
+    let phase = phase_of(t.slab);
+    sum_dx_vec(t, phase);
+    for (var i = 0u; i < TM4; i++) {
+        let rows = input_rows(t.row + i * 4u, phase);
+        for (var j = 0u; j < TN4; j++) {
+            for (var r = 0u; r < 4u; r++) { put_vec(t, i, j, r, rows[r], dims.images * dims.height * dims.width); }
+        }
+    }
+}
+
+@compute @workgroup_size(WG)
+fn dx_any(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let id = at.x + at.y * groups.x * WG;
+    if id >= dims.tiles { return; }
+    let t = tile_of(id);
+    let phase = phase_of(t.slab);
+    sum_dx_any(t, phase);
+    for (var i = 0u; i < TM4; i++) {
+        let rows = input_rows(t.row + i * 4u, phase);
+        for (var j = 0u; j < TN4; j++) {
+            for (var r = 0u; r < 4u; r++) { put_any(t, i, j, r, rows[r], dims.images * dims.height * dims.width); }
+        }
+    }
+}
+
+// ---- dw[part, o, tap, i] = Σ_{r in part} dy[r, o] · x[window(r) + tap, i]; rows are o, columns (tap, i), the sum runs over positions r.
+
+// An output position that is counted up, so that no division stands in the loop.
+struct Position { image: u32, y: u32, x: u32 }
+
+fn position(r: u32) -> Position {
+    return Position(r / (dims.out_height * dims.out_width), r / dims.out_width % dims.out_height, r % dims.out_width);
+}
+
+fn next(p: Position) -> Position {
+    let x = select(p.x + 1u, 0u, p.x + 1u == dims.out_width);
+    let y_up = p.y + select(0u, 1u, x == 0u);
+    let y = select(y_up, 0u, y_up == dims.out_height);
+    return Position(p.image + select(0u, 1u, x == 0u && y == 0u), y, x);
+}
+
+// Four columns as (tap's row, tap's column, channel).
+struct Columns { y: vec4<u32>, x: vec4<u32>, channel: vec4<u32> }
+
+fn columns(col: u32) -> Columns {
+    let c = min(col + STEP, vec4(dims.n - 1u));
+    let tap = c / dims.c_in;
+    return Columns(tap / dims.kernel_x, tap % dims.kernel_x, c % dims.c_in);
+}
+
+@compute @workgroup_size(WG)
+fn dw(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let id = at.x + at.y * groups.x * WG;
+    if id >= dims.tiles { return; }
+    let t = tile_of(id);
+    var taps: array<vec3<u32>, TN4>;
+    for (var j = 0u; j < TN4; j++) {
+        let c = columns(min(t.col + j * 4u, dims.n - 4u));
+        taps[j] = vec3(c.y.x, c.x.x, c.channel.x / 4u);
+    }
+    let k0 = t.slab * dims.k_part;
+    let k1 = min(k0 + dims.k_part, dims.images * dims.out_height * dims.out_width);
+    var p = position(k0);
+    for (var k = k0; k < k1; k++) {
+        var a: array<vec4<f32>, TM4>;
+        for (var i = 0u; i < TM4; i++) { a[i] = b4[(k * dims.c_out + min(t.row + i * 4u, dims.m - 4u)) / 4u]; }
+        for (var j = 0u; j < TN4; j++) {
+            let y = p.y * dims.stride_y + taps[j].x - dims.pad_y;
+            let x = p.x * dims.stride_x + taps[j].y - dims.pad_x;
+            let inside = y < dims.height && x < dims.width;
+            let at = ((p.image * dims.height + y) * dims.width + x) * (dims.c_in / 4u) + taps[j].z;
+            let b = kept(a4[select(0u, at, inside)], inside);
+            for (var i = 0u; i < TM4; i++) { acc[i][j] += outer(a[i], b); }
+        }
+        p = next(p);
+    }
+    store_vec(t);
+}
+
+@compute @workgroup_size(WG)
+fn dw_any(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let id = at.x + at.y * groups.x * WG;
+    if id >= dims.tiles { return; }
+    let t = tile_of(id);
+    var taps: array<Columns, TN4>;
+    for (var j = 0u; j < TN4; j++) { taps[j] = columns(t.col + j * 4u); }
+    let k0 = t.slab * dims.k_part;
+    let k1 = min(k0 + dims.k_part, dims.images * dims.out_height * dims.out_width);
+    var p = position(k0);
+    for (var k = k0; k < k1; k++) {
+        var a: array<vec4<f32>, TM4>;
+        for (var i = 0u; i < TM4; i++) {
+            let at = k * dims.c_out + min(t.row + i * 4u + STEP, vec4(dims.m - 1u));
+            a[i] = vec4(b1[at.x], b1[at.y], b1[at.z], b1[at.w]);
+        }
+        for (var j = 0u; j < TN4; j++) {
+            let y = p.y * dims.stride_y + taps[j].y - dims.pad_y;
+            let x = p.x * dims.stride_x + taps[j].x - dims.pad_x;
+            let inside = (y < vec4(dims.height)) & (x < vec4(dims.width));
+            let at = select(vec4<u32>(), ((p.image * dims.height + y) * dims.width + x) * dims.c_in + taps[j].channel, inside);
+            let b = gather_a1(Places(at, inside), at);
+            for (var i = 0u; i < TM4; i++) { acc[i][j] += outer(a[i], b); }
+        }
+        p = next(p);
+    }
+    store_any(t);
+}
