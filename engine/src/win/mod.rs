@@ -2,5 +2,7 @@
 //!
 //! Nothing here opens a device or a file. `DERIVATION.md` in this folder says why the steps are exact where they claim to be.
 
+pub mod algorithm;
 pub mod linalg;
+pub mod program;
 pub mod surgery;

@@ -1,0 +1,154 @@
+//! Where a member is, on disk: one safetensors file with the weights, the moments, and the place in the stages as JSON.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    formats::{FormatError, safetensors},
+    nn::{Tensor, Weights},
+};
+
+/// Checkpoints of a member that are kept.
+const KEPT: usize = 2;
+/// Version of the state.
+const VERSION: u32 = 1;
+/// Key of the state in the file's metadata.
+const STATE: &str = "taper";
+
+/// The place of a member in its stages.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Place {
+    /// Version of this form.
+    pub(super) version: u32,
+    /// Index of the stage.
+    pub(super) stage: usize,
+    /// Index of the try.
+    pub(super) attempt: u32,
+    /// Steps of the try, which are also the batches that it has consumed.
+    pub(super) step: u64,
+    /// Steps of the member, over all stages and tries.
+    pub(super) member_step: u64,
+    /// Passes over the training data so far.
+    pub(super) epochs: f64,
+    /// Seconds of training so far.
+    pub(super) seconds: f64,
+    /// Factor of the squared error of an imitation, as bits.
+    pub(super) scale: Option<u32>,
+    /// Score of the best try so far; lower is better.
+    pub(super) best: Option<f64>,
+    /// Number of the stage's plan: equal plans, equal bits.
+    pub(super) plan: u64,
+    /// Learning curve: the loss of the last step that was read.
+    pub(super) loss: Option<f64>,
+}
+
+/// A member's place with what it has learnt.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Checkpoint {
+    pub(super) place: Place,
+    /// The weights now.
+    pub(super) now: Weights,
+    /// The weights to which a restart returns, while a stage has several tries.
+    pub(super) base: Option<Weights>,
+    /// The weights of the best try.
+    pub(super) best: Option<Weights>,
+    /// m and v.
+    pub(super) moments: Option<[Vec<f32>; 2]>,
+}
+
+impl Checkpoint {
+    /// Writes it into a member's folder `checkpoints`, whole or not at all, and removes all but the newest two.
+    pub(super) fn write(&self, folder: &Path) -> Result<PathBuf, FormatError> {
+        fs::create_dir_all(folder).map_err(|source| FormatError::write(folder, source))?;
+        let mut tensors = Weights::new();
+        let mut add = |prefix: &str, weights: &Weights| {
+            for (name, tensor) in weights {
+                tensors.insert(format!("{prefix}.{name}"), tensor.clone());
+            }
+        };
+        add("now", &self.now);
+        for (prefix, weights) in [("base", &self.base), ("best", &self.best)] {
+            if let Some(weights) = weights {
+                add(prefix, weights);
+            }
+        }
+        if let Some(moments) = &self.moments {
+            for (name, flat) in ["m", "v"].into_iter().zip(moments) {
+                if !flat.is_empty() {
+                    tensors.insert(name.into(), Tensor { shape: vec![flat.len()], data: flat.clone() });
+                }
+            }
+        }
+        let place = Place { version: VERSION, ..self.place.clone() };
+        let mut metadata = safetensors::pytorch();
+        let state = serde_json::to_string(&place).map_err(|error| FormatError::content(folder, error))?;
+        metadata.insert(STATE.into(), state);
+        // Names sort as places do.
+        let Place { stage, attempt, step, .. } = place;
+        let path = folder.join(format!("{stage:03}-{attempt:03}-{step:09}.safetensors"));
+        safetensors::write(&path, &tensors, &metadata)?;
+        for old in list(folder)?.into_iter().rev().skip(KEPT) {
+            fs::remove_file(&old).map_err(|source| FormatError::write(&old, source))?;
+        }
+        Ok(path)
+    }
+
+    /// The newest readable checkpoint of a folder, if there is any.
+    pub(super) fn newest(folder: &Path) -> Result<Option<Self>, FormatError> {
+        let mut trouble = None;
+        for path in list(folder)?.into_iter().rev() {
+            match Self::read(&path) {
+                Ok(checkpoint) => return Ok(Some(checkpoint)),
+                // The one before may do; if none does, the newest one's trouble is told.
+                Err(error) => trouble = trouble.or(Some(error)),
+            }
+        }
+        trouble.map_or(Ok(None), Err)
+    }
+
+    fn read(path: &Path) -> Result<Self, FormatError> {
+        let (tensors, metadata) = safetensors::read(path)?;
+        let damaged = |message: String| FormatError::content(path, message);
+        let state = metadata.get(STATE).ok_or_else(|| damaged("it is not a checkpoint".into()))?;
+        let place: Place = serde_json::from_str(state).map_err(|e| damaged(e.to_string()))?;
+        if place.version != VERSION {
+            return Err(damaged(format!("its version is {}, this program writes {VERSION}", place.version)));
+        }
+        let mut checkpoint = Self { place, ..Self::default() };
+        let mut moments = [Vec::new(), Vec::new()];
+        for (name, tensor) in tensors {
+            match name.split_once('.') {
+                Some(("now", rest)) => drop(checkpoint.now.insert(rest.into(), tensor)),
+                Some(("base", rest)) => drop(checkpoint.base.get_or_insert_default().insert(rest.into(), tensor)),
+                Some(("best", rest)) => drop(checkpoint.best.get_or_insert_default().insert(rest.into(), tensor)),
+                _ if name == "m" => moments[0] = tensor.data,
+                _ if name == "v" => moments[1] = tensor.data,
+                _ => return Err(damaged(format!("it has an unknown tensor {name}"))),
+            }
+        }
+        checkpoint.moments = (!moments[0].is_empty()).then_some(moments);
+        Ok(checkpoint)
+    }
+}
+
+/// The checkpoints of a folder, oldest first.
+fn list(folder: &Path) -> Result<Vec<PathBuf>, FormatError> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(source) => return Err(FormatError::read(folder, source)),
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|source| FormatError::read(folder, source))?.path();
+        if path.extension().is_some_and(|e| e == "safetensors") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}

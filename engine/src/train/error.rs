@@ -1,0 +1,85 @@
+//! What can stop a run.
+
+use thiserror::Error;
+
+use crate::{
+    config::ConfigError, data::DataError, formats::FormatError, gpu::GpuError, nn::NetworkError, plan::PlanError,
+    win::{linalg::LinalgError, program::ProgramError},
+};
+
+/// Why a run stopped.
+#[derive(Debug, Error)]
+pub enum TrainError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The data set.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// A file.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// The device.
+    #[error(transparent)]
+    Gpu(#[from] GpuError),
+    /// A network.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    /// A plan.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// A system of equations of a start.
+    #[error(transparent)]
+    Linalg(#[from] LinalgError),
+    /// The loss is not a number any more.
+    #[error(
+        "the loss of {member} became {loss} at step {step} of stage {stage}; its checkpoint of step {kept} is kept: lower the learning rate"
+    )]
+    NonFinite {
+        /// Who.
+        member: String,
+        /// Which stage.
+        stage: String,
+        /// Steps of the stage.
+        step: u64,
+        /// What it became.
+        loss: f32,
+        /// Step of the member at the last checkpoint.
+        kept: u64,
+    },
+    /// The merge changed the network by more than rounding.
+    #[error("merging {member} changed its logits by {error:.1e} of their norm; at most {gate:.0e} is allowed")]
+    Merge {
+        /// Who.
+        member: String,
+        /// ‖S̄(x) − S(x)‖ / ‖S̄(x)‖.
+        error: f64,
+        /// The gate.
+        gate: f64,
+    },
+    /// The run directory is in use, not empty, or not one.
+    #[error("{0}")]
+    Folder(String),
+    /// The user stopped the run; it can be resumed.
+    #[error("stopped; resume with `taper run --resume --out {0}`")]
+    Stopped(String),
+}
+
+impl From<ProgramError> for TrainError {
+    fn from(error: ProgramError) -> Self {
+        match error {
+            ProgramError::Network(error) => error.into(),
+            ProgramError::Plan(error) => error.into(),
+        }
+    }
+}
+
+impl TrainError {
+    /// What to do about it, where there is something to do.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            TrainError::Format(error) => error.hint(),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,646 @@
+//! One member (or teacher) of a run, from its first stage to its last.
+
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{
+    TrainError,
+    checkpoint::{Checkpoint, Place},
+    probe::DeviceProbe,
+    run::{Context, Teacher},
+    session::{Session, Test},
+};
+use crate::{
+    config::{Discrepancy, Method, Recipe, Start, Target as TuneTarget},
+    data::{Loader, LoaderOptions},
+    event::Event,
+    formats::MergeReport,
+    gpu::Live,
+    nn::{self, Layer, Network, NetworkError, Pair, Weights},
+    plan::PlanError,
+    random,
+    win::{
+        algorithm::{Stage, Task},
+        program::{self, Objective, Stagecraft},
+        start::{self, Choice, Probe as _, Tap},
+        surgery,
+    },
+};
+
+/// Streams of random numbers of a member, apart from each other.
+const INIT: u64 = 1;
+const ORDER: u64 = 2;
+const STARTS: u64 = 3;
+const SCORE: u64 = 4;
+const TRAIN_ERROR: u64 = 5;
+
+/// Greatest relative error of a merge.
+const MERGE_GATE: f64 = 1e-5;
+/// Held-out inputs on which a merge is proved, at most.
+const PROOF_INPUTS: usize = 2000;
+/// Training inputs on which the training error is measured, at most.
+const TRAIN_ERROR_INPUTS: usize = 50_000;
+/// Training inputs on which tries are compared.
+const SCORE_INPUTS: usize = 2000;
+/// Lines of the log for each pass over the data.
+const LINES_PER_EPOCH: u64 = 20;
+/// Standard deviation over a batch under which a unit is dead.
+const DEAD: f64 = 1e-5;
+
+/// What a member is.
+pub(super) struct Who<'a> {
+    pub(super) name: String,
+    pub(super) method: Option<Method>,
+    pub(super) seed: u64,
+    /// Its folder in the run directory.
+    pub(super) folder: PathBuf,
+    pub(super) stages: Vec<Stage>,
+    /// The network that is wanted.
+    pub(super) network: &'a Network,
+    pub(super) teacher: Option<&'a Teacher>,
+}
+
+/// What a member ended with.
+pub(super) struct Finished {
+    pub(super) weights: Weights,
+    pub(super) test: Test,
+    pub(super) train_error: f64,
+    pub(super) merge: Option<MergeReport>,
+    pub(super) place: Place,
+}
+
+/// A member under way.
+pub(super) struct Member<'a, 'r> {
+    who: &'a Who<'a>,
+    run: &'a mut Context<'r>,
+    /// S̄, for the methods that bridge.
+    bridged: Option<Network>,
+    at: Checkpoint,
+    merge: Option<MergeReport>,
+    /// When the last checkpoint was written or read.
+    kept: Instant,
+    kept_step: u64,
+}
+
+impl<'a, 'r> Member<'a, 'r> {
+    /// Takes a member up where its newest checkpoint left it.
+    pub(super) fn open(who: &'a Who<'a>, run: &'a mut Context<'r>) -> Result<Self, TrainError> {
+        let bridged = match (who.method, who.teacher) {
+            (Some(Method::Win | Method::StartOnly), Some(teacher)) => {
+                let lower = run.config.win.start == Start::Random;
+                Some(surgery::bridge(who.network, &teacher.network, lower)?)
+            }
+            _ => None,
+        };
+        let found = Checkpoint::newest(&who.folder.join("checkpoints"))?;
+        if let Some(found) = &found {
+            let (member, step) = (Some(who.name.clone()), found.place.member_step);
+            run.emit(Event::Resumed { member, step })?;
+        }
+        let at = match found {
+            Some(found) => found,
+            None if bridged.is_some() => Checkpoint::default(),
+            None => {
+                let now = nn::fresh(who.network, random::key(&[who.seed, INIT, u64::from(who.method.is_none())]))?;
+                Checkpoint { now, ..Checkpoint::default() }
+            }
+        };
+        let kept_step = at.place.member_step;
+        Ok(Self { who, run, bridged, at, merge: None, kept: Instant::now(), kept_step })
+    }
+
+    /// Walks the stages that are left.
+    pub(super) fn finish(mut self) -> Result<Finished, TrainError> {
+        while let Some(stage) = self.who.stages.get(self.at.place.stage) {
+            let stage = stage.clone();
+            match stage.task {
+                Task::Merge => self.merge()?,
+                Task::Start => self.start_all()?,
+                _ => self.train(&stage)?,
+            }
+            let Place { member_step, epochs, seconds, loss, .. } = self.at.place;
+            let next = self.at.place.stage + 1;
+            self.at.place = Place { stage: next, member_step, epochs, seconds, loss, ..Place::default() };
+            (self.at.base, self.at.best, self.at.moments) = (None, None, None);
+            self.checkpoint()?;
+        }
+        self.results()
+    }
+
+    fn results(self) -> Result<Finished, TrainError> {
+        let Self { who, run, at, merge, .. } = self;
+        let batch = run.config.vanilla.batch.max(1);
+        let program = program::evaluation(who.network, batch, &run.gpu.target())?;
+        let mut session = Session::new(&run.gpu, program, batch)?;
+        session.load_student(&at.now)?;
+        let test = session.test(&run.data.test)?;
+        let picks = run.data.train.subset(random::key(&[who.seed, TRAIN_ERROR]), TRAIN_ERROR_INPUTS);
+        let train_error = 100.0 - session.test_on(&run.data.train, &picks)?.accuracy;
+        // A resume after the merge finds the proof where the stage left it.
+        let proof = who.folder.join("merge.json");
+        let merge = match merge {
+            Some(merge) => Some(merge),
+            None if proof.exists() => Some(crate::formats::folder::read_json(&proof)?),
+            None => None,
+        };
+        Ok(Finished { weights: at.now, test, train_error, merge, place: at.place })
+    }
+
+    /// Number of the draws of a stage's try.
+    fn seed(&self, stream: u64, attempt: u32) -> u64 {
+        random::key(&[self.who.seed, stream, self.at.place.stage as u64, u64::from(attempt)])
+    }
+
+    fn teacher(&self) -> Result<&'a Teacher, TrainError> {
+        let missing = || NetworkError::Mismatch(format!("{} needs a teacher", self.who.name));
+        Ok(self.who.teacher.ok_or_else(missing)?)
+    }
+
+    fn bridged(&self) -> Result<&Network, TrainError> {
+        let missing = || NetworkError::Mismatch(format!("{} has no bridged network", self.who.name));
+        Ok(self.bridged.as_ref().ok_or_else(missing)?)
+    }
+
+    /// Whether the pairs are still inserted.
+    fn is_bridged(&self) -> bool {
+        let merged = self.who.stages[..self.at.place.stage].iter().any(|s| s.task == Task::Merge);
+        self.bridged.is_some() && !merged
+    }
+
+    /// The network that a stage trains.
+    fn network(&self, task: Task) -> Result<Network, TrainError> {
+        Ok(match task {
+            Task::Narrow { block } => self.bridged()?.prefix(block),
+            Task::Hint { blocks } => {
+                let teacher = &self.teacher()?.network;
+                let mut network = self.who.network.prefix(blocks);
+                let width = teacher.prefix(blocks).shapes()?.output.width();
+                let regressor = Pair { name: REGRESSOR.into(), out: width };
+                network.blocks[blocks - 1].lift = Some(regressor);
+                network
+            }
+            _ if self.is_bridged() => self.bridged()?.clone(),
+            _ => self.who.network.clone(),
+        })
+    }
+
+    fn objective(&mut self, task: Task) -> Result<Objective, TrainError> {
+        let win = &self.run.config.win;
+        let (discrepancy, freeze) = (win.discrepancy, win.freeze);
+        Ok(match task {
+            Task::Distill { alpha, temperature } => Objective::Distill { alpha, temperature },
+            Task::Tune { target: TuneTarget::Teacher } => Objective::Distill { alpha: 1.0, temperature: 1.0 },
+            Task::Narrow { block } => {
+                let scale = match (discrepancy, self.at.place.scale) {
+                    (Discrepancy::RelativeMse, None) => self.scale(block)?,
+                    (Discrepancy::RelativeMse, Some(bits)) => f32::from_bits(bits),
+                    _ => 1.0,
+                };
+                self.at.place.scale = Some(scale.to_bits());
+                Objective::Imitate { discrepancy, scale, freeze }
+            }
+            Task::Hint { blocks } => {
+                let scale = match self.at.place.scale {
+                    Some(bits) => f32::from_bits(bits),
+                    None => self.scale(blocks)?,
+                };
+                self.at.place.scale = Some(scale.to_bits());
+                Objective::Imitate { discrepancy: Discrepancy::RelativeMse, scale, freeze: false }
+            }
+            _ => Objective::Labels,
+        })
+    }
+
+    /// 1 / variance of the teacher's output after so many blocks, over the start inputs.
+    fn scale(&mut self, blocks: usize) -> Result<f32, TrainError> {
+        let teacher = self.teacher()?;
+        let tap = last_tap(&teacher.network, blocks)?;
+        let mut probe = self.probe(self.seed(STARTS, 0));
+        let taps = [Tap { name: tap, stride: 1 }];
+        let rows = probe.rows(&teacher.network, &teacher.weights, blocks, &taps)?;
+        let data = &rows[0].data;
+        let mean = data.iter().map(|&x| f64::from(x)).sum::<f64>() / data.len() as f64;
+        let variance = data.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / data.len() as f64;
+        // A teacher's block that always says the same has nothing to imitate: leave the error as it is.
+        Ok(if variance > 1e-20 { (1.0 / variance) as f32 } else { 1.0 })
+    }
+
+    fn probe(&self, seed: u64) -> DeviceProbe {
+        let count = self.run.config.win.start_inputs as usize;
+        DeviceProbe::new(&self.run.gpu, &self.run.data.train, count, seed)
+    }
+
+    /// Gives a block its start; the last one's comes with the head.
+    fn start(&mut self, block: usize, attempt: u32) -> Result<(), TrainError> {
+        let (bridged, teacher) = (self.bridged()?.clone(), self.teacher()?);
+        let seed = self.seed(STARTS, attempt);
+        let choice = match self.run.config.win.start {
+            Start::Random => {
+                start::start_block_random(&bridged, &mut self.at.now, block - 1, seed)?;
+                return self.started(block, 0);
+            }
+            Start::Greedy => Choice::Greedy,
+            Start::Sample => Choice::Sample,
+        };
+        let mut probe = self.probe(seed);
+        let map = &self.run.config.teacher.layer_map;
+        let started = start::start_block(
+            &mut probe,
+            &bridged,
+            &teacher.network,
+            &teacher.weights,
+            &mut self.at.now,
+            block - 1,
+            choice,
+            seed,
+            map,
+        )?;
+        self.started(block, started.fresh)
+    }
+
+    fn started(&mut self, block: usize, fresh: u64) -> Result<(), TrainError> {
+        let (member, step) = (self.who.name.clone(), self.at.place.member_step);
+        self.run.emit(Event::BlockStarted { member, block: block as u32, step, fresh })
+    }
+
+    /// The head of S̄, before the stage that first uses it.
+    fn start_head(&mut self) -> Result<(), TrainError> {
+        let (bridged, teacher) = (self.bridged()?.clone(), self.teacher()?);
+        match self.run.config.win.start {
+            Start::Random => start::start_head_random(&bridged, &mut self.at.now, self.seed(STARTS, 0))?,
+            _ => start::start_head(&bridged, &teacher.network, &teacher.weights, &mut self.at.now)?,
+        }
+        Ok(())
+    }
+
+    fn start_all(&mut self) -> Result<(), TrainError> {
+        let from = Instant::now();
+        for block in 1..=self.bridged()?.blocks.len() {
+            self.start(block, 0)?;
+        }
+        self.start_head()?;
+        self.at.place.seconds += from.elapsed().as_secs_f64();
+        Ok(())
+    }
+
+    fn merge(&mut self) -> Result<(), TrainError> {
+        let bridged = self.bridged()?.clone();
+        let (merged, weights) = surgery::merge(&bridged, &self.at.now)?;
+        let logits = |network: &Network, weights: &Weights| -> Result<_, TrainError> {
+            let batch = self.run.config.tune.batch;
+            let program = program::evaluation(network, batch, &self.run.gpu.target())?;
+            let mut session = Session::new(&self.run.gpu, program, batch)?;
+            session.load_student(weights)?;
+            let test = &self.run.data.test;
+            let picks: Vec<usize> = (0..test.len().min(PROOF_INPUTS)).collect();
+            session.logits(super::session::some(test, &picks, batch as usize))
+        };
+        let (before, after) = (logits(&bridged, &self.at.now)?, logits(&merged, &weights)?);
+        let (mut square, mut norm, mut worst) = (0.0f64, 0.0f64, 0.0f64);
+        for (a, b) in before.iter().flatten().zip(after.iter().flatten()) {
+            let difference = f64::from(*a) - f64::from(*b);
+            square += difference * difference;
+            norm += f64::from(*a) * f64::from(*a);
+            worst = worst.max(difference.abs());
+        }
+        let report = MergeReport {
+            max_abs_error: worst,
+            relative_error: (square / norm.max(f64::MIN_POSITIVE)).sqrt(),
+            inputs: before.len() as u64,
+            params_before: bridged.shapes()?.param_count(),
+            params_after: merged.shapes()?.param_count(),
+        };
+        let (member, step) = (self.who.name.clone(), self.at.place.member_step);
+        self.run.emit(Event::Merge { member: member.clone(), step, report })?;
+        // The negation refuses a NaN as well.
+        if !(report.relative_error <= MERGE_GATE) {
+            return Err(TrainError::Merge { member, error: report.relative_error, gate: MERGE_GATE });
+        }
+        crate::formats::folder::write_json(&self.who.folder.join("merge.json"), &report)?;
+        (self.at.now, self.merge) = (weights, Some(report));
+        Ok(())
+    }
+
+    /// Trains a stage: every try of it, and keeps the best.
+    fn train(&mut self, stage: &Stage) -> Result<(), TrainError> {
+        let Some(recipe) = stage.recipe.clone() else { return Ok(()) };
+        let network = self.network(stage.task)?;
+        let objective = self.objective(stage.task)?;
+        if let Task::Hint { .. } = stage.task
+            && self.at.place.step == 0
+        {
+            let seed = self.seed(INIT, 0);
+            let specs = network.shapes()?.params;
+            for spec in specs.iter().filter(|s| s.name == format!("{REGRESSOR}.weight")) {
+                self.at.now.insert(spec.name.clone(), nn::fresh_tensor(spec, seed));
+            }
+        }
+        let of = Stagecraft {
+            student: &network,
+            teacher: self.who.teacher.map(|t| &t.network),
+            objective,
+            recipe: &recipe,
+            classes: self.run.classes(),
+        };
+        let program = program::program(&of, &self.run.gpu.target())?;
+        let memory = program.plan.memory();
+        if let Some(limit) = self.run.config.memory_budget.filter(|&limit| memory > limit) {
+            return Err(PlanError::Budget { what: stage.name.clone(), bytes: memory, limit }.into());
+        }
+        let mut session = Session::new(&self.run.gpu, program, recipe.batch)?;
+        if let Some(teacher) = self.who.teacher {
+            session.load_teacher(&teacher.weights)?;
+        }
+        let plan = session.fingerprint();
+        if self.at.place.step > 0 && self.at.place.plan != plan {
+            let message = format!("the plan of stage {} is not the one it began with; bits may differ", stage.name);
+            self.run.emit(Event::Warning { message })?;
+        }
+        self.at.place.plan = plan;
+        if stage.tries > 1 && self.at.base.is_none() {
+            self.at.base = Some(self.at.now.clone());
+        }
+
+        for attempt in self.at.place.attempt..stage.tries {
+            if attempt != self.at.place.attempt {
+                (self.at.place.attempt, self.at.place.step) = (attempt, 0);
+                self.at.now = self.at.base.clone().unwrap_or_default();
+                self.at.moments = None;
+            }
+            if self.at.place.step == 0
+                && let Task::Narrow { block } = stage.task
+            {
+                self.start(block, attempt)?;
+            }
+            self.steps(stage, &recipe, &mut session)?;
+            if stage.tries > 1 {
+                let score = self.score(stage.task, &mut session)?;
+                // A score that is not a number never wins.
+                if self.at.place.best.is_none_or(|best| score < best) {
+                    (self.at.place.best, self.at.best) = (Some(score), Some(self.at.now.clone()));
+                }
+            }
+        }
+        if let Some(best) = self.at.best.take() {
+            self.at.now = best;
+            session.load_student(&self.at.now)?;
+        }
+        match stage.task {
+            Task::Narrow { block } => self.narrowed(block, &network, &mut session)?,
+            Task::Hint { .. } => drop(self.at.now.remove(&format!("{REGRESSOR}.weight"))),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// What a narrow step came to.
+    fn narrowed(&mut self, block: usize, network: &Network, session: &mut Session) -> Result<(), TrainError> {
+        let discrepancy = self.score(Task::Narrow { block }, session)?;
+        let accuracy = if session.tests() { Some(session.test(&self.run.data.test)?.accuracy) } else { None };
+        let taps: Vec<Tap> = live_units(&network.blocks[block - 1].layers)
+            .into_iter()
+            .map(|name| Tap { name, stride: 1 })
+            .collect();
+        let mut probe = DeviceProbe::new(&self.run.gpu, &self.run.data.train, 100, self.seed(SCORE, 0));
+        let (mut dead, mut units) = (0usize, 0usize);
+        for rows in probe.rows(network, &self.at.now, block, &taps)? {
+            let count = (rows.data.len() / rows.width).max(1) as f64;
+            for unit in 0..rows.width {
+                let column = || rows.data.iter().skip(unit).step_by(rows.width).map(|&x| f64::from(x));
+                let mean = column().sum::<f64>() / count;
+                let std = (column().map(|x| (x - mean).powi(2)).sum::<f64>() / count).sqrt();
+                dead += usize::from(std < DEAD);
+                units += 1;
+            }
+        }
+        let (member, step) = (self.who.name.clone(), self.at.place.member_step);
+        let dead = dead as f64 / units.max(1) as f64;
+        self.run.emit(Event::BlockNarrowed { member, block: block as u32, step, discrepancy, accuracy, dead })?;
+        if block == self.bridged()?.blocks.len() {
+            self.start_head()?;
+        }
+        Ok(())
+    }
+
+    /// Lower is better: the discrepancy of a narrow step, the training error of any other.
+    fn score(&mut self, task: Task, session: &mut Session) -> Result<f64, TrainError> {
+        let train = Arc::clone(&self.run.data.train);
+        Ok(match task {
+            Task::Narrow { .. } | Task::Hint { .. } => {
+                let picks = train.subset(random::key(&[self.who.seed, SCORE]), SCORE_INPUTS);
+                session.discrepancy_on(&train, &picks)?
+            }
+            _ => {
+                let picks = train.subset(random::key(&[self.who.seed, TRAIN_ERROR]), TRAIN_ERROR_INPUTS);
+                100.0 - session.test_on(&train, &picks)?.accuracy
+            }
+        })
+    }
+
+    /// The steps of a try that are left, with tests, log lines and checkpoints.
+    fn steps(&mut self, stage: &Stage, recipe: &Recipe, session: &mut Session) -> Result<(), TrainError> {
+        let (gpu_batch, attempt) = (recipe.batch as usize, self.at.place.attempt);
+        session.load_student(&self.at.now)?;
+        session.set_moments(self.at.moments.as_ref())?;
+        let mut loader = Loader::new(
+            Arc::clone(&self.run.data.train),
+            LoaderOptions {
+                batch: gpu_batch,
+                order_seed: self.seed(ORDER, attempt),
+                augment: true,
+                start_batch: self.at.place.step,
+                threads: 0,
+                drop_last: true,
+            },
+        )?;
+        let per_epoch = loader.batches_per_epoch();
+        let total = recipe.steps(per_epoch);
+        let line = per_epoch.div_ceil(LINES_PER_EPOCH).max(1);
+        self.run.emit(Event::StageStarted {
+            member: self.who.name.clone(),
+            stage: stage.name.clone(),
+            restart: attempt + 1,
+            step: self.at.place.member_step - self.at.place.step,
+            steps: total,
+            done: self.at.place.step,
+            memory: session.memory(),
+        })?;
+
+        let mut meter = Meter::new(self.at.place.step);
+        let seed = self.seed(ORDER, attempt) as u32;
+        while self.at.place.step < total {
+            let step = self.at.place.step;
+            let batch = match loader.next() {
+                Some(batch) => batch?,
+                None => break,
+            };
+            let lr = recipe.lr_at(step, per_epoch);
+            let live = Live {
+                seed,
+                step: step as u32,
+                rows: batch.rows as u32,
+                pad: 0,
+                lr: lr as f32,
+                t: (step + 1) as f32,
+                loss_scale: 1.0,
+                pad2: 0.0,
+            };
+            session.step(&batch, &live, step)?;
+            self.at.place.step += 1;
+            self.at.place.member_step += 1;
+            self.at.place.epochs += 1.0 / per_epoch as f64;
+            let done = self.at.place.step;
+            self.read(stage, session, &mut meter, false)?;
+            let epoch_ends = done % per_epoch == 0 || done == total;
+            if done % line == 0 || epoch_ends {
+                if epoch_ends {
+                    self.read(stage, session, &mut meter, true)?;
+                }
+                self.say(stage, &mut meter, lr, gpu_batch)?;
+            }
+            if epoch_ends && session.tests() {
+                let test = meter.pause(|| session.test(&self.run.data.test))?;
+                self.run.emit(Event::Epoch {
+                    member: self.who.name.clone(),
+                    stage: stage.name.clone(),
+                    step: self.at.place.member_step,
+                    epoch: done as f64 / per_epoch as f64,
+                    accuracy: Some(test.accuracy),
+                    loss: test.loss,
+                })?;
+            }
+            let stop = self.run.stopped();
+            if (stop || self.kept.elapsed() >= self.run.options.checkpoint_every) && done < total {
+                self.read(stage, session, &mut meter, true)?;
+                self.at.place.seconds += meter.take();
+                self.save(session)?;
+                if stop {
+                    return Err(TrainError::Stopped(self.run.options.out.display().to_string()));
+                }
+            }
+        }
+        self.read(stage, session, &mut meter, true)?;
+        self.at.place.seconds += meter.take();
+        self.at.now.extend(session.student()?);
+        Ok(())
+    }
+
+    /// Takes the losses that have arrived; all of them if `wait`.
+    fn read(&mut self, stage: &Stage, session: &mut Session, meter: &mut Meter, wait: bool) -> Result<(), TrainError> {
+        for (step, loss) in session.losses(wait)? {
+            if !loss.is_finite() {
+                let (member, stage) = (self.who.name.clone(), stage.name.clone());
+                return Err(TrainError::NonFinite { member, stage, step: step + 1, loss, kept: self.kept_step });
+            }
+            meter.add(loss);
+        }
+        Ok(())
+    }
+
+    fn say(&mut self, stage: &Stage, meter: &mut Meter, lr: f64, batch: usize) -> Result<(), TrainError> {
+        let Some((loss, rate)) = meter.line(self.at.place.step, batch) else { return Ok(()) };
+        self.at.place.loss = Some(loss);
+        self.run.emit(Event::Step {
+            member: self.who.name.clone(),
+            stage: stage.name.clone(),
+            step: self.at.place.member_step,
+            stage_step: self.at.place.step,
+            loss,
+            lr,
+            samples_per_s: rate,
+        })
+    }
+
+    /// A checkpoint inside a stage.
+    fn save(&mut self, session: &Session) -> Result<(), TrainError> {
+        self.at.now.extend(session.student()?);
+        self.at.moments = Some(session.moments()?);
+        self.checkpoint()
+    }
+
+    fn checkpoint(&mut self) -> Result<(), TrainError> {
+        self.run.log.sync()?;
+        let path = self.at.write(&self.who.folder.join("checkpoints"))?;
+        let path = path.strip_prefix(&self.run.options.out).unwrap_or(&path).display().to_string();
+        let (member, step) = (self.who.name.clone(), self.at.place.member_step);
+        (self.kept, self.kept_step) = (Instant::now(), step);
+        self.run.emit(Event::Checkpoint { member, step, path })
+    }
+}
+
+/// Name of FitNets' regressor, which is thrown away.
+const REGRESSOR: &str = "regressor";
+
+/// The layer that puts out what a block puts out.
+fn last_tap(network: &Network, blocks: usize) -> Result<String, NetworkError> {
+    let name = network.blocks[blocks - 1].layers.iter().rev().find_map(Layer::name);
+    name.map(str::to_owned).ok_or_else(|| NetworkError::Unsupported(format!("block {blocks} has no named layer")))
+}
+
+/// The layers of a block whose units can be dead: activations and residual units.
+fn live_units(layers: &[Layer]) -> Vec<String> {
+    let mut names = Vec::new();
+    for layer in layers {
+        match layer {
+            Layer::Activation { name, .. } => names.push(name.clone()),
+            Layer::Unit { name, body, .. } => {
+                names.extend(live_units(body));
+                names.push(name.clone());
+            }
+            _ => {}
+        }
+    }
+    names
+}
+
+/// Mean loss and rate since the last line, and the seconds of a stage without its tests.
+struct Meter {
+    sum: f64,
+    count: u64,
+    step: u64,
+    line: Instant,
+    since: Instant,
+    paused: Duration,
+    line_paused: Duration,
+}
+
+impl Meter {
+    fn new(step: u64) -> Self {
+        let now = Instant::now();
+        let zero = Duration::ZERO;
+        Self { sum: 0.0, count: 0, step, line: now, since: now, paused: zero, line_paused: zero }
+    }
+
+    fn add(&mut self, loss: f32) {
+        self.sum += f64::from(loss);
+        self.count += 1;
+    }
+
+    fn line(&mut self, step: u64, batch: usize) -> Option<(f64, f64)> {
+        if self.count == 0 {
+            return None;
+        }
+        let seconds = self.line.elapsed().saturating_sub(self.line_paused).as_secs_f64();
+        let rate = (step - self.step) as f64 * batch as f64 / seconds.max(1e-9);
+        let loss = self.sum / self.count as f64;
+        (self.sum, self.count, self.step, self.line, self.line_paused) = (0.0, 0, step, Instant::now(), Duration::ZERO);
+        Some((loss, rate))
+    }
+
+    fn pause<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        let from = Instant::now();
+        let result = work();
+        self.paused += from.elapsed();
+        self.line_paused += from.elapsed();
+        result
+    }
+
+    fn take(&mut self) -> f64 {
+        let seconds = self.since.elapsed().saturating_sub(self.paused).as_secs_f64();
+        (self.since, self.paused) = (Instant::now(), Duration::ZERO);
+        seconds
+    }
+}

@@ -1,0 +1,466 @@
+//! A run: its directory, its teachers and its members.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use super::{
+    TrainError,
+    member::{Finished, Member, Who},
+    model,
+};
+use crate::{
+    config::{Config, Method, Precision},
+    data::{self, Dataset},
+    event::{self, Entry, Event, EventLog, RunStatus, StagePlan},
+    formats::{FormatError, ModelConfig, ModelFolder, atomic, card},
+    gpu::{self, Gpu, GpuError},
+    models,
+    nn::{Extent, Network, NetworkError, Weights},
+    win::{
+        algorithm::{self, Stage, Task},
+        surgery,
+    },
+};
+
+/// How a run is executed; nothing here changes its bits.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The run directory.
+    pub out: PathBuf,
+    /// Adapter, instead of the configuration's.
+    pub device: Option<String>,
+    /// How long a stage goes without a checkpoint.
+    pub checkpoint_every: Duration,
+    /// How the device is opened.
+    pub gpu: gpu::Options,
+}
+
+impl Options {
+    /// The usual options for a run directory.
+    pub fn new(out: impl Into<PathBuf>) -> Self {
+        let (device, gpu) = (None, gpu::Options::default());
+        Self { out: out.into(), device, checkpoint_every: Duration::from_secs(20), gpu }
+    }
+}
+
+/// A trained teacher.
+#[derive(Debug, Clone)]
+pub struct Teacher {
+    /// Its architecture.
+    pub network: Network,
+    /// Its weights.
+    pub weights: Weights,
+    /// Passes over the training data; 0 if it was imported.
+    pub epochs: f64,
+    /// Seconds of training; 0 if it was imported.
+    pub seconds: f64,
+}
+
+/// What the members of a run share while it goes on.
+pub(super) struct Context<'r> {
+    pub(super) config: &'r Config,
+    pub(super) options: &'r Options,
+    pub(super) gpu: Arc<Gpu>,
+    pub(super) data: &'r Dataset,
+    pub(super) log: &'r mut EventLog,
+    stop: &'r AtomicBool,
+    sink: &'r mut dyn FnMut(&Entry),
+}
+
+impl Context<'_> {
+    /// Writes an event to the log, then tells the listener.
+    pub(super) fn emit(&mut self, event: Event) -> Result<(), TrainError> {
+        let entry = self.log.append(event)?;
+        (self.sink)(&entry);
+        Ok(())
+    }
+
+    /// Whether the user wants the run to stop.
+    pub(super) fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn classes(&self) -> u32 {
+        self.data.classes.len() as u32
+    }
+}
+
+/// A run directory that this process holds.
+#[derive(Debug)]
+pub struct Run {
+    config: Config,
+    out: PathBuf,
+    _lock: File,
+}
+
+/// The names of a run's teachers and members, in the order in which they are trained.
+pub fn member_names(config: &Config) -> Vec<String> {
+    let mut names = Vec::new();
+    for seed in &config.seeds {
+        if config.methods.iter().any(|m| m.needs_teacher()) && config.teacher.from.is_none() {
+            names.push(format!("teacher-{seed}"));
+        }
+        names.extend(config.methods.iter().map(|method| format!("{method}-{seed}")));
+    }
+    names
+}
+
+impl Run {
+    /// Makes a run directory; `out` must be empty or not there.
+    ///
+    /// # Errors
+    /// If `out` holds anything, or cannot be written.
+    pub fn create(config: Config, out: &Path) -> Result<Self, TrainError> {
+        if fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some()) {
+            let message = format!("`{}` is not empty; take another folder, or go on with --resume", out.display());
+            return Err(TrainError::Folder(message));
+        }
+        fs::create_dir_all(out).map_err(|source| FormatError::write(out, source))?;
+        let lock = lock(out)?;
+        atomic::write_bytes(&out.join("config.toml"), config.to_toml()?)?;
+        Ok(Self { config, out: out.into(), _lock: lock })
+    }
+
+    /// Takes up a run directory.
+    ///
+    /// # Errors
+    /// If `out` is none, is damaged, or another process works on it.
+    pub fn resume(out: &Path) -> Result<Self, TrainError> {
+        let path = out.join("config.toml");
+        if !path.is_file() {
+            let message = format!("`{}` is no run directory: it has no config.toml", out.display());
+            return Err(TrainError::Folder(message));
+        }
+        let lock = lock(out)?;
+        let text = fs::read_to_string(&path).map_err(|source| FormatError::read(&path, source))?;
+        let config = Config::from_toml(&text, &path.display().to_string())?;
+        Ok(Self { config, out: out.into(), _lock: lock })
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Trains what is left of the run; every event goes to the log and then to `sink`. Setting `stop` ends it with a checkpoint.
+    ///
+    /// # Errors
+    /// Whatever stopped the run; its last checkpoints are kept.
+    pub fn execute(
+        &self,
+        options: &Options,
+        stop: &AtomicBool,
+        sink: &mut dyn FnMut(&Entry),
+    ) -> Result<(), TrainError> {
+        let begun = Instant::now();
+        let mut log = EventLog::open(&self.out.join("events.jsonl"))?;
+        let result = self.walk(options, stop, &mut log, sink);
+        let status = match &result {
+            Ok(()) => RunStatus::Done,
+            Err(TrainError::Stopped(_)) => RunStatus::Stopped,
+            Err(_) => RunStatus::Failed,
+        };
+        let error = result.as_ref().err().map(ToString::to_string);
+        let entry = log.append(Event::RunFinished { status, error, seconds: begun.elapsed().as_secs_f64() });
+        match entry {
+            Ok(entry) => sink(&entry),
+            // What stopped the run is told rather than that the log could not be ended.
+            Err(error) if result.is_ok() => return Err(error.into()),
+            Err(_) => {}
+        }
+        result
+    }
+
+    fn walk(
+        &self,
+        options: &Options,
+        stop: &AtomicBool,
+        log: &mut EventLog,
+        sink: &mut dyn FnMut(&Entry),
+    ) -> Result<(), TrainError> {
+        let config = &self.config;
+        refuse_what_is_missing(config)?;
+        let data = data::open(&config.data)?;
+        let student = student(config, &data);
+        let wide = surgery::widen(&student, config.teacher.factor, config.teacher.widen);
+        student.shapes()?;
+        let imported = match &config.teacher.from {
+            Some(from) => Some(import(config, from, &student)?),
+            None => None,
+        };
+        let teacher_network = imported.as_ref().map_or(&wide, |teacher| &teacher.network);
+        let bridges = [Method::Win, Method::StartOnly];
+        if config.methods.iter().any(|m| bridges.contains(m)) {
+            // Refuse what cannot be merged before anything is trained.
+            surgery::bridge(&student, teacher_network, false)?;
+        }
+        let device = options.device.as_deref().unwrap_or(&config.device);
+        let gpu = Gpu::open(device, options.gpu)?;
+        let mut context = Context { config, options, gpu, data: &data, log, stop, sink };
+        let mut lost = false;
+        let plans = stage_plans(config, &student, teacher_network, data.train.len() as u64)?;
+        context.emit(Event::RunStarted {
+            version: env!("CARGO_PKG_VERSION").into(),
+            adapter: context.gpu.adapter.name.clone(),
+            adapter_kind: context.gpu.adapter.device_type.clone(),
+            config_hash: config.hash()?,
+            stages: plans,
+        })?;
+        loop {
+            match self.members(&mut context, &student, &wide, imported.as_ref()) {
+                Err(TrainError::Gpu(GpuError::Lost(cause))) if !lost => {
+                    lost = true;
+                    let message = format!("the device was lost ({cause}); it is opened anew and the run goes on");
+                    context.emit(Event::Warning { message })?;
+                    context.gpu = Gpu::open(device, options.gpu)?;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    fn members(
+        &self,
+        context: &mut Context<'_>,
+        student: &Network,
+        wide: &Network,
+        imported: Option<&Teacher>,
+    ) -> Result<(), TrainError> {
+        let config = &self.config;
+        let done = finished(&self.out.join("events.jsonl"))?;
+        let count = context.data.train.len() as u64;
+        for &seed in &config.seeds {
+            let needs_teacher = config.methods.iter().any(|m| m.needs_teacher());
+            let folder = self.out.join("teachers").join(seed.to_string());
+            let teacher = match imported {
+                Some(teacher) => Some(teacher.clone()),
+                None if needs_teacher => {
+                    let name = format!("teacher-{seed}");
+                    let who = Who {
+                        name,
+                        method: None,
+                        seed,
+                        folder,
+                        stages: algorithm::wide(config),
+                        network: wide,
+                        teacher: None,
+                    };
+                    Some(self.teacher(context, &who, done.get(&who.name))?)
+                }
+                None => None,
+            };
+            for &method in &config.methods {
+                let name = format!("{method}-{seed}");
+                if done.contains_key(&name) {
+                    continue;
+                }
+                let folder = self.out.join("members").join(&name);
+                let stages = algorithm::stages(config, method, count);
+                let teacher = teacher.as_ref().filter(|_| method.needs_teacher());
+                let who = Who { name, method: Some(method), seed, folder, stages, network: student, teacher };
+                self.member(context, &who)?;
+            }
+        }
+        self.keep_best()
+    }
+
+    fn teacher(
+        &self,
+        context: &mut Context<'_>,
+        who: &Who<'_>,
+        done: Option<&(f64, f64)>,
+    ) -> Result<Teacher, TrainError> {
+        if done.is_none() {
+            self.member(context, who)?;
+        }
+        let done = finished(&self.out.join("events.jsonl"))?;
+        let (epochs, seconds) = done.get(&who.name).copied().unwrap_or_default();
+        let (weights, _) = crate::formats::safetensors::read(&who.folder.join(crate::formats::folder::WEIGHTS))?;
+        Ok(Teacher { network: who.network.clone(), weights, epochs, seconds })
+    }
+
+    /// Trains a member or teacher and writes what is kept of it.
+    fn member(&self, context: &mut Context<'_>, who: &Who<'_>) -> Result<(), TrainError> {
+        let shapes = who.network.shapes()?;
+        let (params, macs) = (shapes.param_count(), shapes.total_macs());
+        let (member, method, seed) = (who.name.clone(), who.method, who.seed);
+        context.emit(Event::MemberStarted { member: member.clone(), method, seed, params, macs })?;
+        let result = Member::open(who, context)?.finish()?;
+        let Finished { weights, test, train_error, merge, place } = result;
+
+        let config = model_config(context.config, context.data, who.method.is_none());
+        let facts = card::CardFacts {
+            method: who.method,
+            seed,
+            stages: who.stages.iter().map(describe).collect(),
+            adapter: context.gpu.adapter.name.clone(),
+            accuracy: test.accuracy,
+            loss: test.loss,
+            train_error,
+            epochs: place.epochs,
+            seconds: place.seconds,
+            params,
+            macs,
+        };
+        let card = card::render(&facts, &config, merge.as_ref());
+        let folder = match who.method {
+            Some(_) => who.folder.join("artifacts"),
+            None => who.folder.clone(),
+        };
+        ModelFolder { weights, config, merge, card }.write(&folder)?;
+        context.log.sync()?;
+        context.emit(Event::MemberFinished {
+            member,
+            method,
+            seed,
+            step: place.member_step,
+            accuracy: test.accuracy,
+            loss: test.loss,
+            train_error,
+            epochs: place.epochs,
+            seconds: place.seconds,
+            params,
+            macs,
+            teacher_epochs: who.teacher.map_or(0.0, |t| t.epochs),
+            teacher_seconds: who.teacher.map_or(0.0, |t| t.seconds),
+        })
+    }
+
+    /// Copies the WIN member (else the first method's) with the lowest final training error to `artifacts/`.
+    fn keep_best(&self) -> Result<(), TrainError> {
+        let wanted = match self.config.methods.contains(&Method::Win) {
+            true => Some(Method::Win),
+            false => self.config.methods.first().copied(),
+        };
+        let mut best: Option<(f64, String)> = None;
+        for entry in event::read(&self.out.join("events.jsonl"))? {
+            if let Event::MemberFinished { member, method, train_error, .. } = entry.event
+                && method == wanted
+                && best.as_ref().is_none_or(|(error, _)| train_error < *error)
+            {
+                best = Some((train_error, member));
+            }
+        }
+        let Some((_, member)) = best else { return Ok(()) };
+        let folder = ModelFolder::read(&self.out.join("members").join(member).join("artifacts"))?;
+        Ok(folder.write(&self.out.join("artifacts"))?)
+    }
+}
+
+/// The operating system's lock on a run directory, held as long as the file is open.
+fn lock(out: &Path) -> Result<File, TrainError> {
+    let path = out.join("run.lock");
+    let file = File::create(&path).map_err(|source| FormatError::write(&path, source))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => {
+            Err(TrainError::Folder(format!("another process works on `{}`", out.display())))
+        }
+        Err(fs::TryLockError::Error(source)) => Err(FormatError::write(&path, source).into()),
+    }
+}
+
+/// Settings that are understood but not built yet are refused, never ignored.
+fn refuse_what_is_missing(config: &Config) -> Result<(), TrainError> {
+    if config.precision == Precision::Mixed {
+        let message = "precision = \"mixed\" is not supported yet; use \"f32\"";
+        return Err(NetworkError::Unsupported(message.into()).into());
+    }
+    if config.device == "all" {
+        let message = "device = \"all\" is not supported yet; name one adapter of `taper devices`";
+        return Err(NetworkError::Unsupported(message.into()).into());
+    }
+    Ok(())
+}
+
+/// Epochs and seconds of the members that are done.
+fn finished(log: &Path) -> Result<BTreeMap<String, (f64, f64)>, TrainError> {
+    let mut done = BTreeMap::new();
+    for entry in event::read(log)? {
+        if let Event::MemberFinished { member, epochs, seconds, .. } = entry.event {
+            done.insert(member, (epochs, seconds));
+        }
+    }
+    Ok(done)
+}
+
+fn student(config: &Config, data: &Dataset) -> Network {
+    let shape = data.shape;
+    let input = Extent::Map(shape.height as u32, shape.width as u32, shape.channels as u32);
+    models::network(&config.model, input, data.classes.len() as u32)
+}
+
+fn import(config: &Config, from: &str, student: &Network) -> Result<Teacher, TrainError> {
+    let _ = config;
+    let (network, weights) = model::teacher(Path::new(from), student)?;
+    Ok(Teacher { network, weights, epochs: 0.0, seconds: 0.0 })
+}
+
+/// Everything that a run will train, in order.
+fn stage_plans(
+    config: &Config,
+    student: &Network,
+    teacher: &Network,
+    train_count: u64,
+) -> Result<Vec<StagePlan>, TrainError> {
+    let (s, b) = (student.shapes()?.total_macs(), teacher.shapes()?.total_macs());
+    let mut plans = Vec::new();
+    for name in member_names(config) {
+        let method = config.methods.iter().copied().find(|m| name.starts_with(&format!("{m}-")));
+        let stages = match method {
+            Some(method) => algorithm::stages(config, method, train_count),
+            None => algorithm::wide(config),
+        };
+        for stage in stages {
+            let batch = stage.recipe.as_ref().map_or(0, |r| u64::from(r.batch));
+            let macs = match (method, stage.task) {
+                (None, _) => 3 * b,
+                (_, Task::Labels | Task::Tune { target: crate::config::Target::Labels }) => 3 * s,
+                _ => 3 * s + b,
+            };
+            let steps = stage.steps(train_count);
+            plans.push(StagePlan { member: name.clone(), stage: stage.name, steps, step_macs: macs * batch });
+        }
+    }
+    Ok(plans)
+}
+
+fn model_config(config: &Config, data: &Dataset, teacher: bool) -> ModelConfig {
+    let widened = crate::formats::folder::Widened { factor: config.teacher.factor, widen: config.teacher.widen };
+    let preprocess = &data.preprocess;
+    ModelConfig {
+        architecture: config.model.arch().into(),
+        model: config.model.clone(),
+        widened: teacher.then_some(widened),
+        channels: preprocess.channels() as u32,
+        size: preprocess.height() as u32,
+        mean: preprocess.mean().to_vec(),
+        std: preprocess.std().to_vec(),
+        interpolation: preprocess.interpolation(),
+        crop: preprocess.crop(),
+        labels: data.classes.clone(),
+    }
+}
+
+/// A stage in a line of the model card.
+fn describe(stage: &Stage) -> String {
+    match &stage.recipe {
+        None => stage.name.clone(),
+        Some(recipe) => {
+            let length = match recipe.length {
+                crate::config::Length::Epochs(epochs) => format!("{epochs} epochs"),
+                crate::config::Length::Steps(steps) => format!("{steps} steps"),
+            };
+            let tries = if stage.tries > 1 { format!(", {} tries", stage.tries) } else { String::new() };
+            format!("{}: {length}, batch {}, learning rate {}{tries}", stage.name, recipe.batch, recipe.lr)
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! A stage's plan on a device, with its networks loaded.
+
+use std::sync::Arc;
+
+use super::TrainError;
+use crate::{
+    data::{Batch, Split},
+    gpu::{Executor, Gpu, Live, Metrics},
+    nn::Weights,
+    win::program::{DISCREPANCY, EVALUATE, HITS, LOSS, Program, STEP},
+};
+
+/// Loss and accuracy on a split.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Test {
+    /// Mean loss.
+    pub loss: f64,
+    /// Percent.
+    pub accuracy: f64,
+    /// Inputs.
+    pub count: u64,
+}
+
+/// A program on a device.
+#[derive(Debug)]
+pub struct Session {
+    executor: Executor,
+    program: Program,
+    batch: usize,
+}
+
+impl Session {
+    /// Puts a program on the device, `batch` inputs a time.
+    ///
+    /// # Errors
+    /// If the device cannot hold or compile it.
+    pub fn new(gpu: &Arc<Gpu>, program: Program, batch: u32) -> Result<Self, TrainError> {
+        let executor = Executor::new(gpu, program.plan.clone())?;
+        let session = Self { executor, program, batch: batch as usize };
+        for (k, &words) in session.program.decay_words.iter().enumerate() {
+            // Weight decay acts on every parameter, as PyTorch's optimisers do when they are given all in one group.
+            session.executor.write(&format!("student.decay{k}"), &vec![1u32; words as usize])?;
+        }
+        Ok(session)
+    }
+
+    /// The plan's memory in bytes.
+    pub fn memory(&self) -> u64 {
+        self.program.plan.memory()
+    }
+
+    /// A number that is equal for equal plans.
+    pub fn fingerprint(&self) -> u64 {
+        crate::random::name(&self.program.plan.listing())
+    }
+
+    /// Loads the student's weights.
+    ///
+    /// # Errors
+    /// If one is missing or of another shape.
+    pub fn load_student(&self, weights: &Weights) -> Result<(), TrainError> {
+        self.load("student", weights, true)
+    }
+
+    /// Loads the teacher's weights, if the plan has a teacher.
+    ///
+    /// # Errors
+    /// If one is missing or of another shape.
+    pub fn load_teacher(&self, weights: &Weights) -> Result<(), TrainError> {
+        self.load("teacher", weights, false)
+    }
+
+    fn load(&self, owner: &str, weights: &Weights, student: bool) -> Result<(), TrainError> {
+        let layout = if student { Some(&self.program.student) } else { self.program.teacher.as_ref() };
+        let Some(layout) = layout else { return Ok(()) };
+        let (params, state) = layout.pack(weights)?;
+        self.write(&format!("{owner}.params"), &params)?;
+        self.write(&format!("{owner}.state"), &state)
+    }
+
+    fn write(&self, label: &str, data: &[f32]) -> Result<(), TrainError> {
+        if self.executor.has(label) && !data.is_empty() {
+            self.executor.write(label, data)?;
+        }
+        Ok(())
+    }
+
+    fn read(&self, label: &str) -> Result<Vec<f32>, TrainError> {
+        Ok(if self.executor.has(label) { self.executor.read(label)? } else { Vec::new() })
+    }
+
+    /// The student's weights as they are on the device.
+    ///
+    /// # Errors
+    /// If the device is lost.
+    pub fn student(&self) -> Result<Weights, TrainError> {
+        let (mut params, mut state) = (self.read("student.params")?, self.read("student.state")?);
+        params.resize(self.program.student.param_floats as usize, 0.0);
+        state.resize(self.program.student.state_floats as usize, 0.0);
+        Ok(self.program.student.unpack(&params, &state))
+    }
+
+    /// The optimiser's moments m and v, empty where it has none.
+    ///
+    /// # Errors
+    /// If the device is lost.
+    pub fn moments(&self) -> Result<[Vec<f32>; 2], TrainError> {
+        Ok([self.read("student.m")?, self.read("student.v")?])
+    }
+
+    /// Sets the optimiser's moments, or zeros.
+    ///
+    /// # Errors
+    /// If they are longer than the plan's.
+    pub fn set_moments(&self, moments: Option<&[Vec<f32>; 2]>) -> Result<(), TrainError> {
+        let floats = self.program.student.param_floats as usize;
+        for (k, label) in ["student.m", "student.v"].into_iter().enumerate() {
+            match moments {
+                Some(moments) => self.write(label, &moments[k])?,
+                None => self.write(label, &vec![0.0; floats])?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Submits a training step.
+    ///
+    /// # Errors
+    /// If the device reports an error.
+    pub fn step(&mut self, batch: &Batch, live: &Live, tag: u64) -> Result<(), TrainError> {
+        self.executor.write("images", &batch.images)?;
+        if self.executor.has("labels") {
+            self.executor.write("labels", &batch.labels)?;
+        }
+        Ok(self.executor.run(STEP, live, tag)?)
+    }
+
+    /// Losses that have arrived, with their steps; all of them if `wait`.
+    ///
+    /// # Errors
+    /// If the device is lost.
+    pub fn losses(&mut self, wait: bool) -> Result<Vec<(u64, f32)>, TrainError> {
+        let metrics = if wait { self.executor.finish()? } else { self.executor.metrics()? };
+        Ok(metrics.into_iter().map(|m| (m.tag, m.values[LOSS])).collect())
+    }
+
+    /// Runs an evaluation over batches; all training metrics must have been taken.
+    fn sweep(
+        &mut self,
+        program: &str,
+        batches: impl Iterator<Item = Result<Batch, TrainError>>,
+    ) -> Result<(f64, f64, u64), TrainError> {
+        let (mut loss, mut hits, mut count) = (0.0, 0.0, 0u64);
+        let mut add = |metrics: Vec<Metrics>| {
+            for m in metrics {
+                loss += f64::from(m.values[LOSS]) * m.tag as f64;
+                hits += f64::from(m.values.get(HITS).copied().unwrap_or(0.0));
+                count += m.tag;
+            }
+        };
+        for batch in batches {
+            let batch = batch?;
+            self.executor.write("eval.images", &batch.images)?;
+            if self.executor.has("eval.labels") {
+                self.executor.write("eval.labels", &batch.labels)?;
+            }
+            self.executor.run(program, &Live::rows(batch.rows as u32), batch.rows as u64)?;
+            add(self.executor.metrics()?);
+        }
+        add(self.executor.finish()?);
+        Ok((loss / count.max(1) as f64, 100.0 * hits / count.max(1) as f64, count))
+    }
+
+    /// Whether there is something to test.
+    pub fn tests(&self) -> bool {
+        self.program.plan.launches(EVALUATE) > 0
+    }
+
+    /// Tests on all samples of a split.
+    ///
+    /// # Errors
+    /// If a picture cannot be read or the device is lost.
+    pub fn test(&mut self, split: &Arc<Split>) -> Result<Test, TrainError> {
+        let batches = split.batches(self.batch).map(|batch| batch.map_err(TrainError::from));
+        let (loss, accuracy, count) = self.sweep(EVALUATE, batches)?;
+        Ok(Test { loss, accuracy, count })
+    }
+
+    /// Tests on some samples of a split.
+    ///
+    /// # Errors
+    /// As [`Self::test`].
+    pub fn test_on(&mut self, split: &Arc<Split>, picks: &[usize]) -> Result<Test, TrainError> {
+        let (loss, accuracy, count) = self.sweep(EVALUATE, some(split, picks, self.batch))?;
+        Ok(Test { loss, accuracy, count })
+    }
+
+    /// The mean discrepancy of an imitation on some samples, in eval mode.
+    ///
+    /// # Errors
+    /// As [`Self::test`].
+    pub fn discrepancy_on(&mut self, split: &Arc<Split>, picks: &[usize]) -> Result<f64, TrainError> {
+        Ok(self.sweep(DISCREPANCY, some(split, picks, self.batch))?.0)
+    }
+
+    /// Logits of some samples, row by row; the program must be an evaluation.
+    ///
+    /// # Errors
+    /// As [`Self::test`].
+    pub fn logits(
+        &mut self,
+        batches: impl Iterator<Item = Result<Batch, TrainError>>,
+    ) -> Result<Vec<Vec<f32>>, TrainError> {
+        let mut rows = Vec::new();
+        for batch in batches {
+            let batch = batch?;
+            self.executor.write("eval.images", &batch.images)?;
+            self.executor.run(EVALUATE, &Live::rows(batch.rows as u32), 0)?;
+            let flat = self.executor.read("logits")?;
+            let classes = flat.len() / self.batch;
+            rows.extend(flat.chunks_exact(classes).take(batch.rows).map(<[f32]>::to_vec));
+        }
+        self.executor.finish()?;
+        Ok(rows)
+    }
+}
+
+/// Some samples in batches, the last one padded with zeros.
+pub(super) fn some<'a>(
+    split: &'a Arc<Split>,
+    picks: &'a [usize],
+    batch: usize,
+) -> impl Iterator<Item = Result<Batch, TrainError>> + 'a {
+    picks.chunks(batch).map(move |picks| {
+        let mut part = split.gather(picks)?;
+        let input = part.images.len() / picks.len();
+        part.images.resize(input * batch, 0.0);
+        part.labels.resize(batch, 0);
+        Ok(part)
+    })
+}

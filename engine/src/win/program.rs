@@ -1,0 +1,387 @@
+//! A stage as graphs, and the graphs as one plan.
+//!
+//! Programs of a plan: `step` (forward, loss, backward, optimiser), `evaluate` (loss and hits of the network as it would be used
+//! now), `discrepancy` (of an imitation, in eval mode). Two networks, `student` and `teacher`, each with its own flat buffers.
+
+use thiserror::Error;
+
+use crate::{
+    config::{Discrepancy, Optimizer, Recipe},
+    graph::{Graph, ShapeError, Value},
+    nn::{Bound, Layout, Mode, Network, NetworkError, build},
+    ops::{
+        accuracy::hits,
+        adam::Adam,
+        clip::clip,
+        cross_entropy::cross_entropy,
+        elementwise::{Add, Scale},
+        kl::{Kl, kl},
+        mse::mse,
+        sgd::Sgd,
+    },
+    plan::{Plan, PlanError, Target, compile},
+};
+
+/// Where the loss lies in the buffer `metrics`, in 64-float slots.
+pub const LOSS: usize = 0;
+/// Where the number of hits lies in the buffer `metrics`.
+pub const HITS: usize = 1;
+/// Name of the program that trains.
+pub const STEP: &str = "step";
+/// Name of the program that tests.
+pub const EVALUATE: &str = "evaluate";
+/// Name of the program that measures an imitation.
+pub const DISCREPANCY: &str = "discrepancy";
+
+/// What a network is trained for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Objective {
+    /// Cross entropy with the labels.
+    Labels,
+    /// (1 − α) CE + α T² KL(teacher ‖ student at T).
+    Distill {
+        /// α.
+        alpha: f64,
+        /// T.
+        temperature: f64,
+    },
+    /// The teacher's output after its first blocks; the student is a prefix that ends in a lift.
+    Imitate {
+        /// How far the two are apart.
+        discrepancy: Discrepancy,
+        /// Factor of the squared error: 1 / variance of the target for `relative_mse`.
+        scale: f32,
+        /// Whether only the last block is trained.
+        freeze: bool,
+    },
+}
+
+impl Objective {
+    /// Whether a teacher runs in each step.
+    pub fn needs_teacher(self) -> bool {
+        self != Objective::Labels
+    }
+}
+
+/// Why a stage cannot be planned.
+#[derive(Debug, Clone, Error, PartialEq, Eq)]
+pub enum ProgramError {
+    /// The network is not one.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    /// Its plan does not fit.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+}
+
+impl From<ShapeError> for ProgramError {
+    fn from(error: ShapeError) -> Self {
+        PlanError::from(error).into()
+    }
+}
+
+/// A stage's plan and where its tensors lie.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Program {
+    /// The plan.
+    pub plan: Plan,
+    /// Layout of `student.*`.
+    pub student: Layout,
+    /// Layout of `teacher.*`, if a teacher runs.
+    pub teacher: Option<Layout>,
+    /// Weight-decay words of each piece of the trained range, in the buffers `student.decay0`, …
+    pub decay_words: Vec<u64>,
+}
+
+/// What a plan is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct Stagecraft<'a> {
+    /// The network that is trained.
+    pub student: &'a Network,
+    /// The teacher, whole.
+    pub teacher: Option<&'a Network>,
+    /// What for.
+    pub objective: Objective,
+    /// How.
+    pub recipe: &'a Recipe,
+    /// Classes of the data.
+    pub classes: u32,
+}
+
+/// Plans a training stage.
+///
+/// # Errors
+/// If the networks do not fit each other or the plan does not fit the target; the error names the tensor, or the buffer.
+pub fn program(of: &Stagecraft<'_>, target: &Target) -> Result<Program, ProgramError> {
+    let layout = Layout::of(&of.student.shapes()?);
+    let teacher = match of.teacher.filter(|_| of.objective.needs_teacher()) {
+        Some(network) => Some((network, Layout::of(&network.shapes()?))),
+        None => None,
+    };
+    let nets = Nets { of, layout: &layout, teacher: teacher.as_ref().map(|(n, l)| (*n, l)) };
+    let (step, decay_words) = nets.step(target)?;
+    let mut programs = vec![(STEP, step)];
+    if let Some(evaluate) = nets.evaluate()? {
+        programs.push((EVALUATE, evaluate));
+    }
+    if let Some(discrepancy) = nets.discrepancy()? {
+        programs.push((DISCREPANCY, discrepancy));
+    }
+    let graphs: Vec<(&str, &Graph)> = programs.iter().map(|(name, graph)| (*name, graph)).collect();
+    let plan = compile(&graphs, target)?;
+    let teacher = teacher.map(|(_, layout)| layout);
+    Ok(Program { plan, student: layout, teacher, decay_words })
+}
+
+/// Plans the evaluation of a network by itself: `evaluate` with loss and hits.
+///
+/// # Errors
+/// As [`program`].
+pub fn evaluation(network: &Network, batch: u32, target: &Target) -> Result<Program, ProgramError> {
+    let layout = Layout::of(&network.shapes()?);
+    let mut graph = Graph::new();
+    let inputs = Inputs::new(&mut graph, "eval.", network, batch);
+    let bound = Bound::new(&mut graph, "student", &layout);
+    let range = 0..network.blocks.len();
+    let built = build(&mut graph, network, &bound, inputs.images, range, |_| Mode::Eval)?;
+    test(&mut graph, built.output, &inputs)?;
+    if let Some(logits) = built.output {
+        graph.place(logits, "logits", 0);
+    }
+    let plan = compile(&[(EVALUATE, &graph)], target)?;
+    Ok(Program { plan, student: layout, teacher: None, decay_words: Vec::new() })
+}
+
+struct Inputs {
+    images: Value,
+    labels: Value,
+}
+
+impl Inputs {
+    fn new(graph: &mut Graph, prefix: &str, network: &Network, batch: u32) -> Self {
+        Self {
+            images: graph.input(&format!("{prefix}images"), &network.input.batch(batch)),
+            labels: graph.input(&format!("{prefix}labels"), &[batch]),
+        }
+    }
+}
+
+/// Loss and hits of logits, into the metrics.
+fn test(graph: &mut Graph, logits: Option<Value>, inputs: &Inputs) -> Result<(), ShapeError> {
+    let Some(logits) = logits else { return Ok(()) };
+    let loss = graph.scoped("loss", |g| cross_entropy(g, logits, inputs.labels, 0.0))?;
+    let hits = graph.scoped("accuracy", |g| hits(g, logits, inputs.labels))?;
+    place(graph, loss, LOSS);
+    place(graph, hits, HITS);
+    Ok(())
+}
+
+fn place(graph: &mut Graph, value: Value, slot: usize) {
+    graph.buffer("metrics", 128);
+    graph.place(value, "metrics", slot as u64 * 64);
+}
+
+struct Nets<'a> {
+    of: &'a Stagecraft<'a>,
+    layout: &'a Layout,
+    teacher: Option<(&'a Network, &'a Layout)>,
+}
+
+impl Nets<'_> {
+    fn blocks(&self) -> usize {
+        self.of.student.blocks.len()
+    }
+
+    /// Whether only the last block is trained.
+    fn frozen(&self) -> bool {
+        matches!(self.of.objective, Objective::Imitate { freeze: true, .. })
+    }
+
+    /// Range of the flat parameters that is trained.
+    fn trained(&self) -> std::ops::Range<u64> {
+        let first = if self.frozen() { self.layout.blocks[self.blocks() - 1] } else { 0 };
+        first..self.layout.param_floats
+    }
+
+    fn step(&self, target: &Target) -> Result<(Graph, Vec<u64>), ProgramError> {
+        let mut graph = Graph::new();
+        let g = &mut graph;
+        let inputs = Inputs::new(g, "", self.of.student, self.of.recipe.batch);
+        let student = Bound::new(g, "student", self.layout);
+        let last = self.blocks() - 1;
+        let frozen = self.frozen();
+        let mode = |block| if frozen && block < last { Mode::Eval } else { Mode::Train };
+        let built = build(g, self.of.student, &student, inputs.images, 0..self.blocks(), mode)?;
+        let output = built.output.expect("a network has an output");
+        let teacher = self.teach(g, inputs.images)?;
+        let loss = self.loss(g, output, teacher, inputs.labels)?;
+
+        // Gradients of the trained tensors into `student.grads`, where the parameters lie in `student.params`.
+        let trained = self.trained();
+        let slots: Vec<_> = self.layout.params.iter().filter(|(_, s)| s.offset >= trained.start).collect();
+        let wrt: Vec<Value> = slots.iter().map(|(name, _)| student.get(name)).collect();
+        let grads = g.backward(loss, &wrt)?;
+        g.buffer("student.grads", self.layout.param_floats);
+        for ((_, slot), grad) in slots.iter().zip(&grads) {
+            g.place(*grad, "student.grads", slot.offset);
+        }
+        place(g, loss, LOSS);
+        if self.of.student.head.is_empty() {
+            g.buffer("metrics", 128);
+        } else {
+            let hits = g.scoped("accuracy", |g| hits(g, output, inputs.labels))?;
+            place(g, hits, HITS);
+        }
+        let words = self.optimise(g, &grads, target)?;
+        Ok((graph, words))
+    }
+
+    /// The teacher's output that the objective follows, in eval mode.
+    fn teach(&self, g: &mut Graph, images: Value) -> Result<Option<Value>, ProgramError> {
+        let Some((network, layout)) = self.teacher else { return Ok(None) };
+        let bound = Bound::new(g, "teacher", layout);
+        let imitates = matches!(self.of.objective, Objective::Imitate { .. });
+        let end = if imitates { self.blocks() } else { network.blocks.len() };
+        let built = g.scoped("teacher", |g| build(g, network, &bound, images, 0..end, |_| Mode::Eval))?;
+        Ok(if imitates { built.blocks.last().copied() } else { built.output })
+    }
+
+    fn loss(
+        &self,
+        g: &mut Graph,
+        output: Value,
+        teacher: Option<Value>,
+        labels: Value,
+    ) -> Result<Value, ProgramError> {
+        let missing = || NetworkError::Mismatch("this stage needs a teacher".into());
+        let smoothing = self.of.recipe.label_smoothing as f32;
+        g.scoped("loss", |g| match self.of.objective {
+            Objective::Labels => Ok(cross_entropy(g, output, labels, smoothing)?),
+            Objective::Distill { alpha, temperature } => {
+                let teacher = teacher.ok_or_else(missing)?;
+                let factor = (alpha * temperature * temperature) as f32;
+                let soft = kl(g, output, teacher, Kl { temperature: temperature as f32, factor })?;
+                if alpha >= 1.0 {
+                    return Ok(soft);
+                }
+                let hard = cross_entropy(g, output, labels, smoothing)?;
+                let hard = g.add(Scale((1.0 - alpha) as f32), &[hard])?;
+                Ok(if alpha <= 0.0 { hard } else { g.add(Add, &[hard, soft])? })
+            }
+            Objective::Imitate { discrepancy, scale, .. } => {
+                let teacher = teacher.ok_or_else(missing)?;
+                Ok(apart(g, output, teacher, discrepancy, scale)?)
+            }
+        })
+    }
+
+    /// The optimiser over the trained range: one dispatch, or one for each piece that a binding can hold.
+    fn optimise(&self, g: &mut Graph, grads: &[Value], target: &Target) -> Result<Vec<u64>, ProgramError> {
+        let recipe = self.of.recipe;
+        let pieces = pieces(self.layout, self.trained(), target.limits.binding_bytes / 4);
+        let flat = |g: &mut Graph, part: &str, piece: &std::ops::Range<u64>| {
+            let len = crate::ops::narrow(piece.end - piece.start);
+            let buffer = format!("student.{part}");
+            g.buffer(&buffer, self.layout.param_floats);
+            g.named(&buffer, piece.start, &[len], &buffer)
+        };
+        let factor = match recipe.clip_norm {
+            Some(norm) => {
+                let ranges: Vec<Value> = pieces.iter().map(|piece| flat(g, "grads", piece)).collect();
+                Some(g.scoped("clip", |g| clip(g, &ranges, grads, norm as f32))?.0)
+            }
+            None => None,
+        };
+        let mut words = Vec::with_capacity(pieces.len());
+        for (k, piece) in pieces.iter().enumerate() {
+            let (params, dparams, m) = (flat(g, "params", piece), flat(g, "grads", piece), flat(g, "m", piece));
+            let rows = (piece.end - piece.start) / 64;
+            let label = format!("student.decay{k}");
+            let decay = g.input(&label, &[crate::ops::narrow(rows)]);
+            words.push(rows);
+            g.scoped("optimizer", |g| match recipe.optimizer {
+                Optimizer::Sgd => {
+                    let op = Sgd {
+                        momentum: recipe.momentum as f32,
+                        nesterov: recipe.nesterov,
+                        weight_decay: recipe.weight_decay as f32,
+                    };
+                    let inputs: Vec<_> = [params, dparams, m, decay].into_iter().chain(factor).collect();
+                    g.add_after(op, &inputs, grads)
+                }
+                Optimizer::Adam | Optimizer::AdamW => {
+                    let v = flat(g, "v", piece);
+                    let op = Adam {
+                        beta1: recipe.beta1,
+                        beta2: recipe.beta2,
+                        eps: recipe.eps as f32,
+                        weight_decay: recipe.weight_decay as f32,
+                        decoupled: recipe.optimizer == Optimizer::AdamW,
+                    };
+                    let inputs: Vec<_> = [params, dparams, m, v, decay].into_iter().chain(factor).collect();
+                    g.add_after(op, &inputs, grads)
+                }
+            })?;
+        }
+        Ok(words)
+    }
+
+    /// The test of the network as it is now: by itself, or as the teacher's first blocks while it has no head of its own.
+    fn evaluate(&self) -> Result<Option<Graph>, ProgramError> {
+        let mut graph = Graph::new();
+        let g = &mut graph;
+        let inputs = Inputs::new(g, "eval.", self.of.student, self.of.recipe.batch);
+        let student = Bound::new(g, "student", self.layout);
+        let built = build(g, self.of.student, &student, inputs.images, 0..self.blocks(), |_| Mode::Eval)?;
+        let logits = match (self.of.student.head.is_empty(), self.teacher) {
+            (false, _) => built.output,
+            (true, Some((teacher, layout))) => {
+                let bound = Bound::new(g, "teacher", layout);
+                let (from, to) = (self.blocks(), teacher.blocks.len());
+                let x = built.blocks.last().copied().expect("a prefix has blocks");
+                g.scoped("teacher", |g| build(g, teacher, &bound, x, from..to, |_| Mode::Eval))?.output
+            }
+            (true, None) => return Ok(None),
+        };
+        test(g, logits, &inputs)?;
+        Ok(Some(graph))
+    }
+
+    /// The discrepancy in eval mode, for scores.
+    fn discrepancy(&self) -> Result<Option<Graph>, ProgramError> {
+        let Objective::Imitate { discrepancy, scale, .. } = self.of.objective else { return Ok(None) };
+        let mut graph = Graph::new();
+        let g = &mut graph;
+        let inputs = Inputs::new(g, "eval.", self.of.student, self.of.recipe.batch);
+        let student = Bound::new(g, "student", self.layout);
+        let built = build(g, self.of.student, &student, inputs.images, 0..self.blocks(), |_| Mode::Eval)?;
+        let (Some(y), Some(target)) = (built.output, self.teach(g, inputs.images)?) else { return Ok(None) };
+        let loss = g.scoped("loss", |g| apart(g, y, target, discrepancy, scale))?;
+        place(g, loss, LOSS);
+        Ok(Some(graph))
+    }
+}
+
+fn apart(g: &mut Graph, y: Value, target: Value, how: Discrepancy, scale: f32) -> Result<Value, ShapeError> {
+    match how {
+        Discrepancy::RelativeMse | Discrepancy::Mse => mse(g, y, target, scale),
+        Discrepancy::Kl => kl(g, y, target, Kl { temperature: 1.0, factor: 1.0 }),
+    }
+}
+
+/// Cuts a range of the flat parameters at tensor boundaries into pieces of at most `most` floats.
+fn pieces(layout: &Layout, range: std::ops::Range<u64>, most: u64) -> Vec<std::ops::Range<u64>> {
+    let mut cuts: Vec<u64> = layout.params.values().map(|s| s.offset).filter(|o| *o > range.start).collect();
+    cuts.sort_unstable();
+    cuts.push(range.end);
+    let (mut pieces, mut start, mut end) = (Vec::new(), range.start, range.start);
+    for cut in cuts {
+        if cut - start > most && end > start {
+            pieces.push(start..end);
+            start = end;
+        }
+        end = cut;
+    }
+    pieces.push(start..end);
+    pieces
+}
