@@ -22,4 +22,5 @@ pub mod nn;
 pub mod ops;
 pub mod plan;
 pub mod random;
+pub mod train;
 pub mod win;

@@ -8,12 +8,14 @@ use crate::config::Method;
 /// What a card says beside what stands in `config.json`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CardFacts {
-    /// How the student was trained.
-    pub method: Method,
+    /// How the student was trained; none for a teacher.
+    pub method: Option<Method>,
     /// Its seed.
     pub seed: u64,
     /// Words for the data, as `cifar10, 10000 training and 2000 test images`.
     pub data: String,
+    /// Its stages, a line each.
+    pub stages: Vec<String>,
     /// Test accuracy in percent, of the last weights.
     pub accuracy: f64,
     /// Mean test loss.
@@ -30,7 +32,8 @@ pub struct CardFacts {
 pub fn render(facts: &CardFacts, config: &ModelConfig, merge: Option<&MergeReport>) -> String {
     let mut card = format!(
         "---\ntags:\n- image-classification\n- taper\n---\n\n# {}, trained by `{}`\n\n",
-        config.architecture, facts.method
+        config.architecture,
+        facts.method.map_or("wide (a teacher)", Method::name)
     );
     let rows = [
         ("Data", facts.data.clone()),
@@ -39,7 +42,7 @@ pub fn render(facts: &CardFacts, config: &ModelConfig, merge: Option<&MergeRepor
             format!("{:.2} % (the last weights, not the best epoch)", facts.accuracy),
         ),
         ("Test loss", format!("{:.4}", facts.loss)),
-        ("Student epochs", format!("{:.2}", facts.epochs)),
+        ("Epochs", format!("{:.2}", facts.epochs)),
         ("Seed", facts.seed.to_string()),
         ("Parameters", facts.params.to_string()),
         ("Classes", config.labels.len().to_string()),
@@ -48,6 +51,10 @@ pub fn render(facts: &CardFacts, config: &ModelConfig, merge: Option<&MergeRepor
     card.push_str("| | |\n|---|---|\n");
     for (name, value) in rows {
         writeln!(card, "| {name} | {value} |").expect("a String takes all");
+    }
+    card.push_str("\nStages:\n\n");
+    for stage in &facts.stages {
+        writeln!(card, "- {stage}").expect("a String takes all");
     }
     if let Some(merge) = merge {
         write!(
@@ -99,9 +106,10 @@ mod tests {
     #[test]
     fn a_card_says_how_good_how_merged_and_how_to_load() {
         let facts = CardFacts {
-            method: Method::Win,
+            method: Some(Method::Win),
             seed: 3,
             data: "a folder of flowers".into(),
+            stages: vec!["tune: 12 epochs".into()],
             accuracy: 91.25,
             loss: 0.31,
             epochs: 24.0,

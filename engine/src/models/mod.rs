@@ -1,7 +1,10 @@
-//! The networks that a configuration can ask for, as values.
+//! The networks that a configuration can ask for, as values; and those that come with weights from elsewhere.
 
+mod import;
 mod mlp;
 mod resnet;
+
+pub use import::{check, infer, regroup};
 
 use crate::{
     config::Model,

@@ -79,13 +79,17 @@ impl Checkpoint {
         if let Some(moments) = &self.moments {
             for (name, flat) in ["m", "v"].into_iter().zip(moments) {
                 if !flat.is_empty() {
-                    tensors.insert(name.into(), Tensor { shape: vec![flat.len()], data: flat.clone() });
+                    tensors.insert(
+                        name.into(),
+                        Tensor { shape: vec![flat.len()], data: flat.clone() },
+                    );
                 }
             }
         }
         let place = Place { version: VERSION, ..self.place.clone() };
         let mut metadata = safetensors::pytorch();
-        let state = serde_json::to_string(&place).map_err(|error| FormatError::content(folder, error))?;
+        let state =
+            serde_json::to_string(&place).map_err(|error| FormatError::content(folder, error))?;
         metadata.insert(STATE.into(), state);
         // Names sort as places do.
         let Place { stage, attempt, step, .. } = place;
@@ -116,15 +120,22 @@ impl Checkpoint {
         let state = metadata.get(STATE).ok_or_else(|| damaged("it is not a checkpoint".into()))?;
         let place: Place = serde_json::from_str(state).map_err(|e| damaged(e.to_string()))?;
         if place.version != VERSION {
-            return Err(damaged(format!("its version is {}, this program writes {VERSION}", place.version)));
+            return Err(damaged(format!(
+                "its version is {}, this program writes {VERSION}",
+                place.version
+            )));
         }
         let mut checkpoint = Self { place, ..Self::default() };
         let mut moments = [Vec::new(), Vec::new()];
         for (name, tensor) in tensors {
             match name.split_once('.') {
                 Some(("now", rest)) => drop(checkpoint.now.insert(rest.into(), tensor)),
-                Some(("base", rest)) => drop(checkpoint.base.get_or_insert_default().insert(rest.into(), tensor)),
-                Some(("best", rest)) => drop(checkpoint.best.get_or_insert_default().insert(rest.into(), tensor)),
+                Some(("base", rest)) => {
+                    drop(checkpoint.base.get_or_insert_default().insert(rest.into(), tensor))
+                }
+                Some(("best", rest)) => {
+                    drop(checkpoint.best.get_or_insert_default().insert(rest.into(), tensor))
+                }
                 _ if name == "m" => moments[0] = tensor.data,
                 _ if name == "v" => moments[1] = tensor.data,
                 _ => return Err(damaged(format!("it has an unknown tensor {name}"))),

@@ -3,7 +3,12 @@
 use thiserror::Error;
 
 use crate::{
-    config::ConfigError, data::DataError, formats::FormatError, gpu::GpuError, nn::NetworkError, plan::PlanError,
+    config::ConfigError,
+    data::DataError,
+    formats::FormatError,
+    gpu::GpuError,
+    nn::NetworkError,
+    plan::PlanError,
     win::{linalg::LinalgError, program::ProgramError},
 };
 
@@ -48,7 +53,9 @@ pub enum TrainError {
         kept: u64,
     },
     /// The merge changed the network by more than rounding.
-    #[error("merging {member} changed its logits by {error:.1e} of their norm; at most {gate:.0e} is allowed")]
+    #[error(
+        "merging {member} changed its logits by {error:.1e} of their norm; at most {gate:.0e} is allowed"
+    )]
     Merge {
         /// Who.
         member: String,

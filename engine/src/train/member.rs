@@ -104,7 +104,10 @@ impl<'a, 'r> Member<'a, 'r> {
             Some(found) => found,
             None if bridged.is_some() => Checkpoint::default(),
             None => {
-                let now = nn::fresh(who.network, random::key(&[who.seed, INIT, u64::from(who.method.is_none())]))?;
+                let now = nn::fresh(
+                    who.network,
+                    random::key(&[who.seed, INIT, u64::from(who.method.is_none())]),
+                )?;
                 Checkpoint { now, ..Checkpoint::default() }
             }
         };
@@ -123,7 +126,8 @@ impl<'a, 'r> Member<'a, 'r> {
             }
             let Place { member_step, epochs, seconds, loss, .. } = self.at.place;
             let next = self.at.place.stage + 1;
-            self.at.place = Place { stage: next, member_step, epochs, seconds, loss, ..Place::default() };
+            self.at.place =
+                Place { stage: next, member_step, epochs, seconds, loss, ..Place::default() };
             (self.at.base, self.at.best, self.at.moments) = (None, None, None);
             self.checkpoint()?;
         }
@@ -137,7 +141,8 @@ impl<'a, 'r> Member<'a, 'r> {
         let mut session = Session::new(&run.gpu, program, batch)?;
         session.load_student(&at.now)?;
         let test = session.test(&run.data.test)?;
-        let picks = run.data.train.subset(random::key(&[who.seed, TRAIN_ERROR]), TRAIN_ERROR_INPUTS);
+        let picks =
+            run.data.train.subset(random::key(&[who.seed, TRAIN_ERROR]), TRAIN_ERROR_INPUTS);
         let train_error = 100.0 - session.test_on(&run.data.train, &picks)?.accuracy;
         // A resume after the merge finds the proof where the stage left it.
         let proof = who.folder.join("merge.json");
@@ -160,7 +165,8 @@ impl<'a, 'r> Member<'a, 'r> {
     }
 
     fn bridged(&self) -> Result<&Network, TrainError> {
-        let missing = || NetworkError::Mismatch(format!("{} has no bridged network", self.who.name));
+        let missing =
+            || NetworkError::Mismatch(format!("{} has no bridged network", self.who.name));
         Ok(self.bridged.as_ref().ok_or_else(missing)?)
     }
 
@@ -192,7 +198,9 @@ impl<'a, 'r> Member<'a, 'r> {
         let (discrepancy, freeze) = (win.discrepancy, win.freeze);
         Ok(match task {
             Task::Distill { alpha, temperature } => Objective::Distill { alpha, temperature },
-            Task::Tune { target: TuneTarget::Teacher } => Objective::Distill { alpha: 1.0, temperature: 1.0 },
+            Task::Tune { target: TuneTarget::Teacher } => {
+                Objective::Distill { alpha: 1.0, temperature: 1.0 }
+            }
             Task::Narrow { block } => {
                 let scale = match (discrepancy, self.at.place.scale) {
                     (Discrepancy::RelativeMse, None) => self.scale(block)?,
@@ -223,7 +231,8 @@ impl<'a, 'r> Member<'a, 'r> {
         let rows = probe.rows(&teacher.network, &teacher.weights, blocks, &taps)?;
         let data = &rows[0].data;
         let mean = data.iter().map(|&x| f64::from(x)).sum::<f64>() / data.len() as f64;
-        let variance = data.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / data.len() as f64;
+        let variance =
+            data.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / data.len() as f64;
         // A teacher's block that always says the same has nothing to imitate: leave the error as it is.
         Ok(if variance > 1e-20 { (1.0 / variance) as f32 } else { 1.0 })
     }
@@ -270,7 +279,10 @@ impl<'a, 'r> Member<'a, 'r> {
     fn start_head(&mut self) -> Result<(), TrainError> {
         let (bridged, teacher) = (self.bridged()?.clone(), self.teacher()?);
         match self.run.config.win.start {
-            Start::Random => start::start_head_random(&bridged, &mut self.at.now, self.seed(STARTS, 0))?,
+            Start::Random => {
+                let (head, seed) = (bridged.blocks.len(), self.seed(STARTS, 0));
+                start::start_block_random(&bridged, &mut self.at.now, head, seed)?;
+            }
             _ => start::start_head(&bridged, &teacher.network, &teacher.weights, &mut self.at.now)?,
         }
         Ok(())
@@ -315,9 +327,12 @@ impl<'a, 'r> Member<'a, 'r> {
         };
         let (member, step) = (self.who.name.clone(), self.at.place.member_step);
         self.run.emit(Event::Merge { member: member.clone(), step, report })?;
-        // The negation refuses a NaN as well.
-        if !(report.relative_error <= MERGE_GATE) {
-            return Err(TrainError::Merge { member, error: report.relative_error, gate: MERGE_GATE });
+        if report.relative_error.is_nan() || report.relative_error > MERGE_GATE {
+            return Err(TrainError::Merge {
+                member,
+                error: report.relative_error,
+                gate: MERGE_GATE,
+            });
         }
         crate::formats::folder::write_json(&self.who.folder.join("merge.json"), &report)?;
         (self.at.now, self.merge) = (weights, Some(report));
@@ -356,7 +371,10 @@ impl<'a, 'r> Member<'a, 'r> {
         }
         let plan = session.fingerprint();
         if self.at.place.step > 0 && self.at.place.plan != plan {
-            let message = format!("the plan of stage {} is not the one it began with; bits may differ", stage.name);
+            let message = format!(
+                "the plan of stage {} is not the one it began with; bits may differ",
+                stage.name
+            );
             self.run.emit(Event::Warning { message })?;
         }
         self.at.place.plan = plan;
@@ -397,19 +415,27 @@ impl<'a, 'r> Member<'a, 'r> {
     }
 
     /// What a narrow step came to.
-    fn narrowed(&mut self, block: usize, network: &Network, session: &mut Session) -> Result<(), TrainError> {
+    fn narrowed(
+        &mut self,
+        block: usize,
+        network: &Network,
+        session: &mut Session,
+    ) -> Result<(), TrainError> {
         let discrepancy = self.score(Task::Narrow { block }, session)?;
-        let accuracy = if session.tests() { Some(session.test(&self.run.data.test)?.accuracy) } else { None };
+        let accuracy =
+            if session.tests() { Some(session.test(&self.run.data.test)?.accuracy) } else { None };
         let taps: Vec<Tap> = live_units(&network.blocks[block - 1].layers)
             .into_iter()
             .map(|name| Tap { name, stride: 1 })
             .collect();
-        let mut probe = DeviceProbe::new(&self.run.gpu, &self.run.data.train, 100, self.seed(SCORE, 0));
+        let mut probe =
+            DeviceProbe::new(&self.run.gpu, &self.run.data.train, 100, self.seed(SCORE, 0));
         let (mut dead, mut units) = (0usize, 0usize);
         for rows in probe.rows(network, &self.at.now, block, &taps)? {
             let count = (rows.data.len() / rows.width).max(1) as f64;
             for unit in 0..rows.width {
-                let column = || rows.data.iter().skip(unit).step_by(rows.width).map(|&x| f64::from(x));
+                let column =
+                    || rows.data.iter().skip(unit).step_by(rows.width).map(|&x| f64::from(x));
                 let mean = column().sum::<f64>() / count;
                 let std = (column().map(|x| (x - mean).powi(2)).sum::<f64>() / count).sqrt();
                 dead += usize::from(std < DEAD);
@@ -418,7 +444,14 @@ impl<'a, 'r> Member<'a, 'r> {
         }
         let (member, step) = (self.who.name.clone(), self.at.place.member_step);
         let dead = dead as f64 / units.max(1) as f64;
-        self.run.emit(Event::BlockNarrowed { member, block: block as u32, step, discrepancy, accuracy, dead })?;
+        self.run.emit(Event::BlockNarrowed {
+            member,
+            block: block as u32,
+            step,
+            discrepancy,
+            accuracy,
+            dead,
+        })?;
         if block == self.bridged()?.blocks.len() {
             self.start_head()?;
         }
@@ -434,14 +467,20 @@ impl<'a, 'r> Member<'a, 'r> {
                 session.discrepancy_on(&train, &picks)?
             }
             _ => {
-                let picks = train.subset(random::key(&[self.who.seed, TRAIN_ERROR]), TRAIN_ERROR_INPUTS);
+                let picks =
+                    train.subset(random::key(&[self.who.seed, TRAIN_ERROR]), TRAIN_ERROR_INPUTS);
                 100.0 - session.test_on(&train, &picks)?.accuracy
             }
         })
     }
 
     /// The steps of a try that are left, with tests, log lines and checkpoints.
-    fn steps(&mut self, stage: &Stage, recipe: &Recipe, session: &mut Session) -> Result<(), TrainError> {
+    fn steps(
+        &mut self,
+        stage: &Stage,
+        recipe: &Recipe,
+        session: &mut Session,
+    ) -> Result<(), TrainError> {
         let (gpu_batch, attempt) = (recipe.batch as usize, self.at.place.attempt);
         session.load_student(&self.at.now)?;
         session.set_moments(self.at.moments.as_ref())?;
@@ -494,8 +533,8 @@ impl<'a, 'r> Member<'a, 'r> {
             self.at.place.epochs += 1.0 / per_epoch as f64;
             let done = self.at.place.step;
             self.read(stage, session, &mut meter, false)?;
-            let epoch_ends = done % per_epoch == 0 || done == total;
-            if done % line == 0 || epoch_ends {
+            let epoch_ends = done.is_multiple_of(per_epoch) || done == total;
+            if done.is_multiple_of(line) || epoch_ends {
                 if epoch_ends {
                     self.read(stage, session, &mut meter, true)?;
                 }
@@ -529,18 +568,36 @@ impl<'a, 'r> Member<'a, 'r> {
     }
 
     /// Takes the losses that have arrived; all of them if `wait`.
-    fn read(&mut self, stage: &Stage, session: &mut Session, meter: &mut Meter, wait: bool) -> Result<(), TrainError> {
+    fn read(
+        &mut self,
+        stage: &Stage,
+        session: &mut Session,
+        meter: &mut Meter,
+        wait: bool,
+    ) -> Result<(), TrainError> {
         for (step, loss) in session.losses(wait)? {
             if !loss.is_finite() {
                 let (member, stage) = (self.who.name.clone(), stage.name.clone());
-                return Err(TrainError::NonFinite { member, stage, step: step + 1, loss, kept: self.kept_step });
+                return Err(TrainError::NonFinite {
+                    member,
+                    stage,
+                    step: step + 1,
+                    loss,
+                    kept: self.kept_step,
+                });
             }
             meter.add(loss);
         }
         Ok(())
     }
 
-    fn say(&mut self, stage: &Stage, meter: &mut Meter, lr: f64, batch: usize) -> Result<(), TrainError> {
+    fn say(
+        &mut self,
+        stage: &Stage,
+        meter: &mut Meter,
+        lr: f64,
+        batch: usize,
+    ) -> Result<(), TrainError> {
         let Some((loss, rate)) = meter.line(self.at.place.step, batch) else { return Ok(()) };
         self.at.place.loss = Some(loss);
         self.run.emit(Event::Step {
@@ -577,7 +634,8 @@ const REGRESSOR: &str = "regressor";
 /// The layer that puts out what a block puts out.
 fn last_tap(network: &Network, blocks: usize) -> Result<String, NetworkError> {
     let name = network.blocks[blocks - 1].layers.iter().rev().find_map(Layer::name);
-    name.map(str::to_owned).ok_or_else(|| NetworkError::Unsupported(format!("block {blocks} has no named layer")))
+    name.map(str::to_owned)
+        .ok_or_else(|| NetworkError::Unsupported(format!("block {blocks} has no named layer")))
 }
 
 /// The layers of a block whose units can be dead: activations and residual units.
@@ -626,7 +684,8 @@ impl Meter {
         let seconds = self.line.elapsed().saturating_sub(self.line_paused).as_secs_f64();
         let rate = (step - self.step) as f64 * batch as f64 / seconds.max(1e-9);
         let loss = self.sum / self.count as f64;
-        (self.sum, self.count, self.step, self.line, self.line_paused) = (0.0, 0, step, Instant::now(), Duration::ZERO);
+        (self.sum, self.count, self.step, self.line, self.line_paused) =
+            (0.0, 0, step, Instant::now(), Duration::ZERO);
         Some((loss, rate))
     }
 

@@ -35,7 +35,13 @@ impl DeviceProbe {
     /// A probe on `count` samples of a split (all, if fewer), un-augmented; they and the subset of rows are drawn by `seed`.
     pub fn new(gpu: &Arc<Gpu>, split: &Arc<Split>, count: usize, seed: u64) -> Self {
         let picks = split.subset(seed, count);
-        Self { gpu: Arc::clone(gpu), split: Arc::clone(split), picks, seed, subsets: HashMap::new() }
+        Self {
+            gpu: Arc::clone(gpu),
+            split: Arc::clone(split),
+            picks,
+            seed,
+            subsets: HashMap::new(),
+        }
     }
 
     /// Which (input, position) rows of a map of so many positions are looked at, in order; `None` for all.
@@ -64,7 +70,8 @@ impl Probe for DeviceProbe {
         blocks: usize,
         taps: &[Tap],
     ) -> Result<Vec<Rows>, TrainError> {
-        let network = if blocks < network.blocks.len() { network.prefix(blocks) } else { network.clone() };
+        let network =
+            if blocks < network.blocks.len() { network.prefix(blocks) } else { network.clone() };
         let shapes = network.shapes()?;
         let layout = Layout::of(&shapes);
         // Layers behind the taps may have no weights yet; they are dead and never run.
@@ -78,17 +85,23 @@ impl Probe for DeviceProbe {
         let mut graph = Graph::new();
         let images = graph.input("eval.images", &network.input.batch(BATCH));
         let bound = Bound::new(&mut graph, "student", &layout);
-        let built = build(&mut graph, &network, &bound, images, 0..network.blocks.len(), |_| Mode::Eval)
-            .map_err(ProgramError::from)?;
+        let built =
+            build(&mut graph, &network, &bound, images, 0..network.blocks.len(), |_| Mode::Eval)
+                .map_err(ProgramError::from)?;
         let mut names: Vec<&str> = taps.iter().map(|tap| tap.name.as_str()).collect();
         names.sort_unstable();
         names.dedup();
         let mut extents = HashMap::new();
         for name in &names {
-            let missing = || crate::nn::NetworkError::Unsupported(format!("the network has no layer {name} to look at"));
+            let missing = || {
+                crate::nn::NetworkError::Unsupported(format!(
+                    "the network has no layer {name} to look at"
+                ))
+            };
             let value = *built.taps.get(*name).ok_or_else(missing)?;
             let shape = graph.shape(value);
-            let (height, width) = if let [_, h, w, _] = *shape { (h as usize, w as usize) } else { (1, 1) };
+            let (height, width) =
+                if let [_, h, w, _] = *shape { (h as usize, w as usize) } else { (1, 1) };
             let channels = shape[shape.len() - 1] as usize;
             extents.insert((*name).to_owned(), (height, width, channels));
             graph.place(value, &format!("tap {name}"), 0);
@@ -102,7 +115,8 @@ impl Probe for DeviceProbe {
             }
         }
 
-        let mut found: Vec<Rows> = taps.iter().map(|tap| Rows { width: extents[&tap.name].2, data: Vec::new() }).collect();
+        let mut found: Vec<Rows> =
+            taps.iter().map(|tap| Rows { width: extents[&tap.name].2, data: Vec::new() }).collect();
         let (split, picks) = (Arc::clone(&self.split), self.picks.clone());
         let mut first = 0;
         for batch in some(&split, &picks, BATCH as usize) {
@@ -121,7 +135,8 @@ impl Probe for DeviceProbe {
                 let flat = &flats[tap.name.as_str()];
                 let mut push = |row: usize| {
                     let (input, position) = (row / positions - first, row % positions);
-                    let at = (input * height + position / w * stride) * width + position % w * stride;
+                    let at =
+                        (input * height + position / w * stride) * width + position % w * stride;
                     rows.data.extend_from_slice(&flat[at * channels..(at + 1) * channels]);
                 };
                 let range = first * positions..(first + batch.rows) * positions;

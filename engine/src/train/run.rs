@@ -120,12 +120,15 @@ impl Run {
     /// If `out` holds anything, or cannot be written.
     pub fn create(config: Config, out: &Path) -> Result<Self, TrainError> {
         if fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some()) {
-            let message = format!("`{}` is not empty; take another folder, or go on with --resume", out.display());
+            let message = format!(
+                "`{}` is not empty; take another folder, or go on with --resume",
+                out.display()
+            );
             return Err(TrainError::Folder(message));
         }
         fs::create_dir_all(out).map_err(|source| FormatError::write(out, source))?;
         let lock = lock(out)?;
-        atomic::write_bytes(&out.join("config.toml"), config.to_toml()?)?;
+        atomic::write_bytes(&out.join("config.toml"), config.to_toml())?;
         Ok(Self { config, out: out.into(), _lock: lock })
     }
 
@@ -169,7 +172,11 @@ impl Run {
             Err(_) => RunStatus::Failed,
         };
         let error = result.as_ref().err().map(ToString::to_string);
-        let entry = log.append(Event::RunFinished { status, error, seconds: begun.elapsed().as_secs_f64() });
+        let entry = log.append(Event::RunFinished {
+            status,
+            error,
+            seconds: begun.elapsed().as_secs_f64(),
+        });
         match entry {
             Ok(entry) => sink(&entry),
             // What stopped the run is told rather than that the log could not be ended.
@@ -196,7 +203,10 @@ impl Run {
             Some(from) => Some(import(config, from, &student)?),
             None => None,
         };
-        let teacher_network = imported.as_ref().map_or(&wide, |teacher| &teacher.network);
+        let teacher_network = imported
+            .as_ref()
+            .and_then(|all| all.values().next())
+            .map_or(&wide, |teacher| &teacher.network);
         let bridges = [Method::Win, Method::StartOnly];
         if config.methods.iter().any(|m| bridges.contains(m)) {
             // Refuse what cannot be merged before anything is trained.
@@ -211,14 +221,16 @@ impl Run {
             version: env!("CARGO_PKG_VERSION").into(),
             adapter: context.gpu.adapter.name.clone(),
             adapter_kind: context.gpu.adapter.device_type.clone(),
-            config_hash: config.hash()?,
+            config_hash: config.hash(),
             stages: plans,
         })?;
         loop {
             match self.members(&mut context, &student, &wide, imported.as_ref()) {
                 Err(TrainError::Gpu(GpuError::Lost(cause))) if !lost => {
                     lost = true;
-                    let message = format!("the device was lost ({cause}); it is opened anew and the run goes on");
+                    let message = format!(
+                        "the device was lost ({cause}); it is opened anew and the run goes on"
+                    );
                     context.emit(Event::Warning { message })?;
                     context.gpu = Gpu::open(device, options.gpu)?;
                 }
@@ -232,7 +244,7 @@ impl Run {
         context: &mut Context<'_>,
         student: &Network,
         wide: &Network,
-        imported: Option<&Teacher>,
+        imported: Option<&BTreeMap<u64, Teacher>>,
     ) -> Result<(), TrainError> {
         let config = &self.config;
         let done = finished(&self.out.join("events.jsonl"))?;
@@ -241,7 +253,7 @@ impl Run {
             let needs_teacher = config.methods.iter().any(|m| m.needs_teacher());
             let folder = self.out.join("teachers").join(seed.to_string());
             let teacher = match imported {
-                Some(teacher) => Some(teacher.clone()),
+                Some(teachers) => teachers.get(&seed).cloned(),
                 None if needs_teacher => {
                     let name = format!("teacher-{seed}");
                     let who = Who {
@@ -265,7 +277,15 @@ impl Run {
                 let folder = self.out.join("members").join(&name);
                 let stages = algorithm::stages(config, method, count);
                 let teacher = teacher.as_ref().filter(|_| method.needs_teacher());
-                let who = Who { name, method: Some(method), seed, folder, stages, network: student, teacher };
+                let who = Who {
+                    name,
+                    method: Some(method),
+                    seed,
+                    folder,
+                    stages,
+                    network: student,
+                    teacher,
+                };
                 self.member(context, &who)?;
             }
         }
@@ -283,7 +303,8 @@ impl Run {
         }
         let done = finished(&self.out.join("events.jsonl"))?;
         let (epochs, seconds) = done.get(&who.name).copied().unwrap_or_default();
-        let (weights, _) = crate::formats::safetensors::read(&who.folder.join(crate::formats::folder::WEIGHTS))?;
+        let (weights, _) =
+            crate::formats::safetensors::read(&who.folder.join(crate::formats::folder::WEIGHTS))?;
         Ok(Teacher { network: who.network.clone(), weights, epochs, seconds })
     }
 
@@ -292,7 +313,13 @@ impl Run {
         let shapes = who.network.shapes()?;
         let (params, macs) = (shapes.param_count(), shapes.total_macs());
         let (member, method, seed) = (who.name.clone(), who.method, who.seed);
-        context.emit(Event::MemberStarted { member: member.clone(), method, seed, params, macs })?;
+        context.emit(Event::MemberStarted {
+            member: member.clone(),
+            method,
+            seed,
+            params,
+            macs,
+        })?;
         let result = Member::open(who, context)?.finish()?;
         let Finished { weights, test, train_error, merge, place } = result;
 
@@ -300,15 +327,13 @@ impl Run {
         let facts = card::CardFacts {
             method: who.method,
             seed,
+            data: describe_data(context.config, context.data),
             stages: who.stages.iter().map(describe).collect(),
-            adapter: context.gpu.adapter.name.clone(),
             accuracy: test.accuracy,
             loss: test.loss,
-            train_error,
             epochs: place.epochs,
-            seconds: place.seconds,
             params,
-            macs,
+            adapter: context.gpu.adapter.name.clone(),
         };
         let card = card::render(&facts, &config, merge.as_ref());
         let folder = match who.method {
@@ -398,10 +423,17 @@ fn student(config: &Config, data: &Dataset) -> Network {
     models::network(&config.model, input, data.classes.len() as u32)
 }
 
-fn import(config: &Config, from: &str, student: &Network) -> Result<Teacher, TrainError> {
-    let _ = config;
-    let (network, weights) = model::teacher(Path::new(from), student)?;
-    Ok(Teacher { network, weights, epochs: 0.0, seconds: 0.0 })
+/// The imported teacher of each seed, checked before anything runs.
+fn import(
+    config: &Config,
+    from: &str,
+    student: &Network,
+) -> Result<BTreeMap<u64, Teacher>, TrainError> {
+    let teacher = |&seed: &u64| {
+        let (network, weights) = model::teacher(Path::new(from), student, &config.model, seed)?;
+        Ok((seed, Teacher { network, weights, epochs: 0.0, seconds: 0.0 }))
+    };
+    config.seeds.iter().map(teacher).collect()
 }
 
 /// Everything that a run will train, in order.
@@ -427,27 +459,42 @@ fn stage_plans(
                 _ => 3 * s + b,
             };
             let steps = stage.steps(train_count);
-            plans.push(StagePlan { member: name.clone(), stage: stage.name, steps, step_macs: macs * batch });
+            plans.push(StagePlan {
+                member: name.clone(),
+                stage: stage.name,
+                steps,
+                step_macs: macs * batch,
+            });
         }
     }
     Ok(plans)
 }
 
 fn model_config(config: &Config, data: &Dataset, teacher: bool) -> ModelConfig {
-    let widened = crate::formats::folder::Widened { factor: config.teacher.factor, widen: config.teacher.widen };
+    let widened = crate::formats::folder::Widened {
+        factor: config.teacher.factor,
+        widen: config.teacher.widen,
+    };
     let preprocess = &data.preprocess;
     ModelConfig {
         architecture: config.model.arch().into(),
         model: config.model.clone(),
         widened: teacher.then_some(widened),
         channels: preprocess.channels() as u32,
-        size: preprocess.height() as u32,
+        size: preprocess.size() as u32,
         mean: preprocess.mean().to_vec(),
         std: preprocess.std().to_vec(),
         interpolation: preprocess.interpolation(),
         crop: preprocess.crop(),
         labels: data.classes.clone(),
     }
+}
+
+/// The data in a line of the model card.
+fn describe_data(config: &Config, data: &Dataset) -> String {
+    let kind = serde_json::to_value(config.data.kind).ok();
+    let kind = kind.as_ref().and_then(|k| k.as_str()).unwrap_or("images").to_owned();
+    format!("{kind}, {} training and {} test images", data.train.len(), data.test.len())
 }
 
 /// A stage in a line of the model card.
@@ -459,8 +506,12 @@ fn describe(stage: &Stage) -> String {
                 crate::config::Length::Epochs(epochs) => format!("{epochs} epochs"),
                 crate::config::Length::Steps(steps) => format!("{steps} steps"),
             };
-            let tries = if stage.tries > 1 { format!(", {} tries", stage.tries) } else { String::new() };
-            format!("{}: {length}, batch {}, learning rate {}{tries}", stage.name, recipe.batch, recipe.lr)
+            let tries =
+                if stage.tries > 1 { format!(", {} tries", stage.tries) } else { String::new() };
+            format!(
+                "{}: {length}, batch {}, learning rate {}{tries}",
+                stage.name, recipe.batch, recipe.lr
+            )
         }
     }
 }

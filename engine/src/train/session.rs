@@ -71,7 +71,8 @@ impl Session {
     }
 
     fn load(&self, owner: &str, weights: &Weights, student: bool) -> Result<(), TrainError> {
-        let layout = if student { Some(&self.program.student) } else { self.program.teacher.as_ref() };
+        let layout =
+            if student { Some(&self.program.student) } else { self.program.teacher.as_ref() };
         let Some(layout) = layout else { return Ok(()) };
         let (params, state) = layout.pack(weights)?;
         self.write(&format!("{owner}.params"), &params)?;
@@ -199,7 +200,11 @@ impl Session {
     ///
     /// # Errors
     /// As [`Self::test`].
-    pub fn discrepancy_on(&mut self, split: &Arc<Split>, picks: &[usize]) -> Result<f64, TrainError> {
+    pub fn discrepancy_on(
+        &mut self,
+        split: &Arc<Split>,
+        picks: &[usize],
+    ) -> Result<f64, TrainError> {
         Ok(self.sweep(DISCREPANCY, some(split, picks, self.batch))?.0)
     }
 

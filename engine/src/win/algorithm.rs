@@ -81,8 +81,9 @@ pub fn wide(config: &Config) -> Vec<Stage> {
 /// `win` is Algorithm 1: narrow 1 … n, tune, merge; under MAP the merge comes before tuning.
 pub fn stages(config: &Config, method: Method, train_count: u64) -> Vec<Stage> {
     let blocks = config.model.block_count();
-    let tune = Stage::train("tune", Task::Tune { target: config.tune.target }, config.tune.recipe())
-        .tries(config.win.tune_restarts);
+    let tune =
+        Stage::train("tune", Task::Tune { target: config.tune.target }, config.tune.recipe())
+            .tries(config.win.tune_restarts);
     let merge = Stage::plain("merge", Task::Merge);
     let end = |tune: Stage| match config.win.merge {
         Merge::Maf => [tune, merge],
@@ -104,13 +105,21 @@ pub fn stages(config: &Config, method: Method, train_count: u64) -> Vec<Stage> {
             ]
         }
         Method::StartOnly => {
-            let tune = Stage { recipe: Some(config.start_only_recipe(blocks, train_count)), tries: 1, ..tune };
+            let tune = Stage {
+                recipe: Some(config.start_only_recipe(blocks, train_count)),
+                tries: 1,
+                ..tune
+            };
             [Stage::plain("start", Task::Start)].into_iter().chain(end(tune)).collect()
         }
         Method::Win => {
             let narrow = (1..=blocks).map(|block| {
-                Stage::train(format!("narrow {block}"), Task::Narrow { block }, config.narrow.recipe())
-                    .tries(config.win.restarts)
+                Stage::train(
+                    format!("narrow {block}"),
+                    Task::Narrow { block },
+                    config.narrow.recipe(),
+                )
+                .tries(config.win.restarts)
             });
             narrow.chain(end(tune)).collect()
         }
@@ -139,7 +148,8 @@ mod tests {
     #[test]
     fn every_method_gets_the_same_student_epochs() {
         let config = Config::default();
-        let steps = |method| stages(&config, method, 8000).iter().map(|s| s.steps(8000)).sum::<u64>();
+        let steps =
+            |method| stages(&config, method, 8000).iter().map(|s| s.steps(8000)).sum::<u64>();
         let vanilla = steps(Method::Vanilla);
         for method in Method::ALL {
             assert_eq!(steps(method), vanilla, "{method}");

@@ -5,4 +5,5 @@
 pub mod algorithm;
 pub mod linalg;
 pub mod program;
+pub mod start;
 pub mod surgery;

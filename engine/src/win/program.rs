@@ -218,7 +218,8 @@ impl Nets<'_> {
 
         // Gradients of the trained tensors into `student.grads`, where the parameters lie in `student.params`.
         let trained = self.trained();
-        let slots: Vec<_> = self.layout.params.iter().filter(|(_, s)| s.offset >= trained.start).collect();
+        let slots: Vec<_> =
+            self.layout.params.iter().filter(|(_, s)| s.offset >= trained.start).collect();
         let wrt: Vec<Value> = slots.iter().map(|(name, _)| student.get(name)).collect();
         let grads = g.backward(loss, &wrt)?;
         g.buffer("student.grads", self.layout.param_floats);
@@ -242,7 +243,8 @@ impl Nets<'_> {
         let bound = Bound::new(g, "teacher", layout);
         let imitates = matches!(self.of.objective, Objective::Imitate { .. });
         let end = if imitates { self.blocks() } else { network.blocks.len() };
-        let built = g.scoped("teacher", |g| build(g, network, &bound, images, 0..end, |_| Mode::Eval))?;
+        let built =
+            g.scoped("teacher", |g| build(g, network, &bound, images, 0..end, |_| Mode::Eval))?;
         Ok(if imitates { built.blocks.last().copied() } else { built.output })
     }
 
@@ -276,7 +278,12 @@ impl Nets<'_> {
     }
 
     /// The optimiser over the trained range: one dispatch, or one for each piece that a binding can hold.
-    fn optimise(&self, g: &mut Graph, grads: &[Value], target: &Target) -> Result<Vec<u64>, ProgramError> {
+    fn optimise(
+        &self,
+        g: &mut Graph,
+        grads: &[Value],
+        target: &Target,
+    ) -> Result<Vec<u64>, ProgramError> {
         let recipe = self.of.recipe;
         let pieces = pieces(self.layout, self.trained(), target.limits.binding_bytes / 4);
         let flat = |g: &mut Graph, part: &str, piece: &std::ops::Range<u64>| {
@@ -287,14 +294,16 @@ impl Nets<'_> {
         };
         let factor = match recipe.clip_norm {
             Some(norm) => {
-                let ranges: Vec<Value> = pieces.iter().map(|piece| flat(g, "grads", piece)).collect();
+                let ranges: Vec<Value> =
+                    pieces.iter().map(|piece| flat(g, "grads", piece)).collect();
                 Some(g.scoped("clip", |g| clip(g, &ranges, grads, norm as f32))?.0)
             }
             None => None,
         };
         let mut words = Vec::with_capacity(pieces.len());
         for (k, piece) in pieces.iter().enumerate() {
-            let (params, dparams, m) = (flat(g, "params", piece), flat(g, "grads", piece), flat(g, "m", piece));
+            let (params, dparams, m) =
+                (flat(g, "params", piece), flat(g, "grads", piece), flat(g, "m", piece));
             let rows = (piece.end - piece.start) / 64;
             let label = format!("student.decay{k}");
             let decay = g.input(&label, &[crate::ops::narrow(rows)]);
@@ -306,7 +315,8 @@ impl Nets<'_> {
                         nesterov: recipe.nesterov,
                         weight_decay: recipe.weight_decay as f32,
                     };
-                    let inputs: Vec<_> = [params, dparams, m, decay].into_iter().chain(factor).collect();
+                    let inputs: Vec<_> =
+                        [params, dparams, m, decay].into_iter().chain(factor).collect();
                     g.add_after(op, &inputs, grads)
                 }
                 Optimizer::Adam | Optimizer::AdamW => {
@@ -318,7 +328,8 @@ impl Nets<'_> {
                         weight_decay: recipe.weight_decay as f32,
                         decoupled: recipe.optimizer == Optimizer::AdamW,
                     };
-                    let inputs: Vec<_> = [params, dparams, m, v, decay].into_iter().chain(factor).collect();
+                    let inputs: Vec<_> =
+                        [params, dparams, m, v, decay].into_iter().chain(factor).collect();
                     g.add_after(op, &inputs, grads)
                 }
             })?;
@@ -332,14 +343,16 @@ impl Nets<'_> {
         let g = &mut graph;
         let inputs = Inputs::new(g, "eval.", self.of.student, self.of.recipe.batch);
         let student = Bound::new(g, "student", self.layout);
-        let built = build(g, self.of.student, &student, inputs.images, 0..self.blocks(), |_| Mode::Eval)?;
+        let built =
+            build(g, self.of.student, &student, inputs.images, 0..self.blocks(), |_| Mode::Eval)?;
         let logits = match (self.of.student.head.is_empty(), self.teacher) {
             (false, _) => built.output,
             (true, Some((teacher, layout))) => {
                 let bound = Bound::new(g, "teacher", layout);
                 let (from, to) = (self.blocks(), teacher.blocks.len());
                 let x = built.blocks.last().copied().expect("a prefix has blocks");
-                g.scoped("teacher", |g| build(g, teacher, &bound, x, from..to, |_| Mode::Eval))?.output
+                g.scoped("teacher", |g| build(g, teacher, &bound, x, from..to, |_| Mode::Eval))?
+                    .output
             }
             (true, None) => return Ok(None),
         };
@@ -349,20 +362,31 @@ impl Nets<'_> {
 
     /// The discrepancy in eval mode, for scores.
     fn discrepancy(&self) -> Result<Option<Graph>, ProgramError> {
-        let Objective::Imitate { discrepancy, scale, .. } = self.of.objective else { return Ok(None) };
+        let Objective::Imitate { discrepancy, scale, .. } = self.of.objective else {
+            return Ok(None);
+        };
         let mut graph = Graph::new();
         let g = &mut graph;
         let inputs = Inputs::new(g, "eval.", self.of.student, self.of.recipe.batch);
         let student = Bound::new(g, "student", self.layout);
-        let built = build(g, self.of.student, &student, inputs.images, 0..self.blocks(), |_| Mode::Eval)?;
-        let (Some(y), Some(target)) = (built.output, self.teach(g, inputs.images)?) else { return Ok(None) };
+        let built =
+            build(g, self.of.student, &student, inputs.images, 0..self.blocks(), |_| Mode::Eval)?;
+        let (Some(y), Some(target)) = (built.output, self.teach(g, inputs.images)?) else {
+            return Ok(None);
+        };
         let loss = g.scoped("loss", |g| apart(g, y, target, discrepancy, scale))?;
         place(g, loss, LOSS);
         Ok(Some(graph))
     }
 }
 
-fn apart(g: &mut Graph, y: Value, target: Value, how: Discrepancy, scale: f32) -> Result<Value, ShapeError> {
+fn apart(
+    g: &mut Graph,
+    y: Value,
+    target: Value,
+    how: Discrepancy,
+    scale: f32,
+) -> Result<Value, ShapeError> {
     match how {
         Discrepancy::RelativeMse | Discrepancy::Mse => mse(g, y, target, scale),
         Discrepancy::Kl => kl(g, y, target, Kl { temperature: 1.0, factor: 1.0 }),
@@ -371,7 +395,8 @@ fn apart(g: &mut Graph, y: Value, target: Value, how: Discrepancy, scale: f32) -
 
 /// Cuts a range of the flat parameters at tensor boundaries into pieces of at most `most` floats.
 fn pieces(layout: &Layout, range: std::ops::Range<u64>, most: u64) -> Vec<std::ops::Range<u64>> {
-    let mut cuts: Vec<u64> = layout.params.values().map(|s| s.offset).filter(|o| *o > range.start).collect();
+    let mut cuts: Vec<u64> =
+        layout.params.values().map(|s| s.offset).filter(|o| *o > range.start).collect();
     cuts.sort_unstable();
     cuts.push(range.end);
     let (mut pieces, mut start, mut end) = (Vec::new(), range.start, range.start);

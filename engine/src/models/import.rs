@@ -1,0 +1,179 @@
+//! Networks that were trained elsewhere: the architecture is read off the names and shapes of their tensors.
+
+use super::mlp;
+use crate::{
+    config::{Activation, Mlp},
+    nn::{Block, Extent, Layer, Network, NetworkError, Weights},
+};
+
+/// The extents of a tensor.
+fn shape<'a>(weights: &'a Weights, name: &str) -> Result<&'a [usize], NetworkError> {
+    let missing = || NetworkError::Weights(format!("parameter {name} is missing"));
+    Ok(&weights.get(name).ok_or_else(missing)?.shape)
+}
+
+/// Extents out, kernel and in of a convolution.
+fn conv(weights: &Weights, name: &str) -> Result<(u32, u32), NetworkError> {
+    match *shape(weights, &format!("{name}.weight"))? {
+        [out, kernel, same, _] if kernel == same => Ok((out as u32, kernel as u32)),
+        ref other => Err(NetworkError::Weights(format!(
+            "parameter {name}.weight has shape {other:?}, not that of a square convolution"
+        ))),
+    }
+}
+
+/// How many of `prefix0`, `prefix1`, … there are.
+fn count(weights: &Weights, name: impl Fn(usize) -> String) -> usize {
+    (0..).take_while(|&k| weights.contains_key(&name(k))).count()
+}
+
+/// The network whose parameters these are, for inputs of this extent: a ResNet with torchvision's or timm's names, of any
+/// depth and width, or an MLP (`layers.K`, `head`) as a single block with `activation`.
+///
+/// # Errors
+/// If the names are of neither, or a shape is not what such a network has.
+pub fn infer(
+    weights: &Weights,
+    input: Extent,
+    activation: Activation,
+) -> Result<Network, NetworkError> {
+    if weights.contains_key("conv1.weight") && weights.contains_key("layer1.0.conv1.weight") {
+        return resnet(weights, input);
+    }
+    let depth = count(weights, |k| format!("layers.{k}.weight"));
+    if depth > 0 && weights.contains_key("head.weight") {
+        let hidden = (0..depth)
+            .map(|k| Ok(shape(weights, &format!("layers.{k}.weight"))?[0] as u32))
+            .collect::<Result<Vec<_>, NetworkError>>()?;
+        let classes = shape(weights, "head.weight")?[0] as u32;
+        let config = Mlp { hidden, activation, blocks: vec![depth as u32] };
+        return Ok(mlp::network(&config, input, classes));
+    }
+    let names: Vec<&str> = weights.keys().take(3).map(String::as_str).collect();
+    Err(NetworkError::Unsupported(format!(
+        "these weights are neither a ResNet's (conv1, layer1.0.conv1, …, fc) nor an MLP's (layers.0, …, head); they begin with {}",
+        names.join(", ")
+    )))
+}
+
+fn resnet(weights: &Weights, input: Extent) -> Result<Network, NetworkError> {
+    let layer = |name: String, stride: u32| -> Result<Layer, NetworkError> {
+        let (out, kernel) = conv(weights, &name)?;
+        Ok(Layer::Conv { name, out, kernel, stride, pad: kernel / 2 })
+    };
+    let bn = |name: String| Layer::BatchNorm { name };
+    let relu = |name: String| Layer::Activation { name, function: Activation::Relu };
+
+    // A 7×7 stem is ImageNet's, with stride and pooling; a 3×3 one is CIFAR's.
+    let large = conv(weights, "conv1")?.1 == 7;
+    let mut stem = vec![
+        layer("conv1".into(), if large { 2 } else { 1 })?,
+        bn("bn1".into()),
+        relu("relu".into()),
+    ];
+    if large {
+        stem.push(Layer::MaxPool { name: "maxpool".into(), kernel: 3, stride: 2, pad: 1 });
+    }
+    let stages = count(weights, |k| format!("layer{}.0.conv1.weight", k + 1));
+    let mut blocks = Vec::with_capacity(stages);
+    for stage in 1..=stages {
+        let mut layers = if stage == 1 { std::mem::take(&mut stem) } else { Vec::new() };
+        for unit in 0..count(weights, |k| format!("layer{stage}.{k}.conv1.weight")) {
+            let name = format!("layer{stage}.{unit}");
+            let stride = if stage > 1 && unit == 0 { 2 } else { 1 };
+            let bottleneck = weights.contains_key(&format!("{name}.conv3.weight"));
+            let convs = if bottleneck { 3 } else { 2 };
+            // torchvision and timm put the stride on the 3×3 that comes first.
+            let strided = if bottleneck { 2 } else { 1 };
+            let mut body = Vec::new();
+            for k in 1..=convs {
+                body.push(layer(format!("{name}.conv{k}"), if k == strided { stride } else { 1 })?);
+                body.push(bn(format!("{name}.bn{k}")));
+                if k < convs {
+                    body.push(relu(format!("{name}.relu{k}")));
+                }
+            }
+            let down = format!("{name}.downsample");
+            let shortcut = if weights.contains_key(&format!("{down}.0.weight")) {
+                vec![layer(format!("{down}.0"), stride)?, bn(format!("{down}.1"))]
+            } else {
+                Vec::new()
+            };
+            layers.push(Layer::Unit { name, body, shortcut });
+        }
+        blocks.push(Block { layers, ..Block::default() });
+    }
+    let classes = shape(weights, "fc.weight")?[0] as u32;
+    let head =
+        vec![Layer::GlobalAvgPool, Layer::Linear { name: "fc".into(), out: classes, bias: true }];
+    Ok(Network { input, blocks, head })
+}
+
+/// Checks that the weights are exactly the network's; PyTorch's `num_batches_tracked` is passed over.
+///
+/// # Errors
+/// The first tensor that is missing, superfluous or of another shape, by name.
+pub fn check(network: &Network, weights: &Weights) -> Result<(), NetworkError> {
+    let params = network.shapes()?.params;
+    for spec in &params {
+        let found = shape(weights, &spec.name)?;
+        if found != spec.shape {
+            let (name, wanted) = (&spec.name, pytorch(&spec.shape));
+            let found = pytorch(found);
+            return Err(NetworkError::Weights(format!(
+                "parameter {name} has shape {found:?}, the network wants {wanted:?}"
+            )));
+        }
+    }
+    let known: std::collections::BTreeSet<&str> = params.iter().map(|p| p.name.as_str()).collect();
+    match weights
+        .keys()
+        .find(|n| !known.contains(n.as_str()) && !n.ends_with("num_batches_tracked"))
+    {
+        Some(name) => {
+            Err(NetworkError::Weights(format!("parameter {name} is not one of the network's")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// A shape as the user's file has it.
+fn pytorch(shape: &[usize]) -> Vec<usize> {
+    match *shape {
+        [o, h, w, i] => vec![o, i, h, w],
+        _ => shape.to_vec(),
+    }
+}
+
+/// An MLP teacher cut into as many blocks as the student has, in proportion to the student's layers (METHOD.md, section 4).
+pub fn regroup(teacher: Network, student: &Network) -> Network {
+    let linear =
+        |block: &Block| block.layers.iter().filter(|l| matches!(l, Layer::Linear { .. })).count();
+    if teacher.blocks.len() == student.blocks.len() || student.blocks.iter().any(|b| linear(b) == 0)
+    {
+        return teacher;
+    }
+    let all: Vec<Layer> = teacher.blocks.iter().flat_map(|b| b.layers.clone()).collect();
+    let depth = all.iter().filter(|l| matches!(l, Layer::Linear { .. })).count();
+    let total: usize = student.blocks.iter().map(linear).sum();
+    if depth == 0 {
+        return teacher;
+    }
+    let (mut blocks, mut layers, mut done, mut at) = (Vec::new(), all.into_iter().peekable(), 0, 0);
+    for block in &student.blocks {
+        done += linear(block);
+        // Halves up.
+        let cut = (2 * depth * done + total) / (2 * total);
+        let mut group = Vec::new();
+        while let Some(layer) = layers.peek() {
+            let opens = matches!(layer, Layer::Linear { .. });
+            if opens && at == cut {
+                break;
+            }
+            at += usize::from(opens);
+            group.extend(layers.next());
+        }
+        blocks.push(Block { layers: group, ..Block::default() });
+    }
+    Network { blocks, ..teacher }
+}

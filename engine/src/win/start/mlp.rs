@@ -1,0 +1,113 @@
+//! Starts of multi-layer perceptrons.
+
+use super::{
+    Probe,
+    place::{Place, correspondence},
+};
+use crate::{
+    nn::{Block, Layer, Network, NetworkError},
+    win::linalg::gram,
+};
+
+/// A linear layer with its activation.
+struct Dense<'n> {
+    name: &'n str,
+    /// Where its output after the activation is taken.
+    tap: &'n str,
+}
+
+/// The layers of a block.
+fn dense(network: &Network, block: usize) -> Result<Vec<Dense<'_>>, NetworkError> {
+    let mut found: Vec<Dense<'_>> = Vec::new();
+    for layer in &network.blocks[block].layers {
+        match (layer, found.last_mut()) {
+            (Layer::Flatten, None) => {}
+            (Layer::Linear { name, bias: true, .. }, _) => found.push(Dense { name, tap: name }),
+            (Layer::Activation { name, .. }, Some(last)) if last.tap == last.name => {
+                last.tap = name;
+            }
+            _ => {
+                let name = layer.name().unwrap_or("a pool");
+                return Err(NetworkError::Unsupported(format!(
+                    "block {} has {name}; a start of such a block knows linear layers with bias and their activations",
+                    block + 1
+                )));
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn every(network: &Network) -> Result<Vec<Vec<Dense<'_>>>, NetworkError> {
+    (0..network.blocks.len()).map(|block| dense(network, block)).collect()
+}
+
+/// Sets a block and its lift.
+pub(super) fn start<P: Probe>(place: &mut Place<'_, P>, map: &[u32]) -> Result<(), P::Error> {
+    let (student, teacher, block) = (place.student, place.teacher, place.block);
+    let (thin, wide) = (every(student)?, every(teacher)?);
+    let matched = correspondence(&names(&thin), &names(&wide), block, map)?;
+    for (k, (layer, &q)) in thin[block].iter().zip(&matched).enumerate() {
+        let from = &wide[block][q];
+        let (m, of) = (place.width(layer.name)?, place.teacher_width(from.name)?);
+        let picks = place.choose(layer.name, m, of, |place| {
+            let t = place.teacher_rows(from.tap, 1)?;
+            Ok(gram(&t.data, t.width))
+        })?;
+        let bias = (format!("{}.bias", layer.name), format!("{}.bias", from.name));
+        if k == 0 {
+            place.set_weight(layer.name, from.name, Some(&picks), None)?;
+            place.set_vector(&bias.0, &bias.1, Some(&picks), None)?;
+            continue;
+        }
+        let h = place.student_rows(thin[block][k - 1].tap)?;
+        // What the teacher's layer reads.
+        let before = match q {
+            0 => block.checked_sub(1).and_then(|before| wide[before].last()),
+            _ => Some(&wide[block][q - 1]),
+        };
+        let (weight, shift) = match before {
+            Some(before) => {
+                let t = place.teacher_rows(before.tap, 1)?;
+                let (reading, c) = place.affine(&h, &t, layer.name)?;
+                let w = place.matrix(from.name)?.select_rows(&picks);
+                (w.times(&reading), w.times_vector(&c))
+            }
+            None => {
+                // It reads the network's input x, which has no name. Ridge is linear in what it maps to: the map to W x is W times the one to x.
+                let t = place.part_rows(&first_product(teacher, from.name), from.name)?;
+                let (product, c) = place.affine(&h, &t, layer.name)?;
+                (product.select_rows(&picks), picks.iter().map(|&unit| c[unit]).collect())
+            }
+        };
+        let shape = [weight.rows(), weight.cols()];
+        let name = format!("{}.weight", layer.name);
+        place.put(&name, from.name, &shape, &weight.to_f32(), true)?;
+        place.set_vector(&bias.0, &bias.1, Some(&picks), Some(&shift))?;
+    }
+    let (last, target) = (&thin[block][thin[block].len() - 1], &wide[block][wide[block].len() - 1]);
+    let h = place.student_rows(last.tap)?;
+    let t = place.teacher_rows(target.tap, 1)?;
+    let lift = place.map(&h, &t, "lift")?;
+    place.set_lift(&lift)?;
+    Ok(())
+}
+
+fn names<'n>(blocks: &[Vec<Dense<'n>>]) -> Vec<Vec<&'n str>> {
+    blocks.iter().map(|block| block.iter().map(|layer| layer.name).collect()).collect()
+}
+
+/// The teacher's first linear layer alone, without bias and activation.
+fn first_product(teacher: &Network, name: &str) -> Network {
+    let layers = &teacher.blocks[0].layers;
+    let end = layers.iter().position(|layer| layer.name() == Some(name)).map_or(0, |at| at + 1);
+    let mut layers = layers[..end].to_vec();
+    if let Some(Layer::Linear { bias, .. }) = layers.last_mut() {
+        *bias = false;
+    }
+    Network {
+        input: teacher.input,
+        blocks: vec![Block { layers, ..Block::default() }],
+        head: Vec::new(),
+    }
+}

@@ -1,0 +1,210 @@
+//! How a block of the bridged student S̄ starts (METHOD.md, section 4): from the teacher's own neurons, or afresh.
+//!
+//! Which of the method's cases applies is read off the two networks. The decisions that the method leaves open are listed at the head of
+//! `tests/golden/starts.py`, a plain NumPy version that this one is tested against.
+
+mod mlp;
+mod place;
+mod resnet;
+
+use std::collections::BTreeMap;
+
+use super::linalg::semi_orthogonal;
+use crate::{
+    nn::{Layer, Network, NetworkError, Tensor, Weights, fresh_tensor},
+    random,
+};
+use place::Place;
+
+/// Activations as rows of a matrix.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rows {
+    /// Channels or features: numbers in a row.
+    pub width: usize,
+    /// Row after row.
+    pub data: Vec<f32>,
+}
+
+/// Where activations are taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tap {
+    /// A layer's name, as [`crate::nn::Built::taps`] has them; with a ReLU that runs in its layer's kernel, the ReLU's.
+    pub name: String,
+    /// Of a map only every so many-th row and column counts; 1 for all of them.
+    pub stride: u32,
+}
+
+/// Runs a network on the run's start inputs and answers activations.
+pub trait Probe {
+    /// What can go wrong.
+    type Error: From<NetworkError>;
+
+    /// The outputs of the named layers of the first `blocks` blocks, in eval mode, in the order of `taps`.
+    ///
+    /// All calls see the same inputs. A row is an (input, position) after the tap's stride; where there are more than 65,536, one seeded subset of
+    /// so many serves every tap of the same resolution, in every call and of every network. `weights` may lack tensors that are not set
+    /// yet, which stand for zeros, and may hold more than `network` has.
+    ///
+    /// # Errors
+    /// If the network cannot be run.
+    fn rows(
+        &mut self,
+        network: &Network,
+        weights: &Weights,
+        blocks: usize,
+        taps: &[Tap],
+    ) -> Result<Vec<Rows>, Self::Error>;
+}
+
+/// Which of the teacher's units a student's layer takes.
+#[derive(Debug, Clone, Copy)]
+pub enum Choice<'a> {
+    /// Those that span the layer best: pivoted Cholesky.
+    Greedy,
+    /// Distinct random ones, a function of (seed, block, key) alone.
+    Sample,
+    /// These, by key (see [`Started::picks`]).
+    Given(&'a BTreeMap<String, Vec<usize>>),
+}
+
+/// What a start did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Started {
+    /// Units that no unit of the teacher was left for: He weights, no bias, default batch norm.
+    pub fresh: u64,
+    /// The teacher's units that each layer took. Keys are names of the student's layers (`layers.0`, `layer1.0.conv1`), `stem`, and `layer1` for the
+    /// one channel set of a stage.
+    pub picks: BTreeMap<String, Vec<usize>>,
+}
+
+/// Sets the weights of block `block` (0-based) of the bridged student, its lift included, from the teacher.
+///
+/// The blocks before it must be set; `seed` decides samples and fresh units. `layer_map` names the teacher's layer (MLP) or unit (ResNet), counted from 0 over
+/// the whole network, for each layer or unit of the student; if it is empty they correspond in proportion.
+///
+/// # Errors
+/// What `probe` fails with, and [`NetworkError`]: networks that do not correspond, an entry of `layer_map` outside of its block, missing
+/// weights of the teacher, activations that are not finite.
+#[expect(clippy::too_many_arguments, reason = "a start is about two networks with their weights")]
+pub fn start_block<P: Probe>(
+    probe: &mut P,
+    bridged: &Network,
+    teacher: &Network,
+    teacher_weights: &Weights,
+    weights: &mut Weights,
+    block: usize,
+    choice: Choice<'_>,
+    seed: u64,
+    layer_map: &[u32],
+) -> Result<Started, P::Error> {
+    let mut place =
+        Place::new(probe, bridged, teacher, teacher_weights, weights, block, choice, seed)?;
+    let resnet = |n: &Network| {
+        n.blocks.iter().any(|b| b.layers.iter().any(|l| matches!(l, Layer::Unit { .. })))
+    };
+    match (resnet(bridged), resnet(teacher)) {
+        (false, false) => mlp::start(&mut place, layer_map)?,
+        (true, true) => resnet::start(&mut place, layer_map)?,
+        (own, _) => {
+            let (student, teacher) = if own { ("has", "has not") } else { ("has not", "has") };
+            return Err(NetworkError::Mismatch(format!(
+                "the student {student} residual units, the teacher {teacher}"
+            ))
+            .into());
+        }
+    }
+    Ok(place.started)
+}
+
+/// Sets the head of the bridged student: the teacher's, on the lifted state.
+///
+/// # Errors
+/// If the heads differ or the teacher's weights lack one.
+pub fn start_head(
+    bridged: &Network,
+    teacher: &Network,
+    teacher_weights: &Weights,
+    weights: &mut Weights,
+) -> Result<(), NetworkError> {
+    let (own, theirs) = (bridged.shapes()?, teacher.shapes()?);
+    let head = |params: Vec<_>, blocks: usize| -> Vec<crate::nn::ParamSpec> {
+        params.into_iter().filter(|p: &crate::nn::ParamSpec| p.block == blocks).collect()
+    };
+    let own = head(own.params, bridged.blocks.len());
+    let theirs = head(theirs.params, teacher.blocks.len());
+    if own.len() != theirs.len() {
+        return Err(NetworkError::Mismatch(format!(
+            "the student's head has {} parameters, the teacher's {}",
+            own.len(),
+            theirs.len()
+        )));
+    }
+    for (to, from) in own.iter().zip(&theirs) {
+        if to.shape != from.shape {
+            return Err(NetworkError::Mismatch(format!(
+                "{} of the student's head has shape {:?}, {} of the teacher's {:?}",
+                to.name, to.shape, from.name, from.shape
+            )));
+        }
+        weights.insert(to.name.clone(), place::source(teacher_weights, from)?.clone());
+    }
+    Ok(())
+}
+
+/// `start = random`: fresh weights for block `block` (0-based; `blocks.len()` is the head) of the bridged student with its pairs.
+///
+/// `lift` is random and semi-orthogonal; `lower` is the transpose of the lift before it, as that one is now.
+///
+/// # Errors
+/// If the network is not consistent, or the lift before a `lower` is missing in `weights`.
+pub fn start_block_random(
+    bridged: &Network,
+    weights: &mut Weights,
+    block: usize,
+    seed: u64,
+) -> Result<(), NetworkError> {
+    for spec in bridged.shapes()?.params.iter().filter(|spec| spec.block == block) {
+        weights.insert(spec.name.clone(), fresh_tensor(spec, seed));
+    }
+    let Some(current) = bridged.blocks.get(block) else { return Ok(()) };
+    if let Some(lift) = &current.lift {
+        let name = format!("{}.weight", lift.name);
+        if let Some(weight) = weights.get_mut(&name) {
+            let (out, width) = ends(weight);
+            let map = semi_orthogonal(out, width, random::key(&[seed, random::name(&name)]));
+            weight.data = map.to_f32();
+        }
+    }
+    if let Some(lower) = &current.lower {
+        let lift = block.checked_sub(1).and_then(|before| bridged.blocks[before].lift.as_ref());
+        let lift = lift.ok_or_else(|| {
+            NetworkError::Mismatch(format!("{} has no lift before it", lower.name))
+        })?;
+        let missing =
+            || NetworkError::Weights(format!("parameter {}.weight is missing", lift.name));
+        let up = weights.get(&format!("{}.weight", lift.name)).ok_or_else(missing)?;
+        let (out, width) = ends(up);
+        let data = (0..width).flat_map(|i| (0..out).map(move |o| (o, i)));
+        let data: Vec<f32> = data.map(|(o, i)| up.data[o * width + i]).collect();
+        let name = format!("{}.weight", lower.name);
+        if let Some(down) = weights.get_mut(&name) {
+            if ends(down) != (width, out) {
+                return Err(NetworkError::Mismatch(format!(
+                    "{} has shape {:?}, {} before it {:?}",
+                    lower.name,
+                    down.shape,
+                    lift.name,
+                    [out, width]
+                )));
+            }
+            down.data = data;
+        }
+    }
+    Ok(())
+}
+
+/// Features out and in of a pair's weight.
+fn ends(weight: &Tensor) -> (usize, usize) {
+    let first = weight.shape.first().copied().unwrap_or(0);
+    (first, weight.shape.last().copied().unwrap_or(0))
+}

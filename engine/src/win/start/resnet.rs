@@ -1,0 +1,320 @@
+//! Starts of residual networks, a block being a stage: bottleneck and basic units, of any number of convolutions.
+
+use super::{
+    Probe, Rows,
+    place::{Place, correspondence},
+};
+use crate::{
+    nn::{Extent, Layer, Network, NetworkError},
+    win::linalg::{Matrix, gram},
+};
+
+/// A convolution with its batch norm.
+struct Conv<'n> {
+    name: &'n str,
+    norm: &'n str,
+    /// The activation behind it; none behind the last of a unit and in a shortcut.
+    act: Option<&'n str>,
+}
+
+/// What stands before the first unit.
+struct Stem<'n> {
+    conv: Conv<'n>,
+    /// Where its output after activation and pooling is taken.
+    tap: &'n str,
+}
+
+struct Unit<'n> {
+    name: &'n str,
+    body: Vec<Conv<'n>>,
+    shortcut: Option<Conv<'n>>,
+}
+
+struct Stage<'n> {
+    stem: Option<Stem<'n>>,
+    units: Vec<Unit<'n>>,
+}
+
+/// The stages of a network.
+fn stages(network: &Network) -> Result<Vec<Stage<'_>>, NetworkError> {
+    let refuse = |block: usize, layer: &Layer| {
+        let name = layer.name().unwrap_or("a pool");
+        NetworkError::Unsupported(format!(
+            "block {} has {name} where a start does not expect it; a stage is a stem (convolution, batch norm, activation, max pool), if it is the first, and units of convolutions with batch norm",
+            block + 1
+        ))
+    };
+    let mut found = Vec::new();
+    for (k, block) in network.blocks.iter().enumerate() {
+        let first = block.layers.iter().position(|layer| matches!(layer, Layer::Unit { .. }));
+        let (before, units) = block.layers.split_at(first.unwrap_or(block.layers.len()));
+        let (before, pool) = match before.split_last() {
+            Some((Layer::MaxPool { name, .. }, before)) => (before, Some(name.as_str())),
+            _ => (before, None),
+        };
+        let mut convs = convs(before).map_err(|layer| refuse(k, layer))?.into_iter();
+        let stem = match (convs.next(), convs.next(), before.first()) {
+            (None, ..) => None,
+            (Some(conv), None, _) if k == 0 => {
+                let tap = pool.or(conv.act).unwrap_or(conv.norm);
+                Some(Stem { conv, tap })
+            }
+            (.., Some(layer)) => return Err(refuse(k, layer)),
+            (.., None) => None,
+        };
+        let mut stage = Stage { stem, units: Vec::with_capacity(units.len()) };
+        for layer in units {
+            let Layer::Unit { name, body, shortcut } = layer else { return Err(refuse(k, layer)) };
+            let body = self::convs(body).map_err(|layer| refuse(k, layer))?;
+            let mut short = self::convs(shortcut).map_err(|layer| refuse(k, layer))?;
+            let ends = body.iter().position(|conv| conv.act.is_none());
+            if body.is_empty() || ends != Some(body.len() - 1) || short.len() > 1 {
+                return Err(refuse(k, layer));
+            }
+            stage.units.push(Unit { name, body, shortcut: short.pop() });
+        }
+        found.push(stage);
+    }
+    Ok(found)
+}
+
+/// Layers as convolutions, each with a batch norm and perhaps an activation behind it; otherwise the layer that is out of place.
+fn convs(layers: &[Layer]) -> Result<Vec<Conv<'_>>, &Layer> {
+    let mut found: Vec<Conv<'_>> = Vec::new();
+    let mut rest = layers;
+    while let Some((layer, tail)) = rest.split_first() {
+        let Layer::Conv { name, .. } = layer else { return Err(layer) };
+        let Some((Layer::BatchNorm { name: norm }, tail)) = tail.split_first() else {
+            return Err(layer);
+        };
+        let (act, tail) = match tail.split_first() {
+            Some((Layer::Activation { name, .. }, tail)) => (Some(name.as_str()), tail),
+            _ => (None, tail),
+        };
+        found.push(Conv { name, norm, act });
+        rest = tail;
+    }
+    Ok(found)
+}
+
+fn names<'n>(stages: &[Stage<'n>]) -> Vec<Vec<&'n str>> {
+    stages.iter().map(|stage| stage.units.iter().map(|unit| unit.name).collect()).collect()
+}
+
+/// Sets a stage and its lift; the first stage with its stem.
+pub(super) fn start<P: Probe>(place: &mut Place<'_, P>, map: &[u32]) -> Result<(), P::Error> {
+    let (student, teacher, block) = (place.student, place.teacher, place.block);
+    let (thin, wide) = (stages(student)?, stages(teacher)?);
+    let matched = correspondence(&names(&thin), &names(&wide), block, map)?;
+    // Widened in the middle of its units alone, a teacher's streams have the student's widths, and are copied.
+    let narrower = narrower(place, &thin, &wide)?;
+    let (own, source) = (&thin[block], &wide[block]);
+    let same =
+        own.units.len() == source.units.len() && matched.iter().copied().eq(0..matched.len());
+    let copies = same && !narrower;
+
+    let set = channels(place, own, source, narrower)?;
+    let mut stream = own.stem.as_ref().map(|stem| stem.tap);
+    for (k, (unit, &q)) in own.units.iter().zip(&matched).enumerate() {
+        let from = &source.units[q];
+        if unit.body.len() != from.body.len() {
+            return Err(NetworkError::Mismatch(format!(
+                "{} has {} convolutions, the teacher's {} has {}",
+                unit.name,
+                unit.body.len(),
+                from.name,
+                from.body.len()
+            ))
+            .into());
+        }
+        // The stream before a later stage is lifted: its columns stand for the teacher's as they are.
+        let through = if k == 0 { narrower && own.stem.is_some() } else { !copies };
+        let reading = match stream.filter(|_| through) {
+            Some(stream) => {
+                let before = match q {
+                    0 => input(&wide, block)?,
+                    _ => source.units[q - 1].name,
+                };
+                let t = thinned(place, before, stream)?;
+                let h = place.student_rows(stream)?;
+                Some(place.map(&h, &t, &format!("the input of {}", unit.name))?)
+            }
+            None => None,
+        };
+        set_unit(place, unit, from, reading.as_ref(), set.as_deref())?;
+        stream = Some(unit.name);
+    }
+
+    let (last, target) =
+        (own.units[own.units.len() - 1].name, source.units[source.units.len() - 1].name);
+    let lift = if copies {
+        Matrix::identity(place.width(last)?)
+    } else {
+        let t = place.teacher_rows(target, 1)?;
+        let h = place.student_rows(last)?;
+        place.map(&h, &t, "lift")?
+    };
+    place.set_lift(&lift)?;
+    Ok(())
+}
+
+/// Whether any stream, from the stem to the last stage, has another width than the teacher's.
+fn narrower<P: Probe>(
+    place: &Place<'_, P>,
+    thin: &[Stage<'_>],
+    wide: &[Stage<'_>],
+) -> Result<bool, NetworkError> {
+    let mut narrower = false;
+    for (own, source) in thin.iter().zip(wide) {
+        match (&own.stem, &source.stem) {
+            (Some(own), Some(source)) => {
+                narrower |= place.width(own.tap)? != place.teacher_width(source.tap)?;
+            }
+            (None, None) => {}
+            _ => return Err(NetworkError::Mismatch("only one of them has a stem".into())),
+        }
+        let (Some(own), Some(source)) = (own.units.last(), source.units.last()) else { continue };
+        narrower |= place.width(own.name)? != place.teacher_width(source.name)?;
+    }
+    Ok(narrower)
+}
+
+/// Sets the stem, and answers the channel set of the stage's streams: `None` if they are copied whole.
+fn channels<P: Probe>(
+    place: &mut Place<'_, P>,
+    own: &Stage<'_>,
+    source: &Stage<'_>,
+    narrower: bool,
+) -> Result<Option<Vec<usize>>, P::Error> {
+    let outputs = || source.units.iter().map(|unit| unit.name);
+    let mut shared = None;
+    if let (Some(stem), Some(from)) = (&own.stem, &source.stem) {
+        // Behind an identity shortcut the stage's channels are the stem's.
+        let with_stage = own.units.first().is_some_and(|unit| unit.shortcut.is_none());
+        let picks = if narrower {
+            let taps: Vec<&str> =
+                [from.tap].into_iter().chain(outputs().filter(|_| with_stage)).collect();
+            let m = place.width(stem.tap)?;
+            Some(one_set(place, "stem", m, &taps)?)
+        } else {
+            None
+        };
+        place.set_weight(stem.conv.name, from.conv.name, picks.as_deref(), None)?;
+        place.set_batch_norm(stem.conv.norm, from.conv.norm, picks.as_deref())?;
+        shared = picks.filter(|_| with_stage);
+    }
+    if shared.is_some() || !narrower {
+        return Ok(shared);
+    }
+    let Some(last) = own.units.last() else { return Ok(None) };
+    let key = last.name.rsplit_once('.').map_or(last.name, |(stage, _)| stage);
+    let m = place.width(last.name)?;
+    let taps: Vec<&str> = outputs().collect();
+    Ok(Some(one_set(place, key, m, &taps)?))
+}
+
+/// Picks by the rows of several of the teacher's layers together, which must have the same width.
+fn one_set<P: Probe>(
+    place: &mut Place<'_, P>,
+    key: &str,
+    m: usize,
+    taps: &[&str],
+) -> Result<Vec<usize>, P::Error> {
+    let of = place.teacher_width(taps[0])?;
+    for tap in taps {
+        let width = place.teacher_width(tap)?;
+        if width != of {
+            return Err(NetworkError::Mismatch(format!(
+                "one set of channels serves {key}, but the teacher's {} has {of} channels, {tap} {width}",
+                taps[0]
+            ))
+            .into());
+        }
+    }
+    place.choose(key, m, of, |place| {
+        let mut sum = Matrix::zeros(of, of);
+        for tap in taps {
+            let t = place.teacher_rows(tap, 1)?;
+            sum += &gram(&t.data, t.width);
+        }
+        Ok(sum)
+    })
+}
+
+/// Sets a unit: what it reads through `reading`, its inner channels picked, what leaves it the channels `set`.
+fn set_unit<P: Probe>(
+    place: &mut Place<'_, P>,
+    unit: &Unit<'_>,
+    from: &Unit<'_>,
+    reading: Option<&Matrix>,
+    set: Option<&[usize]>,
+) -> Result<(), P::Error> {
+    let mut inner: Option<Matrix> = None;
+    for (k, (conv, source)) in unit.body.iter().zip(&from.body).enumerate() {
+        let through = if k == 0 { reading } else { inner.as_ref() };
+        let (Some(act), Some(theirs)) = (conv.act, source.act) else {
+            place.set_weight(conv.name, source.name, set, through)?;
+            place.set_batch_norm(conv.norm, source.norm, set)?;
+            break;
+        };
+        let (m, of) = (place.width(act)?, place.teacher_width(theirs)?);
+        let mut rows = None;
+        let picks = place.choose(conv.name, m, of, |place| {
+            let t = rows.insert(place.teacher_rows(theirs, 1)?);
+            Ok(gram(&t.data, t.width))
+        })?;
+        place.set_weight(conv.name, source.name, Some(&picks), through)?;
+        place.set_batch_norm(conv.norm, source.norm, Some(&picks))?;
+        let t = match rows.filter(|_| stride(place, theirs, act).is_ok_and(|s| s == 1)) {
+            Some(rows) => rows,
+            None => thinned(place, theirs, act)?,
+        };
+        let h = place.student_rows(act)?;
+        inner = Some(place.map(&h, &t, conv.name)?);
+    }
+    match (&unit.shortcut, &from.shortcut) {
+        (None, _) => {}
+        (Some(own), Some(source)) => {
+            place.set_weight(own.name, source.name, set, reading)?;
+            place.set_batch_norm(own.norm, source.norm, set)?;
+        }
+        (Some(own), None) => {
+            return Err(NetworkError::Mismatch(format!(
+                "{} has nothing to start from: the shortcut of the teacher's {} is the identity",
+                own.name, from.name
+            ))
+            .into());
+        }
+    }
+    Ok(())
+}
+
+/// What the teacher's block `block` reads.
+fn input<'n>(wide: &[Stage<'n>], block: usize) -> Result<&'n str, NetworkError> {
+    let before = block.checked_sub(1).and_then(|before| wide[before].units.last());
+    let own = wide[block].stem.as_ref().map(|stem| stem.tap);
+    own.or(before.map(|unit| unit.name)).ok_or_else(|| {
+        NetworkError::Unsupported("a network without a stem cannot start from a teacher".into())
+    })
+}
+
+/// The teacher's activations at the resolution of a layer of the student's: of a larger map every s-th row and column.
+fn thinned<P: Probe>(place: &mut Place<'_, P>, theirs: &str, own: &str) -> Result<Rows, P::Error> {
+    let stride = stride(place, theirs, own)?;
+    place.teacher_rows(theirs, stride)
+}
+
+fn stride<P: Probe>(place: &Place<'_, P>, theirs: &str, own: &str) -> Result<u32, NetworkError> {
+    let (large, small) = (place.large.layer(theirs), place.small.layer(own));
+    if let (Some(Extent::Map(h, w, _)), Some(Extent::Map(sh, sw, _))) = (large, small)
+        && sh > 0
+    {
+        let stride = h.div_ceil(sh).max(1);
+        if (h.div_ceil(stride), w.div_ceil(stride)) == (sh, sw) {
+            return Ok(stride);
+        }
+    }
+    Err(NetworkError::Mismatch(format!(
+        "{own} of the student puts out {small:?}, {theirs} of the teacher {large:?}; the teacher's resolution must be a multiple"
+    )))
+}
