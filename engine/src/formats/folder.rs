@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{FormatError, atomic, safetensors, sums};
 use crate::config::{Interpolation, Model, Widen};
+use crate::models;
 use crate::nn::Weights;
+use crate::nn::{Extent, Network};
+use crate::win::surgery;
 
 /// File of the weights in a model folder.
 pub const WEIGHTS: &str = "model.safetensors";
@@ -57,6 +60,17 @@ enum Order {
 const FIRST: &str = "layers.0.weight";
 
 impl ModelConfig {
+    /// The network that the weights are of.
+    pub fn network(&self) -> Network {
+        let input = Extent::Map(self.size, self.size, self.channels);
+        let classes = u32::try_from(self.labels.len()).unwrap_or(u32::MAX);
+        let network = models::network(&self.model, input, classes);
+        match self.widened {
+            Some(Widened { factor, widen }) => surgery::widen(&network, factor, widen),
+            None => network,
+        }
+    }
+
     /// `weights` with the columns of an MLP's first layer in the `wanted` order, from the other one; `None` where both are the same.
     fn with_columns(&self, weights: &Weights, wanted: Order) -> Option<Weights> {
         let (area, channels) = (self.size as usize * self.size as usize, self.channels as usize);
@@ -223,6 +237,16 @@ mod tests {
             names,
             ["README.md", "SHA256SUMS", "config.json", "merge.json", "model.safetensors"]
         );
+    }
+
+    #[test]
+    fn a_widened_teacher_is_a_network_again() {
+        let config = sample().config;
+        let params =
+            |config: &ModelConfig| config.network().shapes().expect("shapes").param_count();
+        let student = ModelConfig { widened: None, ..config.clone() };
+        assert_eq!(params(&student), 7850 + 11 * 110 + 22);
+        assert!(params(&config) > params(&student));
     }
 
     #[test]

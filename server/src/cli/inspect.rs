@@ -116,30 +116,21 @@ fn inspect(label: String, config: &Config) -> Result<Inspection> {
 /// What the data is, or usually is when it is not there.
 fn input(data: &Data) -> Result<Input> {
     let there = data.path.as_ref().is_some_and(|path| Path::new(path).exists());
-    if there || data.kind == DataKind::Procedural {
-        // The built-in images look the same however many are drawn.
-        let few = (data.kind == DataKind::Procedural).then_some(1);
-        let data = Data {
-            train_count: few.or(data.train_count),
-            test_count: few.or(data.test_count),
-            ..data.clone()
-        };
-        let set = data::open(&data)?;
-        let of = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-        return Ok(Input {
-            size: of(set.shape.height),
-            channels: of(set.shape.channels),
-            classes: of(set.classes.len()),
-            assumed: false,
-        });
+    if there {
+        let set = data::open(data)?;
+        return Ok(of((set.shape, set.classes.len()), false));
     }
-    let (size, channels, classes) = match data.kind {
-        DataKind::Idx | DataKind::Procedural => (28, 1, 10),
-        DataKind::Cifar10 => (32, 3, 10),
-        DataKind::Cifar100 => (32, 3, 100),
-        DataKind::Folder => (224, 3, 1000),
-    };
-    Ok(Input { size: data.size.unwrap_or(size), channels, classes, assumed: true })
+    Ok(of(data::promised(data), data.kind != DataKind::Procedural))
+}
+
+fn of((shape, classes): (data::ImageShape, usize), assumed: bool) -> Input {
+    let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    Input {
+        size: number(shape.height),
+        channels: number(shape.channels),
+        classes: number(classes),
+        assumed,
+    }
 }
 
 fn block_size(network: &Network, shapes: &Shapes, k: usize) -> BlockSize {
