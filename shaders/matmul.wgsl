@@ -53,7 +53,8 @@ fn tile_of(id: u32) -> Tile {
     let of_m = id / dims.tiles_n % dims.tiles_m;
     let slab = id / (dims.tiles_n * dims.tiles_m);
     let batch = slab / dims.parts;
-    let k0 = slab % dims.parts * dims.k_part;
+    // Rounding k_part up may leave the last parts nothing.
+    let k0 = min(slab % dims.parts * dims.k_part, dims.k);
     let k1 = min(k0 + dims.k_part, dims.k);
     return Tile(of_m * TM4 * 4u, of_n * TN4 * 4u, batch * dims.a_batch, batch * dims.b_batch, slab * dims.m * dims.n, k0, k1);
 }

@@ -33,8 +33,11 @@ const TILES: [(&str, u32, u32); 7] = [
 const LANES: u64 = 8;
 /// Cores a software adapter is taken to have. With fewer the tiles are a little small, with more some cores are idle.
 const CORES: u64 = 4;
-/// What one lane's load of a number costs, in eighths of a vector's multiply-add (measured: 4 to 28).
-const LOAD: u64 = 16;
+/// What a vector's multiply-add costs, and what one lane's load of one number costs. Measured ratios are 4 (AVX-512) and 29 (AVX2,
+/// where the driver's lane-wise inserts stall); the table must serve both.
+const FMA: u64 = 1;
+/// See [`FMA`].
+const LOAD: u64 = 8;
 
 /// The tile for `slabs` products of m by n.
 pub fn tile(on: AdapterKind, m: u32, n: u32, slabs: u64) -> Tile {
@@ -48,7 +51,7 @@ pub fn tile(on: AdapterKind, m: u32, n: u32, slabs: u64) -> Tile {
         let (loads, sums) = (u64::from(rows + columns), u64::from(rows * columns));
         let cost = match on {
             AdapterKind::Cpu => {
-                tiles.div_ceil(group).div_ceil(CORES) * (group * loads * LOAD + sums * 8)
+                tiles.div_ceil(group).div_ceil(CORES) * (group * loads * LOAD + sums * FMA)
             }
             // More registers than this spill; fewer invocations than this leave a GPU idle.
             AdapterKind::Gpu if sums > 64 => u64::MAX,
