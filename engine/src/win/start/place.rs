@@ -115,7 +115,18 @@ impl<'a, P: Probe> Place<'a, P> {
         gram: impl FnOnce(&mut Self) -> Result<Matrix, P::Error>,
     ) -> Result<Vec<usize>, P::Error> {
         let picks = match self.choice {
-            Choice::Greedy => pick(&gram(self)?, m, PICK_STOP),
+            Choice::Greedy => {
+                let gram = gram(self)?;
+                if !gram.data().iter().all(|x| x.is_finite()) {
+                    // pick would pass over them in silence.
+                    return Err(NetworkError::Weights(format!(
+                        "block {} cannot start at {key}: the teacher's activations are not finite",
+                        self.block + 1
+                    ))
+                    .into());
+                }
+                pick(&gram, m, PICK_STOP)
+            }
             Choice::Sample => {
                 let parts =
                     [self.seed, random::name("sample"), self.block as u64, random::name(key)];
@@ -380,7 +391,7 @@ fn proportion(k: usize, small: usize, large: usize) -> usize {
     }
 }
 
-/// A tensor of the teacher's, of the shape it must have.
+/// A tensor of the teacher's, finite and of the shape it must have.
 pub(super) fn source<'w>(
     weights: &'w Weights,
     spec: &ParamSpec,
@@ -393,6 +404,12 @@ pub(super) fn source<'w>(
         return Err(NetworkError::Weights(format!(
             "the teacher's parameter {name} has shape {:?}, not {:?}",
             tensor.shape, spec.shape
+        )));
+    }
+    // A ReLU may turn a NaN into a zero, and then nothing shows it later.
+    if !tensor.data.iter().all(|x| x.is_finite()) {
+        return Err(NetworkError::Weights(format!(
+            "the teacher's parameter {name} has a number that is not finite"
         )));
     }
     Ok(tensor)

@@ -113,20 +113,13 @@ pub(super) fn start<P: Probe>(place: &mut Place<'_, P>, map: &[u32]) -> Result<(
         own.units.len() == source.units.len() && matched.iter().copied().eq(0..matched.len());
     let copies = same && !narrower;
 
+    for (unit, &q) in own.units.iter().zip(&matched) {
+        alike(unit, &source.units[q])?;
+    }
     let set = channels(place, own, source, narrower)?;
     let mut stream = own.stem.as_ref().map(|stem| stem.tap);
     for (k, (unit, &q)) in own.units.iter().zip(&matched).enumerate() {
         let from = &source.units[q];
-        if unit.body.len() != from.body.len() {
-            return Err(NetworkError::Mismatch(format!(
-                "{} has {} convolutions, the teacher's {} has {}",
-                unit.name,
-                unit.body.len(),
-                from.name,
-                from.body.len()
-            ))
-            .into());
-        }
         // The stream before a later stage is lifted: its columns stand for the teacher's as they are.
         let through = if k == 0 { narrower && own.stem.is_some() } else { !copies };
         let reading = match stream.filter(|_| through) {
@@ -241,6 +234,25 @@ fn one_set<P: Probe>(
     })
 }
 
+/// Refuses a unit that the other cannot be the source of, before anything is set.
+fn alike(unit: &Unit<'_>, from: &Unit<'_>) -> Result<(), NetworkError> {
+    let (own, theirs) = (unit.body.len(), from.body.len());
+    if own != theirs {
+        return Err(NetworkError::Mismatch(format!(
+            "{} has {own} convolutions, the teacher's {} has {theirs}",
+            unit.name, from.name
+        )));
+    }
+    match (&unit.shortcut, &from.shortcut) {
+        (Some(own), None) => Err(NetworkError::Mismatch(format!(
+            "{} has nothing to start from: the shortcut of the teacher's {} is the identity",
+            own.name, from.name
+        ))),
+        // An identity needs no source.
+        _ => Ok(()),
+    }
+}
+
 /// Sets a unit: what it reads through `reading`, its inner channels picked, what leaves it the channels `set`.
 fn set_unit<P: Probe>(
     place: &mut Place<'_, P>,
@@ -272,19 +284,9 @@ fn set_unit<P: Probe>(
         let h = place.student_rows(act)?;
         inner = Some(place.map(&h, &t, conv.name)?);
     }
-    match (&unit.shortcut, &from.shortcut) {
-        (None, _) => {}
-        (Some(own), Some(source)) => {
-            place.set_weight(own.name, source.name, set, reading)?;
-            place.set_batch_norm(own.norm, source.norm, set)?;
-        }
-        (Some(own), None) => {
-            return Err(NetworkError::Mismatch(format!(
-                "{} has nothing to start from: the shortcut of the teacher's {} is the identity",
-                own.name, from.name
-            ))
-            .into());
-        }
+    if let (Some(own), Some(source)) = (&unit.shortcut, &from.shortcut) {
+        place.set_weight(own.name, source.name, set, reading)?;
+        place.set_batch_norm(own.norm, source.norm, set)?;
     }
     Ok(())
 }

@@ -1,0 +1,366 @@
+//! How blocks start, against the NumPy goldens of `golden/starts.py`, and what is refused.
+
+mod host;
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use engine::{
+    config::{Mlp, Model, Resnet, Stem, Unit, Widen},
+    formats::safetensors::read,
+    models,
+    nn::{Extent, Network, NetworkError, Tensor, Weights, fresh},
+    win::{
+        linalg::{RIDGE_LAMBDA, cross, gram, ridge_with_intercept, with_ones},
+        start::{Choice, Probe, Started, Tap, start_block, start_block_random, start_head},
+        surgery::{bridge, merge, widen},
+    },
+};
+use host::Host;
+use safetensors::SafeTensors;
+
+const CLASSES: u32 = 10;
+
+fn golden(name: &str) -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "golden", "starts", name].iter().collect()
+}
+
+fn weights(name: &str) -> Weights {
+    read(&golden(name)).unwrap_or_else(|error| panic!("{error}")).0
+}
+
+/// The start inputs: 200 vectors, or 100 images of 8 × 8.
+fn host(extent: Extent) -> Host {
+    let bytes = std::fs::read(golden("images.safetensors")).expect("golden file");
+    let file = SafeTensors::deserialize(&bytes).expect("golden file");
+    let name = if matches!(extent, Extent::Flat(_)) { "vectors" } else { "images" };
+    Host::new(extent, &floats(&file, name))
+}
+
+fn floats(file: &SafeTensors<'_>, name: &str) -> Vec<f32> {
+    let data = file.tensor(name).expect(name).data();
+    data.as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b)).collect()
+}
+
+fn mlp(hidden: &[u32], blocks: &[u32]) -> Network {
+    let config = Mlp { hidden: hidden.to_vec(), blocks: blocks.to_vec(), ..Mlp::default() };
+    models::network(&Model::Mlp(config), Extent::Flat(30), CLASSES)
+}
+
+fn resnet(unit: Unit, base: u32, blocks: &[u32]) -> Network {
+    let blocks = blocks.to_vec();
+    let config = Resnet { width: 1.0, base, unit, stem: Stem::Cifar, blocks };
+    models::network(&Model::Resnet(config), Extent::Map(8, 8, 3), CLASSES)
+}
+
+/// Student and teacher of a golden.
+fn networks(case: &str) -> (Network, Network) {
+    use Unit::{Basic, Bottleneck};
+    let same = |student: Network, factor, how| (student.clone(), widen(&student, factor, how));
+    match case {
+        "mlp" => same(mlp(&[6; 4], &[2, 2]), 3, Widen::All),
+        "mlp-depth" => (mlp(&[6; 4], &[2, 2]), mlp(&[18; 7], &[4, 3])),
+        "resnet-mid" => same(resnet(Bottleneck, 3, &[1, 2]), 2, Widen::Mid),
+        "resnet-all" => same(resnet(Bottleneck, 3, &[2, 1]), 2, Widen::All),
+        "resnet-depth" => {
+            let teacher = widen(&resnet(Bottleneck, 2, &[3, 2, 1]), 2, Widen::Mid);
+            (resnet(Bottleneck, 2, &[1, 3, 2]), teacher)
+        }
+        "basic-all" => same(resnet(Basic, 3, &[2, 1]), 2, Widen::All),
+        "basic-mid" => same(resnet(Basic, 3, &[1, 2]), 2, Widen::Mid),
+        _ => panic!("no golden {case}"),
+    }
+}
+
+/// A student between its starts, with its teacher.
+struct Pupil {
+    bridged: Network,
+    teacher: Network,
+    source: Weights,
+    host: Host,
+}
+
+impl Pupil {
+    fn of(case: &str) -> Self {
+        let (student, teacher) = networks(case);
+        Self::new(&student, teacher, weights(&format!("{case}.teacher.safetensors")))
+    }
+
+    fn new(student: &Network, teacher: Network, source: Weights) -> Self {
+        let bridged = bridge(student, &teacher, false).unwrap();
+        let host = host(student.input);
+        Self { bridged, teacher, source, host }
+    }
+
+    fn start(
+        &mut self,
+        weights: &mut Weights,
+        block: usize,
+        choice: Choice<'_>,
+        seed: u64,
+        map: &[u32],
+    ) -> Result<Started, NetworkError> {
+        let Self { bridged, teacher, source, host } = self;
+        start_block(host, bridged, teacher, source, weights, block, choice, seed, map)
+    }
+
+    /// All blocks and the head, with no training between them.
+    fn start_only(
+        &mut self,
+        choice: Choice<'_>,
+        seed: u64,
+        map: &[u32],
+    ) -> Result<(Weights, Started), NetworkError> {
+        let (mut weights, mut all) = (Weights::new(), Started::default());
+        for block in 0..self.bridged.blocks.len() {
+            let started = self.start(&mut weights, block, choice, seed, map)?;
+            all.fresh += started.fresh;
+            all.picks.extend(started.picks);
+        }
+        start_head(&self.bridged, &self.teacher, &self.source, &mut weights)?;
+        Ok((weights, all))
+    }
+
+    fn refusal(&mut self, map: &[u32]) -> String {
+        self.start_only(Choice::Greedy, 1, map).map(|_| ()).expect_err("a refusal").to_string()
+    }
+}
+
+#[track_caller]
+fn assert_close(what: &str, found: &[f64], wanted: &[f64], tolerance: f64) {
+    assert_eq!(found.len(), wanted.len(), "{what}");
+    let scale = wanted.iter().fold(1e-30f64, |m, x| m.max(x.abs()));
+    let error = found.iter().zip(wanted).fold(0.0f64, |m, (f, w)| m.max((f - w).abs()));
+    assert!(error <= tolerance * scale, "{what} is off by {error}, its largest number is {scale}");
+}
+
+fn wide(data: &[f32]) -> Vec<f64> {
+    data.iter().map(|&x| f64::from(x)).collect()
+}
+
+fn check(case: &str, greedy: bool) {
+    let name = format!("{case}-{}", if greedy { "greedy" } else { "sample" });
+    let bytes = std::fs::read(golden(&format!("{name}.run.safetensors"))).expect("golden file");
+    let file = SafeTensors::deserialize(&bytes).expect("golden file");
+    let picks: BTreeMap<String, Vec<usize>> = file
+        .names()
+        .into_iter()
+        .filter_map(|name| {
+            let data = file.tensor(name).ok()?;
+            let units = data.data().as_chunks::<4>().0.iter();
+            let units = units.map(|&b| u32::from_le_bytes(b) as usize);
+            Some((name.strip_prefix("pick.")?.to_owned(), units.collect()))
+        })
+        .collect();
+
+    let mut pupil = Pupil::of(case);
+    let choice = if greedy { Choice::Greedy } else { Choice::Given(&picks) };
+    let (found, started) = pupil.start_only(choice, 0, &[]).unwrap();
+    assert_eq!(started.picks, picks, "{name}");
+    assert_eq!(started.fresh, 0);
+
+    let wanted = weights(&format!("{name}.start.safetensors"));
+    assert_eq!(found.keys().collect::<Vec<_>>(), wanted.keys().collect::<Vec<_>>());
+    for (tensor, wanted) in &wanted {
+        let found = &found[tensor];
+        assert_eq!(found.shape, wanted.shape, "{tensor} of {name}");
+        let what = format!("{tensor} of {name}");
+        assert_close(&what, &wide(&found.data), &wide(&wanted.data), 1e-4);
+    }
+    let logits = wide(&floats(&file, "logits"));
+    let own = pupil.host.logits(&pupil.bridged, &found);
+    assert_close(&format!("logits of {name}"), &own, &logits, 1e-4);
+    // What was started merges, and stays the same function.
+    let (student, merged) = merge(&pupil.bridged, &found).unwrap();
+    assert_close(&format!("merged {name}"), &pupil.host.logits(&student, &merged), &own, 1e-5);
+}
+
+#[test]
+fn mlps_start_as_the_goldens() {
+    check("mlp", true);
+    check("mlp", false);
+}
+
+#[test]
+fn deeper_mlps_are_cut_in_proportion() {
+    check("mlp-depth", true);
+}
+
+#[test]
+fn bottlenecks_start_as_the_goldens() {
+    check("resnet-mid", true);
+    check("resnet-all", true);
+    check("resnet-all", false);
+}
+
+#[test]
+fn basic_units_start_as_the_goldens() {
+    check("basic-mid", true);
+    check("basic-all", true);
+}
+
+#[test]
+fn resnets_of_another_depth_start_as_the_goldens() {
+    check("resnet-depth", true);
+}
+
+#[test]
+fn a_layer_map_that_says_what_proportion_says_changes_nothing() {
+    for (case, map) in [
+        ("mlp-depth", [0u32, 3, 4, 6].as_slice()),
+        ("resnet-depth", &[0, 3, 4, 4, 5, 5]),
+        ("resnet-mid", &[0, 1, 2]),
+    ] {
+        let mut pupil = Pupil::of(case);
+        let plain = pupil.start_only(Choice::Greedy, 1, &[]).unwrap();
+        assert_eq!(pupil.start_only(Choice::Greedy, 1, map).unwrap(), plain, "{case}");
+    }
+    let mut pupil = Pupil::of("mlp-depth");
+    let plain = pupil.start_only(Choice::Greedy, 1, &[]).unwrap().1;
+    let other = pupil.start_only(Choice::Greedy, 1, &[0, 1, 4, 5]).unwrap().1;
+    assert_eq!(plain.picks["layers.0"], other.picks["layers.0"]);
+    assert_ne!(plain.picks["layers.1"], other.picks["layers.1"]);
+}
+
+#[test]
+fn a_layer_map_out_of_range_is_refused_by_entry() {
+    let mut pupil = Pupil::of("mlp-depth");
+    let refusal = pupil.refusal(&[0, 5, 4, 6]);
+    assert_eq!(
+        refusal,
+        "teacher and student do not match: teacher.layer_map[1] = 5 for layers.1 of block 1 is not allowed; allowed is 0..=3"
+    );
+    assert!(pupil.refusal(&[0, 1, 4, 7]).contains("layer_map[3] = 7 for layers.3"));
+    assert!(pupil.refusal(&[0, 1]).contains("has 2 entries, the student has 4 layers"));
+    let refusal = Pupil::of("resnet-depth").refusal(&[0, 3, 4, 9, 5, 5]);
+    assert!(refusal.contains("layer_map[3] = 9 for layer2.2 of block 2"), "{refusal}");
+}
+
+#[test]
+fn samples_are_a_function_of_the_seed() {
+    for case in ["mlp", "resnet-all"] {
+        let mut pupil = Pupil::of(case);
+        let first = pupil.start_only(Choice::Sample, 5, &[]).unwrap();
+        assert_eq!(pupil.start_only(Choice::Sample, 5, &[]).unwrap(), first);
+        assert_ne!(pupil.start_only(Choice::Sample, 6, &[]).unwrap().1, first.1);
+        for (key, picks) in &first.1.picks {
+            let mut distinct = picks.clone();
+            distinct.sort_unstable();
+            distinct.dedup();
+            assert_eq!(distinct.len(), picks.len(), "{key}");
+        }
+    }
+}
+
+/// The blocks of a student may be wider than its teacher's, or the teacher's neurons dead.
+#[test]
+fn missing_units_are_fresh_and_counted() {
+    let teacher = mlp(&[4; 2], &[1, 1]);
+    let source = fresh(&teacher, 3).unwrap();
+    let mut pupil = Pupil::new(&mlp(&[7; 2], &[1, 1]), teacher, source);
+    let (found, started) = pupil.start_only(Choice::Sample, 1, &[]).unwrap();
+    assert_eq!(started.fresh, 6);
+    let weight = &found["layers.1.weight"];
+    let variance =
+        weight.data[16..].iter().map(|w| w * w).sum::<f32>() / (weight.data.len() - 16) as f32;
+    assert!((0.1..2.0).contains(&variance), "He's variance is 2 / 4: {variance}");
+    assert_eq!(found["layers.1.bias"].data[4..], [0.0; 3]);
+
+    let mut pupil = Pupil::of("resnet-all");
+    let bn = "layer1.0.bn1";
+    for part in ["weight", "bias"] {
+        pupil.source.get_mut(&format!("{bn}.{part}")).unwrap().data[1..].fill(0.0);
+    }
+    // Only one of six neurons lives, three are wanted.
+    pupil.source.get_mut(&format!("{bn}.bias")).unwrap().data[0] = 1.0;
+    let mut weights = Weights::new();
+    let started = pupil.start(&mut weights, 0, Choice::Greedy, 1, &[]).unwrap();
+    assert_eq!((started.fresh, &started.picks["layer1.0.conv1"]), (2, &vec![0]));
+    let of = |part: &str| weights[&format!("{bn}.{part}")].data[1..].to_vec();
+    assert_eq!((of("weight"), of("bias")), (vec![1.0; 2], vec![0.0; 2]));
+    assert_eq!((of("running_mean"), of("running_var")), (vec![0.0; 2], vec![1.0; 2]));
+    assert!(weights["layer1.0.conv1.weight"].data.iter().all(|&w| w != 0.0));
+}
+
+/// A student's second layer that copies the teacher's first reads what stands for the network's input.
+#[test]
+fn a_deeper_student_stands_in_for_the_input() {
+    let teacher = mlp(&[18], &[1]);
+    let source = fresh(&teacher, 4).unwrap();
+    let mut pupil = Pupil::new(&mlp(&[9, 9], &[2]), teacher, source);
+    let (found, started) = pupil.start_only(Choice::Greedy, 1, &[]).unwrap();
+    let tap = Tap { name: "layers.0.act".into(), stride: 1 };
+    let h = pupil.host.rows(&pupil.bridged, &found, 1, &[tap]).unwrap().remove(0);
+    let ones = with_ones(&h.data, h.width);
+    let x: Vec<f32> = pupil.host.inputs.data.iter().map(|&x| x as f32).collect();
+    let (r, c) =
+        ridge_with_intercept(&gram(&ones, 10), &cross(&x, 30, &ones, 10), RIDGE_LAMBDA).unwrap();
+    let weight = &pupil.source["layers.0.weight"];
+    let weight = engine::win::linalg::Matrix::from_f32(18, 30, &weight.data);
+    let weight = weight.select_rows(&started.picks["layers.1"]);
+    assert_close("W R", &wide(&found["layers.1.weight"].data), weight.times(&r).data(), 1e-5);
+    assert_close("W c", &wide(&found["layers.1.bias"].data), &weight.times_vector(&c), 1e-5);
+}
+
+#[test]
+fn what_does_not_correspond_is_refused_by_name() {
+    let student = resnet(Unit::Basic, 3, &[1, 1]);
+    let teacher = resnet(Unit::Bottleneck, 3, &[1, 1]);
+    let source = fresh(&teacher, 1).unwrap();
+    let refusal = Pupil::new(&student, teacher, source).refusal(&[]);
+    assert!(
+        refusal.contains("layer1.0 has 2 convolutions, the teacher's layer1.0 has 3"),
+        "{refusal}"
+    );
+
+    let mut pupil = Pupil::of("mlp");
+    pupil.source.remove("layers.2.bias");
+    assert!(pupil.refusal(&[]).contains("the teacher's parameter layers.2.bias is missing"));
+    let mut pupil = Pupil::of("mlp");
+    pupil.source.insert("layers.0.weight".into(), Tensor::zeros([18, 29]));
+    assert!(pupil.refusal(&[]).contains("layers.0.weight has shape [18, 29], not [18, 30]"));
+    let mut pupil = Pupil::of("mlp");
+    pupil.source.get_mut("layers.0.weight").unwrap().data.fill(f32::NAN);
+    assert!(pupil.refusal(&[]).contains("layers.0.weight has a number that is not finite"));
+    let mut pupil = Pupil::of("mlp");
+    pupil.host.inputs.data[0] = f64::INFINITY;
+    assert!(pupil.refusal(&[]).contains("block 1 cannot start at layers.0"));
+    let mut pupil = Pupil::of("mlp");
+    let mut weights = Weights::new();
+    assert!(pupil.start(&mut weights, 2, Choice::Greedy, 1, &[]).is_err());
+    let given = BTreeMap::from([("layers.0".to_owned(), vec![18])]);
+    assert!(pupil.start(&mut weights, 0, Choice::Given(&given), 1, &[]).is_err());
+    pupil.bridged = networks("mlp").0;
+    assert!(pupil.refusal(&[]).contains("block 1 has no lift"));
+    let (student, teacher) = networks("mlp");
+    pupil.bridged = bridge(&student, &teacher, true).unwrap();
+    assert!(pupil.refusal(&[]).contains("block 2 begins with lower.1"));
+}
+
+#[test]
+fn random_starts_have_orthonormal_pairs() {
+    for case in ["mlp", "resnet-all"] {
+        let (student, teacher) = networks(case);
+        let bridged = bridge(&student, &teacher, true).unwrap();
+        let mut weights = Weights::new();
+        for block in 0..=bridged.blocks.len() {
+            start_block_random(&bridged, &mut weights, block, 7).unwrap();
+        }
+        for spec in bridged.shapes().unwrap().params {
+            assert_eq!(weights[&spec.name].shape, spec.shape, "{}", spec.name);
+        }
+        let (lift, lower) = (&weights["lift.1.weight"], &weights["lower.1.weight"]);
+        let (out, width) = (lift.shape[0], *lift.shape.last().unwrap());
+        for i in 0..width {
+            for j in 0..width {
+                let dot: f32 =
+                    (0..out).map(|o| lower.data[i * out + o] * lift.data[o * width + j]).sum();
+                let wanted = if i == j { 1.0 } else { 0.0 };
+                assert!((dot - wanted).abs() < 1e-5, "{case}: {i}, {j}: {dot}");
+            }
+        }
+        let mut other = Weights::new();
+        assert!(start_block_random(&bridged, &mut other, 1, 7).is_err());
+        start_block_random(&bridged, &mut other, 0, 8).unwrap();
+        assert_ne!(other["lift.1.weight"], weights["lift.1.weight"]);
+    }
+}
