@@ -2,10 +2,14 @@
 
 mod compare;
 mod devices;
+mod eval;
 mod export;
 mod inspect;
 mod model;
+mod predict;
 mod presets;
+mod progress;
+mod run;
 mod source;
 
 use std::io::{self, Write};
@@ -13,7 +17,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use engine::{config::ConfigError, formats::FormatError};
+use engine::{config::ConfigError, formats::FormatError, train::TrainError};
 
 /// Trains deep thin networks by going wide, then narrow, on any GPU that WebGPU reaches.
 #[derive(Debug, Parser)]
@@ -32,8 +36,14 @@ enum Verb {
     /// Show what a configuration trains: student and teacher, block by block.
     Inspect(inspect::Arguments),
     /// Train a configuration: all its methods and seeds.
+    /// Train a configuration: all its methods and seeds.
+    Run(run::Arguments),
     /// Compare the members of finished runs: mean and sample deviation over seeds.
     Compare(compare::Arguments),
+    /// Test a trained model.
+    Eval(eval::Arguments),
+    /// Name the most probable classes of pictures.
+    Predict(predict::Arguments),
     /// Write a trained model as a folder that other programs load.
     Export(export::Arguments),
 }
@@ -45,6 +55,9 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Verb::Presets(arguments) => presets::run(&arguments),
         Verb::Inspect(arguments) => inspect::run(&arguments),
         Verb::Export(arguments) => export::run(&arguments),
+        Verb::Run(arguments) => return run::run(&arguments),
+        Verb::Eval(arguments) => eval::run(&arguments),
+        Verb::Predict(arguments) => predict::run(&arguments),
         Verb::Compare(arguments) => compare::run(&arguments),
     };
     done.map(|()| ExitCode::SUCCESS)
@@ -76,7 +89,8 @@ pub(crate) fn report(error: &anyhow::Error) {
         let failure = cause.downcast_ref::<Failure>().and_then(|failure| failure.hint.clone());
         let config = || cause.downcast_ref::<ConfigError>().and_then(ConfigError::hint);
         let format = || cause.downcast_ref::<FormatError>().and_then(FormatError::hint);
-        failure.or_else(config).or_else(format)
+        let train = || cause.downcast_ref::<TrainError>().and_then(TrainError::hint);
+        failure.or_else(config).or_else(format).or_else(train)
     });
     // Nobody is left to tell when standard error is closed.
     let mut stderr = io::stderr().lock();

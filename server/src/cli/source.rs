@@ -53,4 +53,10 @@ impl Source {
         let finish = |(label, draft): (String, Draft)| Ok((label, draft.finish()?));
         drafts.into_iter().map(finish).collect()
     }
+
+    /// A configuration without any option.
+    #[cfg(test)]
+    pub(super) fn of(config: &str) -> Source {
+        Source { config: Some(config.into()), set: Vec::new(), grid: Vec::new(), device: None }
+    }
 }

@@ -1,0 +1,106 @@
+//! `taper predict`: the most probable classes of pictures.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use engine::data::Image;
+use engine::formats::FormatError;
+use engine::gpu::{self, Gpu};
+use engine::train::model::Trained;
+use serde::Serialize;
+
+use super::{model, print, print_json};
+
+/// Pictures that are held in memory at once.
+const PART: usize = 256;
+
+/// The arguments.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// A run directory, a member of one, or a model folder.
+    model: PathBuf,
+    /// JPEG or PNG files.
+    #[arg(required = true, value_name = "INPUT")]
+    inputs: Vec<PathBuf>,
+    /// How many classes to name.
+    #[arg(long, default_value_t = 5, value_name = "N")]
+    top: usize,
+    /// Adapter: a part of its name or its index in `taper devices`.
+    #[arg(long, value_name = "NAME|INDEX", default_value = "auto")]
+    device: String,
+    /// Print JSON, a line for each input.
+    #[arg(long)]
+    json: bool,
+}
+
+/// The answer to one picture.
+#[derive(Debug, Serialize)]
+struct Prediction {
+    input: PathBuf,
+    top: Vec<Class>,
+}
+
+/// A class with its probability.
+#[derive(Debug, PartialEq, Serialize)]
+struct Class {
+    label: String,
+    index: usize,
+    probability: f64,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<()> {
+    let model = Trained::of(model::open(&arguments.model)?)?;
+    let gpu = Gpu::open(&arguments.device, gpu::Options::default())?;
+    for inputs in arguments.inputs.chunks(PART) {
+        let images: Vec<Image> = inputs.iter().map(|path| read(path)).collect::<Result<_>>()?;
+        for (input, probabilities) in inputs.iter().zip(model.predict(&gpu, &images)?) {
+            let top = top(&probabilities, &model.folder.config.labels, arguments.top);
+            show(Prediction { input: input.clone(), top }, arguments.json)?;
+        }
+    }
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<Image> {
+    let io = |source| FormatError::Io { action: "read", path: path.into(), source };
+    let bytes = std::fs::read(path).map_err(io)?;
+    Ok(Image::decode(&bytes, &path.to_string_lossy())?)
+}
+
+fn show(prediction: Prediction, json: bool) -> Result<()> {
+    if json {
+        return print_json(&prediction);
+    }
+    let classes: Vec<String> = prediction
+        .top
+        .iter()
+        .map(|class| format!("{} {:.1} %", class.label, 100.0 * class.probability))
+        .collect();
+    print(&format!("{}: {}\n", prediction.input.display(), classes.join(", ")))
+}
+
+/// The `count` most probable classes, ties to the lower index.
+fn top(probabilities: &[f64], labels: &[String], count: usize) -> Vec<Class> {
+    let mut order: Vec<usize> = (0..probabilities.len()).collect();
+    order.sort_by(|&a, &b| probabilities[b].total_cmp(&probabilities[a]));
+    let class = |index: usize| Class {
+        label: labels.get(index).cloned().unwrap_or_else(|| index.to_string()),
+        index,
+        probability: probabilities[index],
+    };
+    order.into_iter().take(count).map(class).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_top_are_the_most_probable_in_order() {
+        let labels = ["a", "b", "c"].map(String::from);
+        let top = top(&[0.2, 0.4, 0.4], &labels, 2);
+        let names: Vec<&str> = top.iter().map(|class| class.label.as_str()).collect();
+        assert_eq!(names, ["b", "c"]);
+        assert_eq!(top[1], Class { label: "c".into(), index: 2, probability: 0.4 });
+    }
+}

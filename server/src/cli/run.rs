@@ -1,0 +1,193 @@
+//! `taper run`: trains a configuration, or goes on with one.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Result;
+use engine::config::Config;
+use engine::event::Entry;
+use engine::train::{Options, Run, TrainError};
+
+use super::progress::Progress;
+use super::source::Source;
+use super::{compare, failure, print};
+
+/// Exit status of a run that Ctrl-C stopped: 128 + SIGINT, as shells have it.
+const STOPPED: u8 = 130;
+
+/// The arguments.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    source: Source,
+    /// Directory for everything the run writes; it must be new or empty.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Go on with the run in --out, with its own configuration.
+    #[arg(long, conflicts_with_all = ["config", "set", "grid", "device"])]
+    resume: bool,
+    /// Print the events as JSON lines on standard output.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let out = &arguments.out;
+    let runs = if arguments.resume { resumed(out)? } else { created(&arguments.source, out)? };
+    let stop = on_interrupt()?;
+    for (folder, run) in &runs {
+        match train(folder, run, arguments.json, &stop) {
+            Err(TrainError::Stopped(_)) => {
+                eprintln!("stopped; `taper run --resume --out {}` goes on", out.display());
+                return Ok(ExitCode::from(STOPPED));
+            }
+            done => done?,
+        }
+    }
+    if !arguments.json {
+        let folders: Vec<PathBuf> = runs.into_iter().map(|(folder, _)| folder).collect();
+        print(&compare::text(&folders)?)?;
+        for folder in folders {
+            print(&format!("trained student: {}\n", folder.join("artifacts").display()))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The directory of each configuration: `out` itself, or one a point of the grid in a folder with its label.
+fn folders(source: &Source, out: &Path) -> Result<Vec<(PathBuf, Config)>> {
+    let configs = source.configurations()?;
+    if source.grid.is_empty() {
+        return Ok(configs.into_iter().map(|(_, config)| (out.into(), config)).collect());
+    }
+    let mut taken = BTreeSet::new();
+    let mut folder = |(label, config): (String, Config)| {
+        let mut name = file_name(&label);
+        while !taken.insert(name.clone()) {
+            name.push('_');
+        }
+        (out.join(name), config)
+    };
+    Ok(configs.into_iter().map(&mut folder).collect())
+}
+
+/// A label as a file name on every system.
+fn file_name(label: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._=,+-".contains(c);
+    label.chars().map(|c| if plain(c) { c } else { '_' }).collect()
+}
+
+/// New runs, all of them before the first is trained, so that a resume knows every point of a grid.
+fn created(source: &Source, out: &Path) -> Result<Vec<(PathBuf, Run)>> {
+    let folders = folders(source, out)?;
+    if std::fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some()) {
+        return Err(failure(
+            format!("the directory `{}` is not empty", out.display()),
+            "give a new one, or go on with the run in it by --resume",
+        ));
+    }
+    let create = |(folder, config): (PathBuf, Config)| {
+        let run = Run::create(config, &folder)?;
+        Ok((folder, run))
+    };
+    folders.into_iter().map(create).collect()
+}
+
+/// The runs of an earlier command.
+fn resumed(out: &Path) -> Result<Vec<(PathBuf, Run)>> {
+    let resume = |folder: PathBuf| {
+        let run = Run::resume(&folder)?;
+        Ok((folder, run))
+    };
+    compare::expand(out)?.into_iter().map(resume).collect()
+}
+
+/// A flag that Ctrl-C sets; the second Ctrl-C ends the process at once.
+fn on_interrupt() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&stop);
+    ctrlc::set_handler(move || {
+        if flag.swap(true, Ordering::SeqCst) {
+            std::process::exit(i32::from(STOPPED));
+        }
+        eprintln!("stopping at a checkpoint; Ctrl-C again stops at once");
+    })?;
+    Ok(stop)
+}
+
+fn train(folder: &Path, run: &Run, json: bool, stop: &AtomicBool) -> Result<(), TrainError> {
+    let mut progress = Progress::new();
+    let mut take = |entry: &Entry| {
+        progress.take(&entry.event);
+        if json
+            && let Ok(line) = entry.to_line()
+            && print(&line).is_err()
+        {
+            // Nobody reads any more: keep what is trained, and end.
+            stop.store(true, Ordering::SeqCst);
+        }
+    };
+    let done = run.execute(&Options::new(folder), stop, &mut take);
+    progress.finish();
+    done
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn temporary(name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("taper-run-{name}-{}", std::process::id()));
+        drop(std::fs::remove_dir_all(&folder));
+        folder
+    }
+
+    #[test]
+    fn a_grid_is_a_folder_a_point() {
+        let mut source = Source::of("demo");
+        source.set = vec!["seeds=[4]".into()];
+        source.grid = vec!["teacher.factor=2,4".into(), "win.merge=\"maf\",\"map\"".into()];
+        source.device = Some("llvmpipe".into());
+        let jobs = folders(&source, Path::new("out")).expect("valid");
+        let folders: Vec<String> =
+            jobs.iter().map(|(folder, _)| folder.display().to_string()).collect();
+        assert_eq!(
+            folders,
+            [
+                "out/teacher.factor=2,win.merge=maf",
+                "out/teacher.factor=2,win.merge=map",
+                "out/teacher.factor=4,win.merge=maf",
+                "out/teacher.factor=4,win.merge=map"
+            ]
+        );
+        assert!(jobs.iter().all(|(_, config)| config.seeds == [4] && config.device == "llvmpipe"));
+        assert_eq!(file_name("data.path=/a b"), "data.path=_a_b");
+    }
+
+    #[test]
+    fn nothing_is_written_before_all_of_a_grid_is_valid() {
+        let mut source = Source::of("demo");
+        source.grid = vec!["win.merge=maf,mop".into()];
+        let error = folders(&source, Path::new("out")).expect_err("refused").to_string();
+        assert!(error.starts_with("--grid win.merge=maf,mop: `win.merge` is \"mop\""), "{error}");
+    }
+
+    #[test]
+    fn a_full_directory_is_refused_and_a_grid_resumed() {
+        let out = temporary("claim");
+        let mut source = Source::of("demo");
+        source.grid = vec!["teacher.factor=2,4".into()];
+        let factors = |runs: Vec<(PathBuf, Run)>| -> Vec<u32> {
+            runs.iter().map(|(_, run)| run.config().teacher.factor).collect()
+        };
+        assert_eq!(factors(created(&source, &out).expect("new")), [2, 4]);
+        assert_eq!(factors(resumed(&out).expect("there")), [2, 4]);
+        let error = created(&source, &out).expect_err("not empty").to_string();
+        assert!(error.ends_with("is not empty"), "{error}");
+        std::fs::remove_dir_all(&out).expect("removed");
+        assert!(resumed(&out).is_err());
+    }
+}
