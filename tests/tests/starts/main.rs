@@ -1,12 +1,14 @@
 //! How blocks start, against the NumPy goldens of `golden/starts.py`, and what is refused.
 
+mod device;
 mod host;
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use engine::{
     config::{Mlp, Model, Resnet, Stem, Unit, Widen},
     formats::safetensors::read,
+    gpu::{Gpu, Options},
     models,
     nn::{Extent, Network, NetworkError, Tensor, Weights, fresh},
     win::{
@@ -138,6 +140,10 @@ fn wide(data: &[f32]) -> Vec<f64> {
 }
 
 fn check(case: &str, greedy: bool) {
+    check_on(case, greedy, None);
+}
+
+fn check_on(case: &str, greedy: bool, gpu: Option<Arc<Gpu>>) {
     let name = format!("{case}-{}", if greedy { "greedy" } else { "sample" });
     let bytes = std::fs::read(golden(&format!("{name}.run.safetensors"))).expect("golden file");
     let file = SafeTensors::deserialize(&bytes).expect("golden file");
@@ -153,6 +159,7 @@ fn check(case: &str, greedy: bool) {
         .collect();
 
     let mut pupil = Pupil::of(case);
+    pupil.host.gpu = gpu;
     let choice = if greedy { Choice::Greedy } else { Choice::Given(&picks) };
     let (found, started) = pupil.start_only(choice, 0, &[]).unwrap();
     assert_eq!(started.picks, picks, "{name}");
@@ -201,6 +208,15 @@ fn basic_units_start_as_the_goldens() {
 #[test]
 fn resnets_of_another_depth_start_as_the_goldens() {
     check("resnet-depth", true);
+}
+
+/// Activations in f32 from the device change no pick, and the weights by rounding alone.
+#[test]
+fn starts_on_the_device_are_the_goldens_too() {
+    let gpu = Gpu::open("auto", Options::default()).unwrap_or_else(|error| panic!("{error}"));
+    for case in ["mlp", "resnet-all", "basic-all"] {
+        check_on(case, true, Some(Arc::clone(&gpu)));
+    }
 }
 
 #[test]
