@@ -303,8 +303,7 @@ impl Run {
         }
         let done = finished(&self.out.join("events.jsonl"))?;
         let (epochs, seconds) = done.get(&who.name).copied().unwrap_or_default();
-        let (weights, _) =
-            crate::formats::safetensors::read(&who.folder.join(crate::formats::folder::WEIGHTS))?;
+        let ModelFolder { weights, .. } = ModelFolder::read(&who.folder)?;
         Ok(Teacher { network: who.network.clone(), weights, epochs, seconds })
     }
 

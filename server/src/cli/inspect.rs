@@ -4,12 +4,16 @@ use std::path::Path;
 
 use anyhow::Result;
 use engine::config::{Config, Data, DataKind, presets};
+use engine::gpu::{self, Gpu};
 use engine::nn::{Extent, Network, Shapes};
+use engine::ops::AdapterKind;
+use engine::plan::Target;
 use engine::{data, models, win::surgery};
 use serde::Serialize;
 
 use super::source::Source;
-use super::{count, print, print_json, table};
+use super::stages::{self, Needs};
+use super::{bytes, count, print, print_json, table};
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -31,6 +35,8 @@ struct Inspection {
     teacher: Size,
     /// S₁ … Sₙ, then the head.
     blocks: Vec<BlockPair>,
+    /// What each stage needs of the device.
+    stages: Vec<Needs>,
     /// Where the configuration departs from the paper.
     deviations: Vec<String>,
 }
@@ -77,8 +83,12 @@ struct BlockSize {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
+    let target = match &arguments.source.device {
+        Some(device) => Gpu::open(device, gpu::Options::default())?.target(),
+        None => Target::web(AdapterKind::Gpu),
+    };
     for (label, config) in arguments.source.configurations()? {
-        let inspection = inspect(label, &config)?;
+        let inspection = inspect(label, &config, &target)?;
         if arguments.json {
             print_json(&inspection)?;
         } else {
@@ -88,7 +98,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-fn inspect(label: String, config: &Config) -> Result<Inspection> {
+fn inspect(label: String, config: &Config, target: &Target) -> Result<Inspection> {
     let input = input(&config.data)?;
     let extent = Extent::Map(input.size, input.size, input.channels);
     let student = models::network(&config.model, extent, input.classes);
@@ -109,6 +119,7 @@ fn inspect(label: String, config: &Config) -> Result<Inspection> {
         student: Size { params: thin.param_count(), macs: thin.total_macs() },
         teacher: Size { params: wide.param_count(), macs: wide.total_macs() },
         blocks: blocks.collect(),
+        stages: stages::needs(config, &student, &teacher, target)?,
         deviations: presets::deviations(config),
     })
 }
@@ -203,6 +214,19 @@ fn render(inspection: &Inspection) -> String {
     let head =
         ["block", "out", "student width", "params", "MACs", "teacher width", "params", "MACs"];
     text.push_str(&table(&head, &rows));
+    let rows: Vec<Vec<String>> = inspection
+        .stages
+        .iter()
+        .map(|needs| {
+            let memory = needs.memory.map_or("does not fit".into(), bytes);
+            vec![format!("{} {}", needs.method, needs.stage), needs.batch.to_string(), memory]
+        })
+        .collect();
+    text.push('\n');
+    text.push_str(&table(&["stage", "batch", "memory"], &rows));
+    if let Some(problem) = inspection.stages.iter().find_map(|needs| needs.problem.as_ref()) {
+        text.push_str(&format!("does not fit: {problem}\n"));
+    }
     for deviation in &inspection.deviations {
         text.push_str(&format!("\ndeviation from the paper: {deviation}\n"));
     }
@@ -215,7 +239,7 @@ mod tests {
 
     fn of(preset: &str) -> Inspection {
         let config = Config::open(preset).expect("valid");
-        inspect(String::new(), &config).expect("a network")
+        inspect(String::new(), &config, &Target::web(AdapterKind::Gpu)).expect("a network")
     }
 
     #[test]
@@ -247,6 +271,8 @@ mod tests {
     #[test]
     fn the_demo_is_known_without_data() {
         let inspection = of("demo");
+        assert!(inspection.stages.iter().all(|needs| needs.memory.is_some()));
+        assert_eq!(inspection.stages[0].method, "teacher");
         assert_eq!((inspection.blocks.len(), inspection.input.assumed), (5, false));
         assert!(of("mnist-mlp-thin").input.assumed);
         let text = render(&of("imagenet-resnet50-half"));

@@ -11,6 +11,8 @@ mod presets;
 mod progress;
 mod run;
 mod source;
+mod stages;
+mod teachers;
 
 use std::io::{self, Write};
 use std::process::ExitCode;

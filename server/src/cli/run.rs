@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
 use engine::config::Config;
-use engine::event::Entry;
+use engine::event::{Entry, Event};
 use engine::train::{Options, Run, TrainError};
 
 use super::progress::Progress;
 use super::source::Source;
-use super::{compare, failure, print};
+use super::{compare, failure, print, teachers};
 
 /// Exit status of a run that Ctrl-C stopped: 128 + SIGINT, as shells have it.
 const STOPPED: u8 = 130;
@@ -38,13 +38,21 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let out = &arguments.out;
     let runs = if arguments.resume { resumed(out)? } else { created(&arguments.source, out)? };
     let stop = on_interrupt()?;
-    for (folder, run) in &runs {
-        match train(folder, run, arguments.json, &stop) {
+    for (place, (folder, run)) in runs.iter().enumerate() {
+        teachers::adopt(&runs[..place], folder, run.config())?;
+        let (begun, done) = train(folder, run, arguments.json, &stop);
+        match done {
             Err(TrainError::Stopped(_)) => {
                 eprintln!("stopped; `taper run --resume --out {}` goes on", out.display());
                 return Ok(ExitCode::from(STOPPED));
             }
-            done => done?,
+            Err(error) => {
+                if !begun && place == 0 && !arguments.resume {
+                    withdraw(runs, out);
+                }
+                return Err(error.into());
+            }
+            Ok(()) => {}
         }
     }
     if !arguments.json {
@@ -118,9 +126,17 @@ fn on_interrupt() -> Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
-fn train(folder: &Path, run: &Run, json: bool, stop: &AtomicBool) -> Result<(), TrainError> {
+/// Trains a run; whether it came so far as to begin, and how it ended.
+fn train(
+    folder: &Path,
+    run: &Run,
+    json: bool,
+    stop: &AtomicBool,
+) -> (bool, Result<(), TrainError>) {
     let mut progress = Progress::new();
+    let mut begun = false;
     let mut take = |entry: &Entry| {
+        begun |= matches!(entry.event, Event::RunStarted { .. });
         progress.take(&entry.event);
         if json
             && let Ok(line) = entry.to_line()
@@ -132,7 +148,21 @@ fn train(folder: &Path, run: &Run, json: bool, stop: &AtomicBool) -> Result<(), 
     };
     let done = run.execute(&Options::new(folder), stop, &mut take);
     progress.finish();
-    done
+    (begun, done)
+}
+
+/// Takes back the directories of a command that was refused before anything was trained, so that it can be given again.
+fn withdraw(runs: Vec<(PathBuf, Run)>, out: &Path) {
+    for (folder, run) in runs {
+        // Windows does not remove a file that is held.
+        drop(run);
+        for name in ["config.toml", "events.jsonl", "run.lock"] {
+            drop(std::fs::remove_file(folder.join(name)));
+        }
+        // Folders are removed only if nothing else is in them; what stays is seen by the next command.
+        drop(std::fs::remove_dir(folder));
+    }
+    drop(std::fs::remove_dir(out));
 }
 
 #[cfg(test)]
@@ -187,7 +217,9 @@ mod tests {
         assert_eq!(factors(resumed(&out).expect("there")), [2, 4]);
         let error = created(&source, &out).expect_err("not empty").to_string();
         assert!(error.ends_with("is not empty"), "{error}");
-        std::fs::remove_dir_all(&out).expect("removed");
+        let runs = resumed(&out).expect("there");
+        withdraw(runs, &out);
+        assert!(!out.exists());
         assert!(resumed(&out).is_err());
     }
 }
