@@ -7,7 +7,7 @@ use engine::config::{Config, Data, DataKind, presets};
 use engine::gpu::{self, Gpu};
 use engine::nn::{Extent, Network, Shapes};
 use engine::ops::AdapterKind;
-use engine::plan::Target;
+use engine::plan::{Limits, Target};
 use engine::{data, models, win::surgery};
 use serde::Serialize;
 
@@ -39,6 +39,9 @@ struct Inspection {
     stages: Vec<Needs>,
     /// Where the configuration departs from the paper.
     deviations: Vec<String>,
+    /// Whether the plans are for WebGPU's default limits.
+    #[serde(skip)]
+    web: bool,
 }
 
 /// What the networks read and answer.
@@ -121,6 +124,7 @@ fn inspect(label: String, config: &Config, target: &Target) -> Result<Inspection
         blocks: blocks.collect(),
         stages: stages::needs(config, &student, &teacher, target)?,
         deviations: presets::deviations(config),
+        web: target.limits == Limits::default(),
     })
 }
 
@@ -219,16 +223,28 @@ fn render(inspection: &Inspection) -> String {
         .iter()
         .map(|needs| {
             let memory = needs.memory.map_or("does not fit".into(), bytes);
-            vec![format!("{} {}", needs.method, needs.stage), needs.batch.to_string(), memory]
+            let mark = if needs.problem.is_some() { " *" } else { "" };
+            let stage = format!("{} {}", needs.method, needs.stage);
+            vec![stage, needs.batch.to_string(), format!("{memory}{mark}")]
         })
         .collect();
     text.push('\n');
     text.push_str(&table(&["stage", "batch", "memory"], &rows));
     if let Some(problem) = inspection.stages.iter().find_map(|needs| needs.problem.as_ref()) {
-        text.push_str(&format!("does not fit: {problem}\n"));
+        text.push_str(&format!(
+            "* more than {} allows: {problem}\n",
+            if inspection.web {
+                "WebGPU without asking for more (--device NAME tells of a device)"
+            } else {
+                "the device"
+            }
+        ));
+    }
+    if !inspection.deviations.is_empty() {
+        text.push_str("\ndeviations from the paper:\n");
     }
     for deviation in &inspection.deviations {
-        text.push_str(&format!("\ndeviation from the paper: {deviation}\n"));
+        text.push_str(&format!("- {deviation}\n"));
     }
     text
 }

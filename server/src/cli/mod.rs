@@ -1,5 +1,6 @@
 //! The verbs of the command line, a file each.
 
+mod bench;
 mod compare;
 mod devices;
 mod eval;
@@ -46,6 +47,8 @@ enum Verb {
     Eval(eval::Arguments),
     /// Name the most probable classes of pictures.
     Predict(predict::Arguments),
+    /// Time kernels and whole training steps.
+    Bench(bench::Arguments),
     /// Write a trained model as a folder that other programs load.
     Export(export::Arguments),
 }
@@ -56,6 +59,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Verb::Devices(arguments) => devices::run(&arguments),
         Verb::Presets(arguments) => presets::run(&arguments),
         Verb::Inspect(arguments) => inspect::run(&arguments),
+        Verb::Bench(arguments) => bench::run(&arguments),
         Verb::Export(arguments) => export::run(&arguments),
         Verb::Run(arguments) => return run::run(&arguments),
         Verb::Eval(arguments) => eval::run(&arguments),

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use engine::config::{Config, Method, Start, Target as Follow};
 use engine::nn::{Network, NetworkError, Pair};
-use engine::plan::Target;
+use engine::plan::{Limits, Target};
 use engine::win::algorithm::{self, Stage, Task};
 use engine::win::program::{Objective, ProgramError, Stagecraft, program};
 use engine::win::surgery;
@@ -16,12 +16,20 @@ pub(super) struct Needs {
     pub(super) method: String,
     pub(super) stage: String,
     pub(super) batch: u32,
-    /// Bytes of all buffers of the plan; none where it does not fit.
+    /// Bytes of all buffers of the plan, also where the device's limits do not allow it; none where no device's would.
     pub(super) memory: Option<u64>,
-    /// Why the plan does not fit the device.
+    /// Which limit of the device does not allow the plan.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) problem: Option<String>,
 }
+
+/// Limits that allow every plan.
+const BOUNDLESS: Limits = Limits {
+    binding_bytes: u64::MAX,
+    buffer_bytes: u64::MAX,
+    storage_buffers: u32::MAX,
+    groups: u32::MAX,
+};
 
 /// The networks that stages are made of.
 struct Networks<'a> {
@@ -110,7 +118,10 @@ impl Networks<'_> {
         };
         let (memory, problem) = match program(&of, target) {
             Ok(program) => (Some(program.plan.memory()), None),
-            Err(ProgramError::Plan(problem)) => (None, Some(problem.to_string())),
+            Err(ProgramError::Plan(problem)) => {
+                let boundless = program(&of, &Target { limits: BOUNDLESS, ..*target });
+                (boundless.ok().map(|program| program.plan.memory()), Some(problem.to_string()))
+            }
             Err(error) => return Err(error.into()),
         };
         let (method, stage) = (method.into(), stage.name.clone());
