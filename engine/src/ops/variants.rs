@@ -33,8 +33,8 @@ const TILES: [(&str, u32, u32); 7] = [
 const LANES: u64 = 8;
 /// Cores a software adapter is taken to have. With fewer the tiles are a little small, with more some cores are idle.
 const CORES: u64 = 4;
-/// What a vector's multiply-add costs, and what one lane's load of one number costs. Measured ratios are 4 (AVX-512) and 29 (AVX2,
-/// where the driver's lane-wise inserts stall); the table must serve both.
+/// What a vector's multiply-add costs, and what one lane's load of one number costs. The ratio was measured as 29 on AVX2, where the
+/// driver's lane-wise inserts stall, and inferred as about 4 on AVX-512; the table must serve both.
 const FMA: u64 = 1;
 /// See [`FMA`].
 const LOAD: u64 = 8;
