@@ -15,7 +15,7 @@ use engine::win::program::{Objective, STEP, Stagecraft, program};
 use engine::{models, win::surgery};
 use serde::Serialize;
 
-use super::{bytes, failure, print, print_json, table};
+use super::{bytes, failure, print, print_json};
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -89,7 +89,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         ));
     }
     let gpu = Gpu::open(&arguments.device, gpu::Options::default())?;
-    let mut rows = Vec::new();
+    if !arguments.json {
+        let head =
+            ["work", "median ms", "min ms", "GFLOP/s", "launches", "first step ms", "memory"];
+        print(&format!("{}\n{}", gpu.adapter.name, line(&head.map(String::from))))?;
+    }
     for work in WORKS {
         if !arguments.works.is_empty() && !arguments.works.iter().any(|name| name == work.name) {
             continue;
@@ -99,7 +103,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
             print_json(&timing)?;
             continue;
         }
-        rows.push(vec![
+        print(&line(&[
             timing.work.to_string(),
             format!("{:.2}", timing.median_ms),
             format!("{:.2}", timing.min_ms),
@@ -107,13 +111,15 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
             timing.launches.to_string(),
             format!("{:.0}", timing.first_step_ms),
             bytes(timing.peak_bytes),
-        ]);
+        ]))?;
     }
-    if arguments.json {
-        return Ok(());
-    }
-    let head = ["work", "median ms", "min ms", "GFLOP/s", "launches", "first step ms", "memory"];
-    print(&format!("{}\n{}", gpu.adapter.name, table(&head, &rows)))
+    Ok(())
+}
+
+/// A line of the table, whose widths are fixed because each is printed when its work is done.
+fn line([work, rest @ ..]: &[String; 7]) -> String {
+    let rest: String = rest.iter().map(|cell| format!("  {cell:>13}")).collect();
+    format!("{work:<26}{rest}\n")
 }
 
 /// Makes the plan and its pipelines, steps once, warms up, then times steps with their loss read back.
