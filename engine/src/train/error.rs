@@ -36,11 +36,14 @@ pub enum TrainError {
     /// A system of equations of a start.
     #[error(transparent)]
     Linalg(#[from] LinalgError),
-    /// The loss is not a number any more.
+    /// The loss or a weight is not a number any more.
     #[error(
-        "the loss of {member} became {loss} at step {step} of stage {stage}; its checkpoint of step {kept} is kept: lower the learning rate"
+        "{what} of {member} became {value} at step {step} of stage {stage}; {}: lower the learning rate",
+        kept.map_or("it has no checkpoint yet".into(), |at| format!("its checkpoint of step {at} is kept"))
     )]
     NonFinite {
+        /// `the loss`, or a parameter.
+        what: String,
         /// Who.
         member: String,
         /// Which stage.
@@ -48,9 +51,9 @@ pub enum TrainError {
         /// Steps of the stage.
         step: u64,
         /// What it became.
-        loss: f32,
-        /// Step of the member at the last checkpoint.
-        kept: u64,
+        value: f32,
+        /// Step of the member at the last checkpoint, if there is one.
+        kept: Option<u64>,
     },
     /// The merge changed the network by more than rounding.
     #[error(

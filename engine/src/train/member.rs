@@ -17,7 +17,7 @@ use crate::{
     config::{Discrepancy, Method, Recipe, Start, Target as TuneTarget},
     data::{Loader, LoaderOptions},
     event::Event,
-    formats::MergeReport,
+    formats::{MergeReport, atomic},
     gpu::Live,
     nn::{self, Layer, Network, NetworkError, Pair, Weights},
     plan::PlanError,
@@ -36,6 +36,10 @@ const ORDER: u64 = 2;
 const STARTS: u64 = 3;
 const SCORE: u64 = 4;
 const TRAIN_ERROR: u64 = 5;
+
+/// Folders of a member.
+const CHECKPOINTS: &str = "checkpoints";
+pub(super) const ARTIFACTS: &str = "artifacts";
 
 /// Greatest relative error of a merge.
 const MERGE_GATE: f64 = 1e-5;
@@ -82,12 +86,16 @@ pub(super) struct Member<'a, 'r> {
     merge: Option<MergeReport>,
     /// When the last checkpoint was written or read.
     kept: Instant,
-    kept_step: u64,
+    kept_step: Option<u64>,
 }
 
 impl<'a, 'r> Member<'a, 'r> {
-    /// Takes a member up where its newest checkpoint left it.
-    pub(super) fn open(who: &'a Who<'a>, run: &'a mut Context<'r>) -> Result<Self, TrainError> {
+    /// Takes a member up where its newest checkpoint left it; `begun` if an earlier process has worked on it.
+    pub(super) fn open(
+        who: &'a Who<'a>,
+        run: &'a mut Context<'r>,
+        begun: bool,
+    ) -> Result<Self, TrainError> {
         let bridged = match (who.method, who.teacher) {
             (Some(Method::Win | Method::StartOnly), Some(teacher)) => {
                 let lower = run.config.win.start == Start::Random;
@@ -95,10 +103,18 @@ impl<'a, 'r> Member<'a, 'r> {
             }
             _ => None,
         };
-        let found = Checkpoint::newest(&who.folder.join("checkpoints"))?;
-        if let Some(found) = &found {
-            let (member, step) = (Some(who.name.clone()), found.place.member_step);
-            run.emit(Event::Resumed { member, step })?;
+        // What a killed process was writing.
+        for folder in [who.folder.clone(), who.folder.join(CHECKPOINTS), who.folder.join(ARTIFACTS)]
+        {
+            if folder.is_dir() {
+                atomic::remove_leftovers(&folder)?;
+            }
+        }
+        let found = Checkpoint::newest(&who.folder.join(CHECKPOINTS))?;
+        let kept_step = found.as_ref().map(|found| found.place.member_step);
+        // Killed before its first checkpoint, it begins anew, and readers have to know that as well.
+        if let Some(step) = kept_step.or(begun.then_some(0)) {
+            run.emit(Event::Resumed { member: Some(who.name.clone()), step })?;
         }
         let at = match found {
             Some(found) => found,
@@ -111,7 +127,6 @@ impl<'a, 'r> Member<'a, 'r> {
                 Checkpoint { now, ..Checkpoint::default() }
             }
         };
-        let kept_step = at.place.member_step;
         Ok(Self { who, run, bridged, at, merge: None, kept: Instant::now(), kept_step })
     }
 
@@ -555,7 +570,7 @@ impl<'a, 'r> Member<'a, 'r> {
             if (stop || self.kept.elapsed() >= self.run.options.checkpoint_every) && done < total {
                 self.read(stage, session, &mut meter, true)?;
                 self.at.place.seconds += meter.take();
-                self.save(session)?;
+                self.save(stage, session)?;
                 if stop {
                     return Err(TrainError::Stopped(self.run.options.out.display().to_string()));
                 }
@@ -563,8 +578,7 @@ impl<'a, 'r> Member<'a, 'r> {
         }
         self.read(stage, session, &mut meter, true)?;
         self.at.place.seconds += meter.take();
-        self.at.now.extend(session.student()?);
-        Ok(())
+        self.fetch(stage, session)
     }
 
     /// Takes the losses that have arrived; all of them if `wait`.
@@ -577,17 +591,28 @@ impl<'a, 'r> Member<'a, 'r> {
     ) -> Result<(), TrainError> {
         for (step, loss) in session.losses(wait)? {
             if !loss.is_finite() {
-                let (member, stage) = (self.who.name.clone(), stage.name.clone());
-                return Err(TrainError::NonFinite {
-                    member,
-                    stage,
-                    step: step + 1,
-                    loss,
-                    kept: self.kept_step,
-                });
+                return Err(self.non_finite("the loss".into(), stage, step + 1, loss));
             }
             meter.add(loss);
         }
+        Ok(())
+    }
+
+    fn non_finite(&self, what: String, stage: &Stage, step: u64, value: f32) -> TrainError {
+        let (member, stage) = (self.who.name.clone(), stage.name.clone());
+        TrainError::NonFinite { what, member, stage, step, value, kept: self.kept_step }
+    }
+
+    /// Takes the weights from the device; a last step can spoil them after a loss that was still a number.
+    fn fetch(&mut self, stage: &Stage, session: &Session) -> Result<(), TrainError> {
+        let weights = session.student()?;
+        for (name, tensor) in &weights {
+            if let Some(&value) = tensor.data.iter().find(|value| !value.is_finite()) {
+                let step = self.at.place.step;
+                return Err(self.non_finite(format!("parameter {name}"), stage, step, value));
+            }
+        }
+        self.at.now.extend(weights);
         Ok(())
     }
 
@@ -612,18 +637,18 @@ impl<'a, 'r> Member<'a, 'r> {
     }
 
     /// A checkpoint inside a stage.
-    fn save(&mut self, session: &Session) -> Result<(), TrainError> {
-        self.at.now.extend(session.student()?);
+    fn save(&mut self, stage: &Stage, session: &Session) -> Result<(), TrainError> {
+        self.fetch(stage, session)?;
         self.at.moments = Some(session.moments()?);
         self.checkpoint()
     }
 
     fn checkpoint(&mut self) -> Result<(), TrainError> {
         self.run.log.sync()?;
-        let path = self.at.write(&self.who.folder.join("checkpoints"))?;
+        let path = self.at.write(&self.who.folder.join(CHECKPOINTS))?;
         let path = path.strip_prefix(&self.run.options.out).unwrap_or(&path).display().to_string();
         let (member, step) = (self.who.name.clone(), self.at.place.member_step);
-        (self.kept, self.kept_step) = (Instant::now(), step);
+        (self.kept, self.kept_step) = (Instant::now(), Some(step));
         self.run.emit(Event::Checkpoint { member, step, path })
     }
 }

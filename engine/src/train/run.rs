@@ -13,12 +13,12 @@ use std::{
 
 use super::{
     TrainError,
-    member::{Finished, Member, Who},
+    member::{ARTIFACTS, Finished, Member, Who},
     model,
 };
 use crate::{
     config::{Config, Method, Precision},
-    data::{self, Dataset},
+    data::{self, DataError, Dataset},
     event::{self, Entry, Event, EventLog, RunStatus, StagePlan},
     formats::{FormatError, ModelConfig, ModelFolder, atomic, card},
     gpu::{self, Gpu, GpuError},
@@ -143,6 +143,7 @@ impl Run {
             return Err(TrainError::Folder(message));
         }
         let lock = lock(out)?;
+        atomic::remove_leftovers(out)?;
         let text = fs::read_to_string(&path).map_err(|source| FormatError::read(&path, source))?;
         let config = Config::from_toml(&text, &path.display().to_string())?;
         Ok(Self { config, out: out.into(), _lock: lock })
@@ -312,6 +313,9 @@ impl Run {
         let shapes = who.network.shapes()?;
         let (params, macs) = (shapes.param_count(), shapes.total_macs());
         let (member, method, seed) = (who.name.clone(), who.method, who.seed);
+        let begun = event::read(&self.out.join("events.jsonl"))?.iter().any(
+            |entry| matches!(&entry.event, Event::MemberStarted { member, .. } if *member == who.name),
+        );
         context.emit(Event::MemberStarted {
             member: member.clone(),
             method,
@@ -319,7 +323,7 @@ impl Run {
             params,
             macs,
         })?;
-        let result = Member::open(who, context)?.finish()?;
+        let result = Member::open(who, context, begun)?.finish()?;
         let Finished { weights, test, train_error, merge, place } = result;
 
         let config = model_config(context.config, context.data, who.method.is_none());
@@ -336,7 +340,7 @@ impl Run {
         };
         let card = card::render(&facts, &config, merge.as_ref());
         let folder = match who.method {
-            Some(_) => who.folder.join("artifacts"),
+            Some(_) => who.folder.join(ARTIFACTS),
             None => who.folder.clone(),
         };
         ModelFolder { weights, config, merge, card }.write(&folder)?;
@@ -452,6 +456,13 @@ fn stage_plans(
         };
         for stage in stages {
             let batch = stage.recipe.as_ref().map_or(0, |r| u64::from(r.batch));
+            if batch > train_count {
+                let problem = format!(
+                    "{batch} of stage {} is more than the {train_count} training images",
+                    stage.name
+                );
+                return Err(DataError::Setting { key: "batch", problem }.into());
+            }
             let macs = match (method, stage.task) {
                 (None, _) => 3 * b,
                 (_, Task::Labels | Task::Tune { target: crate::config::Target::Labels }) => 3 * s,
