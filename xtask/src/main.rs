@@ -1,2 +1,55 @@
-//! One runner for setup, demo and tests.
-fn main() {}
+//! `cargo xtask VERB`: one runner for what a person or the CI does with the repository.
+//!
+//! It depends on next to nothing, so that it is built in seconds; everything else is done by `cargo` and `taper`, whose commands are
+//! printed before they run.
+
+mod checks;
+mod clock;
+mod demo;
+mod measured;
+mod setup;
+mod shell;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+const USAGE: &str = "\
+cargo xtask VERB
+
+  setup                 build taper; install a software Vulkan driver if there is no adapter at all (Linux)
+  demo [-- FLAG…]       setup, then train the `demo` preset; FLAGs go to `taper run`
+  test                  everything that the CI runs
+  measured RUN…         write the results of finished runs into README.md
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &[String]) -> Result<()> {
+    std::env::set_current_dir(shell::root())?;
+    let (verb, rest) = match arguments {
+        [] => ("help", &[][..]),
+        [verb, dashes, rest @ ..] if dashes == "--" => (verb.as_str(), rest),
+        [verb, rest @ ..] => (verb.as_str(), rest),
+    };
+    match (verb, rest) {
+        ("setup", []) => setup::run(),
+        ("demo", flags) => demo::run(flags),
+        ("test", []) => checks::run(),
+        ("measured", runs @ [_, ..]) => measured::run(runs),
+        ("help" | "--help" | "-h", _) => {
+            print!("{USAGE}");
+            Ok(())
+        }
+        _ => bail!("`{}` is not understood\n\n{USAGE}", arguments.join(" ")),
+    }
+}

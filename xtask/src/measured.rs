@@ -1,0 +1,159 @@
+//! `cargo xtask measured RUN…`: the results of finished runs, written into README.md between two comments.
+
+use std::{fmt::Write as _, fs, path::Path};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{
+    clock::Moment,
+    shell::{self, read},
+};
+
+const PAGE: &str = "README.md";
+const BEGIN: &str = "<!-- measured:begin -->";
+const END: &str = "<!-- measured:end -->";
+
+/// Writes a table a run, as `taper compare` prints it; a folder of a grid is one run.
+pub(crate) fn run(runs: &[String]) -> Result<()> {
+    shell::build()?;
+    let page = fs::read_to_string(PAGE).with_context(|| format!("cannot read {PAGE}"))?;
+    let names = runs.iter().map(|run| Ok(name(run)?.to_owned())).collect::<Result<Vec<_>>>()?;
+    let mut text = format!(
+        "Written by `cargo xtask measured {}` on {}. Accuracies are of the last weights on the test data, mean ± sample deviation over the seeds.\n",
+        names.iter().map(|name| format!("runs/{name}")).collect::<Vec<_>>().join(" "),
+        Moment::now().date()
+    );
+    for (run, name) in runs.iter().zip(&names) {
+        let facts = facts(Path::new(run))?;
+        let table = read(shell::taper()?.args(["compare", run]))?;
+        if table.contains("not finished") {
+            bail!(
+                "`{run}` has members that are not finished; `taper run --resume --out {run}` goes on"
+            );
+        }
+        write!(
+            text,
+            "\n**{name}**: seeds {}, on {}, taper {}\n\n```text\n{}\n```\n",
+            facts.seeds,
+            facts.adapter,
+            facts.version,
+            table.trim_end()
+        )
+        .expect("a String takes all");
+    }
+    let page = replaced(&page, &text)?;
+    fs::write(PAGE, page).with_context(|| format!("cannot write {PAGE}"))?;
+    println!(
+        "{PAGE}: {} of {} written",
+        if runs.len() == 1 { "results" } else { "tables" },
+        names.join(", ")
+    );
+    Ok(())
+}
+
+/// The folder's own name: where it lies is nobody's business.
+fn name(run: &str) -> Result<&str> {
+    let name = Path::new(run).file_name().and_then(|name| name.to_str());
+    name.with_context(|| format!("`{run}` does not end in the name of a folder"))
+}
+
+/// What a table has to be read with.
+#[derive(Debug, PartialEq)]
+struct Facts {
+    seeds: String,
+    adapter: String,
+    version: String,
+}
+
+/// Reads them from a run directory, or from the first of a grid.
+fn facts(run: &Path) -> Result<Facts> {
+    if !run.join("config.toml").is_file() {
+        let mut inner: Vec<_> = fs::read_dir(run)
+            .with_context(|| format!("cannot read `{}`", run.display()))?
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| path.join("config.toml").is_file())
+            .collect();
+        inner.sort();
+        let first = inner.first();
+        return facts(first.with_context(|| format!("`{}` is no run", run.display()))?);
+    }
+    let text = |file: &str| {
+        let path = run.join(file);
+        fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", path.display()))
+    };
+    let (config, events) = (text("config.toml")?, text("events.jsonl")?);
+    let found = facts_of(&config, &events);
+    found.with_context(|| format!("the logs of `{}` do not say what ran", run.display()))
+}
+
+/// Seeds from the configuration, the rest from the event with which the run began.
+fn facts_of(config: &str, events: &str) -> Option<Facts> {
+    let seeds =
+        config.lines().find_map(|line| line.strip_prefix("seeds = ["))?.strip_suffix(']')?;
+    let begun = events.lines().find(|line| line.contains(r#""type":"run_started""#))?;
+    let adapter = string(begun, "adapter")?;
+    let kind = string(begun, "adapter_kind")?;
+    Some(Facts {
+        seeds: seeds.trim().into(),
+        adapter: format!("{adapter} ({kind})"),
+        version: string(begun, "version")?.into(),
+    })
+}
+
+/// The string at `key` of a JSON line; names of adapters have no escapes.
+fn string<'a>(line: &'a str, key: &str) -> Option<&'a str> {
+    let (_, rest) = line.split_once(&format!("\"{key}\":\""))?;
+    Some(rest.split_once('"')?.0)
+}
+
+/// `page` with `text` between the comments.
+fn replaced(page: &str, text: &str) -> Result<String> {
+    let parts =
+        page.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
+    let (before, after) =
+        parts.with_context(|| format!("{PAGE} has no `{BEGIN}` followed by `{END}`"))?;
+    Ok(format!("{before}{BEGIN}\n{text}{END}{after}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_stands_between_the_comments_is_replaced() {
+        let page = format!("# A\n\n{BEGIN}\nold\n{END}\n\nmore\n");
+        let new = replaced(&page, "new\n").expect("there");
+        assert_eq!(new, format!("# A\n\n{BEGIN}\nnew\n{END}\n\nmore\n"));
+        assert_eq!(replaced(&new, "new\n").expect("there"), new);
+        assert!(replaced("# A\n", "new").is_err());
+        assert!(replaced(&format!("{END}{BEGIN}"), "new").is_err());
+    }
+
+    #[test]
+    fn the_page_has_a_place_for_results() {
+        let page = fs::read_to_string(shell::root().join(PAGE)).expect("there");
+        replaced(&page, "").expect("both comments");
+    }
+
+    #[test]
+    fn facts_are_read_from_the_logs() {
+        let config = "methods = [\"win\"]\nseeds = [0, 1, 2]\n";
+        let events = "{\"seq\":0,\"type\":\"run_started\",\"version\":\"0.1.0\",\"adapter\":\"llvmpipe (LLVM 15)\",\"adapter_kind\":\"cpu\"}\n";
+        let facts = facts_of(config, events).expect("all there");
+        assert_eq!(
+            facts,
+            Facts {
+                seeds: "0, 1, 2".into(),
+                adapter: "llvmpipe (LLVM 15) (cpu)".into(),
+                version: "0.1.0".into()
+            }
+        );
+        assert_eq!(facts_of(config, "{}\n"), None);
+    }
+
+    #[test]
+    fn a_run_goes_by_the_name_of_its_folder() {
+        assert_eq!(name("a/b/demo/").expect("a name"), "demo");
+        assert!(name("/").is_err());
+    }
+}

@@ -1,0 +1,71 @@
+//! `cargo xtask setup`: an adapter to train on.
+
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::shell::{self, loud, read, works};
+
+/// Mesa's software Vulkan driver (lavapipe) and the loader that finds it, as Debian and Ubuntu call them.
+const PACKAGES: [&str; 2] = ["mesa-vulkan-drivers", "libvulkan1"];
+
+/// Builds `taper` and sees to an adapter.
+pub(crate) fn run() -> Result<()> {
+    shell::build()?;
+    adapter()?;
+    loud(shell::taper()?.arg("devices"))
+}
+
+/// Sees to it that the built `taper` finds an adapter: on Linux, a software one is installed where there is none at all.
+pub(crate) fn adapter() -> Result<()> {
+    if found()? {
+        return Ok(());
+    }
+    if !cfg!(target_os = "linux") {
+        bail!("`taper devices` finds no GPU adapter; update the graphics driver of this machine");
+    }
+    let packages = PACKAGES.join(" ");
+    if !works("apt-get", &["--version"]) {
+        bail!(
+            "`taper devices` finds no GPU adapter; install a Vulkan driver, or Mesa's software one (Debian: {packages})"
+        );
+    }
+    eprintln!("no GPU adapter is there: installing Mesa's software Vulkan driver");
+    for arguments in [&["update"][..], &["install", "--yes", "--no-install-recommends"]] {
+        let mut apt = administrator(&packages)?;
+        apt.args(arguments);
+        if arguments[0] == "install" {
+            apt.args(PACKAGES);
+        }
+        loud(&mut apt)?;
+    }
+    if !found()? {
+        bail!("{packages} are installed, but `taper devices` still finds no adapter");
+    }
+    Ok(())
+}
+
+/// Whether `taper devices` lists an adapter.
+fn found() -> Result<bool> {
+    let list = read(shell::taper()?.args(["devices", "--json"]))?;
+    // Each adapter is an object in the list.
+    Ok(list.matches('{').count() > 1)
+}
+
+/// `apt-get` with the right to install: as root, or by a sudo that asks nothing.
+fn administrator(packages: &str) -> Result<Command> {
+    let root = read(Command::new("id").arg("-u"))?.trim() == "0";
+    let mut apt = if root {
+        Command::new("apt-get")
+    } else if works("sudo", &["-n", "true"]) {
+        let mut sudo = Command::new("sudo");
+        sudo.args(["-n", "DEBIAN_FRONTEND=noninteractive", "apt-get"]);
+        sudo
+    } else {
+        bail!(
+            "there is no GPU adapter; run `sudo apt-get install {packages}`, then this command again"
+        );
+    };
+    apt.env("DEBIAN_FRONTEND", "noninteractive");
+    Ok(apt)
+}
