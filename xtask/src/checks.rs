@@ -40,3 +40,76 @@ fn components() -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs,
+        path::{Path, PathBuf},
+    };
+
+    use crate::shell::root;
+
+    /// Every Rust file below a folder of the workspace.
+    fn sources(folder: &str) -> Vec<PathBuf> {
+        fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
+            for entry in fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("read")) {
+                let path = entry.path();
+                if path.is_dir() {
+                    walk(&path, found);
+                } else if path.extension().is_some_and(|extension| extension == "rs") {
+                    found.push(path);
+                }
+            }
+        }
+        let mut found = Vec::new();
+        walk(&root().join(folder), &mut found);
+        assert!(!found.is_empty(), "{folder} holds no source");
+        found
+    }
+
+    /// `PATH:LINE: TEXT` of each line of code, comments left out, that has one of `words`; the tests at a file's end may do as they like.
+    fn lines_with(folders: &[&str], words: &[&str]) -> Vec<String> {
+        let mut found = Vec::new();
+        for path in folders.iter().flat_map(|folder| sources(folder)) {
+            let text = fs::read_to_string(&path).expect("UTF-8");
+            let code = text.lines().enumerate().take_while(|(_, line)| *line != "#[cfg(test)]");
+            for (number, line) in code {
+                let code = line.split("//").next().unwrap_or_default();
+                if words.iter().any(|word| code.contains(word)) {
+                    found.push(format!("{}:{}: {line}", path.display(), number + 1));
+                }
+            }
+        }
+        found
+    }
+
+    fn none(found: Vec<String>) {
+        assert!(found.is_empty(), "{}", found.join("\n"));
+    }
+
+    #[test]
+    fn what_is_pure_names_no_device_and_no_file() {
+        let pure = ["graph", "ops", "nn", "models", "win", "plan"];
+        let folders = pure.map(|module| format!("engine/src/{module}"));
+        let folders: Vec<&str> = folders.iter().map(String::as_str).collect();
+        let words = ["wgpu", "std::fs", "fs::", "std::io", "std::net", "print!", "println!"];
+        none(lines_with(&folders, &words));
+    }
+
+    #[test]
+    fn only_gpu_names_wgpu() {
+        let mut found = lines_with(&["engine/src", "server/src"], &["wgpu::"]);
+        let gpu = root().join("engine/src/gpu");
+        found.retain(|line| !Path::new(line).starts_with(&gpu));
+        none(found);
+    }
+
+    #[test]
+    fn no_shader_stands_in_rust() {
+        // In two pieces, or this line would be found.
+        let words =
+            [concat!("@com", "pute"), concat!("@work", "group_size"), concat!("var<sto", "rage")];
+        none(lines_with(&["engine/src", "server/src", "xtask/src"], &words));
+    }
+}
