@@ -32,7 +32,7 @@ pub(super) struct Place {
     pub(super) step: u64,
     /// Steps of the member, over all stages and tries.
     pub(super) member_step: u64,
-    /// Passes over the training data so far.
+    /// Passes over the training data of the tries that are done.
     pub(super) epochs: f64,
     /// Seconds of training so far.
     pub(super) seconds: f64,

@@ -545,7 +545,6 @@ impl<'a, 'r> Member<'a, 'r> {
             session.step(&batch, &live, step)?;
             self.at.place.step += 1;
             self.at.place.member_step += 1;
-            self.at.place.epochs += 1.0 / per_epoch as f64;
             let done = self.at.place.step;
             self.read(stage, session, &mut meter, false)?;
             let epoch_ends = done.is_multiple_of(per_epoch) || done == total;
@@ -578,6 +577,7 @@ impl<'a, 'r> Member<'a, 'r> {
         }
         self.read(stage, session, &mut meter, true)?;
         self.at.place.seconds += meter.take();
+        self.at.place.epochs += total as f64 / per_epoch as f64;
         self.fetch(stage, session)
     }
 
