@@ -57,6 +57,16 @@ pub struct Limits {
     pub groups: u32,
 }
 
+impl Limits {
+    /// No limits at all: to learn how much a plan needs that fits nowhere here.
+    pub const NONE: Self = Self {
+        binding_bytes: u64::MAX,
+        buffer_bytes: u64::MAX,
+        storage_buffers: u32::MAX,
+        groups: u32::MAX,
+    };
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {

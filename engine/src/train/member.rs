@@ -14,17 +14,17 @@ use super::{
     session::{Session, Test},
 };
 use crate::{
-    config::{Discrepancy, Method, Recipe, Start, Target as TuneTarget},
+    config::{Discrepancy, Method, Recipe, Start},
     data::{Loader, LoaderOptions},
     event::Event,
     formats::{MergeReport, atomic},
     gpu::Live,
-    nn::{self, Layer, Network, NetworkError, Pair, Weights},
+    nn::{self, Layer, Network, NetworkError, Weights},
     plan::PlanError,
     random,
     win::{
         algorithm::{Stage, Task},
-        program::{self, Objective, Stagecraft},
+        program::{self, Networks, Objective, REGRESSOR, Training},
         start::{self, Choice, Probe as _, Tap},
         surgery,
     },
@@ -192,49 +192,26 @@ impl<'a, 'r> Member<'a, 'r> {
     }
 
     /// The network that a stage trains.
-    fn network(&self, task: Task) -> Result<Network, TrainError> {
-        Ok(match task {
-            Task::Narrow { block } => self.bridged()?.prefix(block),
-            Task::Hint { blocks } => {
-                let teacher = &self.teacher()?.network;
-                let mut network = self.who.network.prefix(blocks);
-                let width = teacher.prefix(blocks).shapes()?.output.width();
-                let regressor = Pair { name: REGRESSOR.into(), out: width };
-                network.blocks[blocks - 1].lift = Some(regressor);
-                network
-            }
-            _ if self.is_bridged() => self.bridged()?.clone(),
-            _ => self.who.network.clone(),
-        })
+    fn network(&self, task: Task) -> Result<Network, NetworkError> {
+        let bridged = if self.is_bridged() { self.bridged.as_ref() } else { None };
+        let teacher = self.who.teacher.map(|t| &t.network);
+        Networks { student: self.who.network, teacher, bridged }.trained(task)
     }
 
     fn objective(&mut self, task: Task) -> Result<Objective, TrainError> {
         let win = &self.run.config.win;
-        let (discrepancy, freeze) = (win.discrepancy, win.freeze);
-        Ok(match task {
-            Task::Distill { alpha, temperature } => Objective::Distill { alpha, temperature },
-            Task::Tune { target: TuneTarget::Teacher } => {
-                Objective::Distill { alpha: 1.0, temperature: 1.0 }
-            }
-            Task::Narrow { block } => {
-                let scale = match (discrepancy, self.at.place.scale) {
-                    (Discrepancy::RelativeMse, None) => self.scale(block)?,
-                    (Discrepancy::RelativeMse, Some(bits)) => f32::from_bits(bits),
-                    _ => 1.0,
-                };
-                self.at.place.scale = Some(scale.to_bits());
-                Objective::Imitate { discrepancy, scale, freeze }
-            }
-            Task::Hint { blocks } => {
-                let scale = match self.at.place.scale {
-                    Some(bits) => f32::from_bits(bits),
-                    None => self.scale(blocks)?,
-                };
-                self.at.place.scale = Some(scale.to_bits());
-                Objective::Imitate { discrepancy: Discrepancy::RelativeMse, scale, freeze: false }
-            }
-            _ => Objective::Labels,
-        })
+        let relative = match task {
+            Task::Narrow { block } if win.discrepancy == Discrepancy::RelativeMse => Some(block),
+            Task::Hint { blocks } => Some(blocks),
+            _ => None,
+        };
+        let scale = match (relative, self.at.place.scale) {
+            (Some(_), Some(bits)) => f32::from_bits(bits),
+            (Some(blocks), None) => self.scale(blocks)?,
+            (None, _) => 1.0,
+        };
+        self.at.place.scale = Some(scale.to_bits());
+        Ok(program::objective(task, &self.run.config.win, scale))
     }
 
     /// 1 / variance of the teacher's output after so many blocks, over the start inputs.
@@ -368,12 +345,11 @@ impl<'a, 'r> Member<'a, 'r> {
                 self.at.now.insert(spec.name.clone(), nn::fresh_tensor(spec, seed));
             }
         }
-        let of = Stagecraft {
+        let of = Training {
             student: &network,
             teacher: self.who.teacher.map(|t| &t.network),
             objective,
             recipe: &recipe,
-            classes: self.run.classes(),
         };
         let program = program::program(&of, &self.run.gpu.target())?;
         let memory = program.plan.memory();
@@ -652,9 +628,6 @@ impl<'a, 'r> Member<'a, 'r> {
         self.run.emit(Event::Checkpoint { member, step, path })
     }
 }
-
-/// Name of FitNets' regressor, which is thrown away.
-const REGRESSOR: &str = "regressor";
 
 /// The layer that puts out what a block puts out.
 fn last_tap(network: &Network, blocks: usize) -> Result<String, NetworkError> {

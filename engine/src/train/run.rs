@@ -87,10 +87,6 @@ impl Context<'_> {
     pub(super) fn stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
-
-    pub(super) fn classes(&self) -> u32 {
-        self.data.classes.len() as u32
-    }
 }
 
 /// A run directory that this process holds.

@@ -5,10 +5,11 @@
 
 use thiserror::Error;
 
+use super::algorithm::Task;
 use crate::{
-    config::{Discrepancy, Optimizer, Recipe},
+    config::{Discrepancy, Optimizer, Recipe, Target as TuneTarget, Win},
     graph::{Graph, ShapeError, Value},
-    nn::{Bound, Layout, Mode, Network, NetworkError, build},
+    nn::{Bound, Layout, Mode, Network, NetworkError, Pair, build},
     ops::{
         accuracy::hits,
         adam::Adam,
@@ -95,7 +96,7 @@ pub struct Program {
 
 /// What a plan is made of.
 #[derive(Debug, Clone, Copy)]
-pub struct Stagecraft<'a> {
+pub struct Training<'a> {
     /// The network that is trained.
     pub student: &'a Network,
     /// The teacher, whole.
@@ -104,15 +105,67 @@ pub struct Stagecraft<'a> {
     pub objective: Objective,
     /// How.
     pub recipe: &'a Recipe,
-    /// Classes of the data.
-    pub classes: u32,
+}
+
+/// The networks of a method, before they are trained.
+#[derive(Debug, Clone, Copy)]
+pub struct Networks<'a> {
+    /// S.
+    pub student: &'a Network,
+    /// B, where the method has a teacher.
+    pub teacher: Option<&'a Network>,
+    /// S̄, while its pairs are inserted.
+    pub bridged: Option<&'a Network>,
+}
+
+/// Name of FitNets' regressor, which is thrown away after the hint stage.
+pub const REGRESSOR: &str = "regressor";
+
+impl Networks<'_> {
+    /// The network that a stage trains.
+    ///
+    /// # Errors
+    /// If the stage needs a network that is not there.
+    pub fn trained(&self, task: Task) -> Result<Network, NetworkError> {
+        let missing = |what: &str| NetworkError::Mismatch(format!("this stage needs {what}"));
+        Ok(match task {
+            Task::Narrow { block } => {
+                self.bridged.ok_or_else(|| missing("a bridged network"))?.prefix(block)
+            }
+            Task::Hint { blocks } => {
+                let teacher = self.teacher.ok_or_else(|| missing("a teacher"))?;
+                let mut network = self.student.prefix(blocks);
+                let out = teacher.prefix(blocks).shapes()?.output.width();
+                network.blocks[blocks - 1].lift = Some(Pair { name: REGRESSOR.into(), out });
+                network
+            }
+            _ => self.bridged.unwrap_or(self.student).clone(),
+        })
+    }
+}
+
+/// What a task trains for. `scale` is the factor of an imitation's squared error.
+pub fn objective(task: Task, win: &Win, scale: f32) -> Objective {
+    match task {
+        Task::Distill { alpha, temperature } => Objective::Distill { alpha, temperature },
+        Task::Tune { target: TuneTarget::Teacher } => {
+            Objective::Distill { alpha: 1.0, temperature: 1.0 }
+        }
+        Task::Narrow { .. } => {
+            Objective::Imitate { discrepancy: win.discrepancy, scale, freeze: win.freeze }
+        }
+        Task::Hint { .. } => {
+            Objective::Imitate { discrepancy: Discrepancy::RelativeMse, scale, freeze: false }
+        }
+        _ => Objective::Labels,
+    }
 }
 
 /// Plans a training stage.
 ///
 /// # Errors
 /// If the networks do not fit each other or the plan does not fit the target; the error names the tensor, or the buffer.
-pub fn program(of: &Stagecraft<'_>, target: &Target) -> Result<Program, ProgramError> {
+pub fn program(of: &Training<'_>, target: &Target) -> Result<Program, ProgramError> {
     let layout = Layout::of(&of.student.shapes()?);
     let teacher = match of.teacher.filter(|_| of.objective.needs_teacher()) {
         Some(network) => Some((network, Layout::of(&network.shapes()?))),
@@ -182,7 +235,7 @@ fn place(graph: &mut Graph, value: Value, slot: usize) {
 }
 
 struct Nets<'a> {
-    of: &'a Stagecraft<'a>,
+    of: &'a Training<'a>,
     layout: &'a Layout,
     teacher: Option<(&'a Network, &'a Layout)>,
 }

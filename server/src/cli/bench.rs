@@ -11,7 +11,7 @@ use engine::nn::{self, Extent, Layer, Layout, Network};
 use engine::ops::{Arcs, Op, conv2d::Conv2d, matmul::Matmul};
 use engine::plan::{Plan, Target, compile};
 use engine::random::Stream;
-use engine::win::program::{Objective, STEP, Stagecraft, program};
+use engine::win::program::{Objective, STEP, Training, program};
 use engine::{models, win::surgery};
 use serde::Serialize;
 
@@ -255,7 +255,7 @@ fn training(
     let set = ["vanilla.optimizer=sgd".to_string(), format!("vanilla.batch={batch}")];
     let config = set.iter().try_fold(Config::default(), |config, set| config.with_set(set))?;
     let recipe = config.vanilla.recipe();
-    let of = Stagecraft { student: network, teacher, objective, recipe: &recipe, classes: 10 };
+    let of = Training { student: network, teacher, objective, recipe: &recipe, classes: 10 };
     let program = program(&of, on)?;
     let mut floats = fill("student", network, &program.student)?;
     if let (Some(network), Some(layout)) = (teacher, &program.teacher) {
