@@ -255,7 +255,7 @@ fn training(
     let set = ["vanilla.optimizer=sgd".to_string(), format!("vanilla.batch={batch}")];
     let config = set.iter().try_fold(Config::default(), |config, set| config.with_set(set))?;
     let recipe = config.vanilla.recipe();
-    let of = Training { student: network, teacher, objective, recipe: &recipe, classes: 10 };
+    let of = Training { student: network, teacher, objective, recipe: &recipe };
     let program = program(&of, on)?;
     let mut floats = fill("student", network, &program.student)?;
     if let (Some(network), Some(layout)) = (teacher, &program.teacher) {
