@@ -12,8 +12,8 @@ use crate::{
     formats::{ModelFolder, folder, safetensors},
     gpu::Gpu,
     models,
-    nn::{Extent, Network, NetworkError, Weights},
-    win::{program, surgery},
+    nn::{Network, NetworkError, Weights},
+    win::program,
 };
 
 /// A model folder's network, its weights checked against it.
@@ -33,13 +33,7 @@ impl Trained {
     /// # Errors
     /// If the weights are not those of the architecture in its `config.json`.
     pub fn of(folder: ModelFolder) -> Result<Self, TrainError> {
-        let config = &folder.config;
-        let input = Extent::Map(config.size, config.size, config.channels);
-        let network = models::network(&config.model, input, config.labels.len() as u32);
-        let network = match &config.widened {
-            Some(how) => surgery::widen(&network, how.factor, how.widen),
-            None => network,
-        };
+        let network = folder.config.network();
         models::check(&network, &folder.weights)?;
         Ok(Self { network, weights: folder.weights.clone(), folder })
     }
@@ -126,12 +120,8 @@ pub fn teacher(
     };
     let (network, weights) = match described {
         Some(Ok(folder)) => {
-            let classes = folder.config.labels.len() as u32;
-            let network = models::network(&folder.config.model, student.input, classes);
-            let network = match &folder.config.widened {
-                Some(how) => surgery::widen(&network, how.factor, how.widen),
-                None => network,
-            };
+            // Widths do not depend on the image's extent; the student's data decides that.
+            let network = Network { input: student.input, ..folder.config.network() };
             (network, folder.weights)
         }
         // Without our own config.json (timm and transformers have others) the architecture is read off the tensors.
