@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use serde::Serialize;
@@ -116,6 +119,8 @@ pub struct Options {
     pub web_limits: bool,
     /// Keep wgpu's run-time checks of shader bounds (invariant 9).
     pub checks: bool,
+    /// Fault injection: destroy the device after so many submits, as a driver's reset would. For tests.
+    pub lose_after: Option<u32>,
 }
 
 /// An open device with its compiled pipelines.
@@ -127,6 +132,7 @@ pub struct Gpu {
     pub adapter: AdapterDescription,
     options: Options,
     trouble: Arc<Mutex<Option<GpuError>>>,
+    submits: AtomicU32,
     pipelines: Mutex<HashMap<String, Arc<Pipeline>>>,
 }
 
@@ -202,10 +208,10 @@ impl Gpu {
             lock(&seen).get_or_insert(error);
         }));
         let seen = Arc::clone(&trouble);
-        device.set_device_lost_callback(move |reason, message| {
-            if reason != wgpu::DeviceLostReason::Destroyed {
-                *lock(&seen) = Some(GpuError::Lost(message));
-            }
+        device.set_device_lost_callback(move |_, message| {
+            let message =
+                if message.is_empty() { "the driver gave no reason".into() } else { message };
+            *lock(&seen) = Some(GpuError::Lost(message))
         });
         Ok(Arc::new(Self {
             device,
@@ -213,8 +219,26 @@ impl Gpu {
             adapter: description,
             options,
             trouble,
+            submits: AtomicU32::new(0),
             pipelines: Mutex::default(),
         }))
+    }
+
+    /// Submits commands.
+    ///
+    /// # Errors
+    /// What the driver reported since the last call.
+    pub(super) fn submit(
+        &self,
+        commands: wgpu::CommandBuffer,
+    ) -> Result<wgpu::SubmissionIndex, GpuError> {
+        let submission = self.queue.submit([commands]);
+        let before = self.submits.fetch_add(1, Ordering::Relaxed);
+        if self.options.lose_after == Some(before) {
+            self.device.destroy();
+        }
+        self.check()?;
+        Ok(submission)
     }
 
     /// What plans for this device are compiled for.

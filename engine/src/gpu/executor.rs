@@ -283,7 +283,7 @@ impl Executor {
                 encoder.copy_buffer_to_buffer(from, 0, &to, 0, from.size());
                 slot = Some(to);
             }
-            let submission = self.gpu.queue.submit([encoder.finish()]);
+            let submission = self.gpu.submit(encoder.finish())?;
             if rest.is_empty() {
                 if let Some(buffer) = slot.take() {
                     let state = Arc::new(AtomicU8::new(PENDING));
@@ -370,7 +370,7 @@ impl Executor {
         });
         let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
         encoder.copy_buffer_to_buffer(from, 0, &to, 0, size);
-        self.gpu.queue.submit([encoder.finish()]);
+        self.gpu.submit(encoder.finish())?;
         to.map_async(wgpu::MapMode::Read, .., |_| {});
         self.poll(wgpu::PollType::wait_indefinitely())?;
         let view = to.get_mapped_range(..).map_err(|e| GpuError::Lost(e.to_string()))?;

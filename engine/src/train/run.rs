@@ -229,7 +229,8 @@ impl Run {
                         "the device was lost ({cause}); it is opened anew and the run goes on"
                     );
                     context.emit(Event::Warning { message })?;
-                    context.gpu = Gpu::open(device, options.gpu)?;
+                    context.gpu =
+                        Gpu::open(device, gpu::Options { lose_after: None, ..options.gpu })?;
                 }
                 other => return other,
             }
