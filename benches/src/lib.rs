@@ -1,1 +1,276 @@
-//! Benchmarks of kernels and whole training steps.
+//! Workloads with fixed names, shapes and counts of operations, and how a step of one is timed. `taper bench` prints them;
+//! `README.md` beside this crate's manifest has the figures.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use engine::config::{Activation, Config, Discrepancy, Mlp, Model, Resnet, Stem, Unit, Widen};
+use engine::gpu::{Executor, Gpu, Live};
+use engine::graph::Graph;
+use engine::nn::{self, Extent, Layer, Layout, Network};
+use engine::ops::{Arcs, Op, conv2d::Conv2d, matmul::Matmul};
+use engine::plan::{Plan, Target, compile};
+use engine::random::Stream;
+use engine::win::program::{Objective, STEP, Training, program};
+use engine::{models, win::surgery};
+use serde::Serialize;
+
+/// A work: its name and its floating-point operations, which are counted the same whatever a plan skips.
+#[derive(Debug)]
+pub struct Work {
+    /// Its name on the command line.
+    pub name: &'static str,
+    gflop: f64,
+    make: fn(&Target) -> Result<Ready>,
+}
+
+/// A plan with the program `step`, and what its buffers begin with.
+struct Ready {
+    plan: Plan,
+    floats: Vec<(String, Vec<f32>)>,
+    words: Vec<(String, Vec<u32>)>,
+}
+
+/// Every work, small ones first.
+pub const WORKS: &[Work] = &[
+    Work { name: "matmul_256", gflop: 0.033_554, make: |on| matmul(256, on) },
+    Work { name: "matmul_512", gflop: 0.268_435, make: |on| matmul(512, on) },
+    Work { name: "matmul_1024", gflop: 2.147_484, make: |on| matmul(1024, on) },
+    Work { name: "conv_n32_c16_hw32_k3_fb", gflop: 0.453, make: |on| conv(16, 32, on) },
+    Work { name: "conv_n32_c64_hw16_k3_fb", gflop: 1.812, make: |on| conv(64, 16, on) },
+    Work { name: "mlp_784_32x16_10_b256_sgdm", gflop: 0.0626, make: mlp },
+    Work { name: "resnet_bottleneck_b64_sgdm", gflop: 4.650, make: resnet },
+    Work { name: "win_narrow_b64", gflop: 18.732, make: narrow },
+];
+
+/// Untimed steps before the timed ones.
+const WARM_UP: usize = 3;
+/// Fewest timed steps, unless they take longer than [`LONGEST`].
+const RUNS: usize = 10;
+/// Time after which no step is started once there are [`RUNS`].
+const ENOUGH: Duration = Duration::from_secs(3);
+/// Time after which no step is started at all.
+const LONGEST: Duration = Duration::from_secs(40);
+
+/// How long a step takes; what `taper bench --json` prints.
+#[derive(Debug, Serialize)]
+pub struct Timing {
+    /// Name of the work.
+    pub work: &'static str,
+    /// Median of the timed steps.
+    pub median_ms: f64,
+    /// The fastest of them.
+    pub min_ms: f64,
+    /// How many were timed.
+    pub runs: usize,
+    /// GFLOP/s at the median.
+    pub gflops: f64,
+    /// Dispatches of a step.
+    pub launches: usize,
+    /// From nothing to the end of the first step, pipelines compiled.
+    pub first_step_ms: f64,
+    /// Device memory of the plan.
+    pub peak_bytes: u64,
+    /// Name of the adapter.
+    pub adapter: String,
+}
+
+/// Makes the plan and its pipelines, steps once, warms up, then times steps with their loss read back.
+///
+/// # Errors
+/// If the device cannot hold the plan, or fails.
+pub fn time(work: &Work, gpu: &Arc<Gpu>) -> Result<Timing> {
+    let begun = Instant::now();
+    let ready = (work.make)(&gpu.target())?;
+    let (launches, peak_bytes) = (ready.plan.launches(STEP), ready.plan.memory());
+    let mut executor = Executor::new(gpu, ready.plan)?;
+    for (label, numbers) in &ready.floats {
+        executor.write(label, numbers)?;
+    }
+    for (label, numbers) in &ready.words {
+        executor.write(label, numbers)?;
+    }
+    // So small a learning rate that no number of steps leaves the finite numbers.
+    let live = Live { lr: 1e-6, ..Live::rows(u32::MAX) };
+    let mut step = || -> Result<f64> {
+        let begun = Instant::now();
+        executor.run(STEP, &live, 0)?;
+        executor.finish()?;
+        Ok(begun.elapsed().as_secs_f64() * 1e3)
+    };
+    step()?;
+    let first_step_ms = begun.elapsed().as_secs_f64() * 1e3;
+    for _ in 0..WARM_UP {
+        step()?;
+    }
+    let (timed, mut times) = (Instant::now(), Vec::new());
+    while timed.elapsed() < LONGEST && (times.len() < RUNS || timed.elapsed() < ENOUGH) {
+        times.push(step()?);
+    }
+    times.sort_by(f64::total_cmp);
+    let median_ms = times[times.len() / 2];
+    Ok(Timing {
+        work: work.name,
+        median_ms,
+        min_ms: times[0],
+        runs: times.len(),
+        gflops: work.gflop / (median_ms / 1e3),
+        launches,
+        first_step_ms,
+        peak_bytes,
+        adapter: gpu.adapter.name.clone(),
+    })
+}
+
+/// `count` numbers around 0, the same each time.
+fn noise(count: u64, scale: f64) -> Vec<f32> {
+    let mut stream = Stream::new(&[count]);
+    (0..count).map(|_| stream.between(-scale, scale) as f32).collect()
+}
+
+/// C = A B, n × n.
+fn matmul(n: u32, on: &Target) -> Result<Ready> {
+    let mut graph = Graph::new();
+    let (a, b) = (graph.input("a", &[n, n]), graph.input("b", &[n, n]));
+    let c = graph.add(Matmul { ta: false, tb: false }, &[a, b])?;
+    graph.place(c, "c", 0);
+    let plan = compile(&[(STEP, &graph)], on)?;
+    let numbers = noise(u64::from(n) * u64::from(n), 1.0);
+    Ok(Ready {
+        plan,
+        floats: vec![("a".into(), numbers.clone()), ("b".into(), numbers)],
+        words: Vec::new(),
+    })
+}
+
+/// y = x ∗ w with 3×3 kernels over 32 images of `size` × `size` and `c` channels, and dx, dw from a given dy.
+fn conv(c: u32, size: u32, on: &Target) -> Result<Ready> {
+    let map = [32, size, size, c];
+    let mut graph = Graph::new();
+    let (x, dy) = (graph.input("x", &map), graph.input("dy", &map));
+    let w = graph.input("w", &[c, 3, 3, c]);
+    let op = Conv2d { kernel: [3, 3], stride: [1, 1], pad: [1, 1], bias: false };
+    let y = graph.add(op, &[x, w])?;
+    let grads = op.vjp(&mut graph, Arcs { inputs: &[x, w], outputs: &[y] }, &[Some(dy)])?;
+    graph.place(y, "y", 0);
+    for (grad, label) in grads.into_iter().zip(["dx", "dw"]) {
+        if let Some(grad) = grad {
+            graph.place(grad, label, 0);
+        }
+    }
+    let plan = compile(&[(STEP, &graph)], on)?;
+    let numbers = noise(map.map(u64::from).iter().product(), 1.0);
+    let weights = noise(u64::from(c) * 9 * u64::from(c), 0.1);
+    Ok(Ready {
+        plan,
+        floats: vec![("x".into(), numbers.clone()), ("dy".into(), numbers), ("w".into(), weights)],
+        words: Vec::new(),
+    })
+}
+
+fn mlp(on: &Target) -> Result<Ready> {
+    let model =
+        Model::Mlp(Mlp { hidden: vec![32; 16], activation: Activation::Relu, blocks: vec![4; 4] });
+    let network = models::network(&model, Extent::Flat(784), 10);
+    training(&network, None, Objective::Labels, 256, on)
+}
+
+/// Four stages of two bottlenecks of 8, 16, 32, 64 channels on a stem of 16.
+fn thin_resnet() -> Network {
+    let (unit, stem) = (Unit::Bottleneck, Stem::Cifar);
+    let model = Model::Resnet(Resnet { width: 1.0, base: 8, unit, stem, blocks: vec![2; 4] });
+    let mut network = models::network(&model, Extent::Map(32, 32, 3), 10);
+    if let Some(Layer::Conv { out, .. }) = network.blocks[0].layers.first_mut() {
+        *out = 16;
+    }
+    network
+}
+
+fn resnet(on: &Target) -> Result<Ready> {
+    training(&thin_resnet(), None, Objective::Labels, 64, on)
+}
+
+/// The narrow step of the last block, with a teacher of four times as many channels inside its units.
+fn narrow(on: &Target) -> Result<Ready> {
+    let student = thin_resnet();
+    let teacher = surgery::widen(&student, 4, Widen::Mid);
+    let bridged = surgery::bridge(&student, &teacher, false)?.prefix(4);
+    let imitate =
+        Objective::Imitate { discrepancy: Discrepancy::RelativeMse, scale: 1.0, freeze: false };
+    training(&bridged, Some(&teacher), imitate, 64, on)
+}
+
+/// A step of SGD with momentum.
+fn training(
+    network: &Network,
+    teacher: Option<&Network>,
+    objective: Objective,
+    batch: u32,
+    on: &Target,
+) -> Result<Ready> {
+    let set = ["vanilla.optimizer=sgd".to_string(), format!("vanilla.batch={batch}")];
+    let config = set.iter().try_fold(Config::default(), |config, set| config.with_set(set))?;
+    let recipe = config.vanilla.recipe();
+    let of = Training { student: network, teacher, objective, recipe: &recipe };
+    let program = program(&of, on)?;
+    let mut floats = fill("student", network, &program.student)?;
+    if let (Some(network), Some(layout)) = (teacher, &program.teacher) {
+        floats.extend(fill("teacher", network, layout)?);
+    }
+    let inputs = network.input.batch(batch).iter().map(|&n| u64::from(n)).product();
+    floats.push(("images".into(), noise(inputs, 1.0)));
+    let mut words: Vec<_> = (0..)
+        .zip(&program.decay_words)
+        .map(|(k, &words)| (format!("student.decay{k}"), vec![1; words as usize]))
+        .collect();
+    words.push(("labels".into(), (0..batch).map(|n| n % 10).collect()));
+    // Buffers that this plan does not have are not written: an imitation reads no labels, an MLP has no state.
+    let has = |label: &str| program.plan.buffers.iter().any(|buffer| buffer.label == label);
+    floats.retain(|(label, _)| has(label));
+    words.retain(|(label, _)| has(label));
+    Ok(Ready { plan: program.plan, floats, words })
+}
+
+/// Fresh parameters and statistics of a network.
+fn fill(owner: &str, network: &Network, layout: &Layout) -> Result<Vec<(String, Vec<f32>)>> {
+    let (params, state) = layout.pack(&nn::fresh(network, 0)?)?;
+    Ok(vec![(format!("{owner}.params"), params), (format!("{owner}.state"), state)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engine::ops::AdapterKind;
+
+    #[test]
+    fn every_work_has_a_plan_on_webgpus_default_limits() {
+        for kind in [AdapterKind::Cpu, AdapterKind::Gpu] {
+            for work in WORKS {
+                let ready = (work.make)(&Target::web(kind))
+                    .unwrap_or_else(|error| panic!("{}: {error}", work.name));
+                assert!(ready.plan.launches(STEP) > 0, "{}", work.name);
+            }
+        }
+    }
+
+    #[test]
+    fn the_networks_are_those_whose_operations_are_counted() {
+        let shapes = thin_resnet().shapes().expect("shapes");
+        assert_eq!(shapes.param_count(), 224_474);
+        let gflop = |macs: u64| 6.0 * 64.0 * macs as f64 / 1e9;
+        assert!(
+            (gflop(shapes.total_macs()) / 4.650 - 1.0).abs() < 0.01,
+            "{}",
+            gflop(shapes.total_macs())
+        );
+
+        let student = thin_resnet();
+        let teacher = surgery::widen(&student, 4, Widen::Mid);
+        let bridged = surgery::bridge(&student, &teacher, false).expect("bridged").prefix(4);
+        let macs = |network: &Network| network.shapes().expect("shapes").total_macs();
+        let counted = gflop(macs(&bridged)) + gflop(macs(&teacher.prefix(4))) / 3.0;
+        let stated = WORKS.iter().find(|work| work.name == "win_narrow_b64").expect("there").gflop;
+        assert!((counted / stated - 1.0).abs() < 0.01, "{counted}");
+    }
+}
