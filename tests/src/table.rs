@@ -1,0 +1,176 @@
+//! The golden table: one row an op, from a golden's attributes to nodes of a graph.
+
+use engine::{
+    graph::{Graph, Home, ShapeError, Value},
+    ops::{
+        AdapterKind, Arcs, Launch, Op,
+        accuracy::hits,
+        activation::Activation,
+        batch_norm::{BatchNorm, Tensors},
+        conv2d::Conv2d,
+        cross_entropy::cross_entropy,
+        elementwise::{Add, AddBias, AddRelu, Copy, Mul, Scale},
+        embedding::Embedding,
+        kl::{Kl, kl},
+        layer_norm::LayerNorm,
+        matmul::{Linear, Matmul, product},
+        mse::mse,
+        pool::{GlobalAvgPool, MaxPool},
+        reduce::SumParts,
+        softmax::Softmax,
+    },
+};
+
+use crate::golden::Case;
+
+/// Files of `golden/ops` whose cases are rows of [`ROWS`]; the optimisers have a test of their own.
+pub const FAMILIES: [&str; 9] =
+    ["conv2d", "elementwise", "embedding", "linear", "loss", "matmul", "norm", "pool", "softmax"];
+
+/// Adds an op with a case's attributes to a graph; returns its outputs in the golden's order.
+pub type Build = fn(&mut Graph, &Case, &[Value]) -> Result<Vec<Value>, ShapeError>;
+
+/// The table, by the name that goldens give an op.
+pub const ROWS: [(&str, Build); 24] = [
+    ("accuracy", |g, _, x| {
+        let rows = g.shape(x[0])[0];
+        let hits = hits(g, x[0], x[1])?;
+        one(g.add(Scale(1.0 / rows as f32), &[hits]))
+    }),
+    ("add", |g, _, x| one(g.add(Add, x))),
+    ("add_bias", |g, _, x| one(g.add(AddBias, x))),
+    ("add_relu", |g, _, x| one(g.add(AddRelu, x))),
+    ("batch_norm_eval", |g, case, x| {
+        let (op, layer) = batch_norm(case, x);
+        one(op.eval(g, x[0], &layer))
+    }),
+    ("batch_norm_train", |g, case, x| {
+        let (op, layer) = batch_norm(case, x);
+        Ok(vec![op.train(g, x[0], &layer)?, layer.running_mean, layer.running_var])
+    }),
+    ("conv2d", |g, case, x| {
+        let [_, kh, kw, _] = *g.shape(x[1]) else { unreachable!("a convolution's weight") };
+        let (stride, pad) = (case.pair("stride"), case.pair("pad"));
+        one(g.add(Conv2d { kernel: [kh, kw], stride, pad, bias: case.flag("bias") }, x))
+    }),
+    ("cross_entropy", |g, case, x| {
+        one(cross_entropy(g, x[0], x[1], case.number("label_smoothing") as f32))
+    }),
+    ("embedding", |g, _, x| one(g.add(Embedding, x))),
+    ("gelu", |g, _, x| one(g.add(Activation::Gelu, x))),
+    ("gelu_tanh", |g, _, x| one(g.add(Activation::GeluTanh, x))),
+    ("global_avg_pool", |g, _, x| one(g.add(GlobalAvgPool, x))),
+    ("kl", |g, case, x| {
+        let temperature = case.number("temperature") as f32;
+        one(kl(g, x[0], x[1], Kl { temperature, factor: temperature * temperature }))
+    }),
+    ("layer_norm", |g, case, x| one(g.add(LayerNorm { eps: case.number("eps") as f32 }, x))),
+    ("linear", |g, case, x| {
+        one(g.add(Linear { bias: case.flag("bias"), relu: case.flag("relu") }, x))
+    }),
+    ("matmul", |g, case, x| {
+        let of = Matmul { ta: case.flag("trans_a"), tb: case.flag("trans_b") };
+        one(product(g, x[0], x[1], of))
+    }),
+    ("max_pool", |g, case, x| {
+        let (kernel, stride, pad) = (case.pair("kernel"), case.pair("stride"), case.pair("pad"));
+        one(g.add(MaxPool { kernel, stride, pad }, x))
+    }),
+    ("mse", |g, _, x| one(mse(g, x[0], x[1], 1.0))),
+    ("mul", |g, _, x| one(g.add(Mul, x))),
+    ("relu", |g, _, x| one(g.add(Activation::Relu, x))),
+    ("scale", |g, case, x| one(g.add(Scale(case.number("scale") as f32), x))),
+    ("sigmoid", |g, _, x| one(g.add(Activation::Sigmoid, x))),
+    ("softmax", |g, case, x| one(g.add(Softmax { scale: case.number("scale") as f32 }, x))),
+    ("tanh", |g, _, x| one(g.add(Activation::Tanh, x))),
+];
+
+fn one(value: Result<Value, ShapeError>) -> Result<Vec<Value>, ShapeError> {
+    Ok(vec![value?])
+}
+
+fn batch_norm(case: &Case, x: &[Value]) -> (BatchNorm, Tensors) {
+    let momentum = case.attributes["momentum"].as_f64().unwrap_or(0.1) as f32;
+    let op = BatchNorm { eps: case.number("eps") as f32, momentum, relu: case.flag("relu") };
+    let layer = Tensors { gamma: x[1], beta: x[2], running_mean: x[3], running_var: x[4] };
+    (op, layer)
+}
+
+/// The row of an op.
+///
+/// # Panics
+/// If the table has none: a golden without a row.
+pub fn row(op: &str) -> Build {
+    let (_, build) = ROWS.iter().find(|(name, _)| *name == op).expect("the op has a row");
+    *build
+}
+
+/// A scalar whose gradient is a given tensor: what a golden's `upstream` is fed in by.
+#[derive(Debug)]
+pub struct Upstream(
+    /// That tensor.
+    pub Value,
+);
+
+impl Op for Upstream {
+    fn launch(&self, inputs: &[&[u32]], on: AdapterKind) -> Option<Launch> {
+        SumParts.launch(inputs, on)
+    }
+
+    fn vjp(
+        &self,
+        _: &mut Graph,
+        _: Arcs<'_>,
+        _: &[Option<Value>],
+    ) -> Result<Vec<Option<Value>>, ShapeError> {
+        Ok(vec![Some(self.0)])
+    }
+}
+
+/// A case as a graph, and where its results lie.
+#[derive(Debug)]
+pub struct Probe {
+    /// Inputs in the buffers `input K` and `upstream`.
+    pub graph: Graph,
+    /// Buffer of each output; an input that the op updates in place stays where it is.
+    pub outputs: Vec<String>,
+    /// Buffer of each gradient, by the input that it belongs to.
+    pub grads: Vec<(usize, String)>,
+}
+
+/// Builds a case with the gradients that its golden knows.
+///
+/// # Panics
+/// If the op does not take the golden's shapes.
+pub fn probe(case: &Case) -> Probe {
+    let mut graph = Graph::new();
+    let g = &mut graph;
+    let inputs = case.inputs.iter().enumerate();
+    let x: Vec<Value> =
+        inputs.map(|(k, array)| g.input(&format!("input {k}"), &array.shape)).collect();
+    let say = |error: ShapeError| -> ! { panic!("{}: {error}", case.name) };
+    let y = g.scoped(&case.name, |g| row(case.op())(g, case, &x)).unwrap_or_else(|e| say(e));
+    let mut grads = Vec::new();
+    if let Some(upstream) = &case.upstream {
+        let upstream = g.input("upstream", &upstream.shape);
+        let loss = g.add(Upstream(upstream), &[y[0]]).unwrap_or_else(|e| say(e));
+        let wrt: Vec<Value> = case.grads.keys().map(|&k| x[k]).collect();
+        let found = g.backward(loss, &wrt).unwrap_or_else(|e| say(e));
+        for (&k, grad) in case.grads.keys().zip(found) {
+            // A gradient may be the upstream one itself, which has its place.
+            let copy = g.add(Copy, &[grad]).unwrap_or_else(|e| say(e));
+            g.place(copy, &format!("grad {k}"), 0);
+            grads.push((k, format!("grad {k}")));
+        }
+    }
+    let outputs = y.iter().enumerate().map(|(k, &value)| match &g.tensor_of(value).home {
+        Home::Named { buffer, .. } => buffer.clone(),
+        Home::Temporary => {
+            let label = format!("output {k}");
+            g.place(value, &label, 0);
+            label
+        }
+    });
+    let outputs = outputs.collect();
+    Probe { graph, outputs, grads }
+}

@@ -1,0 +1,139 @@
+//! One golden case on a device.
+
+use std::sync::Arc;
+
+use engine::{
+    gpu::{Executor, Gpu, Live},
+    plan::{Target, compile},
+};
+use taper_tests::{
+    golden::Case,
+    table::{Probe, probe},
+};
+
+/// Half of a central difference's width.
+const EPSILON: f64 = 1e-2;
+
+/// The largest error relative to 1 + |wanted|; infinite for a NaN.
+pub(crate) fn worst(found: &[f32], wanted: &[f32]) -> f32 {
+    assert_eq!(found.len(), wanted.len());
+    let off = found.iter().zip(wanted).map(|(a, b)| (a - b).abs() / (1.0 + b.abs()));
+    off.map(|e| if e.is_nan() { f32::INFINITY } else { e }).fold(0.0, f32::max)
+}
+
+/// A case made ready.
+pub(crate) struct Bench<'a> {
+    case: &'a Case,
+    probe: Probe,
+    executor: Executor,
+}
+
+impl<'a> Bench<'a> {
+    pub(crate) fn new(gpu: &Arc<Gpu>, target: &Target, case: &'a Case) -> Self {
+        let probe = probe(case);
+        let say = |error: &dyn std::fmt::Display| -> ! { panic!("{}: {error}", case.name) };
+        let plan = compile(&[("run", &probe.graph)], target).unwrap_or_else(|e| say(&e));
+        let executor = Executor::new(gpu, plan).unwrap_or_else(|e| say(&e));
+        Self { case, probe, executor }
+    }
+
+    /// Outputs, then gradients, with their labels.
+    pub(crate) fn golden(mut self) -> Vec<(String, Vec<f32>)> {
+        let upstream = self.case.upstream.as_ref().map(|u| u.floats()).unwrap_or_default();
+        self.run(&self.inputs(), &upstream);
+        let grads = self.probe.grads.iter().map(|(_, label)| label);
+        let labels = self.probe.outputs.iter().chain(grads);
+        labels.map(|label| (label.clone(), self.read(label))).collect()
+    }
+
+    fn inputs(&self) -> Vec<Vec<u32>> {
+        self.case.inputs.iter().map(|array| array.words.clone()).collect()
+    }
+
+    fn run(&mut self, inputs: &[Vec<u32>], upstream: &[f32]) {
+        for (k, words) in inputs.iter().enumerate() {
+            self.executor.write(&format!("input {k}"), words).expect("room");
+        }
+        // An op whose gradient the upstream one does not reach has no such buffer.
+        if self.executor.has("upstream") {
+            self.executor.write("upstream", upstream).expect("room");
+        }
+        // As many rows as any case has: none is padding.
+        self.executor.run("run", &Live::rows(1 << 20), 0).expect("a run");
+    }
+
+    fn read(&self, label: &str) -> Vec<f32> {
+        self.executor.read(label).expect("a result")
+    }
+
+    fn grads(&self) -> Vec<(usize, Vec<f32>)> {
+        self.probe.grads.iter().map(|(k, label)| (*k, self.read(label))).collect()
+    }
+
+    /// The slope of ⟨u, f⟩ along a direction t, by a central difference and by the gradient rule, and what rounding f may
+    /// add to the former.
+    pub(crate) fn slope(mut self) -> (f64, f64, f64) {
+        let mut upstream = self.case.upstream.as_ref().expect("it has gradients").floats();
+        let inputs = self.inputs();
+        self.run(&inputs, &upstream);
+        let (middle, grads) = (self.read(&self.probe.outputs[0]), self.grads());
+
+        // Random, and uphill, so that the slope is not the small rest of large terms.
+        let steep = self.case.attributes["scale"].as_f64().unwrap_or(1.0).abs().max(1.0);
+        let mut noise = noise();
+        let mut sides = [inputs.clone(), inputs.clone()];
+        for (k, grad) in &grads {
+            let square: f64 = grad.iter().map(|&g| f64::from(g).powi(2)).sum();
+            let size = (square / grad.len() as f64).sqrt().max(1e-30);
+            for (n, &g) in grad.iter().enumerate() {
+                let step = EPSILON / steep * (noise() + (f64::from(g) / size).clamp(-2.0, 2.0));
+                for (side, sign) in sides.iter_mut().zip([1.0, -1.0]) {
+                    let x = f64::from(f32::from_bits(inputs[*k][n]));
+                    side[*k][n] = ((x + sign * step) as f32).to_bits();
+                }
+            }
+        }
+        let [up, down] = [0, 1].map(|side| {
+            self.run(&sides[side], &upstream);
+            self.read(&self.probe.outputs[0])
+        });
+
+        // An output that has a kink between the two sides does not count: the line through them is no tangent.
+        if self.case.op() == "max_pool" || self.case.op().contains("relu") || self.case.flag("relu")
+        {
+            for (n, u) in upstream.iter_mut().enumerate() {
+                let bend = (up[n] - 2.0 * middle[n] + down[n]).abs();
+                if bend > 5e-4 * (1.0 + middle[n].abs()) {
+                    *u = 0.0;
+                }
+            }
+            let kept = upstream.iter().filter(|u| **u != 0.0).count();
+            assert!(2 * kept > upstream.len(), "{}: {kept} outputs are left", self.case.name);
+        }
+        self.run(&inputs, &upstream);
+        let grads = self.grads();
+        let width = 2.0 * EPSILON;
+        let slope = upstream.iter().zip(up.iter().zip(&down));
+        let slope: f64 =
+            slope.map(|(u, (a, b))| f64::from(*u) * (f64::from(*a) - f64::from(*b)) / width).sum();
+        let mut rule = 0.0;
+        for (k, grad) in &grads {
+            for (n, &g) in grad.iter().enumerate() {
+                // The step as it was rounded.
+                let [a, b] = [0, 1].map(|side| f64::from(f32::from_bits(sides[side][*k][n])));
+                rule += f64::from(g) * (a - b) / width;
+            }
+        }
+        let size = upstream.iter().zip(&middle).map(|(u, y)| f64::from(u * y).abs());
+        (slope, rule, f64::from(f32::EPSILON) * size.sum::<f64>() / width)
+    }
+}
+
+/// Numbers between −1 and 1.
+fn noise() -> impl FnMut() -> f64 {
+    let mut state = 1u32;
+    move || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        f64::from(state >> 8) / f64::from(1u32 << 23) - 1.0
+    }
+}

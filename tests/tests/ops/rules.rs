@@ -1,0 +1,172 @@
+//! What no golden holds: random draws, rows that are padding, and fused kernels against the ones they fuse.
+
+use std::sync::Arc;
+
+use engine::{
+    gpu::{Executor, Gpu, Live},
+    graph::{Graph, Value},
+    ops::{
+        AdapterKind,
+        accuracy::hits,
+        batch_norm::{BatchNorm, Tensors},
+        cross_entropy::cross_entropy,
+        dropout::Dropout,
+        elementwise::{Add, AddRelu, Copy},
+        kl::{Kl, kl},
+        mse::mse,
+    },
+    plan::{Target, compile},
+};
+use taper_tests::table::Upstream;
+
+use crate::{KINDS, PLAIN, bench::worst};
+
+fn executor(gpu: &Arc<Gpu>, graph: &Graph, kind: AdapterKind) -> Executor {
+    let target = Target { kind, ..gpu.target() };
+    let plan = compile(&[("run", graph)], &target).expect("a plan");
+    Executor::new(gpu, plan).expect("an executor")
+}
+
+#[test]
+fn dropout_keeps_its_share_and_draws_anew_each_step() {
+    let Some(gpu) = &*PLAIN else { return };
+    for shape in [[1000, 7], [1000, 8]] {
+        let mut g = Graph::new();
+        let (x, u) = (g.input("x", &shape), g.input("u", &shape));
+        let y = g.add(Dropout { p: 0.3, stream: 5 }, &[x]).expect("dropout");
+        let loss = g.add(Upstream(u), &[y]).expect("a loss");
+        let dx = g.backward(loss, &[x]).expect("gradients")[0];
+        g.place(y, "y", 0);
+        g.place(dx, "dx", 0);
+        let mut executor = executor(gpu, &g, AdapterKind::Cpu);
+        let ones = vec![1f32; (shape[0] * shape[1]) as usize];
+        executor.write("x", &ones).expect("room");
+        executor.write("u", &ones).expect("room");
+        let mut draw = |seed, step| {
+            executor.run("run", &Live { seed, step, ..Live::rows(1000) }, 0).expect("a run");
+            let y = executor.read("y").expect("y");
+            assert_eq!(y, executor.read("dx").expect("dx"), "the gradient has the same mask");
+            y
+        };
+        let first = draw(3, 0);
+        assert!(first.iter().all(|&y| y == 0.0 || (y - 1.0 / 0.7).abs() < 1e-6));
+        let dropped = first.iter().filter(|y| **y == 0.0).count() as f64 / first.len() as f64;
+        assert!((dropped - 0.3).abs() < 0.02, "{dropped}");
+        assert_ne!(first, draw(3, 1), "another step");
+        assert_ne!(first, draw(4, 0), "another seed");
+        assert_eq!(first, draw(3, 0), "the same step again");
+    }
+}
+
+/// The last batch of a test is padded: what lies behind `live.rows` must not count, whatever it holds.
+#[test]
+fn padding_does_not_count() {
+    let Some(gpu) = &*PLAIN else { return };
+    let (rows, valid, classes) = (4u32, 2u32, 3u32);
+    let x = [0.1f32, 0.5, -0.3, 1.0, 1.5, 0.0, f32::INFINITY, f32::NAN, 9.0, 2.0, 2.0, 1.0];
+    let target = [0.3f32, -0.2, 0.9, 0.0, 0.4, 0.8, 7.0, 7.0, 7.0, 7.0, 7.0, 7.0];
+    let labels = [1u32, 0, 7, 9];
+    let measure = |rows: u32| {
+        let mut g = Graph::new();
+        let (y, t) = (g.input("x", &[rows, classes]), g.input("target", &[rows, classes]));
+        let labels_in = g.input("labels", &[rows]);
+        let teacher = Kl { temperature: 2.0, factor: 4.0 };
+        let losses = [
+            cross_entropy(&mut g, y, labels_in, 0.1).expect("a loss"),
+            kl(&mut g, y, t, teacher).expect("a loss"),
+            mse(&mut g, y, t, 0.7).expect("a loss"),
+        ];
+        let right = hits(&mut g, y, labels_in).expect("hits");
+        for (k, loss) in losses.into_iter().enumerate() {
+            let grad = g.backward(loss, &[y]).expect("gradients")[0];
+            g.place(grad, &format!("grad {k}"), 0);
+            g.place(loss, &format!("loss {k}"), 0);
+        }
+        g.place(right, "loss 3", 0);
+        let mut executor = executor(gpu, &g, AdapterKind::Cpu);
+        let (numbers, count) = ((rows * classes) as usize, rows as usize);
+        executor.write("x", &x[..numbers]).expect("room");
+        executor.write("target", &target[..numbers]).expect("room");
+        executor.write("labels", &labels[..count]).expect("room");
+        executor.run("run", &Live::rows(valid), 0).expect("a run");
+        let read = |what: &str, k: usize| executor.read(&format!("{what} {k}")).expect("a result");
+        let losses: Vec<f32> = (0..4).map(|k| read("loss", k)[0]).collect();
+        let grads: Vec<Vec<f32>> = (0..3).map(|k| read("grad", k)).collect();
+        (losses, grads)
+    };
+    let ((padded, padded_grads), (short, short_grads)) = (measure(rows), measure(valid));
+    assert!(worst(&padded, &short) < 1e-6, "{padded:?} {short:?}");
+    assert_eq!(padded[3], 1.0, "the second row's best is at 1, its label is 0");
+    for (padded, short) in padded_grads.iter().zip(&short_grads) {
+        let (head, tail) = padded.split_at((valid * classes) as usize);
+        assert!(worst(head, short) < 1e-6, "{padded:?} {short:?}");
+        assert!(tail.iter().all(|&g| g == 0.0), "{tail:?}");
+    }
+}
+
+/// Batch norm with a skip connection in its kernel is batch norm, then the sum.
+#[test]
+fn a_fused_skip_is_the_sum() {
+    let Some(gpu) = &*PLAIN else { return };
+    let rows = 33u32;
+    for (channels, relu, train, kind) in [7u32, 8]
+        .into_iter()
+        .flat_map(|c| [false, true].map(|relu| (c, relu)))
+        .flat_map(|(c, relu)| [false, true].map(|train| (c, relu, train)))
+        .flat_map(|(c, relu, train)| KINDS.map(|kind| (c, relu, train, kind)))
+    {
+        let results = |fused: bool| -> Vec<Vec<f32>> {
+            let mut g = Graph::new();
+            let whole = [rows, channels];
+            let [x, skip, u] = ["x", "skip", "u"].map(|label| g.input(label, &whole));
+            let [gamma, beta, running_mean, running_var] =
+                ["gamma", "beta", "mean", "var"].map(|label| g.input(label, &[channels]));
+            let layer = Tensors { gamma, beta, running_mean, running_var };
+            let op = BatchNorm { eps: 1e-5, momentum: 0.1, relu: relu && fused };
+            let g = &mut g;
+            let y: Value = match (train, fused) {
+                (true, true) => op.train_add(g, x, &layer, skip),
+                (false, true) => op.eval_add(g, x, &layer, skip),
+                (true, false) => op.train(g, x, &layer),
+                (false, false) => op.eval(g, x, &layer),
+            }
+            .expect("batch norm");
+            let y = match (fused, relu) {
+                (true, _) => y,
+                (false, true) => g.add(AddRelu, &[y, skip]).expect("a sum"),
+                (false, false) => g.add(Add, &[y, skip]).expect("a sum"),
+            };
+            let loss = g.add(Upstream(u), &[y]).expect("a loss");
+            let grads = g.backward(loss, &[x, gamma, beta, skip]).expect("gradients");
+            for (k, value) in grads.into_iter().chain([y]).enumerate() {
+                let copy = g.add(Copy, &[value]).expect("a copy");
+                g.place(copy, &format!("result {k}"), 0);
+            }
+            let mut executor = executor(gpu, g, kind);
+            let mut state = 1u32;
+            let mut noise = |count: u32| -> Vec<f32> {
+                let mut next = || {
+                    state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+                };
+                (0..count).map(|_| next()).collect()
+            };
+            for label in ["x", "skip", "u"] {
+                executor.write(label, &noise(rows * channels)).expect("room");
+            }
+            for label in ["gamma", "beta", "mean"] {
+                executor.write(label, &noise(channels)).expect("room");
+            }
+            executor.write("var", &vec![0.7f32; channels as usize]).expect("room");
+            executor.run("run", &Live::rows(rows), 0).expect("a run");
+            (0..5).map(|k| executor.read(&format!("result {k}")).expect("a result")).collect()
+        };
+        for (k, (fused, apart)) in results(true).iter().zip(results(false)).enumerate() {
+            let off = worst(fused, &apart);
+            assert!(
+                off < 2e-6,
+                "{channels} channels, relu {relu}, train {train}, {kind:?}, {k}: {off:.1e}"
+            );
+        }
+    }
+}

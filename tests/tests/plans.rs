@@ -1,0 +1,257 @@
+//! Plans as they are written down, and what holds for every plan.
+
+use std::collections::BTreeMap;
+
+use engine::{
+    config::{Discrepancy, Optimizer, Recipe, Unit, Widen},
+    graph::{Graph, Home, Value},
+    nn::{Bound, Layout, Mode, Network, build},
+    ops::{AdapterKind, cross_entropy::cross_entropy},
+    plan::{Limits, Plan, PlanError, Target, compile},
+    win::{
+        program::{EVALUATE, Objective, ProgramError, STEP, Training, program},
+        surgery::{bridge, widen},
+    },
+};
+use proptest::prelude::*;
+use taper_tests::nets::{mlp, recipe, resnet};
+
+fn plan(
+    student: &Network,
+    teacher: Option<&Network>,
+    objective: Objective,
+    recipe: &Recipe,
+    target: &Target,
+) -> Result<Plan, ProgramError> {
+    Ok(program(&Training { student, teacher, objective, recipe }, target)?.plan)
+}
+
+const KD: Objective = Objective::Distill { alpha: 0.5, temperature: 4.0 };
+const NARROW: Objective =
+    Objective::Imitate { discrepancy: Discrepancy::RelativeMse, scale: 0.5, freeze: false };
+
+fn cpu() -> Target {
+    Target::web(AdapterKind::Cpu)
+}
+
+/// The student between its pairs, and its teacher.
+fn wide(student: &Network) -> (Network, Network) {
+    let teacher = widen(student, 2, Widen::All);
+    (bridge(student, &teacher, false).expect("a bridge"), teacher)
+}
+
+#[test]
+fn an_mlp_by_labels() {
+    let plan = plan(&mlp(&[4, 4], &[1, 1]), None, Objective::Labels, &recipe(4), &cpu());
+    insta::assert_snapshot!(plan.expect("a plan").listing());
+}
+
+#[test]
+fn an_mlp_by_its_teacher() {
+    let student = mlp(&[4], &[1]);
+    let teacher = widen(&student, 2, Widen::All);
+    let recipe = Recipe { optimizer: Optimizer::AdamW, clip_norm: Some(1.0), ..recipe(4) };
+    let plan = plan(&student, Some(&teacher), KD, &recipe, &cpu());
+    insta::assert_snapshot!(plan.expect("a plan").listing());
+}
+
+#[test]
+fn the_first_narrow_step() {
+    let (bridged, teacher) = wide(&mlp(&[4, 4], &[1, 1]));
+    let plan = plan(&bridged.prefix(1), Some(&teacher), NARROW, &recipe(4), &cpu());
+    insta::assert_snapshot!(plan.expect("a plan").listing());
+}
+
+#[test]
+fn a_bottleneck_resnet() {
+    let student = resnet(Unit::Bottleneck, 1, &[1]);
+    let plan = plan(&student, None, Objective::Labels, &recipe(2), &cpu());
+    insta::assert_snapshot!(plan.expect("a plan").listing());
+}
+
+/// Invariant 4: no dispatch writes a buffer that it reads, except by one `read_write` binding; bindings lie inside their
+/// buffers, at 256 bytes; and none is above the limits.
+fn assert_bindings(plan: &Plan) {
+    let limits = &plan.target.limits;
+    for dispatch in plan.programs.values().flatten() {
+        let spec = &plan.kernels[dispatch.kernel];
+        assert_eq!(dispatch.binds.len(), spec.bindings.len(), "{}", dispatch.label);
+        assert!(dispatch.binds.len() <= limits.storage_buffers as usize, "{}", dispatch.label);
+        assert!(dispatch.grid.iter().all(|n| (1..=limits.groups).contains(n)));
+        assert!(dispatch.flops > 0 || dispatch.bytes > 0, "{} does nothing", dispatch.label);
+        let mut writes: BTreeMap<usize, Vec<bool>> = BTreeMap::new();
+        for (range, binding) in dispatch.binds.iter().zip(&spec.bindings) {
+            let buffer = &plan.buffers[range.buffer];
+            assert_eq!(range.offset % 256, 0, "{}", dispatch.label);
+            assert!(range.offset + range.bytes <= buffer.bytes, "{}", dispatch.label);
+            assert!(range.bytes <= limits.binding_bytes, "{}", dispatch.label);
+            writes.entry(range.buffer).or_default().push(binding.writes);
+        }
+        for (buffer, writes) in writes {
+            let label = &plan.buffers[buffer].label;
+            let mixed = writes.contains(&true) && writes.contains(&false);
+            assert!(!mixed, "{} reads and writes {label}", dispatch.label);
+            let leased = plan.buffers[buffer].lease && writes.iter().filter(|w| **w).count() > 1;
+            assert!(!leased, "{} writes {label} twice", dispatch.label);
+        }
+    }
+}
+
+/// A training step's graph, without `program`, so that the test has the graph that the plan was made of.
+fn graph(network: &Network, batch: u32) -> Graph {
+    let mut graph = Graph::new();
+    let g = &mut graph;
+    let images = g.input("images", &network.input.batch(batch));
+    let labels = g.input("labels", &[batch]);
+    let layout = Layout::of(&network.shapes().expect("a network"));
+    let bound = Bound::new(g, "student", &layout);
+    let blocks = 0..network.blocks.len();
+    let built = build(g, network, &bound, images, blocks, |_| Mode::Train).expect("a graph");
+    let loss = cross_entropy(g, built.output.expect("logits"), labels, 0.1).expect("a loss");
+    let wrt: Vec<Value> = layout.params.keys().map(|name| bound.get(name)).collect();
+    let grads = g.backward(loss, &wrt).expect("gradients");
+    for (slot, grad) in layout.params.values().zip(grads) {
+        g.place(grad, "student.grads", slot.offset);
+    }
+    g.place(loss, "metrics", 0);
+    graph
+}
+
+/// Plays a plan beside the graph it was made of: what a node reads from a lease is the value that the graph means, and not
+/// one that took the lease while it was still wanted.
+fn assert_leases(graph: &Graph, plan: &Plan) {
+    let mut holds: BTreeMap<usize, Value> = BTreeMap::new();
+    let live = graph.live();
+    let nodes = graph.nodes().iter().zip(live).filter(|(_, live)| *live).map(|(node, _)| node);
+    let list = &plan.programs["step"];
+    assert_eq!(nodes.clone().count(), list.len(), "one live node is one dispatch");
+    for (node, dispatch) in nodes.zip(list) {
+        let values = node.inputs.iter().chain(&node.outputs);
+        for (k, (value, range)) in values.zip(&dispatch.binds).enumerate() {
+            let temporary = graph.tensor_of(*value).home == Home::Temporary;
+            assert_eq!(plan.buffers[range.buffer].lease, temporary, "{}", node.label);
+            if !temporary {
+                continue;
+            }
+            if k < node.inputs.len() {
+                assert_eq!(holds.get(&range.buffer), Some(value), "{} reads another", node.label);
+            } else {
+                holds.insert(range.buffer, *value);
+            }
+        }
+    }
+}
+
+fn networks() -> impl Strategy<Value = Network> {
+    let width = || 1..7u32;
+    let perceptron =
+        (prop::collection::vec(width(), 1..5), any::<bool>()).prop_map(|(w, split)| {
+            let depth = w.len() as u32;
+            let blocks = if split && depth > 1 { vec![1, depth - 1] } else { vec![depth] };
+            mlp(&w, &blocks)
+        });
+    let residual = (any::<bool>(), 1..4u32, prop::collection::vec(1..3u32, 1..4)).prop_map(
+        |(bottleneck, base, blocks)| {
+            resnet(if bottleneck { Unit::Bottleneck } else { Unit::Basic }, base, &blocks)
+        },
+    );
+    prop_oneof![perceptron, residual]
+}
+
+fn kinds() -> impl Strategy<Value = AdapterKind> {
+    prop_oneof![Just(AdapterKind::Cpu), Just(AdapterKind::Gpu)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_lease_holds_one_live_value(network in networks(), batch in 1..6u32, kind in kinds()) {
+        let graph = graph(&network, batch);
+        let plan = compile(&[("step", &graph)], &Target::web(kind)).expect("a plan");
+        assert_bindings(&plan);
+        assert_leases(&graph, &plan);
+    }
+
+    #[test]
+    fn every_stage_is_bound_within_the_rules(
+        student in networks(), batch in 1..6u32, kind in kinds(), adam in any::<bool>(),
+        clip_norm in prop::option::of(Just(1.0)),
+    ) {
+        let optimizer = if adam { Optimizer::AdamW } else { Optimizer::Sgd };
+        let recipe = Recipe { optimizer, clip_norm, ..recipe(batch) };
+        let target = Target::web(kind);
+        let (bridged, teacher) = wide(&student);
+        let prefix = bridged.prefix(1);
+        for (student, objective) in [(&student, Objective::Labels), (&student, KD), (&bridged, KD), (&prefix, NARROW)] {
+            let plan = plan(student, Some(&teacher), objective, &recipe, &target).expect("a plan");
+            assert_bindings(&plan);
+            let sizes: u64 = plan.buffers.iter().map(|b| b.bytes).sum();
+            prop_assert_eq!(plan.memory(), sizes);
+            prop_assert!(objective != Objective::Labels || plan.flops(STEP) > plan.flops(EVALUATE));
+            let text = serde_json::to_string(&plan).expect("JSON");
+            let back: Plan = serde_json::from_str(&text).expect("a plan");
+            prop_assert!(back == plan, "a plan comes back from JSON as another");
+        }
+    }
+}
+
+#[test]
+fn a_plan_is_the_same_each_time() {
+    let make =
+        || plan(&resnet(Unit::Basic, 2, &[1, 1]), None, Objective::Labels, &recipe(3), &cpu());
+    assert_eq!(make(), make());
+}
+
+#[test]
+fn what_is_too_large_is_named() {
+    let student = resnet(Unit::Basic, 2, &[1, 1]);
+    let limited = |limits| {
+        let target = Target { limits, ..cpu() };
+        plan(&student, None, Objective::Labels, &recipe(4), &target).expect_err("it is too large")
+    };
+    // Images are 4 · 8 · 8 · 3 floats, the stem's output 4 · 8 · 8 · 2.
+    let error = limited(Limits { binding_bytes: 3000, ..Limits::default() });
+    let ProgramError::Plan(PlanError::Binding { tensor, bytes, limit }) = &error else {
+        panic!("{error}")
+    };
+    assert_eq!((tensor.as_str(), *bytes, *limit), ("images", 3072, 3000));
+    assert_eq!(
+        error.to_string(),
+        "tensor images needs 3072 bytes, the device binds at most 3000; use a smaller batch"
+    );
+
+    let error = limited(Limits { buffer_bytes: 3000, ..Limits::default() });
+    let ProgramError::Plan(PlanError::Buffer { buffer, bytes, limit: 3000 }) = &error else {
+        panic!("{error}")
+    };
+    assert!(!buffer.is_empty() && *bytes > 3000, "{error}");
+
+    let error = limited(Limits { groups: 1, ..Limits::default() });
+    let ProgramError::Plan(PlanError::Grid { node, limit: 1, .. }) = &error else {
+        panic!("{error}")
+    };
+    assert!(node.contains('/'), "{error}");
+
+    let error = limited(Limits { storage_buffers: 2, ..Limits::default() });
+    let ProgramError::Plan(PlanError::StorageBuffers { node, limit: 2, .. }) = &error else {
+        panic!("{error}")
+    };
+    assert!(node.starts_with("conv1/"), "{error}");
+}
+
+/// Memory is known before anything is allocated, and leases are shared: a deep network needs hardly more than what its
+/// backward pass must keep.
+#[test]
+fn memory_grows_by_what_must_be_kept() {
+    let memory = |depth: usize| {
+        let hidden = vec![64; depth];
+        let student = mlp(&hidden, &[depth as u32]);
+        let plan = plan(&student, None, Objective::Labels, &recipe(64), &cpu()).expect("a plan");
+        let leases = plan.buffers.iter().filter(|b| b.lease).map(|b| b.bytes).sum::<u64>();
+        assert!(plan.memory() > leases);
+        leases
+    };
+    // A hidden layer keeps one activation of 64 × 64 floats for its gradient.
+    assert_eq!(memory(12) - memory(8), 4 * 64 * 64 * 4);
+}

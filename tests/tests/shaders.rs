@@ -1,0 +1,177 @@
+//! Every shader and variant through the compilers of three graphics APIs, and through Chrome's own; and `Dims`, which a shader and
+//! its launch both know.
+
+use std::{
+    collections::BTreeSet,
+    io::Write as _,
+    process::{Command, Stdio},
+};
+
+use engine::{
+    config::{Optimizer, Recipe},
+    graph::Graph,
+    ops::{AdapterKind, Kernel},
+    plan::{
+        Plan, Target, compile,
+        shaders::{FILES, link},
+    },
+    win::program::{Objective, Training, program},
+};
+use naga::{
+    Module, ShaderStage, TypeInner,
+    back::{PipelineConstants, hlsl, msl, pipeline_constants::process_overrides, spv},
+    valid::{Capabilities, ModuleInfo, ValidationFlags, Validator},
+};
+use taper_tests::{
+    golden::Golden,
+    nets::{mlp, recipe},
+    table::{FAMILIES, probe},
+};
+
+/// A shader linked with one of its variants.
+struct Linked {
+    name: String,
+    text: String,
+    module: Module,
+    info: ModuleInfo,
+}
+
+/// Every body with every variant it has.
+fn linked() -> Vec<Linked> {
+    let stems = || FILES.iter().map(|(stem, _)| *stem).filter(|stem| !stem.starts_with("lib/"));
+    let mut all = Vec::new();
+    for body in stems().filter(|stem| !stem.contains('.')) {
+        let mut variants: Vec<Option<&str>> =
+            stems().filter(|s| s.starts_with(&format!("{body}."))).map(Some).collect();
+        if variants.is_empty() {
+            variants.push(None);
+        }
+        for variant in variants {
+            let kernel = Kernel { variant: variant.map(str::to_owned), ..Kernel::of(body, "") };
+            let text = link(&kernel).expect("the files are there");
+            let name = variant.unwrap_or(body).to_owned();
+            let module = naga::front::wgsl::parse_str(&text)
+                .unwrap_or_else(|e| panic!("{name}: {}", e.emit_to_string(&text)));
+            let info = Validator::new(ValidationFlags::all(), Capabilities::default())
+                .validate(&module)
+                .unwrap_or_else(|e| panic!("{name}: {}", e.emit_to_string(&text)));
+            all.push(Linked { name, text, module, info });
+        }
+    }
+    all
+}
+
+/// Its `override` constants as they are, and with every flag turned over.
+fn constants(module: &Module) -> [PipelineConstants; 2] {
+    let flags = module.overrides.iter().filter_map(|(_, o)| {
+        let bool = matches!(module.types[o.ty].inner, TypeInner::Scalar(naga::Scalar::BOOL));
+        bool.then(|| (o.name.clone().expect("our constants have names"), 1.0))
+    });
+    [PipelineConstants::default(), flags.collect()]
+}
+
+#[test]
+fn every_entry_point_becomes_spirv_msl_and_hlsl() {
+    let mut count = 0;
+    for Linked { name, module, info, .. } in linked() {
+        assert!(!module.entry_points.is_empty(), "{name} has no entry point");
+        for entry in &module.entry_points {
+            let threads: u32 = entry.workgroup_size.iter().product();
+            assert!(threads <= 256, "{name}.{}: {threads} invocations", entry.name);
+            for set in constants(&module) {
+                let at = format!("{name}.{}", entry.name);
+                let point = Some((ShaderStage::Compute, entry.name.as_str()));
+                let (module, info) = process_overrides(&module, &info, point, &set)
+                    .unwrap_or_else(|e| panic!("{at}: {e}"));
+                spv::write_vec(&module, &info, &spv::Options::default(), None)
+                    .unwrap_or_else(|e| panic!("{at} as SPIR-V: {e}"));
+                let options = msl::Options { fake_missing_bindings: true, ..Default::default() };
+                msl::write_string(&module, &info, &options, &msl::PipelineOptions::default())
+                    .unwrap_or_else(|e| panic!("{at} as MSL: {e}"));
+                let options = hlsl::Options::default();
+                let pipeline = hlsl::PipelineOptions::default();
+                let mut text = String::new();
+                hlsl::Writer::new(&mut text, &options, &pipeline)
+                    .write(&module, &info, None)
+                    .unwrap_or_else(|e| panic!("{at} as HLSL: {e}"));
+                count += 1;
+            }
+        }
+    }
+    assert!(count > 100, "only {count} kernels were written");
+}
+
+#[test]
+fn tint_takes_every_shader() {
+    let tint = || {
+        let mut command = Command::new("tint");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+    };
+    if tint().arg("--help").output().is_err() {
+        eprintln!("skipped: tint is not on the PATH");
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    for Linked { name, text, .. } in linked() {
+        let path = folder.path().join(format!("{name}.wgsl"));
+        let mut file = std::fs::File::create(&path).expect("a file");
+        file.write_all(text.as_bytes()).expect("room");
+        let result = tint().args(["--format", "wgsl", "-o"]).arg("/dev/null").arg(&path).output();
+        let result = result.expect("tint runs");
+        let said = String::from_utf8_lossy(&result.stderr);
+        assert!(result.status.success(), "{name}: {said}");
+    }
+}
+
+/// Plans that hold every op there is, by both kinds of kernels.
+fn plans() -> Vec<Plan> {
+    let mut plans = Vec::new();
+    for kind in [AdapterKind::Cpu, AdapterKind::Gpu] {
+        let target = Target::web(kind);
+        for family in FAMILIES {
+            for case in Golden::read(&format!("ops/{family}")).cases() {
+                let graph: Graph = probe(&case).graph;
+                plans.push(compile(&[("run", &graph)], &target).expect("a plan"));
+            }
+        }
+        for optimizer in [Optimizer::Sgd, Optimizer::Adam, Optimizer::AdamW] {
+            let network = mlp(&[5, 8], &[1, 1]);
+            let recipe = Recipe { clip_norm: Some(1.0), optimizer, ..recipe(4) };
+            let (student, objective) = (&network, Objective::Labels);
+            let of = Training { student, teacher: None, objective, recipe: &recipe };
+            plans.push(program(&of, &target).expect("a plan").plan);
+        }
+    }
+    plans
+}
+
+/// `Dims` is written down twice, in a shader and in a launch: they must have as many words.
+#[test]
+fn a_launch_lists_the_members_of_dims() {
+    let all = linked();
+    let mut seen = BTreeSet::new();
+    for plan in plans() {
+        for dispatch in plan.programs.values().flatten() {
+            let kernel = &plan.kernels[dispatch.kernel].kernel;
+            let name = kernel.variant.as_ref().unwrap_or(&kernel.file);
+            seen.insert((kernel.file.clone(), kernel.entry.clone()));
+            let linked = all.iter().find(|l| l.name == *name).expect("a known shader");
+            let dims = linked.module.types.iter().find(|(_, t)| t.name.as_deref() == Some("Dims"));
+            let members = match dims.map(|(_, t)| &t.inner) {
+                Some(TypeInner::Struct { members, .. }) => members.len(),
+                _ => 0,
+            };
+            let used = plan.kernels[dispatch.kernel].dims;
+            let words = dispatch.dims.len();
+            assert_eq!(words, if used { members } else { 0 }, "{name}.{}", kernel.entry);
+            assert!(words <= 64, "{name}: a slot of dims holds 64 words");
+        }
+    }
+    let every = all.iter().flat_map(|l| {
+        let file = l.name.split('.').next().expect("a stem").to_owned();
+        l.module.entry_points.iter().map(move |e| (file.clone(), e.name.clone()))
+    });
+    let missed: BTreeSet<_> = every.filter(|entry| !seen.contains(entry)).collect();
+    println!("not in these plans: {missed:?}");
+}

@@ -1,0 +1,206 @@
+//! Whole training steps, by the way that production takes: ten losses against PyTorch, the same bits twice, two devices at once.
+
+use std::{
+    sync::{Arc, LazyLock},
+    thread,
+};
+
+use engine::{
+    config::{Activation, Optimizer, Recipe},
+    data::Batch,
+    formats::safetensors::read,
+    gpu::{Gpu, Live, Options},
+    models,
+    nn::{Extent, Network, Weights},
+    plan::Target,
+    train::Session,
+    win::program::{Objective, Program, Training, program},
+};
+use serde_json::Value as Json;
+use taper_tests::{
+    golden::{Golden, path},
+    gpu, gpus,
+    nets::recipe,
+};
+
+/// The device that the tests share, as compiling its kernels is most of the work.
+static PLAIN: LazyLock<Option<Arc<Gpu>>> = LazyLock::new(gpu);
+
+/// A golden of `golden/train`, with the network that its weights say it is.
+struct Lesson {
+    network: Network,
+    recipe: Recipe,
+    start: Weights,
+    end: Weights,
+    batches: Vec<Batch>,
+    losses: Vec<f32>,
+    /// What PyTorch itself is off by in f32: (relative, of a loss), (absolute, of a weight).
+    rounding: (f32, f32),
+}
+
+fn lesson(case: &str) -> Lesson {
+    let weights = |part: &str| {
+        let file = path(&format!("train/{case}.{part}.safetensors"));
+        read(&file).unwrap_or_else(|error| panic!("{error}")).0
+    };
+    let golden = Golden::read(&format!("train/{case}.run"));
+    let (start, end) = (weights("init"), weights("final"));
+    let images = &golden.tensors["images"];
+    let [steps, batch] = [0, 1].map(|axis| images.shape[axis] as usize);
+    let input = match images.shape[2..] {
+        [h, w, c] => Extent::Map(h, w, c),
+        ref flat => Extent::Flat(flat[0]),
+    };
+    let network = models::infer(&start, input, Activation::Relu).expect("a network");
+    models::check(&network, &end).expect("the same network");
+
+    let number = |key: &str| golden.about["optimizer"][key].as_f64();
+    let adam = golden.about["optimizer"]["op"] == "adam";
+    let recipe = Recipe {
+        optimizer: if adam { Optimizer::Adam } else { Optimizer::Sgd },
+        lr: number("lr").expect("a rate"),
+        momentum: number("momentum").unwrap_or(0.0),
+        nesterov: golden.about["optimizer"]["nesterov"] == Json::Bool(true),
+        weight_decay: number("weight_decay").expect("a weight decay"),
+        ..recipe(batch as u32)
+    };
+    let (pixels, labels) = (images.floats(), &golden.tensors["labels"].words);
+    let batches = pixels.chunks_exact(pixels.len() / steps).zip(labels.chunks_exact(batch));
+    let batches = batches.map(|(images, labels)| Batch {
+        images: images.to_vec(),
+        labels: labels.to_vec(),
+        rows: batch,
+    });
+    let rounding = |key: &str| golden.about[key].as_f64().expect("an error") as f32;
+    Lesson {
+        network,
+        recipe,
+        start,
+        end,
+        batches: batches.collect(),
+        losses: golden.floats("losses"),
+        rounding: (rounding("f32_error"), rounding("f32_weight_error")),
+    }
+}
+
+impl Lesson {
+    fn program(&self, target: &Target) -> Program {
+        let (student, recipe, objective) = (&self.network, &self.recipe, Objective::Labels);
+        let of = Training { student, teacher: None, objective, recipe };
+        program(&of, target).expect("a plan")
+    }
+
+    /// The losses of some steps, and the weights after them.
+    fn run(&self, gpu: &Arc<Gpu>, program: Program, steps: usize) -> (Vec<f32>, Weights) {
+        let mut session =
+            Session::new(gpu, program, self.recipe.batch).expect("the device holds it");
+        session.load_student(&self.start).expect("weights");
+        session.set_moments(None).expect("moments");
+        for (step, batch) in self.batches[..steps].iter().enumerate() {
+            let live = Live {
+                step: step as u32,
+                lr: self.recipe.lr as f32,
+                t: (step + 1) as f32,
+                ..Live::rows(self.recipe.batch)
+            };
+            session.step(batch, &live, step as u64).expect("a step");
+        }
+        let losses = session.losses(true).expect("losses");
+        assert!(losses.iter().map(|l| l.0).eq(0..steps as u64), "in their order");
+        (losses.into_iter().map(|l| l.1).collect(), session.student().expect("weights"))
+    }
+
+    fn compare(&self, (losses, weights): &(Vec<f32>, Weights), on: &str) {
+        let off = losses.iter().zip(&self.losses).map(|(a, b)| (a / b - 1.0).abs());
+        let off = off.fold(0.0, f32::max);
+        // Sums in another order than PyTorch's make other roundings of the same size.
+        let allowed = 20.0 * self.rounding.0;
+        println!("{on}: losses off by {off:.1e} of {allowed:.1e}");
+        assert!(off <= allowed, "{on}: {losses:?}, PyTorch has {:?}", self.losses);
+        let mut most = (0.0, "");
+        for (name, wanted) in &self.end {
+            let found = &weights[name];
+            assert_eq!(found.shape, wanted.shape, "{name}");
+            for (a, b) in found.data.iter().zip(&wanted.data) {
+                let off = (a - b).abs();
+                if off.is_nan() || off > most.0 {
+                    most = (off, name);
+                }
+            }
+        }
+        let allowed = 20.0 * self.rounding.1;
+        println!("{on}: weights off by {:.1e} of {allowed:.1e}", most.0);
+        assert!(most.0 <= allowed, "{on}: {} is off by {:.1e}", most.1, most.0);
+    }
+}
+
+/// Ten steps by both kinds of kernels.
+fn ten_losses(case: &str) {
+    let Some(gpu) = &*PLAIN else { return };
+    let lesson = lesson(case);
+    for kind in [engine::ops::AdapterKind::Cpu, engine::ops::AdapterKind::Gpu] {
+        let program = lesson.program(&Target { kind, ..gpu.target() });
+        let found = lesson.run(gpu, program, lesson.batches.len());
+        lesson.compare(&found, &format!("{case}, {kind:?}"));
+    }
+}
+
+#[test]
+fn mlp_with_sgd() {
+    ten_losses("mlp-sgd");
+}
+
+#[test]
+fn mlp_with_adam() {
+    ten_losses("mlp-adam");
+}
+
+/// Batch norm's running statistics are among the weights.
+#[test]
+fn bottleneck_resnet_with_batch_norm() {
+    ten_losses("resnet-sgd");
+}
+
+#[test]
+fn the_same_bits_twice() {
+    let Some(gpu) = &*PLAIN else { return };
+    for case in ["mlp-adam", "resnet-sgd"] {
+        let lesson = lesson(case);
+        let run = || {
+            let (losses, weights) = lesson.run(gpu, lesson.program(&gpu.target()), 5);
+            let bits = |data: &[f32]| data.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+            let weights = weights.into_iter().map(|(name, t)| (name, bits(&t.data)));
+            (bits(&losses), weights.collect::<Vec<_>>())
+        };
+        assert!(run() == run(), "{case} ends in other bits");
+    }
+}
+
+/// Two adapters at once, lavapipe by Vulkan and by GL here; where there is one, two devices of it. An MLP, as software GL takes
+/// minutes to compile the large tiles of a convolution.
+#[test]
+fn two_devices_at_once() {
+    let mut pair = gpus();
+    let Some(first) = pair.first().cloned() else { return };
+    pair.truncate(2);
+    if pair.len() < 2 {
+        let index = first.adapter.index.to_string();
+        pair.push(Gpu::open(&index, Options::default()).expect("it opened before"));
+        println!("two devices of one adapter");
+    } else {
+        println!("two adapters");
+    }
+    let lesson = lesson("mlp-sgd");
+    thread::scope(|scope| {
+        for (k, gpu) in pair.iter().enumerate() {
+            let lesson = &lesson;
+            scope.spawn(move || {
+                let on = format!("device {k}: {} ({})", gpu.adapter.name, gpu.adapter.backend);
+                println!("{on}");
+                let program = lesson.program(&gpu.target());
+                let found = lesson.run(gpu, program, lesson.batches.len());
+                lesson.compare(&found, &on);
+            });
+        }
+    });
+}
