@@ -1,0 +1,512 @@
+//! Runs from their first stage to their last: every method and option, what they leave, and that killing them changes no bit.
+
+mod support;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    env, fs,
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant, SystemTime},
+};
+
+use engine::{
+    config::{Config, Method},
+    event::{self, Entry, Event, RunStatus},
+    gpu::Gpu,
+    nn::Weights,
+    random::Stream,
+    train::{Options, Run, TrainError},
+};
+use support::{
+    RESNET, checkpoints, config, files, folder, go_on, kinds, leftovers, model, models_in, train,
+    try_train, weights_in,
+};
+
+/// The log as readers see it.
+fn log(out: &Path) -> Vec<Entry> {
+    event::read(&out.join("events.jsonl")).expect("events.jsonl")
+}
+
+/// The tests of a log: who, after which step, accuracy.
+fn tests(entries: &[Entry]) -> Vec<(String, u64, Option<f64>)> {
+    let of = |entry: &Entry| match &entry.event {
+        Event::Epoch { member, step, accuracy, .. } => Some((member.clone(), *step, *accuracy)),
+        _ => None,
+    };
+    entries.iter().filter_map(of).collect()
+}
+
+/// How each member and teacher ended: accuracy and epochs.
+fn ends(entries: &[Entry]) -> BTreeMap<String, (f64, f64)> {
+    let of = |entry: &Entry| match &entry.event {
+        Event::MemberFinished { member, accuracy, epochs, .. } => {
+            Some((member.clone(), (*accuracy, *epochs)))
+        }
+        _ => None,
+    };
+    entries.iter().filter_map(of).collect()
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.expect("entry").file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+const MODEL: [&str; 4] = ["README.md", "SHA256SUMS", "config.json", "model.safetensors"];
+const MERGED: [&str; 5] =
+    ["README.md", "SHA256SUMS", "config.json", "merge.json", "model.safetensors"];
+
+#[test]
+fn every_method_trains_and_leaves_its_folder() {
+    let config = config(&[
+        r#"methods=["vanilla","kd","fitnets","start_only","win"]"#,
+        "seeds=[3]",
+        "win.restarts=2",
+        "win.tune_restarts=2",
+    ]);
+    let out = folder();
+    let out = out.path();
+    let heard = train(&config, out);
+
+    assert_eq!(
+        names(out),
+        ["artifacts", "config.toml", "events.jsonl", "members", "run.lock", "teachers"]
+    );
+    assert_eq!(names(&out.join("teachers")), ["3"]);
+    assert_eq!(
+        names(&out.join("members")),
+        ["fitnets-3", "kd-3", "start_only-3", "vanilla-3", "win-3"]
+    );
+    assert_eq!(names(&out.join("artifacts")), MERGED);
+    let teacher = names(&out.join("teachers/3"));
+    assert!(MODEL.iter().all(|name| teacher.iter().any(|n| n == name)), "{teacher:?}");
+    for method in Method::ALL {
+        let member = out.join(format!("members/{method}-3"));
+        let bridges = matches!(method, Method::Win | Method::StartOnly);
+        let wanted: &[&str] = if bridges { &MERGED } else { &MODEL };
+        assert_eq!(names(&member.join("artifacts")), wanted, "{method}");
+        let kept = checkpoints(&member).len();
+        assert!((1..=2).contains(&kept), "{method} keeps {kept} checkpoints");
+        let kept = model(&member.join("artifacts"));
+        let student = kept.config.network().shapes().expect("shapes");
+        assert_eq!(
+            kept.weights.keys().collect::<BTreeSet<_>>(),
+            student.params.iter().map(|spec| &spec.name).collect(),
+            "{method}"
+        );
+    }
+    assert_eq!(model(&out.join("artifacts")), model(&out.join("members/win-3/artifacts")));
+    assert_eq!(leftovers(out), Vec::<std::path::PathBuf>::new());
+
+    // What was heard is what was written, and it says how much was trained.
+    let entries = log(out);
+    assert_eq!(kinds(&heard), kinds(&entries));
+    assert!(entries.iter().map(|entry| entry.seq).eq(0..entries.len() as u64));
+    assert_eq!(kinds(&entries).first().map(String::as_str), Some("run_started"));
+    let last = &entries.last().expect("an end").event;
+    assert!(matches!(last, Event::RunFinished { status: RunStatus::Done, error: None, .. }));
+    let ends = ends(&entries);
+    let epochs: Vec<_> =
+        ends.iter().map(|(name, &(_, epochs))| (name.as_str(), epochs.round())).collect();
+    // start_only: 2 blocks and tune of one epoch each; win: each of them twice.
+    let wanted = [
+        ("fitnets-3", 2.0),
+        ("kd-3", 1.0),
+        ("start_only-3", 3.0),
+        ("teacher-3", 2.0),
+        ("vanilla-3", 2.0),
+        ("win-3", 6.0),
+    ];
+    assert_eq!(epochs, wanted);
+    assert!(ends.values().all(|&(accuracy, _)| (0.0..=100.0).contains(&accuracy)));
+    let tries = entries.iter().filter_map(|entry| match &entry.event {
+        Event::StageStarted { member, stage, restart, .. } if member == "win-3" => {
+            Some((stage.as_str(), *restart))
+        }
+        _ => None,
+    });
+    assert_eq!(
+        tries.collect::<Vec<_>>(),
+        [
+            ("narrow 1", 1),
+            ("narrow 1", 2),
+            ("narrow 2", 1),
+            ("narrow 2", 2),
+            ("tune", 1),
+            ("tune", 2)
+        ]
+    );
+
+    // A run that is done has nothing left to do, and stays the same.
+    let before = models_in(out);
+    let again = go_on(&Run::resume(out).expect("a run"), out, Duration::from_secs(20));
+    assert_eq!(kinds(&again.expect("done")), ["run_started", "run_finished"]);
+    assert_eq!(models_in(out), before);
+}
+
+/// Trains with a listener that keeps the weights of each checkpoint, by place in the stages.
+fn snapshots(config: &Config) -> (BTreeMap<String, Weights>, Vec<Entry>) {
+    let out = folder();
+    let out = out.path();
+    let run = Run::create(config.clone(), out).expect("an empty folder");
+    let mut kept = BTreeMap::new();
+    let mut entries = Vec::new();
+    run.execute(&Options::new(out), &AtomicBool::new(false), &mut |entry| {
+        entries.push(entry.clone());
+        if let Event::Checkpoint { member, path, .. } = &entry.event
+            && member == "win-0"
+        {
+            let name = path.rsplit('/').next().expect("a name")[..3].to_owned();
+            kept.insert(name, weights_in(&out.join(path)));
+        }
+    })
+    .unwrap_or_else(|error| panic!("{error}"));
+    (kept, entries)
+}
+
+#[test]
+fn the_options_of_win_do_what_they_say() {
+    // One teacher for all of them.
+    let source = folder();
+    train(&config(&[r#"methods=["kd"]"#]), source.path());
+    let from = format!("teacher.from={}", source.path().display());
+    let with = |changes: &[&str]| snapshots(&config(&[&[from.as_str()], changes].concat()));
+
+    let (at, _) =
+        with(&["win.freeze=true", "win.merge=map", "win.start=sample", "win.discrepancy=mse"]);
+    // After narrow 1 (001) block 1 stays until tuning; under MAP the pairs are gone before it.
+    for name in ["layers.0.weight", "layers.1.bias", "lift.1.weight"] {
+        assert_eq!(at["001"][name], at["002"][name], "{name} is frozen");
+    }
+    assert!(at["002"].contains_key("lift.2.weight") && !at["003"].contains_key("lift.2.weight"));
+    assert_ne!(at["003"]["layers.0.weight"], at["004"]["layers.0.weight"], "tuning trains all");
+
+    let (at, entries) = with(&[
+        "win.start=random",
+        "win.discrepancy=kl",
+        "tune.target=labels",
+        "narrow.optimizer=sgd",
+        "narrow.nesterov=true",
+        "narrow.lr=0.05",
+        "narrow.clip_norm=1.0",
+        "narrow.schedule=step",
+        "narrow.milestones=[0.5]",
+        "tune.label_smoothing=0.1",
+    ]);
+    assert_ne!(at["001"]["layers.0.weight"], at["002"]["layers.0.weight"], "nothing is frozen");
+    assert!(at["002"].contains_key("lower.1.weight"), "{:?}", at["002"].keys());
+    assert!(at["003"].contains_key("lift.2.weight") && !at["004"].contains_key("lift.2.weight"));
+    let rates: Vec<f64> = entries
+        .iter()
+        .filter_map(|entry| match &entry.event {
+            Event::Step { stage, lr, .. } if stage == "narrow 1" => Some(*lr),
+            _ => None,
+        })
+        .collect();
+    assert_eq!((rates.first(), rates.last()), (Some(&0.05), Some(&(0.05 * 0.1))));
+
+    let (_, entries) = with(&[
+        "tune.optimizer=adamw",
+        "tune.weight_decay=0.01",
+        "tune.schedule=linear",
+        "tune.warmup=0.5",
+        "narrow.optimizer=adam",
+        "narrow.steps=5",
+    ]);
+    assert_eq!(ends(&entries)["win-0"].1, 2.0 * 5.0 / 8.0 + 1.0);
+}
+
+#[test]
+fn a_residual_network_goes_through_every_kind_of_stage() {
+    let changes = [
+        r#"methods=["fitnets","start_only","win"]"#,
+        "data.augment.flip=true",
+        "data.augment.pad_crop=1",
+    ];
+    let steps = [
+        "wide.steps=4",
+        "narrow.steps=3",
+        "tune.steps=3",
+        "fitnets.hint_epochs=0.5",
+        "fitnets.steps=3",
+    ];
+    let out = folder();
+    let entries = train(&config(&[&RESNET[..], &changes, &steps].concat()), out.path());
+    assert_eq!(ends(&entries).len(), 4);
+    let narrowed: Vec<_> = entries
+        .iter()
+        .filter_map(|entry| match &entry.event {
+            Event::BlockNarrowed { block, accuracy, discrepancy, dead, .. } => {
+                assert!(discrepancy.is_finite() && (0.0..=1.0).contains(dead), "{entry:?}");
+                assert!(
+                    accuracy.is_some(),
+                    "the teacher with its first blocks replaced was tested"
+                );
+                Some(*block)
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(narrowed, [1, 2]);
+}
+
+#[test]
+fn a_teacher_may_come_from_anywhere() {
+    let first = folder();
+    let own = config(&[r#"methods=["win"]"#]);
+    train(&own, first.path());
+    let student = |from: &Path, changes: &[&str]| {
+        let from = format!("teacher.from={}", from.display());
+        let out = folder();
+        let entries = train(&config(&[&[from.as_str()], changes].concat()), out.path());
+        assert!(!out.path().join("teachers").exists(), "it is not trained again");
+        assert_eq!(ends(&entries).len(), 1);
+        fs::read(out.path().join("artifacts/model.safetensors")).expect("a student")
+    };
+    // A run, the folder of its teacher, the weights alone: the same teacher, so the same student.
+    let wanted = fs::read(first.path().join("artifacts/model.safetensors")).expect("a student");
+    let teacher = first.path().join("teachers/0");
+    assert_eq!(student(first.path(), &[]), wanted);
+    assert_eq!(student(&teacher, &[]), wanted);
+    let elsewhere = folder();
+    let alone = elsewhere.path().join("weights.safetensors");
+    fs::copy(teacher.join("model.safetensors"), &alone).expect("copied");
+    assert_eq!(student(&alone, &[]), wanted);
+    // A student of another depth than the teacher, deeper or not.
+    assert_ne!(student(&teacher, &["model.hidden=[6,6,6,6,6]", "model.blocks=[3,2]"]), wanted);
+    assert_ne!(student(&alone, &["model.hidden=[7,5]", "model.blocks=[1,1]"]), wanted);
+
+    // What does not fit is refused before anything is trained, in one sentence.
+    let refused = |changes: &[&str]| {
+        let from = format!("teacher.from={}", alone.display());
+        let out = folder();
+        let error = try_train(&config(&[&[from.as_str()], changes].concat()), out.path());
+        let error = error.expect_err("a refusal").to_string();
+        assert_eq!(kinds(&log(out.path())), ["run_finished"], "{error}");
+        error
+    };
+    let error = refused(&RESNET[..4]);
+    assert!(error.contains("the student has 2 blocks, the teacher 1"), "{error}");
+    let error = refused(&["data.size=9"]);
+    assert!(
+        error.contains("layers.0.weight has shape [18, 256]") && error.contains("81"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_loss_that_is_not_finite_stops_the_stage_and_keeps_what_was_good() {
+    let out = folder();
+    let error = try_train(&config(&["tune.lr=1e30", "tune.schedule=constant"]), out.path());
+    let error = error.expect_err("it diverges");
+    assert!(
+        matches!(&error, TrainError::NonFinite { stage, kept: Some(16), .. } if stage == "tune"),
+        "{error:?}"
+    );
+    let sentence = error.to_string();
+    assert!(
+        sentence.contains("win-0") && sentence.contains("lower the learning rate"),
+        "{sentence}"
+    );
+    // Two epochs of narrow steps are kept, and they are numbers.
+    let kept = checkpoints(&out.path().join("members/win-0"));
+    let newest = kept.last().expect("a checkpoint");
+    assert!(newest.ends_with("002-000-000000000.safetensors"), "{kept:?}");
+    let weights = weights_in(newest);
+    assert!(weights.values().all(|tensor| tensor.data.iter().all(|x| x.is_finite())));
+    match &log(out.path()).last().expect("an end").event {
+        Event::RunFinished { status: RunStatus::Failed, error: Some(told), .. } => {
+            assert_eq!(*told, sentence);
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(!out.path().join("members/win-0/artifacts").exists());
+    assert!(leftovers(out.path()).is_empty());
+
+    // The only step of a stage can spoil the weights after a loss that was fine: that is no checkpoint either.
+    let out = folder();
+    let vanilla =
+        [r#"methods=["vanilla"]"#, "vanilla.steps=1", "vanilla.lr=1e39", "vanilla.optimizer=sgd"];
+    let error = try_train(&config(&vanilla), out.path()).expect_err("the weights overflow");
+    assert!(matches!(error, TrainError::NonFinite { kept: None, .. }), "{error:?}");
+    assert!(error.to_string().contains("no checkpoint yet"), "{error}");
+    assert!(!out.path().join("members/vanilla-0/checkpoints").exists());
+}
+
+#[test]
+fn what_cannot_be_trained_is_refused_before_anything_is() {
+    let refused = |changes: &[&str]| {
+        let out = folder();
+        let error = try_train(&config(changes), out.path()).expect_err("a refusal").to_string();
+        assert!(!kinds(&log(out.path())).contains(&"step".to_owned()), "{error}");
+        assert!(models_in(out.path()).is_empty());
+        error
+    };
+    let error = refused(&["memory_budget=1000"]);
+    assert!(error.contains("memory_budget allows 1000") && error.contains("wide"), "{error}");
+    let error = refused(&["tune.batch=257"]);
+    assert_eq!(error, "batch: 257 of stage tune is more than the 256 training images");
+    let error = refused(&["device=no such adapter"]);
+    assert!(error.contains("no adapter is called \"no such adapter\"; there are 0: "), "{error}");
+
+    // A folder with something in it is not written into.
+    let out = folder();
+    fs::write(out.path().join("mine"), "").expect("written");
+    let error = Run::create(config(&[]), out.path()).expect_err("not empty").to_string();
+    assert!(error.contains("is not empty"), "{error}");
+    assert_eq!(names(out.path()), ["mine"]);
+    let error = Run::resume(out.path()).expect_err("no run").to_string();
+    assert!(error.contains("it has no config.toml"), "{error}");
+    assert_eq!(names(out.path()), ["mine"]);
+}
+
+/// Stops a run after so many lines of learning curve; whether it was still under way.
+fn stop_after(run: &Run, out: &Path, lines: usize) -> bool {
+    let (stop, mut heard) = (AtomicBool::new(false), 0);
+    let done = run.execute(&Options::new(out), &stop, &mut |entry| {
+        heard += usize::from(matches!(entry.event, Event::Step { .. }));
+        stop.store(heard >= lines, Ordering::Relaxed);
+    });
+    match done {
+        Err(TrainError::Stopped(_)) => true,
+        Ok(()) => false,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[test]
+fn a_stopped_run_goes_on_to_the_same_bits() {
+    let changes = [r#"methods=["fitnets","win"]"#, "win.restarts=2", "win.tune_restarts=2"];
+    let config = config(&changes);
+    let (whole, parts) = (folder(), folder());
+    train(&config, whole.path());
+    let out = parts.path();
+    let mut stops = 0;
+    let mut run = Run::create(config, out).expect("an empty folder");
+    while stop_after(&run, out, 7) {
+        stops += 1;
+        let last = log(out).pop().expect("an end");
+        assert!(matches!(last.event, Event::RunFinished { status: RunStatus::Stopped, .. }));
+        assert!(stops < 40, "it never ends");
+        drop(run);
+        run = Run::resume(out).expect("a run");
+    }
+    assert!(stops >= 5, "stopped {stops} times");
+    assert_eq!(models_in(out), models_in(whole.path()), "after {stops} stops");
+    assert_eq!(tests(&log(out)), tests(&log(whole.path())));
+}
+
+/// The variable that makes [`child`] train.
+const CHILD: &str = "TAPER_TEST_CHILD";
+
+/// Goes on with the run that the environment names; a test that passes where it names none.
+#[test]
+fn child() {
+    if let Some(out) = env::var_os(CHILD) {
+        let out = Path::new(&out);
+        let run = Run::resume(out).unwrap_or_else(|error| panic!("{error}"));
+        go_on(&run, out, Duration::from_millis(15)).unwrap_or_else(|error| panic!("{error}"));
+    }
+}
+
+fn spawn(out: &Path) -> Child {
+    Command::new(env::current_exe().expect("this program"))
+        .args(["child", "--exact", "--nocapture"])
+        .env(CHILD, out)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("this program again")
+}
+
+fn lines(out: &Path) -> usize {
+    let bytes = fs::read(out.join("events.jsonl")).unwrap_or_default();
+    bytes.iter().filter(|&&byte| byte == b'\n').count()
+}
+
+/// Waits until a child has written so many lines more, then a moment; whether it is still running.
+fn wait(child: &mut Child, out: &Path, more: usize, moment: Duration) -> bool {
+    let (target, begun) = (lines(out) + more, Instant::now());
+    while lines(out) < target {
+        if child.try_wait().expect("a child").is_some() {
+            return false;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(240), "the child does not train");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    std::thread::sleep(moment);
+    child.try_wait().expect("a child").is_none()
+}
+
+/// Kills a run `kills` times at random moments (kill -9), lets it end, and compares with one that nobody disturbed.
+fn check_kills(changes: &[&str], kills: u32) {
+    let config = config(changes);
+    let (whole, parts) = (folder(), folder());
+    train(&config, whole.path());
+    let out = parts.path();
+    drop(Run::create(config, out).expect("an empty folder"));
+
+    let seed =
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a clock").as_nanos();
+    let mut stream = Stream::new(&[seed as u64]);
+    let most = lines(whole.path()) as f64 / f64::from(kills);
+    let mut done = 0;
+    for _ in 0..kills {
+        let mut child = spawn(out);
+        // A line of a resumed run is worth less than one of a run that was never killed: there are more checkpoints.
+        let more = stream.between(4.0, 1.5 * most) as usize;
+        let moment = Duration::from_micros(stream.between(0.0, 20_000.0) as u64);
+        if wait(&mut child, out, more, moment) {
+            let error = Run::resume(out).expect_err("the child holds it").to_string();
+            assert!(error.contains("another process works on"), "{error}");
+            done += 1;
+        }
+        child.kill().expect("killed");
+        child.wait().expect("waited");
+    }
+    let run = Run::resume(out).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+    go_on(&run, out, Duration::from_secs(20)).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+    assert!(done > 0, "the run was over before it was killed");
+    let same = models_in(out) == models_in(whole.path());
+    assert!(same, "other bits after {done} kills; seed {seed}, {changes:?}");
+    assert_eq!(tests(&log(out)), tests(&log(whole.path())), "seed {seed}");
+    assert!(leftovers(out).is_empty(), "{:?}", leftovers(out));
+    for member in names(&out.join("members")) {
+        assert!(checkpoints(&out.join("members").join(member)).len() <= 2);
+    }
+    let entries = log(out);
+    assert!(entries.windows(2).all(|pair| pair[0].seq < pair[1].seq), "seq grows for ever");
+}
+
+#[test]
+fn killing_a_run_changes_no_bit() {
+    check_kills(&[r#"methods=["vanilla","win"]"#, "win.restarts=2"], 5);
+}
+
+#[test]
+fn killing_a_run_with_batch_norms_changes_no_bit() {
+    let steps = ["wide.steps=10", "vanilla.steps=10", "vanilla.optimizer=sgd", "vanilla.lr=0.05"];
+    let methods = [r#"methods=["vanilla","kd"]"#, "kd.steps=6", "data.augment.flip=true"];
+    check_kills(&[&RESNET[..], &methods, &steps].concat(), 3);
+}
+
+/// Nothing of the sort that `Gpu::open` needs is left open by a run: two may go on side by side.
+#[test]
+fn two_runs_side_by_side_do_not_disturb_each_other() {
+    assert!(Gpu::open("auto", engine::gpu::Options::default()).is_ok());
+    let config = config(&[r#"methods=["kd"]"#]);
+    let (one, two) = (folder(), folder());
+    std::thread::scope(|scope| {
+        scope.spawn(|| train(&config, one.path()));
+        scope.spawn(|| train(&config, two.path()));
+    });
+    assert_eq!(models_in(one.path()), models_in(two.path()));
+    assert!(!files(one.path()).is_empty());
+}
