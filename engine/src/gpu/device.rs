@@ -75,13 +75,10 @@ fn limits_of(limits: &wgpu::Limits) -> Limits {
     }
 }
 
-/// Adapters in order of preference: real GPUs before software, GL last, so that those of fewer backends keep their indices.
-fn enumerate(backends: wgpu::Backends) -> Vec<(wgpu::Adapter, AdapterDescription)> {
-    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
-        backends,
-        ..wgpu::InstanceDescriptor::new_without_display_handle()
-    });
-    let found = pollster::block_on(instance.enumerate_adapters(backends));
+/// Adapters in order of preference: real GPUs before software, GL last.
+fn enumerate() -> Vec<(wgpu::Adapter, AdapterDescription)> {
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+    let found = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all()));
     let usable = |adapter: &wgpu::Adapter| {
         adapter.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS)
             && adapter.limits().max_storage_buffers_per_shader_stage
@@ -108,8 +105,7 @@ fn enumerate(backends: wgpu::Backends) -> Vec<(wgpu::Adapter, AdapterDescription
 
 /// All adapters that can run Taper, in order of preference; `auto` means the first.
 pub fn adapters() -> Vec<AdapterDescription> {
-    let all = enumerate(wgpu::Backends::all());
-    all.into_iter().map(|(_, description)| description).collect()
+    enumerate().into_iter().map(|(_, description)| description).collect()
 }
 
 /// How to open a device.
@@ -153,30 +149,26 @@ impl Gpu {
     /// # Errors
     /// If there is no such adapter or its driver refuses.
     pub fn open(wanted: &str, options: Options) -> Result<Arc<Self>, GpuError> {
+        let adapters = enumerate();
+        if adapters.is_empty() {
+            return Err(GpuError::NoAdapter);
+        }
+        let found =
+            adapters.iter().map(|(_, d)| format!("{}: {} ({})", d.index, d.name, d.backend));
+        let found = found.collect::<Vec<_>>().join(", ");
         let lower = wanted.to_lowercase();
-        let meant = |d: &AdapterDescription| match wanted.parse::<usize>() {
+        let chosen = adapters.into_iter().find(|(_, d)| match wanted.parse::<usize>() {
             Ok(index) => d.index == index,
             Err(_) => {
                 matches!(lower.as_str(), "" | "auto")
                     || d.name.to_lowercase().contains(&lower)
                     || d.backend == lower
             }
+        });
+        let Some((adapter, description)) = chosen else {
+            return Err(GpuError::NotFound { wanted: wanted.into(), found });
         };
-        // GL is the last resort, and looking for it makes some systems' libraries write to standard error.
-        let mut found = String::new();
-        for backends in [wgpu::Backends::PRIMARY, wgpu::Backends::all()] {
-            let adapters = enumerate(backends);
-            let names =
-                adapters.iter().map(|(_, d)| format!("{}: {} ({})", d.index, d.name, d.backend));
-            found = names.collect::<Vec<_>>().join(", ");
-            if let Some((adapter, description)) = adapters.into_iter().find(|(_, d)| meant(d)) {
-                return Self::request(&adapter, description, options);
-            }
-        }
-        if found.is_empty() {
-            return Err(GpuError::NoAdapter);
-        }
-        Err(GpuError::NotFound { wanted: wanted.into(), found })
+        Self::request(&adapter, description, options)
     }
 
     fn request(
