@@ -127,10 +127,11 @@ pub fn teacher(
         // Without our own config.json (timm and transformers have others) the architecture is read off the tensors.
         _ => {
             let (weights, _) = safetensors::read(&path)?;
-            (models::infer(&weights, student.input, activation)?, weights)
+            let network = models::infer(&weights, student.input, activation);
+            (network.map_err(|error| in_file(&path, error))?, weights)
         }
     };
-    models::check(&network, &weights)?;
+    models::check(&network, &weights).map_err(|error| in_file(&path, error))?;
     let network = models::regroup(network, student);
     let (ours, theirs) = (student.shapes()?.output.width(), network.shapes()?.output.width());
     if ours != theirs {
@@ -141,6 +142,11 @@ pub fn teacher(
     let weights =
         weights.into_iter().filter(|(name, _)| !name.ends_with("num_batches_tracked")).collect();
     Ok((network, weights))
+}
+
+/// What is wrong with the weights of a file, with its name.
+fn in_file(path: &Path, error: NetworkError) -> NetworkError {
+    NetworkError::Weights(format!("`{}`: {error}", path.display()))
 }
 
 fn locate(from: &Path, seed: u64) -> Result<PathBuf, TrainError> {

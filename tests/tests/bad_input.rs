@@ -1,0 +1,400 @@
+//! What a user can do wrong, through the program: one sentence that says what, where and what is allowed, a failure as exit status, and
+//! no half-written file.
+
+mod support;
+
+use std::{
+    env, fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    sync::OnceLock,
+};
+
+use flate2::{Compression, write::GzEncoder};
+use support::{RESNET, files, folder, leftovers, toml};
+
+/// The program of the same build; cargo makes it where only this test was asked for.
+fn taper() -> &'static Path {
+    static TAPER: OnceLock<PathBuf> = OnceLock::new();
+    TAPER.get_or_init(|| {
+        let test = env::current_exe().expect("this program");
+        let folder = test.ancestors().nth(2).expect("target/debug/deps/TEST");
+        let program = folder.join("taper").with_extension(env::consts::EXE_EXTENSION);
+        let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut build = Command::new(cargo);
+        build.args(["build", "--quiet", "--package", "taper"]);
+        if folder.file_name().is_some_and(|profile| profile == "release") {
+            build.arg("--release");
+        }
+        build.arg("--target-dir").arg(folder.parent().expect("target"));
+        let status = build.current_dir(env!("CARGO_MANIFEST_DIR")).status();
+        assert!(program.is_file(), "cargo did not make {}: {status:?}", program.display());
+        program
+    })
+}
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(taper());
+    // Mesa's layer of this name writes to standard error where there is no desktop.
+    command.args(arguments).env("NODEVICE_SELECT", "1");
+    command
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().expect("temporary folders have plain names")
+}
+
+/// The sentence with which a command failed: one line, and maybe one more on what to do.
+#[track_caller]
+fn sentence(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success(), "it succeeded: {text}");
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    let mut lines = text.lines().filter(|line| {
+        // What a run says of itself before it fails.
+        !["adapter: ", "teacher-0 ", "win-0 "].iter().any(|start| line.starts_with(start))
+    });
+    let told = lines.next().unwrap_or_default();
+    let told = told.strip_prefix("error: ").unwrap_or_else(|| panic!("no sentence: {text}"));
+    assert!(lines.all(|line| line.starts_with("hint: ")), "more than a sentence: {text}");
+    assert!(!told.ends_with('.') && told.len() < 400, "{told}");
+    // Shown if the test fails, or with --nocapture.
+    println!("{text}");
+    text.strip_prefix("error: ").unwrap_or(&text).to_owned()
+}
+
+/// Runs a configuration that must be refused before anything is trained; the sentence.
+#[track_caller]
+fn refused(changes: &[&str]) -> String {
+    let folder = folder();
+    let (file, out) = (folder.path().join("run.toml"), folder.path().join("out"));
+    fs::write(&file, toml(changes)).expect("written");
+    let output = command(&["run", path(&file), "--out", path(&out)]).output().expect("started");
+    let told = sentence(&output);
+    assert!(!out.exists(), "{told} leaves {:?}", files(&out));
+    told
+}
+
+#[track_caller]
+fn assert_says(told: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(told.contains(part), "{part:?} is missing: {told}");
+    }
+}
+
+/// An IDX file of bytes.
+fn idx(extents: &[u32], data: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0, 0, 8, extents.len() as u8];
+    extents.iter().for_each(|extent| bytes.extend(extent.to_be_bytes()));
+    bytes.extend(data);
+    bytes
+}
+
+#[test]
+fn a_truncated_idx_file() {
+    let data = folder();
+    let write = |name: &str, bytes: &[u8]| {
+        fs::write(data.path().join(name), bytes).expect("written");
+    };
+    let whole = idx(&[100, 8, 8], &[7; 100 * 64]);
+    let labels: Vec<u8> = (0..100).map(|n| n % 10).collect();
+    let source = format!("data.path={}", path(data.path()));
+    let changes = [source.as_str(), "data.kind=idx", "data.train_count=64", "data.test_count=32"];
+
+    write("train-images-idx3-ubyte", &whole[..3000]);
+    write("train-labels-idx1-ubyte", &idx(&[100], &labels));
+    assert_says(&refused(&changes), &["train-images-idx3-ubyte", "6400", "2984"]);
+
+    // Compressed, and cut in the middle of the stream.
+    fs::remove_file(data.path().join("train-images-idx3-ubyte")).expect("removed");
+    let mut zip = GzEncoder::new(Vec::new(), Compression::fast());
+    zip.write_all(&whole).expect("compressed");
+    let zip = zip.finish().expect("compressed");
+    write("train-images-idx3-ubyte.gz", &zip[..zip.len() / 2]);
+    assert_says(&refused(&changes), &["train-images-idx3-ubyte.gz"]);
+
+    write("train-images-idx3-ubyte.gz", &zip);
+    let told = refused(&[&changes[..], &["data.train_count=90"]].concat());
+    assert_says(&told, &["122", "100"]);
+    write("train-labels-idx1-ubyte", &idx(&[99], &labels[..99]));
+    assert_says(&refused(&changes), &["100", "99"]);
+}
+
+/// A PNG that claims `side` × `side` pixels and has none.
+fn bomb(side: u32) -> Vec<u8> {
+    let mut crc_table = [0u32; 256];
+    for (n, entry) in (0u32..).zip(&mut crc_table) {
+        *entry = (0..8).fold(n, |c, _| if c & 1 == 1 { 0xedb8_8320 ^ (c >> 1) } else { c >> 1 });
+    }
+    let mut bytes = b"\x89PNG\r\n\x1a\n".to_vec();
+    let mut chunk = |kind: &[u8; 4], data: &[u8]| {
+        let body = [&kind[..], data].concat();
+        let crc = body.iter().fold(!0u32, |c, &b| crc_table[(c as u8 ^ b) as usize] ^ (c >> 8));
+        bytes.extend((data.len() as u32).to_be_bytes());
+        bytes.extend(&body);
+        bytes.extend((!crc).to_be_bytes());
+    };
+    let head = [&side.to_be_bytes()[..], &side.to_be_bytes(), &[8, 2, 0, 0, 0]].concat();
+    chunk(b"IHDR", &head);
+    chunk(b"IDAT", &[0x78, 0x9c, 0x63, 0, 0, 0, 1, 0, 1]);
+    chunk(b"IEND", &[]);
+    bytes
+}
+
+fn picture(level: u8) -> Vec<u8> {
+    let image = image::RgbImage::from_pixel(8, 8, image::Rgb([level; 3]));
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    image.write_to(&mut bytes, image::ImageFormat::Png).expect("encoded");
+    bytes.into_inner()
+}
+
+#[test]
+fn an_image_bomb() {
+    let data = folder();
+    for part in ["train", "test"] {
+        for class in ["cat", "dog"] {
+            let folder = data.path().join(part).join(class);
+            fs::create_dir_all(&folder).expect("made");
+            for n in 0..40 {
+                fs::write(folder.join(format!("{n}.png")), picture(n)).expect("written");
+            }
+        }
+    }
+    let bad = data.path().join("train/dog/bomb.png");
+    fs::write(&bad, bomb(100_000)).expect("written");
+    let source = format!("data.path={}", path(data.path()));
+    let mut changes = vec![source.as_str(), "data.kind=folder", "data.size=8"];
+    changes.extend(["data.train_count=81", "data.test_count=64"]);
+    assert_says(&refused(&changes), &["bomb.png", "100000"]);
+    fs::write(&bad, &picture(1)[..40]).expect("written");
+    assert_says(&refused(&changes), &["bomb.png"]);
+    fs::write(&bad, "not a picture").expect("written");
+    assert_says(&refused(&changes), &["bomb.png"]);
+}
+
+/// A tar archive of a small data set with one more entry, whose header is written as it is.
+fn archive(name: &str, kind: tar::EntryType, link: Option<&str>) -> Vec<u8> {
+    let mut archive = tar::Builder::new(Vec::new());
+    let mut add = |name: &str, kind: tar::EntryType, link: Option<&str>, data: &[u8]| {
+        let mut header = tar::Header::new_gnu();
+        // The crate's own setters refuse such names, as ours should.
+        header.as_gnu_mut().expect("gnu").name[..name.len()].copy_from_slice(name.as_bytes());
+        header.set_entry_type(kind);
+        if let Some(link) = link {
+            header.set_link_name(link).expect("a link");
+        }
+        header.set_size(data.len() as u64);
+        header.set_mode(0o644);
+        header.set_cksum();
+        archive.append(&header, data).expect("appended");
+    };
+    for part in ["train", "test"] {
+        for (n, class) in ["cat", "dog"].iter().cycle().take(80).enumerate() {
+            let name = format!("{part}/{class}/{n}.png");
+            add(&name, tar::EntryType::Regular, None, &picture(n as u8));
+        }
+    }
+    let data = if kind == tar::EntryType::Regular { picture(0) } else { Vec::new() };
+    add(name, kind, link, &data);
+    archive.into_inner().expect("an archive")
+}
+
+#[test]
+fn a_tar_archive_that_reaches_outside_itself() {
+    use tar::EntryType::{Link, Regular, Symlink};
+    let data = folder();
+    let file = data.path().join("images.tar");
+    let source = format!("data.path={}", path(&file));
+    let mut changes = vec![source.as_str(), "data.kind=folder", "data.size=8"];
+    changes.extend(["data.train_count=64", "data.test_count=64"]);
+    for (name, kind, link) in [
+        ("train/../../evil.png", Regular, None),
+        ("/tmp/taper-evil/evil.png", Regular, None),
+        ("train/cat/passwd.png", Symlink, Some("/etc/passwd")),
+        ("train/cat/hard.png", Link, Some("train/cat/0.png")),
+    ] {
+        fs::write(&file, archive(name, kind, link)).expect("written");
+        assert_says(&refused(&changes), &["images.tar", name]);
+    }
+    assert!(!Path::new("/tmp/taper-evil").exists());
+    assert_eq!(files(data.path()), std::slice::from_ref(&file), "nothing was unpacked");
+    let whole = fs::read(&file).expect("read");
+    fs::write(&file, &whole[..whole.len() / 2 + 100]).expect("written");
+    assert_says(&refused(&changes), &["images.tar"]);
+}
+
+/// A safetensors file: the header as it is given, then so many bytes.
+fn tensors(header: &str, bytes: usize) -> Vec<u8> {
+    [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &vec![0; bytes]].concat()
+}
+
+#[test]
+fn a_teacher_that_is_not_what_it_says() {
+    let folder = folder();
+    let file = folder.path().join("teacher.safetensors");
+    let from = format!("teacher.from={}", path(&file));
+    let told = |bytes: &[u8], parts: &[&str]| {
+        fs::write(&file, bytes).expect("written");
+        assert_says(&refused(&[&from]), parts);
+    };
+    // A wrong shape: the images have 256 pixels.
+    let of = |name: &str, shape: [usize; 2], at: usize| {
+        let end = at + 4 * shape[0] * shape[1];
+        format!(r#""{name}":{{"dtype":"F32","shape":{shape:?},"data_offsets":[{at},{end}]}}"#)
+    };
+    let bias = |name: &str, n: usize, at: usize| {
+        format!(r#""{name}":{{"dtype":"F32","shape":[{n}],"data_offsets":[{at},{}]}}"#, at + 4 * n)
+    };
+    let first = of("layers.0.weight", [4, 99], 0);
+    let header = [
+        first.clone(),
+        bias("layers.0.bias", 4, 1584),
+        of("head.weight", [10, 4], 1600),
+        bias("head.bias", 10, 1760),
+    ];
+    let whole = format!("{{{}}}", header.join(","));
+    told(&tensors(&whole, 1800), &["layers.0.weight", "[4, 99]", "[4, 256]"]);
+    told(&tensors(&format!("{{{first}}}"), 1584), &["neither"]);
+    // Lying headers: more data than there is, fewer, an extent that overflows, a header of exabytes, no JSON, nothing.
+    told(&tensors(&whole, 900), &["teacher.safetensors"]);
+    told(&tensors(&whole, 9000), &["teacher.safetensors"]);
+    let huge =
+        r#"{"a":{"dtype":"F32","shape":[4294967296,4294967296,4294967296],"data_offsets":[0,16]}}"#;
+    told(&tensors(huge, 16), &["teacher.safetensors"]);
+    told(&u64::MAX.to_le_bytes(), &["teacher.safetensors"]);
+    told(&tensors("not json", 0), &["teacher.safetensors"]);
+    told(&[], &["teacher.safetensors"]);
+    fs::remove_file(&file).expect("removed");
+    assert_says(&refused(&[&from]), &["teacher.from", "teacher.safetensors", "holds no teacher"]);
+    // A file that is right, of another network.
+    fs::write(&file, tensors(&whole, 1800)).expect("written");
+    assert_says(&refused(&[&RESNET[..5], &[&from]].concat()), &["layers.0.weight"]);
+}
+
+/// Runs the small configuration's text with one more line, or options.
+fn with(text: &str, options: &[&str]) -> String {
+    let folder = folder();
+    let (file, out) = (folder.path().join("run.toml"), folder.path().join("out"));
+    fs::write(&file, text).expect("written");
+    let arguments = [&["run", path(&file), "--out", path(&out)], options].concat();
+    let told = sentence(&command(&arguments).output().expect("started"));
+    assert!(!out.exists(), "{told} leaves {:?}", files(&out));
+    told
+}
+
+#[test]
+fn a_configuration_with_a_slip_of_the_pen() {
+    let plain = toml(&[]);
+    let told = with(&format!("sedes = [1]\n{plain}"), &[]);
+    assert_says(&told, &["sedes", "run.toml", "seeds"]);
+    let told = with(&plain, &["--set", "tune.epoch=3"]);
+    assert_says(&told, &["--set tune.epoch=3", "epochs"]);
+    let told = with(&plain, &["--set", "tune.lr=nan"]);
+    assert_says(&told, &["tune.lr", "nan", "--set"]);
+    let told = with("[tune]\nlr = nan\n", &[]);
+    assert_says(&told, &["run.toml", "tune.lr", "nan"]);
+    let told = with(&plain, &["--set", "narrow.lr=-1"]);
+    assert_says(&told, &["narrow.lr", "-1", "0"]);
+    let told = with(&plain, &["--set", "win.start=greddy"]);
+    assert_says(&told, &["win.start", "greddy", "greedy"]);
+    let told = with("seeds = [", &[]);
+    assert_says(&told, &["run.toml:1"]);
+    let output = command(&["run", "dmeo", "--out", "never"]).output().expect("started");
+    assert_says(&sentence(&output), &["dmeo", "demo"]);
+    assert!(!Path::new("never").exists());
+}
+
+#[test]
+fn a_folder_that_is_taken_and_options_that_contradict() {
+    let folder = folder();
+    let out = folder.path().join("out");
+    fs::create_dir(&out).expect("made");
+    fs::write(out.join("mine.txt"), "mine").expect("written");
+    let output = command(&["run", "demo", "--out", path(&out)]).output().expect("started");
+    assert_says(&sentence(&output), &[path(&out), "not empty", "--resume"]);
+    assert_eq!(files(&out), [out.join("mine.txt")]);
+
+    let output = command(&["run", "--resume", "--out", path(&out)]).output().expect("started");
+    assert_says(&sentence(&output), &[path(&out)]);
+    assert_eq!(files(&out), [out.join("mine.txt")]);
+
+    // The command line's own parser tells what does not go together, and exits with 2 as such parsers do.
+    for option in [["--set", "tune.lr=1"], ["--grid", "tune.lr=1,2"], ["--device", "0"]] {
+        let arguments = [&["run", "--resume", "--out", path(&out)], &option[..]].concat();
+        let output = command(&arguments).output().expect("started");
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{told}");
+        assert_says(&told, &["--resume", option[0], "cannot be used with"]);
+    }
+}
+
+#[test]
+fn no_adapter() {
+    let folder = folder();
+    let (file, out) = (folder.path().join("run.toml"), folder.path().join("out"));
+    fs::write(&file, toml(&[])).expect("written");
+    let mut command = command(&["run", path(&file), "--out", path(&out)]);
+    // Neither Vulkan's loader nor EGL's finds a driver. Other systems have neither loader nor such a switch.
+    for variable in ["VK_DRIVER_FILES", "VK_ICD_FILENAMES", "__EGL_VENDOR_LIBRARY_FILENAMES"] {
+        command.env(variable, "/dev/null");
+    }
+    let output = command.output().expect("started");
+    if output.status.success() {
+        eprintln!("skipped: the drivers of this system cannot be hidden");
+        return;
+    }
+    assert_says(&sentence(&output), &["no GPU adapter was found", "install"]);
+    assert!(!out.exists());
+}
+
+/// A file system of a few hundred kilobytes, unmounted when dropped.
+#[cfg(target_os = "linux")]
+struct Small(tempfile::TempDir);
+
+#[cfg(target_os = "linux")]
+impl Small {
+    /// `None` where one may not mount.
+    fn new(bytes: u32) -> Option<Self> {
+        let folder = folder();
+        let size = format!("size={bytes}");
+        let mount = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &size, "tmpfs", path(folder.path())])
+            .output();
+        mount.is_ok_and(|output| output.status.success()).then_some(Self(folder))
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for Small {
+    fn drop(&mut self) {
+        drop(Command::new("umount").arg(self.0.path()).output());
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk() {
+    let Some(disk) = Small::new(96 << 10) else {
+        eprintln!("skipped: only root may mount a small file system");
+        return;
+    };
+    let folder = folder();
+    let file = folder.path().join("run.toml");
+    // Teacher and student take more than there is, the configuration and the first lines of the log do not.
+    fs::write(&file, toml(&["model.hidden=[24,24,24,24]", "teacher.factor=4"])).expect("written");
+    let out = disk.0.path().join("out");
+    let output = command(&["run", path(&file), "--out", path(&out)]).output().expect("started");
+    let told = sentence(&output);
+    assert_says(
+        &told,
+        &["cannot write `", path(&out), "No space left", "hint: ", "free some space"],
+    );
+    assert_eq!(leftovers(disk.0.path()), Vec::<PathBuf>::new());
+    for file in files(&out) {
+        if file.extension().is_some_and(|end| end == "safetensors") {
+            let read = engine::formats::safetensors::read(&file);
+            assert!(read.is_ok(), "{} is half-written", file.display());
+        }
+    }
+}
