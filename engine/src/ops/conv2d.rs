@@ -1,11 +1,10 @@
-//! Convolution of images: shader `shaders/conv2d.wgsl`, tiles by [`variants`]. A 1×1 convolution of stride 1 is a matrix product and
-//! runs as one.
+//! Convolution of images: shaders `shaders/conv2d.wgsl` (register tiles, for CPU adapters) and `shaders/conv2d_tiled.wgsl` (workgroup
+//! tiles, for GPUs), tiles by [`variants`]. A 1×1 convolution of stride 1 is a matrix product and runs as one.
 
 use super::{
-    AdapterKind, Arcs, Kernel, Launch, Op, count,
-    matmul::{self, AddParts, Matmul, Sizes},
-    narrow, reduce,
-    variants::{self, Tile},
+    AdapterKind, Arcs, Launch, Op, count,
+    matmul::{AddParts, Matmul, Sizes},
+    narrow, reduce, variants,
 };
 use crate::graph::{Graph, ShapeError, Value};
 
@@ -56,6 +55,18 @@ impl Extents {
     }
 }
 
+/// The matrix product that a convolution or a gradient of it is.
+struct Product {
+    /// Rows, of one phase.
+    m: u64,
+    /// Columns.
+    n: u32,
+    /// Sets of rows with taps of their own.
+    phases: u32,
+    /// Runs that the sum is cut into.
+    parts: u32,
+}
+
 impl Conv2d {
     /// Extents for an input and a number of output channels; `None` where the kernel does not fit the padded image.
     fn extents(&self, x: &[u32], c_out: u32) -> Option<Extents> {
@@ -76,25 +87,16 @@ impl Conv2d {
         (self.kernel, self.stride, self.pad) == ([1; 2], [1; 2], [0; 2])
     }
 
-    /// The launch of a product of m by n in `slabs` phases or parts.
-    fn launch_as(
-        &self,
-        on: AdapterKind,
-        entry: &str,
-        e: &Extents,
-        m: u64,
-        n: u32,
-        slabs: u32,
-        parts: u32,
-    ) -> Launch {
-        let m = narrow(m);
-        let Tile { variant, rows, columns, group } = variants::tile(on, m, n, slabs.into());
-        let (tiles_m, tiles_n) = (m.div_ceil(rows), n.div_ceil(columns));
-        let tiles = u64::from(tiles_m) * u64::from(tiles_n) * u64::from(slabs);
+    fn launch_as(&self, on: AdapterKind, entry: &str, e: &Extents, product: Product) -> Launch {
+        let Product { m, n, phases, parts } = product;
+        let (m, slabs) = (narrow(m), u64::from(phases) * u64::from(parts));
+        let tile = variants::tile(on, m, n, slabs);
+        let (tiles_m, tiles_n) = (m.div_ceil(tile.rows), n.div_ceil(tile.columns));
+        let tiles = u64::from(tiles_m) * u64::from(tiles_n) * slabs;
         let [taps_y, taps_x] = self.kernel;
         let phase = [e.size[0].div_ceil(self.stride[0]), e.size[1].div_ceil(self.stride[1])];
         let k_part = narrow(e.rows().div_ceil(parts.into()));
-        Launch::new(Kernel::of("conv2d", entry).variant(variant).constant("WG", group.into()))
+        Launch::new(tile.kernel("conv2d", entry))
             .dims([
                 e.images,
                 e.size[0],
@@ -119,7 +121,7 @@ impl Conv2d {
                 phase[0],
                 phase[1],
             ])
-            .grid(matmul::grid(tiles, group))
+            .grid(tile.grid(tiles))
             .flops(
                 2 * e.rows()
                     * [e.c_out, taps_y, taps_x, e.c_in].map(u64::from).iter().product::<u64>(),
@@ -157,7 +159,8 @@ impl Op for Conv2d {
             (false, _) => "_any",
         };
         let entry = format!("{stem}{kind}");
-        Some(self.launch_as(on, &entry, &e, e.rows(), e.c_out, 1, 1).output(output))
+        let product = Product { m: e.rows(), n: e.c_out, phases: 1, parts: 1 };
+        Some(self.launch_as(on, &entry, &e, product).output(output))
     }
 
     fn vjp(
@@ -205,8 +208,9 @@ impl Op for Conv2dGrad {
                 let phase =
                     u64::from(size[0].div_ceil(step_y)) * u64::from(size[1].div_ceil(step_x));
                 let entry = if whole(c_in) && whole(e.c_out) { "dx" } else { "dx_any" };
-                let rows = u64::from(images) * phase;
-                Some(of.launch_as(on, entry, &e, rows, c_in, step_y * step_x, 1).output(x))
+                let m = u64::from(images) * phase;
+                let product = Product { m, n: c_in, phases: step_y * step_x, parts: 1 };
+                Some(of.launch_as(on, entry, &e, product).output(x))
             }
             Self::Weight { of, parts } => {
                 let [x, dy] = *inputs else { return None };
@@ -219,9 +223,9 @@ impl Op for Conv2dGrad {
                 let output =
                     if parts == 1 { weight.to_vec() } else { [&[parts], &weight[..]].concat() };
                 let entry = if whole(e.c_in) && whole(e.c_out) { "dw" } else { "dw_any" };
-                let columns = of.kernel[0] * of.kernel[1] * e.c_in;
-                let launch = of.launch_as(on, entry, &e, e.c_out.into(), columns, parts, parts);
-                Some(launch.output(output))
+                let n = of.kernel[0] * of.kernel[1] * e.c_in;
+                let product = Product { m: e.c_out.into(), n, phases: 1, parts };
+                Some(of.launch_as(on, entry, &e, product).output(output))
             }
         }
     }

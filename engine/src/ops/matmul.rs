@@ -1,10 +1,10 @@
-//! Matrix products: shader `shaders/matmul.wgsl`, tiles by [`variants`].
+//! Matrix products: shaders `shaders/matmul.wgsl` (register tiles, for CPU adapters) and `shaders/matmul_tiled.wgsl` (workgroup tiles, for
+//! GPUs), tiles by [`variants`].
 
 use super::{
     AdapterKind, Arcs, Kernel, Launch, MAX_GROUPS, Op,
     activation::{Activation, Grad},
-    count, narrow, reduce,
-    variants::{self, Tile},
+    count, narrow, reduce, variants,
 };
 use crate::graph::{Graph, ShapeError, Value};
 
@@ -117,8 +117,8 @@ impl Sizes {
         let Self { batches, m, n, k, of: Matmul { ta, tb } } = self;
         let k_part = k.div_ceil(parts).next_multiple_of(4);
         let slabs = batches * u64::from(parts);
-        let Tile { variant, rows, columns, group } = variants::tile(on, m, n, slabs);
-        let (tiles_m, tiles_n) = (m.div_ceil(rows), n.div_ceil(columns));
+        let tile = variants::tile(on, m, n, slabs);
+        let (tiles_m, tiles_n) = (m.div_ceil(tile.rows), n.div_ceil(tile.columns));
         let tiles = u64::from(tiles_m) * u64::from(tiles_n) * slabs;
         let whole = |n: u32| n.is_multiple_of(4);
         let kind = match whole(if ta { m } else { k }) && whole(if tb { k } else { n }) {
@@ -126,8 +126,8 @@ impl Sizes {
             true => "_out1",
             false => "_any",
         };
-        let kernel = Kernel::of("matmul", &format!("{stem}{kind}")).variant(variant);
-        let kernel = kernel.constant("WG", group.into()).flag("TA", ta).flag("TB", tb);
+        let kernel = tile.kernel("matmul", &format!("{stem}{kind}"));
+        let kernel = kernel.flag("TA", ta).flag("TB", tb);
         let batched = |elements: u64| if batches == 1 { 0 } else { narrow(elements) };
         let (a_row, a_k) = if ta { (1, m) } else { (k, 1) };
         let (b_k, b_col) = if tb { (1, k) } else { (n, 1) };
@@ -150,7 +150,7 @@ impl Sizes {
                 b_col,
                 relu.into(),
             ])
-            .grid(grid(tiles, group))
+            .grid(tile.grid(tiles))
             .flops(2 * batches * m64 * n64 * k64)
     }
 }

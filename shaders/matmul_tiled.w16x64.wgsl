@@ -1,0 +1,8 @@
+// Workgroup tile of 16 rows by 64 columns: 64 invocations, 4 by 4 outputs each.
+const WG_M: u32 = 4u;
+const WG_N: u32 = 16u;
+// The part of an invocation, in quads.
+const TM4: u32 = 1u;
+const TN4: u32 = 1u;
+// Extent of a slice of k.
+const DEPTH: u32 = 16u;

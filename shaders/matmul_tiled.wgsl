@@ -1,0 +1,230 @@
+// uses: tiled
+// The products of matmul.wgsl by workgroup tiles, for GPUs: same entry points, dims and bindings.
+//
+// An operand whose rows (columns) lie side by side is fetched by vec4s, one whose k lie side by side by scalars, four to a quad, so that
+// neighbouring invocations read neighbouring numbers. Kinds: vec4 fetches and stores, vec4 fetches and scalar stores (`_out1`: n is no
+// multiple of 4), and scalar fetches and stores by strides (`_any`).
+
+struct Dims {
+    // Sizes of one product: C is (m, n), op(A) is (m, k), op(B) is (k, n).
+    m: u32, n: u32, k: u32,
+    // Tiles of one product in each direction, and of all products and parts together.
+    tiles_m: u32, tiles_n: u32, tiles: u32,
+    // Part p sums over k in p·k_part .. (p+1)·k_part; C is (batch, parts, m, n).
+    parts: u32, k_part: u32,
+    // Elements from one product's A (B) to the next one's; 0 shares it.
+    a_batch: u32, b_batch: u32,
+    // Strides of op(A) and op(B).
+    a_row: u32, a_k: u32, b_k: u32, b_col: u32,
+    // 1 applies ReLU.
+    relu: u32,
+}
+
+@group(0) @binding(0) var<uniform> dims: Dims;
+// A: (batch, m, k), or (batch, k, m) with TA.
+@group(0) @binding(1) var<storage, read> a4: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> a1: array<f32>;
+// B: (batch, k, n), or (batch, n, k) with TB.
+@group(0) @binding(2) var<storage, read> b4: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> b1: array<f32>;
+// bias: (n).
+@group(0) @binding(3) var<storage, read> bias: array<f32>;
+// C: (batch, parts, m, n).
+@group(0) @binding(4) var<storage, read_write> c4: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read_write> c1: array<f32>;
+
+override TA: bool = false;
+override TB: bool = false;
+
+struct Tile {
+    // First row and column of the tile, first elements of A, B and C, range of k.
+    row: u32, col: u32, a: u32, b: u32, c: u32, k0: u32, k1: u32,
+}
+
+fn tile_of(id: u32) -> Tile {
+    // A workgroup too many: no rows, nothing to sum. It must not return, as barriers follow.
+    if id >= dims.tiles { return Tile(dims.m, 0u, 0u, 0u, 0u, 0u, 0u); }
+    let of_n = id % dims.tiles_n;
+    let of_m = id / dims.tiles_n % dims.tiles_m;
+    let slab = id / (dims.tiles_n * dims.tiles_m);
+    let batch = slab / dims.parts;
+    // Rounding k_part up may leave the last parts nothing.
+    let k0 = min(slab % dims.parts * dims.k_part, dims.k);
+    let k1 = min(k0 + dims.k_part, dims.k);
+    return Tile(of_m * ROWS, of_n * COLUMNS, batch * dims.a_batch, batch * dims.b_batch, slab * dims.m * dims.n, k0, k1);
+}
+
+// Places of a quad of rows of op(A), of columns of op(B); past the edge the last one's, which is not stored.
+fn places_a(t: Tile, row: u32, k: u32) -> vec4<u32> {
+    return t.a + min(row + STEP, vec4(dims.m - 1u)) * dims.a_row + k * dims.a_k;
+}
+
+fn places_b(t: Tile, col: u32, k: u32) -> vec4<u32> {
+    return t.b + min(col + STEP, vec4(dims.n - 1u)) * dims.b_col + k * dims.b_k;
+}
+
+// Fetches the slices that begin at k; from t.k1 on they are zero. Needs: the contiguous extents of A and B are multiples of 4.
+fn fetch_vec(t: Tile, lane: u32, from_k: u32) {
+    for (var u = 0u; u < SHARE_A; u++) {
+        let s = share_a(lane, u, !TA);
+        let k = from_k + s.k;
+        let row = t.row + s.quad * 4u;
+        next_a[u] = vec4<f32>();
+        if k < t.k1 {
+            if TA {
+                next_a[u] = a4[(t.a + k * dims.m + min(row, dims.m - 4u)) / 4u];
+            } else {
+                let at = places_a(t, row, k);
+                let part = k % 4u;
+                next_a[u] = vec4(a4[at.x / 4u][part], a4[at.y / 4u][part], a4[at.z / 4u][part], a4[at.w / 4u][part]);
+            }
+        }
+    }
+    for (var u = 0u; u < SHARE_B; u++) {
+        let s = share_b(lane, u, TB);
+        let k = from_k + s.k;
+        let col = t.col + s.quad * 4u;
+        next_b[u] = vec4<f32>();
+        if k < t.k1 {
+            if TB {
+                let at = places_b(t, col, k);
+                let part = k % 4u;
+                next_b[u] = vec4(b4[at.x / 4u][part], b4[at.y / 4u][part], b4[at.z / 4u][part], b4[at.w / 4u][part]);
+            } else {
+                next_b[u] = b4[(t.b + k * dims.n + min(col, dims.n - 4u)) / 4u];
+            }
+        }
+    }
+}
+
+// As fetch_vec, for any sizes.
+fn fetch_any(t: Tile, lane: u32, from_k: u32) {
+    for (var u = 0u; u < SHARE_A; u++) {
+        let s = share_a(lane, u, !TA);
+        let k = from_k + s.k;
+        next_a[u] = vec4<f32>();
+        if k < t.k1 {
+            let at = places_a(t, t.row + s.quad * 4u, k);
+            next_a[u] = vec4(a1[at.x], a1[at.y], a1[at.z], a1[at.w]);
+        }
+    }
+    for (var u = 0u; u < SHARE_B; u++) {
+        let s = share_b(lane, u, TB);
+        let k = from_k + s.k;
+        next_b[u] = vec4<f32>();
+        if k < t.k1 {
+            let at = places_b(t, t.col + s.quad * 4u, k);
+            next_b[u] = vec4(b1[at.x], b1[at.y], b1[at.z], b1[at.w]);
+        }
+    }
+}
+
+fn sum_vec(t: Tile, lane: u32) {
+    clear();
+    fetch_vec(t, lane, t.k0);
+    for (var k = t.k0; k < t.k1; k += DEPTH) {
+        stage(lane, !TA, TB);
+        fetch_vec(t, lane, k + DEPTH);
+        multiply(lane);
+    }
+}
+
+fn sum_any(t: Tile, lane: u32) {
+    clear();
+    fetch_any(t, lane, t.k0);
+    for (var k = t.k0; k < t.k1; k += DEPTH) {
+        stage(lane, !TA, TB);
+        fetch_any(t, lane, k + DEPTH);
+        multiply(lane);
+    }
+}
+
+fn add_bias(t: Tile, lane: u32) {
+    for (var j = 0u; j < TN4; j++) {
+        let col = min(t.col + block_col(lane, j) + STEP, vec4(dims.n - 1u));
+        let b = vec4(bias[col.x], bias[col.y], bias[col.z], bias[col.w]);
+        for (var i = 0u; i < TM4; i++) { acc[i][j] += Block(b, b, b, b); }
+    }
+}
+
+fn activate(v: vec4<f32>) -> vec4<f32> {
+    // As PyTorch: a NaN stays a NaN.
+    return select(v, vec4<f32>(), (v < vec4<f32>()) & vec4(dims.relu != 0u));
+}
+
+fn store_vec(t: Tile, lane: u32) {
+    for (var i = 0u; i < TM4; i++) {
+        for (var j = 0u; j < TN4; j++) {
+            let col = t.col + block_col(lane, j);
+            for (var r = 0u; r < 4u; r++) {
+                let row = t.row + block_row(lane, i) + r;
+                if row < dims.m && col < dims.n { c4[(t.c + row * dims.n + col) / 4u] = activate(acc[i][j][r]); }
+            }
+        }
+    }
+}
+
+fn store_any(t: Tile, lane: u32) {
+    for (var i = 0u; i < TM4; i++) {
+        for (var j = 0u; j < TN4; j++) {
+            let col = t.col + block_col(lane, j);
+            for (var r = 0u; r < 4u; r++) {
+                let row = t.row + block_row(lane, i) + r;
+                if row >= dims.m { continue; }
+                let at = t.c + row * dims.n + col;
+                let v = activate(acc[i][j][r]);
+                if col < dims.n { c1[at] = v.x; }
+                if col + 1u < dims.n { c1[at + 1u] = v.y; }
+                if col + 2u < dims.n { c1[at + 2u] = v.z; }
+                if col + 3u < dims.n { c1[at + 3u] = v.w; }
+            }
+        }
+    }
+}
+
+// C[b, p] = Σ_{k in part p} op(A[b])[:, k] · op(B[b])[k, :]
+@compute @workgroup_size(INVOCATIONS)
+fn matmul(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let t = tile_of(at.x + at.y * groups.x);
+    sum_vec(t, lane);
+    store_vec(t, lane);
+}
+
+@compute @workgroup_size(INVOCATIONS)
+fn matmul_out1(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let t = tile_of(at.x + at.y * groups.x);
+    sum_vec(t, lane);
+    store_any(t, lane);
+}
+
+@compute @workgroup_size(INVOCATIONS)
+fn matmul_any(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let t = tile_of(at.x + at.y * groups.x);
+    sum_any(t, lane);
+    store_any(t, lane);
+}
+
+// C = act(op(A)·op(B) + bias)
+@compute @workgroup_size(INVOCATIONS)
+fn linear(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let t = tile_of(at.x + at.y * groups.x);
+    sum_vec(t, lane);
+    add_bias(t, lane);
+    store_vec(t, lane);
+}
+
+@compute @workgroup_size(INVOCATIONS)
+fn linear_out1(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let t = tile_of(at.x + at.y * groups.x);
+    sum_vec(t, lane);
+    add_bias(t, lane);
+    store_any(t, lane);
+}
+
+@compute @workgroup_size(INVOCATIONS)
+fn linear_any(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let t = tile_of(at.x + at.y * groups.x);
+    sum_any(t, lane);
+    add_bias(t, lane);
+    store_any(t, lane);
+}
