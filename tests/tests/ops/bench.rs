@@ -1,9 +1,10 @@
 //! One golden case on a device.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use engine::{
     gpu::{Executor, Gpu, Live},
+    ops::Kernel,
     plan::{Target, compile},
 };
 use taper_tests::{
@@ -44,6 +45,13 @@ impl<'a> Bench<'a> {
         let grads = self.probe.grads.iter().map(|(_, label)| label);
         let labels = self.probe.outputs.iter().chain(grads);
         labels.map(|label| (label.clone(), self.read(label))).collect()
+    }
+
+    /// Variant (or shader) and entry point of each kernel.
+    pub(crate) fn kernels(&self) -> BTreeSet<(String, String)> {
+        let kernels = self.executor.plan().kernels.iter().map(|spec| &spec.kernel);
+        let name = |k: &Kernel| k.variant.clone().unwrap_or_else(|| k.file.clone());
+        kernels.map(|kernel| (name(kernel), kernel.entry.clone())).collect()
     }
 
     fn inputs(&self) -> Vec<Vec<u32>> {
@@ -130,7 +138,7 @@ impl<'a> Bench<'a> {
 }
 
 /// Numbers between −1 and 1.
-fn noise() -> impl FnMut() -> f64 {
+pub(crate) fn noise() -> impl FnMut() -> f64 {
     let mut state = 1u32;
     move || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);

@@ -4,6 +4,7 @@
 mod bench;
 mod optimizers;
 mod rules;
+mod tiles;
 
 use std::{
     collections::BTreeMap,
