@@ -300,6 +300,52 @@ fn a_teacher_may_come_from_anywhere() {
     );
 }
 
+/// On disk an MLP's first layer reads colours plane by plane, as PyTorch's does; read back, it must be what was trained.
+#[test]
+fn a_teacher_of_colour_images_is_read_back_as_it_was_trained() {
+    let data = folder();
+    let mut stream = Stream::new(&[5]);
+    for part in ["train", "test"] {
+        for (class, name) in ["red", "blue"].iter().enumerate() {
+            let folder = data.path().join(part).join(name);
+            fs::create_dir_all(&folder).expect("made");
+            for n in 0..40 {
+                let pixel = |_, _| {
+                    let mut noise = || stream.between(0.0, 120.0) as u8;
+                    let mut pixel = image::Rgb([noise(), noise(), noise()]);
+                    pixel.0[2 * class] += 100;
+                    pixel
+                };
+                let path = folder.join(format!("{n}.png"));
+                image::RgbImage::from_fn(4, 4, pixel).save(path).expect("written");
+            }
+        }
+    }
+    let path = format!("data.path={}", data.path().display());
+    // A student as wide as its teacher that is started and not trained is its teacher.
+    let out = folder();
+    let entries = train(
+        &config(&[
+            r#"methods=["start_only"]"#,
+            path.as_str(),
+            "data.kind=folder",
+            "data.size=4",
+            "data.train_count=80",
+            "model.hidden=[8,8]",
+            "model.blocks=[1,1]",
+            "teacher.factor=1",
+            "wide.epochs=20",
+            "wide.lr=0.01",
+            "wide.batch=16",
+            "tune.lr=0.0",
+        ]),
+        out.path(),
+    );
+    let ends = ends(&entries);
+    let (teacher, student) = (ends["teacher-0"].0, ends["start_only-0"].0);
+    assert!(teacher > 90.0 && (teacher - student).abs() < 5.0, "{teacher} % and {student} %");
+}
+
 #[test]
 fn a_loss_that_is_not_finite_stops_the_stage_and_keeps_what_was_good() {
     let out = folder();
