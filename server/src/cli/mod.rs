@@ -39,7 +39,6 @@ enum Verb {
     /// Show what a configuration trains: student and teacher, block by block.
     Inspect(inspect::Arguments),
     /// Train a configuration: all its methods and seeds.
-    /// Train a configuration: all its methods and seeds.
     Run(run::Arguments),
     /// Compare the members of finished runs: mean and sample deviation over seeds.
     Compare(compare::Arguments),
