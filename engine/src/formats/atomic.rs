@@ -46,10 +46,10 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }
 
-/// [`write`] of a text or of bytes.
+/// [`write()`] of a text or of bytes.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_bytes(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), FormatError> {
     write(path, |writer| writer.write_all(bytes.as_ref()))
 }

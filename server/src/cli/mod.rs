@@ -3,6 +3,7 @@
 mod bench;
 mod compare;
 mod devices;
+mod driver;
 mod eval;
 mod export;
 mod inspect;
@@ -54,6 +55,13 @@ enum Verb {
 
 /// Runs a verb; what it returns is the exit status.
 pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
+    match &cli.verb {
+        Verb::Run(arguments) => driver::settle(arguments.first().as_ref()),
+        Verb::Devices(_) | Verb::Inspect(_) | Verb::Eval(_) | Verb::Predict(_) | Verb::Bench(_) => {
+            driver::settle(None);
+        }
+        Verb::Presets(_) | Verb::Compare(_) | Verb::Export(_) => {}
+    }
     let done = match cli.verb {
         Verb::Devices(arguments) => devices::run(&arguments),
         Verb::Presets(arguments) => presets::run(&arguments),

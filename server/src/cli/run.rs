@@ -34,6 +34,19 @@ pub(super) struct Arguments {
     json: bool,
 }
 
+impl Arguments {
+    /// The first configuration that will be trained; none where it cannot be read, which `run` then says.
+    pub(super) fn first(&self) -> Option<Config> {
+        if self.resume {
+            let folder = compare::expand(&self.out).ok()?.into_iter().next()?;
+            let path = folder.join("config.toml");
+            let text = std::fs::read_to_string(&path).ok()?;
+            return Config::from_toml(&text, &path.display().to_string()).ok();
+        }
+        self.source.configurations().ok()?.into_iter().next().map(|(_, config)| config)
+    }
+}
+
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let out = &arguments.out;
     let runs = if arguments.resume { resumed(out)? } else { created(&arguments.source, out)? };
