@@ -556,3 +556,26 @@ fn two_runs_side_by_side_do_not_disturb_each_other() {
     assert_eq!(models_in(one.path()), models_in(two.path()));
     assert!(!files(one.path()).is_empty());
 }
+
+/// The device is destroyed in the middle of a stage, as by a driver's reset.
+#[test]
+fn a_lost_device_is_opened_anew_and_changes_no_bit() {
+    let config = config(&[r#"methods=["vanilla"]"#, "seeds=[1]", "vanilla.epochs=4"]);
+    let (whole, broken) = (folder(), folder());
+    train(&config, whole.path());
+
+    let run = Run::create(config, broken.path()).expect("a run directory");
+    let mut options = Options::new(broken.path());
+    options.checkpoint_every = Duration::ZERO;
+    options.gpu.lose_after = Some(40);
+    let mut warnings = Vec::new();
+    let mut hear = |entry: &Entry| {
+        if let Event::Warning { message } = &entry.event {
+            warnings.push(message.clone());
+        }
+    };
+    run.execute(&options, &AtomicBool::new(false), &mut hear).expect("the run goes on");
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].starts_with("the device was lost"), "{}", warnings[0]);
+    assert_eq!(models_in(broken.path()), models_in(whole.path()));
+}
