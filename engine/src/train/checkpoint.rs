@@ -95,10 +95,16 @@ impl Checkpoint {
         let Place { stage, attempt, step, .. } = place;
         let path = folder.join(format!("{stage:03}-{attempt:03}-{step:09}.safetensors"));
         safetensors::write(&path, &tensors, &metadata)?;
+        Self::prune(folder)?;
+        Ok(path)
+    }
+
+    /// Removes all but the newest two; a process may have been killed before it did.
+    pub(super) fn prune(folder: &Path) -> Result<(), FormatError> {
         for old in list(folder)?.into_iter().rev().skip(KEPT) {
             fs::remove_file(&old).map_err(|source| FormatError::write(&old, source))?;
         }
-        Ok(path)
+        Ok(())
     }
 
     /// The newest readable checkpoint of a folder, if there is any.

@@ -103,7 +103,8 @@ impl<'a, 'r> Member<'a, 'r> {
             }
             _ => None,
         };
-        // What a killed process was writing.
+        // What a killed process was writing, or about to remove.
+        Checkpoint::prune(&who.folder.join(CHECKPOINTS))?;
         for folder in [who.folder.clone(), who.folder.join(CHECKPOINTS), who.folder.join(ARTIFACTS)]
         {
             if folder.is_dir() {
