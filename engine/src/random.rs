@@ -120,4 +120,13 @@ mod tests {
         }
         assert!(seen.iter().all(|count| (880..1120).contains(count)), "{seen:?}");
     }
+
+    #[test]
+    fn normal_numbers_have_mean_0_and_variance_1() {
+        let mut stream = Stream::new(&[10]);
+        let x: Vec<f64> = (0..20_000).map(|_| stream.normal()).collect();
+        let mean = x.iter().sum::<f64>() / 20_000.0;
+        let square = x.iter().map(|x| x * x).sum::<f64>() / 20_000.0;
+        assert!(mean.abs() < 0.03 && (square - 1.0).abs() < 0.04, "{mean} {square}");
+    }
 }

@@ -6,6 +6,8 @@ use std::num::NonZero;
 use std::ops::{AddAssign, Index, IndexMut};
 use std::thread;
 
+use crate::random::Stream;
+
 /// [`pick`] stops before a pivot that is smaller than this share of the first one.
 pub const PICK_STOP: f64 = 1e-6;
 
@@ -447,11 +449,9 @@ fn solve(lower: &Matrix, x: &mut [f64]) {
 /// distribution is the uniform one. A function of the sizes and of `seed`.
 pub fn semi_orthogonal(rows: usize, cols: usize, seed: u64) -> Matrix {
     let (count, length) = (rows.min(cols), rows.max(cols));
-    let mut basis = Matrix::new(
-        count,
-        length,
-        (0..(count * length) as u64).map(|i| gaussian(seed, i)).collect(),
-    );
+    let mut stream = Stream::new(&[seed]);
+    let mut basis =
+        Matrix::new(count, length, (0..count * length).map(|_| stream.normal()).collect());
     for k in 0..count {
         let (before, rest) = basis.data.split_at_mut(k * length);
         let vector = &mut rest[..length];
@@ -467,34 +467,13 @@ pub fn semi_orthogonal(rows: usize, cols: usize, seed: u64) -> Matrix {
     if rows < cols { basis } else { basis.transposed() }
 }
 
-/// Number `index` of a Gaussian sequence (Box and Muller's formula), a function of its arguments alone.
-fn gaussian(seed: u64, index: u64) -> f64 {
-    // In (0, 1]: the logarithm wants no zero.
-    let radius = (mix(seed, 2 * index) >> 11) as f64 + 1.0;
-    let angle = (mix(seed, 2 * index + 1) >> 11) as f64;
-    let unit = 1.0 / (1u64 << 53) as f64;
-    (-2.0 * (radius * unit).ln()).sqrt() * (std::f64::consts::TAU * angle * unit).cos()
-}
-
-/// SplitMix64's output function on a counter.
-fn mix(seed: u64, counter: u64) -> u64 {
-    let round = |x: u64| {
-        let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        x ^ (x >> 31)
-    };
-    round(
-        round(seed.wrapping_add(0x9e37_79b9_7f4a_7c15))
-            .wrapping_add(counter.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn numbers(count: usize, seed: u64) -> Vec<f32> {
-        (0..count as u64).map(|i| gaussian(seed, i) as f32).collect()
+        let mut stream = Stream::new(&[seed]);
+        (0..count).map(|_| stream.normal() as f32).collect()
     }
 
     fn assert_close(found: &[f64], wanted: &[f64], tolerance: f64) {
@@ -602,14 +581,6 @@ mod tests {
         }
         assert_eq!(semi_orthogonal(4, 2, 1), semi_orthogonal(4, 2, 1));
         assert_ne!(semi_orthogonal(4, 2, 1), semi_orthogonal(4, 2, 2));
-    }
-
-    #[test]
-    fn gaussian_numbers_have_mean_0_and_variance_1() {
-        let x = numbers(20_000, 10);
-        let mean = x.iter().map(|&x| f64::from(x)).sum::<f64>() / 20_000.0;
-        let square = x.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>() / 20_000.0;
-        assert!(mean.abs() < 0.03 && (square - 1.0).abs() < 0.04, "{mean} {square}");
     }
 
     /// The NumPy numbers of tests/golden/starts.py.
