@@ -95,6 +95,8 @@ pub struct Executor {
     programs: BTreeMap<String, Vec<Step>>,
     live: wgpu::Buffer,
     live_group: wgpu::BindGroup,
+    /// Index of the buffer `metrics`, if the plan has one.
+    metrics: Option<usize>,
     idle: Vec<wgpu::Buffer>,
     flying: VecDeque<Slot>,
     done: VecDeque<Metrics>,
@@ -190,9 +192,10 @@ impl Executor {
         gpu.check()?;
 
         let read_back = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-        let metrics = plan.buffers.iter().find(|b| b.label == METRICS);
-        let idle = metrics.map_or(Vec::new(), |spec| {
-            (0..IN_FLIGHT).map(|k| make(&format!("metrics {k}"), spec.bytes, read_back)).collect()
+        let metrics = plan.buffers.iter().position(|b| b.label == METRICS);
+        let idle = metrics.map_or(Vec::new(), |k| {
+            let bytes = plan.buffers[k].bytes;
+            (0..IN_FLIGHT).map(|n| make(&format!("metrics {n}"), bytes, read_back)).collect()
         });
         let (flying, done) = (VecDeque::new(), VecDeque::new());
         Ok(Self {
@@ -202,6 +205,7 @@ impl Executor {
             programs,
             live,
             live_group,
+            metrics,
             idle,
             flying,
             done,
@@ -245,8 +249,7 @@ impl Executor {
     /// # Errors
     /// If the plan has no such program or the device reports an error.
     pub fn run(&mut self, program: &str, live: &Live, tag: u64) -> Result<(), GpuError> {
-        let with_metrics = self.has(METRICS);
-        if with_metrics && self.idle.is_empty() {
+        if self.metrics.is_some() && self.idle.is_empty() {
             self.wait_oldest()?;
         }
         let missing = || GpuError::Missing(format!("program {program}"));
@@ -275,9 +278,8 @@ impl Executor {
                     pass.dispatch_workgroups(x, y, z);
                 }
             }
-            if rest.is_empty() && with_metrics {
-                let from = &self.buffers
-                    [self.plan.buffers.iter().position(|b| b.label == METRICS).unwrap_or(0)];
+            if let (true, Some(k)) = (rest.is_empty(), self.metrics) {
+                let from = &self.buffers[k];
                 let to =
                     self.idle.pop().ok_or_else(|| GpuError::Missing("idle metrics slot".into()))?;
                 encoder.copy_buffer_to_buffer(from, 0, &to, 0, from.size());

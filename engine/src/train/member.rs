@@ -17,7 +17,7 @@ use crate::{
     config::{Discrepancy, Method, Recipe, Start},
     data::{Loader, LoaderOptions},
     event::Event,
-    formats::{MergeReport, atomic},
+    formats::{MergeReport, atomic, folder},
     gpu::Live,
     nn::{self, Layer, Network, NetworkError, Weights},
     plan::PlanError,
@@ -83,7 +83,6 @@ pub(super) struct Member<'a, 'r> {
     /// S̄, for the methods that bridge.
     bridged: Option<Network>,
     at: Checkpoint,
-    merge: Option<MergeReport>,
     /// When the last checkpoint was written or read.
     kept: Instant,
     kept_step: Option<u64>,
@@ -128,7 +127,7 @@ impl<'a, 'r> Member<'a, 'r> {
                 Checkpoint { now, ..Checkpoint::default() }
             }
         };
-        Ok(Self { who, run, bridged, at, merge: None, kept: Instant::now(), kept_step })
+        Ok(Self { who, run, bridged, at, kept: Instant::now(), kept_step })
     }
 
     /// Walks the stages that are left.
@@ -151,7 +150,7 @@ impl<'a, 'r> Member<'a, 'r> {
     }
 
     fn results(self) -> Result<Finished, TrainError> {
-        let Self { who, run, at, merge, .. } = self;
+        let Self { who, run, at, .. } = self;
         let batch = run.config.vanilla.batch.max(1);
         let program = program::evaluation(who.network, batch, &run.gpu.target())?;
         let mut session = Session::new(&run.gpu, program, batch)?;
@@ -160,13 +159,9 @@ impl<'a, 'r> Member<'a, 'r> {
         let picks =
             run.data.train.subset(random::key(&[who.seed, TRAIN_ERROR]), TRAIN_ERROR_INPUTS);
         let train_error = 100.0 - session.test_on(&run.data.train, &picks)?.accuracy;
-        // A resume after the merge finds the proof where the stage left it.
-        let proof = who.folder.join("merge.json");
-        let merge = match merge {
-            Some(merge) => Some(merge),
-            None if proof.exists() => Some(crate::formats::folder::read_json(&proof)?),
-            None => None,
-        };
+        // The merge stage, of this process or of an earlier one, left its proof here.
+        let proof = who.folder.join(folder::MERGE);
+        let merge = if proof.exists() { Some(folder::read_json(&proof)?) } else { None };
         Ok(Finished { weights: at.now, test, train_error, merge, place: at.place })
     }
 
@@ -327,8 +322,8 @@ impl<'a, 'r> Member<'a, 'r> {
                 gate: MERGE_GATE,
             });
         }
-        crate::formats::folder::write_json(&self.who.folder.join("merge.json"), &report)?;
-        (self.at.now, self.merge) = (weights, Some(report));
+        folder::write_json(&self.who.folder.join(folder::MERGE), &report)?;
+        self.at.now = weights;
         Ok(())
     }
 
