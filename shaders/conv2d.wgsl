@@ -1,7 +1,8 @@
+// uses: read
 // 2-D convolution, NHWC, weights (O, KH, KW, I), as implicit matrix products: nothing is unfolded in memory.
 //
-// As in matmul.wgsl an invocation owns a register tile of 4·TM4 rows by 4·TN4 columns (constants of the variant file). Kinds: vec4 loads and
-// stores, vec4 loads and scalar stores (`_out1`), scalar both (`_any`: channels are no multiples of 4).
+// As in matmul.wgsl an invocation owns a register tile of 4·TM4 rows by 4·TN4 columns (constants of the variant file), entry points read by
+// quads or by single floats (`_any`: channels are no multiples of 4), and the gradient of x takes in what belongs to it on the way out.
 
 struct Dims {
     images: u32, height: u32, width: u32, c_in: u32,
@@ -13,20 +14,20 @@ struct Dims {
     parts: u32, k_part: u32,
     // dx: rows and columns of one phase, ⌈height / stride_y⌉ and ⌈width / stride_x⌉.
     phase_height: u32, phase_width: u32,
+    // conv: 1 applies ReLU.
+    relu: u32,
 }
 
 @group(0) @binding(0) var<uniform> dims: Dims;
-// conv, dw: x (images, height, width, c_in). dx: dy (images, out_height, out_width, c_out).
-@group(0) @binding(1) var<storage, read> a4: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read> a1: array<f32>;
-// conv, dx: w (c_out, kernel_y, kernel_x, c_in). dw: dy.
-@group(0) @binding(2) var<storage, read> b4: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> b1: array<f32>;
-// bias (c_out).
-@group(0) @binding(3) var<storage, read> bias: array<f32>;
+// conv: x (images, height, width, c_in). dx, dw: dy (images, out_height, out_width, c_out).
+fn a4(i: u32) -> vec4<f32> { return quad_1(i); }
+fn a1(i: u32) -> f32 { return one_1(i); }
+// conv, dx: w (c_out, kernel_y, kernel_x, c_in). dw: x.
+fn b4(i: u32) -> vec4<f32> { return quad_2(i); }
+fn b1(i: u32) -> f32 { return one_2(i); }
+// Input 3 is of conv the bias (c_out), of dx_plus D, like x, and of dx_masked Y, like x. Input 4 is of dx_plus_masked Y.
 // conv: y (images, out_height, out_width, c_out). dx: like x. dw: (parts, c_out, kernel_y, kernel_x, c_in).
-@group(0) @binding(4) var<storage, read_write> c4: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read_write> c1: array<f32>;
+@group(0) @binding(5) var<storage, read_write> c1: array<f32>;
 
 override WG: u32 = 8u;
 
@@ -72,11 +73,11 @@ fn kept(v: vec4<f32>, inside: bool) -> vec4<f32> {
 
 fn gather_a4(p: Places, at: vec4<u32>) -> Block {
     let v = p.inside;
-    return Block(kept(a4[at.x], v.x), kept(a4[at.y], v.y), kept(a4[at.z], v.z), kept(a4[at.w], v.w));
+    return Block(kept(a4(at.x), v.x), kept(a4(at.y), v.y), kept(a4(at.z), v.z), kept(a4(at.w), v.w));
 }
 
 fn gather_a1(p: Places, at: vec4<u32>) -> vec4<f32> {
-    return select(vec4<f32>(), vec4(a1[at.x], a1[at.y], a1[at.z], a1[at.w]), p.inside);
+    return select(vec4<f32>(), vec4(a1(at.x), a1(at.y), a1(at.z), a1(at.w)), p.inside);
 }
 
 fn outer(a: vec4<f32>, b: vec4<f32>) -> Block {
@@ -104,7 +105,7 @@ fn sum_conv_vec(t: Tile) {
             for (var i = 0u; i < TM4; i++) { a[i] = gather_a4(at[i], at[i].at * channels + c); }
             for (var j = 0u; j < TN4; j++) {
                 let b_from = b_at[j] + c;
-                let b = transpose(Block(b4[b_from.x], b4[b_from.y], b4[b_from.z], b4[b_from.w]));
+                let b = transpose(Block(b4(b_from.x), b4(b_from.y), b4(b_from.z), b4(b_from.w)));
                 for (var i = 0u; i < TM4; i++) { acc[i][j] += b * a[i]; }
             }
         }
@@ -125,7 +126,7 @@ fn sum_conv_any(t: Tile) {
             for (var i = 0u; i < TM4; i++) { a[i] = gather_a1(at[i], at[i].at * dims.c_in + c); }
             for (var j = 0u; j < TN4; j++) {
                 let b_at = (min(t.col + j * 4u + STEP, vec4(dims.n - 1u)) * taps + tap) * dims.c_in + c;
-                let b = vec4(b1[b_at.x], b1[b_at.y], b1[b_at.z], b1[b_at.w]);
+                let b = vec4(b1(b_at.x), b1(b_at.y), b1(b_at.z), b1(b_at.w));
                 for (var i = 0u; i < TM4; i++) { acc[i][j] += outer(a[i], b); }
             }
         }
@@ -135,15 +136,18 @@ fn sum_conv_any(t: Tile) {
 fn add_bias(t: Tile) {
     for (var j = 0u; j < TN4; j++) {
         let col = min(t.col + j * 4u + STEP, vec4(dims.n - 1u));
-        let b = vec4(bias[col.x], bias[col.y], bias[col.z], bias[col.w]);
+        let b = vec4(one_3(col.x), one_3(col.y), one_3(col.z), one_3(col.w));
         for (var i = 0u; i < TM4; i++) { acc[i][j] += Block(b, b, b, b); }
     }
 }
 
-// Stores row r of block (i, j) to row `row` of a matrix of n columns; rows from `end` on are dropped.
-fn put_any(t: Tile, i: u32, j: u32, r: u32, row: u32, end: u32) {
-    let col = t.col + j * 4u;
-    let v = acc[i][j][r];
+fn activate(v: vec4<f32>) -> vec4<f32> {
+    // As PyTorch: a NaN stays a NaN.
+    return select(v, vec4<f32>(), (v < vec4<f32>()) & vec4(dims.relu != 0u));
+}
+
+// Stores four columns from `col` on to row `row` of a matrix of n columns; rows from `end` on are dropped.
+fn put(v: vec4<f32>, row: u32, col: u32, end: u32) {
     if row >= end { return; }
     let at = row * dims.n + col;
     if col < dims.n { c1[at] = v.x; }
@@ -152,25 +156,13 @@ fn put_any(t: Tile, i: u32, j: u32, r: u32, row: u32, end: u32) {
     if col + 3u < dims.n { c1[at + 3u] = v.w; }
 }
 
-fn put_vec(t: Tile, i: u32, j: u32, r: u32, row: u32, end: u32) {
-    let col = t.col + j * 4u;
-    if row < end && col < dims.n { c4[(row * dims.n + col) / 4u] = acc[i][j][r]; }
-}
-
-fn store_vec(t: Tile) {
+fn store(t: Tile) {
     let base = t.slab * dims.m;
     for (var i = 0u; i < TM4; i++) {
         for (var j = 0u; j < TN4; j++) {
-            for (var r = 0u; r < 4u; r++) { put_vec(t, i, j, r, base + t.row + i * 4u + r, base + dims.m); }
-        }
-    }
-}
-
-fn store_any(t: Tile) {
-    let base = t.slab * dims.m;
-    for (var i = 0u; i < TM4; i++) {
-        for (var j = 0u; j < TN4; j++) {
-            for (var r = 0u; r < 4u; r++) { put_any(t, i, j, r, base + t.row + i * 4u + r, base + dims.m); }
+            for (var r = 0u; r < 4u; r++) {
+                put(activate(acc[i][j][r]), base + t.row + i * 4u + r, t.col + j * 4u, base + dims.m);
+            }
         }
     }
 }
@@ -181,16 +173,7 @@ fn conv(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) g
     if id >= dims.tiles { return; }
     let t = tile_of(id);
     sum_conv_vec(t);
-    store_vec(t);
-}
-
-@compute @workgroup_size(WG)
-fn conv_out1(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let id = at.x + at.y * groups.x * WG;
-    if id >= dims.tiles { return; }
-    let t = tile_of(id);
-    sum_conv_vec(t);
-    store_any(t);
+    store(t);
 }
 
 @compute @workgroup_size(WG)
@@ -199,7 +182,7 @@ fn conv_any(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroup
     if id >= dims.tiles { return; }
     let t = tile_of(id);
     sum_conv_any(t);
-    store_any(t);
+    store(t);
 }
 
 @compute @workgroup_size(WG)
@@ -209,17 +192,7 @@ fn conv_bias(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgrou
     let t = tile_of(id);
     sum_conv_vec(t);
     add_bias(t);
-    store_vec(t);
-}
-
-@compute @workgroup_size(WG)
-fn conv_bias_out1(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let id = at.x + at.y * groups.x * WG;
-    if id >= dims.tiles { return; }
-    let t = tile_of(id);
-    sum_conv_vec(t);
-    add_bias(t);
-    store_any(t);
+    store(t);
 }
 
 @compute @workgroup_size(WG)
@@ -229,7 +202,7 @@ fn conv_bias_any(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_work
     let t = tile_of(id);
     sum_conv_any(t);
     add_bias(t);
-    store_any(t);
+    store(t);
 }
 
 // ---- dx[p, i] = Σ_{tap, o} dy[(p + pad − tap) / stride, o] · w[o, tap, i] over the taps for which the division is exact.
@@ -278,7 +251,7 @@ fn sum_dx_vec(t: Tile, phase: Phase) {
                 for (var i = 0u; i < TM4; i++) { a[i] = gather_a4(at[i], at[i].at * channels + c); }
                 for (var j = 0u; j < TN4; j++) {
                     let b_from = b_at[j] + c * taps * dims.c_in;
-                    let b = Block(b4[b_from.x], b4[b_from.y], b4[b_from.z], b4[b_from.w]);
+                    let b = Block(b4(b_from.x), b4(b_from.y), b4(b_from.z), b4(b_from.w));
                     for (var i = 0u; i < TM4; i++) { acc[i][j] += b * a[i]; }
                 }
             }
@@ -306,7 +279,7 @@ fn sum_dx_any(t: Tile, phase: Phase) {
                 for (var i = 0u; i < TM4; i++) { a[i] = gather_a1(at[i], at[i].at * dims.c_out + c); }
                 for (var j = 0u; j < TN4; j++) {
                     let b_at = (c * taps + ky * dims.kernel_x + kx) * dims.c_in + min(t.col + j * 4u + STEP, vec4(dims.n - 1u));
-                    let b = vec4(b1[b_at.x], b1[b_at.y], b1[b_at.z], b1[b_at.w]);
+                    let b = vec4(b1(b_at.x), b1(b_at.y), b1(b_at.z), b1(b_at.w));
                     for (var i = 0u; i < TM4; i++) { acc[i][j] += outer(a[i], b); }
                 }
             }
@@ -316,13 +289,39 @@ fn sum_dx_any(t: Tile, phase: Phase) {
     }
 }
 
+// Rows of x.
+fn inputs() -> u32 {
+    return dims.images * dims.height * dims.width;
+}
+
 // The rows of x that four rows of a phase are; past the end where the phase overhangs the image.
 fn input_rows(row: u32, phase: Phase) -> vec4<u32> {
     let p = phase_rows(row);
     let y = vec4<u32>(p.y) * dims.stride_y + phase.offset.x;
     let x = vec4<u32>(p.x) * dims.stride_x + phase.offset.y;
     let inside = (row + STEP < vec4(dims.m)) & (y < vec4(dims.height)) & (x < vec4(dims.width));
-    return select(vec4(dims.images * dims.height * dims.width), (p.image * dims.height + y) * dims.width + x, inside);
+    return select(vec4(inputs()), (p.image * dims.height + y) * dims.width + x, inside);
+}
+
+// Four numbers of a tensor like x from `at` on; past the edge the last ones, which are not stored.
+fn places_of(at: u32) -> vec4<u32> {
+    return min(at + STEP, vec4(inputs() * dims.n - 1u));
+}
+
+fn third_vec(at: u32) -> vec4<f32> { return quad_3(min(at, inputs() * dims.n - 4u) / 4u); }
+fn fourth_vec(at: u32) -> vec4<f32> { return quad_4(min(at, inputs() * dims.n - 4u) / 4u); }
+fn third_any(at: u32) -> vec4<f32> {
+    let i = places_of(at);
+    return vec4(one_3(i.x), one_3(i.y), one_3(i.z), one_3(i.w));
+}
+fn fourth_any(at: u32) -> vec4<f32> {
+    let i = places_of(at);
+    return vec4(one_4(i.x), one_4(i.y), one_4(i.z), one_4(i.w));
+}
+
+// As PyTorch: where Y is not above zero there is no gradient, whatever came.
+fn masked(v: vec4<f32>, y: vec4<f32>) -> vec4<f32> {
+    return select(vec4<f32>(), v, y > vec4<f32>());
 }
 
 @compute @workgroup_size(WG)
@@ -335,7 +334,70 @@ fn dx(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) gro
     for (var i = 0u; i < TM4; i++) {
         let rows = input_rows(t.row + i * 4u, phase);
         for (var j = 0u; j < TN4; j++) {
-            for (var r = 0u; r < 4u; r++) { put_vec(t, i, j, r, rows[r], dims.images * dims.height * dims.width); }
+            let col = t.col + j * 4u;
+            for (var r = 0u; r < 4u; r++) {
+                put(acc[i][j][r], rows[r], col, inputs());
+            }
+        }
+    }
+}
+
+// dx + D
+@compute @workgroup_size(WG)
+fn dx_plus(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let id = at.x + at.y * groups.x * WG;
+    if id >= dims.tiles { return; }
+    let t = tile_of(id);
+    let phase = phase_of(t.slab);
+    sum_dx_vec(t, phase);
+    for (var i = 0u; i < TM4; i++) {
+        let rows = input_rows(t.row + i * 4u, phase);
+        for (var j = 0u; j < TN4; j++) {
+            let col = t.col + j * 4u;
+            for (var r = 0u; r < 4u; r++) {
+                let first = rows[r] * dims.n + col;
+                put(acc[i][j][r] + third_vec(first), rows[r], col, inputs());
+            }
+        }
+    }
+}
+
+// dx ⊙ (Y > 0)
+@compute @workgroup_size(WG)
+fn dx_masked(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let id = at.x + at.y * groups.x * WG;
+    if id >= dims.tiles { return; }
+    let t = tile_of(id);
+    let phase = phase_of(t.slab);
+    sum_dx_vec(t, phase);
+    for (var i = 0u; i < TM4; i++) {
+        let rows = input_rows(t.row + i * 4u, phase);
+        for (var j = 0u; j < TN4; j++) {
+            let col = t.col + j * 4u;
+            for (var r = 0u; r < 4u; r++) {
+                let first = rows[r] * dims.n + col;
+                put(masked(acc[i][j][r], third_vec(first)), rows[r], col, inputs());
+            }
+        }
+    }
+}
+
+// (dx + D) ⊙ (Y > 0)
+@compute @workgroup_size(WG)
+fn dx_plus_masked(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let id = at.x + at.y * groups.x * WG;
+    if id >= dims.tiles { return; }
+    let t = tile_of(id);
+    let phase = phase_of(t.slab);
+    sum_dx_vec(t, phase);
+    for (var i = 0u; i < TM4; i++) {
+        let rows = input_rows(t.row + i * 4u, phase);
+        for (var j = 0u; j < TN4; j++) {
+            let col = t.col + j * 4u;
+            for (var r = 0u; r < 4u; r++) {
+                let first = rows[r] * dims.n + col;
+                put(masked(acc[i][j][r] + third_vec(first), fourth_vec(first)), rows[r], col, inputs());
+            }
         }
     }
 }
@@ -350,7 +412,67 @@ fn dx_any(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups)
     for (var i = 0u; i < TM4; i++) {
         let rows = input_rows(t.row + i * 4u, phase);
         for (var j = 0u; j < TN4; j++) {
-            for (var r = 0u; r < 4u; r++) { put_any(t, i, j, r, rows[r], dims.images * dims.height * dims.width); }
+            let col = t.col + j * 4u;
+            for (var r = 0u; r < 4u; r++) {
+                put(acc[i][j][r], rows[r], col, inputs());
+            }
+        }
+    }
+}
+
+@compute @workgroup_size(WG)
+fn dx_plus_any(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let id = at.x + at.y * groups.x * WG;
+    if id >= dims.tiles { return; }
+    let t = tile_of(id);
+    let phase = phase_of(t.slab);
+    sum_dx_any(t, phase);
+    for (var i = 0u; i < TM4; i++) {
+        let rows = input_rows(t.row + i * 4u, phase);
+        for (var j = 0u; j < TN4; j++) {
+            let col = t.col + j * 4u;
+            for (var r = 0u; r < 4u; r++) {
+                let first = rows[r] * dims.n + col;
+                put(acc[i][j][r] + third_any(first), rows[r], col, inputs());
+            }
+        }
+    }
+}
+
+@compute @workgroup_size(WG)
+fn dx_masked_any(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let id = at.x + at.y * groups.x * WG;
+    if id >= dims.tiles { return; }
+    let t = tile_of(id);
+    let phase = phase_of(t.slab);
+    sum_dx_any(t, phase);
+    for (var i = 0u; i < TM4; i++) {
+        let rows = input_rows(t.row + i * 4u, phase);
+        for (var j = 0u; j < TN4; j++) {
+            let col = t.col + j * 4u;
+            for (var r = 0u; r < 4u; r++) {
+                let first = rows[r] * dims.n + col;
+                put(masked(acc[i][j][r], third_any(first)), rows[r], col, inputs());
+            }
+        }
+    }
+}
+
+@compute @workgroup_size(WG)
+fn dx_plus_masked_any(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let id = at.x + at.y * groups.x * WG;
+    if id >= dims.tiles { return; }
+    let t = tile_of(id);
+    let phase = phase_of(t.slab);
+    sum_dx_any(t, phase);
+    for (var i = 0u; i < TM4; i++) {
+        let rows = input_rows(t.row + i * 4u, phase);
+        for (var j = 0u; j < TN4; j++) {
+            let col = t.col + j * 4u;
+            for (var r = 0u; r < 4u; r++) {
+                let first = rows[r] * dims.n + col;
+                put(masked(acc[i][j][r] + third_any(first), fourth_any(first)), rows[r], col, inputs());
+            }
         }
     }
 }
@@ -395,18 +517,18 @@ fn dw(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) gro
     var p = position(k0);
     for (var k = k0; k < k1; k++) {
         var a: array<vec4<f32>, TM4>;
-        for (var i = 0u; i < TM4; i++) { a[i] = b4[(k * dims.c_out + min(t.row + i * 4u, dims.m - 4u)) / 4u]; }
+        for (var i = 0u; i < TM4; i++) { a[i] = a4((k * dims.c_out + min(t.row + i * 4u, dims.m - 4u)) / 4u); }
         for (var j = 0u; j < TN4; j++) {
             let y = p.y * dims.stride_y + taps[j].x - dims.pad_y;
             let x = p.x * dims.stride_x + taps[j].y - dims.pad_x;
             let inside = y < dims.height && x < dims.width;
             let at = ((p.image * dims.height + y) * dims.width + x) * (dims.c_in / 4u) + taps[j].z;
-            let b = kept(a4[select(0u, at, inside)], inside);
+            let b = kept(b4(select(0u, at, inside)), inside);
             for (var i = 0u; i < TM4; i++) { acc[i][j] += outer(a[i], b); }
         }
         p = next(p);
     }
-    store_vec(t);
+    store(t);
 }
 
 @compute @workgroup_size(WG)
@@ -423,17 +545,17 @@ fn dw_any(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups)
         var a: array<vec4<f32>, TM4>;
         for (var i = 0u; i < TM4; i++) {
             let at = k * dims.c_out + min(t.row + i * 4u + STEP, vec4(dims.m - 1u));
-            a[i] = vec4(b1[at.x], b1[at.y], b1[at.z], b1[at.w]);
+            a[i] = vec4(a1(at.x), a1(at.y), a1(at.z), a1(at.w));
         }
         for (var j = 0u; j < TN4; j++) {
             let y = p.y * dims.stride_y + taps[j].y - dims.pad_y;
             let x = p.x * dims.stride_x + taps[j].x - dims.pad_x;
             let inside = (y < vec4(dims.height)) & (x < vec4(dims.width));
             let at = select(vec4<u32>(), ((p.image * dims.height + y) * dims.width + x) * dims.c_in + taps[j].channel, inside);
-            let b = gather_a1(Places(at, inside), at);
+            let b = select(vec4<f32>(), vec4(b1(at.x), b1(at.y), b1(at.z), b1(at.w)), inside);
             for (var i = 0u; i < TM4; i++) { acc[i][j] += outer(a[i], b); }
         }
         p = next(p);
     }
-    store_any(t);
+    store(t);
 }

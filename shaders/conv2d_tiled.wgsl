@@ -14,20 +14,26 @@ struct Dims {
     parts: u32, k_part: u32,
     // dx: rows and columns of one phase, ⌈height / stride_y⌉ and ⌈width / stride_x⌉.
     phase_height: u32, phase_width: u32,
+    // conv: 1 applies ReLU.
+    relu: u32,
 }
 
 @group(0) @binding(0) var<uniform> dims: Dims;
-// conv, dw: x (images, height, width, c_in). dx: dy (images, out_height, out_width, c_out).
+// conv: x (images, height, width, c_in). dx, dw: dy (images, out_height, out_width, c_out).
 @group(0) @binding(1) var<storage, read> a4: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> a1: array<f32>;
-// conv, dx: w (c_out, kernel_y, kernel_x, c_in). dw: dy.
+// conv, dx: w (c_out, kernel_y, kernel_x, c_in). dw: x.
 @group(0) @binding(2) var<storage, read> b4: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> b1: array<f32>;
-// bias (c_out).
-@group(0) @binding(3) var<storage, read> bias: array<f32>;
+// conv: bias (c_out). dx_plus: D, like x. dx_masked: Y, like x.
+@group(0) @binding(3) var<storage, read> third4: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> third1: array<f32>;
+// dx_plus_masked: Y, like x.
+@group(0) @binding(4) var<storage, read> fourth4: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read> fourth1: array<f32>;
 // conv: y (images, out_height, out_width, c_out). dx: like x. dw: (parts, c_out, kernel_y, kernel_x, c_in).
-@group(0) @binding(4) var<storage, read_write> c4: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read_write> c1: array<f32>;
+@group(0) @binding(5) var<storage, read_write> c4: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> c1: array<f32>;
 
 // First row and column of a tile, and which phase or part it belongs to.
 struct Tile { row: u32, col: u32, slab: u32 }
@@ -54,14 +60,23 @@ fn gather(p: Pixels, dy: i32, dx: i32, height: u32, width: u32, channels: u32, c
     return select(vec4<f32>(), vec4(a1[at.x], a1[at.y], a1[at.z], a1[at.w]), inside);
 }
 
+fn gather_a(at: vec4<u32>) -> vec4<f32> {
+    return vec4(a1[at.x], a1[at.y], a1[at.z], a1[at.w]);
+}
+
 fn gather_b(at: vec4<u32>) -> vec4<f32> {
     return vec4(b1[at.x], b1[at.y], b1[at.z], b1[at.w]);
+}
+
+fn activate(v: vec4<f32>) -> vec4<f32> {
+    // As PyTorch: a NaN stays a NaN.
+    return select(v, vec4<f32>(), (v < vec4<f32>()) & vec4(dims.relu != 0u));
 }
 
 // Stores row r of block (i, j) to row `row` of a matrix of n columns; rows from `end` on are dropped.
 fn put_any(t: Tile, lane: u32, i: u32, j: u32, r: u32, row: u32, end: u32) {
     let col = t.col + block_col(lane, j);
-    let v = acc[i][j][r];
+    let v = activate(acc[i][j][r]);
     if row >= end { return; }
     let at = row * dims.n + col;
     if col < dims.n { c1[at] = v.x; }
@@ -72,7 +87,7 @@ fn put_any(t: Tile, lane: u32, i: u32, j: u32, r: u32, row: u32, end: u32) {
 
 fn put_vec(t: Tile, lane: u32, i: u32, j: u32, r: u32, row: u32, end: u32) {
     let col = t.col + block_col(lane, j);
-    if row < end && col < dims.n { c4[(row * dims.n + col) / 4u] = acc[i][j][r]; }
+    if row < end && col < dims.n { c4[(row * dims.n + col) / 4u] = activate(acc[i][j][r]); }
 }
 
 fn store_vec(t: Tile, lane: u32) {
@@ -137,7 +152,7 @@ fn sum_conv(t: Tile, lane: u32) {
 fn add_bias(t: Tile, lane: u32) {
     for (var j = 0u; j < TN4; j++) {
         let col = min(t.col + block_col(lane, j) + STEP, vec4(dims.n - 1u));
-        let b = vec4(bias[col.x], bias[col.y], bias[col.z], bias[col.w]);
+        let b = vec4(third1[col.x], third1[col.y], third1[col.z], third1[col.w]);
         for (var i = 0u; i < TM4; i++) { acc[i][j] += Block(b, b, b, b); }
     }
 }
@@ -254,19 +269,21 @@ fn fetch_dx_any(t: Tile, phase: Phase, lane: u32, from_k: u32, k1: u32) {
     }
 }
 
+// Rows of x.
+fn inputs() -> u32 {
+    return dims.images * dims.height * dims.width;
+}
+
 // The rows of x that four rows of a phase are; past the end where the phase overhangs the image.
 fn input_rows(row: u32, phase: Phase) -> vec4<u32> {
     let p = phase_rows(row);
     let y = vec4<u32>(p.y) * dims.stride_y + phase.offset.x;
     let x = vec4<u32>(p.x) * dims.stride_x + phase.offset.y;
     let inside = (row + STEP < vec4(dims.m)) & (y < vec4(dims.height)) & (x < vec4(dims.width));
-    return select(vec4(dims.images * dims.height * dims.width), (p.image * dims.height + y) * dims.width + x, inside);
+    return select(vec4(inputs()), (p.image * dims.height + y) * dims.width + x, inside);
 }
 
-@compute @workgroup_size(INVOCATIONS)
-fn dx(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let t = tile_of(at.x + at.y * groups.x);
-    let phase = phase_of(t.slab);
+fn sum_dx_vec(t: Tile, phase: Phase, lane: u32) {
     for (var u = 0u; u < SHARE_A; u++) { begin[u] = phase_rows(t.row + share_a(lane, u, true).quad * 4u); }
     let k1 = phase.taps.x * phase.taps.y * dims.c_out;
     clear();
@@ -276,18 +293,9 @@ fn dx(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) at: vec
         fetch_dx_vec(t, phase, lane, k + DEPTH, k1);
         multiply(lane);
     }
-    for (var i = 0u; i < TM4; i++) {
-        let rows = input_rows(t.row + block_row(lane, i), phase);
-        for (var j = 0u; j < TN4; j++) {
-            for (var r = 0u; r < 4u; r++) { put_vec(t, lane, i, j, r, rows[r], dims.images * dims.height * dims.width); }
-        }
-    }
 }
 
-@compute @workgroup_size(INVOCATIONS)
-fn dx_any(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let t = tile_of(at.x + at.y * groups.x);
-    let phase = phase_of(t.slab);
+fn sum_dx_any(t: Tile, phase: Phase, lane: u32) {
     for (var u = 0u; u < SHARE_A; u++) { begin[u] = phase_rows(t.row + share_a(lane, u, true).quad * 4u); }
     let k1 = phase.taps.x * phase.taps.y * dims.c_out;
     clear();
@@ -297,10 +305,160 @@ fn dx_any(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) at:
         fetch_dx_any(t, phase, lane, k + DEPTH, k1);
         multiply(lane);
     }
+}
+
+// Four numbers of a tensor like x from `at` on; past the edge the last ones, which are not stored.
+fn places(at: u32) -> vec4<u32> {
+    return min(at + STEP, vec4(inputs() * dims.n - 1u));
+}
+
+fn third_vec(at: u32) -> vec4<f32> { return third4[min(at, inputs() * dims.n - 4u) / 4u]; }
+fn fourth_vec(at: u32) -> vec4<f32> { return fourth4[min(at, inputs() * dims.n - 4u) / 4u]; }
+fn third_any(at: u32) -> vec4<f32> {
+    let i = places(at);
+    return vec4(third1[i.x], third1[i.y], third1[i.z], third1[i.w]);
+}
+fn fourth_any(at: u32) -> vec4<f32> {
+    let i = places(at);
+    return vec4(fourth1[i.x], fourth1[i.y], fourth1[i.z], fourth1[i.w]);
+}
+
+// As PyTorch: where Y is not above zero there is no gradient, whatever came.
+fn kept(v: vec4<f32>, y: vec4<f32>) -> vec4<f32> {
+    return select(vec4<f32>(), v, y > vec4<f32>());
+}
+
+@compute @workgroup_size(INVOCATIONS)
+fn dx(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let t = tile_of(at.x + at.y * groups.x);
+    let phase = phase_of(t.slab);
+    sum_dx_vec(t, phase, lane);
     for (var i = 0u; i < TM4; i++) {
         let rows = input_rows(t.row + block_row(lane, i), phase);
         for (var j = 0u; j < TN4; j++) {
-            for (var r = 0u; r < 4u; r++) { put_any(t, lane, i, j, r, rows[r], dims.images * dims.height * dims.width); }
+            for (var r = 0u; r < 4u; r++) {
+                put_vec(t, lane, i, j, r, rows[r], inputs());
+            }
+        }
+    }
+}
+
+// dx + D
+@compute @workgroup_size(INVOCATIONS)
+fn dx_plus(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let t = tile_of(at.x + at.y * groups.x);
+    let phase = phase_of(t.slab);
+    sum_dx_vec(t, phase, lane);
+    for (var i = 0u; i < TM4; i++) {
+        let rows = input_rows(t.row + block_row(lane, i), phase);
+        for (var j = 0u; j < TN4; j++) {
+            for (var r = 0u; r < 4u; r++) {
+                let first = rows[r] * dims.n + t.col + block_col(lane, j);
+                acc[i][j][r] += third_vec(first);
+                put_vec(t, lane, i, j, r, rows[r], inputs());
+            }
+        }
+    }
+}
+
+// dx ⊙ (Y > 0)
+@compute @workgroup_size(INVOCATIONS)
+fn dx_masked(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let t = tile_of(at.x + at.y * groups.x);
+    let phase = phase_of(t.slab);
+    sum_dx_vec(t, phase, lane);
+    for (var i = 0u; i < TM4; i++) {
+        let rows = input_rows(t.row + block_row(lane, i), phase);
+        for (var j = 0u; j < TN4; j++) {
+            for (var r = 0u; r < 4u; r++) {
+                let first = rows[r] * dims.n + t.col + block_col(lane, j);
+                acc[i][j][r] = kept(acc[i][j][r], third_vec(first));
+                put_vec(t, lane, i, j, r, rows[r], inputs());
+            }
+        }
+    }
+}
+
+// (dx + D) ⊙ (Y > 0)
+@compute @workgroup_size(INVOCATIONS)
+fn dx_plus_masked(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let t = tile_of(at.x + at.y * groups.x);
+    let phase = phase_of(t.slab);
+    sum_dx_vec(t, phase, lane);
+    for (var i = 0u; i < TM4; i++) {
+        let rows = input_rows(t.row + block_row(lane, i), phase);
+        for (var j = 0u; j < TN4; j++) {
+            for (var r = 0u; r < 4u; r++) {
+                let first = rows[r] * dims.n + t.col + block_col(lane, j);
+                acc[i][j][r] = kept(acc[i][j][r] + third_vec(first), fourth_vec(first));
+                put_vec(t, lane, i, j, r, rows[r], inputs());
+            }
+        }
+    }
+}
+
+@compute @workgroup_size(INVOCATIONS)
+fn dx_any(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let t = tile_of(at.x + at.y * groups.x);
+    let phase = phase_of(t.slab);
+    sum_dx_any(t, phase, lane);
+    for (var i = 0u; i < TM4; i++) {
+        let rows = input_rows(t.row + block_row(lane, i), phase);
+        for (var j = 0u; j < TN4; j++) {
+            for (var r = 0u; r < 4u; r++) {
+                put_any(t, lane, i, j, r, rows[r], inputs());
+            }
+        }
+    }
+}
+
+@compute @workgroup_size(INVOCATIONS)
+fn dx_plus_any(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let t = tile_of(at.x + at.y * groups.x);
+    let phase = phase_of(t.slab);
+    sum_dx_any(t, phase, lane);
+    for (var i = 0u; i < TM4; i++) {
+        let rows = input_rows(t.row + block_row(lane, i), phase);
+        for (var j = 0u; j < TN4; j++) {
+            for (var r = 0u; r < 4u; r++) {
+                let first = rows[r] * dims.n + t.col + block_col(lane, j);
+                acc[i][j][r] += third_any(first);
+                put_any(t, lane, i, j, r, rows[r], inputs());
+            }
+        }
+    }
+}
+
+@compute @workgroup_size(INVOCATIONS)
+fn dx_masked_any(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let t = tile_of(at.x + at.y * groups.x);
+    let phase = phase_of(t.slab);
+    sum_dx_any(t, phase, lane);
+    for (var i = 0u; i < TM4; i++) {
+        let rows = input_rows(t.row + block_row(lane, i), phase);
+        for (var j = 0u; j < TN4; j++) {
+            for (var r = 0u; r < 4u; r++) {
+                let first = rows[r] * dims.n + t.col + block_col(lane, j);
+                acc[i][j][r] = kept(acc[i][j][r], third_any(first));
+                put_any(t, lane, i, j, r, rows[r], inputs());
+            }
+        }
+    }
+}
+
+@compute @workgroup_size(INVOCATIONS)
+fn dx_plus_masked_any(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let t = tile_of(at.x + at.y * groups.x);
+    let phase = phase_of(t.slab);
+    sum_dx_any(t, phase, lane);
+    for (var i = 0u; i < TM4; i++) {
+        let rows = input_rows(t.row + block_row(lane, i), phase);
+        for (var j = 0u; j < TN4; j++) {
+            for (var r = 0u; r < 4u; r++) {
+                let first = rows[r] * dims.n + t.col + block_col(lane, j);
+                acc[i][j][r] = kept(acc[i][j][r] + third_any(first), fourth_any(first));
+                put_any(t, lane, i, j, r, rows[r], inputs());
+            }
         }
     }
 }
@@ -324,7 +482,7 @@ fn fetch_dw_vec(t: Tile, lane: u32, from_k: u32, k1: u32) {
         let s = share_a(lane, u, false);
         let k = from_k + s.k;
         next_a[u] = vec4<f32>();
-        if k < k1 { next_a[u] = b4[(k * dims.c_out + min(t.row + s.quad * 4u, dims.m - 4u)) / 4u]; }
+        if k < k1 { next_a[u] = a4[(k * dims.c_out + min(t.row + s.quad * 4u, dims.m - 4u)) / 4u]; }
     }
     for (var u = 0u; u < SHARE_B; u++) {
         let k = from_k + share_b(lane, u, false).k;
@@ -333,7 +491,7 @@ fn fetch_dw_vec(t: Tile, lane: u32, from_k: u32, k1: u32) {
         next_b[u] = vec4<f32>();
         if k < k1 && y < dims.height && x < dims.width {
             let image = k / (dims.out_height * dims.out_width);
-            next_b[u] = a4[(((image * dims.height + y) * dims.width + x) * dims.c_in + taps[u].channel.x) / 4u];
+            next_b[u] = b4[(((image * dims.height + y) * dims.width + x) * dims.c_in + taps[u].channel.x) / 4u];
         }
     }
 }
@@ -343,7 +501,7 @@ fn fetch_dw_any(t: Tile, lane: u32, from_k: u32, k1: u32) {
         let s = share_a(lane, u, false);
         let k = from_k + s.k;
         next_a[u] = vec4<f32>();
-        if k < k1 { next_a[u] = gather_b(k * dims.c_out + min(t.row + s.quad * 4u + STEP, vec4(dims.m - 1u))); }
+        if k < k1 { next_a[u] = gather_a(k * dims.c_out + min(t.row + s.quad * 4u + STEP, vec4(dims.m - 1u))); }
     }
     for (var u = 0u; u < SHARE_B; u++) {
         let k = from_k + share_b(lane, u, false).k;
@@ -352,7 +510,7 @@ fn fetch_dw_any(t: Tile, lane: u32, from_k: u32, k1: u32) {
         let inside = (y < vec4(dims.height)) & (x < vec4(dims.width)) & vec4(k < k1);
         let image = k / (dims.out_height * dims.out_width);
         let at = select(vec4<u32>(), ((image * dims.height + y) * dims.width + x) * dims.c_in + taps[u].channel, inside);
-        next_b[u] = select(vec4<f32>(), vec4(a1[at.x], a1[at.y], a1[at.z], a1[at.w]), inside);
+        next_b[u] = select(vec4<f32>(), gather_b(at), inside);
     }
 }
 

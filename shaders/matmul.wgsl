@@ -1,9 +1,15 @@
-// C = op(A)·op(B), batched, the sum over k cut into `parts` where asked; `linear` adds a bias to each column and may apply ReLU.
+// uses: read
+// C = op(A)·op(B), batched, the sum over k cut into `parts` where asked; with what belongs to it done on the way out:
+//
+//     matmul         C = op(A)·op(B)
+//     linear         C = act(op(A)·op(B) + bias)
+//     matmul_plus    C = op(A)·op(B) + D, then masked where asked: C ⊙ (Y > 0), the gradient of a ReLU
+//     weight         C = Aᵀ·B, and the sums of A's columns: the gradients of a linear layer's weight and bias
 //
 // An invocation owns a register tile of 4·TM4 rows by 4·TN4 columns (constants of the variant file) and walks over k four at a time, so
 // one loop iteration does 16·TM4·TN4 multiply-adds on TM4 + TN4 blocks of 4×4. Loops have constant bounds: drivers unroll them, and `acc`
-// becomes registers. `linear…` and `matmul…` come in three kinds: vec4 loads and stores, vec4 loads and scalar stores (`_out1`: n is no
-// multiple of 4), and scalar loads and stores by strides (`_any`).
+// becomes registers. Entry points come in two kinds: reading by quads, and reading single floats by strides (`_any`: a contiguous extent
+// is no multiple of 4). Stores are single floats in both, as a software adapter stores no other way.
 
 struct Dims {
     // Sizes of one product: C is (m, n), op(A) is (m, k), op(B) is (k, n).
@@ -22,26 +28,30 @@ struct Dims {
 
 @group(0) @binding(0) var<uniform> dims: Dims;
 // A: (batch, m, k), or (batch, k, m) with TA.
-@group(0) @binding(1) var<storage, read> a4: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read> a1: array<f32>;
+fn a4(i: u32) -> vec4<f32> { return quad_1(i); }
+fn a1(i: u32) -> f32 { return one_1(i); }
 // B: (batch, k, n), or (batch, n, k) with TB.
-@group(0) @binding(2) var<storage, read> b4: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> b1: array<f32>;
-// bias: (n).
-@group(0) @binding(3) var<storage, read> bias: array<f32>;
+fn b4(i: u32) -> vec4<f32> { return quad_2(i); }
+fn b1(i: u32) -> f32 { return one_2(i); }
+// Input 3 is of linear the bias (n), of matmul_plus D, like C, and of matmul_masked Y, like C. Input 4 is of matmul_plus_masked Y.
 // C: (batch, parts, m, n).
-@group(0) @binding(4) var<storage, read_write> c4: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read_write> c1: array<f32>;
+@group(0) @binding(5) var<storage, read_write> c: array<f32>;
+// weight: Σ over k of A's columns, (parts, m).
+@group(0) @binding(6) var<storage, read_write> sums: array<f32>;
 
 override WG: u32 = 8u;
 override TA: bool = false;
 override TB: bool = false;
+// Whether A's columns are summed up as well.
+override SUMS: bool = false;
 
 // Four vectors; of A one a row (over k), of B one a k (over columns), so that (b·a)[r] is row r of the 4×4 product.
 alias Block = mat4x4<f32>;
 const STEP = vec4(0u, 1u, 2u, 3u);
 
 var<private> acc: array<array<Block, TN4>, TM4>;
+// The sums of op(A)'s rows over k.
+var<private> a_sums: array<vec4<f32>, TM4>;
 
 struct Tile {
     // First row and column of the tile, first elements of A, B and C, range of k.
@@ -67,6 +77,7 @@ fn sum_vec(t: Tile) {
     var b_at: array<vec4<u32>, TN4>;
     for (var i = 0u; i < TM4; i++) {
         acc[i] = array<Block, TN4>();
+        a_sums[i] = vec4<f32>();
         let row = t.row + i * 4u;
         if TA {
             a_at[i] = (t.a + min(row, dims.m - 4u) + (t.k0 + STEP) * dims.m) / 4u;
@@ -89,13 +100,14 @@ fn sum_vec(t: Tile) {
         var a: array<Block, TM4>;
         for (var i = 0u; i < TM4; i++) {
             let at = a_at[i];
-            a[i] = Block(a4[at.x], a4[at.y], a4[at.z], a4[at.w]);
+            a[i] = Block(a4(at.x), a4(at.y), a4(at.z), a4(at.w));
+            if SUMS { a_sums[i] += (a[i][0] + a[i][1]) + (a[i][2] + a[i][3]); }
             if TA { a[i] = transpose(a[i]); }
             a_at[i] = at + a_step;
         }
         for (var j = 0u; j < TN4; j++) {
             let at = b_at[j];
-            var b = Block(b4[at.x], b4[at.y], b4[at.z], b4[at.w]);
+            var b = Block(b4(at.x), b4(at.y), b4(at.z), b4(at.w));
             if TB { b = transpose(b); }
             b_at[j] = at + b_step;
             for (var i = 0u; i < TM4; i++) { acc[i][j] += b * a[i]; }
@@ -106,9 +118,10 @@ fn sum_vec(t: Tile) {
         for (var k = whole; k < t.k1; k++) {
             let rest = k - whole;
             for (var i = 0u; i < TM4; i++) {
-                let a = a4[a_at[i].x + rest * dims.m / 4u];
+                let a = a4(a_at[i].x + rest * dims.m / 4u);
+                if SUMS { a_sums[i] += a; }
                 for (var j = 0u; j < TN4; j++) {
-                    let b = b4[b_at[j].x + rest * dims.n / 4u];
+                    let b = b4(b_at[j].x + rest * dims.n / 4u);
                     acc[i][j] += Block(b * a.x, b * a.y, b * a.z, b * a.w);
                 }
             }
@@ -122,6 +135,7 @@ fn sum_any(t: Tile) {
     var b_at: array<vec4<u32>, TN4>;
     for (var i = 0u; i < TM4; i++) {
         acc[i] = array<Block, TN4>();
+        a_sums[i] = vec4<f32>();
         a_at[i] = t.a + min(t.row + i * 4u + STEP, vec4(dims.m - 1u)) * dims.a_row;
     }
     for (var j = 0u; j < TN4; j++) {
@@ -131,22 +145,49 @@ fn sum_any(t: Tile) {
         var a: array<vec4<f32>, TM4>;
         for (var i = 0u; i < TM4; i++) {
             let at = a_at[i] + k * dims.a_k;
-            a[i] = vec4(a1[at.x], a1[at.y], a1[at.z], a1[at.w]);
+            a[i] = vec4(a1(at.x), a1(at.y), a1(at.z), a1(at.w));
+            if SUMS { a_sums[i] += a[i]; }
         }
         for (var j = 0u; j < TN4; j++) {
             let at = b_at[j] + k * dims.b_k;
-            let b = vec4(b1[at.x], b1[at.y], b1[at.z], b1[at.w]);
+            let b = vec4(b1(at.x), b1(at.y), b1(at.z), b1(at.w));
             for (var i = 0u; i < TM4; i++) { acc[i][j] += Block(b * a[i].x, b * a[i].y, b * a[i].z, b * a[i].w); }
         }
     }
 }
 
+// The first number of row r of block (i, j) in a product of (m, n).
+fn place(t: Tile, i: u32, j: u32, r: u32) -> u32 {
+    return (t.row + i * 4u + r) * dims.n + t.col + j * 4u;
+}
+
+// Four numbers from `at` on; past the edge the last ones, which are not stored.
+fn places(at: u32) -> vec4<u32> {
+    return min(at + STEP, vec4(dims.m * dims.n - 1u));
+}
+
+fn third_vec(at: u32) -> vec4<f32> { return quad_3(min(at, dims.m * dims.n - 4u) / 4u); }
+fn fourth_vec(at: u32) -> vec4<f32> { return quad_4(min(at, dims.m * dims.n - 4u) / 4u); }
+fn third_any(at: u32) -> vec4<f32> {
+    let i = places(at);
+    return vec4(one_3(i.x), one_3(i.y), one_3(i.z), one_3(i.w));
+}
+fn fourth_any(at: u32) -> vec4<f32> {
+    let i = places(at);
+    return vec4(one_4(i.x), one_4(i.y), one_4(i.z), one_4(i.w));
+}
+
 fn add_bias(t: Tile) {
     for (var j = 0u; j < TN4; j++) {
         let col = min(t.col + j * 4u + STEP, vec4(dims.n - 1u));
-        let b = vec4(bias[col.x], bias[col.y], bias[col.z], bias[col.w]);
+        let b = vec4(one_3(col.x), one_3(col.y), one_3(col.z), one_3(col.w));
         for (var i = 0u; i < TM4; i++) { acc[i][j] += Block(b, b, b, b); }
     }
+}
+
+// As PyTorch: where Y is not above zero there is no gradient, whatever came.
+fn kept(v: vec4<f32>, y: vec4<f32>) -> vec4<f32> {
+    return select(vec4<f32>(), v, y > vec4<f32>());
 }
 
 fn activate(v: vec4<f32>) -> vec4<f32> {
@@ -154,19 +195,7 @@ fn activate(v: vec4<f32>) -> vec4<f32> {
     return select(v, vec4<f32>(), (v < vec4<f32>()) & vec4(dims.relu != 0u));
 }
 
-fn store_vec(t: Tile) {
-    for (var i = 0u; i < TM4; i++) {
-        for (var j = 0u; j < TN4; j++) {
-            let col = t.col + j * 4u;
-            for (var r = 0u; r < 4u; r++) {
-                let row = t.row + i * 4u + r;
-                if row < dims.m && col < dims.n { c4[(t.c + row * dims.n + col) / 4u] = activate(acc[i][j][r]); }
-            }
-        }
-    }
-}
-
-fn store_any(t: Tile) {
+fn store(t: Tile) {
     for (var i = 0u; i < TM4; i++) {
         for (var j = 0u; j < TN4; j++) {
             let col = t.col + j * 4u;
@@ -175,11 +204,23 @@ fn store_any(t: Tile) {
                 if row >= dims.m { continue; }
                 let at = t.c + row * dims.n + col;
                 let v = activate(acc[i][j][r]);
-                if col < dims.n { c1[at] = v.x; }
-                if col + 1u < dims.n { c1[at + 1u] = v.y; }
-                if col + 2u < dims.n { c1[at + 2u] = v.z; }
-                if col + 3u < dims.n { c1[at + 3u] = v.w; }
+                if col < dims.n { c[at] = v.x; }
+                if col + 1u < dims.n { c[at + 1u] = v.y; }
+                if col + 2u < dims.n { c[at + 2u] = v.z; }
+                if col + 3u < dims.n { c[at + 3u] = v.w; }
             }
+        }
+    }
+}
+
+// The tiles of the first column hold the sums of all of A.
+fn store_sums(t: Tile) {
+    if t.col != 0u { return; }
+    let first = t.c / (dims.m * dims.n) * dims.m;
+    for (var i = 0u; i < TM4; i++) {
+        for (var r = 0u; r < 4u; r++) {
+            let row = t.row + i * 4u + r;
+            if row < dims.m { sums[first + row] = a_sums[i][r]; }
         }
     }
 }
@@ -191,16 +232,7 @@ fn matmul(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups)
     if id >= dims.tiles { return; }
     let t = tile_of(id);
     sum_vec(t);
-    store_vec(t);
-}
-
-@compute @workgroup_size(WG)
-fn matmul_out1(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let id = at.x + at.y * groups.x * WG;
-    if id >= dims.tiles { return; }
-    let t = tile_of(id);
-    sum_vec(t);
-    store_any(t);
+    store(t);
 }
 
 @compute @workgroup_size(WG)
@@ -209,7 +241,7 @@ fn matmul_any(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgro
     if id >= dims.tiles { return; }
     let t = tile_of(id);
     sum_any(t);
-    store_any(t);
+    store(t);
 }
 
 // C = act(op(A)·op(B) + bias)
@@ -220,17 +252,7 @@ fn linear(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups)
     let t = tile_of(id);
     sum_vec(t);
     add_bias(t);
-    store_vec(t);
-}
-
-@compute @workgroup_size(WG)
-fn linear_out1(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let id = at.x + at.y * groups.x * WG;
-    if id >= dims.tiles { return; }
-    let t = tile_of(id);
-    sum_vec(t);
-    add_bias(t);
-    store_any(t);
+    store(t);
 }
 
 @compute @workgroup_size(WG)
@@ -240,16 +262,138 @@ fn linear_any(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgro
     let t = tile_of(id);
     sum_any(t);
     add_bias(t);
-    store_any(t);
+    store(t);
 }
 
-// y[i] = Σ_s parts[s, i], in the order of s; here a1 is (parts, m·n) and c1 is (m, n).
+// C = op(A)·op(B) + D
+@compute @workgroup_size(WG)
+fn matmul_plus(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let id = at.x + at.y * groups.x * WG;
+    if id >= dims.tiles { return; }
+    let t = tile_of(id);
+    sum_vec(t);
+    for (var i = 0u; i < TM4; i++) {
+        for (var j = 0u; j < TN4; j++) {
+            for (var r = 0u; r < 4u; r++) {
+                acc[i][j][r] += third_vec(place(t, i, j, r));
+            }
+        }
+    }
+    store(t);
+}
+
+// C = op(A)·op(B) ⊙ (Y > 0)
+@compute @workgroup_size(WG)
+fn matmul_masked(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let id = at.x + at.y * groups.x * WG;
+    if id >= dims.tiles { return; }
+    let t = tile_of(id);
+    sum_vec(t);
+    for (var i = 0u; i < TM4; i++) {
+        for (var j = 0u; j < TN4; j++) {
+            for (var r = 0u; r < 4u; r++) {
+                acc[i][j][r] = kept(acc[i][j][r], third_vec(place(t, i, j, r)));
+            }
+        }
+    }
+    store(t);
+}
+
+// C = (op(A)·op(B) + D) ⊙ (Y > 0)
+@compute @workgroup_size(WG)
+fn matmul_plus_masked(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let id = at.x + at.y * groups.x * WG;
+    if id >= dims.tiles { return; }
+    let t = tile_of(id);
+    sum_vec(t);
+    for (var i = 0u; i < TM4; i++) {
+        for (var j = 0u; j < TN4; j++) {
+            for (var r = 0u; r < 4u; r++) {
+                let first = place(t, i, j, r);
+                acc[i][j][r] = kept(acc[i][j][r] + third_vec(first), fourth_vec(first));
+            }
+        }
+    }
+    store(t);
+}
+
+// C = Aᵀ·B and sums = Σ_k A[k, :], in parts as C is
+@compute @workgroup_size(WG)
+fn weight(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let id = at.x + at.y * groups.x * WG;
+    if id >= dims.tiles { return; }
+    let t = tile_of(id);
+    sum_vec(t);
+    store(t);
+    store_sums(t);
+}
+
+@compute @workgroup_size(WG)
+fn matmul_plus_any(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let id = at.x + at.y * groups.x * WG;
+    if id >= dims.tiles { return; }
+    let t = tile_of(id);
+    sum_any(t);
+    for (var i = 0u; i < TM4; i++) {
+        for (var j = 0u; j < TN4; j++) {
+            for (var r = 0u; r < 4u; r++) {
+                acc[i][j][r] += third_any(place(t, i, j, r));
+            }
+        }
+    }
+    store(t);
+}
+
+@compute @workgroup_size(WG)
+fn matmul_masked_any(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let id = at.x + at.y * groups.x * WG;
+    if id >= dims.tiles { return; }
+    let t = tile_of(id);
+    sum_any(t);
+    for (var i = 0u; i < TM4; i++) {
+        for (var j = 0u; j < TN4; j++) {
+            for (var r = 0u; r < 4u; r++) {
+                acc[i][j][r] = kept(acc[i][j][r], third_any(place(t, i, j, r)));
+            }
+        }
+    }
+    store(t);
+}
+
+@compute @workgroup_size(WG)
+fn matmul_plus_masked_any(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let id = at.x + at.y * groups.x * WG;
+    if id >= dims.tiles { return; }
+    let t = tile_of(id);
+    sum_any(t);
+    for (var i = 0u; i < TM4; i++) {
+        for (var j = 0u; j < TN4; j++) {
+            for (var r = 0u; r < 4u; r++) {
+                let first = place(t, i, j, r);
+                acc[i][j][r] = kept(acc[i][j][r] + third_any(first), fourth_any(first));
+            }
+        }
+    }
+    store(t);
+}
+
+@compute @workgroup_size(WG)
+fn weight_any(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let id = at.x + at.y * groups.x * WG;
+    if id >= dims.tiles { return; }
+    let t = tile_of(id);
+    sum_any(t);
+    store(t);
+    store_sums(t);
+}
+
+// y[i] = Σ_s parts[s, i], in the order of s; here A is (parts, m·n) and C is (m, n).
 @compute @workgroup_size(WG)
 fn sum_parts(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = at.x + at.y * groups.x * WG;
     let n = dims.m * dims.n;
     if i >= n { return; }
     var sum = 0.0;
-    for (var s = 0u; s < dims.parts; s++) { sum += a1[s * n + i]; }
-    c1[i] = sum;
+    for (var s = 0u; s < dims.parts; s++) { sum += a1(s * n + i); }
+    c[i] = sum;
 }

@@ -27,11 +27,17 @@ struct Dims {
 // B: (batch, k, n), or (batch, n, k) with TB.
 @group(0) @binding(2) var<storage, read> b4: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> b1: array<f32>;
-// bias: (n).
-@group(0) @binding(3) var<storage, read> bias: array<f32>;
+// linear: bias (n). matmul_plus: D, like C. matmul_masked: Y, like C.
+@group(0) @binding(3) var<storage, read> third4: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> third1: array<f32>;
+// matmul_plus_masked: Y, like C.
+@group(0) @binding(4) var<storage, read> fourth4: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read> fourth1: array<f32>;
 // C: (batch, parts, m, n).
-@group(0) @binding(4) var<storage, read_write> c4: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read_write> c1: array<f32>;
+@group(0) @binding(5) var<storage, read_write> c4: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> c1: array<f32>;
+// weight: Σ over k of A's columns, (parts, m).
+@group(0) @binding(6) var<storage, read_write> sums: array<f32>;
 
 override TA: bool = false;
 override TB: bool = false;
@@ -142,7 +148,7 @@ fn sum_any(t: Tile, lane: u32) {
 fn add_bias(t: Tile, lane: u32) {
     for (var j = 0u; j < TN4; j++) {
         let col = min(t.col + block_col(lane, j) + STEP, vec4(dims.n - 1u));
-        let b = vec4(bias[col.x], bias[col.y], bias[col.z], bias[col.w]);
+        let b = vec4(third1[col.x], third1[col.y], third1[col.z], third1[col.w]);
         for (var i = 0u; i < TM4; i++) { acc[i][j] += Block(b, b, b, b); }
     }
 }
@@ -178,6 +184,44 @@ fn store_any(t: Tile, lane: u32) {
                 if col + 2u < dims.n { c1[at + 2u] = v.z; }
                 if col + 3u < dims.n { c1[at + 3u] = v.w; }
             }
+        }
+    }
+}
+
+// The first number of row r of block (i, j) in a product of (m, n).
+fn place(t: Tile, lane: u32, i: u32, j: u32, r: u32) -> u32 {
+    return (t.row + block_row(lane, i) + r) * dims.n + t.col + block_col(lane, j);
+}
+
+// Four numbers from there on; past the edge the last ones, which are not stored.
+fn places(at: u32) -> vec4<u32> {
+    return min(at + STEP, vec4(dims.m * dims.n - 1u));
+}
+
+fn third_vec(at: u32) -> vec4<f32> { return third4[min(at, dims.m * dims.n - 4u) / 4u]; }
+fn fourth_vec(at: u32) -> vec4<f32> { return fourth4[min(at, dims.m * dims.n - 4u) / 4u]; }
+fn third_any(at: u32) -> vec4<f32> {
+    let i = places(at);
+    return vec4(third1[i.x], third1[i.y], third1[i.z], third1[i.w]);
+}
+fn fourth_any(at: u32) -> vec4<f32> {
+    let i = places(at);
+    return vec4(fourth1[i.x], fourth1[i.y], fourth1[i.z], fourth1[i.w]);
+}
+
+// As PyTorch: where Y is not above zero there is no gradient, whatever came.
+fn kept(v: vec4<f32>, y: vec4<f32>) -> vec4<f32> {
+    return select(vec4<f32>(), v, y > vec4<f32>());
+}
+
+// The tiles of the first column hold the sums of all of A.
+fn store_sums(t: Tile, lane: u32) {
+    if t.col != 0u || lane % WG_N != 0u { return; }
+    let first = t.c / (dims.m * dims.n) * dims.m;
+    for (var i = 0u; i < TM4; i++) {
+        for (var r = 0u; r < 4u; r++) {
+            let row = t.row + block_row(lane, i) + r;
+            if row < dims.m { sums[first + row] = a_sums[i][r]; }
         }
     }
 }
@@ -227,4 +271,110 @@ fn linear_any(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id)
     sum_any(t, lane);
     add_bias(t, lane);
     store_any(t, lane);
+}
+
+// C = op(A)·op(B) + D
+@compute @workgroup_size(INVOCATIONS)
+fn matmul_plus(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let t = tile_of(at.x + at.y * groups.x);
+    sum_vec(t, lane);
+    for (var i = 0u; i < TM4; i++) {
+        for (var j = 0u; j < TN4; j++) {
+            for (var r = 0u; r < 4u; r++) {
+                acc[i][j][r] += third_vec(place(t, lane, i, j, r));
+            }
+        }
+    }
+    store_vec(t, lane);
+}
+
+// C = op(A)·op(B) ⊙ (Y > 0)
+@compute @workgroup_size(INVOCATIONS)
+fn matmul_masked(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let t = tile_of(at.x + at.y * groups.x);
+    sum_vec(t, lane);
+    for (var i = 0u; i < TM4; i++) {
+        for (var j = 0u; j < TN4; j++) {
+            for (var r = 0u; r < 4u; r++) {
+                acc[i][j][r] = kept(acc[i][j][r], third_vec(place(t, lane, i, j, r)));
+            }
+        }
+    }
+    store_vec(t, lane);
+}
+
+// C = (op(A)·op(B) + D) ⊙ (Y > 0)
+@compute @workgroup_size(INVOCATIONS)
+fn matmul_plus_masked(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let t = tile_of(at.x + at.y * groups.x);
+    sum_vec(t, lane);
+    for (var i = 0u; i < TM4; i++) {
+        for (var j = 0u; j < TN4; j++) {
+            for (var r = 0u; r < 4u; r++) {
+                let first = place(t, lane, i, j, r);
+                acc[i][j][r] = kept(acc[i][j][r] + third_vec(first), fourth_vec(first));
+            }
+        }
+    }
+    store_vec(t, lane);
+}
+
+// C = Aᵀ·B and sums = Σ_k A[k, :], in parts as C is
+@compute @workgroup_size(INVOCATIONS)
+fn weight(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let t = tile_of(at.x + at.y * groups.x);
+    sum_vec(t, lane);
+    store_vec(t, lane);
+    store_sums(t, lane);
+}
+
+@compute @workgroup_size(INVOCATIONS)
+fn matmul_plus_any(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let t = tile_of(at.x + at.y * groups.x);
+    sum_any(t, lane);
+    for (var i = 0u; i < TM4; i++) {
+        for (var j = 0u; j < TN4; j++) {
+            for (var r = 0u; r < 4u; r++) {
+                acc[i][j][r] += third_any(place(t, lane, i, j, r));
+            }
+        }
+    }
+    store_any(t, lane);
+}
+
+@compute @workgroup_size(INVOCATIONS)
+fn matmul_masked_any(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let t = tile_of(at.x + at.y * groups.x);
+    sum_any(t, lane);
+    for (var i = 0u; i < TM4; i++) {
+        for (var j = 0u; j < TN4; j++) {
+            for (var r = 0u; r < 4u; r++) {
+                acc[i][j][r] = kept(acc[i][j][r], third_any(place(t, lane, i, j, r)));
+            }
+        }
+    }
+    store_any(t, lane);
+}
+
+@compute @workgroup_size(INVOCATIONS)
+fn matmul_plus_masked_any(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let t = tile_of(at.x + at.y * groups.x);
+    sum_any(t, lane);
+    for (var i = 0u; i < TM4; i++) {
+        for (var j = 0u; j < TN4; j++) {
+            for (var r = 0u; r < 4u; r++) {
+                let first = place(t, lane, i, j, r);
+                acc[i][j][r] = kept(acc[i][j][r] + third_any(first), fourth_any(first));
+            }
+        }
+    }
+    store_any(t, lane);
+}
+
+@compute @workgroup_size(INVOCATIONS)
+fn weight_any(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let t = tile_of(at.x + at.y * groups.x);
+    sum_any(t, lane);
+    store_any(t, lane);
+    store_sums(t, lane);
 }

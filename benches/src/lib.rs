@@ -150,7 +150,7 @@ fn conv(c: u32, size: u32, on: &Target) -> Result<Ready> {
     let mut graph = Graph::new();
     let (x, dy) = (graph.input("x", &map), graph.input("dy", &map));
     let w = graph.input("w", &[c, 3, 3, c]);
-    let op = Conv2d { kernel: [3, 3], stride: [1, 1], pad: [1, 1], bias: false };
+    let op = Conv2d { kernel: [3, 3], stride: [1, 1], pad: [1, 1], bias: false, relu: false };
     let y = graph.add(op, &[x, w])?;
     let grads = op.vjp(&mut graph, Arcs { inputs: &[x, w], outputs: &[y] }, &[Some(dy)])?;
     graph.place(y, "y", 0);

@@ -34,6 +34,9 @@ const STEP = vec4(0u, 1u, 2u, 3u);
 
 // Block (i, j) begins at row 4·(y + i·WG_M) and column 4·(x + j·WG_N) of the tile, for invocation (x, y).
 var<private> acc: array<array<Block, TN4>, TM4>;
+// The sums of A's rows over k, if SUMS is set.
+var<private> a_sums: array<vec4<f32>, TM4>;
+override SUMS: bool = false;
 
 // Which quad of a slice, and which k of it.
 struct Share { quad: u32, k: u32 }
@@ -52,7 +55,10 @@ fn share_b(lane: u32, u: u32, along_k: bool) -> Share {
 }
 
 fn clear() {
-    for (var i = 0u; i < TM4; i++) { acc[i] = array<Block, TN4>(); }
+    for (var i = 0u; i < TM4; i++) {
+        acc[i] = array<Block, TN4>();
+        a_sums[i] = vec4<f32>();
+    }
 }
 
 // Puts what was fetched in workgroup memory, for all to read.
@@ -74,7 +80,10 @@ fn stage(lane: u32, a_along_k: bool, b_along_k: bool) {
 fn multiply(lane: u32) {
     for (var k = 0u; k < DEPTH; k++) {
         var a: array<vec4<f32>, TM4>;
-        for (var i = 0u; i < TM4; i++) { a[i] = slice_a[k * PITCH_A + lane / WG_N + i * WG_M]; }
+        for (var i = 0u; i < TM4; i++) {
+            a[i] = slice_a[k * PITCH_A + lane / WG_N + i * WG_M];
+            if SUMS { a_sums[i] += a[i]; }
+        }
         for (var j = 0u; j < TN4; j++) {
             let b = slice_b[k * PITCH_B + lane % WG_N + j * WG_N];
             for (var i = 0u; i < TM4; i++) { acc[i][j] += Block(b * a[i].x, b * a[i].y, b * a[i].z, b * a[i].w); }

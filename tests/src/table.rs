@@ -51,7 +51,16 @@ pub const ROWS: [(&str, Build); 24] = [
     ("conv2d", |g, case, x| {
         let [_, kh, kw, _] = *g.shape(x[1]) else { unreachable!("a convolution's weight") };
         let (stride, pad) = (case.pair("stride"), case.pair("pad"));
-        one(g.add(Conv2d { kernel: [kh, kw], stride, pad, bias: case.flag("bias") }, x))
+        one(g.add(
+            Conv2d {
+                kernel: [kh, kw],
+                stride,
+                pad,
+                bias: case.flag("bias"),
+                relu: case.flag("relu"),
+            },
+            x,
+        ))
     }),
     ("cross_entropy", |g, case, x| {
         one(cross_entropy(g, x[0], x[1], case.number("label_smoothing") as f32))

@@ -10,10 +10,10 @@ use std::{
 use engine::{
     config::{Optimizer, Recipe},
     graph::Graph,
-    ops::{AdapterKind, Kernel, dropout::Dropout},
+    ops::{AdapterKind, Kernel, Reads, dropout::Dropout},
     plan::{
         Plan, Target, compile,
-        shaders::{FILES, link},
+        shaders::{self, FILES, link},
     },
     win::program::{Objective, Training, program},
 };
@@ -46,8 +46,14 @@ fn linked() -> Vec<Linked> {
         if variants.is_empty() {
             variants.push(None);
         }
-        for variant in variants {
-            let kernel = Kernel { variant: variant.map(str::to_owned), ..Kernel::of(body, "") };
+        let variants =
+            variants.iter().flat_map(|v| [Reads::Buffers, Reads::Textures].map(|r| (*v, r)));
+        for (variant, reads) in variants {
+            let variant_of = variant.map(str::to_owned);
+            let kernel = Kernel { variant: variant_of, reads, ..Kernel::of(body, "") };
+            if reads == Reads::Textures && !shaders::reads(&kernel) {
+                continue;
+            }
             let text = link(&kernel).expect("the files are there");
             let name = variant.unwrap_or(body).to_owned();
             let module = naga::front::wgsl::parse_str(&text)

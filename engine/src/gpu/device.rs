@@ -276,10 +276,20 @@ impl Gpu {
             count: None,
         };
         let dims = spec.dims.then(|| buffer(0, wgpu::BufferBindingType::Uniform));
-        let storage = spec
-            .bindings
-            .iter()
-            .map(|b| buffer(b.number, wgpu::BufferBindingType::Storage { read_only: !b.writes }));
+        let mirror = |binding| wgpu::BindGroupLayoutEntry {
+            binding,
+            visibility: wgpu::ShaderStages::COMPUTE,
+            ty: wgpu::BindingType::StorageTexture {
+                access: wgpu::StorageTextureAccess::ReadOnly,
+                format: super::MIRROR,
+                view_dimension: wgpu::TextureViewDimension::D2,
+            },
+            count: None,
+        };
+        let storage = spec.bindings.iter().map(|b| match b.texture {
+            true => mirror(b.number),
+            false => buffer(b.number, wgpu::BufferBindingType::Storage { read_only: !b.writes }),
+        });
         let entries: Vec<_> = dims.into_iter().chain(storage).collect();
         let group = self.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
             label: Some(&label),

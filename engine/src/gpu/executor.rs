@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     ops::AdapterKind,
-    plan::{DIMS_SLOT, Dispatch, Plan},
+    plan::{DIMS_SLOT, Dispatch, Mirror, Plan, TEXEL, TEXELS},
 };
 
 /// The numbers that change from step to step: `shaders/lib/step.wgsl`.
@@ -76,8 +76,26 @@ struct Slot {
     submission: wgpu::SubmissionIndex,
 }
 
+/// What a range of a plan is bound to.
+#[derive(Debug)]
+enum Memory {
+    Buffer(wgpu::Buffer),
+    Mirror(wgpu::Texture),
+}
+
+impl Memory {
+    fn buffer(&self) -> Result<&wgpu::Buffer, GpuError> {
+        match self {
+            Self::Buffer(buffer) => Ok(buffer),
+            Self::Mirror(_) => Err(GpuError::Missing("a buffer where a texture is".into())),
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Step {
+    /// Copies to be made first.
+    mirrors: Vec<Mirror>,
     pipeline: Arc<Pipeline>,
     group: wgpu::BindGroup,
     grid: [u32; 3],
@@ -91,7 +109,7 @@ struct Step {
 pub struct Executor {
     gpu: Arc<Gpu>,
     plan: Plan,
-    buffers: Vec<wgpu::Buffer>,
+    memory: Vec<Memory>,
     programs: BTreeMap<String, Vec<Step>>,
     live: wgpu::Buffer,
     live_group: wgpu::BindGroup,
@@ -117,7 +135,8 @@ impl Executor {
         }
 
         let make = |label: &str, bytes: u64, usage| {
-            let size = bytes.max(4).next_multiple_of(4);
+            // Mirrors are copied by whole texels.
+            let size = bytes.max(4).next_multiple_of(TEXEL);
             gpu.device.create_buffer(&wgpu::BufferDescriptor {
                 label: Some(label),
                 size,
@@ -129,8 +148,14 @@ impl Executor {
             | wgpu::BufferUsages::COPY_DST
             | wgpu::BufferUsages::COPY_SRC;
         let uniform = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
-        let buffers: Vec<_> =
-            plan.buffers.iter().map(|b| make(&b.label, b.bytes, storage)).collect();
+        let memory: Vec<_> = plan
+            .buffers
+            .iter()
+            .map(|b| match b.texture {
+                true => Memory::Mirror(mirror(&gpu.device, &b.label, b.bytes)),
+                false => Memory::Buffer(make(&b.label, b.bytes, storage)),
+            })
+            .collect();
         let count = plan.programs.values().map(Vec::len).sum::<usize>().max(1) as u64;
         let dims = make("dims", count * DIMS_SLOT, uniform);
         let live = make("live", size_of::<Live>() as u64, uniform);
@@ -165,13 +190,23 @@ impl Executor {
                     binding: 0,
                     resource: range(&dims, slot * DIMS_SLOT, DIMS_SLOT),
                 });
-                let storage = spec.bindings.iter().zip(&dispatch.binds).map(|(binding, bind)| {
-                    wgpu::BindGroupEntry {
-                        binding: binding.number,
-                        resource: range(&buffers[bind.buffer], bind.offset, bind.bytes),
-                    }
-                });
-                let entries: Vec<_> = uniform.into_iter().chain(storage).collect();
+                let views: Vec<_> = dispatch
+                    .binds
+                    .iter()
+                    .map(|bind| match &memory[bind.buffer] {
+                        Memory::Mirror(texture) => Some(texture.create_view(&Default::default())),
+                        Memory::Buffer(_) => None,
+                    })
+                    .collect();
+                let mut entries: Vec<_> = uniform.into_iter().collect();
+                for ((binding, bind), view) in spec.bindings.iter().zip(&dispatch.binds).zip(&views)
+                {
+                    let resource = match view {
+                        Some(view) => wgpu::BindingResource::TextureView(view),
+                        None => range(memory[bind.buffer].buffer()?, bind.offset, bind.bytes),
+                    };
+                    entries.push(wgpu::BindGroupEntry { binding: binding.number, resource });
+                }
                 let group = gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
                     label: Some(&dispatch.label),
                     layout: &pipeline.group,
@@ -184,7 +219,8 @@ impl Executor {
                     seconds = 0.0;
                 }
                 let (pipeline, grid, live) = (Arc::clone(pipeline), dispatch.grid, spec.live);
-                steps.push(Step { pipeline, group, grid, live, cut });
+                let mirrors = dispatch.mirrors.clone();
+                steps.push(Step { mirrors, pipeline, group, grid, live, cut });
             }
             programs.insert(name.clone(), steps);
         }
@@ -201,7 +237,7 @@ impl Executor {
         Ok(Self {
             gpu: Arc::clone(gpu),
             plan,
-            buffers,
+            memory,
             programs,
             live,
             live_group,
@@ -235,7 +271,7 @@ impl Executor {
                 bytes.len()
             )));
         }
-        self.gpu.queue.write_buffer(&self.buffers[k], 0, bytes);
+        self.gpu.queue.write_buffer(self.memory[k].buffer()?, 0, bytes);
         Ok(())
     }
 
@@ -264,11 +300,15 @@ impl Executor {
             rest = later;
             let label = wgpu::CommandEncoderDescriptor { label: Some(program) };
             let mut encoder = self.gpu.device.create_command_encoder(&label);
-            {
+            // A pass ends where copies are to be made.
+            for together in now.chunk_by(|_, next| next.mirrors.is_empty()) {
+                for mirror in together.iter().flat_map(|step| &step.mirrors) {
+                    self.copy(&mut encoder, mirror)?;
+                }
                 let label =
                     wgpu::ComputePassDescriptor { label: Some(program), timestamp_writes: None };
                 let mut pass = encoder.begin_compute_pass(&label);
-                for step in now {
+                for step in together {
                     pass.set_pipeline(&step.pipeline.pipeline);
                     pass.set_bind_group(0, &step.group, &[]);
                     if step.live {
@@ -279,7 +319,7 @@ impl Executor {
                 }
             }
             if let (true, Some(k)) = (rest.is_empty(), self.metrics) {
-                let from = &self.buffers[k];
+                let from = self.memory[k].buffer()?;
                 let to =
                     self.idle.pop().ok_or_else(|| GpuError::Missing("idle metrics slot".into()))?;
                 encoder.copy_buffer_to_buffer(from, 0, &to, 0, from.size());
@@ -301,6 +341,41 @@ impl Executor {
             self.poll(wgpu::PollType::Wait { submission_index: Some(submission), timeout: None })?;
         }
         self.gpu.check()
+    }
+
+    /// Fills a mirror: whole rows, then what is left.
+    fn copy(&self, encoder: &mut wgpu::CommandEncoder, mirror: &Mirror) -> Result<(), GpuError> {
+        let Memory::Mirror(texture) = &self.memory[mirror.to] else {
+            return Err(GpuError::Missing("a texture where a buffer is".into()));
+        };
+        let texels = mirror.from.bytes.div_ceil(TEXEL);
+        let (rows, rest) = (texels / TEXELS, texels % TEXELS);
+        for (row, rows, width) in [(0, rows, TEXELS), (rows, u64::from(rest > 0), rest)] {
+            if rows == 0 {
+                continue;
+            }
+            let from = wgpu::TexelCopyBufferInfo {
+                buffer: self.memory[mirror.from.buffer].buffer()?,
+                layout: wgpu::TexelCopyBufferLayout {
+                    offset: mirror.from.offset + row * TEXELS * TEXEL,
+                    bytes_per_row: Some((TEXELS * TEXEL) as u32),
+                    rows_per_image: None,
+                },
+            };
+            let to = wgpu::TexelCopyTextureInfo {
+                texture,
+                mip_level: 0,
+                origin: wgpu::Origin3d { x: 0, y: row as u32, z: 0 },
+                aspect: wgpu::TextureAspect::All,
+            };
+            let size = wgpu::Extent3d {
+                width: width as u32,
+                height: rows as u32,
+                depth_or_array_layers: 1,
+            };
+            encoder.copy_buffer_to_texture(from, to, size);
+        }
+        Ok(())
     }
 
     fn poll(&self, how: wgpu::PollType) -> Result<(), GpuError> {
@@ -362,8 +437,8 @@ impl Executor {
     /// # Errors
     /// If the plan has no such buffer or the device is lost.
     pub fn read(&self, label: &str) -> Result<Vec<f32>, GpuError> {
-        let from = &self.buffers[self.find(label)?];
-        let size = from.size();
+        let k = self.find(label)?;
+        let (from, size) = (self.memory[k].buffer()?, self.plan.buffers[k].bytes);
         let to = self.gpu.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("read back"),
             size,
@@ -378,6 +453,24 @@ impl Executor {
         let view = to.get_mapped_range(..).map_err(|e| GpuError::Lost(e.to_string()))?;
         Ok(bytemuck::cast_slice(&view).to_vec())
     }
+}
+
+/// A texture for mirrors of up to `bytes`.
+fn mirror(device: &wgpu::Device, label: &str, bytes: u64) -> wgpu::Texture {
+    device.create_texture(&wgpu::TextureDescriptor {
+        label: Some(label),
+        size: wgpu::Extent3d {
+            width: TEXELS as u32,
+            height: (bytes / (TEXELS * TEXEL)) as u32,
+            depth_or_array_layers: 1,
+        },
+        mip_level_count: 1,
+        sample_count: 1,
+        dimension: wgpu::TextureDimension::D2,
+        format: super::MIRROR,
+        usage: wgpu::TextureUsages::STORAGE_BINDING | wgpu::TextureUsages::COPY_DST,
+        view_formats: &[],
+    })
 }
 
 /// Seconds that a dispatch may take on a slow device of the kind: only decides where a step is cut into submits.

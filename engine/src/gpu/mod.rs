@@ -5,6 +5,9 @@ mod executor;
 
 use thiserror::Error;
 
+/// Format of the textures that mirror tensors: four floats a texel.
+const MIRROR: wgpu::TextureFormat = wgpu::TextureFormat::Rgba32Float;
+
 pub use device::{AdapterDescription, Gpu, Options, adapters};
 pub use executor::{Executor, Live, Metrics};
 

@@ -240,6 +240,11 @@ impl Graph {
         &self.tensors[value.0]
     }
 
+    /// All tensors, by [`Value::index`].
+    pub fn tensors(&self) -> &[Tensor] {
+        &self.tensors
+    }
+
     /// The nodes, in the order in which they run.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
@@ -248,6 +253,18 @@ impl Graph {
     /// The named buffers and their sizes in 4-byte words.
     pub fn buffers(&self) -> &BTreeMap<String, u64> {
         &self.buffers
+    }
+
+    /// For each tensor, the first that is the same range of the same named buffer: itself, but for views.
+    pub fn places(&self) -> Vec<usize> {
+        let mut first = BTreeMap::new();
+        let place = |(k, tensor): (usize, &Tensor)| match &tensor.home {
+            Home::Temporary => k,
+            Home::Named { buffer, offset } => {
+                *first.entry((buffer.clone(), *offset, ops::count(&tensor.shape))).or_insert(k)
+            }
+        };
+        self.tensors.iter().enumerate().map(place).collect()
     }
 
     /// The number of tensors.

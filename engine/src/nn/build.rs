@@ -126,7 +126,7 @@ impl Walk<'_> {
         let map = self.graph.shape(x).len() == 4;
         let value = self.graph.scoped(&pair.name, |g| match map {
             true => g.add(
-                Conv2d { kernel: [1, 1], stride: [1, 1], pad: [0, 0], bias: false },
+                Conv2d { kernel: [1, 1], stride: [1, 1], pad: [0, 0], bias: false, relu: false },
                 &[x, weight],
             ),
             false => g.add(Linear { bias: false, relu: false }, &[x, weight]),
@@ -174,7 +174,13 @@ impl Walk<'_> {
             }
             Layer::Conv { kernel, stride, pad, .. } => {
                 let (k, s, p) = (*kernel, *stride, *pad);
-                let op = Conv2d { kernel: [k, k], stride: [s, s], pad: [p, p], bias: false };
+                let op = Conv2d {
+                    kernel: [k, k],
+                    stride: [s, s],
+                    pad: [p, p],
+                    bias: false,
+                    relu: false,
+                };
                 let weight = param("weight");
                 self.graph.scoped(&scope, |g| g.add(op, &[x, weight]))
             }

@@ -2,13 +2,15 @@
 //! tiles, for GPUs), tiles by [`variants`]. A 1×1 convolution of stride 1 is a matrix product and runs as one.
 
 use super::{
-    AdapterKind, Arcs, Launch, Op, count,
-    matmul::{AddParts, Matmul, Sizes},
+    AdapterKind, Arcs, Launch, Op,
+    activation::{Activation, Grad},
+    count,
+    matmul::{AddParts, Epilogue, Matmul, Sizes},
     narrow, reduce, variants,
 };
 use crate::graph::{Graph, ShapeError, Value};
 
-/// y = x ∗ w (+ b): x (N, H, W, I), w (O, KH, KW, I), b (O) → (N, H′, W′, O), H′ = ⌊(H + 2·pad − KH) / stride⌋ + 1.
+/// y = x ∗ w (+ b), then perhaps ReLU: x (N, H, W, I), w (O, KH, KW, I), b (O) → (N, H′, W′, O), H′ = ⌊(H + 2·pad − KH) / stride⌋ + 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Conv2d {
     /// Height and width of the kernel.
@@ -19,19 +21,23 @@ pub struct Conv2d {
     pub pad: [u32; 2],
     /// There is a third input b.
     pub bias: bool,
+    /// Whether y = max(x ∗ w + b, 0).
+    pub relu: bool,
 }
 
 /// The gradients of [`Conv2d`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Conv2dGrad {
-    /// dx: dy (N, H′, W′, O), w (O, KH, KW, I) → (N, H, W, I).
+    /// dx: dy (N, H′, W′, O), w (O, KH, KW, I), then what the epilogue takes → (N, H, W, I).
     Input {
         /// The convolution.
         of: Conv2d,
         /// Height and width of x, which dy alone does not tell.
         size: [u32; 2],
+        /// What is done on the way out.
+        epilogue: Epilogue,
     },
-    /// dw: x, dy → (O, KH, KW, I), or, for more than one part, (parts, O, KH, KW, I), to be added by [`AddParts`].
+    /// dw: dy, x → (O, KH, KW, I), or, for more than one part, (parts, O, KH, KW, I), to be added by [`AddParts`].
     Weight {
         /// The convolution.
         of: Conv2d,
@@ -65,6 +71,8 @@ struct Product {
     phases: u32,
     /// Runs that the sum is cut into.
     parts: u32,
+    /// Whether ReLU is applied.
+    relu: bool,
 }
 
 impl Conv2d {
@@ -88,7 +96,7 @@ impl Conv2d {
     }
 
     fn launch_as(&self, on: AdapterKind, entry: &str, e: &Extents, product: Product) -> Launch {
-        let Product { m, n, phases, parts } = product;
+        let Product { m, n, phases, parts, relu } = product;
         let (m, slabs) = (narrow(m), u64::from(phases) * u64::from(parts));
         let tile = variants::tile(on, m, n, slabs);
         let (tiles_m, tiles_n) = (m.div_ceil(tile.rows), n.div_ceil(tile.columns));
@@ -120,6 +128,7 @@ impl Conv2d {
                 k_part,
                 phase[0],
                 phase[1],
+                relu.into(),
             ])
             .grid(tile.grid(tiles))
             .flops(
@@ -150,16 +159,16 @@ impl Op for Conv2d {
         if self.pointwise() {
             let stem = if self.bias { "linear" } else { "matmul" };
             let sizes = Sizes::linear(narrow(e.rows()), e.c_out, e.c_in);
-            return Some(sizes.launch(on, stem, 1, false).output(output));
+            return Some(sizes.launch(on, stem, 1, self.relu).output(output));
         }
         let stem = if self.bias { "conv_bias" } else { "conv" };
-        let kind = match (whole(e.c_in), whole(e.c_out)) {
-            (true, true) => "",
-            (true, false) => "_out1",
-            (false, _) => "_any",
+        let kind = match (whole(e.c_in), whole(e.c_out), on) {
+            (true, true, _) | (true, false, AdapterKind::Cpu) => "",
+            (true, false, AdapterKind::Gpu) => "_out1",
+            (false, ..) => "_any",
         };
         let entry = format!("{stem}{kind}");
-        let product = Product { m: e.rows(), n: e.c_out, phases: 1, parts: 1 };
+        let product = Product { m: e.rows(), n: e.c_out, phases: 1, parts: 1, relu: self.relu };
         Some(self.launch_as(on, &entry, &e, product).output(output))
     }
 
@@ -169,14 +178,18 @@ impl Op for Conv2d {
         node: Arcs<'_>,
         douts: &[Option<Value>],
     ) -> Result<Vec<Option<Value>>, ShapeError> {
-        let Some(dy) = douts[0] else { return Ok(vec![None; node.inputs.len()]) };
+        let Some(mut dy) = douts[0] else { return Ok(vec![None; node.inputs.len()]) };
+        if self.relu {
+            dy = graph.add(Grad(Activation::Relu), &[node.outputs[0], dy])?;
+        }
         let (x, w) = (node.inputs[0], node.inputs[1]);
         let size = [graph.shape(x)[1], graph.shape(x)[2]];
-        let dx = graph.add(Conv2dGrad::Input { of: *self, size }, &[dy, w])?;
+        let epilogue = Epilogue::default();
+        let dx = graph.add(Conv2dGrad::Input { of: *self, size, epilogue }, &[dy, w])?;
         let &[c_out, taps_y, taps_x, c_in] = graph.shape(w) else { unreachable!("launch took it") };
         let rows = narrow(count(graph.shape(dy)) / u64::from(c_out));
         let parts = variants::parts(c_out, taps_y * taps_x * c_in, rows, 1);
-        let mut dw = graph.add(Conv2dGrad::Weight { of: *self, parts }, &[x, dy])?;
+        let mut dw = graph.add(Conv2dGrad::Weight { of: *self, parts }, &[dy, x])?;
         if parts > 1 {
             dw = graph.add(AddParts, &[dw])?;
         }
@@ -191,29 +204,33 @@ impl Op for Conv2d {
 impl Op for Conv2dGrad {
     fn launch(&self, inputs: &[&[u32]], on: AdapterKind) -> Option<Launch> {
         match *self {
-            Self::Input { of, size } => {
-                let [dy, w] = *inputs else { return None };
-                let (&[images, ..], &[.., c_in]) = (dy, w) else { return None };
+            Self::Input { of, size, epilogue } => {
+                let [dy, w, more @ ..] = inputs else { return None };
+                let (&[images, ..], &[.., c_in]) = (*dy, *w) else { return None };
                 let x = [images, size[0], size[1], c_in];
                 let e = of.extents(&x, *w.first()?)?;
-                if dy != [images, e.out[0], e.out[1], e.c_out] || w != of.weight(&e) {
+                let fits = *dy == [images, e.out[0], e.out[1], e.c_out] && *w == of.weight(&e);
+                if !fits || !epilogue.takes(more, &x) {
                     return None;
                 }
                 if of.pointwise() {
                     let by = Matmul { ta: false, tb: false };
                     let sizes = Sizes::matrices(narrow(e.rows()), c_in, e.c_out, by);
-                    return Some(sizes.launch(on, "matmul", 1, false).output(x));
+                    let entry = epilogue.entry("matmul");
+                    return Some(sizes.launch(on, &entry, 1, false).output(x));
                 }
                 let [step_y, step_x] = of.stride;
                 let phase =
                     u64::from(size[0].div_ceil(step_y)) * u64::from(size[1].div_ceil(step_x));
-                let entry = if whole(c_in) && whole(e.c_out) { "dx" } else { "dx_any" };
+                let kind = if whole(c_in) && whole(e.c_out) { "" } else { "_any" };
+                let entry = epilogue.entry("dx") + kind;
                 let m = u64::from(images) * phase;
-                let product = Product { m, n: c_in, phases: step_y * step_x, parts: 1 };
-                Some(of.launch_as(on, entry, &e, product).output(x))
+                let product =
+                    Product { m, n: c_in, phases: step_y * step_x, parts: 1, relu: false };
+                Some(of.launch_as(on, &entry, &e, product).output(x))
             }
             Self::Weight { of, parts } => {
-                let [x, dy] = *inputs else { return None };
+                let [dy, x] = *inputs else { return None };
                 let e = of.extents(x, *dy.last()?)?;
                 let fits = dy == [e.images, e.out[0], e.out[1], e.c_out];
                 if !fits || parts == 0 || u64::from(parts) > e.rows().div_ceil(4) {
@@ -222,9 +239,14 @@ impl Op for Conv2dGrad {
                 let weight = of.weight(&e);
                 let output =
                     if parts == 1 { weight.to_vec() } else { [&[parts], &weight[..]].concat() };
+                if of.pointwise() {
+                    let by = Matmul { ta: true, tb: false };
+                    let sizes = Sizes::matrices(e.c_out, e.c_in, narrow(e.rows()), by);
+                    return Some(sizes.launch(on, "matmul", parts, false).output(output));
+                }
                 let entry = if whole(e.c_in) && whole(e.c_out) { "dw" } else { "dw_any" };
                 let n = of.kernel[0] * of.kernel[1] * e.c_in;
-                let product = Product { m: e.c_out.into(), n, phases: 1, parts };
+                let product = Product { m: e.c_out.into(), n, phases: 1, parts, relu: false };
                 Some(of.launch_as(on, entry, &e, product).output(output))
             }
         }

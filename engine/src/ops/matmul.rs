@@ -4,7 +4,7 @@
 use super::{
     AdapterKind, Arcs, Kernel, Launch, MAX_GROUPS, Op,
     activation::{Activation, Grad},
-    count, narrow, reduce, variants,
+    count, narrow, variants,
 };
 use crate::graph::{Graph, ShapeError, Value};
 
@@ -39,29 +39,63 @@ pub struct Linear {
     pub relu: bool,
 }
 
+/// What is done to a gradient of an input on its way out of the product that makes it; each has an input of the gradient's shape.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Epilogue {
+    /// + D: another gradient of the same tensor.
+    pub plus: bool,
+    /// ⊙ (Y > 0), after the sum: the gradient of the ReLU that made the tensor Y.
+    pub masked: bool,
+}
+
+impl Epilogue {
+    /// The entry point of a kernel with this epilogue: `dx`, `dx_plus`, `dx_masked`, `dx_plus_masked`.
+    pub(super) fn entry(self, stem: &str) -> String {
+        let [plus, masked] = [(self.plus, "_plus"), (self.masked, "_masked")]
+            .map(|(there, name)| if there { name } else { "" });
+        format!("{stem}{plus}{masked}")
+    }
+
+    /// Whether `inputs`, those after the product's own, are one of the output's shape for each part.
+    pub(super) fn takes(self, inputs: &[&[u32]], output: &[u32]) -> bool {
+        let count = usize::from(self.plus) + usize::from(self.masked);
+        inputs.len() == count && inputs.iter().all(|input| *input == output)
+    }
+}
+
 /// The gradients of a product x·Wᵀ over the last axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LinearGrad {
-    /// dx = dy·W: dy (…, K), W (K, C) → (…, C).
-    Input,
+    /// dx = dy·W: dy (…, K), W (K, C), then what the epilogue takes → (…, C).
+    Input(Epilogue),
     /// dW = dyᵀ·x: dy (…, K), x (…, C) → (K, C), or, for more than one part, (parts, K, C), to be added by [`AddParts`].
     Weight {
         /// Number of runs that the sum over rows is cut into.
         parts: u32,
+        /// There is a second output, db = Σ dy over the rows: (K) or (parts, K).
+        bias: bool,
     },
 }
 
-/// dW = dyᵀ·x over all rows: dy (…, K), x (…, C) → (K, C), in parts and their sum where that is faster.
+/// dW = dyᵀ·x over all rows, and db if there is a bias: dy (…, K), x (…, C) → (K, C), (K), in parts and their sums where that is faster.
 ///
 /// # Errors
 /// If the shapes do not fit.
-pub(super) fn weight_grad(graph: &mut Graph, dy: Value, x: Value) -> Result<Value, ShapeError> {
+pub(super) fn weight_grad(
+    graph: &mut Graph,
+    dy: Value,
+    x: Value,
+    bias: bool,
+) -> Result<Vec<Value>, ShapeError> {
     let parts = match (graph.shape(dy), graph.shape(x)) {
         ([outer @ .., k], [.., c]) => variants::parts(*k, *c, narrow(count(outer)), 1),
         _ => 1,
     };
-    let sums = graph.add(LinearGrad::Weight { parts }, &[dy, x])?;
-    if parts == 1 { Ok(sums) } else { graph.add(AddParts, &[sums]) }
+    let sums = graph.add_all(LinearGrad::Weight { parts, bias }, &[dy, x])?;
+    if parts == 1 {
+        return Ok(sums);
+    }
+    sums.into_iter().map(|sum| graph.add(AddParts, &[sum])).collect()
 }
 
 /// op(A)·op(B) of two matrices, in parts and their sum where that is faster.
@@ -112,8 +146,8 @@ impl Sizes {
         Self::matrices(m, n, k, Matmul { ta: false, tb: true })
     }
 
-    /// The launch; `stem` is `matmul` or `linear`.
-    pub(super) fn launch(self, on: AdapterKind, stem: &str, parts: u32, relu: bool) -> Launch {
+    /// The launch of an entry point, whose kind it chooses; its outputs are the caller's to say.
+    pub(super) fn launch(self, on: AdapterKind, entry: &str, parts: u32, relu: bool) -> Launch {
         let Self { batches, m, n, k, of: Matmul { ta, tb } } = self;
         let k_part = k.div_ceil(parts).next_multiple_of(4);
         let slabs = batches * u64::from(parts);
@@ -121,13 +155,17 @@ impl Sizes {
         let (tiles_m, tiles_n) = (m.div_ceil(tile.rows), n.div_ceil(tile.columns));
         let tiles = u64::from(tiles_m) * u64::from(tiles_n) * slabs;
         let whole = |n: u32| n.is_multiple_of(4);
-        let kind = match whole(if ta { m } else { k }) && whole(if tb { k } else { n }) {
-            true if whole(n) => "",
-            true => "_out1",
-            false => "_any",
+        let quads = whole(if ta { m } else { k }) && whole(if tb { k } else { n });
+        // Epilogues read C's places by quads, and a GPU stores them so; a software adapter stores single floats in any case.
+        let kind = match (quads, on) {
+            (true, _) if whole(n) => "",
+            (true, AdapterKind::Cpu) if matches!(entry, "matmul" | "linear") => "",
+            (true, AdapterKind::Gpu) if matches!(entry, "matmul" | "linear") => "_out1",
+            _ => "_any",
         };
-        let kernel = tile.kernel("matmul", &format!("{stem}{kind}"));
+        let kernel = tile.kernel("matmul", &format!("{entry}{kind}"));
         let kernel = kernel.flag("TA", ta).flag("TB", tb);
+        let kernel = if entry == "weight" { kernel.flag("SUMS", true) } else { kernel };
         let batched = |elements: u64| if batches == 1 { 0 } else { narrow(elements) };
         let (a_row, a_k) = if ta { (1, m) } else { (k, 1) };
         let (b_k, b_col) = if tb { (1, k) } else { (n, 1) };
@@ -218,26 +256,30 @@ impl Op for AddParts {
 
 impl Op for LinearGrad {
     fn launch(&self, inputs: &[&[u32]], on: AdapterKind) -> Option<Launch> {
-        let [dy, other] = *inputs else { return None };
+        let [dy, other, more @ ..] = inputs else { return None };
         let [outer @ .., k] = dy else { return None };
         let rows = narrow(count(outer));
         match *self {
-            Self::Input => {
-                let [k_w, c] = *other else { return None };
+            Self::Input(epilogue) => {
+                let [k_w, c] = **other else { return None };
+                let output = [outer, &[c]].concat();
                 let of = Matmul { ta: false, tb: false };
                 let sizes = Sizes { batches: 1, m: rows, n: c, k: *k, of };
-                (*k == k_w)
-                    .then(|| sizes.launch(on, "matmul", 1, false).output([outer, &[c]].concat()))
+                (*k == k_w && epilogue.takes(more, &output))
+                    .then(|| sizes.launch(on, &epilogue.entry("matmul"), 1, false).output(output))
             }
-            Self::Weight { parts } => {
+            Self::Weight { parts, bias } => {
                 let [outer_x @ .., c] = other else { return None };
-                if outer != outer_x || parts == 0 || parts > rows.div_ceil(4) {
+                if outer != outer_x || parts == 0 || parts > rows.div_ceil(4) || !more.is_empty() {
                     return None;
                 }
                 let of = Matmul { ta: true, tb: false };
                 let sizes = Sizes { batches: 1, m: *k, n: *c, k: rows, of };
-                let shape = if parts == 1 { vec![*k, *c] } else { vec![parts, *k, *c] };
-                Some(sizes.launch(on, "matmul", parts, false).output(shape))
+                let cut = if parts == 1 { vec![] } else { vec![parts] };
+                let entry = if bias { "weight" } else { "matmul" };
+                let launch =
+                    sizes.launch(on, entry, parts, false).output([&cut[..], &[*k, *c]].concat());
+                Some(if bias { launch.output([&cut[..], &[*k]].concat()) } else { launch })
             }
         }
     }
@@ -266,12 +308,8 @@ impl Op for Linear {
         let (x, w) = (node.inputs[0], node.inputs[1]);
         let dz =
             if self.relu { graph.add(Grad(Activation::Relu), &[node.outputs[0], dy])? } else { dy };
-        let dx = graph.add(LinearGrad::Input, &[dz, w])?;
-        let dw = weight_grad(graph, dz, x)?;
-        let mut grads = vec![Some(dx), Some(dw)];
-        if self.bias {
-            grads.push(Some(reduce::sum_rows(graph, dz)?));
-        }
-        Ok(grads)
+        let dx = graph.add(LinearGrad::Input(Epilogue::default()), &[dz, w])?;
+        let weight = weight_grad(graph, dz, x, self.bias)?;
+        Ok([dx].into_iter().chain(weight).map(Some).collect())
     }
 }

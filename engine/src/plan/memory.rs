@@ -29,10 +29,12 @@ impl Leases {
         }
     }
 
-    /// Gives a buffer back.
-    pub(super) fn give(&mut self, lease: usize) {
-        debug_assert!(!self.free.contains(&lease), "lease {lease} is given back twice");
-        self.free.push(lease);
+    /// Gives buffers back.
+    pub(super) fn give(&mut self, leases: impl IntoIterator<Item = usize>) {
+        for lease in leases {
+            debug_assert!(!self.free.contains(&lease), "lease {lease} is given back twice");
+            self.free.push(lease);
+        }
     }
 
     /// The sizes of all buffers.
@@ -49,8 +51,7 @@ mod tests {
     fn the_tightest_free_buffer_is_taken_and_the_largest_enlarged() {
         let mut leases = Leases::default();
         let (a, b) = (leases.take(100), leases.take(10));
-        leases.give(a);
-        leases.give(b);
+        leases.give([a, b]);
         assert_eq!(leases.take(8), b);
         assert_eq!(leases.take(200), a);
         assert_eq!(leases.sizes(), [200, 10]);

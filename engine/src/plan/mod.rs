@@ -28,6 +28,21 @@ pub const VERSION: u32 = 1;
 /// Bytes from one `dims` slot to the next: WebGPU's `minUniformBufferOffsetAlignment`.
 pub const DIMS_SLOT: u64 = 256;
 
+/// Texels of a mirror's row, four floats each; `shaders/lib/read.textures.wgsl` knows it too.
+pub const TEXELS: u64 = 1024;
+
+/// Bytes of a texel.
+pub const TEXEL: u64 = 16;
+
+/// Bytes of a mirror's row.
+const ROW: u64 = TEXELS * TEXEL;
+
+/// Most rows of a mirror: WebGPU's default `maxTextureDimension2D`.
+const ROWS: u64 = 8192;
+
+/// Most mirrors that a kernel binds: WebGPU's default `maxStorageTexturesPerShaderStage`.
+const MIRRORS: usize = 4;
+
 /// What a plan is compiled for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
@@ -114,6 +129,9 @@ pub struct Binding {
     pub number: u32,
     /// Whether it is `read_write`.
     pub writes: bool,
+    /// Whether it is a texture that mirrors a tensor, else a buffer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub texture: bool,
 }
 
 /// A buffer to be made.
@@ -125,6 +143,9 @@ pub struct BufferSpec {
     pub bytes: u64,
     /// Whether it is a lease, whose content does not outlive a program.
     pub lease: bool,
+    /// Whether it is a texture that mirrors tensors: `rgba32float`, [`TEXELS`] wide, a whole number of rows.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub texture: bool,
 }
 
 /// One dispatch.
@@ -134,6 +155,9 @@ pub struct Dispatch {
     pub kernel: usize,
     /// `layer1.0.conv1/conv2d.forward`.
     pub label: String,
+    /// Copies to be made before it runs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mirrors: Vec<Mirror>,
     /// Storage ranges, in the order of [`KernelSpec::bindings`].
     pub binds: Vec<Range>,
     /// The words of `Dims`.
@@ -144,6 +168,15 @@ pub struct Dispatch {
     pub flops: u64,
     /// Bytes read and written, each tensor once.
     pub bytes: u64,
+}
+
+/// A copy of a tensor into a texture, row by row from the first texel on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mirror {
+    /// Where the tensor lies.
+    pub from: Range,
+    /// The texture, as an index into [`Plan::buffers`].
+    pub to: usize,
 }
 
 /// A range of a buffer.
@@ -177,6 +210,10 @@ impl Plan {
     pub fn listing(&self) -> String {
         use std::fmt::Write as _;
         let mut text = String::new();
+        let describe = |range: &Range| {
+            let label = &self.buffers[range.buffer].label;
+            format!("{label}@{}+{}", range.offset, range.bytes)
+        };
         for buffer in &self.buffers {
             writeln!(text, "buffer {:<24} {:>10} bytes", buffer.label, buffer.bytes)
                 .expect("memory");
@@ -187,14 +224,15 @@ impl Plan {
                 let kernel = &self.kernels[d.kernel];
                 let binds = d.binds.iter().zip(&kernel.bindings).map(|(range, binding)| {
                     let mark = if binding.writes { ">" } else { "" };
-                    format!(
-                        "{mark}{}@{}+{}",
-                        self.buffers[range.buffer].label, range.offset, range.bytes
-                    )
+                    format!("{mark}{}", describe(range))
                 });
                 let binds = binds.collect::<Vec<_>>().join(" ");
                 let variant =
                     kernel.kernel.variant.as_deref().map_or(String::new(), |v| format!(" [{v}]"));
+                for Mirror { from, to } in &d.mirrors {
+                    let (from, to) = (describe(from), &self.buffers[*to].label);
+                    writeln!(text, "  mirror {from} in {to}").expect("memory");
+                }
                 writeln!(text, "  {}{variant} {:?} dims {:?} | {binds}", d.label, d.grid, d.dims)
                     .expect("memory");
             }

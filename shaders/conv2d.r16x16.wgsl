@@ -1,3 +1,0 @@
-// Register tile of 16 rows by 16 columns an invocation, in quads.
-const TM4: u32 = 4u;
-const TN4: u32 = 4u;
