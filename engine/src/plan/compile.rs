@@ -62,16 +62,16 @@ struct Compiler<'a> {
 
 impl Compiler<'_> {
     fn program(&mut self, graph: &Graph) -> Result<Vec<Dispatch>, PlanError> {
-        let live = graph.live();
+        let graph = &graph.fused(self.target.kind);
         let mut last_use = vec![0; graph.len()];
-        for (k, node) in graph.nodes().iter().enumerate().filter(|(k, _)| live[*k]) {
+        for (k, node) in graph.nodes().iter().enumerate() {
             for value in node.inputs.iter().chain(&node.outputs) {
                 last_use[value.index()] = k;
             }
         }
         let mut leased: Vec<Option<usize>> = vec![None; graph.len()];
         let mut list = Vec::new();
-        for (k, node) in graph.nodes().iter().enumerate().filter(|(k, _)| live[*k]) {
+        for (k, node) in graph.nodes().iter().enumerate() {
             // Outputs take their leases before inputs give theirs back: no dispatch reads what it writes.
             for output in
                 node.outputs.iter().filter(|v| graph.tensor_of(**v).home == Home::Temporary)
