@@ -14,6 +14,8 @@ struct Dims {
 @group(0) @binding(3) var<storage, read_write> y: array<Pack>;
 @group(0) @binding(2) var<storage, read_write> y_unary: array<Pack>;
 @group(0) @binding(1) var<storage, read_write> y_constant: array<Pack>;
+@group(0) @binding(3) var<storage, read> relu_y: array<Pack>;  // what a ReLU gave
+@group(0) @binding(4) var<storage, read_write> relu_dx: array<Pack>;
 
 // y = a + b
 @compute @workgroup_size(WG)
@@ -44,6 +46,14 @@ fn mul(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups
 fn add_relu(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
         y[i] = max(a[i] + b[i], Pack(0.0));
+    }
+}
+
+// dx = a + b where y > 0, else 0
+@compute @workgroup_size(WG)
+fn add_relu_grad(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
+    for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
+        relu_dx[i] = select(Pack(0.0), a[i] + b[i], relu_y[i] > Pack(0.0));
     }
 }
 

@@ -1,13 +1,15 @@
 //! Element-wise arithmetic: shader `shaders/elementwise.wgsl`.
 
 use super::{
-    AdapterKind, Arcs, Launch, Op,
+    AdapterKind, Arcs, Fused, Launch, Op,
     activation::{Activation, Grad},
-    count, narrow,
+    count, known, narrow,
     packs::{self, Packs},
     reduce,
 };
-use crate::graph::{Graph, ShapeError, Value};
+use std::rc::Rc;
+
+use crate::graph::{Graph, Node, ShapeError, Value};
 
 /// A constant: y = value, `len` times.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -33,6 +35,10 @@ pub struct Mul;
 /// y = max(a + b, 0), of one shape: the end of a residual unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AddRelu;
+
+/// dx = a + b where y > 0, else 0, all of one shape; the inputs are a, b and y. Where the gradients of a ReLU's readers meet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AddReluGrad;
 
 /// y = a + b, where a is (…, C) and b is (C).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +92,17 @@ impl Op for Add {
     ) -> Result<Vec<Option<Value>>, ShapeError> {
         Ok(vec![douts[0], douts[0]])
     }
+
+    /// A ReLU's mask on the sum.
+    fn absorb(&self, _: &Graph, this: Arcs<'_>, reader: &Node) -> Option<Fused> {
+        let (&[a, b], &[y, dy]) = (this.inputs, &reader.inputs[..]) else { return None };
+        let masks = known(&*reader.op) == Some(&Grad(Activation::Relu)) && dy == this.outputs[0];
+        masks.then(|| Fused {
+            op: Rc::new(AddReluGrad),
+            inputs: vec![a, b, y],
+            outputs: reader.outputs.clone(),
+        })
+    }
 }
 
 impl Op for Sub {
@@ -137,6 +154,14 @@ impl Op for AddRelu {
         let Some(dy) = douts[0] else { return Ok(vec![None; 2]) };
         let d = graph.add(Grad(Activation::Relu), &[node.outputs[0], dy])?;
         Ok(vec![Some(d); 2])
+    }
+}
+
+impl Op for AddReluGrad {
+    fn launch(&self, inputs: &[&[u32]], _on: AdapterKind) -> Option<Launch> {
+        let [a, b, y] = *inputs else { return None };
+        (a == b && a == y)
+            .then(|| flat("add_relu_grad", count(a), 0.0).output(a).flops(2 * count(a)))
     }
 }
 

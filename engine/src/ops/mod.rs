@@ -24,11 +24,11 @@ pub mod sgd;
 pub mod softmax;
 pub mod variants;
 
-use std::fmt::Debug;
+use std::{any::Any, fmt::Debug, rc::Rc};
 
 use serde::{Deserialize, Serialize};
 
-use crate::graph::{Graph, ShapeError, Value};
+use crate::graph::{Graph, Node, ShapeError, Value};
 
 /// A tensor's extents, slowest first. A scalar is `[1]`.
 pub type Shape = Vec<u32>;
@@ -219,8 +219,25 @@ pub struct Arcs<'a> {
     pub outputs: &'a [Value],
 }
 
+/// One node in place of two; what [`Op::absorb`] and [`Op::join`] answer.
+#[derive(Debug, Clone)]
+pub struct Fused {
+    /// What does the work of both.
+    pub op: Rc<dyn Op>,
+    /// Its inputs, among those of the two.
+    pub inputs: Vec<Value>,
+    /// Its outputs, among those of the two. What is left out is written no more: the two nodes become one only if
+    /// nobody else wants it.
+    pub outputs: Vec<Value>,
+}
+
+/// `op` as a value of type `T`, for ops that know another.
+pub fn known<T: Op>(op: &dyn Op) -> Option<&T> {
+    (op as &dyn Any).downcast_ref()
+}
+
 /// One operation.
-pub trait Op: Debug {
+pub trait Op: Any + Debug {
     /// What runs for inputs of these shapes, or `None` where the shapes (or attributes) do not fit.
     ///
     /// The shapes of the outputs must not depend on `on`.
@@ -239,5 +256,21 @@ pub trait Op: Debug {
     ) -> Result<Vec<Option<Value>>, ShapeError> {
         let _ = (graph, douts);
         Ok(vec![None; node.inputs.len()])
+    }
+
+    /// This node (`this`) and `reader`, which reads an output of it, as one node, if there is such an op.
+    ///
+    /// [`Graph::fused`] asks, and sees to it that nothing is lost: an op need not know who else reads what.
+    fn absorb(&self, graph: &Graph, this: Arcs<'_>, reader: &Node) -> Option<Fused> {
+        let _ = (graph, this, reader);
+        None
+    }
+
+    /// This node and `sibling`, which reads an input that this node reads too, as one node with the outputs of both.
+    ///
+    /// Asked as [`Self::absorb`] is; `sibling` may stand before this node.
+    fn join(&self, graph: &Graph, this: Arcs<'_>, sibling: &Node) -> Option<Fused> {
+        let _ = (graph, this, sibling);
+        None
     }
 }

@@ -1,7 +1,7 @@
 //! A graph as a static list of dispatches: plain data, serialisable, run by [`crate::gpu`] or by a browser.
 //!
 //! ```text
-//! graph ── dead nodes dropped ── leases ── kernels linked and reflected ──▶ Plan { kernels, buffers, programs }
+//! graph ── dead nodes dropped, ops fused ── leases ── kernels linked and reflected ──▶ Plan { kernels, buffers, programs }
 //! ```
 //!
 //! A plan may hold several programs (`step`, `evaluate`): they share its named buffers and its leases.
