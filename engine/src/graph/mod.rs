@@ -240,6 +240,11 @@ impl Graph {
         &self.tensors[value.0]
     }
 
+    /// Whether a tensor lives in a leased buffer.
+    pub fn is_temporary(&self, value: Value) -> bool {
+        self.tensor_of(value).home == Home::Temporary
+    }
+
     /// The nodes, in the order in which they run.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    BufferSpec, Dispatch, KernelSpec, Plan, PlanError, Range, Target, VERSION, memory::Leases,
+    BufferSpec, Dispatch, KernelSpec, Plan, PlanError, Range, Target, VERSION,
+    memory::{Leases, Lifetime},
     shaders,
 };
 use crate::{
@@ -23,21 +24,29 @@ pub fn compile(programs: &[(&str, &Graph)], target: &Target) -> Result<Plan, Pla
             *bytes = (*bytes).max(floats * 4);
         }
     }
+    // Programs run one after the other, so their temporaries share: one clock goes through all of them.
+    let mut wanted = Vec::new();
+    let mut clock = 0;
+    for (_, graph) in programs {
+        wanted.extend(temporaries(graph, clock));
+        clock += graph.nodes().len();
+    }
+    let leases = Leases::of(&wanted);
     let mut compiler = Compiler {
         target,
         named: named.keys().enumerate().map(|(k, label)| (*label, k)).collect(),
         kernels: Vec::new(),
-        leases: Leases::default(),
     };
     let mut lists = BTreeMap::new();
+    let mut slots = leases.slot.iter().copied();
     for (name, graph) in programs {
-        lists.insert((*name).to_owned(), compiler.program(graph)?);
+        lists.insert((*name).to_owned(), compiler.program(graph, &mut slots)?);
     }
     let mut buffers: Vec<_> = named
         .iter()
         .map(|(label, &bytes)| BufferSpec { label: (*label).into(), bytes, lease: false })
         .collect();
-    for (k, &bytes) in compiler.leases.sizes().iter().enumerate() {
+    for (k, &bytes) in leases.sizes.iter().enumerate() {
         buffers.push(BufferSpec { label: format!("lease {k}"), bytes, lease: true });
     }
     if let Some(buffer) = buffers.iter().find(|b| b.bytes > target.limits.buffer_bytes) {
@@ -53,41 +62,45 @@ pub fn compile(programs: &[(&str, &Graph)], target: &Target) -> Result<Plan, Pla
     })
 }
 
+/// How long each temporary of a program is wanted, in the order in which they are written; its first node is dispatch `clock`.
+fn temporaries(graph: &Graph, clock: usize) -> Vec<Lifetime> {
+    let live = graph.live();
+    let nodes = || (clock..).zip(graph.nodes()).zip(&live).filter(|(_, live)| **live);
+    let mut last = vec![0; graph.len()];
+    for ((k, node), _) in nodes() {
+        for value in node.inputs.iter().chain(&node.outputs) {
+            last[value.index()] = k;
+        }
+    }
+    let outputs = nodes().flat_map(|((k, node), _)| node.outputs.iter().map(move |v| (k, *v)));
+    let lifetime = |(first, value): (usize, Value)| Lifetime {
+        first,
+        last: last[value.index()],
+        size: ops::count(graph.shape(value)) * 4,
+    };
+    outputs.filter(|(_, value)| graph.is_temporary(*value)).map(lifetime).collect()
+}
+
 struct Compiler<'a> {
     target: &'a Target,
     named: BTreeMap<&'a str, usize>,
     kernels: Vec<KernelSpec>,
-    leases: Leases,
 }
 
 impl Compiler<'_> {
-    fn program(&mut self, graph: &Graph) -> Result<Vec<Dispatch>, PlanError> {
-        let live = graph.live();
-        let mut last_use = vec![0; graph.len()];
-        for (k, node) in graph.nodes().iter().enumerate().filter(|(k, _)| live[*k]) {
-            for value in node.inputs.iter().chain(&node.outputs) {
-                last_use[value.index()] = k;
-            }
-        }
-        let mut leased: Vec<Option<usize>> = vec![None; graph.len()];
+    /// The dispatches of a program, whose temporaries take their `slots` in the order of [`temporaries`].
+    fn program(
+        &mut self,
+        graph: &Graph,
+        slots: &mut impl Iterator<Item = usize>,
+    ) -> Result<Vec<Dispatch>, PlanError> {
+        let mut leased = vec![None; graph.len()];
         let mut list = Vec::new();
-        for (k, node) in graph.nodes().iter().enumerate().filter(|(k, _)| live[*k]) {
-            // Outputs take their leases before inputs give theirs back: no dispatch reads what it writes.
-            for output in
-                node.outputs.iter().filter(|v| graph.tensor_of(**v).home == Home::Temporary)
-            {
-                let bytes = ops::count(graph.shape(*output)) * 4;
-                leased[output.index()] = Some(self.leases.take(bytes));
+        for (node, _) in graph.nodes().iter().zip(graph.live()).filter(|(_, live)| *live) {
+            for output in node.outputs.iter().filter(|v| graph.is_temporary(**v)) {
+                leased[output.index()] = slots.next();
             }
             list.push(self.dispatch(graph, node, &leased)?);
-            let mut done: Vec<_> = node.inputs.iter().chain(&node.outputs).collect();
-            done.sort_unstable();
-            done.dedup();
-            for value in done.into_iter().filter(|v| last_use[v.index()] == k) {
-                if let Some(lease) = leased[value.index()].take() {
-                    self.leases.give(lease);
-                }
-            }
         }
         Ok(list)
     }

@@ -163,6 +163,36 @@ impl Plan {
         self.buffers.iter().map(|b| b.bytes).sum()
     }
 
+    /// Bytes of the leased buffers.
+    pub fn leased(&self) -> u64 {
+        self.buffers.iter().filter(|b| b.lease).map(|b| b.bytes).sum()
+    }
+
+    /// The most bytes of temporaries that one dispatch finds wanted: [`Self::leased`] cannot be less, however they share.
+    pub fn live_bytes(&self) -> u64 {
+        self.programs.values().map(|list| self.live_bytes_of(list)).max().unwrap_or(0)
+    }
+
+    fn live_bytes_of(&self, list: &[Dispatch]) -> u64 {
+        let mut live = vec![0u64; list.len()];
+        // Backwards: the last use of a lease that was seen, and how large its tenant is, until the dispatch that writes it.
+        let mut ends: BTreeMap<usize, (usize, u64)> = BTreeMap::new();
+        for (k, dispatch) in list.iter().enumerate().rev() {
+            let bindings = &self.kernels[dispatch.kernel].bindings;
+            for (range, binding) in dispatch.binds.iter().zip(bindings) {
+                if !self.buffers[range.buffer].lease {
+                    continue;
+                }
+                let (last, bytes) = *ends.entry(range.buffer).or_insert((k, range.bytes));
+                if binding.writes {
+                    live[k..=last].iter_mut().for_each(|sum| *sum += bytes);
+                    ends.remove(&range.buffer);
+                }
+            }
+        }
+        live.into_iter().max().unwrap_or(0)
+    }
+
     /// Dispatches of a program; zero if there is none of that name.
     pub fn launches(&self, program: &str) -> usize {
         self.programs.get(program).map_or(0, Vec::len)
