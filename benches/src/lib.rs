@@ -254,6 +254,20 @@ mod tests {
         }
     }
 
+    /// A lease is a whole buffer, so temporaries of different sizes cannot share without loss; it is held small.
+    #[test]
+    fn leases_take_little_more_than_what_must_live_at_once() {
+        for kind in [AdapterKind::Cpu, AdapterKind::Gpu] {
+            for work in WORKS {
+                let plan = (work.make)(&Target::web(kind)).expect("a plan").plan;
+                let (leased, live) = (plan.leased(), plan.live_bytes());
+                println!("{} on {kind:?}: {leased} bytes leased, {live} must live", work.name);
+                assert!(live <= leased, "{}", work.name);
+                assert!(leased as f64 <= 1.3 * live as f64, "{}", work.name);
+            }
+        }
+    }
+
     #[test]
     fn the_networks_are_those_whose_operations_are_counted() {
         let shapes = thin_resnet().shapes().expect("shapes");

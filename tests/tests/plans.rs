@@ -6,7 +6,10 @@ use engine::{
     config::{Discrepancy, Optimizer, Recipe, Unit, Widen},
     graph::{Graph, Home, Value},
     nn::{Bound, Layout, Mode, Network, build},
-    ops::{AdapterKind, cross_entropy::cross_entropy},
+    ops::{
+        AdapterKind, activation::Activation, cross_entropy::cross_entropy, elementwise::Add,
+        layer_norm::LayerNorm, matmul::Linear,
+    },
     plan::{Limits, Plan, PlanError, Target, compile},
     win::{
         program::{EVALUATE, Objective, ProgramError, STEP, Training, program},
@@ -253,4 +256,55 @@ fn memory_grows_by_what_must_be_kept() {
     };
     // A hidden layer keeps one activation of 64 × 64 floats for its gradient.
     assert_eq!(memory(12) - memory(8), 4 * 64 * 64 * 4);
+}
+
+/// The blocks of a transformer without their attention, and a wide head over a vocabulary: temporaries of sizes far apart.
+fn feed_forward(rows: u32, hidden: u32, blocks: usize, vocabulary: u32) -> Graph {
+    let mut graph = Graph::new();
+    let g = &mut graph;
+    let labels = g.input("labels", &[rows]);
+    let mut at = g.input("x", &[rows, hidden]);
+    let mut trained = Vec::new();
+    let mut linear = |g: &mut Graph, x: Value, out: u32| {
+        let k = trained.len();
+        let width = g.shape(x)[1];
+        let (w, b) = (g.input(&format!("w{k}"), &[out, width]), g.input(&format!("b{k}"), &[out]));
+        trained.extend([w, b]);
+        g.add(Linear { bias: true, relu: false }, &[x, w, b]).expect("a linear layer")
+    };
+    let (gamma, beta) = (g.input("gamma", &[hidden]), g.input("beta", &[hidden]));
+    for _ in 0..blocks {
+        let up = linear(g, at, 4 * hidden);
+        let bent = g.add(Activation::Gelu, &[up]).expect("an activation");
+        let down = linear(g, bent, hidden);
+        let sum = g.add(Add, &[at, down]).expect("a skip");
+        at = g.add(LayerNorm { eps: 1e-12 }, &[sum, gamma, beta]).expect("a layer norm");
+    }
+    let logits = linear(g, at, vocabulary);
+    let loss = cross_entropy(g, logits, labels, 0.0).expect("a loss");
+    trained.extend([gamma, beta]);
+    let grads = g.backward(loss, &trained).expect("gradients");
+    for (k, grad) in grads.into_iter().enumerate() {
+        g.place(grad, &format!("grad{k}"), 0);
+    }
+    g.place(loss, "metrics", 0);
+    graph
+}
+
+/// The works of `benches/` have the same test.
+#[test]
+fn leases_take_little_more_than_what_must_live_at_once() {
+    for kind in [AdapterKind::Cpu, AdapterKind::Gpu] {
+        let target = Target::web(kind);
+        let graph = feed_forward(2048, 128, 4, 8192);
+        let words = compile(&[("step", &graph)], &target).expect("a plan");
+        assert_leases(&graph, &words);
+        let student = resnet(Unit::Bottleneck, 8, &[2, 2, 2, 2]);
+        let images = plan(&student, None, Objective::Labels, &recipe(64), &target).expect("a plan");
+        for plan in [words, images] {
+            let (leased, live) = (plan.leased(), plan.live_bytes());
+            println!("{kind:?}: {leased} bytes leased, {live} must live");
+            assert!(live <= leased && leased as f64 <= 1.3 * live as f64, "{leased} for {live}");
+        }
+    }
 }

@@ -51,6 +51,13 @@ pub struct Tensor {
     pub home: Home,
 }
 
+impl Tensor {
+    /// Whether it is part of the named buffer `label`.
+    pub fn lies_in(&self, label: &str) -> bool {
+        matches!(&self.home, Home::Named { buffer, .. } if buffer == label)
+    }
+}
+
 /// One dispatch to be.
 #[derive(Debug, Clone)]
 pub struct Node {
@@ -244,6 +251,11 @@ impl Graph {
     /// All tensors, by [`Value::index`].
     pub fn tensors(&self) -> &[Tensor] {
         &self.tensors
+    }
+
+    /// Whether a tensor lives in a leased buffer.
+    pub fn is_temporary(&self, value: Value) -> bool {
+        self.tensor_of(value).home == Home::Temporary
     }
 
     /// The nodes, in the order in which they run.

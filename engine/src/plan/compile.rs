@@ -1,14 +1,19 @@
 //! From graphs to a plan.
+//!
+//! First every node is launched and every lifetime known: of temporaries in buffers, and of the textures that mirror what kernels read
+//! by `lib/read`. Then leases are given out for all programs at once, then dispatches are written down.
 
 use std::collections::BTreeMap;
 
 use super::{
-    BufferSpec, Dispatch, KernelSpec, Plan, PlanError, Range, Target, VERSION, memory::Leases,
+    BufferSpec, Dispatch, KernelSpec, MIRRORS, Mirror, Plan, PlanError, ROW, ROWS, Range, Target,
+    VERSION,
+    memory::{Leases, Lifetime},
     shaders,
 };
 use crate::{
     graph::{Graph, Home, Node, Value},
-    ops::{self, Launch},
+    ops::{self, Launch, Reads},
 };
 
 /// Compiles one graph a program; programs share named buffers (by label) and leases.
@@ -23,153 +28,305 @@ pub fn compile(programs: &[(&str, &Graph)], target: &Target) -> Result<Plan, Pla
             *bytes = (*bytes).max(floats * 4);
         }
     }
-    let mut compiler = Compiler {
-        target,
-        named: named.keys().enumerate().map(|(k, label)| (*label, k)).collect(),
-        kernels: Vec::new(),
-        leases: Leases::default(),
-    };
-    let mut lists = BTreeMap::new();
+
+    // Programs run one after the other, so their temporaries share: one clock goes through all of them.
+    let mut drafts = Vec::with_capacity(programs.len());
+    let mut clock = 0;
     for (name, graph) in programs {
-        lists.insert((*name).to_owned(), compiler.program(graph)?);
+        let draft = Draft::new(graph.fused(target.kind), target, clock)?;
+        clock += draft.nodes.len();
+        drafts.push((*name, draft));
     }
+    let all = |of: fn(&Draft) -> &[Lifetime]| -> Vec<Lifetime> {
+        drafts.iter().flat_map(|(_, draft)| of(draft)).copied().collect()
+    };
+    let leases = Leases::of(&all(|draft| &draft.temporaries));
+    let textures = Leases::of(&all(|draft| &draft.mirrored));
+
     let mut buffers: Vec<_> = named
         .iter()
-        .map(|(label, &bytes)| BufferSpec { label: (*label).into(), bytes, lease: false })
+        .map(|(label, &bytes)| ((*label).to_owned(), bytes, false, false))
+        .chain(
+            (0..).zip(&leases.sizes).map(|(k, &bytes)| (format!("lease {k}"), bytes, true, false)),
+        )
+        .chain(
+            (0..).zip(&textures.sizes).map(|(k, &rows)| (format!("texture {k}"), rows, true, true)),
+        )
+        .map(|(label, bytes, lease, texture)| BufferSpec { label, bytes, lease, texture })
         .collect();
-    for (k, &bytes) in compiler.leases.sizes().iter().enumerate() {
-        buffers.push(BufferSpec { label: format!("lease {k}"), bytes, lease: true });
-    }
+    buffers.shrink_to_fit();
     if let Some(buffer) = buffers.iter().find(|b| b.bytes > target.limits.buffer_bytes) {
         let limit = target.limits.buffer_bytes;
         return Err(PlanError::Buffer { buffer: buffer.label.clone(), bytes: buffer.bytes, limit });
     }
-    Ok(Plan {
-        version: VERSION,
-        target: *target,
-        kernels: compiler.kernels,
-        buffers,
-        programs: lists,
-    })
+
+    let first_texture = named.len() + leases.sizes.len();
+    let mut writer = Writer {
+        target,
+        named: named.keys().enumerate().map(|(k, label)| (*label, k)).collect(),
+        kernels: Vec::new(),
+        leases: leases.slot.iter().map(|slot| named.len() + slot).collect(),
+        textures: textures.slot.iter().map(|slot| first_texture + slot).collect(),
+    };
+    let mut lists = BTreeMap::new();
+    let (mut temporaries, mut mirrored) = (0, 0);
+    for (name, draft) in drafts {
+        lists.insert(name.to_owned(), writer.program(&draft, temporaries, mirrored)?);
+        temporaries += draft.temporaries.len();
+        mirrored += draft.mirrored.len();
+    }
+    let kernels = writer.kernels;
+    Ok(Plan { version: VERSION, target: *target, kernels, buffers, programs: lists })
 }
 
-struct Compiler<'a> {
+/// A program whose nodes are launched, and what it wants to lease.
+struct Draft {
+    graph: Graph,
+    /// What each node runs, what that binds, and for each binding that is a texture, which mirror.
+    nodes: Vec<(Launch, KernelSpec, Vec<Option<usize>>)>,
+    /// Lifetime of each temporary, in the order in which they are written.
+    temporaries: Vec<Lifetime>,
+    /// Which of them a tensor is.
+    lease: Vec<Option<usize>>,
+    /// Lifetime of each mirror.
+    mirrored: Vec<Lifetime>,
+    /// The tensor that each mirror copies, and before which node.
+    copies: Vec<(usize, Value)>,
+}
+
+impl Draft {
+    /// The first node is dispatch `clock`.
+    fn new(graph: Graph, target: &Target, clock: usize) -> Result<Self, PlanError> {
+        let mut nodes = Vec::with_capacity(graph.nodes().len());
+        for node in graph.nodes() {
+            let (launch, spec) = launch(&graph, node, target)?;
+            let none = vec![None; spec.bindings.len()];
+            nodes.push((launch, spec, none));
+        }
+        let mut draft = Self {
+            lease: vec![None; graph.len()],
+            graph,
+            nodes,
+            temporaries: Vec::new(),
+            mirrored: Vec::new(),
+            copies: Vec::new(),
+        };
+        draft.lease(clock);
+        draft.mirror(clock)?;
+        Ok(draft)
+    }
+
+    /// Lifetimes of temporaries in buffers: from the node that writes one to the last that binds its buffer. Mirrors are copied right
+    /// after that node, so those who read a mirror need no buffer.
+    fn lease(&mut self, clock: usize) {
+        for (k, (node, (_, spec, _))) in (clock..).zip(self.graph.nodes().iter().zip(&self.nodes)) {
+            let values = node.inputs.iter().chain(&node.outputs);
+            for (value, binding) in values.zip(&spec.bindings) {
+                if !self.graph.is_temporary(*value) || binding.texture {
+                    continue;
+                }
+                match self.lease[value.index()] {
+                    Some(known) => self.temporaries[known].last = k,
+                    None => {
+                        self.lease[value.index()] = Some(self.temporaries.len());
+                        let size = bytes_of(&self.graph, *value);
+                        self.temporaries.push(Lifetime { first: k, last: k, size });
+                    }
+                }
+            }
+        }
+    }
+
+    /// Mirrors and their lifetimes: from the copy, before some node, to the last node that reads it. A temporary is copied once, after it is
+    /// written; a tensor of a named buffer where it is first read, and again if the buffer was written since.
+    fn mirror(&mut self, clock: usize) -> Result<(), PlanError> {
+        let graph = &self.graph;
+        let places = graph.places();
+        let mut written = vec![0; graph.len()];
+        let mut now: BTreeMap<usize, usize> = BTreeMap::new();
+        for (k, (node, (_, spec, mirrors))) in graph.nodes().iter().zip(&mut self.nodes).enumerate()
+        {
+            let inputs = node.inputs.iter().zip(&spec.bindings).zip(mirrors);
+            for ((value, _), mirror) in inputs.filter(|((_, binding), _)| binding.texture) {
+                let place = places[value.index()];
+                let first = if graph.is_temporary(*value) { written[place] + 1 } else { k };
+                let known = *now.entry(place).or_insert(self.mirrored.len());
+                if known == self.mirrored.len() {
+                    let size = bytes_of(graph, *value).next_multiple_of(ROW);
+                    if size > ROWS * ROW {
+                        let (tensor, bytes) = (graph.tensor_of(*value).label.clone(), size);
+                        return Err(PlanError::Binding { tensor, bytes, limit: ROWS * ROW });
+                    }
+                    self.mirrored.push(Lifetime { first: clock + first, last: clock + k, size });
+                    self.copies.push((first, *value));
+                }
+                self.mirrored[known].last = clock + k;
+                *mirror = Some(known);
+            }
+            let updated = node.updates.iter().map(|&input| node.inputs[input]);
+            for value in node.outputs.iter().copied().chain(updated) {
+                match &graph.tensor_of(value).home {
+                    Home::Temporary => written[value.index()] = k,
+                    Home::Named { buffer, .. } => {
+                        now.retain(|&place, _| !graph.tensors()[place].lies_in(buffer));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn bytes_of(graph: &Graph, value: Value) -> u64 {
+    ops::count(graph.shape(value)) * 4
+}
+
+/// What a node runs, and what that binds.
+fn launch(graph: &Graph, node: &Node, target: &Target) -> Result<(Launch, KernelSpec), PlanError> {
+    let bug = |problem: String| PlanError::Kernel { node: node.label.clone(), problem };
+    let limits = &target.limits;
+    let shapes: Vec<&[u32]> = node.inputs.iter().map(|&v| graph.shape(v)).collect();
+    let mut launch = node
+        .op
+        .launch(&shapes, target.kind)
+        .ok_or_else(|| bug("fits no launch on this target".into()))?;
+    if !launch.outputs.iter().map(Vec::as_slice).eq(node.outputs.iter().map(|&v| graph.shape(v))) {
+        return Err(bug("its output shapes depend on the target".into()));
+    }
+    let grid = launch.grid;
+    if grid.iter().any(|&n| n > limits.groups || n == 0) {
+        return Err(PlanError::Grid { node: node.label.clone(), grid, limit: limits.groups });
+    }
+    if shaders::reads(&launch.kernel) {
+        launch.kernel.reads = Reads::on(target.kind);
+    }
+    let spec = shaders::reflect(&launch.kernel).map_err(bug)?;
+    let (inputs, outputs) = (node.inputs.len(), node.outputs.len());
+    if spec.bindings.len() != inputs + outputs || spec.dims == launch.dims.is_empty() {
+        let (bindings, uniform, dims) = (spec.bindings.len(), spec.dims, launch.dims.len());
+        return Err(bug(format!(
+            "the shader binds {bindings} buffers (dims: {uniform}), the op has {inputs} inputs, {outputs} outputs and {dims} dims"
+        )));
+    }
+    for (k, binding) in spec.bindings.iter().enumerate() {
+        if binding.writes != (k >= inputs || launch.updates.contains(&k)) {
+            let number = binding.number;
+            return Err(bug(format!(
+                "binding {number} is read where the op writes, or the reverse"
+            )));
+        }
+    }
+    let textures = spec.bindings.iter().filter(|b| b.texture).count();
+    if textures > MIRRORS {
+        return Err(bug(format!("it reads {textures} textures, {MIRRORS} are allowed")));
+    }
+    let (count, limit) = (spec.bindings.len() - textures, limits.storage_buffers);
+    if count > limit as usize {
+        return Err(PlanError::StorageBuffers { node: node.label.clone(), count, limit });
+    }
+    Ok((launch, spec))
+}
+
+/// Writes dispatches down once all leases are given out.
+struct Writer<'a> {
     target: &'a Target,
     named: BTreeMap<&'a str, usize>,
     kernels: Vec<KernelSpec>,
-    leases: Leases,
+    /// The buffer of each temporary of all programs.
+    leases: Vec<usize>,
+    /// The texture of each mirror of all programs.
+    textures: Vec<usize>,
 }
 
-impl Compiler<'_> {
-    fn program(&mut self, graph: &Graph) -> Result<Vec<Dispatch>, PlanError> {
-        let graph = &graph.fused(self.target.kind);
-        let mut last_use = vec![0; graph.len()];
-        for (k, node) in graph.nodes().iter().enumerate() {
-            for value in node.inputs.iter().chain(&node.outputs) {
-                last_use[value.index()] = k;
-            }
-        }
-        let mut leased: Vec<Option<usize>> = vec![None; graph.len()];
-        let mut list = Vec::new();
-        for (k, node) in graph.nodes().iter().enumerate() {
-            // Outputs take their leases before inputs give theirs back: no dispatch reads what it writes.
-            for output in
-                node.outputs.iter().filter(|v| graph.tensor_of(**v).home == Home::Temporary)
-            {
-                let bytes = ops::count(graph.shape(*output)) * 4;
-                leased[output.index()] = Some(self.leases.take(bytes));
-            }
-            list.push(self.dispatch(graph, node, &leased)?);
-            let mut done: Vec<_> = node.inputs.iter().chain(&node.outputs).collect();
-            done.sort_unstable();
-            done.dedup();
-            for value in done.into_iter().filter(|v| last_use[v.index()] == k) {
-                if let Some(lease) = leased[value.index()].take() {
-                    self.leases.give(lease);
+impl Writer<'_> {
+    /// The dispatches of a program, whose temporaries and mirrors are the plan's from `temporaries` and `mirrored` on.
+    fn program(
+        &mut self,
+        draft: &Draft,
+        temporaries: usize,
+        mirrored: usize,
+    ) -> Result<Vec<Dispatch>, PlanError> {
+        let graph = &draft.graph;
+        let range = |writer: &Self, node: &Node, value: Value| {
+            let bytes = bytes_of(graph, value);
+            let lease = draft.lease[value.index()].map(|known| writer.leases[temporaries + known]);
+            match (&graph.tensor_of(value).home, lease) {
+                (Home::Named { buffer, offset }, _) => {
+                    Ok(Range { buffer: writer.named[buffer.as_str()], offset: offset * 4, bytes })
+                }
+                (Home::Temporary, Some(buffer)) => Ok(Range { buffer, offset: 0, bytes }),
+                (Home::Temporary, None) => {
+                    let label = &graph.tensor_of(value).label;
+                    let problem = format!("{label} is read before it is written");
+                    Err(PlanError::Kernel { node: node.label.clone(), problem })
                 }
             }
+        };
+        let mut list = Vec::with_capacity(draft.nodes.len());
+        for (k, (node, (launch, spec, mirrors))) in
+            graph.nodes().iter().zip(&draft.nodes).enumerate()
+        {
+            let copies = (mirrored..).zip(&draft.copies).filter(|(_, (before, _))| *before == k);
+            let copies = copies.map(|(known, (_, value))| {
+                Ok(Mirror { from: range(self, node, *value)?, to: self.textures[known] })
+            });
+            let copies = copies.collect::<Result<Vec<_>, PlanError>>()?;
+            let values = node.inputs.iter().chain(&node.outputs).zip(mirrors);
+            let binds = values.map(|(value, mirror)| match mirror {
+                Some(known) => Ok(Range {
+                    buffer: self.textures[mirrored + known],
+                    offset: 0,
+                    bytes: bytes_of(graph, *value),
+                }),
+                None => range(self, node, *value),
+            });
+            let binds = binds.collect::<Result<Vec<_>, PlanError>>()?;
+            self.check(graph, node, spec, &binds)?;
+            let kernel = self.kernel(spec);
+            list.push(Dispatch {
+                kernel,
+                label: node.label.clone(),
+                mirrors: copies,
+                bytes: binds.iter().map(|range| range.bytes).sum(),
+                binds,
+                dims: launch.dims.clone(),
+                grid: launch.grid,
+                flops: launch.flops,
+            });
         }
         Ok(list)
     }
 
-    fn dispatch(
-        &mut self,
+    /// That each range can be bound, and that no buffer is read and written.
+    fn check(
+        &self,
         graph: &Graph,
         node: &Node,
-        leased: &[Option<usize>],
-    ) -> Result<Dispatch, PlanError> {
-        let bug = |problem: String| PlanError::Kernel { node: node.label.clone(), problem };
-        let limits = &self.target.limits;
-        let shapes: Vec<&[u32]> = node.inputs.iter().map(|&v| graph.shape(v)).collect();
-        let launch = node
-            .op
-            .launch(&shapes, self.target.kind)
-            .ok_or_else(|| bug("fits no launch on this target".into()))?;
-        let Launch { kernel, outputs, dims, grid, flops, updates } = launch;
-        if !outputs.iter().map(Vec::as_slice).eq(node.outputs.iter().map(|&v| graph.shape(v))) {
-            return Err(bug("its output shapes depend on the target".into()));
-        }
-        if grid.iter().any(|&n| n > limits.groups || n == 0) {
-            return Err(PlanError::Grid { node: node.label.clone(), grid, limit: limits.groups });
-        }
-        let spec = shaders::reflect(&kernel).map_err(bug)?;
-        let values: Vec<Value> = node.inputs.iter().chain(&node.outputs).copied().collect();
-        if spec.bindings.len() != values.len() || spec.dims == dims.is_empty() {
-            let (inputs, outputs) = (node.inputs.len(), node.outputs.len());
-            let (bindings, uniform) = (spec.bindings.len(), spec.dims);
-            return Err(bug(format!(
-                "the shader binds {bindings} buffers (dims: {uniform}), the op has {inputs} inputs, {outputs} outputs and {} dims",
-                dims.len()
-            )));
-        }
-        for (k, binding) in spec.bindings.iter().enumerate() {
-            if binding.writes != (k >= node.inputs.len() || updates.contains(&k)) {
-                return Err(bug(format!(
-                    "binding {} is read where the op writes, or the reverse",
-                    binding.number
-                )));
+        spec: &KernelSpec,
+        binds: &[Range],
+    ) -> Result<(), PlanError> {
+        let limit = self.target.limits.binding_bytes;
+        for (value, range) in node.inputs.iter().chain(&node.outputs).zip(binds) {
+            if range.bytes > limit {
+                let tensor = graph.tensor_of(*value).label.clone();
+                return Err(PlanError::Binding { tensor, bytes: range.bytes, limit });
             }
-        }
-        if values.len() > limits.storage_buffers as usize {
-            let (count, limit) = (values.len(), limits.storage_buffers);
-            return Err(PlanError::StorageBuffers { node: node.label.clone(), count, limit });
-        }
-
-        let mut binds = Vec::with_capacity(values.len());
-        for &value in &values {
-            let tensor = graph.tensor_of(value);
-            let bytes = ops::count(&tensor.shape) * 4;
-            if bytes > limits.binding_bytes {
-                let limit = limits.binding_bytes;
-                return Err(PlanError::Binding { tensor: tensor.label.clone(), bytes, limit });
-            }
-            binds.push(match (&tensor.home, leased[value.index()]) {
-                (Home::Named { buffer, offset }, _) => {
-                    Range { buffer: self.named[buffer.as_str()], offset: offset * 4, bytes }
-                }
-                (Home::Temporary, Some(lease)) => {
-                    Range { buffer: self.named.len() + lease, offset: 0, bytes }
-                }
-                (Home::Temporary, None) => {
-                    return Err(bug(format!("{} is read before it is written", tensor.label)));
-                }
-            });
         }
         for (a, one) in binds.iter().zip(&spec.bindings) {
             for (b, other) in binds.iter().zip(&spec.bindings) {
                 if a.buffer == b.buffer && one.writes && !other.writes {
-                    return Err(bug("it would read and write one buffer".into()));
+                    let problem = "it would read and write one buffer".into();
+                    return Err(PlanError::Kernel { node: node.label.clone(), problem });
                 }
             }
         }
-        let bytes = binds.iter().map(|range| range.bytes).sum();
-        let kernel = match self.kernels.iter().position(|known| *known == spec) {
-            Some(k) => k,
-            None => {
-                self.kernels.push(spec);
-                self.kernels.len() - 1
-            }
-        };
-        Ok(Dispatch { kernel, label: node.label.clone(), binds, dims, grid, flops, bytes })
+        Ok(())
+    }
+
+    fn kernel(&mut self, spec: &KernelSpec) -> usize {
+        self.kernels.iter().position(|known| known == spec).unwrap_or_else(|| {
+            self.kernels.push(spec.clone());
+            self.kernels.len() - 1
+        })
     }
 }

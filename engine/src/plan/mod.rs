@@ -196,6 +196,45 @@ impl Plan {
         self.buffers.iter().map(|b| b.bytes).sum()
     }
 
+    /// Bytes of the leased buffers and textures.
+    pub fn leased(&self) -> u64 {
+        self.buffers.iter().filter(|b| b.lease).map(|b| b.bytes).sum()
+    }
+
+    /// The most bytes of temporaries that one dispatch finds wanted: [`Self::leased`] cannot be less, however they share.
+    pub fn live_bytes(&self) -> u64 {
+        self.programs.values().map(|list| self.live_bytes_of(list)).max().unwrap_or(0)
+    }
+
+    fn live_bytes_of(&self, list: &[Dispatch]) -> u64 {
+        // Copies into mirrors are moments of their own, which read a buffer and write a texture.
+        type Moment = Vec<(Range, bool)>;
+        let mut moments: Vec<Moment> = Vec::new();
+        for dispatch in list {
+            for &Mirror { from, to } in &dispatch.mirrors {
+                moments.push(vec![(from, false), (Range { buffer: to, offset: 0, ..from }, true)]);
+            }
+            let bindings = &self.kernels[dispatch.kernel].bindings;
+            let binds = dispatch.binds.iter().zip(bindings);
+            moments.push(binds.map(|(range, binding)| (*range, binding.writes)).collect());
+        }
+        let mut live = vec![0u64; moments.len()];
+        // Backwards: the last use of a lease that was seen, and how large its tenant is, until the moment that writes it.
+        let mut ends: BTreeMap<usize, (usize, u64)> = BTreeMap::new();
+        for (k, moment) in moments.iter().enumerate().rev() {
+            for (range, writes) in moment.iter().filter(|(r, _)| self.buffers[r.buffer].lease) {
+                let texture = self.buffers[range.buffer].texture;
+                let bytes = if texture { range.bytes.next_multiple_of(ROW) } else { range.bytes };
+                let (last, bytes) = *ends.entry(range.buffer).or_insert((k, bytes));
+                if *writes {
+                    live[k..=last].iter_mut().for_each(|sum| *sum += bytes);
+                    ends.remove(&range.buffer);
+                }
+            }
+        }
+        live.into_iter().max().unwrap_or(0)
+    }
+
     /// Dispatches of a program; zero if there is none of that name.
     pub fn launches(&self, program: &str) -> usize {
         self.programs.get(program).map_or(0, Vec::len)
