@@ -1,4 +1,4 @@
-// uses: step, grid
+// uses: step, grid, read
 // Adam, PyTorch's formulas, over a range of the flat buffers; with DECOUPLED it is AdamW:
 //
 //     Adam: g ← factor dθ + weight_decay θ        AdamW: g ← factor dθ, θ ← θ − lr weight_decay θ
@@ -20,7 +20,7 @@ struct Dims {
 
 @group(0) @binding(0) var<uniform> dims: Dims;
 @group(0) @binding(1) var<storage, read_write> params: array<vec4f>;  // θ, in place
-@group(0) @binding(2) var<storage, read> grads: array<vec4f>;  // dθ
+fn grads(i: u32) -> vec4f { return quad_2(i); }  // dθ
 @group(0) @binding(3) var<storage, read_write> first: array<vec4f>;  // m, in place
 @group(0) @binding(4) var<storage, read_write> second: array<vec4f>;  // v, in place
 @group(0) @binding(5) var<storage, read> decays: array<u32>;  // 1 where weight decay applies, a word for each 64 floats
@@ -51,7 +51,7 @@ fn update(i: u32, gradient: vec4f) {
 @compute @workgroup_size(WG)
 fn step(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
-        update(i, grads[i]);
+        update(i, grads(i));
     }
 }
 
@@ -59,6 +59,6 @@ fn step(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) group
 @compute @workgroup_size(WG)
 fn step_clipped(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
-        update(i, factor[0] * grads[i]);
+        update(i, factor[0] * grads(i));
     }
 }

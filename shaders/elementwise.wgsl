@@ -1,4 +1,4 @@
-// uses: grid
+// uses: grid, read
 // Arithmetic on flat tensors, and a bias over the last axis.
 struct Dims {
     count: u32,  // packs of the result
@@ -9,19 +9,19 @@ struct Dims {
 }
 
 @group(0) @binding(0) var<uniform> dims: Dims;
-@group(0) @binding(1) var<storage, read> a: array<Pack>;
-@group(0) @binding(2) var<storage, read> b: array<Pack>;  // as a; for add_bias: a row
+fn a(i: u32) -> Pack { return pack_1(i); }
+fn b(i: u32) -> Pack { return pack_2(i); }  // as a; for add_bias: a row
 @group(0) @binding(3) var<storage, read_write> y: array<Pack>;
 @group(0) @binding(2) var<storage, read_write> y_unary: array<Pack>;
 @group(0) @binding(1) var<storage, read_write> y_constant: array<Pack>;
-@group(0) @binding(3) var<storage, read> relu_y: array<Pack>;  // what a ReLU gave
+fn relu_y(i: u32) -> Pack { return pack_3(i); }  // what a ReLU gave
 @group(0) @binding(4) var<storage, read_write> relu_dx: array<Pack>;
 
 // y = a + b
 @compute @workgroup_size(WG)
 fn add(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
-        y[i] = a[i] + b[i];
+        y[i] = a(i) + b(i);
     }
 }
 
@@ -29,7 +29,7 @@ fn add(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups
 @compute @workgroup_size(WG)
 fn sub(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
-        y[i] = a[i] - b[i];
+        y[i] = a(i) - b(i);
     }
 }
 
@@ -37,7 +37,7 @@ fn sub(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups
 @compute @workgroup_size(WG)
 fn mul(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
-        y[i] = a[i] * b[i];
+        y[i] = a(i) * b(i);
     }
 }
 
@@ -45,7 +45,7 @@ fn mul(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups
 @compute @workgroup_size(WG)
 fn add_relu(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
-        y[i] = max(a[i] + b[i], Pack(0.0));
+        y[i] = max(a(i) + b(i), Pack(0.0));
     }
 }
 
@@ -53,7 +53,7 @@ fn add_relu(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) g
 @compute @workgroup_size(WG)
 fn add_relu_grad(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
-        relu_dx[i] = select(Pack(0.0), a[i] + b[i], relu_y[i] > Pack(0.0));
+        relu_dx[i] = select(Pack(0.0), a(i) + b(i), relu_y(i) > Pack(0.0));
     }
 }
 
@@ -64,10 +64,10 @@ fn add_bias(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) g
     let c = i % dims.packs;
     let begin = i / dims.packs * dims.chunk;
     if begin >= dims.rows { return; }
-    let bias = b[c];
+    let bias = b(c);
     let end = min(begin + dims.chunk, dims.rows);
     for (var r = begin; r < end; r++) {
-        y[r * dims.packs + c] = a[r * dims.packs + c] + bias;
+        y[r * dims.packs + c] = a(r * dims.packs + c) + bias;
     }
 }
 
@@ -75,7 +75,7 @@ fn add_bias(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) g
 @compute @workgroup_size(WG)
 fn scale(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
-        y_unary[i] = dims.factor * a[i];
+        y_unary[i] = dims.factor * a(i);
     }
 }
 
@@ -83,7 +83,7 @@ fn scale(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) grou
 @compute @workgroup_size(WG)
 fn copy(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
-        y_unary[i] = a[i];
+        y_unary[i] = a(i);
     }
 }
 
@@ -91,7 +91,7 @@ fn copy(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) group
 @compute @workgroup_size(WG)
 fn accumulate(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
-        y_unary[i] += a[i];
+        y_unary[i] += a(i);
     }
 }
 

@@ -1,4 +1,4 @@
-// uses: step, grid, reduce
+// uses: step, grid, reduce, read
 // Kullback-Leibler divergence of a student s from a teacher t (rows, C) at temperature T; LANES invocations a row.
 //
 //     loss = factor/n Σ_r Σ_c p (log p − log q),   p = softmax(t / T),   q = softmax(s / T)
@@ -13,8 +13,8 @@ struct Dims {
 }
 
 @group(0) @binding(0) var<uniform> dims: Dims;
-@group(0) @binding(1) var<storage, read> s: array<f32>;  // (rows, C)
-@group(0) @binding(2) var<storage, read> t: array<f32>;  // (rows, C)
+fn s(i: u32) -> f32 { return one_1(i); }  // (rows, C)
+fn t(i: u32) -> f32 { return one_2(i); }  // (rows, C)
 
 fn counted() -> u32 {
     return clamp(live.rows * dims.per_sample, 1u, dims.rows);
@@ -30,26 +30,26 @@ fn forward(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) gr
     let r = min(i / LANES, dims.rows - 1u);
     let begin = r * dims.columns;
     let k = dims.inverse_temperature;
-    var best_s = s[begin];
-    var best_t = t[begin];
+    var best_s = s(begin);
+    var best_t = t(begin);
     for (var c = i % LANES; c < dims.columns; c += LANES) {
-        best_s = max(best_s, s[begin + c]);
-        best_t = max(best_t, t[begin + c]);
+        best_s = max(best_s, s(begin + c));
+        best_t = max(best_t, t(begin + c));
     }
     best_s = lanes_max(best_s, i);
     best_t = lanes_max(best_t, i);
     var sum_s = 0.0;
     var sum_t = 0.0;
     for (var c = i % LANES; c < dims.columns; c += LANES) {
-        sum_s += exp(k * (s[begin + c] - best_s));
-        sum_t += exp(k * (t[begin + c] - best_t));
+        sum_s += exp(k * (s(begin + c) - best_s));
+        sum_t += exp(k * (t(begin + c) - best_t));
     }
     let log_s = log(lanes_sum(sum_s, i));
     let log_t = log(lanes_sum(sum_t, i));
     var loss = 0.0;
     for (var c = i % LANES; c < dims.columns; c += LANES) {
-        let log_p = k * (t[begin + c] - best_t) - log_t;
-        let log_q = k * (s[begin + c] - best_s) - log_s;
+        let log_p = k * (t(begin + c) - best_t) - log_t;
+        let log_q = k * (s(begin + c) - best_s) - log_s;
         loss += exp(log_p) * (log_p - log_q);
     }
     loss = lanes_sum(loss, i);
@@ -60,7 +60,7 @@ fn forward(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) gr
 }
 
 // ds = d factor / (n T) (q − p)
-@group(0) @binding(3) var<storage, read> log_sums: array<f32>;  // (rows, 2)
+fn log_sums(i: u32) -> f32 { return one_3(i); }  // (rows, 2)
 @group(0) @binding(4) var<storage, read> d: array<f32>;  // (1)
 @group(0) @binding(5) var<storage, read_write> ds: array<f32>;  // (rows, C)
 @compute @workgroup_size(WG)
@@ -69,7 +69,7 @@ fn grad(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) group
     let scale = d[0] * dims.factor * k / f32(counted());
     for (var i = invocation(at, groups); i < dims.rows * dims.columns; i += invocations(groups)) {
         let r = i / dims.columns;
-        let difference = exp(k * s[i] - log_sums[2u * r]) - exp(k * t[i] - log_sums[2u * r + 1u]);
+        let difference = exp(k * s(i) - log_sums(2u * r)) - exp(k * t(i) - log_sums(2u * r + 1u));
         ds[i] = select(0.0, scale * difference, r < counted());
     }
 }

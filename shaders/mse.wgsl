@@ -1,4 +1,4 @@
-// uses: step, grid
+// uses: step, grid, read
 // Mean squared error of y against a target t of the same shape, times a constant scale:
 //
 //     loss = scale/n Σ (y − t)²
@@ -12,8 +12,8 @@ struct Dims {
 }
 
 @group(0) @binding(0) var<uniform> dims: Dims;
-@group(0) @binding(1) var<storage, read> y: array<Pack>;
-@group(0) @binding(2) var<storage, read> t: array<Pack>;
+fn y(i: u32) -> Pack { return pack_1(i); }
+fn t(i: u32) -> Pack { return pack_2(i); }
 
 fn counted() -> u32 {
     return clamp(live.rows * dims.per_sample, 1u, dims.count);
@@ -27,7 +27,7 @@ fn forward(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) gr
     if p >= dims.parts { return; }
     var sum = Pack(0.0);
     for (var i = p; i < counted(); i += dims.parts) {
-        let e = y[i] - t[i];
+        let e = y(i) - t(i);
         sum += e * e;
     }
     losses[p] = dims.scale * pack_sum(sum) / f32(counted() * PACK);
@@ -40,6 +40,6 @@ fn forward(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) gr
 fn grad(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     let factor = d[0] * 2.0 * dims.scale / f32(counted() * PACK);
     for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
-        dy[i] = select(Pack(0.0), factor * (y[i] - t[i]), i < counted());
+        dy[i] = select(Pack(0.0), factor * (y(i) - t(i)), i < counted());
     }
 }

@@ -1,4 +1,4 @@
-// uses: grid
+// uses: grid, read
 // Pooling of images x (N, H, W, C) to y (N, P, Q, C). A window covers the inputs h = p·stride + kh − pad, w likewise.
 struct Dims {
     images: u32,
@@ -18,7 +18,7 @@ struct Dims {
 @group(0) @binding(0) var<uniform> dims: Dims;
 
 // y = the largest input of the window, where[…] = its h·W + w, the first in reading order among equals; padding never wins
-@group(0) @binding(1) var<storage, read> x: array<Pack>;  // (N, H, W, C)
+fn x(i: u32) -> Pack { return pack_1(i); }  // (N, H, W, C)
 @group(0) @binding(2) var<storage, read_write> y: array<Pack>;  // (N, P, Q, C)
 @group(0) @binding(3) var<storage, read_write> where_out: array<PackIndex>;  // (N, P, Q, C)
 @compute @workgroup_size(WG)
@@ -35,12 +35,12 @@ fn max_pool(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) g
     let w_end = min(q * dims.stride_w + dims.kernel_w - dims.pad_w, dims.width);
     let image = n * dims.height * dims.width;
     let first = h_begin * dims.width + w_begin;
-    var best = x[(image + first) * dims.packs + c];
+    var best = x((image + first) * dims.packs + c);
     var best_at = PackIndex(first);
     for (var h = h_begin; h < h_end; h++) {
         for (var w = w_begin; w < w_end; w++) {
             let pixel = h * dims.width + w;
-            let value = x[(image + pixel) * dims.packs + c];
+            let value = x((image + pixel) * dims.packs + c);
             best_at = select(best_at, PackIndex(pixel), value > best);
             best = max(best, value);
         }
@@ -51,7 +51,7 @@ fn max_pool(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) g
 
 // dx[n, h, w] = Σ dy over the windows p, q that chose (h, w): gathered, so no two invocations write one place
 @group(0) @binding(1) var<storage, read> chosen: array<PackIndex>;  // (N, P, Q, C)
-@group(0) @binding(2) var<storage, read> dy: array<Pack>;  // (N, P, Q, C)
+fn dy(i: u32) -> Pack { return pack_2(i); }  // (N, P, Q, C)
 @group(0) @binding(3) var<storage, read_write> dx: array<Pack>;  // (N, H, W, C)
 @compute @workgroup_size(WG)
 fn max_pool_grad(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
@@ -71,13 +71,13 @@ fn max_pool_grad(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgrou
     for (var p = p_begin; p < p_end; p++) {
         for (var q = q_begin; q < q_end; q++) {
             let j = ((n * dims.out_height + p) * dims.out_width + q) * dims.packs + c;
-            sum += select(Pack(0.0), dy[j], chosen[j] == pixel);
+            sum += select(Pack(0.0), dy(j), chosen[j] == pixel);
         }
     }
     dx[i] = sum;
 }
 
-// y[n, c] = mean of x[n, h, w, c] over h, w
+// y[n, c] = mean of x(n, h, w, c) over h, w
 @compute @workgroup_size(WG)
 fn global_avg_pool(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     let i = invocation(at, groups);
@@ -85,12 +85,12 @@ fn global_avg_pool(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgr
     let pixels = dims.height * dims.width;
     let begin = i / dims.packs * pixels * dims.packs + i % dims.packs;
     var sum = Pack(0.0);
-    for (var k = 0u; k < pixels; k++) { sum += x[begin + k * dims.packs]; }
+    for (var k = 0u; k < pixels; k++) { sum += x(begin + k * dims.packs); }
     y[i] = sum / f32(pixels);
 }
 
-// dx[n, h, w, c] = dy[n, c] / (H W)
-@group(0) @binding(1) var<storage, read> mean_dy: array<Pack>;  // (N, C)
+// dx[n, h, w, c] = dy(n, c) / (H W)
+fn mean_dy(i: u32) -> Pack { return pack_1(i); }  // (N, C)
 @group(0) @binding(2) var<storage, read_write> mean_dx: array<Pack>;  // (N, H, W, C)
 @compute @workgroup_size(WG)
 fn global_avg_pool_grad(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
@@ -98,6 +98,6 @@ fn global_avg_pool_grad(@builtin(global_invocation_id) at: vec3u, @builtin(num_w
     if i >= dims.images * dims.packs { return; }
     let pixels = dims.height * dims.width;
     let begin = i / dims.packs * pixels * dims.packs + i % dims.packs;
-    let d = mean_dy[i] / f32(pixels);
+    let d = mean_dy(i) / f32(pixels);
     for (var k = 0u; k < pixels; k++) { mean_dx[begin + k * dims.packs] = d; }
 }

@@ -4,3 +4,5 @@ alias Pack = f32;
 fn pack_sum(v: Pack) -> f32 {
     return v;
 }
+
+fn pack_1(i: u32) -> Pack { return one_1(i); }

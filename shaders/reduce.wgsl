@@ -1,4 +1,4 @@
-// uses: grid, reduce
+// uses: grid, reduce, read
 // Sums in a fixed order. Long ones take two steps: parts, then the sum of the parts.
 struct Dims {
     rows: u32,  // sum_rows: rows; total, squares: packs of x
@@ -8,11 +8,11 @@ struct Dims {
 }
 
 @group(0) @binding(0) var<uniform> dims: Dims;
-@group(0) @binding(1) var<storage, read> x: array<Pack>;  // (rows, C)
+fn x(i: u32) -> Pack { return pack_1(i); }  // (rows, C)
 @group(0) @binding(2) var<storage, read_write> y: array<Pack>;  // (parts, C)
 @group(0) @binding(2) var<storage, read_write> numbers: array<f32>;  // (parts)
 
-// y[p, c] = Σ x[r, c] over the rows r of part p
+// y[p, c] = Σ x(r, c) over the rows r of part p
 @compute @workgroup_size(WG)
 fn sum_rows(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     let i = invocation(at, groups);
@@ -21,7 +21,7 @@ fn sum_rows(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) g
     let begin = i / dims.packs * dims.chunk;
     let end = min(begin + dims.chunk, dims.rows);
     var sum = Pack(0.0);
-    for (var r = begin; r < end; r++) { sum += x[r * dims.packs + c]; }
+    for (var r = begin; r < end; r++) { sum += x(r * dims.packs + c); }
     y[i] = sum;
 }
 
@@ -29,7 +29,7 @@ fn sum_rows(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) g
 @compute @workgroup_size(WG)
 fn total(@builtin(global_invocation_id) at: vec3u) {
     var sum = Pack(0.0);
-    for (var i = at.x; i < dims.rows; i += WG) { sum += x[i]; }
+    for (var i = at.x; i < dims.rows; i += WG) { sum += x(i); }
     let all = lanes_sum(pack_sum(sum), at.x);
     if at.x == 0u { numbers[0] = all; }
 }
@@ -40,6 +40,6 @@ fn squares(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) gr
     let p = invocation(at, groups);
     if p >= dims.parts { return; }
     var sum = Pack(0.0);
-    for (var i = p; i < dims.rows; i += dims.parts) { sum += x[i] * x[i]; }
+    for (var i = p; i < dims.rows; i += dims.parts) { sum += x(i) * x(i); }
     numbers[p] = pack_sum(sum);
 }

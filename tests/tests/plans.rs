@@ -10,7 +10,7 @@ use engine::{
         AdapterKind, activation::Activation, cross_entropy::cross_entropy, elementwise::Add,
         layer_norm::LayerNorm, matmul::Linear,
     },
-    plan::{Limits, Plan, PlanError, Target, compile},
+    plan::{BufferSpec, Limits, Mirror, Plan, PlanError, Range, Target, compile},
     win::{
         program::{EVALUATE, Objective, ProgramError, STEP, Training, program},
         surgery::{bridge, widen},
@@ -120,26 +120,60 @@ fn graph(network: &Network, batch: u32) -> Graph {
     graph
 }
 
-/// Plays a plan beside the graph it was made of, fused: what a node reads from a lease is the value that the graph means, and
-/// not one that took the lease while it was still wanted.
+/// What lies in a buffer or a texture.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Content {
+    Temporary(Value),
+    /// A copy of this range of a named buffer.
+    Copy(Range),
+}
+
+/// Plays a plan beside the graph it was made of, fused: what a node reads from a lease, or from a texture that mirrors a tensor, is the value
+/// that the graph means, and not one that took the lease while it was still wanted, nor a copy that is out of date.
 fn assert_leases(graph: &Graph, plan: &Plan) {
-    let mut holds: BTreeMap<usize, Value> = BTreeMap::new();
+    let mut holds: BTreeMap<usize, Content> = BTreeMap::new();
     let graph = graph.fused(plan.target.kind);
     let list = &plan.programs["step"];
     assert_eq!(graph.nodes().len(), list.len(), "one node is one dispatch");
     for (node, dispatch) in graph.nodes().iter().zip(list) {
+        for Mirror { from, to } in &dispatch.mirrors {
+            assert!(plan.buffers[*to].texture && from.bytes <= plan.buffers[*to].bytes);
+            let copy = match plan.buffers[from.buffer].lease {
+                true => *holds.get(&from.buffer).expect("something to copy"),
+                false => Content::Copy(*from),
+            };
+            holds.insert(*to, copy);
+        }
         let values = node.inputs.iter().chain(&node.outputs);
         for (k, (value, range)) in values.zip(&dispatch.binds).enumerate() {
-            let temporary = graph.tensor_of(*value).home == Home::Temporary;
-            assert_eq!(plan.buffers[range.buffer].lease, temporary, "{}", node.label);
-            if !temporary {
-                continue;
-            }
-            if k < node.inputs.len() {
-                assert_eq!(holds.get(&range.buffer), Some(value), "{} reads another", node.label);
+            let bound = &plan.buffers[range.buffer];
+            let content = match &graph.tensor_of(*value).home {
+                Home::Temporary => Content::Temporary(*value),
+                Home::Named { buffer, offset } => {
+                    let named = |spec: &BufferSpec| !spec.lease && spec.label == *buffer;
+                    let buffer = plan.buffers.iter().position(named).expect("a named buffer");
+                    Content::Copy(Range { buffer, offset: offset * 4, bytes: range.bytes })
+                }
+            };
+            if !bound.lease {
+                assert_eq!(content, Content::Copy(*range), "{}", node.label);
+            } else if k < node.inputs.len() {
+                assert_eq!(
+                    holds.get(&range.buffer),
+                    Some(&content),
+                    "{} reads another",
+                    node.label
+                );
             } else {
-                holds.insert(range.buffer, *value);
+                holds.insert(range.buffer, content);
             }
+        }
+        // Copies of what was written are old.
+        let bindings = plan.kernels[dispatch.kernel].bindings.iter();
+        for (range, _) in dispatch.binds.iter().zip(bindings).filter(|(_, b)| b.writes) {
+            holds.retain(
+                |_, content| !matches!(content, Content::Copy(r) if r.buffer == range.buffer),
+            );
         }
     }
 }
@@ -209,7 +243,7 @@ fn a_plan_is_the_same_each_time() {
 fn what_is_too_large_is_named() {
     let student = resnet(Unit::Basic, 2, &[1, 1]);
     let limited = |limits| {
-        let target = Target { limits, ..cpu() };
+        let target = Target { limits, ..Target::web(AdapterKind::Gpu) };
         plan(&student, None, Objective::Labels, &recipe(4), &target).expect_err("it is too large")
     };
     // Images are 4 · 8 · 8 · 3 floats, the stem's output 4 · 8 · 8 · 2.
@@ -246,16 +280,20 @@ fn what_is_too_large_is_named() {
 /// backward pass must keep.
 #[test]
 fn memory_grows_by_what_must_be_kept() {
-    let memory = |depth: usize| {
+    let memory = |depth: usize, kind: AdapterKind| {
+        let target = Target::web(kind);
         let hidden = vec![64; depth];
         let student = mlp(&hidden, &[depth as u32]);
-        let plan = plan(&student, None, Objective::Labels, &recipe(64), &cpu()).expect("a plan");
+        let plan = plan(&student, None, Objective::Labels, &recipe(64), &target).expect("a plan");
         let leases = plan.buffers.iter().filter(|b| b.lease).map(|b| b.bytes).sum::<u64>();
         assert!(plan.memory() > leases);
         leases
     };
     // A hidden layer keeps one activation of 64 × 64 floats for its gradient.
-    assert_eq!(memory(12) - memory(8), 4 * 64 * 64 * 4);
+    let more = |kind| (memory(12, kind) - memory(8, kind)) / 4;
+    assert_eq!(more(AdapterKind::Gpu), 64 * 64 * 4);
+    // In mirrors of whole rows, and with one of its weight and one of its bias.
+    assert_eq!(more(AdapterKind::Cpu), 3 * 16 * 1024);
 }
 
 /// The blocks of a transformer without their attention, and a wide head over a vocabulary: temporaries of sizes far apart.

@@ -1,14 +1,16 @@
 //! Convolution of images: shaders `shaders/conv2d.wgsl` (register tiles, for CPU adapters) and `shaders/conv2d_tiled.wgsl` (workgroup
 //! tiles, for GPUs), tiles by [`variants`]. A 1×1 convolution of stride 1 is a matrix product and runs as one.
 
+use std::rc::Rc;
+
 use super::{
-    AdapterKind, Arcs, Launch, Op,
+    AdapterKind, Arcs, Fused, Launch, Op,
     activation::{Activation, Grad},
     count,
     matmul::{AddParts, Epilogue, Matmul, Sizes},
     narrow, reduce, variants,
 };
-use crate::graph::{Graph, ShapeError, Value};
+use crate::graph::{Graph, Node, ShapeError, Value};
 
 /// y = x ∗ w (+ b), then perhaps ReLU: x (N, H, W, I), w (O, KH, KW, I), b (O) → (N, H′, W′, O), H′ = ⌊(H + 2·pad − KH) / stride⌋ + 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -250,5 +252,16 @@ impl Op for Conv2dGrad {
                 Some(of.launch_as(on, entry, &e, product).output(output))
             }
         }
+    }
+
+    /// What becomes of dx on its way: see [`Epilogue`].
+    fn absorb(&self, _: &Graph, this: Arcs<'_>, reader: &Node) -> Option<Fused> {
+        let Self::Input { of, size, epilogue } = *self else { return None };
+        let (epilogue, more) = epilogue.and(this.outputs[0], reader)?;
+        Some(Fused {
+            op: Rc::new(Self::Input { of, size, epilogue }),
+            inputs: [this.inputs, &more].concat(),
+            outputs: reader.outputs.clone(),
+        })
     }
 }

@@ -1,12 +1,16 @@
 //! Matrix products: shaders `shaders/matmul.wgsl` (register tiles, for CPU adapters) and `shaders/matmul_tiled.wgsl` (workgroup tiles, for
 //! GPUs), tiles by [`variants`].
 
+use std::rc::Rc;
+
 use super::{
-    AdapterKind, Arcs, Kernel, Launch, MAX_GROUPS, Op,
+    AdapterKind, Arcs, Fused, Kernel, Launch, MAX_GROUPS, Op,
     activation::{Activation, Grad},
-    count, narrow, variants,
+    count,
+    elementwise::{Add, AddReluGrad},
+    known, narrow, variants,
 };
-use crate::graph::{Graph, ShapeError, Value};
+use crate::graph::{Graph, Node, ShapeError, Value};
 
 /// C = op(A)·op(B): (M, K)·(K, N) → (M, N), or (…, M, K)·(…, K, N) → (…, M, N) with equal leading extents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +58,29 @@ impl Epilogue {
         let [plus, masked] = [(self.plus, "_plus"), (self.masked, "_masked")]
             .map(|(there, name)| if there { name } else { "" });
         format!("{stem}{plus}{masked}")
+    }
+
+    /// This epilogue with what `reader` does to the product's output `dx`, and the input that it takes more.
+    ///
+    /// A sum with another gradient comes first, then a ReLU's mask.
+    pub(super) fn and(self, dx: Value, reader: &Node) -> Option<(Self, Vec<Value>)> {
+        let other = |a: Value, b: Value| match (a == dx, b == dx) {
+            (true, false) => Some(b),
+            (false, true) => Some(a),
+            _ => None,
+        };
+        match reader.inputs[..] {
+            [a, b] if known(&*reader.op) == Some(&Add) && self == Self::default() => {
+                Some((Self { plus: true, ..self }, vec![other(a, b)?]))
+            }
+            [a, b, y] if known(&*reader.op) == Some(&AddReluGrad) && self == Self::default() => {
+                Some((Self { plus: true, masked: true }, vec![other(a, b)?, y])).filter(|_| y != dx)
+            }
+            [y, dy] if known(&*reader.op) == Some(&Grad(Activation::Relu)) && !self.masked => {
+                (dy == dx && y != dx).then(|| (Self { masked: true, ..self }, vec![y]))
+            }
+            _ => None,
+        }
     }
 
     /// Whether `inputs`, those after the product's own, are one of the output's shape for each part.
@@ -282,6 +309,17 @@ impl Op for LinearGrad {
                 Some(if bias { launch.output([&cut[..], &[*k]].concat()) } else { launch })
             }
         }
+    }
+
+    /// What becomes of dx on its way: see [`Epilogue`].
+    fn absorb(&self, _: &Graph, this: Arcs<'_>, reader: &Node) -> Option<Fused> {
+        let Self::Input(epilogue) = *self else { return None };
+        let (epilogue, more) = epilogue.and(this.outputs[0], reader)?;
+        Some(Fused {
+            op: Rc::new(Self::Input(epilogue)),
+            inputs: [this.inputs, &more].concat(),
+            outputs: reader.outputs.clone(),
+        })
     }
 }
 
