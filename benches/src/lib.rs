@@ -254,6 +254,21 @@ mod tests {
         }
     }
 
+    /// A launch costs a CPU adapter some 25 µs, and each one less is fused by hand: these numbers may only fall.
+    #[test]
+    fn a_step_takes_few_launches() {
+        for kind in [AdapterKind::Cpu, AdapterKind::Gpu] {
+            let launches = |name: &str| {
+                let work = WORKS.iter().find(|work| work.name == name).expect("there");
+                (work.make)(&Target::web(kind)).expect("a plan").plan.launches(STEP)
+            };
+            let works =
+                ["mlp_784_32x16_10_b256_sgdm", "resnet_bottleneck_b64_sgdm", "win_narrow_b64"];
+            println!("{kind:?}: {:?}", works.map(launches));
+            assert!(launches("resnet_bottleneck_b64_sgdm") <= 240);
+        }
+    }
+
     #[test]
     fn the_networks_are_those_whose_operations_are_counted() {
         let shapes = thin_resnet().shapes().expect("shapes");

@@ -18,6 +18,7 @@ use crate::{
         elementwise::{Add, Scale},
         kl::{Kl, kl},
         mse::mse,
+        parts,
         sgd::Sgd,
     },
     plan::{Plan, PlanError, Target, compile},
@@ -276,9 +277,10 @@ impl Nets<'_> {
         let wrt: Vec<Value> = slots.iter().map(|(name, _)| student.get(name)).collect();
         let grads = g.backward(loss, &wrt)?;
         g.buffer("student.grads", self.layout.param_floats);
-        for ((_, slot), grad) in slots.iter().zip(&grads) {
-            g.place(*grad, "student.grads", slot.offset);
-        }
+        let places: Vec<_> =
+            grads.iter().zip(&slots).map(|(&grad, (_, slot))| (grad, slot.offset)).collect();
+        let most = target.limits.binding_bytes / 4;
+        let written = parts::place(g, &places, ["student.grads", "student.parts"], most)?;
         place(g, loss, LOSS);
         if self.of.student.head.is_empty() {
             g.buffer("metrics", 128);
@@ -286,7 +288,7 @@ impl Nets<'_> {
             let hits = g.scoped("accuracy", |g| hits(g, output, inputs.labels))?;
             place(g, hits, HITS);
         }
-        let words = self.optimise(g, &grads, target)?;
+        let words = self.optimise(g, &written, target)?;
         Ok((graph, words))
     }
 

@@ -11,15 +11,20 @@ use engine::{
         batch_norm::{BatchNorm, Tensors},
         cross_entropy::cross_entropy,
         dropout::Dropout,
-        elementwise::{Add, AddRelu, Copy},
+        elementwise::{Add, AddRelu, Copy, Scale},
         kl::{Kl, kl},
+        matmul::{Matmul, product},
         mse::mse,
+        parts,
     },
     plan::{Target, compile},
 };
 use taper_tests::table::Upstream;
 
-use crate::{KINDS, PLAIN, bench::worst};
+use crate::{
+    KINDS, PLAIN,
+    bench::{noise, worst},
+};
 
 fn executor(gpu: &Arc<Gpu>, graph: &Graph, kind: AdapterKind) -> Executor {
     let target = Target { kind, ..gpu.target() };
@@ -171,5 +176,44 @@ fn a_fused_skip_is_the_sum() {
                 "{channels} channels, relu {relu}, train {train}, {kind:?}, {k}: {off:.1e}"
             );
         }
+    }
+}
+
+/// Sums of parts of many tensors, in as few dispatches as hold them, are the bits of each sum by itself.
+#[test]
+fn parts_of_many_tensors_are_added_up_together() {
+    let Some(gpu) = &*PLAIN else { return };
+    // Eighteen products with two parts each; one dispatch takes sixteen, or two if it may bind only 300 floats.
+    let (count, rows, width, slot) = (18usize, 1024u32, 5u32, 64u64);
+    let results = |most: Option<u64>| -> (usize, Vec<f32>) {
+        let mut g = Graph::new();
+        let (a, b) = (g.input("a", &[rows, width]), g.input("b", &[rows, 7]));
+        let mut grads = Vec::new();
+        for k in 0..count {
+            let scaled = g.add(Scale(k as f32), &[a]).expect("a product");
+            let of = Matmul { ta: true, tb: false };
+            grads.push((product(&mut g, scaled, b, of).expect("a product"), k as u64 * slot));
+        }
+        match most {
+            Some(most) => {
+                let written = parts::place(&mut g, &grads, ["sums", "parts"], most).expect("sums");
+                assert_eq!(written.len(), count);
+            }
+            None => grads.iter().for_each(|&(grad, at)| g.place(grad, "sums", at)),
+        }
+        let mut executor = executor(gpu, &g, AdapterKind::Cpu);
+        let mut noise = noise();
+        for (label, columns) in [("a", width), ("b", 7)] {
+            let numbers: Vec<f32> = (0..rows * columns).map(|_| noise() as f32).collect();
+            executor.write(label, &numbers).expect("room");
+        }
+        executor.run("run", &Live::rows(rows), 0).expect("a run");
+        (executor.plan().launches("run"), executor.read("sums").expect("sums"))
+    };
+    let (apart, sums) = results(None);
+    assert_eq!(apart, 3 * count);
+    assert!(sums[slot as usize..].iter().filter(|sum| **sum != 0.0).count() == 17 * 35);
+    for (most, dispatches) in [(u64::MAX, 2), (300, 9)] {
+        assert_eq!(results(Some(most)), (2 * count + dispatches, sums.clone()), "{most}");
     }
 }
