@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// PyTorch's ε of batch normalisation.
-const BN_EPS: f32 = 1e-5;
+pub(super) const BN_EPS: f32 = 1e-5;
 /// PyTorch's `momentum` of batch normalisation: running ← 0.9 running + 0.1 batch.
 const BN_MOMENTUM: f32 = 0.1;
 
@@ -217,11 +217,13 @@ impl Walk<'_> {
                 let inputs: Vec<Value> = [x, weight].into_iter().chain(bias_value).collect();
                 self.graph.scoped(&scope, |g| g.add(Linear { bias: *bias, relu }, &inputs))
             }
-            Layer::Conv { kernel, stride, pad, .. } => {
-                let (k, s, p) = (*kernel, *stride, *pad);
-                let op = Conv2d { kernel: [k, k], stride: [s, s], pad: [p, p], bias: false };
+            Layer::Conv { kernel, stride, pad, bias, .. } => {
+                let (k, s, p, bias) = (*kernel, *stride, *pad, *bias);
+                let op = Conv2d { kernel: [k, k], stride: [s, s], pad: [p, p], bias };
                 let weight = param("weight");
-                self.graph.scoped(&scope, |g| g.add(op, &[x, weight]))
+                let bias = bias.then(|| param("bias"));
+                let inputs: Vec<Value> = [x, weight].into_iter().chain(bias).collect();
+                self.graph.scoped(&scope, |g| g.add(op, &inputs))
             }
             Layer::BatchNorm { .. } => {
                 let tensors = Tensors {
