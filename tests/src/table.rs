@@ -6,7 +6,7 @@ use engine::{
         AdapterKind, Arcs, Launch, Op,
         accuracy::hits,
         activation::Activation,
-        batch_norm::{BatchNorm, Tensors},
+        batch_norm::{BatchNorm, Running, Tensors},
         conv2d::Conv2d,
         cross_entropy::cross_entropy,
         elementwise::{Add, AddBias, AddRelu, Copy, Mul, Scale},
@@ -45,8 +45,22 @@ pub const ROWS: [(&str, Build); 24] = [
         one(op.eval(g, x[0], &layer))
     }),
     ("batch_norm_train", |g, case, x| {
-        let (op, layer) = batch_norm(case, x);
-        Ok(vec![op.train(g, x[0], &layer)?, layer.running_mean, layer.running_var])
+        let (op, _) = batch_norm(case, x);
+        let trained = op.train(g, x[0], x[1], x[2])?;
+        // The running statistics as they lie in a flat buffer.
+        let second = g.shape(trained.batch)[1];
+        let mut state = Vec::new();
+        for (from, offset) in [(x[3], 0), (x[4], second)] {
+            let value = g.add(Copy, &[from])?;
+            g.place(value, "state", offset.into());
+            state.push(value);
+        }
+        g.place(trained.batch, "batch", 0);
+        let flat = ["batch", "state"].map(|label| g.named(label, 0, &[2 * second], label));
+        let after = [trained.batch, state[0], state[1]];
+        let momentum = case.number("momentum") as f32;
+        g.add_after(Running { momentum }, &flat, &after)?;
+        Ok(vec![trained.y, g.add(Copy, &[state[0]])?, g.add(Copy, &[state[1]])?])
     }),
     ("conv2d", |g, case, x| {
         let [_, kh, kw, _] = *g.shape(x[1]) else { unreachable!("a convolution's weight") };
@@ -99,8 +113,7 @@ fn one(value: Result<Value, ShapeError>) -> Result<Vec<Value>, ShapeError> {
 }
 
 fn batch_norm(case: &Case, x: &[Value]) -> (BatchNorm, Tensors) {
-    let momentum = case.attributes["momentum"].as_f64().unwrap_or(0.1) as f32;
-    let op = BatchNorm { eps: case.number("eps") as f32, momentum, relu: case.flag("relu") };
+    let op = BatchNorm { eps: case.number("eps") as f32, relu: case.flag("relu") };
     let layer = Tensors { gamma: x[1], beta: x[2], running_mean: x[3], running_var: x[4] };
     (op, layer)
 }

@@ -6,7 +6,7 @@ use engine::{
     config::{Activation, Mlp, Model, Resnet, Stem, Unit, Widen},
     data::{self, Batch},
     models,
-    nn::{Block, Extent, Layer, Network, Role, Weights, fresh},
+    nn::{Block, Extent, Folded, Layer, Network, Role, Weights, fresh},
     random::Stream,
     win::surgery::{bridge, merge, widen},
 };
@@ -148,6 +148,23 @@ fn check_numbers(case: &Case) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// Logits of a network in eval mode, and of it as it runs where it is a teacher.
+fn check_folded(case: &Case) -> Result<(), TestCaseError> {
+    const INPUTS: usize = 16;
+    let (network, weights) = case.weights();
+    let folded = Folded::of(&network).expect("a network");
+    let kept = folded.weights(&weights).expect("it has them all");
+    // Every batch norm of these networks stands behind a convolution.
+    prop_assert!(folded.layout.state.is_empty());
+    prop_assert!(kept.keys().all(|name| !name.contains("running")));
+    let run = |network: &Network, weights: &Weights| {
+        logits(network, weights, std::iter::once(case.inputs(INPUTS)), INPUTS as u32)
+    };
+    let error = relative(&run(&network, &weights), &run(&folded.network, &kept));
+    prop_assert!(error <= GATE, "folding changed the logits by {error:.1e}");
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(settings(64))]
 
@@ -173,6 +190,11 @@ proptest! {
     #[test]
     fn merging_changes_no_logit_of_fresh_resnets(case in cases(resnets())) {
         check_numbers(&case)?;
+    }
+
+    #[test]
+    fn folding_batch_norms_changes_no_logit(case in cases(resnets())) {
+        check_folded(&case)?;
     }
 }
 

@@ -59,7 +59,7 @@ pub fn infer(
 fn resnet(weights: &Weights, input: Extent) -> Result<Network, NetworkError> {
     let layer = |name: String, stride: u32| -> Result<Layer, NetworkError> {
         let (out, kernel) = conv(weights, &name)?;
-        Ok(Layer::Conv { name, out, kernel, stride, pad: kernel / 2 })
+        Ok(Layer::Conv { name, out, kernel, stride, pad: kernel / 2, bias: false })
     };
     let bn = |name: String| Layer::BatchNorm { name };
     let relu = |name: String| Layer::Activation { name, function: Activation::Relu };

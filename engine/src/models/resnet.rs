@@ -12,7 +12,7 @@ use crate::{
 const EXPANSION: u32 = 4;
 
 fn conv(name: String, out: u32, kernel: u32, stride: u32) -> Layer {
-    Layer::Conv { name, out, kernel, stride, pad: kernel / 2 }
+    Layer::Conv { name, out, kernel, stride, pad: kernel / 2, bias: false }
 }
 
 fn relu(name: String) -> Layer {
@@ -60,6 +60,7 @@ pub(super) fn network(config: &Resnet, input: Extent, classes: u32) -> Network {
             kernel: 7,
             stride: 2,
             pad: 3,
+            bias: false,
         }],
         Stem::Cifar => vec![conv("conv1".into(), stem_width, 3, 1)],
     };

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use super::{Block, Layer, Layout, Network, Pair};
 use crate::{
-    graph::{Graph, ShapeError, Value},
+    graph::{Graph, Home, ShapeError, Value},
     ops::{
         activation::Activation,
-        batch_norm::{BatchNorm, Tensors},
+        batch_norm::{BatchNorm, Running, Tensors},
         conv2d::Conv2d,
         count,
         elementwise::AddRelu,
@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// PyTorch's ε of batch normalisation.
-const BN_EPS: f32 = 1e-5;
+pub(super) const BN_EPS: f32 = 1e-5;
 /// PyTorch's `momentum` of batch normalisation: running ← 0.9 running + 0.1 batch.
 const BN_MOMENTUM: f32 = 0.1;
 
@@ -34,6 +34,7 @@ pub enum Mode {
 /// A network's tensors as values of a graph, by name.
 #[derive(Debug, Clone, Default)]
 pub struct Bound {
+    owner: String,
     values: BTreeMap<String, Value>,
 }
 
@@ -54,7 +55,7 @@ impl Bound {
                 values.insert(name.clone(), value);
             }
         }
-        Self { values }
+        Self { owner: owner.into(), values }
     }
 
     /// The value of a tensor.
@@ -77,7 +78,8 @@ pub struct Built {
     pub taps: BTreeMap<String, Value>,
 }
 
-/// Adds blocks `range` of a network, and its head if `range` reaches the end, on the input `x`.
+/// Adds blocks `range` of a network, and its head if `range` reaches the end, on the input `x`. The batch's statistics of layers in
+/// train mode lie in the buffer `owner.batch` as the running ones do in `owner.state`, which they move.
 ///
 /// `mode` is asked for each block (the head is block `blocks.len()`): frozen blocks are in eval mode.
 ///
@@ -92,10 +94,12 @@ pub fn build(
     mode: impl Fn(usize) -> Mode,
 ) -> Result<Built, ShapeError> {
     let mut built = Built::default();
+    let mut batches = Vec::new();
     let mut at = x;
     for k in range.clone() {
         let Block { lower, layers, lift } = &network.blocks[k];
-        let mut walk = Walk { graph, bound, mode: mode(k), taps: &mut built.taps };
+        let (taps, batches) = (&mut built.taps, &mut batches);
+        let mut walk = Walk { graph, bound, mode: mode(k), taps, batches };
         if let Some(pair) = lower {
             at = walk.pair(pair, at)?;
         }
@@ -106,11 +110,38 @@ pub fn build(
         built.blocks.push(at);
     }
     if range.end == network.blocks.len() {
-        let mut walk = Walk { graph, bound, mode: mode(range.end), taps: &mut built.taps };
+        let (taps, batches) = (&mut built.taps, &mut batches);
+        let mut walk = Walk { graph, bound, mode: mode(range.end), taps, batches };
         at = walk.layers(&network.head, at)?;
     }
+    move_running(graph, bound, batches)?;
     built.output = Some(at);
     Ok(built)
+}
+
+/// A batch's statistics in the flat buffer: first float, floats, value.
+type Batch = (u64, u64, Value);
+
+/// Moves the running statistics of all these layers: one dispatch for each run of neighbours, which is one unless layers between
+/// them are frozen.
+fn move_running(
+    graph: &mut Graph,
+    bound: &Bound,
+    mut batches: Vec<Batch>,
+) -> Result<(), ShapeError> {
+    batches.sort_unstable();
+    for run in batches.chunk_by(|a, b| a.0 + a.1 == b.0) {
+        let (first, last) = (run[0], run[run.len() - 1]);
+        let (first, end) = (first.0, last.0 + last.1);
+        let values: Vec<Value> = run.iter().map(|batch| batch.2).collect();
+        let ranges = ["batch", "state"].map(|part| {
+            let buffer = format!("{}.{part}", bound.owner);
+            graph.named(&buffer, first, &[narrow(end - first)], &buffer)
+        });
+        let running = Running { momentum: BN_MOMENTUM };
+        graph.scoped(&bound.owner, |g| g.add_after(running, &ranges, &values))?;
+    }
+    Ok(())
 }
 
 struct Walk<'a> {
@@ -118,6 +149,7 @@ struct Walk<'a> {
     bound: &'a Bound,
     mode: Mode,
     taps: &'a mut BTreeMap<String, Value>,
+    batches: &'a mut Vec<Batch>,
 }
 
 impl Walk<'_> {
@@ -133,6 +165,19 @@ impl Walk<'_> {
         })?;
         self.taps.insert(pair.name.clone(), value);
         Ok(value)
+    }
+
+    /// Puts a batch's statistics where the running ones lie in their buffer: the variance behind the mean.
+    fn place_batch(&mut self, layer: &Tensors, batch: Value) {
+        let offset = |value| match self.graph.tensor_of(value).home {
+            Home::Named { offset, .. } => offset,
+            Home::Temporary => unreachable!("a layout places every tensor"),
+        };
+        let (first, second) = (offset(layer.running_mean), offset(layer.running_var));
+        let floats = count(self.graph.shape(batch));
+        assert_eq!(2 * (second - first), floats, "the variance lies behind the mean");
+        self.graph.place(batch, &format!("{}.batch", self.bound.owner), first);
+        self.batches.push((first, floats, batch));
     }
 
     fn layers(&mut self, layers: &[Layer], mut at: Value) -> Result<Value, ShapeError> {
@@ -172,17 +217,13 @@ impl Walk<'_> {
                 let inputs: Vec<Value> = [x, weight].into_iter().chain(bias_value).collect();
                 self.graph.scoped(&scope, |g| g.add(Linear { bias: *bias, relu }, &inputs))
             }
-            Layer::Conv { kernel, stride, pad, .. } => {
-                let (k, s, p) = (*kernel, *stride, *pad);
-                let op = Conv2d {
-                    kernel: [k, k],
-                    stride: [s, s],
-                    pad: [p, p],
-                    bias: false,
-                    relu: false,
-                };
+            Layer::Conv { kernel, stride, pad, bias, .. } => {
+                let (k, s, p, bias) = (*kernel, *stride, *pad, *bias);
+                let op = Conv2d { kernel: [k, k], stride: [s, s], pad: [p, p], bias, relu: false };
                 let weight = param("weight");
-                self.graph.scoped(&scope, |g| g.add(op, &[x, weight]))
+                let bias = bias.then(|| param("bias"));
+                let inputs: Vec<Value> = [x, weight].into_iter().chain(bias).collect();
+                self.graph.scoped(&scope, |g| g.add(op, &inputs))
             }
             Layer::BatchNorm { .. } => {
                 let tensors = Tensors {
@@ -191,12 +232,16 @@ impl Walk<'_> {
                     running_mean: param("running_mean"),
                     running_var: param("running_var"),
                 };
-                let op = BatchNorm { eps: BN_EPS, momentum: BN_MOMENTUM, relu };
-                let mode = self.mode;
-                self.graph.scoped(&scope, |g| match mode {
-                    Mode::Train => op.train(g, x, &tensors),
-                    Mode::Eval => op.eval(g, x, &tensors),
-                })
+                let op = BatchNorm { eps: BN_EPS, relu };
+                match self.mode {
+                    Mode::Train => {
+                        let Tensors { gamma, beta, .. } = tensors;
+                        let trained = self.graph.scoped(&scope, |g| op.train(g, x, gamma, beta))?;
+                        self.place_batch(&tensors, trained.batch);
+                        Ok(trained.y)
+                    }
+                    Mode::Eval => self.graph.scoped(&scope, |g| op.eval(g, x, &tensors)),
+                }
             }
             Layer::Activation { function, .. } => {
                 self.graph.scoped(&scope, |g| g.add(*function, &[x]))

@@ -3,6 +3,7 @@
 //! [`Network`] says what the layers are, [`Weights`] what they hold; parameters are named by path, as torchvision names them.
 
 mod build;
+mod fold;
 mod init;
 mod layout;
 mod network;
@@ -10,6 +11,7 @@ mod shapes;
 mod weights;
 
 pub use build::{Bound, Built, Mode, build};
+pub use fold::Folded;
 pub use init::{fresh, fresh_tensor};
 pub use layout::{Layout, Slot};
 pub use network::{Block, Extent, Layer, Network, NetworkError, Pair};

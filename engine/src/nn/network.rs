@@ -53,7 +53,7 @@ pub enum Layer {
         /// Whether it has a bias.
         bias: bool,
     },
-    /// A square convolution without bias, symmetric padding.
+    /// A square convolution, symmetric padding.
     Conv {
         /// Path of its parameters.
         name: String,
@@ -65,6 +65,9 @@ pub enum Layer {
         stride: u32,
         /// Zeros on each side.
         pad: u32,
+        /// Whether it has a bias: where it has taken in a batch norm, and nowhere else.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        bias: bool,
     },
     /// Batch normalisation over all but the channels; eps 1e-5, momentum 0.1, as PyTorch.
     BatchNorm {

@@ -166,11 +166,14 @@ impl Walk {
                 self.macs += u64::from(*out) * u64::from(width);
                 Extent::Flat(*out)
             }
-            (Layer::Conv { out, kernel, stride, pad, .. }, Extent::Map(h, w, c)) => {
+            (Layer::Conv { out, kernel, stride, pad, bias, .. }, Extent::Map(h, w, c)) => {
                 let Some((h, w)) = windows(h, w, *kernel, *stride, *pad) else { return refuse() };
                 let (o, k) = (*out as usize, *kernel as usize);
                 let fill = Fill::He { fan: out * kernel * kernel };
                 self.param(format!("{name}.weight"), vec![o, k, k, c as usize], Role::Param, fill);
+                if *bias {
+                    self.param(format!("{name}.bias"), vec![o], Role::Param, Fill::Constant(0.0));
+                }
                 let area = u64::from(*kernel) * u64::from(*kernel);
                 self.macs += u64::from(h) * u64::from(w) * u64::from(*out) * area * u64::from(c);
                 Extent::Map(h, w, *out)

@@ -2,16 +2,21 @@
 //!
 //! x (…, C)   γ, β, running mean and variance (C)   →   y = γ x̂ + β, (…, C)
 //!
-//! In train mode three nodes, [`Statistics`] → [`Finish`] → [`Apply`]. The mean and the variance are functions of x, and the
-//! rule of [`Apply`] gives the whole gradient of x, through them as well; the other two nodes pass nothing on.
+//! In train mode two nodes, [`Statistics`] → [`Apply`], and one [`Running`] for all layers of a network. The mean and the variance are
+//! functions of x, and the rule of [`Apply`] gives the whole gradient of x, through them as well; [`Statistics`] passes nothing on.
+//! A sum over rows is a few parts, which the next kernel adds up for itself.
+
+use std::rc::Rc;
 
 use super::{
-    AdapterKind, Arcs, Launch, Op,
+    AdapterKind, Arcs, Fused, Launch, Op,
     activation::{Activation, Grad},
     count,
+    elementwise::{Add, AddRelu},
+    known, narrow,
     packs::{self, Packs},
 };
-use crate::graph::{Graph, ShapeError, Value};
+use crate::graph::{Graph, Node, ShapeError, Value};
 
 /// The parameters and the state of a layer, each (C).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,9 +25,9 @@ pub struct Tensors {
     pub gamma: Value,
     /// β, PyTorch's `bias`.
     pub beta: Value,
-    /// The running mean; train mode updates it in place.
+    /// The running mean.
     pub running_mean: Value,
-    /// The running (unbiased) variance; train mode updates it in place.
+    /// The running (unbiased) variance.
     pub running_var: Value,
 }
 
@@ -31,35 +36,35 @@ pub struct Tensors {
 pub struct BatchNorm {
     /// ε.
     pub eps: f32,
-    /// PyTorch's `momentum`: running ← (1 − momentum) running + momentum batch.
-    pub momentum: f32,
     /// Whether a ReLU follows in the same kernel.
     pub relu: bool,
 }
 
-impl BatchNorm {
-    /// Adds the layer in train mode: normalises by the batch and updates the running statistics.
-    ///
-    /// # Errors
-    /// If the tensors are not (…, C) and (C).
-    pub fn train(&self, graph: &mut Graph, x: Value, layer: &Tensors) -> Result<Value, ShapeError> {
-        let moments = self.moments(graph, x, layer)?;
-        graph.add(Apply { relu: self.relu }, &[x, moments, layer.gamma, layer.beta])
-    }
+/// What a layer gives in train mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trained {
+    /// The output, like x.
+    pub y: Value,
+    /// The batch's mean and its unbiased variance, for [`Running`]: (2, C padded to 64), as the running ones lie in a flat buffer.
+    pub batch: Value,
+}
 
-    /// Train mode at the end of a residual unit: `skip`, like x, is added before the ReLU, in the same kernel.
+impl BatchNorm {
+    /// Adds the layer in train mode: normalises by the batch. The running statistics are left to [`Running`].
     ///
     /// # Errors
     /// If the tensors are not (…, C) and (C).
-    pub fn train_add(
+    pub fn train(
         &self,
         graph: &mut Graph,
         x: Value,
-        layer: &Tensors,
-        skip: Value,
-    ) -> Result<Value, ShapeError> {
-        let moments = self.moments(graph, x, layer)?;
-        graph.add(Apply { relu: self.relu }, &[x, moments, layer.gamma, layer.beta, skip])
+        gamma: Value,
+        beta: Value,
+    ) -> Result<Trained, ShapeError> {
+        let sums = graph.add(Statistics, &[x])?;
+        let outputs =
+            graph.add_all(Apply { relu: self.relu, eps: self.eps }, &[x, sums, gamma, beta])?;
+        Ok(Trained { y: outputs[0], batch: outputs[2] })
     }
 
     /// Adds the layer in eval mode: normalises by the running statistics.
@@ -71,59 +76,27 @@ impl BatchNorm {
         let op = EvalApply { relu: self.relu, eps: self.eps };
         graph.add(op, &[x, running_mean, running_var, gamma, beta])
     }
-
-    /// Eval mode at the end of a residual unit; see [`Self::train_add`].
-    ///
-    /// # Errors
-    /// If the tensors are not (…, C) and (C).
-    pub fn eval_add(
-        &self,
-        graph: &mut Graph,
-        x: Value,
-        layer: &Tensors,
-        skip: Value,
-    ) -> Result<Value, ShapeError> {
-        let Tensors { gamma, beta, running_mean, running_var } = *layer;
-        let op = EvalApply { relu: self.relu, eps: self.eps };
-        graph.add(op, &[x, running_mean, running_var, gamma, beta, skip])
-    }
-
-    fn moments(&self, graph: &mut Graph, x: Value, layer: &Tensors) -> Result<Value, ShapeError> {
-        let rows = packs::matrix(graph.shape(x)).map_or(0, |(rows, _)| rows);
-        let sums = graph.add(Statistics, &[x])?;
-        let finish = Finish { rows, eps: self.eps, momentum: self.momentum };
-        graph.add(finish, &[sums, layer.running_mean, layer.running_var])
-    }
 }
 
-/// dz = dskip of y = z + skip, or of y = max(z + skip, 0): the mask is in dz, the gradient kernels of z cut nothing more.
-fn through_skip(graph: &mut Graph, relu: bool, y: Value, dy: Value) -> Result<Value, ShapeError> {
-    if relu { graph.add(Grad(Activation::Relu), &[y, dy]) } else { Ok(dy) }
+/// Floats from a tensor of C floats in a flat buffer to the next one.
+fn stride(columns: u32) -> u32 {
+    columns.next_multiple_of(64)
 }
 
 /// x (…, C) → (parts, 2, C): mean and Σ (x − mean)² of each part of the rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Statistics;
 
-/// (parts, 2, C), running mean and variance (C) → (2, C): μ and 1/√(σ² + ε).
+/// x (…, C), [`Statistics`] of x, γ, β (C) and perhaps skip (…, C) → y; the line (4, C): μ, 1/√(σ² + ε), γ, β; and [`Trained::batch`].
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Finish {
-    /// Rows of x.
-    pub rows: u32,
-    /// ε.
-    pub eps: f32,
-    /// Weight of the batch in the running statistics.
-    pub momentum: f32,
-}
-
-/// x (…, C), moments (2, C), γ, β (C) and perhaps skip (…, C) → y.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Apply {
     /// Whether y = max(γ x̂ + β + skip, 0).
     pub relu: bool,
+    /// ε.
+    pub eps: f32,
 }
 
-/// x (…, C), running mean and variance, γ, β (C) and perhaps skip (…, C) → y.
+/// x (…, C), running mean and variance, γ, β (C) and perhaps skip (…, C) → y, and the line as of [`Apply`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct EvalApply {
     /// Whether y = max(γ x̂ + β + skip, 0).
@@ -132,32 +105,26 @@ pub struct EvalApply {
     pub eps: f32,
 }
 
-/// Running mean and variance (C) → moments (2, C), for the gradients of eval mode.
+/// running ← (1 − momentum) running + momentum batch. The inputs are a range of the batches' statistics and one of the running ones, of
+/// one length and in one layout; the latter is updated in place and there is no output.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct RunningMoments {
-    eps: f32,
+pub struct Running {
+    /// PyTorch's `momentum`.
+    pub momentum: f32,
 }
 
-/// x, moments, γ, β, dy → (parts, 2, C): Σ dz x̂ and Σ dz of each part of the rows.
+/// x, line, dy → (parts, 2, C): Σ dz x̂ and Σ dz of each part of the rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct GradSums {
     relu: bool,
 }
 
-/// (parts, 2, C) → dγ, dβ.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct GradFinish;
-
-/// x, moments, γ, β, dy, dγ, dβ → dx.
+/// x, line, dy, [`GradSums`] of them → dx, dγ, dβ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct GradInput {
     relu: bool,
-}
-
-/// x, moments, γ, β, dy → dx with constant moments.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct EvalGradInput {
-    relu: bool,
+    /// Whether the moments are functions of x, else constants.
+    batch: bool,
 }
 
 /// The words of `Dims` and how a launch is cut, for x (rows, C).
@@ -171,41 +138,52 @@ struct Layout {
 impl Layout {
     fn of(x: &[u32]) -> Option<Self> {
         let (rows, columns) = packs::matrix(x)?;
-        Some(Self::new(rows, columns))
-    }
-
-    fn new(rows: u32, columns: u32) -> Self {
         let packs = Packs::of(columns.into());
-        Self { rows, columns, packs, width: packs.count(columns.into()) }
+        Some(Self { rows, columns, packs, width: packs.count(columns.into()) })
     }
 
-    /// Rows of a part of a column sum, and parts.
+    /// Packs of x.
+    fn volume(&self) -> u64 {
+        u64::from(self.rows) * u64::from(self.width)
+    }
+
+    /// Rows of a part of a column sum, and parts: enough that the lanes of a few cores are busy and a GPU has workgroups, and so few that
+    /// adding them up again and again is a small part of the work.
     fn parts(&self) -> (u32, u32) {
-        packs::parts(self.rows, self.width, 32)
+        let wanted = narrow(self.volume() / 8192).max(64 / self.width).clamp(1, 64);
+        let part = self.rows.div_ceil(wanted).max(32).min(self.rows);
+        (part, self.rows.div_ceil(part))
     }
 
-    fn launch(&self, entry: &str, (chunk, parts): (u32, u32), eps: f32, momentum: f32) -> Launch {
-        let words = [self.rows, self.width, chunk, parts, eps.to_bits(), momentum.to_bits()];
-        Launch::new(self.packs.kernel("batch_norm", entry)).dims(words)
+    /// Rows of an item of a kernel that writes a tensor like x. It adds up the parts of its column first, so a CPU adapter gets
+    /// few items, a vector's lanes for a few cores.
+    fn chunk(&self, on: AdapterKind) -> u32 {
+        let rows = match on {
+            AdapterKind::Cpu => narrow(self.volume().div_ceil(512)).max(self.parts().1),
+            AdapterKind::Gpu => lanes(on).1 * narrow((self.volume() / 65_536).clamp(1, 16)),
+        };
+        rows.min(self.rows)
     }
 
-    /// A kernel with an invocation for each part of each column.
-    fn sums(&self, entry: &str) -> Launch {
-        let (chunk, parts) = self.parts();
-        self.launch(entry, (chunk, parts), 0.0, 0.0)
-            .output([parts, 2, self.columns])
-            .each(u64::from(parts) * u64::from(self.width))
+    fn launch(&self, on: AdapterKind, entry: &str, chunk: u32, eps: f32, relu: bool) -> Launch {
+        let (part, parts) = self.parts();
+        let stride = self.packs.count(stride(self.columns).into());
+        let (group, lanes) = lanes(on);
+        let kernel = self.packs.kernel("batch_norm", entry).flag("RELU", relu);
+        Launch::new(kernel.constant("WG", group.into()).constant("LANES", lanes.into()))
+            .dims([self.rows, self.width, chunk, part, parts, stride, eps.to_bits(), 0])
+            .groups(u64::from(self.rows.div_ceil(chunk)) * u64::from(self.width), group / lanes)
     }
 
-    /// A kernel that writes a tensor like x, a few rows of one column an invocation.
-    fn map(&self, entry: &str, eps: f32, relu: bool, x: &[u32]) -> Launch {
-        let chunk = packs::chunk(self.rows, self.width);
-        let mut launch = self
-            .launch(entry, (chunk, 1), eps, 0.0)
-            .output(x)
-            .each(u64::from(self.rows.div_ceil(chunk)) * u64::from(self.width));
-        launch.kernel = launch.kernel.flag("RELU", relu);
-        launch
+    /// A kernel whose items are the parts of each column.
+    fn sums(&self, on: AdapterKind, entry: &str, relu: bool) -> Launch {
+        let (part, parts) = self.parts();
+        self.launch(on, entry, part, 0.0, relu).output([parts, 2, self.columns])
+    }
+
+    /// A kernel that writes a tensor like x.
+    fn map(&self, on: AdapterKind, entry: &str, eps: f32, relu: bool, x: &[u32]) -> Launch {
+        self.launch(on, entry, self.chunk(on), eps, relu).output(x)
     }
 
     /// The entry point without or with a skip, which must be like x.
@@ -222,162 +200,182 @@ impl Layout {
         tensors.iter().all(|t| **t == [self.columns])
     }
 
-    /// Whether `moments` is (2, C).
-    fn moments(&self, moments: &[u32]) -> bool {
-        *moments == [2, self.columns]
+    /// Whether these are partial sums of x.
+    fn are_sums(&self, sums: &[u32]) -> bool {
+        *sums == [self.parts().1, 2, self.columns]
     }
+
+    fn line(&self) -> [u32; 2] {
+        [4, self.columns]
+    }
+}
+
+/// Invocations of a workgroup, and how many of them share a column: a CPU adapter has a vector's lanes, and no barriers.
+fn lanes(on: AdapterKind) -> (u32, u32) {
+    match on {
+        AdapterKind::Cpu => (8, 1),
+        AdapterKind::Gpu => (256, 64),
+    }
+}
+
+/// The gradients of y, from dy and the line: of x, γ and β, and of the skip if there is one. The mask of a ReLU behind the skip is in dz, and
+/// the kernels cut nothing more.
+fn gradients(
+    graph: &mut Graph,
+    batch: bool,
+    relu: bool,
+    node: Arcs<'_>,
+    skip: bool,
+    dy: Value,
+) -> Result<[Option<Value>; 4], ShapeError> {
+    let (x, y, line) = (node.inputs[0], node.outputs[0], node.outputs[1]);
+    let (relu, dz) = match skip && relu {
+        true => (false, graph.add(Grad(Activation::Relu), &[y, dy])?),
+        false => (relu, dy),
+    };
+    let sums = graph.add(GradSums { relu }, &[x, line, dz])?;
+    let grads = graph.add_all(GradInput { relu, batch }, &[x, line, dz, sums])?;
+    Ok([Some(grads[0]), Some(grads[1]), Some(grads[2]), skip.then_some(dz)])
+}
+
+/// A sum with something like x, and perhaps a ReLU, as the end of the kernel: what is added, and whether there is a ReLU.
+fn skip(this: Arcs<'_>, reader: &Node) -> Option<(Value, bool)> {
+    let relu = known::<AddRelu>(&*reader.op).is_some();
+    let &[a, b] = &reader.inputs[..] else { return None };
+    if !relu && known::<Add>(&*reader.op).is_none() || a == b {
+        return None;
+    }
+    Some((if a == this.outputs[0] { b } else { a }, relu))
 }
 
 impl Op for Statistics {
-    fn launch(&self, inputs: &[&[u32]], _on: AdapterKind) -> Option<Launch> {
+    fn launch(&self, inputs: &[&[u32]], on: AdapterKind) -> Option<Launch> {
         let [x] = *inputs else { return None };
-        Some(Layout::of(x)?.sums("statistics").flops(4 * count(x)))
-    }
-}
-
-impl Op for Finish {
-    fn launch(&self, inputs: &[&[u32]], _on: AdapterKind) -> Option<Launch> {
-        let [&[parts, 2, columns], mean, var] = *inputs else { return None };
-        let layout = Layout::new(self.rows, columns);
-        if layout.parts().1 != parts || !layout.vectors(&[mean, var]) {
-            return None;
-        }
-        Some(
-            layout
-                .launch("finish", layout.parts(), self.eps, self.momentum)
-                .output([2, columns])
-                .each(layout.width.into())
-                .flops(7 * u64::from(parts) * u64::from(columns))
-                .updates(&[1, 2]),
-        )
+        Some(Layout::of(x)?.sums(on, "statistics", false).flops(4 * count(x)))
     }
 }
 
 impl Op for Apply {
-    fn launch(&self, inputs: &[&[u32]], _on: AdapterKind) -> Option<Launch> {
-        let [x, moments, gamma, beta, skip @ ..] = inputs else { return None };
+    fn launch(&self, inputs: &[&[u32]], on: AdapterKind) -> Option<Launch> {
+        let [x, sums, gamma, beta, skip @ ..] = inputs else { return None };
         let layout = Layout::of(x)?;
         let entry = layout.with_skip(["apply", "apply_add"], x, skip)?;
-        (layout.moments(moments) && layout.vectors(&[gamma, beta]))
-            .then(|| layout.map(entry, 0.0, self.relu, x).flops(5 * count(x)))
-    }
-
-    fn vjp(
-        &self,
-        graph: &mut Graph,
-        node: Arcs<'_>,
-        douts: &[Option<Value>],
-    ) -> Result<Vec<Option<Value>>, ShapeError> {
-        let Some(mut dy) = douts[0] else { return Ok(vec![None; node.inputs.len()]) };
-        let &[x, moments, gamma, beta, ref skip @ ..] = node.inputs else {
-            unreachable!("launch takes four inputs or five")
-        };
-        let mut relu = self.relu;
-        if !skip.is_empty() {
-            dy = through_skip(graph, relu, node.outputs[0], dy)?;
-            relu = false;
-        }
-        let sums = graph.add(GradSums { relu }, &[x, moments, gamma, beta, dy])?;
-        let finished = graph.add_all(GradFinish, &[sums])?;
-        let (dgamma, dbeta) = (finished[0], finished[1]);
-        let dx = graph.add(GradInput { relu }, &[x, moments, gamma, beta, dy, dgamma, dbeta])?;
-        let mut grads = vec![Some(dx), None, Some(dgamma), Some(dbeta)];
-        grads.extend(skip.iter().map(|_| Some(dy)));
-        Ok(grads)
-    }
-}
-
-impl Op for EvalApply {
-    fn launch(&self, inputs: &[&[u32]], _on: AdapterKind) -> Option<Launch> {
-        let [x, mean, var, gamma, beta, skip @ ..] = inputs else { return None };
-        let layout = Layout::of(x)?;
-        let entry = layout.with_skip(["eval_apply", "eval_apply_add"], x, skip)?;
-        layout
-            .vectors(&[mean, var, gamma, beta])
-            .then(|| layout.map(entry, self.eps, self.relu, x).flops(5 * count(x)))
-    }
-
-    fn vjp(
-        &self,
-        graph: &mut Graph,
-        node: Arcs<'_>,
-        douts: &[Option<Value>],
-    ) -> Result<Vec<Option<Value>>, ShapeError> {
-        let Some(mut dy) = douts[0] else { return Ok(vec![None; node.inputs.len()]) };
-        let &[x, mean, var, gamma, beta, ref skip @ ..] = node.inputs else {
-            unreachable!("launch takes five inputs or six")
-        };
-        let mut relu = self.relu;
-        if !skip.is_empty() {
-            dy = through_skip(graph, relu, node.outputs[0], dy)?;
-            relu = false;
-        }
-        let moments = graph.add(RunningMoments { eps: self.eps }, &[mean, var])?;
-        let sums = graph.add(GradSums { relu }, &[x, moments, gamma, beta, dy])?;
-        let finished = graph.add_all(GradFinish, &[sums])?;
-        let dx = graph.add(EvalGradInput { relu }, &[x, moments, gamma, beta, dy])?;
-        let mut grads = vec![Some(dx), None, None, Some(finished[0]), Some(finished[1])];
-        grads.extend(skip.iter().map(|_| Some(dy)));
-        Ok(grads)
-    }
-}
-
-impl Op for RunningMoments {
-    fn launch(&self, inputs: &[&[u32]], _on: AdapterKind) -> Option<Launch> {
-        let [&[columns], &[same]] = *inputs else { return None };
-        let layout = Layout::new(1, columns);
-        (columns == same).then(|| {
+        (layout.are_sums(sums) && layout.vectors(&[gamma, beta])).then(|| {
             layout
-                .launch("running_moments", (1, 1), self.eps, 0.0)
-                .output([2, columns])
-                .each(layout.width.into())
-                .flops(2 * u64::from(columns))
+                .map(on, entry, self.eps, self.relu, x)
+                .output(layout.line())
+                .output([2, stride(layout.columns)])
+                .flops(5 * count(x))
+        })
+    }
+
+    fn vjp(
+        &self,
+        graph: &mut Graph,
+        node: Arcs<'_>,
+        douts: &[Option<Value>],
+    ) -> Result<Vec<Option<Value>>, ShapeError> {
+        let Some(dy) = douts[0] else { return Ok(vec![None; node.inputs.len()]) };
+        let skip = node.inputs.len() == 5;
+        let [dx, dgamma, dbeta, dskip] = gradients(graph, true, self.relu, node, skip, dy)?;
+        Ok([dx, None, dgamma, dbeta].into_iter().chain(skip.then_some(dskip)).collect())
+    }
+
+    fn absorb(&self, _: &Graph, this: Arcs<'_>, reader: &Node) -> Option<Fused> {
+        let &[x, sums, gamma, beta] = this.inputs else { return None };
+        let (skip, relu) = skip(this, reader).filter(|_| !self.relu)?;
+        Some(Fused {
+            op: Rc::new(Self { relu, ..*self }),
+            inputs: vec![x, sums, gamma, beta, skip],
+            outputs: vec![reader.outputs[0], this.outputs[1], this.outputs[2]],
         })
     }
 }
 
-impl Op for GradSums {
-    fn launch(&self, inputs: &[&[u32]], _on: AdapterKind) -> Option<Launch> {
-        let [x, moments, gamma, beta, dy] = *inputs else { return None };
+impl Op for EvalApply {
+    fn launch(&self, inputs: &[&[u32]], on: AdapterKind) -> Option<Launch> {
+        let [x, mean, var, gamma, beta, skip @ ..] = inputs else { return None };
         let layout = Layout::of(x)?;
-        if x != dy || !layout.moments(moments) || !layout.vectors(&[gamma, beta]) {
-            return None;
-        }
-        let mut launch = layout.sums("grad_sums").flops(7 * count(x));
-        launch.kernel = launch.kernel.flag("RELU", self.relu);
-        Some(launch)
+        let entry = layout.with_skip(["eval_apply", "eval_apply_add"], x, skip)?;
+        layout.vectors(&[mean, var, gamma, beta]).then(|| {
+            layout.map(on, entry, self.eps, self.relu, x).output(layout.line()).flops(5 * count(x))
+        })
+    }
+
+    fn vjp(
+        &self,
+        graph: &mut Graph,
+        node: Arcs<'_>,
+        douts: &[Option<Value>],
+    ) -> Result<Vec<Option<Value>>, ShapeError> {
+        let Some(dy) = douts[0] else { return Ok(vec![None; node.inputs.len()]) };
+        let skip = node.inputs.len() == 6;
+        let [dx, dgamma, dbeta, dskip] = gradients(graph, false, self.relu, node, skip, dy)?;
+        Ok([dx, None, None, dgamma, dbeta].into_iter().chain(skip.then_some(dskip)).collect())
+    }
+
+    fn absorb(&self, _: &Graph, this: Arcs<'_>, reader: &Node) -> Option<Fused> {
+        let &[x, mean, var, gamma, beta] = this.inputs else { return None };
+        let (skip, relu) = skip(this, reader).filter(|_| !self.relu)?;
+        Some(Fused {
+            op: Rc::new(Self { relu, ..*self }),
+            inputs: vec![x, mean, var, gamma, beta, skip],
+            outputs: vec![reader.outputs[0], this.outputs[1]],
+        })
     }
 }
 
-impl Op for GradFinish {
+impl Op for Running {
     fn launch(&self, inputs: &[&[u32]], _on: AdapterKind) -> Option<Launch> {
-        let [&[parts, 2, columns]] = *inputs else { return None };
-        let layout = Layout::new(1, columns);
-        Some(
-            layout
-                .launch("grad_finish", (1, parts), 0.0, 0.0)
-                .output([columns])
-                .output([columns])
-                .each(layout.width.into())
-                .flops(2 * u64::from(parts) * u64::from(columns)),
-        )
+        let [batch, running] = *inputs else { return None };
+        let (launch, packs) = packs::flat("batch_norm", "running", count(batch));
+        let words = [0, packs, 0, 0, 0, 0, 0, self.momentum.to_bits()];
+        (batch == running).then(|| launch.dims(words).flops(3 * count(batch)).updates(&[1]))
+    }
+}
+
+impl Op for GradSums {
+    fn launch(&self, inputs: &[&[u32]], on: AdapterKind) -> Option<Launch> {
+        let [x, line, dy] = *inputs else { return None };
+        let layout = Layout::of(x)?;
+        (x == dy && *line == layout.line())
+            .then(|| layout.sums(on, "grad_sums", self.relu).flops(7 * count(x)))
     }
 }
 
 impl Op for GradInput {
-    fn launch(&self, inputs: &[&[u32]], _on: AdapterKind) -> Option<Launch> {
-        let [x, moments, gamma, beta, dy, dgamma, dbeta] = *inputs else { return None };
+    fn launch(&self, inputs: &[&[u32]], on: AdapterKind) -> Option<Launch> {
+        let [x, line, dy, sums] = *inputs else { return None };
         let layout = Layout::of(x)?;
-        (x == dy && layout.moments(moments) && layout.vectors(&[gamma, beta, dgamma, dbeta]))
-            .then(|| layout.map("grad_input", 0.0, self.relu, x).flops(9 * count(x)))
+        if x != dy || *line != layout.line() || !layout.are_sums(sums) {
+            return None;
+        }
+        let columns = [layout.columns];
+        let mut launch = layout.map(on, "grad_input", 0.0, self.relu, x);
+        launch.kernel = launch.kernel.flag("BATCH", self.batch);
+        Some(launch.output(columns).output(columns).flops(9 * count(x)))
     }
 }
 
-impl Op for EvalGradInput {
-    fn launch(&self, inputs: &[&[u32]], _on: AdapterKind) -> Option<Launch> {
-        let [x, moments, gamma, beta, dy] = *inputs else { return None };
-        let layout = Layout::of(x)?;
-        (x == dy && layout.moments(moments) && layout.vectors(&[gamma, beta]))
-            .then(|| layout.map("eval_grad_input", 0.0, self.relu, x).flops(6 * count(x)))
+#[cfg(test)]
+mod tests {
+    use super::Layout;
+    use crate::ops::AdapterKind;
+
+    /// Adding up the parts costs a CPU adapter a fifth of the loads of x at most, where there is enough of x to matter.
+    #[test]
+    fn parts_are_few_beside_the_rows() {
+        for (rows, columns) in
+            [(65_536, 16), (65_536, 32), (16_384, 64), (4096, 128), (1024, 256), (200_704, 64)]
+        {
+            let layout = Layout::of(&[rows, columns]).expect("a matrix");
+            let (part, parts) = layout.parts();
+            assert!((parts - 1) * part < rows && rows <= parts * part, "{rows} × {columns}");
+            let items = u64::from(rows.div_ceil(layout.chunk(AdapterKind::Cpu)) * layout.width);
+            assert!((64..=1024).contains(&items), "{rows} × {columns}: {items} items");
+            let loads = 2 * u64::from(parts) * items;
+            assert!(5 * loads <= layout.volume(), "{rows} × {columns}: {loads} loads");
+            assert!(parts * layout.width >= 64, "{rows} × {columns}: {parts} parts");
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::{
     AdapterKind, Arcs, Fused, Launch, Op,
     activation::{Activation, Grad},
-    count,
+    count, known,
     matmul::{AddParts, Epilogue, Matmul, Sizes},
     narrow, reduce, variants,
 };
@@ -200,6 +200,16 @@ impl Op for Conv2d {
             grads.push(Some(reduce::sum_rows(graph, dy)?));
         }
         Ok(grads)
+    }
+
+    /// A ReLU behind it.
+    fn absorb(&self, _: &Graph, this: Arcs<'_>, reader: &Node) -> Option<Fused> {
+        let bends = known(&*reader.op) == Some(&Activation::Relu) && !self.relu;
+        bends.then(|| Fused {
+            op: Rc::new(Self { relu: true, ..*self }),
+            inputs: this.inputs.to_vec(),
+            outputs: reader.outputs.clone(),
+        })
     }
 }
 

@@ -18,6 +18,7 @@ pub mod layer_norm;
 pub mod matmul;
 pub mod mse;
 mod packs;
+pub mod parts;
 pub mod pool;
 pub mod reduce;
 pub mod sgd;
@@ -179,7 +180,13 @@ impl Launch {
     #[must_use]
     pub fn each(mut self, count: u64) -> Self {
         self.kernel = self.kernel.constant("WG", f64::from(WG));
-        let groups = count.div_ceil(u64::from(WG)).max(1);
+        self.groups(count, WG)
+    }
+
+    /// Workgroups of `group` each for `count` items, over x and then y.
+    #[must_use]
+    pub fn groups(mut self, count: u64, group: u32) -> Self {
+        let groups = count.div_ceil(u64::from(group)).max(1);
         let rows = groups.div_ceil(u64::from(MAX_GROUPS));
         self.grid = [narrow(groups.div_ceil(rows)), narrow(rows), 1];
         self

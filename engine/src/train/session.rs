@@ -59,7 +59,8 @@ impl Session {
     /// # Errors
     /// If one is missing or of another shape.
     pub fn load_student(&self, weights: &Weights) -> Result<(), TrainError> {
-        self.load("student", weights, true)
+        let (params, state) = self.program.student.pack(weights)?;
+        self.load("student", &params, &state)
     }
 
     /// Loads the teacher's weights, if the plan has a teacher.
@@ -67,16 +68,14 @@ impl Session {
     /// # Errors
     /// If one is missing or of another shape.
     pub fn load_teacher(&self, weights: &Weights) -> Result<(), TrainError> {
-        self.load("teacher", weights, false)
+        let Some(teacher) = &self.program.teacher else { return Ok(()) };
+        let (params, state) = teacher.pack(weights)?;
+        self.load("teacher", &params, &state)
     }
 
-    fn load(&self, owner: &str, weights: &Weights, student: bool) -> Result<(), TrainError> {
-        let layout =
-            if student { Some(&self.program.student) } else { self.program.teacher.as_ref() };
-        let Some(layout) = layout else { return Ok(()) };
-        let (params, state) = layout.pack(weights)?;
-        self.write(&format!("{owner}.params"), &params)?;
-        self.write(&format!("{owner}.state"), &state)
+    fn load(&self, owner: &str, params: &[f32], state: &[f32]) -> Result<(), TrainError> {
+        self.write(&format!("{owner}.params"), params)?;
+        self.write(&format!("{owner}.state"), state)
     }
 
     fn write(&self, label: &str, data: &[f32]) -> Result<(), TrainError> {

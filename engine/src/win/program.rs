@@ -9,7 +9,7 @@ use super::algorithm::Task;
 use crate::{
     config::{Discrepancy, Optimizer, Recipe, Target as TuneTarget, Win},
     graph::{Graph, ShapeError, Value},
-    nn::{Bound, Layout, Mode, Network, NetworkError, Pair, build},
+    nn::{Bound, Folded, Layout, Mode, Network, NetworkError, Pair, build},
     ops::{
         accuracy::hits,
         adam::Adam,
@@ -18,6 +18,7 @@ use crate::{
         elementwise::{Add, Scale},
         kl::{Kl, kl},
         mse::mse,
+        parts,
         sgd::Sgd,
     },
     plan::{Plan, PlanError, Target, compile},
@@ -88,8 +89,8 @@ pub struct Program {
     pub plan: Plan,
     /// Layout of `student.*`.
     pub student: Layout,
-    /// Layout of `teacher.*`, if a teacher runs.
-    pub teacher: Option<Layout>,
+    /// What lies in `teacher.*`, if a teacher runs: it is always in eval mode, so its batch norms are part of its convolutions.
+    pub teacher: Option<Folded>,
     /// Weight-decay words of each piece of the trained range, in the buffers `student.decay0`, …
     pub decay_words: Vec<u64>,
 }
@@ -167,11 +168,9 @@ pub fn objective(task: Task, win: &Win, scale: f32) -> Objective {
 /// If the networks do not fit each other or the plan does not fit the target; the error names the tensor, or the buffer.
 pub fn program(of: &Training<'_>, target: &Target) -> Result<Program, ProgramError> {
     let layout = Layout::of(&of.student.shapes()?);
-    let teacher = match of.teacher.filter(|_| of.objective.needs_teacher()) {
-        Some(network) => Some((network, Layout::of(&network.shapes()?))),
-        None => None,
-    };
-    let nets = Nets { of, layout: &layout, teacher: teacher.as_ref().map(|(n, l)| (*n, l)) };
+    let teacher = of.teacher.filter(|_| of.objective.needs_teacher());
+    let teacher = teacher.map(Folded::of).transpose()?;
+    let nets = Nets { of, layout: &layout, teacher: teacher.as_ref() };
     let (step, decay_words) = nets.step(target)?;
     let mut programs = vec![(STEP, step)];
     if let Some(evaluate) = nets.evaluate()? {
@@ -182,7 +181,6 @@ pub fn program(of: &Training<'_>, target: &Target) -> Result<Program, ProgramErr
     }
     let graphs: Vec<(&str, &Graph)> = programs.iter().map(|(name, graph)| (*name, graph)).collect();
     let plan = compile(&graphs, target)?;
-    let teacher = teacher.map(|(_, layout)| layout);
     Ok(Program { plan, student: layout, teacher, decay_words })
 }
 
@@ -237,7 +235,7 @@ fn place(graph: &mut Graph, value: Value, slot: usize) {
 struct Nets<'a> {
     of: &'a Training<'a>,
     layout: &'a Layout,
-    teacher: Option<(&'a Network, &'a Layout)>,
+    teacher: Option<&'a Folded>,
 }
 
 impl Nets<'_> {
@@ -276,9 +274,10 @@ impl Nets<'_> {
         let wrt: Vec<Value> = slots.iter().map(|(name, _)| student.get(name)).collect();
         let grads = g.backward(loss, &wrt)?;
         g.buffer("student.grads", self.layout.param_floats);
-        for ((_, slot), grad) in slots.iter().zip(&grads) {
-            g.place(*grad, "student.grads", slot.offset);
-        }
+        let places: Vec<_> =
+            grads.iter().zip(&slots).map(|(&grad, (_, slot))| (grad, slot.offset)).collect();
+        let most = target.limits.binding_bytes / 4;
+        let written = parts::place(g, &places, ["student.grads", "student.parts"], most)?;
         place(g, loss, LOSS);
         if self.of.student.head.is_empty() {
             g.buffer("metrics", 128);
@@ -286,13 +285,13 @@ impl Nets<'_> {
             let hits = g.scoped("accuracy", |g| hits(g, output, inputs.labels))?;
             place(g, hits, HITS);
         }
-        let words = self.optimise(g, &grads, target)?;
+        let words = self.optimise(g, &written, target)?;
         Ok((graph, words))
     }
 
     /// The teacher's output that the objective follows, in eval mode.
     fn teach(&self, g: &mut Graph, images: Value) -> Result<Option<Value>, ProgramError> {
-        let Some((network, layout)) = self.teacher else { return Ok(None) };
+        let Some(Folded { network, layout, .. }) = self.teacher else { return Ok(None) };
         let bound = Bound::new(g, "teacher", layout);
         let imitates = matches!(self.of.objective, Objective::Imitate { .. });
         let end = if imitates { self.blocks() } else { network.blocks.len() };
@@ -400,7 +399,7 @@ impl Nets<'_> {
             build(g, self.of.student, &student, inputs.images, 0..self.blocks(), |_| Mode::Eval)?;
         let logits = match (self.of.student.head.is_empty(), self.teacher) {
             (false, _) => built.output,
-            (true, Some((teacher, layout))) => {
+            (true, Some(Folded { network: teacher, layout, .. })) => {
                 let bound = Bound::new(g, "teacher", layout);
                 let (from, to) = (self.blocks(), teacher.blocks.len());
                 let x = built.blocks.last().copied().expect("a prefix has blocks");

@@ -11,15 +11,20 @@ use engine::{
         batch_norm::{BatchNorm, Tensors},
         cross_entropy::cross_entropy,
         dropout::Dropout,
-        elementwise::{Add, AddRelu, Copy},
+        elementwise::{Add, AddRelu, Copy, Scale},
         kl::{Kl, kl},
+        matmul::{Matmul, product},
         mse::mse,
+        parts,
     },
     plan::{Target, compile},
 };
 use taper_tests::table::Upstream;
 
-use crate::{KINDS, PLAIN, bench::worst};
+use crate::{
+    KINDS, PLAIN,
+    bench::{noise, worst},
+};
 
 fn executor(gpu: &Arc<Gpu>, graph: &Graph, kind: AdapterKind) -> Executor {
     let target = Target { kind, ..gpu.target() };
@@ -104,7 +109,7 @@ fn padding_does_not_count() {
     }
 }
 
-/// Batch norm with a skip connection in its kernel is batch norm, then the sum.
+/// Batch norm that has taken in the sum with a skip connection is batch norm, then the sum.
 #[test]
 fn a_fused_skip_is_the_sum() {
     let Some(gpu) = &*PLAIN else { return };
@@ -122,19 +127,19 @@ fn a_fused_skip_is_the_sum() {
             let [gamma, beta, running_mean, running_var] =
                 ["gamma", "beta", "mean", "var"].map(|label| g.input(label, &[channels]));
             let layer = Tensors { gamma, beta, running_mean, running_var };
-            let op = BatchNorm { eps: 1e-5, momentum: 0.1, relu: relu && fused };
+            let op = BatchNorm { eps: 1e-5, relu: false };
             let g = &mut g;
-            let y: Value = match (train, fused) {
-                (true, true) => op.train_add(g, x, &layer, skip),
-                (false, true) => op.eval_add(g, x, &layer, skip),
-                (true, false) => op.train(g, x, &layer),
-                (false, false) => op.eval(g, x, &layer),
+            let z: Value = match train {
+                true => op.train(g, x, gamma, beta).expect("batch norm").y,
+                false => op.eval(g, x, &layer).expect("batch norm"),
+            };
+            // What is placed stays a node of its own.
+            if !fused {
+                g.place(z, "z", 0);
             }
-            .expect("batch norm");
-            let y = match (fused, relu) {
-                (true, _) => y,
-                (false, true) => g.add(AddRelu, &[y, skip]).expect("a sum"),
-                (false, false) => g.add(Add, &[y, skip]).expect("a sum"),
+            let y = match relu {
+                true => g.add(AddRelu, &[z, skip]).expect("a sum"),
+                false => g.add(Add, &[z, skip]).expect("a sum"),
             };
             let loss = g.add(Upstream(u), &[y]).expect("a loss");
             let grads = g.backward(loss, &[x, gamma, beta, skip]).expect("gradients");
@@ -143,6 +148,9 @@ fn a_fused_skip_is_the_sum() {
                 g.place(copy, &format!("result {k}"), 0);
             }
             let mut executor = executor(gpu, g, kind);
+            let entries = executor.plan().kernels.iter().map(|spec| spec.kernel.entry.as_str());
+            let took_in = entries.filter(|entry| entry.ends_with("apply_add")).count();
+            assert_eq!(took_in, usize::from(fused), "fused {fused}");
             let mut state = 1u32;
             let mut noise = |count: u32| -> Vec<f32> {
                 let mut next = || {
@@ -168,5 +176,44 @@ fn a_fused_skip_is_the_sum() {
                 "{channels} channels, relu {relu}, train {train}, {kind:?}, {k}: {off:.1e}"
             );
         }
+    }
+}
+
+/// Sums of parts of many tensors, in as few dispatches as hold them, are the bits of each sum by itself.
+#[test]
+fn parts_of_many_tensors_are_added_up_together() {
+    let Some(gpu) = &*PLAIN else { return };
+    // Eighteen products with two parts each; one dispatch takes sixteen, or two if it may bind only 300 floats.
+    let (count, rows, width, slot) = (18usize, 1024u32, 5u32, 64u64);
+    let results = |most: Option<u64>| -> (usize, Vec<f32>) {
+        let mut g = Graph::new();
+        let (a, b) = (g.input("a", &[rows, width]), g.input("b", &[rows, 7]));
+        let mut grads = Vec::new();
+        for k in 0..count {
+            let scaled = g.add(Scale(k as f32), &[a]).expect("a product");
+            let of = Matmul { ta: true, tb: false };
+            grads.push((product(&mut g, scaled, b, of).expect("a product"), k as u64 * slot));
+        }
+        match most {
+            Some(most) => {
+                let written = parts::place(&mut g, &grads, ["sums", "parts"], most).expect("sums");
+                assert_eq!(written.len(), count);
+            }
+            None => grads.iter().for_each(|&(grad, at)| g.place(grad, "sums", at)),
+        }
+        let mut executor = executor(gpu, &g, AdapterKind::Cpu);
+        let mut noise = noise();
+        for (label, columns) in [("a", width), ("b", 7)] {
+            let numbers: Vec<f32> = (0..rows * columns).map(|_| noise() as f32).collect();
+            executor.write(label, &numbers).expect("room");
+        }
+        executor.run("run", &Live::rows(rows), 0).expect("a run");
+        (executor.plan().launches("run"), executor.read("sums").expect("sums"))
+    };
+    let (apart, sums) = results(None);
+    assert_eq!(apart, 3 * count);
+    assert!(sums[slot as usize..].iter().filter(|sum| **sum != 0.0).count() == 17 * 35);
+    for (most, dispatches) in [(u64::MAX, 2), (300, 9)] {
+        assert_eq!(results(Some(most)), (2 * count + dispatches, sums.clone()), "{most}");
     }
 }

@@ -157,7 +157,7 @@ impl Run {
                 }
                 y
             }
-            Layer::Conv { name, out, kernel, stride, pad } => {
+            Layer::Conv { name, out, kernel, stride, pad, bias: false } => {
                 self.conv(name, *out, *kernel as usize, *stride as usize, *pad as usize, &x)
             }
             Layer::BatchNorm { name } => {
