@@ -18,6 +18,7 @@ pub mod layer_norm;
 pub mod matmul;
 pub mod mse;
 mod packs;
+pub mod peak;
 pub mod pool;
 pub mod reduce;
 pub mod sgd;
