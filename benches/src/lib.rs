@@ -11,6 +11,7 @@ use engine::graph::Graph;
 use engine::nn::{self, Extent, Layer, Network};
 use engine::ops::{Arcs, Op, conv2d::Conv2d, matmul::Matmul};
 use engine::plan::{Plan, Target, compile};
+use engine::profile::{Job, Window};
 use engine::random::Stream;
 use engine::win::program::{Objective, STEP, Training, program};
 use engine::{models, win::surgery};
@@ -82,17 +83,9 @@ pub struct Timing {
 /// If the device cannot hold the plan, or fails.
 pub fn time(work: &Work, gpu: &Arc<Gpu>) -> Result<Timing> {
     let begun = Instant::now();
-    let ready = (work.make)(&gpu.target())?;
-    let (launches, peak_bytes) = (ready.plan.launches(STEP), ready.plan.memory());
-    let mut executor = Executor::new(gpu, ready.plan)?;
-    for (label, numbers) in &ready.floats {
-        executor.write(label, numbers)?;
-    }
-    for (label, numbers) in &ready.words {
-        executor.write(label, numbers)?;
-    }
-    // So small a learning rate that no number of steps leaves the finite numbers.
-    let live = Live { lr: 1e-6, ..Live::rows(u32::MAX) };
+    let mut executor = prepare(work, gpu)?;
+    let (launches, peak_bytes) = (executor.plan().launches(STEP), executor.plan().memory());
+    let live = live();
     let mut step = || -> Result<f64> {
         let begun = Instant::now();
         executor.run(STEP, &live, 0)?;
@@ -121,6 +114,45 @@ pub fn time(work: &Work, gpu: &Arc<Gpu>) -> Result<Timing> {
         peak_bytes,
         adapter: gpu.adapter.name.clone(),
     })
+}
+
+/// Times the dispatches of as many steps as are timed at least, which follow each other as those of a training do.
+///
+/// # Errors
+/// As [`time`], and if the device has no timestamps.
+pub fn profile(work: &Work, gpu: &Arc<Gpu>) -> Result<Window> {
+    let mut executor = prepare(work, gpu)?;
+    let live = live();
+    for _ in 0..WARM_UP {
+        executor.run(STEP, &live, 0)?;
+    }
+    executor.finish()?;
+    executor.start_profile()?;
+    for tag in 0..RUNS as u64 {
+        executor.run(STEP, &live, tag)?;
+    }
+    let (passes, seconds) = executor.stop_profile()?;
+    let jobs = Job::of(executor.plan(), STEP);
+    let (owner, stage, program) = (work.name.into(), String::new(), STEP.into());
+    Ok(Window { owner, stage, program, jobs, passes, seconds })
+}
+
+/// A work's plan on a device, its buffers filled.
+fn prepare(work: &Work, gpu: &Arc<Gpu>) -> Result<Executor> {
+    let ready = (work.make)(&gpu.target())?;
+    let executor = Executor::new(gpu, ready.plan)?;
+    for (label, numbers) in &ready.floats {
+        executor.write(label, numbers)?;
+    }
+    for (label, numbers) in &ready.words {
+        executor.write(label, numbers)?;
+    }
+    Ok(executor)
+}
+
+/// So small a learning rate that no number of steps leaves the finite numbers.
+fn live() -> Live {
+    Live { lr: 1e-6, ..Live::rows(u32::MAX) }
 }
 
 /// `count` numbers around 0, the same each time.

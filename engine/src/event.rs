@@ -81,6 +81,9 @@ pub enum Event {
         lr: f64,
         /// Training inputs a second since the last line.
         samples_per_s: f64,
+        /// How long the steps since the last line waited for their inputs to be read, augmented and normalised.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        loader_wait: Option<LoaderWait>,
     },
     /// The test set was run.
     Epoch {
@@ -208,6 +211,15 @@ pub enum Event {
         /// Seconds since the process started.
         seconds: f64,
     },
+}
+
+/// What training steps waited for the loader: near 0 where it keeps ahead of the device.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LoaderWait {
+    /// Milliseconds a step.
+    pub mean_ms: f64,
+    /// Milliseconds of the step that waited longest.
+    pub max_ms: f64,
 }
 
 /// A stage that a run is going to train.
@@ -378,6 +390,7 @@ mod tests {
             loss,
             lr: 0.1,
             samples_per_s: 1000.0,
+            loader_wait: Some(LoaderWait { mean_ms: 0.25, max_ms: 2.0 }),
         }
     }
 
@@ -461,6 +474,20 @@ mod tests {
             panic!("a step")
         };
         assert!(loss.is_nan());
+    }
+
+    #[test]
+    fn a_step_of_an_older_log_has_no_wait() {
+        let entry = Entry { seq: 0, time: 0.0, event: step("win-0", 1, 0.5) };
+        let line = entry.to_line().expect("written");
+        assert!(line.contains("\"loader_wait\":{\"mean_ms\":0.25,\"max_ms\":2.0}"), "{line}");
+        let older = line.replace(",\"loader_wait\":{\"mean_ms\":0.25,\"max_ms\":2.0}", "");
+        let Event::Step { loader_wait, .. } =
+            serde_json::from_str::<Entry>(&older).expect("read").event
+        else {
+            panic!("a step")
+        };
+        assert_eq!(loader_wait, None);
     }
 
     #[test]

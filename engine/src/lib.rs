@@ -21,6 +21,7 @@ pub mod models;
 pub mod nn;
 pub mod ops;
 pub mod plan;
+pub mod profile;
 pub mod random;
 pub mod train;
 pub mod win;

@@ -10,7 +10,7 @@ use std::{
 use engine::{
     config::{Optimizer, Recipe},
     graph::Graph,
-    ops::{AdapterKind, Kernel, Reads, dropout::Dropout},
+    ops::{AdapterKind, Kernel, Reads, dropout::Dropout, peak::Peak},
     plan::{
         Plan, Target, compile,
         shaders::{self, FILES, link},
@@ -153,6 +153,8 @@ fn plans() -> Vec<Plan> {
         let x = graph.input("x", &[3, 5]);
         let y = graph.add(Dropout { p: 0.5, stream: 0 }, &[x]).expect("dropout");
         graph.place(y, "y", 0);
+        let z = graph.add(Peak { invocations: 3, rounds: 2 }, &[]).expect("multiply-adds");
+        graph.place(z, "z", 0);
         plans.push(compile(&[("run", &graph)], &target).expect("a plan"));
     }
     plans

@@ -111,7 +111,7 @@ pub fn adapters() -> Vec<AdapterDescription> {
 /// How to open a device.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Options {
-    /// Ask for WebGPU's default limits only, as a browser would.
+    /// Ask for WebGPU's default limits only and no features, as a browser would.
     pub web_limits: bool,
     /// Keep wgpu's run-time checks of shader bounds (invariant 9).
     pub checks: bool,
@@ -176,12 +176,15 @@ impl Gpu {
         mut description: AdapterDescription,
         options: Options,
     ) -> Result<Arc<Self>, GpuError> {
-        let limits = if options.web_limits { wgpu::Limits::default() } else { adapter.limits() };
+        let (limits, features) = match options.web_limits {
+            true => (wgpu::Limits::default(), wgpu::Features::empty()),
+            false => (adapter.limits(), adapter.features() & wgpu::Features::TIMESTAMP_QUERY),
+        };
         description.limits = limits_of(&limits);
         let request = wgpu::DeviceDescriptor {
             label: Some("taper"),
             required_limits: limits,
-            required_features: adapter.features() & wgpu::Features::TIMESTAMP_QUERY,
+            required_features: features,
             ..Default::default()
         };
         let (device, queue) =
@@ -231,6 +234,16 @@ impl Gpu {
         }
         self.check()?;
         Ok(submission)
+    }
+
+    /// Waits for submits, or looks after those that are done.
+    ///
+    /// # Errors
+    /// If the device is lost, or what the driver reported since the last call.
+    pub(super) fn wait(&self, how: wgpu::PollType) -> Result<(), GpuError> {
+        let polled = self.device.poll(how);
+        self.check()?;
+        polled.map(|_| ()).map_err(|e| GpuError::Lost(e.to_string()))
     }
 
     /// What plans for this device are compiled for.

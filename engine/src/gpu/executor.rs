@@ -13,10 +13,12 @@ use bytemuck::{Pod, Zeroable};
 use super::{
     GpuError,
     device::{Gpu, Pipeline},
+    profile::{Profiler, Recording},
 };
 use crate::{
     ops::AdapterKind,
     plan::{DIMS_SLOT, Dispatch, Mirror, Plan, TEXEL, TEXELS},
+    profile::Pass,
 };
 
 /// The numbers that change from step to step: `shaders/lib/step.wgsl`.
@@ -118,6 +120,7 @@ pub struct Executor {
     idle: Vec<wgpu::Buffer>,
     flying: VecDeque<Slot>,
     done: VecDeque<Metrics>,
+    profiler: Option<Profiler>,
 }
 
 impl Executor {
@@ -245,6 +248,7 @@ impl Executor {
             idle,
             flying,
             done,
+            profiler: None,
         })
     }
 
@@ -292,23 +296,27 @@ impl Executor {
         let steps = self.programs.get(program).ok_or_else(missing)?;
         self.gpu.queue.write_buffer(&self.live, 0, bytemuck::bytes_of(live));
 
+        let mut recording =
+            self.profiler.as_ref().map(|profiler| profiler.record(program, tag, steps.len()));
         let mut rest = steps.as_slice();
         let mut slot = None;
+        let mut before = None;
         loop {
             let end = rest.iter().position(|s| s.cut).map_or(rest.len(), |k| k + 1);
             let (now, later) = rest.split_at(end);
             rest = later;
             let label = wgpu::CommandEncoderDescriptor { label: Some(program) };
             let mut encoder = self.gpu.device.create_command_encoder(&label);
-            // A pass ends where copies are to be made.
-            for together in now.chunk_by(|_, next| next.mirrors.is_empty()) {
-                for mirror in together.iter().flat_map(|step| &step.mirrors) {
+            // A pass ends where copies are to be made; and timestamps stand at the ends of passes only.
+            let timed = recording.is_some();
+            for part in now.chunk_by(|_, next| next.mirrors.is_empty() && !timed) {
+                for mirror in part.iter().flat_map(|step| &step.mirrors) {
                     self.copy(&mut encoder, mirror)?;
                 }
-                let label =
-                    wgpu::ComputePassDescriptor { label: Some(program), timestamp_writes: None };
+                let timestamp_writes = recording.as_mut().map(Recording::stamps);
+                let label = wgpu::ComputePassDescriptor { label: Some(program), timestamp_writes };
                 let mut pass = encoder.begin_compute_pass(&label);
-                for step in together {
+                for step in part {
                     pass.set_pipeline(&step.pipeline.pipeline);
                     pass.set_bind_group(0, &step.group, &[]);
                     if step.live {
@@ -325,6 +333,9 @@ impl Executor {
                 encoder.copy_buffer_to_buffer(from, 0, &to, 0, from.size());
                 slot = Some(to);
             }
+            if let (true, Some(recording)) = (rest.is_empty(), &recording) {
+                recording.resolve(&mut encoder);
+            }
             let submission = self.gpu.submit(encoder.finish())?;
             if rest.is_empty() {
                 if let Some(buffer) = slot.take() {
@@ -337,8 +348,14 @@ impl Executor {
                 }
                 break;
             }
-            // Between the pieces of one step: wait, so that no queue of seconds builds up behind a watchdog.
-            self.poll(wgpu::PollType::Wait { submission_index: Some(submission), timeout: None })?;
+            // Wait for the piece before this one: the device always has the next, and no queue of seconds builds up behind a watchdog.
+            if let Some(before) = before.replace(submission) {
+                self.gpu
+                    .wait(wgpu::PollType::Wait { submission_index: Some(before), timeout: None })?;
+            }
+        }
+        if let (Some(profiler), Some(recording)) = (&mut self.profiler, recording) {
+            profiler.take(recording);
         }
         self.gpu.check()
     }
@@ -378,16 +395,29 @@ impl Executor {
         Ok(())
     }
 
-    fn poll(&self, how: wgpu::PollType) -> Result<(), GpuError> {
-        let polled = self.gpu.device.poll(how);
-        self.gpu.check()?;
-        polled.map(|_| ()).map_err(|e| GpuError::Lost(e.to_string()))
+    /// From now on every dispatch is timed, in a pass of its own: [`Self::stop_profile`] has the times.
+    ///
+    /// # Errors
+    /// If the device has no timestamps.
+    pub fn start_profile(&mut self) -> Result<(), GpuError> {
+        self.profiler = Some(Profiler::new(&self.gpu)?);
+        Ok(())
+    }
+
+    /// Waits for every submit; returns the programs that ran since [`Self::start_profile`], in order, and the seconds that this took.
+    ///
+    /// # Errors
+    /// If the device is lost.
+    pub fn stop_profile(&mut self) -> Result<(Vec<Pass>, f64), GpuError> {
+        self.gpu.wait(wgpu::PollType::wait_indefinitely())?;
+        self.collect()?;
+        self.profiler.take().map_or(Ok((Vec::new(), 0.0)), Profiler::finish)
     }
 
     fn wait_oldest(&mut self) -> Result<(), GpuError> {
         if let Some(slot) = self.flying.front() {
             let submission_index = Some(slot.submission.clone());
-            self.poll(wgpu::PollType::Wait { submission_index, timeout: None })?;
+            self.gpu.wait(wgpu::PollType::Wait { submission_index, timeout: None })?;
         }
         self.collect()
     }
@@ -417,7 +447,7 @@ impl Executor {
     /// # Errors
     /// If the device is lost.
     pub fn metrics(&mut self) -> Result<Vec<Metrics>, GpuError> {
-        self.poll(wgpu::PollType::Poll)?;
+        self.gpu.wait(wgpu::PollType::Poll)?;
         self.collect()?;
         Ok(self.done.drain(..).collect())
     }
@@ -427,7 +457,7 @@ impl Executor {
     /// # Errors
     /// If the device is lost.
     pub fn finish(&mut self) -> Result<Vec<Metrics>, GpuError> {
-        self.poll(wgpu::PollType::wait_indefinitely())?;
+        self.gpu.wait(wgpu::PollType::wait_indefinitely())?;
         self.collect()?;
         Ok(self.done.drain(..).collect())
     }
@@ -449,7 +479,7 @@ impl Executor {
         encoder.copy_buffer_to_buffer(from, 0, &to, 0, size);
         self.gpu.submit(encoder.finish())?;
         to.map_async(wgpu::MapMode::Read, .., |_| {});
-        self.poll(wgpu::PollType::wait_indefinitely())?;
+        self.gpu.wait(wgpu::PollType::wait_indefinitely())?;
         let view = to.get_mapped_range(..).map_err(|e| GpuError::Lost(e.to_string()))?;
         Ok(bytemuck::cast_slice(&view).to_vec())
     }

@@ -2,6 +2,7 @@
 
 mod device;
 mod executor;
+mod profile;
 
 use thiserror::Error;
 
@@ -10,6 +11,7 @@ const MIRROR: wgpu::TextureFormat = wgpu::TextureFormat::Rgba32Float;
 
 pub use device::{AdapterDescription, Gpu, Options, adapters};
 pub use executor::{Executor, Live, Metrics};
+pub use profile::peaks;
 
 /// What can go wrong with a device.
 #[derive(Debug, Clone, Error, PartialEq, Eq)]
@@ -61,6 +63,9 @@ pub enum GpuError {
         /// What wgpu said.
         cause: String,
     },
+    /// The device cannot say when a dispatch began and ended.
+    #[error("adapter {0} has no timestamp queries, so nothing can be profiled on it")]
+    NoTimestamps(String),
     /// The plan has no such buffer or program: a bug of ours.
     #[error("the plan has no {0}")]
     Missing(String),

@@ -19,6 +19,7 @@ pub mod matmul;
 pub mod mse;
 mod packs;
 pub mod parts;
+pub mod peak;
 pub mod pool;
 pub mod reduce;
 pub mod sgd;

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     config::{Discrepancy, Method, Recipe, Start},
     data::{Loader, LoaderOptions},
-    event::Event,
+    event::{Event, LoaderWait},
     formats::{MergeReport, atomic, folder},
     gpu::Live,
     nn::{self, Layer, Network, NetworkError, Weights},
@@ -51,6 +51,9 @@ const TRAIN_ERROR_INPUTS: usize = 50_000;
 const SCORE_INPUTS: usize = 2000;
 /// Lines of the log for each pass over the data.
 const LINES_PER_EPOCH: u64 = 20;
+/// Steps of a stage before those that are profiled, and how many these are at most: none stands beside a test or a checkpoint.
+const WARM_UP: u64 = 3;
+const PROFILED: u64 = 10;
 /// Standard deviation over a batch under which a unit is dead.
 const DEAD: f64 = 1e-5;
 
@@ -495,14 +498,22 @@ impl<'a, 'r> Member<'a, 'r> {
             memory: session.memory(),
         })?;
 
-        let mut meter = Meter::new(self.at.place.step);
+        let first = self.at.place.step;
+        let mut profiling = false;
+        let mut meter = Meter::new(first);
         let seed = self.seed(ORDER, attempt) as u32;
         while self.at.place.step < total {
             let step = self.at.place.step;
+            if step == first + WARM_UP && self.wants_profile(stage) {
+                session.start_profile()?;
+                profiling = true;
+            }
+            let asked = Instant::now();
             let batch = match loader.next() {
                 Some(batch) => batch?,
                 None => break,
             };
+            meter.waited(asked.elapsed());
             let lr = recipe.lr_at(step, per_epoch);
             let live = Live {
                 seed,
@@ -520,6 +531,11 @@ impl<'a, 'r> Member<'a, 'r> {
             let done = self.at.place.step;
             self.read(stage, session, &mut meter, false)?;
             let epoch_ends = done.is_multiple_of(per_epoch) || done == total;
+            let pauses = epoch_ends || self.pauses();
+            if profiling && (pauses || done == first + WARM_UP + PROFILED) {
+                self.record(stage, session)?;
+                profiling = false;
+            }
             if done.is_multiple_of(line) || epoch_ends {
                 if epoch_ends {
                     self.read(stage, session, &mut meter, true)?;
@@ -537,8 +553,8 @@ impl<'a, 'r> Member<'a, 'r> {
                     loss: test.loss,
                 })?;
             }
-            let stop = self.run.stopped();
-            if (stop || self.kept.elapsed() >= self.run.options.checkpoint_every) && done < total {
+            if self.pauses() && done < total {
+                let stop = self.run.stopped();
                 self.read(stage, session, &mut meter, true)?;
                 self.at.place.seconds += meter.take();
                 self.save(stage, session)?;
@@ -551,6 +567,26 @@ impl<'a, 'r> Member<'a, 'r> {
         self.at.place.seconds += meter.take();
         self.at.place.epochs += total as f64 / per_epoch as f64;
         self.fetch(stage, session)
+    }
+
+    /// Whether a checkpoint is due, or the user wants the run to stop.
+    fn pauses(&self) -> bool {
+        self.run.stopped() || self.kept.elapsed() >= self.run.options.checkpoint_every
+    }
+
+    /// Whether the steps of a stage are to be profiled.
+    fn wants_profile(&self, stage: &Stage) -> bool {
+        let recorder = self.run.options.profile.as_ref();
+        recorder.is_some_and(|recorder| recorder.wants(self.who.method, &stage.name))
+    }
+
+    /// Records the steps that were profiled.
+    fn record(&self, stage: &Stage, session: &mut Session) -> Result<(), TrainError> {
+        let window = session.stop_profile(&self.who.name, &stage.name)?;
+        if let Some(recorder) = &self.run.options.profile {
+            recorder.add(window);
+        }
+        Ok(())
     }
 
     /// Takes the losses that have arrived; all of them if `wait`.
@@ -595,7 +631,9 @@ impl<'a, 'r> Member<'a, 'r> {
         lr: f64,
         batch: usize,
     ) -> Result<(), TrainError> {
-        let Some((loss, rate)) = meter.line(self.at.place.step, batch) else { return Ok(()) };
+        let Some((loss, rate, wait)) = meter.line(self.at.place.step, batch) else {
+            return Ok(());
+        };
         self.at.place.loss = Some(loss);
         self.run.emit(Event::Step {
             member: self.who.name.clone(),
@@ -605,6 +643,7 @@ impl<'a, 'r> Member<'a, 'r> {
             loss,
             lr,
             samples_per_s: rate,
+            loader_wait: Some(wait),
         })
     }
 
@@ -648,7 +687,7 @@ fn live_units(layers: &[Layer]) -> Vec<String> {
     names
 }
 
-/// Mean loss and rate since the last line, and the seconds of a stage without its tests.
+/// Mean loss, rate and what was waited for since the last line, and the seconds of a stage without its tests.
 struct Meter {
     sum: f64,
     count: u64,
@@ -657,13 +696,25 @@ struct Meter {
     since: Instant,
     paused: Duration,
     line_paused: Duration,
+    wait: Duration,
+    longest: Duration,
 }
 
 impl Meter {
     fn new(step: u64) -> Self {
         let now = Instant::now();
         let zero = Duration::ZERO;
-        Self { sum: 0.0, count: 0, step, line: now, since: now, paused: zero, line_paused: zero }
+        Self {
+            sum: 0.0,
+            count: 0,
+            step,
+            line: now,
+            since: now,
+            paused: zero,
+            line_paused: zero,
+            wait: zero,
+            longest: zero,
+        }
     }
 
     fn add(&mut self, loss: f32) {
@@ -671,16 +722,29 @@ impl Meter {
         self.count += 1;
     }
 
-    fn line(&mut self, step: u64, batch: usize) -> Option<(f64, f64)> {
+    /// A step got its inputs after so long.
+    fn waited(&mut self, wait: Duration) {
+        self.wait += wait;
+        self.longest = self.longest.max(wait);
+    }
+
+    fn line(&mut self, step: u64, batch: usize) -> Option<(f64, f64, LoaderWait)> {
         if self.count == 0 {
             return None;
         }
         let seconds = self.line.elapsed().saturating_sub(self.line_paused).as_secs_f64();
-        let rate = (step - self.step) as f64 * batch as f64 / seconds.max(1e-9);
+        let steps = (step - self.step) as f64;
+        let rate = steps * batch as f64 / seconds.max(1e-9);
         let loss = self.sum / self.count as f64;
+        let microseconds = |time: Duration, by: f64| (1e6 * time.as_secs_f64() / by).round() / 1e3;
+        let wait = LoaderWait {
+            mean_ms: microseconds(self.wait, steps.max(1.0)),
+            max_ms: microseconds(self.longest, 1.0),
+        };
         (self.sum, self.count, self.step, self.line, self.line_paused) =
             (0.0, 0, step, Instant::now(), Duration::ZERO);
-        Some((loss, rate))
+        (self.wait, self.longest) = (Duration::ZERO, Duration::ZERO);
+        Some((loss, rate, wait))
     }
 
     fn pause<T>(&mut self, work: impl FnOnce() -> T) -> T {

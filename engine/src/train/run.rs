@@ -24,6 +24,7 @@ use crate::{
     gpu::{self, Gpu, GpuError},
     models,
     nn::{Extent, Network, NetworkError, Weights},
+    profile::Recorder,
     win::{
         algorithm::{self, Stage, Task},
         surgery,
@@ -41,13 +42,16 @@ pub struct Options {
     pub checkpoint_every: Duration,
     /// How the device is opened.
     pub gpu: gpu::Options,
+    /// Where some steps of each stage are recorded, timed dispatch by dispatch.
+    pub profile: Option<Recorder>,
 }
 
 impl Options {
     /// The usual options for a run directory.
     pub fn new(out: impl Into<PathBuf>) -> Self {
         let (device, gpu) = (None, gpu::Options::default());
-        Self { out: out.into(), device, checkpoint_every: Duration::from_secs(20), gpu }
+        let checkpoint_every = Duration::from_secs(20);
+        Self { out: out.into(), device, checkpoint_every, gpu, profile: None }
     }
 }
 
@@ -211,6 +215,9 @@ impl Run {
         }
         let device = options.device.as_deref().unwrap_or(&config.device);
         let gpu = Gpu::open(device, options.gpu)?;
+        if let Some(recorder) = &options.profile {
+            recorder.begin(&gpu.adapter.name, gpu::peaks(&gpu)?);
+        }
         let mut context = Context { config, options, gpu, data: &data, log, stop, sink };
         let mut lost = false;
         let plans = stage_plans(config, &student, teacher_network, data.train.len() as u64)?;

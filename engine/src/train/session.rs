@@ -7,6 +7,7 @@ use crate::{
     data::{Batch, Split},
     gpu::{Executor, Gpu, Live, Metrics},
     nn::Weights,
+    profile::{Job, Window},
     win::program::{DISCREPANCY, EVALUATE, HITS, LOSS, Program, STEP},
 };
 
@@ -133,6 +134,31 @@ impl Session {
             self.executor.write("labels", &batch.labels)?;
         }
         Ok(self.executor.run(STEP, live, tag)?)
+    }
+
+    /// From now on every dispatch is timed: [`Self::stop_profile`] has the times.
+    ///
+    /// # Errors
+    /// If the device has no timestamps.
+    pub fn start_profile(&mut self) -> Result<(), TrainError> {
+        Ok(self.executor.start_profile()?)
+    }
+
+    /// Waits for the steps under way and returns the training steps since [`Self::start_profile`], as `owner`'s in `stage`.
+    ///
+    /// # Errors
+    /// If the device is lost.
+    pub fn stop_profile(&mut self, owner: &str, stage: &str) -> Result<Window, TrainError> {
+        let (mut passes, seconds) = self.executor.stop_profile()?;
+        passes.retain(|pass| pass.program == STEP);
+        Ok(Window {
+            owner: owner.into(),
+            stage: stage.into(),
+            program: STEP.into(),
+            jobs: Job::of(&self.program.plan, STEP),
+            passes,
+            seconds,
+        })
     }
 
     /// Losses that have arrived, with their steps; all of them if `wait`.

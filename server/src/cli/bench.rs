@@ -1,10 +1,13 @@
 //! `taper bench`: times of kernels and whole training steps on synthetic data that stays on the device.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 use benches::{WORKS, time};
 use engine::gpu::{self, Gpu};
+use engine::profile::Profile;
 
-use super::{bytes, failure, print, print_json};
+use super::{bytes, failure, print, print_json, profile};
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -15,6 +18,9 @@ pub(super) struct Arguments {
     /// Adapter: a part of its name or its index in `taper devices`.
     #[arg(long, value_name = "NAME|INDEX", default_value = "auto")]
     device: String,
+    /// Time the steps kernel by kernel instead, and write them for chrome://tracing or Perfetto.
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "profile.json")]
+    profile: Option<PathBuf>,
     /// Print JSON, a line for each work.
     #[arg(long)]
     json: bool,
@@ -30,15 +36,24 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         ));
     }
     let gpu = Gpu::open(&arguments.device, gpu::Options::default())?;
+    let wanted = WORKS.iter().filter(|work| {
+        arguments.works.is_empty() || arguments.works.iter().any(|name| name == work.name)
+    });
+    if let Some(path) = &arguments.profile {
+        let mut taken = Profile::new(&gpu.adapter.name, gpu::peaks(&gpu)?);
+        for work in wanted {
+            taken.windows.push(benches::profile(work, &gpu)?);
+        }
+        profile::write(&taken, path)?;
+        let summary = profile::Summary::of(&taken, path);
+        return if arguments.json { print_json(&summary) } else { print(&summary.text()) };
+    }
     if !arguments.json {
         let head =
             ["work", "median ms", "min ms", "GFLOP/s", "launches", "first step ms", "memory"];
         print(&format!("{}\n{}", gpu.adapter.name, line(&head.map(String::from))))?;
     }
-    for work in WORKS {
-        if !arguments.works.is_empty() && !arguments.works.iter().any(|name| name == work.name) {
-            continue;
-        }
+    for work in wanted {
         let timing = time(work, &gpu)?;
         if arguments.json {
             print_json(&timing)?;

@@ -10,6 +10,7 @@ mod inspect;
 mod model;
 mod predict;
 mod presets;
+mod profile;
 mod progress;
 mod run;
 mod source;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use engine::event::{Event, RunStatus, StagePlan};
+use engine::event::{Event, LoaderWait, RunStatus, StagePlan};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::{bytes, duration};
@@ -58,6 +58,32 @@ pub(super) struct Progress {
     /// Steps of earlier tries of the current stage.
     earlier: u64,
     loss: String,
+    waits: Waits,
+}
+
+/// What the steps of this process waited for the loader.
+#[derive(Debug, Default)]
+struct Waits {
+    /// Milliseconds of all steps, and how many these are.
+    total_ms: f64,
+    steps: u64,
+    max_ms: f64,
+}
+
+impl Waits {
+    fn add(&mut self, steps: u64, wait: LoaderWait) {
+        self.total_ms += wait.mean_ms * steps as f64;
+        self.steps += steps;
+        self.max_ms = self.max_ms.max(wait.max_ms);
+    }
+
+    /// A line of the summary; none before the first step.
+    fn line(&self) -> Option<String> {
+        let mean = self.total_ms / self.steps as f64;
+        let line =
+            || format!("waited for data: {mean:.2} ms a step, {:.2} ms at most", self.max_ms);
+        (self.steps > 0).then(line)
+    }
 }
 
 impl Progress {
@@ -83,6 +109,7 @@ impl Progress {
             begun: None,
             earlier: 0,
             loss: String::new(),
+            waits: Waits::default(),
         }
     }
 
@@ -118,7 +145,10 @@ impl Progress {
                     ));
                 }
             }
-            Event::Step { stage_step, loss, samples_per_s, .. } => {
+            Event::Step { stage_step, loss, samples_per_s, loader_wait, .. } => {
+                if let Some(wait) = loader_wait {
+                    self.waits.add(stage_step.saturating_sub(self.stage.position()), *wait);
+                }
                 self.loss = format!("loss {loss:.4}");
                 self.stage.set_message(format!(
                     "{}  {samples_per_s:.0}/s{}",
@@ -164,6 +194,9 @@ impl Progress {
             Event::RunFinished { status, .. } => {
                 if *status == RunStatus::Done {
                     self.whole.set_position(TICKS);
+                }
+                if let Some(line) = self.waits.line() {
+                    self.say(&line);
                 }
                 self.finish();
             }
@@ -220,6 +253,16 @@ mod tests {
         work.taken = 1000;
         assert_eq!(work.share(), 1.0);
         assert_eq!(Work::default().share(), 0.0);
+    }
+
+    #[test]
+    fn waits_are_weighed_by_their_steps() {
+        let mut waits = Waits::default();
+        assert_eq!(waits.line(), None);
+        waits.add(30, LoaderWait { mean_ms: 1.0, max_ms: 7.0 });
+        waits.add(10, LoaderWait { mean_ms: 5.0, max_ms: 6.0 });
+        let line = waits.line().expect("steps");
+        assert_eq!(line, "waited for data: 2.00 ms a step, 7.00 ms at most");
     }
 
     #[test]

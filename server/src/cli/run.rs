@@ -9,11 +9,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::Result;
 use engine::config::Config;
 use engine::event::{Entry, Event};
+use engine::profile::Recorder;
 use engine::train::{Options, Run, TrainError};
 
 use super::progress::Progress;
 use super::source::Source;
-use super::{compare, failure, print, teachers};
+use super::{compare, failure, print, print_json, profile, teachers};
 
 /// Exit status of a run that Ctrl-C stopped: 128 + SIGINT, as shells have it.
 const STOPPED: u8 = 130;
@@ -29,10 +30,16 @@ pub(super) struct Arguments {
     /// Go on with the run in --out, with its own configuration.
     #[arg(long, conflicts_with_all = ["config", "set", "grid", "device"])]
     resume: bool,
+    /// Time some steps of each stage kernel by kernel, and write them as DIR/profile.json for chrome://tracing or Perfetto.
+    #[arg(long)]
+    profile: bool,
     /// Print the events as JSON lines on standard output.
     #[arg(long)]
     json: bool,
 }
+
+/// The trace in a run directory.
+const PROFILE: &str = "profile.json";
 
 impl Arguments {
     /// The first configuration that will be trained; none where it cannot be read, which `run` then says.
@@ -53,9 +60,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let stop = on_interrupt()?;
     for (place, (folder, run)) in runs.iter().enumerate() {
         teachers::adopt(&runs[..place], folder, run.config())?;
-        let (begun, done) = train(folder, run, arguments.json, &stop);
+        let recorder = arguments.profile.then(Recorder::default);
+        let (begun, done) = train(folder, run, recorder.clone(), arguments.json, &stop);
+        // However it ended; but what stopped the run is told rather than that its profile could not be written.
+        let shown = recorder.map_or(Ok(()), |of| show_profile(&of, folder, arguments.json));
         match done {
             Err(TrainError::Stopped(_)) => {
+                shown?;
                 eprintln!("stopped; `taper run --resume --out {}` goes on", out.display());
                 return Ok(ExitCode::from(STOPPED));
             }
@@ -65,7 +76,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
                 }
                 return Err(error.into());
             }
-            Ok(()) => {}
+            Ok(()) => shown?,
         }
     }
     if !arguments.json {
@@ -143,6 +154,7 @@ fn on_interrupt() -> Result<Arc<AtomicBool>> {
 fn train(
     folder: &Path,
     run: &Run,
+    profile: Option<Recorder>,
     json: bool,
     stop: &AtomicBool,
 ) -> (bool, Result<(), TrainError>) {
@@ -159,9 +171,32 @@ fn train(
             stop.store(true, Ordering::SeqCst);
         }
     };
-    let done = run.execute(&Options::new(folder), stop, &mut take);
+    let options = Options { profile, ..Options::new(folder) };
+    let done = run.execute(&options, stop, &mut take);
     progress.finish();
     (begun, done)
+}
+
+/// Writes the trace of a run and prints where the time went; the profile of an earlier command stays if this one has none.
+fn show_profile(recorder: &Recorder, folder: &Path, json: bool) -> Result<()> {
+    let Some(recorded) = recorder.profile() else { return Ok(()) };
+    if recorded.windows.is_empty() {
+        eprintln!("nothing was profiled: no stage took more steps than those that warm it up");
+        return Ok(());
+    }
+    let path = folder.join(PROFILE);
+    profile::write(&recorded, &path)?;
+    let summary = profile::Summary::of(&recorded, &path);
+    if json { print_json(&Line { kind: "profile", summary }) } else { print(&summary.text()) }
+}
+
+/// The last line of `--json --profile`, told from the events by its type.
+#[derive(serde::Serialize)]
+struct Line<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    #[serde(flatten)]
+    summary: profile::Summary<'a>,
 }
 
 /// Takes back the directories of a command that was refused before anything was trained, so that it can be given again.
