@@ -1,2 +1,5 @@
 // One float at a time: any shape.
 alias Pack = f32;
+
+fn pack_1(i: u32) -> Pack { return one_1(i); }
+fn pack_2(i: u32) -> Pack { return one_2(i); }

@@ -1,13 +1,13 @@
-// uses: grid
+// uses: grid, read
 // Activations of flat tensors, and their gradients: from the output y where it says enough, else from x.
 struct Dims {
     count: u32,  // packs
 }
 
 @group(0) @binding(0) var<uniform> dims: Dims;
-@group(0) @binding(1) var<storage, read> x: array<Pack>;  // input of the activation; for *_grad of relu, tanh, sigmoid: its output y
+fn x(i: u32) -> Pack { return pack_1(i); }  // input of the activation; for *_grad of relu, tanh, sigmoid: its output y
 @group(0) @binding(2) var<storage, read_write> y: array<Pack>;
-@group(0) @binding(2) var<storage, read> dy: array<Pack>;
+fn dy(i: u32) -> Pack { return pack_2(i); }
 @group(0) @binding(3) var<storage, read_write> dx: array<Pack>;
 
 // Beyond ±10 tanh is ±1 in f32; some drivers overflow in exp(2x) long before they say so.
@@ -46,7 +46,7 @@ const SQRT_2_OVER_PI: f32 = 0.79788456080286536;
 @compute @workgroup_size(WG)
 fn relu(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
-        y[i] = max(x[i], Pack(0.0));
+        y[i] = max(x(i), Pack(0.0));
     }
 }
 
@@ -54,7 +54,7 @@ fn relu(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) group
 @compute @workgroup_size(WG)
 fn relu_grad(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
-        dx[i] = select(Pack(0.0), dy[i], x[i] > Pack(0.0));
+        dx[i] = select(Pack(0.0), dy(i), x(i) > Pack(0.0));
     }
 }
 
@@ -62,7 +62,8 @@ fn relu_grad(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) 
 @compute @workgroup_size(WG)
 fn gelu(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
-        y[i] = x[i] * normal_cdf(x[i]);
+        let v = x(i);
+        y[i] = v * normal_cdf(v);
     }
 }
 
@@ -70,7 +71,8 @@ fn gelu(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) group
 @compute @workgroup_size(WG)
 fn gelu_grad(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
-        dx[i] = dy[i] * (normal_cdf(x[i]) + x[i] * normal_density(x[i]));
+        let v = x(i);
+        dx[i] = dy(i) * (normal_cdf(v) + v * normal_density(v));
     }
 }
 
@@ -78,7 +80,7 @@ fn gelu_grad(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) 
 @compute @workgroup_size(WG)
 fn gelu_tanh(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
-        let v = x[i];
+        let v = x(i);
         y[i] = 0.5 * v * (1.0 + safe_tanh(SQRT_2_OVER_PI * (v + 0.044715 * v * v * v)));
     }
 }
@@ -87,10 +89,10 @@ fn gelu_tanh(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) 
 @compute @workgroup_size(WG)
 fn gelu_tanh_grad(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
-        let v = x[i];
+        let v = x(i);
         let th = safe_tanh(SQRT_2_OVER_PI * (v + 0.044715 * v * v * v));
         let du = SQRT_2_OVER_PI * (1.0 + 0.134145 * v * v);
-        dx[i] = dy[i] * (0.5 * (1.0 + th) + 0.5 * v * (1.0 - th * th) * du);
+        dx[i] = dy(i) * (0.5 * (1.0 + th) + 0.5 * v * (1.0 - th * th) * du);
     }
 }
 
@@ -98,7 +100,7 @@ fn gelu_tanh_grad(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgro
 @compute @workgroup_size(WG)
 fn tanh_forward(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
-        y[i] = safe_tanh(x[i]);
+        y[i] = safe_tanh(x(i));
     }
 }
 
@@ -106,7 +108,8 @@ fn tanh_forward(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroup
 @compute @workgroup_size(WG)
 fn tanh_grad(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
-        dx[i] = dy[i] * (1.0 - x[i] * x[i]);
+        let v = x(i);
+        dx[i] = dy(i) * (1.0 - v * v);
     }
 }
 
@@ -114,7 +117,7 @@ fn tanh_grad(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) 
 @compute @workgroup_size(WG)
 fn sigmoid(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
-        y[i] = 1.0 / (1.0 + exp(min(-x[i], Pack(80.0))));
+        y[i] = 1.0 / (1.0 + exp(min(-x(i), Pack(80.0))));
     }
 }
 
@@ -122,6 +125,7 @@ fn sigmoid(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) gr
 @compute @workgroup_size(WG)
 fn sigmoid_grad(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
-        dx[i] = dy[i] * x[i] * (1.0 - x[i]);
+        let v = x(i);
+        dx[i] = dy(i) * v * (1.0 - v);
     }
 }

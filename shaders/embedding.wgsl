@@ -1,9 +1,10 @@
-// uses: grid
+// uses: grid, read
 // Rows of a table. An id outside the vocabulary V reads zeros and teaches nothing.
 struct Dims {
     rows: u32,  // ids
     packs: u32,  // packs of a table row
     vocabulary: u32,  // V
+    span: u32,  // link: ids an invocation
 }
 
 @group(0) @binding(0) var<uniform> dims: Dims;
@@ -22,44 +23,43 @@ fn gather(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) gro
     }
 }
 
-// Bit k of hits[l] says whether the id at base + k·WG + l is this workgroup's v.
-var<workgroup> hits: array<u32, WG>;
+// No row: where a list ends.
+const NONE: u32 = 0xffffffffu;
 
-// dtable[v] = Σ dy[r] over the rows r with ids[r] = v.
-// A workgroup owns one v and WG packs of its row (grid: pack tiles, then v over y and z): it marks the hits among
-// 32·WG ids together, then each invocation adds the marked rows of its pack, always in the same order.
-@group(0) @binding(1) var<storage, read> grad_ids: array<u32>;  // (rows)
-@group(0) @binding(2) var<storage, read> dy: array<Pack>;  // (rows, D)
-@group(0) @binding(3) var<storage, read_write> dtable: array<Pack>;  // (V, D)
+// The rows of each id, in rising order, as lists: first[v] is the first of id v, next[r] the one after r.
+// An invocation owns `span` ids and walks over all rows from the last, so that it alone writes what belongs to them.
+@group(0) @binding(1) var<storage, read> all_ids: array<u32>;  // (rows)
+@group(0) @binding(2) var<storage, read_write> first_out: array<u32>;  // (V)
+@group(0) @binding(3) var<storage, read_write> next_out: array<u32>;  // (rows)
 @compute @workgroup_size(WG)
-fn grad(
-    @builtin(workgroup_id) group: vec3u,
-    @builtin(num_workgroups) groups: vec3u,
-    @builtin(local_invocation_index) l: u32,
-) {
-    let v = group.y + group.z * groups.y;
-    let c = group.x * WG + l;
-    var sum = Pack(0.0);
-    for (var base = 0u; base < dims.rows; base += 32u * WG) {
-        var mask = 0u;
-        for (var k = 0u; k < 32u && base + k * WG < dims.rows; k++) {
-            let r = base + k * WG + l;
-            if r < dims.rows && grad_ids[min(r, dims.rows - 1u)] == v { mask |= 1u << k; }
+fn link(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
+    let begin = invocation(at, groups) * dims.span;
+    if begin >= dims.vocabulary { return; }
+    let end = min(begin + dims.span, dims.vocabulary);
+    for (var v = begin; v < end; v++) { first_out[v] = NONE; }
+    for (var r = dims.rows; r > 0u; r--) {
+        let id = all_ids[r - 1u];
+        if id >= begin && id < end {
+            next_out[r - 1u] = first_out[id];
+            first_out[id] = r - 1u;
         }
-        hits[l] = mask;
-        workgroupBarrier();
-        if c < dims.packs {
-            for (var m = 0u; m < WG; m++) {
-                var left = hits[m];
-                // 32 bits at most, one fewer each time round.
-                while left != 0u {
-                    let r = base + firstTrailingBit(left) * WG + m;
-                    sum += dy[r * dims.packs + c];
-                    left &= left - 1u;
-                }
-            }
-        }
-        workgroupBarrier();
     }
-    if v < dims.vocabulary && c < dims.packs { dtable[v * dims.packs + c] = sum; }
+}
+
+// dtable[v] = Σ dy[r] over the rows r with ids[r] = v, in their order
+@group(0) @binding(1) var<storage, read> first: array<u32>;  // (V)
+@group(0) @binding(2) var<storage, read> next: array<u32>;  // (rows)
+fn dy(i: u32) -> Pack { return pack_3(i); }  // (rows, D)
+@group(0) @binding(4) var<storage, read_write> dtable: array<Pack>;  // (V, D)
+@compute @workgroup_size(WG)
+fn grad(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
+    for (var i = invocation(at, groups); i < dims.vocabulary * dims.packs; i += invocations(groups)) {
+        var sum = Pack(0.0);
+        var r = first[i / dims.packs];
+        while r < dims.rows {
+            sum += dy(r * dims.packs + i % dims.packs);
+            r = next[r];
+        }
+        dtable[i] = sum;
+    }
 }

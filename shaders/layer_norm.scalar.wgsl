@@ -5,3 +5,9 @@ const PACK: u32 = 1u;
 fn pack_sum(v: Pack) -> f32 {
     return v;
 }
+
+fn pack_1(i: u32) -> Pack { return one_1(i); }
+fn pack_2(i: u32) -> Pack { return one_2(i); }
+fn pack_3(i: u32) -> Pack { return one_3(i); }
+fn pack_4(i: u32) -> Pack { return one_4(i); }
+fn pack_5(i: u32) -> Pack { return one_5(i); }

@@ -5,3 +5,9 @@ const PACK: u32 = 4u;
 fn pack_sum(v: Pack) -> f32 {
     return (v.x + v.y) + (v.z + v.w);
 }
+
+fn pack_1(i: u32) -> Pack { return quad_1(i); }
+fn pack_2(i: u32) -> Pack { return quad_2(i); }
+fn pack_3(i: u32) -> Pack { return quad_3(i); }
+fn pack_4(i: u32) -> Pack { return quad_4(i); }
+fn pack_5(i: u32) -> Pack { return quad_5(i); }

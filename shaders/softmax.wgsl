@@ -1,47 +1,52 @@
-// uses: grid, reduce
+// uses: grid, reduce, read
 // Softmax of the rows of x (rows, C) times a scale, LANES invocations a row.
 struct Dims {
     rows: u32,
-    columns: u32,
+    packs: u32,  // packs of a row
     scale: f32,
 }
 
 @group(0) @binding(0) var<uniform> dims: Dims;
 
-// y = exp(s x − max(s x)) / Σ exp(s x − max(s x))
-@group(0) @binding(1) var<storage, read> x: array<f32>;  // (rows, C)
-@group(0) @binding(2) var<storage, read_write> y_out: array<f32>;  // (rows, C)
+// y = exp(s x − max(s x)) / Σ exp(s x − max(s x)). The maximum and the sum take one pass, in which the sum is scaled down
+// when the maximum rises; the maximum begins at the lowest finite number, so that −∞ among the x is no NaN.
+fn x(i: u32) -> Pack { return pack_1(i); }  // (rows, C)
+@group(0) @binding(2) var<storage, read_write> y_out: array<Pack>;  // (rows, C)
 @compute @workgroup_size(WG)
 fn forward(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     let i = invocation(at, groups);
     let inside = i / LANES < dims.rows;
-    let begin = min(i / LANES, dims.rows - 1u) * dims.columns;
-    var best = dims.scale * x[begin];
-    for (var c = i % LANES; c < dims.columns; c += LANES) { best = max(best, dims.scale * x[begin + c]); }
-    best = lanes_max(best, i);
+    let begin = min(i / LANES, dims.rows - 1u) * dims.packs;
+    var own = -3.4028234e38;
     var sum = 0.0;
-    for (var c = i % LANES; c < dims.columns; c += LANES) { sum += exp(dims.scale * x[begin + c] - best); }
-    sum = lanes_sum(sum, i);
+    for (var c = i % LANES; c < dims.packs; c += LANES) {
+        let v = dims.scale * x(begin + c);
+        let next = max(own, pack_max(v));
+        sum = sum * exp(own - next) + pack_sum(exp(v - next));
+        own = next;
+    }
+    let best = lanes_max(own, i);
+    let all = lanes_sum(sum * exp(own - best), i);
     if !inside { return; }
-    for (var c = i % LANES; c < dims.columns; c += LANES) {
-        y_out[begin + c] = exp(dims.scale * x[begin + c] - best) / sum;
+    for (var c = i % LANES; c < dims.packs; c += LANES) {
+        y_out[begin + c] = exp(dims.scale * x(begin + c) - best) / all;
     }
 }
 
 // dx = s y (dy − Σ dy y)
-@group(0) @binding(1) var<storage, read> y: array<f32>;  // (rows, C)
-@group(0) @binding(2) var<storage, read> dy: array<f32>;  // (rows, C)
-@group(0) @binding(3) var<storage, read_write> dx: array<f32>;  // (rows, C)
+fn y(i: u32) -> Pack { return pack_1(i); }  // (rows, C)
+fn dy(i: u32) -> Pack { return pack_2(i); }  // (rows, C)
+@group(0) @binding(3) var<storage, read_write> dx: array<Pack>;  // (rows, C)
 @compute @workgroup_size(WG)
 fn grad(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     let i = invocation(at, groups);
     let inside = i / LANES < dims.rows;
-    let begin = min(i / LANES, dims.rows - 1u) * dims.columns;
-    var sum = 0.0;
-    for (var c = i % LANES; c < dims.columns; c += LANES) { sum += dy[begin + c] * y[begin + c]; }
-    sum = lanes_sum(sum, i);
+    let begin = min(i / LANES, dims.rows - 1u) * dims.packs;
+    var own = Pack(0.0);
+    for (var c = i % LANES; c < dims.packs; c += LANES) { own += dy(begin + c) * y(begin + c); }
+    let sum = lanes_sum(pack_sum(own), i);
     if !inside { return; }
-    for (var c = i % LANES; c < dims.columns; c += LANES) {
-        dx[begin + c] = dims.scale * y[begin + c] * (dy[begin + c] - sum);
+    for (var c = i % LANES; c < dims.packs; c += LANES) {
+        dx[begin + c] = dims.scale * y(begin + c) * (dy(begin + c) - sum);
     }
 }

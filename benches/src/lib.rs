@@ -1,15 +1,18 @@
 //! Workloads with fixed names, shapes and counts of operations, and how a step of one is timed. `taper bench` prints them;
 //! `README.md` beside this crate's manifest has the figures.
 
+pub mod bert;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use bert::Bert;
 use engine::config::{Activation, Config, Discrepancy, Mlp, Model, Resnet, Stem, Unit, Widen};
 use engine::gpu::{Executor, Gpu, Live};
 use engine::graph::Graph;
 use engine::nn::{self, Extent, Layer, Network};
-use engine::ops::{Arcs, Op, conv2d::Conv2d, matmul::Matmul};
+use engine::ops::{Arcs, Op, adam::Adam, conv2d::Conv2d, count, matmul::Matmul};
 use engine::plan::{Plan, Target, compile};
 use engine::profile::{Job, Window};
 use engine::random::Stream;
@@ -42,6 +45,7 @@ pub const WORKS: &[Work] = &[
     Work { name: "conv_n32_c64_hw16_k3_fb", gflop: 1.812, make: |on| conv(64, 16, on) },
     Work { name: "mlp_784_32x16_10_b256_sgdm", gflop: 0.0626, make: mlp },
     Work { name: "resnet_bottleneck_b64_sgdm", gflop: 4.650, make: resnet },
+    Work { name: "bert_h128_l4_s128_b16_adam", gflop: 24.16, make: bert },
     Work { name: "win_narrow_b64", gflop: 18.732, make: narrow },
 ];
 
@@ -223,6 +227,41 @@ fn resnet(on: &Target) -> Result<Ready> {
     training(&thin_resnet(), None, Objective::Labels, 64, on)
 }
 
+/// The encoder of the work `bert_h128_l4_s128_b16_adam`.
+const THIN_BERT: Bert =
+    Bert { vocabulary: 8192, hidden: 128, layers: 4, heads: 4, inner: 512, length: 128, batch: 16 };
+
+/// Weights as BERT's begin: of deviation 0.02, biases 0, layer norms the identity.
+fn bert(on: &Target) -> Result<Ready> {
+    let layout = THIN_BERT.layout();
+    let mut stream = Stream::new(&[layout.param_floats]);
+    let mut params = vec![0.0; layout.param_floats as usize];
+    for (name, slot) in &layout.params {
+        let first = slot.offset as usize;
+        let weights = &mut params[first..first + count(&slot.shape) as usize];
+        match slot.shape.len() {
+            2 => weights.fill_with(|| (0.02 * stream.normal()) as f32),
+            _ => weights.fill(if name.contains("norm") && name.ends_with("weight") {
+                1.0
+            } else {
+                0.0
+            }),
+        }
+    }
+    let adam = Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0, decoupled: false };
+    let tokens = u64::from(THIN_BERT.batch * THIN_BERT.length);
+    let mut draw = || -> Vec<u32> {
+        (0..tokens).map(|_| stream.below(THIN_BERT.vocabulary as usize) as u32).collect()
+    };
+    let words = vec![
+        ("ids".into(), draw()),
+        ("labels".into(), draw()),
+        ("student.decay0".into(), vec![1; layout.param_floats as usize / 64]),
+    ];
+    let plan = THIN_BERT.step(adam, on)?;
+    Ok(Ready { plan, floats: vec![("student.params".into(), params)], words })
+}
+
 /// The narrow step of the last block, with a teacher of four times as many channels inside its units.
 fn narrow(on: &Target) -> Result<Ready> {
     let student = thin_resnet();
@@ -325,6 +364,11 @@ mod tests {
             "{}",
             gflop(shapes.total_macs())
         );
+
+        let numbers: u64 = THIN_BERT.parameters().iter().map(|(_, shape)| count(shape)).sum();
+        assert_eq!(numbers, 2_915_072);
+        let counted = 6.0 * THIN_BERT.macs() as f64 / 1e9;
+        assert!((counted / 24.16 - 1.0).abs() < 0.01, "{counted}");
 
         let student = thin_resnet();
         let teacher = surgery::widen(&student, 4, Widen::Mid);

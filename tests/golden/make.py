@@ -15,7 +15,7 @@ and in its metadata under `cases` a JSON object CASE -> {"op": name, attribute: 
 Inputs are rounded to f32 first, everything is computed in f64, results are rounded to f32 at the end: what a golden is off
 by is one rounding, so a test's tolerance is all the kernel's.
 
-train.py and starts.py, beside this file, make the rest.
+train.py, bert.py and starts.py, beside this file, make the rest.
 """
 
 import json
@@ -226,6 +226,16 @@ def norm():
         x = (normal(*shape) * 2 + 1).float().double()
         run = lambda x, g, b: F.layer_norm(x, (c,), g, b, ln_eps)
         f.case("layer_norm_" + "x".join(map(str, shape)), "layer_norm", {"eps": ln_eps}, [x, normal(c), normal(c)], run)
+    # With a skip connection, which may lack leading axes.
+    for shape, skip in (((5, 7), (5, 7)), ((3, 5, 12), (3, 5, 12)), ((3, 11, 33), (11, 33)), ((2, 3, 5, 8), (5, 8)), ((7, 36), (36,))):
+        c = shape[-1]
+        run = lambda x, g, b, skip: F.layer_norm(x + skip, (c,), g, b, eps)
+        name = f"layer_norm_{'x'.join(map(str, shape))}_skip_{'x'.join(map(str, skip))}"
+        f.case(name, "layer_norm", {"eps": eps}, [normal(*shape), normal(c), normal(c), (normal(*skip) * 2 + 1).float().double()], run)
+    # One outlier a row, which a variance by sums shifted by the first number would feel.
+    x = normal(5, 36)
+    x[:, 0] = 4000.0
+    f.case("layer_norm_outlier", "layer_norm", {"eps": eps}, [x, normal(36), normal(36)], lambda x, g, b: F.layer_norm(x, (36,), g, b, eps))
     f.save()
 
 
@@ -263,12 +273,38 @@ def softmax():
     f.save()
 
 
+def attention():
+    f = Family("attention")
+    # name: (batch, length, heads, d, scale of qkv)
+    cases = {
+        "one_head": (2, 5, 1, 4, 1.0),
+        "odd_head": (2, 7, 3, 5, 1.0),
+        "one_token": (3, 1, 2, 8, 1.0),
+        "ragged": (1, 19, 2, 12, 1.0),
+        "full": (2, 13, 2, 32, 1.0),
+        "wide": (1, 9, 3, 36, 1.0),
+        "wider": (1, 6, 2, 72, 1.0),
+        "steep": (2, 11, 2, 8, 6.0),
+    }
+    for name, (batch, length, heads, d, scale) in cases.items():
+
+        def run(qkv, heads=heads):
+            # As nn.MultiheadAttention packs them: all queries, all keys, all values.
+            q, k, v = qkv.unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)
+            return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+
+        f.case(f"attention_{name}", "attention", {"heads": heads}, [normal(batch, length, 3 * heads * d, scale=scale)], run)
+    f.save()
+
+
 def embedding():
     f = Family("embedding")
     for vocabulary, width, shape in ((11, 5, (3, 7)), (37, 9, (5,)), (3, 4, (2, 13))):
         name = f"embedding_{vocabulary}x{width}_{'x'.join(map(str, shape))}"
         f.case(name, "embedding", {}, [normal(vocabulary, width), ids(vocabulary, *shape)], lambda table, at: table[at])
     f.case("embedding_all_the_same", "embedding", {}, [normal(5, 3), torch.full((17,), 2)], lambda table, at: table[at])
+    # More ids than invocations share them, most of them absent.
+    f.case("embedding_sparse", "embedding", {}, [normal(2051, 8), ids(2051, 3, 11)], lambda table, at: table[at])
     f.save()
 
 
@@ -294,6 +330,13 @@ def loss():
     for shape in ((5, 7), (3, 2, 5, 3), (1, 133)):
         label = "x".join(map(str, shape))
         f.case(f"mse_{label}", "mse", {}, [normal(*shape), normal(*shape)], lambda y, target: F.mse_loss(y, target), [0])
+    # Loss, and its gradient in one; rows of more than one axis.
+    for shape, scale in (((5, 7), 2.0), ((3, 2, 12), 2.0), ((7, 36), 60.0), ((2, 3, 260), 4.0)):
+        for smoothing in (0.0, 0.1):
+            logits, labels = normal(*shape, scale=scale).requires_grad_(), ids(shape[-1], *shape[:-1])
+            found = F.cross_entropy(logits.flatten(0, -2), labels.flatten(), label_smoothing=smoothing)
+            name = f"cross_entropy_and_grad_{'x'.join(map(str, shape))}_smoothing_{smoothing}"
+            f.keep(name, "cross_entropy_and_grad", {"label_smoothing": smoothing}, [logits, labels], [found, *torch.autograd.grad(found, logits)])
     f.save()
 
 
@@ -342,7 +385,7 @@ def optimizer():
 
 
 def ops():
-    for family in (matmul, linear, conv2d, pool, norm, elementwise, softmax, embedding, loss, optimizer):
+    for family in (matmul, linear, conv2d, pool, norm, elementwise, softmax, attention, embedding, loss, optimizer):
         family()
 
 
@@ -353,9 +396,11 @@ def main():
     if "ops" in what:
         ops()
     if "train" in what:
+        import bert
         import train
 
         train.main(store)
+        bert.main(store)
     if "starts" in what:
         import starts
 

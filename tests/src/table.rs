@@ -6,9 +6,10 @@ use engine::{
         AdapterKind, Arcs, Launch, Op,
         accuracy::hits,
         activation::Activation,
+        attention::Attention,
         batch_norm::{BatchNorm, Running, Tensors},
         conv2d::Conv2d,
-        cross_entropy::cross_entropy,
+        cross_entropy::{cross_entropy, cross_entropy_and_grad},
         elementwise::{Add, AddBias, AddRelu, Copy, Mul, Scale},
         embedding::Embedding,
         kl::{Kl, kl},
@@ -24,14 +25,24 @@ use engine::{
 use crate::golden::Case;
 
 /// Files of `golden/ops` whose cases are rows of [`ROWS`]; the optimisers have a test of their own.
-pub const FAMILIES: [&str; 9] =
-    ["conv2d", "elementwise", "embedding", "linear", "loss", "matmul", "norm", "pool", "softmax"];
+pub const FAMILIES: [&str; 10] = [
+    "attention",
+    "conv2d",
+    "elementwise",
+    "embedding",
+    "linear",
+    "loss",
+    "matmul",
+    "norm",
+    "pool",
+    "softmax",
+];
 
 /// Adds an op with a case's attributes to a graph; returns its outputs in the golden's order.
 pub type Build = fn(&mut Graph, &Case, &[Value]) -> Result<Vec<Value>, ShapeError>;
 
 /// The table, by the name that goldens give an op.
-pub const ROWS: [(&str, Build); 24] = [
+pub const ROWS: [(&str, Build); 26] = [
     ("accuracy", |g, _, x| {
         let rows = g.shape(x[0])[0];
         let hits = hits(g, x[0], x[1])?;
@@ -40,6 +51,7 @@ pub const ROWS: [(&str, Build); 24] = [
     ("add", |g, _, x| one(g.add(Add, x))),
     ("add_bias", |g, _, x| one(g.add(AddBias, x))),
     ("add_relu", |g, _, x| one(g.add(AddRelu, x))),
+    ("attention", |g, case, x| one(g.add(Attention { heads: case.number("heads") as u32 }, x))),
     ("batch_norm_eval", |g, case, x| {
         let (op, layer) = batch_norm(case, x);
         one(op.eval(g, x[0], &layer))
@@ -78,6 +90,11 @@ pub const ROWS: [(&str, Build); 24] = [
     }),
     ("cross_entropy", |g, case, x| {
         one(cross_entropy(g, x[0], x[1], case.number("label_smoothing") as f32))
+    }),
+    ("cross_entropy_and_grad", |g, case, x| {
+        let smoothing = case.number("label_smoothing") as f32;
+        let (loss, dlogits) = cross_entropy_and_grad(g, x[0], x[1], smoothing)?;
+        Ok(vec![loss, dlogits])
     }),
     ("embedding", |g, _, x| one(g.add(Embedding, x))),
     ("gelu", |g, _, x| one(g.add(Activation::Gelu, x))),

@@ -11,6 +11,21 @@ impl Graph {
     /// # Errors
     /// [`ShapeError::NoGradient`] if `loss` does not depend on a value of `wrt` in a differentiable way.
     pub fn backward(&mut self, loss: Value, wrt: &[Value]) -> Result<Vec<Value>, ShapeError> {
+        let one = self.scoped("d", |g| g.add(Fill { value: 1.0, len: 1 }, &[]))?;
+        self.backward_from(loss, one, wrt)
+    }
+
+    /// Appends the gradients with respect to each of `wrt` where that of `top`, a tensor of any shape, is `dtop`: what an op
+    /// that writes a loss together with its gradient leaves to be done.
+    ///
+    /// # Errors
+    /// As [`Self::backward`].
+    pub fn backward_from(
+        &mut self,
+        top: Value,
+        dtop: Value,
+        wrt: &[Value],
+    ) -> Result<Vec<Value>, ShapeError> {
         // A tensor is active if something that is trained flows into it.
         let mut active = vec![false; self.len()];
         for value in wrt {
@@ -26,7 +41,7 @@ impl Graph {
         }
 
         let mut grads: Vec<Option<Value>> = vec![None; self.len()];
-        grads[loss.index()] = Some(self.scoped("d", |g| g.add(Fill { value: 1.0, len: 1 }, &[]))?);
+        grads[top.index()] = Some(dtop);
         for k in (0..forward).rev() {
             let node = &self.nodes()[k];
             let douts: Vec<_> = node.outputs.iter().map(|v| grads[v.index()]).collect();
@@ -51,7 +66,7 @@ impl Graph {
         wrt.iter()
             .map(|value| {
                 grads[value.index()].ok_or_else(|| ShapeError::NoGradient {
-                    path: self.tensor_of(loss).label.clone(),
+                    path: self.tensor_of(top).label.clone(),
                     wrt: self.tensor_of(*value).label.clone(),
                 })
             })

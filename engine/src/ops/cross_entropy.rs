@@ -1,6 +1,10 @@
 //! Cross entropy with labels: shader `shaders/cross_entropy.wgsl`.
 
-use super::{AdapterKind, Arcs, Kernel, Launch, Op, count, narrow, packs, reduce::SumParts};
+use super::{
+    AdapterKind, Arcs, Launch, Op, count, narrow,
+    packs::{self, Packs},
+    reduce::SumParts,
+};
 use crate::graph::{Graph, ShapeError, Value};
 
 /// logits (…, C), labels (…) of u32 → each row's share of the mean loss, and log Σ exp of its logits for the gradient.
@@ -8,6 +12,12 @@ use crate::graph::{Graph, ShapeError, Value};
 pub struct CrossEntropy {
     /// ε: the target is (1 − ε) at the label and ε/C everywhere, as in PyTorch.
     pub label_smoothing: f32,
+}
+
+/// logits, labels → each row's share of the mean loss, and dlogits.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct CrossEntropyAndGrad {
+    label_smoothing: f32,
 }
 
 /// logits, labels, log sums, d (1) → dlogits.
@@ -30,22 +40,47 @@ pub fn cross_entropy(
     graph.add(SumParts, &[parts])
 }
 
+/// [`cross_entropy`] and its gradient with respect to the logits, which one dispatch makes together; [`Graph::backward_from`]
+/// goes on from there.
+///
+/// # Errors
+/// If the labels are not one a row of the logits.
+pub fn cross_entropy_and_grad(
+    graph: &mut Graph,
+    logits: Value,
+    labels: Value,
+    label_smoothing: f32,
+) -> Result<(Value, Value), ShapeError> {
+    let both = graph.add_all(CrossEntropyAndGrad { label_smoothing }, &[logits, labels])?;
+    Ok((graph.add(SumParts, &[both[0]])?, both[1]))
+}
+
+/// A launch over the rows of the logits x, if the labels fit them.
+fn by_rows(
+    entry: &str,
+    x: &[u32],
+    labels: &[u32],
+    label_smoothing: f32,
+    on: AdapterKind,
+) -> Option<Launch> {
+    let (rows, classes) = packs::matrix(x)?;
+    let packs = Packs::of(classes.into());
+    let width = packs.count(classes.into());
+    let lanes = packs::lanes(width, on);
+    (*labels == x[..x.len() - 1]).then(|| {
+        Launch::new(packs.kernel("cross_entropy", entry).constant("LANES", lanes.into()))
+            .dims([rows, width, packs::rows_per_sample(x), label_smoothing.to_bits()])
+            .each(u64::from(rows) * u64::from(lanes))
+            .flops(12 * count(x))
+    })
+}
+
 impl Op for CrossEntropy {
     fn launch(&self, inputs: &[&[u32]], on: AdapterKind) -> Option<Launch> {
         let [x, labels] = *inputs else { return None };
-        let (rows, classes) = packs::matrix(x)?;
-        if *labels != x[..x.len() - 1] {
-            return None;
-        }
-        let lanes = packs::lanes(classes, on);
-        Some(
-            Launch::new(Kernel::of("cross_entropy", "forward").constant("LANES", lanes.into()))
-                .output([rows])
-                .output([rows])
-                .dims([rows, classes, packs::rows_per_sample(x), self.label_smoothing.to_bits()])
-                .each(u64::from(rows) * u64::from(lanes))
-                .flops(12 * count(x)),
-        )
+        let rows = narrow(count(labels));
+        let launch = by_rows("forward", x, labels, self.label_smoothing, on)?;
+        Some(launch.output([rows]).output([rows]))
     }
 
     fn vjp(
@@ -64,18 +99,18 @@ impl Op for CrossEntropy {
 }
 
 impl Op for Grad {
-    fn launch(&self, inputs: &[&[u32]], _on: AdapterKind) -> Option<Launch> {
+    fn launch(&self, inputs: &[&[u32]], on: AdapterKind) -> Option<Launch> {
         let [x, labels, log_sums, &[1]] = *inputs else { return None };
-        let (rows, classes) = packs::matrix(x)?;
-        if *labels != x[..x.len() - 1] || *log_sums != [rows] {
-            return None;
-        }
-        Some(
-            Launch::new(Kernel::of("cross_entropy", "grad"))
-                .output(x)
-                .dims([rows, classes, packs::rows_per_sample(x), self.label_smoothing.to_bits()])
-                .each(narrow(count(x)).div_ceil(4).into())
-                .flops(12 * count(x)),
-        )
+        let launch = by_rows("grad", x, labels, self.label_smoothing, on)?;
+        (*log_sums == [narrow(count(labels))]).then(|| launch.output(x))
+    }
+}
+
+impl Op for CrossEntropyAndGrad {
+    fn launch(&self, inputs: &[&[u32]], on: AdapterKind) -> Option<Launch> {
+        let [x, labels] = *inputs else { return None };
+        let launch = by_rows("forward_grad", x, labels, self.label_smoothing, on)?;
+        let flops = 2 * launch.flops;
+        Some(launch.output([narrow(count(labels))]).output(x).flops(flops))
     }
 }

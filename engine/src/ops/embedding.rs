@@ -1,16 +1,31 @@
 //! Rows of a table by id: shader `shaders/embedding.wgsl`.
 
-use super::{AdapterKind, Arcs, Launch, MAX_GROUPS, Op, WG, count, narrow, packs::Packs};
+use super::{
+    AdapterKind, Arcs, Launch, Op, count, narrow,
+    packs::{self, Packs},
+};
 use crate::graph::{Graph, ShapeError, Value};
 
 /// table (V, D), ids (…) of u32 → y (…, D); an id that is not below V reads zeros.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Embedding;
 
-/// ids (…), dy (…, D) → dtable (V, D).
+/// ids (…) → the first row of each id (V) and the next row of the same id (rows): lists of u32, the end of one being no row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Grad {
+struct Link {
     vocabulary: u32,
+}
+
+/// The lists of [`Link`], dy (…, D) → dtable (V, D).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Grad;
+
+/// Invocations that share the ids out among them: each walks over all rows.
+fn linkers(on: AdapterKind) -> u32 {
+    match on {
+        AdapterKind::Cpu => 32,
+        AdapterKind::Gpu => 1024,
+    }
 }
 
 impl Op for Embedding {
@@ -21,7 +36,7 @@ impl Op for Embedding {
         Some(
             Launch::new(packs.kernel("embedding", "gather"))
                 .output([ids, &[d]].concat())
-                .dims([narrow(rows), width, vocabulary])
+                .dims([narrow(rows), width, vocabulary, 0])
                 .each((rows * u64::from(width)).div_ceil(4)),
         )
     }
@@ -36,26 +51,38 @@ impl Op for Embedding {
         let &[vocabulary, _] = graph.shape(node.inputs[0]) else {
             unreachable!("launch takes a table")
         };
-        Ok(vec![Some(graph.add(Grad { vocabulary }, &[node.inputs[1], dy])?), None])
+        let lists = graph.add_all(Link { vocabulary }, &[node.inputs[1]])?;
+        Ok(vec![Some(graph.add(Grad, &[lists[0], lists[1], dy])?), None])
+    }
+}
+
+impl Op for Link {
+    fn launch(&self, inputs: &[&[u32]], on: AdapterKind) -> Option<Launch> {
+        let [ids] = *inputs else { return None };
+        let rows = narrow(count(ids));
+        let span = self.vocabulary.div_ceil(linkers(on));
+        Some(
+            Launch::new(Packs::of(1).kernel("embedding", "link"))
+                .output([self.vocabulary])
+                .output([rows])
+                .dims([rows, 1, self.vocabulary, span])
+                .each(self.vocabulary.div_ceil(span).into()),
+        )
     }
 }
 
 impl Op for Grad {
     fn launch(&self, inputs: &[&[u32]], _on: AdapterKind) -> Option<Launch> {
-        let [ids, dy] = *inputs else { return None };
-        let (&d, rows) = dy.split_last()?;
-        if rows != ids {
-            return None;
-        }
+        let [&[vocabulary], &[rows], dy] = *inputs else { return None };
+        let (dy_rows, d) = packs::matrix(dy)?;
         let packs = Packs::of(d.into());
         let width = packs.count(d.into());
-        let layers = self.vocabulary.div_ceil(MAX_GROUPS);
-        Some(
-            Launch::new(packs.kernel("embedding", "grad").constant("WG", WG.into()))
-                .output([self.vocabulary, d])
-                .dims([narrow(count(ids)), width, self.vocabulary])
-                .grid([width.div_ceil(WG), self.vocabulary.div_ceil(layers), layers])
-                .flops(count(dy)),
-        )
+        (rows == dy_rows).then(|| {
+            Launch::new(packs.kernel("embedding", "grad"))
+                .output([vocabulary, d])
+                .dims([rows, width, vocabulary, 0])
+                .each((u64::from(vocabulary) * u64::from(width)).div_ceil(4))
+                .flops(count(dy))
+        })
     }
 }

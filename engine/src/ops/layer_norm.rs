@@ -2,11 +2,15 @@
 
 use super::{
     AdapterKind, Arcs, Launch, Op, count,
+    matmul::AddParts,
     packs::{self, Packs},
 };
 use crate::graph::{Graph, ShapeError, Value};
 
 /// x (…, C), γ, β (C) → y = γ x̂ + β, and for the gradients the rows' mean and 1/√(variance + ε).
+///
+/// With a fourth input, a skip connection, it normalises s = x + skip, and s is another output, behind y. The skip may lack
+/// leading axes of x, and then repeats: positions that every sample of a batch shares.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LayerNorm {
     /// ε.
@@ -35,20 +39,28 @@ fn by_rows(entry: &str, x: &[u32], eps: f32, on: AdapterKind) -> Option<Launch> 
     Some(
         Launch::new(kernel)
             .output(x)
-            .dims([rows, width, 1, 1, eps.to_bits()])
+            .dims([rows, width, rows, 1, 1, eps.to_bits()])
             .each(u64::from(rows) * u64::from(lanes)),
     )
 }
 
 impl Op for LayerNorm {
     fn launch(&self, inputs: &[&[u32]], on: AdapterKind) -> Option<Launch> {
-        let [x, gamma, beta] = *inputs else { return None };
+        let (&[x, gamma, beta], skip) = inputs.split_first_chunk()?;
         let (rows, columns) = packs::matrix(x)?;
         if *gamma != [columns] || *beta != [columns] {
             return None;
         }
-        let launch = by_rows("forward", x, self.eps, on)?;
-        Some(launch.output([rows]).output([rows]).flops(8 * count(x)))
+        let launch = match *skip {
+            [] => by_rows("forward", x, self.eps, on)?,
+            [skip] if x.ends_with(skip) => {
+                let mut launch = by_rows("forward_add", x, self.eps, on)?.output(x);
+                launch.dims[2] = packs::matrix(skip)?.0;
+                launch
+            }
+            _ => return None,
+        };
+        Some(launch.output([rows]).output([rows]).flops(9 * count(x)))
     }
 
     fn vjp(
@@ -57,14 +69,31 @@ impl Op for LayerNorm {
         node: Arcs<'_>,
         douts: &[Option<Value>],
     ) -> Result<Vec<Option<Value>>, ShapeError> {
-        let Some(dy) = douts[0] else { return Ok(vec![None; 3]) };
-        let (x, gamma) = (node.inputs[0], node.inputs[1]);
-        let (mean, rstd) = (node.outputs[1], node.outputs[2]);
+        let Some(dy) = douts[0] else { return Ok(vec![None; node.inputs.len()]) };
+        let (x, gamma, skip) = (node.inputs[0], node.inputs[1], node.inputs.get(3).copied());
+        let (x, mean, rstd) = match *node.outputs {
+            [_, s, mean, rstd] => (s, mean, rstd),
+            [_, mean, rstd] => (x, mean, rstd),
+            _ => unreachable!("launch has three or four outputs"),
+        };
         let dx = graph.add(GradInput, &[x, gamma, mean, rstd, dy])?;
         let sums = graph.add(GradSums, &[x, mean, rstd, dy])?;
         let finished = graph.add_all(GradFinish, &[sums])?;
-        Ok(vec![Some(dx), Some(finished[0]), Some(finished[1])])
+        let mut grads = vec![Some(dx), Some(finished[0]), Some(finished[1])];
+        if let Some(skip) = skip {
+            let lacks = graph.shape(x).len() - graph.shape(skip).len();
+            grads.push(Some(sum_leading(graph, dx, lacks)?));
+        }
+        Ok(grads)
     }
+}
+
+/// Σ over the first `axes` axes.
+fn sum_leading(graph: &mut Graph, mut x: Value, axes: usize) -> Result<Value, ShapeError> {
+    for _ in 0..axes {
+        x = graph.add(AddParts, &[x])?;
+    }
+    Ok(x)
 }
 
 impl Op for GradInput {
@@ -91,7 +120,7 @@ impl Op for GradSums {
         Some(
             Launch::new(packs.kernel("layer_norm", "grad_sums"))
                 .output([parts, 2, columns])
-                .dims([rows, width, chunk, parts, 0])
+                .dims([rows, width, rows, chunk, parts, 0])
                 .each(u64::from(parts) * u64::from(width))
                 .flops(5 * count(x)),
         )
@@ -107,7 +136,7 @@ impl Op for GradFinish {
             Launch::new(packs.kernel("layer_norm", "grad_finish"))
                 .output([columns])
                 .output([columns])
-                .dims([1, width, 1, parts, 0])
+                .dims([1, width, 1, 1, parts, 0])
                 .each(width.into())
                 .flops(2 * u64::from(parts) * u64::from(columns)),
         )

@@ -6,6 +6,7 @@
 pub mod accuracy;
 pub mod activation;
 pub mod adam;
+pub mod attention;
 pub mod batch_norm;
 pub mod clip;
 pub mod conv2d;

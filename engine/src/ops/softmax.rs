@@ -1,6 +1,9 @@
 //! Softmax over the last axis: shader `shaders/softmax.wgsl`.
 
-use super::{AdapterKind, Arcs, Kernel, Launch, Op, count, packs};
+use super::{
+    AdapterKind, Arcs, Launch, Op, count,
+    packs::{self, Packs},
+};
 use crate::graph::{Graph, ShapeError, Value};
 
 /// x (…, C) → y = softmax(scale x) over C.
@@ -18,11 +21,13 @@ struct Grad {
 
 fn by_rows(entry: &str, x: &[u32], scale: f32, on: AdapterKind) -> Option<Launch> {
     let (rows, columns) = packs::matrix(x)?;
-    let lanes = packs::lanes(columns, on);
+    let packs = Packs::of(columns.into());
+    let width = packs.count(columns.into());
+    let lanes = packs::lanes(width, on);
     Some(
-        Launch::new(Kernel::of("softmax", entry).constant("LANES", lanes.into()))
+        Launch::new(packs.kernel("softmax", entry).constant("LANES", lanes.into()))
             .output(x)
-            .dims([rows, columns, scale.to_bits()])
+            .dims([rows, width, scale.to_bits()])
             .each(u64::from(rows) * u64::from(lanes)),
     )
 }

@@ -1,0 +1,154 @@
+//! Multi-head self-attention without its matrix of probabilities: shader `shaders/attention.wgsl`.
+
+use super::{AdapterKind, Arcs, Kernel, Launch, Op, WG, count, matmul, narrow};
+use crate::graph::{Graph, ShapeError, Value};
+
+/// qkv (…, L, 3·heads·d), queries, keys and values side by side as one projection makes them → y (…, L, heads·d), where each
+/// head's y = softmax(q kᵀ / √d) v, and (…, heads, L): log Σ exp of the rows, for the gradient.
+///
+/// d is at most 128, or 32 where it is no multiple of 4.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attention {
+    /// Number of heads, which divides the width.
+    pub heads: u32,
+}
+
+/// y, dy → δ (…, heads, L): Σ y dy of each row of each head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct GradRows {
+    heads: u32,
+}
+
+/// qkv, dy, log sums, δ → dqkv.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Grad {
+    heads: u32,
+}
+
+/// The extents of an attention.
+#[derive(Debug, Clone, Copy)]
+struct Sizes<'a> {
+    batch: &'a [u32],
+    length: u32,
+    heads: u32,
+    head: u32,
+}
+
+/// Rows that an invocation owns, and floats of a head that it has registers for, by variant file.
+const VARIANTS: [(AdapterKind, &str, u32, u32); 6] = [
+    (AdapterKind::Cpu, "r8q8", 8, 32),
+    (AdapterKind::Cpu, "r4q16", 4, 64),
+    (AdapterKind::Cpu, "r2q32", 2, 128),
+    (AdapterKind::Gpu, "r1q8", 1, 32),
+    (AdapterKind::Gpu, "r1q16", 1, 64),
+    (AdapterKind::Gpu, "r1q32", 1, 128),
+];
+
+/// The variant for heads that are no whole quads: rows and most floats.
+const ANY: (&str, u32, u32) = ("any", 2, 32);
+
+impl<'a> Sizes<'a> {
+    /// `parts` is 3 for qkv and 1 for y.
+    fn of(shape: &'a [u32], parts: u32, heads: u32) -> Option<Self> {
+        let [batch @ .., length, width] = shape else { return None };
+        let each = parts.checked_mul(heads).filter(|&n| n > 0 && *width > 0)?;
+        let fits = width.is_multiple_of(each) && count(shape) > 0;
+        fits.then(|| Self { batch, length: *length, heads, head: width / each })
+    }
+
+    fn y(&self) -> Vec<u32> {
+        [self.batch, &[self.length, self.heads * self.head]].concat()
+    }
+
+    fn qkv(&self) -> Vec<u32> {
+        [self.batch, &[self.length, 3 * self.heads * self.head]].concat()
+    }
+
+    /// A number for each row of each head.
+    fn rows(&self) -> Vec<u32> {
+        [self.batch, &[self.heads, self.length]].concat()
+    }
+
+    /// Variant file and rows of a tile; `None` if a head is too wide.
+    fn variant(&self, on: AdapterKind) -> Option<(&'static str, u32)> {
+        if !self.head.is_multiple_of(4) {
+            return (self.head <= ANY.2).then_some((ANY.0, ANY.1));
+        }
+        let fits =
+            |&&(kind, _, _, room): &&(AdapterKind, _, _, u32)| kind == on && self.head <= room;
+        VARIANTS.iter().find(fits).map(|&(_, name, rows, _)| (name, rows))
+    }
+
+    /// A launch with an invocation for `rows` rows of a head.
+    fn launch(&self, entry: &str, variant: &str, rows: u32, on: AdapterKind) -> Launch {
+        let tiles = self.length.div_ceil(rows);
+        let units = count(self.batch) * u64::from(self.heads) * u64::from(tiles);
+        // One vector of a software adapter, so that every core has some.
+        let group = if on == AdapterKind::Cpu { 8 } else { WG };
+        let kernel = Kernel::of("attention", entry).variant(variant).constant("WG", group.into());
+        Launch::new(kernel)
+            .dims([
+                self.length,
+                self.heads,
+                self.head,
+                self.head.div_ceil(4),
+                tiles,
+                narrow(units),
+                (f64::from(self.head).sqrt().recip() as f32).to_bits(),
+            ])
+            .grid(matmul::grid(units, group))
+    }
+
+    /// Floating-point operations of one product of (L, d) by (d, L) in all heads.
+    fn product(&self) -> u64 {
+        2 * count(&self.rows()) * u64::from(self.length) * u64::from(self.head)
+    }
+}
+
+impl Op for Attention {
+    fn launch(&self, inputs: &[&[u32]], on: AdapterKind) -> Option<Launch> {
+        let [qkv] = *inputs else { return None };
+        let sizes = Sizes::of(qkv, 3, self.heads)?;
+        let (variant, rows) = sizes.variant(on)?;
+        let launch = sizes.launch("forward", variant, rows, on).flops(2 * sizes.product());
+        Some(launch.output(sizes.y()).output(sizes.rows()))
+    }
+
+    fn vjp(
+        &self,
+        graph: &mut Graph,
+        node: Arcs<'_>,
+        douts: &[Option<Value>],
+    ) -> Result<Vec<Option<Value>>, ShapeError> {
+        let Some(dy) = douts[0] else { return Ok(vec![None]) };
+        let (qkv, y, log_sums) = (node.inputs[0], node.outputs[0], node.outputs[1]);
+        let Self { heads } = *self;
+        let deltas = graph.add(GradRows { heads }, &[y, dy])?;
+        Ok(vec![Some(graph.add(Grad { heads }, &[qkv, dy, log_sums, deltas])?)])
+    }
+}
+
+impl Op for GradRows {
+    fn launch(&self, inputs: &[&[u32]], on: AdapterKind) -> Option<Launch> {
+        let [y, dy] = *inputs else { return None };
+        let sizes = Sizes::of(y, 1, self.heads).filter(|_| y == dy)?;
+        let (variant, _) = sizes.variant(on)?;
+        let launch = sizes.launch("grad_rows", variant, 1, on).flops(2 * count(y));
+        Some(launch.output(sizes.rows()))
+    }
+}
+
+impl Op for Grad {
+    /// Seven products: the scores and dP are made twice, once for dq and once for dk and dv.
+    fn launch(&self, inputs: &[&[u32]], on: AdapterKind) -> Option<Launch> {
+        let [qkv, dy, log_sums, deltas] = *inputs else { return None };
+        let sizes = Sizes::of(qkv, 3, self.heads)?;
+        if *dy != sizes.y() || *log_sums != sizes.rows() || deltas != log_sums {
+            return None;
+        }
+        let (variant, rows) = sizes.variant(on)?;
+        let mut launch = sizes.launch("grad", variant, rows, on).flops(7 * sizes.product());
+        launch.grid[2] = 2;
+        Some(launch.output(sizes.qkv()))
+    }
+}

@@ -1,0 +1,5 @@
+// Heads of any number of floats up to 32; 2 rows an invocation.
+// uses: heads_scalar
+const ROWS: u32 = 2u;
+const GRAD_ROWS: u32 = 2u;
+const QUADS: u32 = 8u;

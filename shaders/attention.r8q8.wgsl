@@ -1,0 +1,5 @@
+// Heads of at most 32 floats, whole quads; 8 rows an invocation.
+// uses: heads_vec4
+const ROWS: u32 = 8u;
+const GRAD_ROWS: u32 = 8u;
+const QUADS: u32 = 8u;

@@ -1,0 +1,13 @@
+// Four neighbouring floats at a time: the innermost axis is a multiple of four.
+alias Pack = vec4f;
+
+fn pack_sum(v: Pack) -> f32 {
+    return (v.x + v.y) + (v.z + v.w);
+}
+
+fn pack_max(v: Pack) -> f32 {
+    return max(max(v.x, v.y), max(v.z, v.w));
+}
+
+fn pack_1(i: u32) -> Pack { return quad_1(i); }
+fn pack_2(i: u32) -> Pack { return quad_2(i); }
