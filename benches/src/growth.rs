@@ -17,18 +17,24 @@ struct Size {
 
 const BASE: Size = Size { depth: 1, width: 1, batch: 1 };
 
+/// A network of a size, and its batch.
+type Net = fn(Size) -> (Network, u32);
+/// The base with one axis multiplied.
+type Grow = fn(u32) -> Size;
+
 /// Of an MLP and of a ResNet the base (`mlp_base`), and depth, width and batch times 2 and 4 (`resnet_depth_x2`).
 pub fn works() -> Vec<Work> {
     let mut works = Vec::new();
-    for (net, of) in [("mlp", mlp as fn(Size) -> (Network, u32)), ("resnet", resnet)] {
+    let axes: [(&str, Grow); 3] = [
+        ("depth", |times| Size { depth: times, ..BASE }),
+        ("width", |times| Size { width: times, ..BASE }),
+        ("batch", |times| Size { batch: times, ..BASE }),
+    ];
+    for (net, of) in [("mlp", mlp as Net), ("resnet", resnet)] {
         works.push(work(format!("{net}_base"), of(BASE)));
-        for times in [2, 4] {
-            let axes = [
-                ("depth", Size { depth: times, ..BASE }),
-                ("width", Size { width: times, ..BASE }),
-                ("batch", Size { batch: times, ..BASE }),
-            ];
-            works.extend(axes.map(|(axis, size)| work(format!("{net}_{axis}_x{times}"), of(size))));
+        for (axis, size) in axes {
+            let grown = |times| work(format!("{net}_{axis}_x{times}"), of(size(times)));
+            works.extend([2, 4].map(grown));
         }
     }
     works
