@@ -6,7 +6,12 @@
 mod checks;
 mod clock;
 mod demo;
+mod growth;
+mod json;
 mod measured;
+mod page;
+mod peer;
+mod plot;
 mod setup;
 mod shell;
 
@@ -21,6 +26,9 @@ cargo xtask VERB
   demo [-- FLAG…]       setup, then train the `demo` preset; FLAGs go to `taper run`
   test                  everything that the CI runs
   measured RUN…         write the results of finished runs into README.md
+  peer [--rounds N] [WORK…]
+                        time Taper, Burn and PyTorch in turn (builds Burn) and write benches/README.md
+  growth                time steps of growing networks and write benches/README.md and benches/growth.svg
 ";
 
 fn main() -> ExitCode {
@@ -46,6 +54,8 @@ fn run(arguments: &[String]) -> Result<()> {
         ("demo", flags) => demo::run(flags),
         ("test", []) => checks::run(),
         ("measured", runs @ [_, ..]) => measured::run(runs),
+        ("peer", arguments) => peer::run(arguments),
+        ("growth", []) => growth::run(),
         ("help" | "--help" | "-h", _) => {
             print!("{USAGE}");
             Ok(())

@@ -1,13 +1,18 @@
 //! `taper bench`: times of kernels and whole training steps on synthetic data that stays on the device.
+//!
+//! Each work is timed in a process of its own, which begins with an empty cache of shaders and with the threads of lavapipe that
+//! `taper run` would choose for such a step (see `driver`). So a first step is as slow as a user's first, and no work helps the next.
 
-use std::path::PathBuf;
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
 
-use anyhow::Result;
-use benches::{WORKS, time};
+use anyhow::{Context, Result, bail};
+use benches::{Timing, Work, growth, time, works};
 use engine::gpu::{self, Gpu};
 use engine::profile::Profile;
 
-use super::{bytes, failure, print, print_json, profile};
+use super::{bytes, driver, failure, print, print_json, profile};
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -15,65 +20,121 @@ pub(super) struct Arguments {
     /// What to time; all, if nothing is named.
     #[arg(value_name = "WORK")]
     works: Vec<String>,
+    /// Time an MLP and a ResNet at several depths, widths and batches instead.
+    #[arg(long)]
+    growth: bool,
+    /// Print the names of the works.
+    #[arg(long)]
+    list: bool,
     /// Adapter: a part of its name or its index in `taper devices`.
     #[arg(long, value_name = "NAME|INDEX", default_value = "auto")]
     device: String,
-    /// Time the steps kernel by kernel instead, and write them for chrome://tracing or Perfetto.
+    /// Time the steps kernel by kernel instead, in this process, and write them for chrome://tracing or Perfetto.
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "profile.json")]
     profile: Option<PathBuf>,
     /// Print JSON, a line for each work.
     #[arg(long)]
     json: bool,
+    /// Time in this process, in the environment that it was given.
+    #[arg(long, hide = true)]
+    here: bool,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Result<()> {
-    let known = |name: &String| WORKS.iter().find(|work| work.name == name);
-    if let Some(unknown) = arguments.works.iter().find(|name| known(name).is_none()) {
-        let names: Vec<&str> = WORKS.iter().map(|work| work.name).collect();
+pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let works = chosen(arguments)?;
+    if arguments.list {
+        let names: String = works.iter().map(|work| format!("{}\n", work.name)).collect();
+        print(&names)?;
+    } else if let Some(path) = &arguments.profile {
+        profiled(&works, path, arguments)?;
+    } else if arguments.here {
+        let gpu = Gpu::open(&arguments.device, gpu::Options::default())?;
+        for work in &works {
+            print_json(&time(work, &gpu)?)?;
+        }
+    } else {
+        for (place, work) in works.iter().enumerate() {
+            // It has said what went wrong.
+            let Some(timing) = apart(work, arguments)? else { return Ok(ExitCode::FAILURE) };
+            if arguments.json {
+                print_json(&timing)?;
+                continue;
+            }
+            if place == 0 {
+                print(&format!("{}\n{}", timing.adapter, line(&HEAD)))?;
+            }
+            print(&row(&timing))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Times the dispatches of works.
+fn profiled(works: &[Work], path: &Path, arguments: &Arguments) -> Result<()> {
+    let gpu = Gpu::open(&arguments.device, gpu::Options::default())?;
+    let mut taken = Profile::new(&gpu.adapter.name, gpu::peaks(&gpu)?);
+    for work in works {
+        taken.windows.push(benches::profile(work, &gpu)?);
+    }
+    profile::write(&taken, path)?;
+    let summary = profile::Summary::of(&taken, path);
+    if arguments.json { print_json(&summary) } else { print(&summary.text()) }
+}
+
+/// The works that are named, in the order of their list; all of it, if none is.
+fn chosen(arguments: &Arguments) -> Result<Vec<Work>> {
+    let mut works = if arguments.growth { growth::works() } else { works() };
+    let named = &arguments.works;
+    if let Some(unknown) = named.iter().find(|name| works.iter().all(|w| w.name != **name)) {
+        let names: Vec<&str> = works.iter().map(|work| work.name.as_str()).collect();
         return Err(failure(
             format!("unknown work `{unknown}`"),
             format!("there are {}", names.join(", ")),
         ));
     }
-    let gpu = Gpu::open(&arguments.device, gpu::Options::default())?;
-    let wanted = WORKS.iter().filter(|work| {
-        arguments.works.is_empty() || arguments.works.iter().any(|name| name == work.name)
-    });
-    if let Some(path) = &arguments.profile {
-        let mut taken = Profile::new(&gpu.adapter.name, gpu::peaks(&gpu)?);
-        for work in wanted {
-            taken.windows.push(benches::profile(work, &gpu)?);
-        }
-        profile::write(&taken, path)?;
-        let summary = profile::Summary::of(&taken, path);
-        return if arguments.json { print_json(&summary) } else { print(&summary.text()) };
+    works.retain(|work| named.is_empty() || named.contains(&work.name));
+    Ok(works)
+}
+
+/// Times a work in a process of its own; none if that has failed.
+fn apart(work: &Work, arguments: &Arguments) -> Result<Option<Timing>> {
+    let program = env::current_exe().context("cannot tell where this program lies")?;
+    let plan = work.plan(&driver::presumed())?;
+    let cache = tempfile::tempdir().context("cannot make a folder for the cache of shaders")?;
+    let mut command = Command::new(program);
+    command.args(["bench", &work.name, "--here", "--device", &arguments.device]);
+    if arguments.growth {
+        command.arg("--growth");
     }
-    if !arguments.json {
-        let head =
-            ["work", "median ms", "min ms", "GFLOP/s", "launches", "first step ms", "memory"];
-        print(&format!("{}\n{}", gpu.adapter.name, line(&head.map(String::from))))?;
+    command.envs(driver::alone(&plan, cache.path())).stderr(Stdio::inherit());
+    let output = command.output().context("cannot start this program anew")?;
+    if output.status.code().is_none() {
+        bail!("timing `{}` was ended by {}", work.name, output.status);
     }
-    for work in wanted {
-        let timing = time(work, &gpu)?;
-        if arguments.json {
-            print_json(&timing)?;
-            continue;
-        }
-        print(&line(&[
-            timing.work.to_string(),
-            format!("{:.2}", timing.median_ms),
-            format!("{:.2}", timing.min_ms),
-            format!("{:.1}", timing.gflops),
-            timing.launches.to_string(),
-            format!("{:.0}", timing.first_step_ms),
-            bytes(timing.peak_bytes),
-        ]))?;
+    if !output.status.success() {
+        return Ok(None);
     }
-    Ok(())
+    let timing = serde_json::from_slice(&output.stdout);
+    Ok(Some(timing.with_context(|| format!("cannot read the timing of `{}`", work.name))?))
+}
+
+const HEAD: [&str; 7] =
+    ["work", "median ms", "min ms", "GFLOP/s", "launches", "first step ms", "memory"];
+
+fn row(timing: &Timing) -> String {
+    line(&[
+        &timing.work,
+        &format!("{:.2}", timing.median_ms),
+        &format!("{:.2}", timing.min_ms),
+        &format!("{:.1}", timing.gflops),
+        &timing.launches.to_string(),
+        &format!("{:.0}", timing.first_step_ms),
+        &bytes(timing.peak_bytes),
+    ])
 }
 
 /// A line of the table, whose widths are fixed because each is printed when its work is done.
-fn line([work, rest @ ..]: &[String; 7]) -> String {
+fn line([work, rest @ ..]: &[&str; 7]) -> String {
     let rest: String = rest.iter().map(|cell| format!("  {cell:>13}")).collect();
     format!("{work:<26}{rest}\n")
 }

@@ -4,10 +4,13 @@
 //! `LP_NUM_THREADS=0` it runs dispatches where they are submitted. The bits are the same. A process cannot change its environment
 //! safely once it has threads, so the program starts itself anew, under the same process number, before it has any.
 
+use std::ffi::OsString;
+use std::path::Path;
+
 use engine::config::Config;
 use engine::nn::Extent;
 use engine::ops::AdapterKind;
-use engine::plan::{Limits, Target};
+use engine::plan::{Limits, Plan, Target};
 use engine::win::program::{Objective, STEP, Training, program};
 use engine::{data, models};
 
@@ -32,8 +35,7 @@ pub(super) fn settle(config: Option<&Config>) {
     let session = var_os("XDG_RUNTIME_DIR")
         .is_none()
         .then(|| ("XDG_RUNTIME_DIR", temp_dir().into_os_string()));
-    let inline = var_os("LP_NUM_THREADS").is_none() && config.is_some_and(is_small);
-    let threads = inline.then(|| ("LP_NUM_THREADS", "0".into()));
+    let threads = config.and_then(plan).and_then(|plan| inline(&plan));
     let missing: Vec<_> = session.into_iter().chain(threads).collect();
     if let (false, Ok(program)) = (missing.is_empty(), current_exe()) {
         let mut command = std::process::Command::new(program);
@@ -46,8 +48,31 @@ pub(super) fn settle(config: Option<&Config>) {
 #[cfg(not(target_os = "linux"))]
 pub(super) fn settle(_config: Option<&Config>) {}
 
-/// Whether a step of the student has small dispatches.
-fn is_small(config: &Config) -> bool {
+/// What a process is given that shall time the steps of `plan` as a user's first run of it would: the threads that [`settle`] would choose,
+/// and `cache`, an empty folder, for the shaders that the driver compiles (Mesa's and NVIDIA's drivers; others have no such variable).
+pub(super) fn alone(plan: &Plan, cache: &Path) -> Vec<(&'static str, OsString)> {
+    let caches = ["MESA_SHADER_CACHE_DIR", "__GL_SHADER_DISK_CACHE_PATH"];
+    caches.into_iter().map(|name| (name, cache.into())).chain(inline(plan)).collect()
+}
+
+/// The variable that keeps lavapipe from its threads, if the dispatches of a step are small and the user has not set it.
+fn inline(plan: &Plan) -> Option<(&'static str, OsString)> {
+    let name = "LP_NUM_THREADS";
+    (is_small(plan) && std::env::var_os(name).is_none()).then(|| (name, "0".into()))
+}
+
+/// Whether a step has small dispatches, in the mean.
+fn is_small(plan: &Plan) -> bool {
+    plan.flops(STEP) < SMALL * plan.launches(STEP).max(1) as u64
+}
+
+/// What plans are made for before there is a device: threads matter on a CPU alone.
+pub(super) fn presumed() -> Target {
+    Target { limits: Limits::NONE, ..Target::web(AdapterKind::Cpu) }
+}
+
+/// The student's plan.
+fn plan(config: &Config) -> Option<Plan> {
     let (shape, classes) = data::promised(&config.data);
     let input = Extent::Map(shape.height as u32, shape.width as u32, shape.channels as u32);
     let student = models::network(&config.model, input, classes as u32);
@@ -58,25 +83,39 @@ fn is_small(config: &Config) -> bool {
         objective: Objective::Labels,
         recipe: &recipe,
     };
-    let target = Target { limits: Limits::NONE, ..Target::web(AdapterKind::Cpu) };
-    program(&of, &target).is_ok_and(|program| {
-        program.plan.flops(STEP) < SMALL * program.plan.launches(STEP).max(1) as u64
-    })
+    program(&of, &presumed()).ok().map(|program| program.plan)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use benches::{growth, works};
     use engine::config::presets;
 
     #[test]
     fn a_thin_mlp_is_small_and_a_resnet_is_not() {
         let small = |name| {
             let preset = presets::find(name).expect("a preset");
-            is_small(&Config::from_toml(preset.text, name).expect("a configuration"))
+            let config = Config::from_toml(preset.text, name).expect("a configuration");
+            is_small(&plan(&config).expect("a plan"))
         };
         assert!(small("demo"));
         assert!(small("mnist-mlp-thin"));
         assert!(!small("cifar10-resnet-thin"));
+    }
+
+    #[test]
+    fn a_timed_process_has_an_empty_cache_and_no_threads_for_small_dispatches() {
+        let names = |name: &str| {
+            let work = works().into_iter().chain(growth::works()).find(|work| work.name == name);
+            let plan = work.expect("a work").plan(&presumed()).expect("a plan");
+            let given = alone(&plan, Path::new("empty"));
+            given.into_iter().map(|(name, _)| name).collect::<Vec<_>>()
+        };
+        let caches = ["MESA_SHADER_CACHE_DIR", "__GL_SHADER_DISK_CACHE_PATH"];
+        assert_eq!(names("resnet_bottleneck_b64_sgdm"), caches);
+        let threads = std::env::var_os("LP_NUM_THREADS").is_none().then_some("LP_NUM_THREADS");
+        let expected: Vec<_> = caches.into_iter().chain(threads).collect();
+        assert_eq!(names("mlp_base"), expected);
     }
 }
