@@ -34,7 +34,8 @@ struct Sizes<'a> {
     head: u32,
 }
 
-/// Rows that an invocation owns, and floats of a head that it has registers for, by variant file.
+/// Rows that an invocation owns in the forward pass (in the gradient half as many, as it holds twice as much of each), and floats
+/// of a head that it has registers for, by variant file.
 const VARIANTS: [(AdapterKind, &str, u32, u32); 6] = [
     (AdapterKind::Cpu, "r8q8", 8, 32),
     (AdapterKind::Cpu, "r4q16", 4, 64),
@@ -147,7 +148,8 @@ impl Op for Grad {
             return None;
         }
         let (variant, rows) = sizes.variant(on)?;
-        let mut launch = sizes.launch("grad", variant, rows, on).flops(7 * sizes.product());
+        let mut launch =
+            sizes.launch("grad", variant, rows.div_ceil(2), on).flops(7 * sizes.product());
         launch.grid[2] = 2;
         Some(launch.output(sizes.qkv()))
     }
