@@ -224,7 +224,8 @@ fn heading(
     if let (Some(python), Some(on)) = (&programs.python, of(|row| &row.pytorch)) {
         let version = "import torch; print(torch.__version__)";
         let version = read(Command::new(python).args(["-c", version]))?;
-        write!(text, "; PyTorch {} on {on}", version.trim())?;
+        let on = on.strip_prefix("PyTorch ").unwrap_or(on);
+        write!(text, "; PyTorch {} ({on})", version.trim())?;
     }
     text.push_str(".\n");
     if let Some(load) = load {
