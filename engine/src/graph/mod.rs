@@ -4,6 +4,7 @@
 //! or a range of a named buffer (parameters, batch, metrics).
 
 mod autodiff;
+mod recompute;
 
 use std::{collections::BTreeMap, rc::Rc};
 

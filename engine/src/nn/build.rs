@@ -71,6 +71,8 @@ impl Bound {
 pub struct Built {
     /// The output of each block that was built, after its lift.
     pub blocks: Vec<Value>,
+    /// The nodes of each of these blocks.
+    pub nodes: Vec<std::ops::Range<usize>>,
     /// The output of the last layer: logits, if the head was built.
     pub output: Option<Value>,
     /// The output of every named layer that is not fused into its successor.
@@ -95,6 +97,7 @@ pub fn build(
     let mut at = x;
     for k in range.clone() {
         let Block { lower, layers, lift } = &network.blocks[k];
+        let first = graph.nodes().len();
         let mut walk = Walk { graph, bound, mode: mode(k), taps: &mut built.taps };
         if let Some(pair) = lower {
             at = walk.pair(pair, at)?;
@@ -104,6 +107,7 @@ pub fn build(
             at = walk.pair(pair, at)?;
         }
         built.blocks.push(at);
+        built.nodes.push(first..graph.nodes().len());
     }
     if range.end == network.blocks.len() {
         let mut walk = Walk { graph, bound, mode: mode(range.end), taps: &mut built.taps };
