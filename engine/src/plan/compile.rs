@@ -53,13 +53,19 @@ pub fn compile(programs: &[(&str, &Graph)], target: &Target) -> Result<Plan, Pla
         let limit = target.limits.buffer_bytes;
         return Err(PlanError::Buffer { buffer: buffer.label.clone(), bytes: buffer.bytes, limit });
     }
-    Ok(Plan {
+    let plan = Plan {
         version: VERSION,
         target: *target,
         kernels: compiler.kernels,
         buffers,
         programs: lists,
-    })
+    };
+    match target.limits.memory {
+        Some(limit) if plan.memory() > limit => {
+            Err(PlanError::Budget { bytes: plan.memory(), limit })
+        }
+        _ => Ok(plan),
+    }
 }
 
 /// How long each temporary of a program is wanted, in the order in which they are written; its first node is dispatch `clock`.

@@ -13,7 +13,6 @@ mod presets;
 mod progress;
 mod run;
 mod source;
-mod stages;
 mod teachers;
 
 use std::io::{self, Write};
