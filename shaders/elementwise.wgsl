@@ -1,11 +1,11 @@
-// uses: grid, read
+// uses: step, grid, read
 // Arithmetic on flat tensors, and a bias over the last axis.
 struct Dims {
     count: u32,  // packs of the result
     packs: u32,  // add_bias: packs of a row
     rows: u32,  // add_bias: rows
     chunk: u32,  // add_bias: rows an invocation
-    factor: f32,  // scale: the factor; fill: the value
+    factor: f32,  // scale: the factor; fill: the value; accumulate_mean: samples of the whole batch
 }
 
 @group(0) @binding(0) var<uniform> dims: Dims;
@@ -87,11 +87,25 @@ fn copy(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) group
     }
 }
 
-// y ← y + a, in place
+// What y has of the earlier micro-batches of a step; the first finds it as the last step left it.
+fn earlier(i: u32) -> Pack {
+    return select(y_unary[i], Pack(0.0), live.part == 0u);
+}
+
+// y ← y + live.rows / factor a, in place: means over micro-batches become the mean over the batch
 @compute @workgroup_size(WG)
-fn accumulate(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
+fn accumulate_mean(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
+    let share = f32(live.rows) / dims.factor;
     for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
-        y_unary[i] += a(i);
+        y_unary[i] = earlier(i) + share * a(i);
+    }
+}
+
+// y ← y + a, in place: counts over micro-batches become the count over the batch
+@compute @workgroup_size(WG)
+fn accumulate_count(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
+    for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
+        y_unary[i] = earlier(i) + a(i);
     }
 }
 

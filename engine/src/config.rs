@@ -90,10 +90,14 @@ pub struct Config {
     pub device: String,
     /// Arithmetic.
     pub precision: Precision,
-    /// Most device memory a plan may take; absent: what the adapter allows.
+    /// Most device memory a plan may take; absent: what the adapter allows. A step that needs more runs in micro-batches, whose gradients
+    /// are added up; batch norm's statistics are then those of a micro-batch, as in PyTorch.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1), extend("x-unit" = "bytes"))]
     pub memory_budget: Option<u64>,
+    /// Makes the activations inside each block anew in the backward pass instead of keeping them: less memory, about a third more work,
+    /// the same bits.
+    pub recompute: bool,
     /// The training and test images.
     pub data: Data,
     /// The student: the deep thin network that is wanted.
@@ -126,6 +130,7 @@ impl Default for Config {
             device: "auto".into(),
             precision: Precision::F32,
             memory_budget: None,
+            recompute: false,
             data: Data::default(),
             model: Model::default(),
             teacher: Teacher::default(),

@@ -62,6 +62,9 @@ pub enum Event {
         done: u64,
         /// Bytes of device memory of the plan.
         memory: u64,
+        /// Micro-batches of a step, whose gradients are added up; batch norm's statistics are those of a micro-batch.
+        #[serde(default = "one")]
+        micro_batches: u32,
     },
     /// Training went on; a line stands for the steps since the last one.
     Step {
@@ -262,6 +265,11 @@ impl Event {
             _ => None,
         }
     }
+}
+
+/// The micro-batches of a log from before there were any.
+fn one() -> u32 {
+    1
 }
 
 /// JSON has no NaN: serde_json writes null, and this reads it back.

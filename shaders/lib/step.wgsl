@@ -3,7 +3,7 @@ struct Step {
     seed: u32,        // of the random draws: a function of (seed, stage, restart)
     step: u32,        // steps done since the start of the stage
     rows: u32,        // valid rows of the batch; the rest is padding
-    pad: u32,
+    part: u32,        // which micro-batch of the step, from 0
     lr: f32,          // learning rate of this step
     t: f32,           // the optimiser's step, from 1
     loss_scale: f32,

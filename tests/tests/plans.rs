@@ -12,7 +12,10 @@ use engine::{
     },
     plan::{BufferSpec, Limits, Mirror, Plan, PlanError, Range, Target, compile},
     win::{
-        program::{EVALUATE, Objective, ProgramError, STEP, Training, program},
+        program::{
+            ACCUMULATE, EVALUATE, Objective, Program, ProgramError, STEP, Saving, Training, fit,
+            program, saving,
+        },
         surgery::{bridge, widen},
     },
 };
@@ -120,6 +123,16 @@ fn graph(network: &Network, batch: u32) -> Graph {
     graph
 }
 
+/// The nodes of each block in [`graph`].
+fn blocks(network: &Network, batch: u32) -> Vec<std::ops::Range<usize>> {
+    let mut graph = Graph::new();
+    let images = graph.input("images", &network.input.batch(batch));
+    let layout = Layout::of(&network.shapes().expect("a network"));
+    let bound = Bound::new(&mut graph, "student", &layout);
+    let range = 0..network.blocks.len();
+    build(&mut graph, network, &bound, images, range, |_| Mode::Train).expect("a graph").nodes
+}
+
 /// What lies in a buffer or a texture.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Content {
@@ -210,6 +223,22 @@ proptest! {
     }
 
     #[test]
+    fn what_is_made_anew_is_made_before_it_is_read(
+        network in networks(), batch in 1..6u32, kind in kinds(),
+    ) {
+        let mut graph = graph(&network, batch);
+        let updates = |graph: &Graph| graph.nodes().iter().filter(|n| !n.updates.is_empty()).count();
+        let before = updates(&graph);
+        let backward = graph.nodes().iter().position(|n| n.label.starts_with("d/")).expect("a seed");
+        // The node ranges of the blocks, as `build` has them in a graph of its own.
+        graph.recompute(&blocks(&network, batch), backward);
+        prop_assert_eq!(updates(&graph), before, "nothing is updated twice");
+        let plan = compile(&[("step", &graph)], &Target::web(kind)).expect("a plan");
+        assert_bindings(&plan);
+        assert_leases(&graph, &plan);
+    }
+
+    #[test]
     fn every_stage_is_bound_within_the_rules(
         student in networks(), batch in 1..6u32, kind in kinds(), adam in any::<bool>(),
         clip_norm in prop::option::of(Just(1.0)),
@@ -222,6 +251,15 @@ proptest! {
         for (student, objective) in [(&student, Objective::Labels), (&student, KD), (&bridged, KD), (&prefix, NARROW)] {
             let plan = plan(student, Some(&teacher), objective, &recipe, &target).expect("a plan");
             assert_bindings(&plan);
+            let of = Training { student, teacher: Some(&teacher), objective, recipe: &recipe };
+            for (micro_batches, recompute) in [(1, true), (2, false), (3, true)] {
+                let how = Saving { micro_batches, recompute };
+                let saved = saving(&of, &target, how).expect("a plan");
+                assert_bindings(&saved.plan);
+                prop_assert!(saved.rows * saved.micro_batches >= batch);
+                let step = if saved.micro_batches == 1 { STEP } else { ACCUMULATE };
+                prop_assert!(saved.plan.launches(step) >= plan.launches(EVALUATE));
+            }
             let sizes: u64 = plan.buffers.iter().map(|b| b.bytes).sum();
             prop_assert_eq!(plan.memory(), sizes);
             prop_assert!(objective != Objective::Labels || plan.flops(STEP) > plan.flops(EVALUATE));
@@ -252,10 +290,7 @@ fn what_is_too_large_is_named() {
         panic!("{error}")
     };
     assert_eq!((tensor.as_str(), *bytes, *limit), ("images", 3072, 3000));
-    assert_eq!(
-        error.to_string(),
-        "tensor images needs 3072 bytes, the device binds at most 3000; use a smaller batch"
-    );
+    assert_eq!(error.to_string(), "tensor images needs 3072 bytes, the device binds at most 3000");
 
     let error = limited(Limits { buffer_bytes: 3000, ..Limits::default() });
     let ProgramError::Plan(PlanError::Buffer { buffer, bytes, limit: 3000 }) = &error else {
@@ -274,6 +309,65 @@ fn what_is_too_large_is_named() {
         panic!("{error}")
     };
     assert!(node.starts_with("conv1/"), "{error}");
+}
+
+/// A step that does not fit is cut into the fewest micro-batches that do, equal ones if batch norm looks at them.
+#[test]
+fn a_step_is_cut_as_little_as_it_must() {
+    let perceptron = mlp(&[64; 4], &[4]);
+    let residual = resnet(Unit::Basic, 4, &[1, 1]);
+    for (student, batch, equal) in [(&perceptron, 14, false), (&residual, 12, true)] {
+        let recipe = recipe(batch);
+        let of = Training { student, teacher: None, objective: Objective::Labels, recipe: &recipe };
+        let within = |memory: u64| {
+            let limits = Limits { memory: Some(memory), ..Limits::default() };
+            fit(&of, &Target { limits, ..cpu() }, false)
+        };
+        let plans: Vec<Program> = (1..=batch)
+            .map(|micro_batches| {
+                let how = Saving { micro_batches, recompute: false };
+                saving(&of, &cpu(), how).expect("a plan")
+            })
+            .filter(|program| !equal || batch.is_multiple_of(program.micro_batches))
+            .collect();
+        let whole = within(plans[0].plan.memory()).expect("it fits").plan.listing();
+        assert_eq!(whole, program(&of, &cpu()).expect("a plan").plan.listing());
+        for wanted in &plans {
+            let found = within(wanted.plan.memory()).expect("it fits");
+            assert!(found.plan.memory() <= wanted.plan.memory());
+            assert!(found.micro_batches <= wanted.micro_batches, "{} parts", found.micro_batches);
+            assert!(!equal || found.rows * found.micro_batches == batch);
+        }
+        let error = within(1000).expect_err("parameters alone take more").to_string();
+        assert!(error.contains("memory_budget allows 1000"), "{error}");
+    }
+}
+
+/// Memory with recomputation is what blocks read and put out, and the inside of one of them.
+#[test]
+fn recomputing_takes_less_memory() {
+    let student = resnet(Unit::Bottleneck, 8, &[2, 2, 2, 2]);
+    let recipe = recipe(64);
+    let of = Training {
+        student: &student,
+        teacher: None,
+        objective: Objective::Labels,
+        recipe: &recipe,
+    };
+    let plan = |recompute| {
+        let how = Saving { micro_batches: 1, recompute };
+        saving(&of, &cpu(), how).expect("a plan").plan
+    };
+    let (kept, anew) = (plan(false), plan(true));
+    println!(
+        "{} bytes leased, {} with recomputation; {} MFLOP a step, then {}",
+        kept.leased(),
+        anew.leased(),
+        kept.flops(STEP) / 1_000_000,
+        anew.flops(STEP) / 1_000_000
+    );
+    assert!(anew.leased() as f64 <= 0.8 * kept.leased() as f64);
+    assert!(anew.flops(STEP) as f64 <= 1.34 * kept.flops(STEP) as f64);
 }
 
 /// Memory is known before anything is allocated, and leases are shared: a deep network needs hardly more than what its

@@ -15,9 +15,11 @@ use engine::{
     config::{Config, Method},
     event::{self, Entry, Event, RunStatus},
     gpu::Gpu,
-    nn::Weights,
+    models,
+    nn::{Extent, Weights},
     random::Stream,
     train::{Options, Run, TrainError},
+    win::{needs::needs, surgery},
 };
 use support::{
     RESNET, checkpoints, config, files, folder, go_on, kinds, leftovers, model, models_in, train,
@@ -541,6 +543,64 @@ fn killing_a_run_with_batch_norms_changes_no_bit() {
     let steps = ["wide.steps=10", "vanilla.steps=10", "vanilla.optimizer=sgd", "vanilla.lr=0.05"];
     let methods = [r#"methods=["vanilla","kd"]"#, "kd.steps=6", "data.augment.flip=true"];
     check_kills(&[&RESNET[..], &methods, &steps].concat(), 3);
+}
+
+/// A budget of so many percent of what the greediest stage takes.
+fn budget(changes: &[&str], percent: u64) -> String {
+    let config = config(changes);
+    let (shape, classes) = engine::data::promised(&config.data);
+    let input = Extent::Map(shape.height as u32, shape.width as u32, shape.channels as u32);
+    let student = models::network(&config.model, input, classes as u32);
+    let teacher = surgery::widen(&student, config.teacher.factor, config.teacher.widen);
+    let gpu = Gpu::open("auto", engine::gpu::Options::default()).expect("an adapter");
+    let needs = needs(&config, &student, &teacher, &gpu.target()).expect("plans");
+    assert!(needs.iter().all(|needs| needs.micro_batches == 1));
+    let most = needs.iter().filter_map(|needs| needs.memory).max().expect("a stage");
+    format!("memory_budget={}", most * percent / 100)
+}
+
+const SHORT_RESNET: [&str; 5] = [
+    r#"methods=["vanilla","kd"]"#,
+    "wide.steps=10",
+    "vanilla.steps=10",
+    "kd.steps=6",
+    "data.augment.flip=true",
+];
+
+#[test]
+fn a_step_that_does_not_fit_runs_in_micro_batches() {
+    let changes = [&RESNET[..], &SHORT_RESNET[..]].concat();
+    let budget = budget(&changes, 50);
+    let out = folder();
+    let entries = train(&config(&[&changes[..], &[budget.as_str()]].concat()), out.path());
+    let parts: BTreeMap<String, u32> = entries
+        .iter()
+        .filter_map(|entry| match &entry.event {
+            Event::StageStarted { member, micro_batches, memory, .. } => {
+                let most = budget.strip_prefix("memory_budget=").expect("a budget");
+                assert!(*memory <= most.parse().expect("bytes"), "{member}: {memory} of {most}");
+                Some((member.clone(), *micro_batches))
+            }
+            _ => None,
+        })
+        .collect();
+    assert!(parts["teacher-0"] > 1 && 32 % parts["teacher-0"] == 0, "{parts:?}");
+    // The log and the model card say it, and say what batch norm does.
+    let said = entries.iter().any(|entry| {
+        matches!(&entry.event, Event::Warning { message }
+            if message.contains("teacher-0 wide") && message.contains("batch norm's statistics"))
+    });
+    assert!(said, "{entries:?}");
+    let card = fs::read_to_string(out.path().join("teachers/0/README.md")).expect("a card");
+    let line = format!("(in {} micro-batches; batch norm's statistics", parts["teacher-0"]);
+    assert!(card.contains(&line), "{card}");
+}
+
+#[test]
+fn killing_a_run_in_micro_batches_changes_no_bit() {
+    let changes = [&RESNET[..], &SHORT_RESNET[..]].concat();
+    let budget = budget(&changes, 50);
+    check_kills(&[&changes[..], &[budget.as_str()]].concat(), 3);
 }
 
 /// Nothing of the sort that `Gpu::open` needs is left open by a run: two may go on side by side.

@@ -14,7 +14,7 @@ use engine::{
     nn::{Extent, Network, Weights},
     plan::Target,
     train::Session,
-    win::program::{Objective, Program, Training, program},
+    win::program::{ACCUMULATE, APPLY, Objective, Program, STEP, Saving, Training, saving},
 };
 use serde_json::Value as Json;
 use taper_tests::{
@@ -34,6 +34,8 @@ struct Lesson {
     end: Weights,
     batches: Vec<Batch>,
     losses: Vec<f32>,
+    /// Parts of a step's batch that PyTorch ran one by one.
+    micro_batches: u32,
     /// What PyTorch itself is off by in f32: (relative, of a loss), (absolute, of a weight).
     rounding: (f32, f32),
 }
@@ -79,21 +81,25 @@ fn lesson(case: &str) -> Lesson {
         end,
         batches: batches.collect(),
         losses: golden.floats("losses"),
+        micro_batches: golden.about["micro_batches"].as_u64().unwrap_or(1) as u32,
         rounding: (rounding("f32_error"), rounding("f32_weight_error")),
     }
 }
 
 impl Lesson {
     fn program(&self, target: &Target) -> Program {
+        self.saving(target, Saving { micro_batches: self.micro_batches, ..Saving::default() })
+    }
+
+    fn saving(&self, target: &Target, how: Saving) -> Program {
         let (student, recipe, objective) = (&self.network, &self.recipe, Objective::Labels);
         let of = Training { student, teacher: None, objective, recipe };
-        program(&of, target).expect("a plan")
+        saving(&of, target, how).expect("a plan")
     }
 
     /// The losses of some steps, and the weights after them.
     fn run(&self, gpu: &Arc<Gpu>, program: Program, steps: usize) -> (Vec<f32>, Weights) {
-        let mut session =
-            Session::new(gpu, program, self.recipe.batch).expect("the device holds it");
+        let mut session = Session::new(gpu, program).expect("the device holds it");
         session.load_student(&self.start).expect("weights");
         session.set_moments(None).expect("moments");
         for (step, batch) in self.batches[..steps].iter().enumerate() {
@@ -159,6 +165,55 @@ fn mlp_with_adam() {
 #[test]
 fn bottleneck_resnet_with_batch_norm() {
     ten_losses("resnet-sgd");
+}
+
+/// A network without batch norm does not know how its batch was cut, not even where the last part is shorter: PyTorch's losses are those
+/// of the whole batch of nine.
+#[test]
+fn an_mlp_in_micro_batches() {
+    let Some(gpu) = &*PLAIN else { return };
+    for case in ["mlp-sgd", "mlp-adam"] {
+        let lesson = lesson(case);
+        for (parts, rows) in [(2, 5), (3, 3), (9, 1)] {
+            let program =
+                lesson.saving(&gpu.target(), Saving { micro_batches: parts, ..Saving::default() });
+            assert_eq!((program.micro_batches, program.rows), (parts, rows));
+            assert_eq!(program.plan.launches(STEP), 0);
+            assert!(program.plan.launches(ACCUMULATE) > program.plan.launches(APPLY));
+            let found = lesson.run(gpu, program, lesson.batches.len());
+            lesson.compare(&found, &format!("{case} in {parts}"));
+        }
+    }
+}
+
+/// Batch norm normalises by the micro-batch and moves its running statistics once for each, as PyTorch's does.
+#[test]
+fn batch_norm_in_micro_batches() {
+    ten_losses("resnet-micro");
+}
+
+/// Activations that are made anew are those that were not kept, to the bit, and batch norm's running statistics move once.
+#[test]
+fn recomputed_activations_change_no_bit() {
+    let Some(gpu) = &*PLAIN else { return };
+    let lesson = lesson("resnet-sgd");
+    for micro_batches in [1, 2] {
+        let run = |recompute| {
+            let how = Saving { micro_batches, recompute };
+            let program = lesson.saving(&gpu.target(), how);
+            let (live, launches) = (
+                program.plan.live_bytes(),
+                program.plan.programs.values().map(Vec::len).sum::<usize>(),
+            );
+            (lesson.run(gpu, program, 5), live, launches)
+        };
+        let ((kept, most, few), (anew, less, more)) = (run(false), run(true));
+        assert!(kept == anew, "in {micro_batches}: other bits");
+        assert!(
+            less < most && few < more,
+            "{most} bytes, then {less}; {few} launches, then {more}"
+        );
+    }
 }
 
 #[test]

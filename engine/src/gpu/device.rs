@@ -72,6 +72,7 @@ fn limits_of(limits: &wgpu::Limits) -> Limits {
         buffer_bytes: limits.max_buffer_size,
         storage_buffers: limits.max_storage_buffers_per_shader_stage,
         groups: limits.max_compute_workgroups_per_dimension,
+        memory: None,
     }
 }
 
@@ -115,6 +116,8 @@ pub struct Options {
     pub web_limits: bool,
     /// Keep wgpu's run-time checks of shader bounds (invariant 9).
     pub checks: bool,
+    /// Most bytes that a plan for this device may take; `None`: what the device's limits allow.
+    pub memory_budget: Option<u64>,
     /// Fault injection: destroy the device after so many submits, as a driver's reset would. For tests.
     pub lose_after: Option<u32>,
 }
@@ -248,7 +251,8 @@ impl Gpu {
 
     /// What plans for this device are compiled for.
     pub fn target(&self) -> Target {
-        Target { kind: self.adapter.kind, limits: self.adapter.limits }
+        let limits = Limits { memory: self.options.memory_budget, ..self.adapter.limits };
+        Target { kind: self.adapter.kind, limits }
     }
 
     /// The first error that the driver reported since the last call.

@@ -31,8 +31,8 @@ pub struct Live {
     pub step: u32,
     /// Valid rows of the batch.
     pub rows: u32,
-    /// Unused.
-    pub pad: u32,
+    /// Which micro-batch of the step, from 0.
+    pub part: u32,
     /// Learning rate.
     pub lr: f32,
     /// The optimiser's step, from 1.
@@ -46,7 +46,7 @@ pub struct Live {
 impl Live {
     /// Live numbers of an evaluation of `rows` rows.
     pub fn rows(rows: u32) -> Self {
-        Self { seed: 0, step: 0, rows, pad: 0, lr: 0.0, t: 1.0, loss_scale: 1.0, pad2: 0.0 }
+        Self { seed: 0, step: 0, rows, part: 0, lr: 0.0, t: 1.0, loss_scale: 1.0, pad2: 0.0 }
     }
 }
 
@@ -289,15 +289,30 @@ impl Executor {
     /// # Errors
     /// If the plan has no such program or the device reports an error.
     pub fn run(&mut self, program: &str, live: &Live, tag: u64) -> Result<(), GpuError> {
-        if self.metrics.is_some() && self.idle.is_empty() {
+        self.submit(program, live, Some(tag))
+    }
+
+    /// Runs a program that is not the last of its step: what it leaves in `metrics` stays there.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn run_part(&mut self, program: &str, live: &Live) -> Result<(), GpuError> {
+        self.submit(program, live, None)
+    }
+
+    fn submit(&mut self, program: &str, live: &Live, tag: Option<u64>) -> Result<(), GpuError> {
+        let metrics = self.metrics.zip(tag);
+        if metrics.is_some() && self.idle.is_empty() {
             self.wait_oldest()?;
         }
         let missing = || GpuError::Missing(format!("program {program}"));
         let steps = self.programs.get(program).ok_or_else(missing)?;
         self.gpu.queue.write_buffer(&self.live, 0, bytemuck::bytes_of(live));
 
-        let mut recording =
-            self.profiler.as_ref().map(|profiler| profiler.record(program, tag, steps.len()));
+        let mut recording = self
+            .profiler
+            .as_ref()
+            .map(|profiler| profiler.record(program, tag.unwrap_or(live.step.into()), steps.len()));
         let mut rest = steps.as_slice();
         let mut slot = None;
         let mut before = None;
@@ -326,19 +341,19 @@ impl Executor {
                     pass.dispatch_workgroups(x, y, z);
                 }
             }
-            if let (true, Some(k)) = (rest.is_empty(), self.metrics) {
+            if let (true, Some((k, tag))) = (rest.is_empty(), metrics) {
                 let from = self.memory[k].buffer()?;
                 let to =
                     self.idle.pop().ok_or_else(|| GpuError::Missing("idle metrics slot".into()))?;
                 encoder.copy_buffer_to_buffer(from, 0, &to, 0, from.size());
-                slot = Some(to);
+                slot = Some((to, tag));
             }
             if let (true, Some(recording)) = (rest.is_empty(), &recording) {
                 recording.resolve(&mut encoder);
             }
             let submission = self.gpu.submit(encoder.finish())?;
             if rest.is_empty() {
-                if let Some(buffer) = slot.take() {
+                if let Some((buffer, tag)) = slot.take() {
                     let state = Arc::new(AtomicU8::new(PENDING));
                     let flag = Arc::clone(&state);
                     buffer.map_async(wgpu::MapMode::Read, .., move |result| {

@@ -261,7 +261,7 @@ mod tests {
                 let c = g.input("c", &[8]);
                 for label in labels {
                     let again = g.named(label, 0, &[8], label);
-                    g.add_all(Accumulate, &[c, again]).expect("a sum in place");
+                    g.add_all(Accumulate::Count, &[c, again]).expect("a sum in place");
                 }
             })
         };

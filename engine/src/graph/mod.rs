@@ -5,6 +5,7 @@
 
 mod autodiff;
 mod fuse;
+mod recompute;
 
 use std::{collections::BTreeMap, rc::Rc};
 

@@ -72,6 +72,8 @@ impl Bound {
 pub struct Built {
     /// The output of each block that was built, after its lift.
     pub blocks: Vec<Value>,
+    /// The nodes of each of these blocks.
+    pub nodes: Vec<std::ops::Range<usize>>,
     /// The output of the last layer: logits, if the head was built.
     pub output: Option<Value>,
     /// The output of every named layer that is not fused into its successor.
@@ -98,6 +100,7 @@ pub fn build(
     let mut at = x;
     for k in range.clone() {
         let Block { lower, layers, lift } = &network.blocks[k];
+        let first = graph.nodes().len();
         let (taps, batches) = (&mut built.taps, &mut batches);
         let mut walk = Walk { graph, bound, mode: mode(k), taps, batches };
         if let Some(pair) = lower {
@@ -108,6 +111,7 @@ pub fn build(
             at = walk.pair(pair, at)?;
         }
         built.blocks.push(at);
+        built.nodes.push(first..graph.nodes().len());
     }
     if range.end == network.blocks.len() {
         let (taps, batches) = (&mut built.taps, &mut batches);

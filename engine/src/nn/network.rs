@@ -122,6 +122,15 @@ impl Layer {
     }
 }
 
+/// Whether a batch norm is among the layers or inside their units.
+fn has_batch_norm(layers: &[Layer]) -> bool {
+    layers.iter().any(|layer| match layer {
+        Layer::BatchNorm { .. } => true,
+        Layer::Unit { body, shortcut, .. } => has_batch_norm(body) || has_batch_norm(shortcut),
+        _ => false,
+    })
+}
+
 /// A linear map without bias that WIN inserts: a 1×1 convolution on maps, a matrix on vectors.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pair {
@@ -160,6 +169,12 @@ impl Network {
     #[must_use]
     pub fn prefix(&self, blocks: usize) -> Network {
         Network { input: self.input, blocks: self.blocks[..blocks].to_vec(), head: Vec::new() }
+    }
+
+    /// Whether there is a batch norm from block `from` (0-based) on.
+    pub fn has_batch_norm(&self, from: usize) -> bool {
+        let mut parts = self.blocks[from..].iter().map(|block| &block.layers).chain([&self.head]);
+        parts.any(|layers| has_batch_norm(layers))
     }
 
     /// Whether any pair is still inserted.

@@ -55,9 +55,18 @@ pub struct Scale(
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Copy;
 
-/// y ← y + a, in place; the inputs are a and y, and there is no output.
+/// Adds up the micro-batches of a step, y ← y + w a in place (y ← w a for the first); the inputs are a and y, and there is
+/// no output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Accumulate;
+pub enum Accumulate {
+    /// Means over a micro-batch's valid samples: w is their share of the batch.
+    Mean {
+        /// Samples of the whole batch.
+        batch: u32,
+    },
+    /// Counts: w = 1.
+    Count,
+}
 
 /// A launch over `floats` with the words of `Dims` that flat kernels read.
 fn flat(entry: &str, floats: u64, factor: f32) -> Launch {
@@ -230,6 +239,10 @@ impl Op for Copy {
 impl Op for Accumulate {
     fn launch(&self, inputs: &[&[u32]], _on: AdapterKind) -> Option<Launch> {
         let [a, y] = *inputs else { return None };
-        (a == y).then(|| flat("accumulate", count(a), 0.0).updates(&[1]))
+        let (entry, batch) = match *self {
+            Self::Mean { batch } => ("accumulate_mean", batch as f32),
+            Self::Count => ("accumulate_count", 0.0),
+        };
+        (a == y).then(|| flat(entry, count(a), batch).updates(&[1]))
     }
 }

@@ -76,7 +76,13 @@ pub fn compile(programs: &[(&str, &Graph)], target: &Target) -> Result<Plan, Pla
         mirrored += draft.mirrored.len();
     }
     let kernels = writer.kernels;
-    Ok(Plan { version: VERSION, target: *target, kernels, buffers, programs: lists })
+    let plan = Plan { version: VERSION, target: *target, kernels, buffers, programs: lists };
+    match target.limits.memory {
+        Some(limit) if plan.memory() > limit => {
+            Err(PlanError::Budget { bytes: plan.memory(), limit })
+        }
+        _ => Ok(plan),
+    }
 }
 
 /// A program whose nodes are launched, and what it wants to lease.

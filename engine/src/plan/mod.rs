@@ -70,6 +70,9 @@ pub struct Limits {
     pub storage_buffers: u32,
     /// `maxComputeWorkgroupsPerDimension`.
     pub groups: u32,
+    /// Most bytes of all buffers of a plan together: the user's `memory_budget`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u64>,
 }
 
 impl Limits {
@@ -79,6 +82,7 @@ impl Limits {
         buffer_bytes: u64::MAX,
         storage_buffers: u32::MAX,
         groups: u32::MAX,
+        memory: None,
     };
 }
 
@@ -89,6 +93,7 @@ impl Default for Limits {
             buffer_bytes: 256 << 20,
             storage_buffers: 8,
             groups: 65_535,
+            memory: None,
         }
     }
 }
@@ -284,9 +289,7 @@ impl Plan {
 #[derive(Debug, Clone, Error, PartialEq, Eq)]
 pub enum PlanError {
     /// A tensor is larger than the device lets a shader bind.
-    #[error(
-        "tensor {tensor} needs {bytes} bytes, the device binds at most {limit}; use a smaller batch"
-    )]
+    #[error("tensor {tensor} needs {bytes} bytes, the device binds at most {limit}")]
     Binding {
         /// Label of the tensor.
         tensor: String,
@@ -296,9 +299,7 @@ pub enum PlanError {
         limit: u64,
     },
     /// A buffer is larger than the device allows.
-    #[error(
-        "buffer {buffer} needs {bytes} bytes, the device allows at most {limit}; use a smaller batch or network"
-    )]
+    #[error("buffer {buffer} needs {bytes} bytes, the device allows at most {limit}")]
     Buffer {
         /// Label of the buffer.
         buffer: String,
@@ -308,12 +309,8 @@ pub enum PlanError {
         limit: u64,
     },
     /// The plan needs more than the memory budget.
-    #[error(
-        "the plan of {what} needs {bytes} bytes of device memory, memory_budget allows {limit}; use a smaller batch"
-    )]
+    #[error("the plan needs {bytes} bytes of device memory, memory_budget allows {limit}")]
     Budget {
-        /// Which plan.
-        what: String,
         /// Its size.
         bytes: u64,
         /// The budget.
@@ -350,4 +347,18 @@ pub enum PlanError {
     /// A shape does not fit.
     #[error(transparent)]
     Shape(#[from] ShapeError),
+}
+
+impl PlanError {
+    /// Whether the plan might fit with fewer rows.
+    pub fn is_size(&self) -> bool {
+        matches!(
+            self,
+            Self::Binding { .. }
+                | Self::Buffer { .. }
+                | Self::Budget { .. }
+                | Self::Grid { .. }
+                | Self::Shape(ShapeError::Size { .. })
+        )
+    }
 }

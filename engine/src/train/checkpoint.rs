@@ -1,6 +1,7 @@
 //! Where a member is, on disk: one safetensors file with the weights, the moments, and the place in the stages as JSON.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
@@ -42,6 +43,9 @@ pub(super) struct Place {
     pub(super) best: Option<f64>,
     /// Number of the stage's plan: equal plans, equal bits.
     pub(super) plan: u64,
+    /// Micro-batches of the stages that have begun, by the stage's index.
+    #[serde(default)]
+    pub(super) micro_batches: BTreeMap<usize, u32>,
     /// Learning curve: the loss of the last step that was read.
     pub(super) loss: Option<f64>,
 }

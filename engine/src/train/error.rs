@@ -33,6 +33,14 @@ pub enum TrainError {
     /// A plan.
     #[error(transparent)]
     Plan(#[from] PlanError),
+    /// A stage that does not fit the device, however small its micro-batches.
+    #[error("stage {stage} does not fit the device, not even one input at a time: {problem}")]
+    TooLarge {
+        /// Its method, or `teacher`, and its name.
+        stage: String,
+        /// Which limit.
+        problem: PlanError,
+    },
     /// A system of equations of a start.
     #[error(transparent)]
     Linalg(#[from] LinalgError),

@@ -20,11 +20,10 @@ use crate::{
     formats::{MergeReport, atomic, folder},
     gpu::Live,
     nn::{self, Layer, Network, NetworkError, Weights},
-    plan::PlanError,
     random,
     win::{
         algorithm::{Stage, Task},
-        program::{self, Networks, Objective, REGRESSOR, Training},
+        program::{self, Networks, Objective, REGRESSOR, Saving, Training},
         start::{self, Choice, Probe as _, Tap},
         surgery,
     },
@@ -143,9 +142,17 @@ impl<'a, 'r> Member<'a, 'r> {
                 _ => self.train(&stage)?,
             }
             let Place { member_step, epochs, seconds, loss, .. } = self.at.place;
-            let next = self.at.place.stage + 1;
-            self.at.place =
-                Place { stage: next, member_step, epochs, seconds, loss, ..Place::default() };
+            let micro_batches = std::mem::take(&mut self.at.place.micro_batches);
+            let stage = self.at.place.stage + 1;
+            self.at.place = Place {
+                stage,
+                member_step,
+                epochs,
+                seconds,
+                loss,
+                micro_batches,
+                ..Place::default()
+            };
             (self.at.base, self.at.best, self.at.moments) = (None, None, None);
             self.checkpoint()?;
         }
@@ -156,7 +163,7 @@ impl<'a, 'r> Member<'a, 'r> {
         let Self { who, run, at, .. } = self;
         let batch = run.config.vanilla.batch.max(1);
         let program = program::evaluation(who.network, batch, &run.gpu.target())?;
-        let mut session = Session::new(&run.gpu, program, batch)?;
+        let mut session = Session::new(&run.gpu, program)?;
         session.load_student(&at.now)?;
         let test = session.test(&run.data.test)?;
         let picks =
@@ -295,11 +302,12 @@ impl<'a, 'r> Member<'a, 'r> {
         let logits = |network: &Network, weights: &Weights| -> Result<_, TrainError> {
             let batch = self.run.config.tune.batch;
             let program = program::evaluation(network, batch, &self.run.gpu.target())?;
-            let mut session = Session::new(&self.run.gpu, program, batch)?;
+            let mut session = Session::new(&self.run.gpu, program)?;
             session.load_student(weights)?;
             let test = &self.run.data.test;
             let picks: Vec<usize> = (0..test.len().min(PROOF_INPUTS)).collect();
-            session.logits(super::session::some(test, &picks, batch as usize))
+            let rows = session.rows();
+            session.logits(super::session::some(test, &picks, rows))
         };
         let (before, after) = (logits(&bridged, &self.at.now)?, logits(&merged, &weights)?);
         let (mut square, mut norm, mut worst) = (0.0f64, 0.0f64, 0.0f64);
@@ -350,12 +358,25 @@ impl<'a, 'r> Member<'a, 'r> {
             objective,
             recipe: &recipe,
         };
-        let program = program::program(&of, &self.run.gpu.target())?;
-        let memory = program.plan.memory();
-        if let Some(limit) = self.run.config.memory_budget.filter(|&limit| memory > limit) {
-            return Err(PlanError::Budget { what: stage.name.clone(), bytes: memory, limit }.into());
+        let (target, recompute) = (self.run.gpu.target(), self.run.config.recompute);
+        // Once a stage has begun, its micro-batches are never chosen anew.
+        let program = match self.at.place.micro_batches.get(&self.at.place.stage) {
+            Some(&micro_batches) => {
+                program::saving(&of, &target, Saving { micro_batches, recompute })?
+            }
+            None => program::fit(&of, &target, recompute)?,
+        };
+        let micro_batches = program.micro_batches;
+        self.at.place.micro_batches.insert(self.at.place.stage, micro_batches);
+        if micro_batches > 1 && of.normalises_by_batch() {
+            let (member, stage, batch) = (&self.who.name, &stage.name, recipe.batch);
+            let rows = program.rows;
+            let message = format!(
+                "{member} {stage}: a batch of {batch} does not fit at once, so it runs as {micro_batches} micro-batches of {rows}; batch norm's statistics are those of a micro-batch"
+            );
+            self.run.emit(Event::Warning { message })?;
         }
-        let mut session = Session::new(&self.run.gpu, program, recipe.batch)?;
+        let mut session = Session::new(&self.run.gpu, program)?;
         if let Some(teacher) = self.who.teacher {
             session.load_teacher(&teacher.weights)?;
         }
@@ -496,6 +517,7 @@ impl<'a, 'r> Member<'a, 'r> {
             steps: total,
             done: self.at.place.step,
             memory: session.memory(),
+            micro_batches: session.micro_batches(),
         })?;
 
         let first = self.at.place.step;
@@ -519,7 +541,7 @@ impl<'a, 'r> Member<'a, 'r> {
                 seed,
                 step: step as u32,
                 rows: batch.rows as u32,
-                pad: 0,
+                part: 0,
                 lr: lr as f32,
                 t: (step + 1) as f32,
                 loss_scale: 1.0,

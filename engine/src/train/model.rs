@@ -40,7 +40,7 @@ impl Trained {
 
     fn session(&self, gpu: &Arc<Gpu>, batch: u32) -> Result<Session, TrainError> {
         let program = program::evaluation(&self.network, batch, &gpu.target())?;
-        let session = Session::new(gpu, program, batch)?;
+        let session = Session::new(gpu, program)?;
         session.load_student(&self.weights)?;
         Ok(session)
     }
@@ -64,7 +64,9 @@ impl Trained {
         count: usize,
     ) -> Result<Vec<Vec<f32>>, TrainError> {
         let picks: Vec<usize> = (0..split.len().min(count)).collect();
-        self.session(gpu, EVAL_BATCH)?.logits(some(split, &picks, EVAL_BATCH as usize))
+        let mut session = self.session(gpu, EVAL_BATCH)?;
+        let rows = session.rows();
+        session.logits(some(split, &picks, rows))
     }
 
     /// Probabilities of each class for each image, in the order of `labels`.
@@ -74,7 +76,8 @@ impl Trained {
     pub fn predict(&self, gpu: &Arc<Gpu>, images: &[Image]) -> Result<Vec<Vec<f64>>, TrainError> {
         let preprocess = Preprocess::try_from(&self.folder.config)?;
         let channels = preprocess.channels();
-        let batch = images.len().clamp(1, EVAL_BATCH as usize);
+        let mut session = self.session(gpu, images.len().clamp(1, EVAL_BATCH as usize) as u32)?;
+        let batch = session.rows();
         let batches = images.chunks(batch).map(|part| {
             let mut numbers = Vec::new();
             for image in part {
@@ -84,12 +87,12 @@ impl Trained {
             numbers.resize(one * batch, 0.0);
             Ok(Batch { images: numbers, labels: vec![0; batch], rows: part.len() })
         });
-        let logits = self.session(gpu, batch as u32)?.logits(batches)?;
+        let logits = session.logits(batches)?;
         Ok(logits.iter().map(|row| softmax(row)).collect())
     }
 }
 
-/// Inputs that are tested at once.
+/// Inputs that are tested at once, where the device holds them.
 const EVAL_BATCH: u32 = 100;
 
 fn softmax(logits: &[f32]) -> Vec<f64> {

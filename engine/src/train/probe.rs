@@ -7,18 +7,18 @@ use crate::{
     data::Split,
     gpu::{Executor, Gpu, Live},
     graph::Graph,
-    nn::{Bound, Layout, Mode, Network, Tensor, Weights, build},
-    plan::compile,
+    nn::{Bound, Layout, Mode, Network, NetworkError, Tensor, Weights, build},
+    plan::{Plan, Target, compile},
     random,
     win::{
-        program::ProgramError,
+        program::{ProgramError, at_once},
         start::{Probe, Rows, Tap},
     },
 };
 
 /// Rows of activations that a start looks at, at most.
 const MOST_ROWS: usize = 65_536;
-/// Inputs that run at once.
+/// Inputs that run at once, where the device holds them.
 const BATCH: u32 = 100;
 
 /// Runs networks on a device, on inputs drawn once.
@@ -82,31 +82,11 @@ impl Probe for DeviceProbe {
             filled.insert(spec.name.clone(), tensor);
         }
 
-        let mut graph = Graph::new();
-        let images = graph.input("eval.images", &network.input.batch(BATCH));
-        let bound = Bound::new(&mut graph, "student", &layout);
-        let built =
-            build(&mut graph, &network, &bound, images, 0..network.blocks.len(), |_| Mode::Eval)
-                .map_err(ProgramError::from)?;
         let mut names: Vec<&str> = taps.iter().map(|tap| tap.name.as_str()).collect();
         names.sort_unstable();
         names.dedup();
-        let mut extents = HashMap::new();
-        for name in &names {
-            let missing = || {
-                crate::nn::NetworkError::Unsupported(format!(
-                    "the network has no layer {name} to look at"
-                ))
-            };
-            let value = *built.taps.get(*name).ok_or_else(missing)?;
-            let shape = graph.shape(value);
-            let (height, width) =
-                if let [_, h, w, _] = *shape { (h as usize, w as usize) } else { (1, 1) };
-            let channels = shape[shape.len() - 1] as usize;
-            extents.insert((*name).to_owned(), (height, width, channels));
-            graph.place(value, &format!("tap {name}"), 0);
-        }
-        let plan = compile(&[("probe", &graph)], &self.gpu.target())?;
+        let Probing { plan, rows: at_once, extents } =
+            at_once(BATCH, |rows| probing(&network, &layout, &names, rows, &self.gpu.target()))?;
         let mut executor = Executor::new(&self.gpu, plan)?;
         let (params, state) = layout.pack(&filled)?;
         for (label, data) in [("student.params", &params), ("student.state", &state)] {
@@ -119,7 +99,7 @@ impl Probe for DeviceProbe {
             taps.iter().map(|tap| Rows { width: extents[&tap.name].2, data: Vec::new() }).collect();
         let (split, picks) = (Arc::clone(&self.split), self.picks.clone());
         let mut first = 0;
-        for batch in some(&split, &picks, BATCH as usize) {
+        for batch in some(&split, &picks, at_once as usize) {
             let batch = batch?;
             executor.write("eval.images", &batch.images)?;
             executor.run("probe", &Live::rows(batch.rows as u32), 0)?;
@@ -153,4 +133,41 @@ impl Probe for DeviceProbe {
         }
         Ok(found)
     }
+}
+
+/// A plan whose program `probe` leaves the taps in buffers of their own.
+struct Probing {
+    plan: Plan,
+    /// Inputs that run at once.
+    rows: u32,
+    /// Height, width and channels of each tap.
+    extents: HashMap<String, (usize, usize, usize)>,
+}
+
+fn probing(
+    network: &Network,
+    layout: &Layout,
+    names: &[&str],
+    rows: u32,
+    target: &Target,
+) -> Result<Probing, ProgramError> {
+    let mut graph = Graph::new();
+    let images = graph.input("eval.images", &network.input.batch(rows));
+    let bound = Bound::new(&mut graph, "student", layout);
+    let blocks = 0..network.blocks.len();
+    let built = build(&mut graph, network, &bound, images, blocks, |_| Mode::Eval)?;
+    let mut extents = HashMap::new();
+    for name in names {
+        let missing =
+            || NetworkError::Unsupported(format!("the network has no layer {name} to look at"));
+        let value = *built.taps.get(*name).ok_or_else(missing)?;
+        let shape = graph.shape(value);
+        let (height, width) =
+            if let [_, h, w, _] = *shape { (h as usize, w as usize) } else { (1, 1) };
+        let channels = shape[shape.len() - 1] as usize;
+        extents.insert((*name).to_owned(), (height, width, channels));
+        graph.place(value, &format!("tap {name}"), 0);
+    }
+    let plan = compile(&[("probe", &graph)], target)?;
+    Ok(Probing { plan, rows, extents })
 }

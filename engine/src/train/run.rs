@@ -27,7 +27,7 @@ use crate::{
     profile::Recorder,
     win::{
         algorithm::{self, Stage, Task},
-        surgery,
+        needs, surgery,
     },
 };
 
@@ -214,13 +214,15 @@ impl Run {
             surgery::bridge(&student, teacher_network, false)?;
         }
         let device = options.device.as_deref().unwrap_or(&config.device);
-        let gpu = Gpu::open(device, options.gpu)?;
+        let gpu_options = gpu::Options { memory_budget: config.memory_budget, ..options.gpu };
+        let gpu = Gpu::open(device, gpu_options)?;
         if let Some(recorder) = &options.profile {
             recorder.begin(&gpu.adapter.name, gpu::peaks(&gpu)?);
         }
         let mut context = Context { config, options, gpu, data: &data, log, stop, sink };
         let mut lost = false;
         let plans = stage_plans(config, &student, teacher_network, data.train.len() as u64)?;
+        refuse_what_does_not_fit(config, &student, teacher_network, &context.gpu)?;
         context.emit(Event::RunStarted {
             version: env!("CARGO_PKG_VERSION").into(),
             adapter: context.gpu.adapter.name.clone(),
@@ -237,7 +239,7 @@ impl Run {
                     );
                     context.emit(Event::Warning { message })?;
                     context.gpu =
-                        Gpu::open(device, gpu::Options { lose_after: None, ..options.gpu })?;
+                        Gpu::open(device, gpu::Options { lose_after: None, ..gpu_options })?;
                 }
                 other => return other,
             }
@@ -335,7 +337,7 @@ impl Run {
             method: who.method,
             seed,
             data: describe_data(context.config, context.data),
-            stages: who.stages.iter().map(describe).collect(),
+            stages: describe_stages(who, &place.micro_batches),
             accuracy: test.accuracy,
             loss: test.loss,
             epochs: place.epochs,
@@ -409,6 +411,23 @@ fn refuse_what_is_missing(config: &Config) -> Result<(), TrainError> {
     if config.device == "all" {
         let message = "device = \"all\" is not supported yet; name one adapter of `taper devices`";
         return Err(NetworkError::Unsupported(message.into()).into());
+    }
+    Ok(())
+}
+
+/// Every stage is planned before the first one is trained.
+fn refuse_what_does_not_fit(
+    config: &Config,
+    student: &Network,
+    teacher: &Network,
+    gpu: &Gpu,
+) -> Result<(), TrainError> {
+    for needs in needs::needs(config, student, teacher, &gpu.target())? {
+        if let Some(problem) = needs.problem {
+            let stage =
+                format!("{} of {}", needs.stage, needs.method.map_or("the teacher", Method::name));
+            return Err(TrainError::TooLarge { stage, problem });
+        }
     }
     Ok(())
 }
@@ -509,6 +528,22 @@ fn describe_data(config: &Config, data: &Dataset) -> String {
     let kind = serde_json::to_value(config.data.kind).ok();
     let kind = kind.as_ref().and_then(|k| k.as_str()).unwrap_or("images").to_owned();
     format!("{kind}, {} training and {} test images", data.train.len(), data.test.len())
+}
+
+/// The stages in lines of the model card; `micro_batches` are those of a step, by the stage's index.
+fn describe_stages(who: &Who<'_>, micro_batches: &BTreeMap<usize, u32>) -> Vec<String> {
+    let line = |(k, stage)| {
+        let batch_norm = who.network.has_batch_norm(0);
+        match micro_batches.get(&k) {
+            None | Some(1) => describe(stage),
+            Some(parts) if batch_norm => format!(
+                "{} (in {parts} micro-batches; batch norm's statistics are those of a micro-batch)",
+                describe(stage)
+            ),
+            Some(parts) => format!("{} (in {parts} micro-batches)", describe(stage)),
+        }
+    };
+    who.stages.iter().enumerate().map(line).collect()
 }
 
 /// A stage in a line of the model card.

@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
+use bytemuck::Pod;
+
 use super::TrainError;
 use crate::{
     data::{Batch, Split},
     gpu::{Executor, Gpu, Live, Metrics},
     nn::Weights,
     profile::{Job, Window},
-    win::program::{DISCREPANCY, EVALUATE, HITS, LOSS, Program, STEP},
+    random,
+    win::program::{ACCUMULATE, APPLY, DISCREPANCY, EVALUATE, HITS, LOSS, Program, STEP},
 };
 
 /// Loss and accuracy on a split.
@@ -27,17 +30,16 @@ pub struct Test {
 pub struct Session {
     executor: Executor,
     program: Program,
-    batch: usize,
 }
 
 impl Session {
-    /// Puts a program on the device, `batch` inputs a time.
+    /// Puts a program on the device.
     ///
     /// # Errors
     /// If the device cannot hold or compile it.
-    pub fn new(gpu: &Arc<Gpu>, program: Program, batch: u32) -> Result<Self, TrainError> {
+    pub fn new(gpu: &Arc<Gpu>, program: Program) -> Result<Self, TrainError> {
         let executor = Executor::new(gpu, program.plan.clone())?;
-        let session = Self { executor, program, batch: batch as usize };
+        let session = Self { executor, program };
         for (k, &words) in session.program.decay_words.iter().enumerate() {
             // Weight decay acts on every parameter, as PyTorch's optimisers do when they are given all in one group.
             session.executor.write(&format!("student.decay{k}"), &vec![1u32; words as usize])?;
@@ -50,9 +52,19 @@ impl Session {
         self.program.plan.memory()
     }
 
+    /// Inputs that run at once.
+    pub fn rows(&self) -> usize {
+        self.program.rows as usize
+    }
+
+    /// Micro-batches of a training step.
+    pub fn micro_batches(&self) -> u32 {
+        self.program.micro_batches
+    }
+
     /// A number that is equal for equal plans.
     pub fn fingerprint(&self) -> u64 {
-        crate::random::name(&self.program.plan.listing())
+        random::name(&self.program.plan.listing())
     }
 
     /// Loads the student's weights.
@@ -79,7 +91,8 @@ impl Session {
         self.write(&format!("{owner}.state"), state)
     }
 
-    fn write(&self, label: &str, data: &[f32]) -> Result<(), TrainError> {
+    /// Writes into a named buffer, if the plan has it.
+    fn write<T: Pod>(&self, label: &str, data: &[T]) -> Result<(), TrainError> {
         if self.executor.has(label) && !data.is_empty() {
             self.executor.write(label, data)?;
         }
@@ -118,22 +131,41 @@ impl Session {
         for (k, label) in ["student.m", "student.v"].into_iter().enumerate() {
             match moments {
                 Some(moments) => self.write(label, &moments[k])?,
-                None => self.write(label, &vec![0.0; floats])?,
+                None => self.write(label, &vec![0.0f32; floats])?,
             }
         }
         Ok(())
     }
 
-    /// Submits a training step.
+    /// Submits a training step: one submit, or one a micro-batch and one for the optimiser. Nothing is read back in between.
     ///
     /// # Errors
     /// If the device reports an error.
     pub fn step(&mut self, batch: &Batch, live: &Live, tag: u64) -> Result<(), TrainError> {
-        self.executor.write("images", &batch.images)?;
-        if self.executor.has("labels") {
-            self.executor.write("labels", &batch.labels)?;
+        if self.program.micro_batches == 1 {
+            self.write("images", &batch.images)?;
+            self.write("labels", &batch.labels)?;
+            return Ok(self.executor.run(STEP, live, tag)?);
         }
-        Ok(self.executor.run(STEP, live, tag)?)
+        let rows = self.rows();
+        let input = batch.images.len() / batch.labels.len().max(1);
+        for part in 0..self.program.micro_batches {
+            let first = part as usize * rows;
+            let here = batch.rows.saturating_sub(first).min(rows);
+            let (mut images, mut labels) = (Vec::new(), Vec::new());
+            images.extend_from_slice(&batch.images[first * input..(first + here) * input]);
+            labels.extend_from_slice(&batch.labels[first..first + here]);
+            images.resize(rows * input, 0.0);
+            labels.resize(rows, 0);
+            self.write("images", &images)?;
+            self.write("labels", &labels)?;
+            // Each micro-batch has its own draws.
+            let drawn = random::key(&[live.seed.into(), part.into()]) as u32;
+            let seed = if part == 0 { live.seed } else { drawn };
+            let live = Live { seed, part, rows: here as u32, ..*live };
+            self.executor.run_part(ACCUMULATE, &live)?;
+        }
+        Ok(self.executor.run(APPLY, live, tag)?)
     }
 
     /// From now on every dispatch is timed: [`Self::stop_profile`] has the times.
@@ -144,18 +176,19 @@ impl Session {
         Ok(self.executor.start_profile()?)
     }
 
-    /// Waits for the steps under way and returns the training steps since [`Self::start_profile`], as `owner`'s in `stage`.
+    /// Waits for the steps under way and returns the training steps (or their micro-batches) since [`Self::start_profile`], as `owner`'s in `stage`.
     ///
     /// # Errors
     /// If the device is lost.
     pub fn stop_profile(&mut self, owner: &str, stage: &str) -> Result<Window, TrainError> {
         let (mut passes, seconds) = self.executor.stop_profile()?;
-        passes.retain(|pass| pass.program == STEP);
+        let program = if self.program.micro_batches == 1 { STEP } else { ACCUMULATE };
+        passes.retain(|pass| pass.program == program);
         Ok(Window {
             owner: owner.into(),
             stage: stage.into(),
-            program: STEP.into(),
-            jobs: Job::of(&self.program.plan, STEP),
+            program: program.into(),
+            jobs: Job::of(&self.program.plan, program),
             passes,
             seconds,
         })
@@ -207,7 +240,7 @@ impl Session {
     /// # Errors
     /// If a picture cannot be read or the device is lost.
     pub fn test(&mut self, split: &Arc<Split>) -> Result<Test, TrainError> {
-        let batches = split.batches(self.batch).map(|batch| batch.map_err(TrainError::from));
+        let batches = split.batches(self.rows()).map(|batch| batch.map_err(TrainError::from));
         let (loss, accuracy, count) = self.sweep(EVALUATE, batches)?;
         Ok(Test { loss, accuracy, count })
     }
@@ -217,7 +250,7 @@ impl Session {
     /// # Errors
     /// As [`Self::test`].
     pub fn test_on(&mut self, split: &Arc<Split>, picks: &[usize]) -> Result<Test, TrainError> {
-        let (loss, accuracy, count) = self.sweep(EVALUATE, some(split, picks, self.batch))?;
+        let (loss, accuracy, count) = self.sweep(EVALUATE, some(split, picks, self.rows()))?;
         Ok(Test { loss, accuracy, count })
     }
 
@@ -230,7 +263,7 @@ impl Session {
         split: &Arc<Split>,
         picks: &[usize],
     ) -> Result<f64, TrainError> {
-        Ok(self.sweep(DISCREPANCY, some(split, picks, self.batch))?.0)
+        Ok(self.sweep(DISCREPANCY, some(split, picks, self.rows()))?.0)
     }
 
     /// Logits of some samples, row by row; the program must be an evaluation.
@@ -247,7 +280,7 @@ impl Session {
             self.executor.write("eval.images", &batch.images)?;
             self.executor.run(EVALUATE, &Live::rows(batch.rows as u32), 0)?;
             let flat = self.executor.read("logits")?;
-            let classes = flat.len() / self.batch;
+            let classes = flat.len() / self.rows();
             rows.extend(flat.chunks_exact(classes).take(batch.rows).map(<[f32]>::to_vec));
         }
         self.executor.finish()?;

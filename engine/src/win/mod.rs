@@ -4,6 +4,7 @@
 
 pub mod algorithm;
 pub mod linalg;
+pub mod needs;
 pub mod program;
 pub mod start;
 pub mod surgery;

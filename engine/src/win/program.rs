@@ -2,6 +2,9 @@
 //!
 //! Programs of a plan: `step` (forward, loss, backward, optimiser), `evaluate` (loss and hits of the network as it would be used
 //! now), `discrepancy` (of an imitation, in eval mode). Two networks, `student` and `teacher`, each with its own flat buffers.
+//!
+//! Where a step does not fit the device, its batch is cut into micro-batches: `accumulate` (forward, loss, backward) runs for each and adds
+//! the gradients up in `student.sums`, then `apply` is the optimiser. The two stand in the place of `step`.
 
 use thiserror::Error;
 
@@ -15,7 +18,7 @@ use crate::{
         adam::Adam,
         clip::clip,
         cross_entropy::cross_entropy,
-        elementwise::{Add, Scale},
+        elementwise::{Accumulate, Add, Scale},
         kl::{Kl, kl},
         mse::mse,
         parts,
@@ -30,6 +33,10 @@ pub const LOSS: usize = 0;
 pub const HITS: usize = 1;
 /// Name of the program that trains.
 pub const STEP: &str = "step";
+/// Name of the program that adds the gradients of a micro-batch up.
+pub const ACCUMULATE: &str = "accumulate";
+/// Name of the program that ends a step of several micro-batches.
+pub const APPLY: &str = "apply";
 /// Name of the program that tests.
 pub const EVALUATE: &str = "evaluate";
 /// Name of the program that measures an imitation.
@@ -82,11 +89,38 @@ impl From<ShapeError> for ProgramError {
     }
 }
 
+impl ProgramError {
+    /// Whether the plan might fit with fewer rows.
+    pub fn is_size(&self) -> bool {
+        matches!(self, Self::Plan(error) if error.is_size())
+    }
+}
+
+/// What a step does to take less memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Saving {
+    /// Parts that the batch is cut into, one after the other on the device; 1: it is not cut.
+    pub micro_batches: u32,
+    /// Whether the activations inside a block are made anew in the backward pass, from what the block reads.
+    pub recompute: bool,
+}
+
+impl Default for Saving {
+    /// Nothing.
+    fn default() -> Self {
+        Self { micro_batches: 1, recompute: false }
+    }
+}
+
 /// A stage's plan and where its tensors lie.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Program {
     /// The plan.
     pub plan: Plan,
+    /// Inputs that run at once: of the whole batch, or of a micro-batch.
+    pub rows: u32,
+    /// Micro-batches of a step.
+    pub micro_batches: u32,
     /// Layout of `student.*`.
     pub student: Layout,
     /// What lies in `teacher.*`, if a teacher runs: it is always in eval mode, so its batch norms are part of its convolutions.
@@ -106,6 +140,29 @@ pub struct Training<'a> {
     pub objective: Objective,
     /// How.
     pub recipe: &'a Recipe,
+}
+
+impl Training<'_> {
+    /// Whether what a step computes depends on which inputs run together: batch norm in train mode normalises by them.
+    pub fn normalises_by_batch(&self) -> bool {
+        let frozen = match self.objective {
+            Objective::Imitate { freeze: true, .. } => self.student.blocks.len() - 1,
+            _ => 0,
+        };
+        self.student.has_batch_norm(frozen)
+    }
+
+    /// The numbers of micro-batches that a step may be cut into, fewest first: for batch norm into equal ones, else the last one may be
+    /// shorter.
+    fn cuts(&self) -> Vec<u32> {
+        let batch = self.recipe.batch;
+        let mut cuts: Vec<u32> = match self.normalises_by_batch() {
+            true => (2..=batch).filter(|parts| batch.is_multiple_of(*parts)).collect(),
+            false => (1..batch).rev().map(|rows| batch.div_ceil(rows)).collect(),
+        };
+        cuts.dedup();
+        cuts
+    }
 }
 
 /// The networks of a method, before they are trained.
@@ -162,17 +219,66 @@ pub fn objective(task: Task, win: &Win, scale: f32) -> Objective {
     }
 }
 
-/// Plans a training stage.
+/// Plans a training stage whose batch runs at once.
 ///
 /// # Errors
 /// If the networks do not fit each other or the plan does not fit the target; the error names the tensor, or the buffer.
 pub fn program(of: &Training<'_>, target: &Target) -> Result<Program, ProgramError> {
+    saving(of, target, Saving::default())
+}
+
+/// Plans a training stage in the fewest micro-batches that fit the target.
+///
+/// # Errors
+/// As [`program`], of a step that takes one input at a time.
+pub fn fit(of: &Training<'_>, target: &Target, recompute: bool) -> Result<Program, ProgramError> {
+    let cut = |micro_batches| saving(of, target, Saving { micro_batches, recompute });
+    let mut best = match cut(1) {
+        Err(error) if error.is_size() => Err(error),
+        other => return other,
+    };
+    // Fewer rows never need more, so the fewest parts that fit are found by halving.
+    let cuts = of.cuts();
+    let (mut low, mut high) = (0, cuts.len());
+    while low < high {
+        let middle = low.midpoint(high);
+        match cut(cuts[middle]) {
+            Err(error) if !error.is_size() => return Err(error),
+            Err(error) if best.is_err() => (best, low) = (Err(error), middle + 1),
+            Err(_) => low = middle + 1,
+            fits => (best, high) = (fits, middle),
+        }
+    }
+    best
+}
+
+/// Plans a training stage that saves memory in the given way.
+///
+/// # Errors
+/// As [`program`].
+pub fn saving(
+    of: &Training<'_>,
+    target: &Target,
+    Saving { micro_batches, recompute }: Saving,
+) -> Result<Program, ProgramError> {
     let layout = Layout::of(&of.student.shapes()?);
     let teacher = of.teacher.filter(|_| of.objective.needs_teacher());
     let teacher = teacher.map(Folded::of).transpose()?;
-    let nets = Nets { of, layout: &layout, teacher: teacher.as_ref() };
-    let (step, decay_words) = nets.step(target)?;
-    let mut programs = vec![(STEP, step)];
+    let micro_batches = micro_batches.clamp(1, of.recipe.batch.max(1));
+    let rows = of.recipe.batch.div_ceil(micro_batches);
+    // As many as have a row: 4 of a batch of 9 are 3 of 3.
+    let micro_batches = of.recipe.batch.div_ceil(rows.max(1)).max(1);
+    let nets = Nets { of, rows, recompute, layout: &layout, teacher: teacher.as_ref() };
+    let (mut programs, decay_words) = match micro_batches {
+        1 => {
+            let (step, words) = nets.step(target)?;
+            (vec![(STEP, step)], words)
+        }
+        _ => {
+            let (apply, words) = nets.apply(target)?;
+            (vec![(ACCUMULATE, nets.accumulate(target)?), (APPLY, apply)], words)
+        }
+    };
     if let Some(evaluate) = nets.evaluate()? {
         programs.push((EVALUATE, evaluate));
     }
@@ -181,17 +287,38 @@ pub fn program(of: &Training<'_>, target: &Target) -> Result<Program, ProgramErr
     }
     let graphs: Vec<(&str, &Graph)> = programs.iter().map(|(name, graph)| (*name, graph)).collect();
     let plan = compile(&graphs, target)?;
-    Ok(Program { plan, student: layout, teacher, decay_words })
+    Ok(Program { plan, rows, micro_batches, student: layout, teacher, decay_words })
 }
 
-/// Plans the evaluation of a network by itself: `evaluate` with loss and hits.
+/// Plans the evaluation of a network by itself: `evaluate` with loss and hits, of at most `batch` inputs at once.
 ///
 /// # Errors
-/// As [`program`].
+/// As [`program`], of one input at a time.
 pub fn evaluation(network: &Network, batch: u32, target: &Target) -> Result<Program, ProgramError> {
+    at_once(batch, |rows| evaluation_of(network, rows, target))
+}
+
+/// Plans by `plan` for as many rows as fit: for `most`, else for half of them, and so on.
+///
+/// # Errors
+/// Of one row, if not even that fits.
+pub fn at_once<T>(
+    most: u32,
+    plan: impl Fn(u32) -> Result<T, ProgramError>,
+) -> Result<T, ProgramError> {
+    let mut rows = most;
+    loop {
+        match plan(rows) {
+            Err(error) if error.is_size() && rows > 1 => rows = rows.div_ceil(2),
+            other => return other,
+        }
+    }
+}
+
+fn evaluation_of(network: &Network, rows: u32, target: &Target) -> Result<Program, ProgramError> {
     let layout = Layout::of(&network.shapes()?);
     let mut graph = Graph::new();
-    let inputs = Inputs::new(&mut graph, "eval.", network, batch);
+    let inputs = Inputs::new(&mut graph, "eval.", network, rows);
     let bound = Bound::new(&mut graph, "student", &layout);
     let range = 0..network.blocks.len();
     let built = build(&mut graph, network, &bound, inputs.images, range, |_| Mode::Eval)?;
@@ -200,7 +327,8 @@ pub fn evaluation(network: &Network, batch: u32, target: &Target) -> Result<Prog
         graph.place(logits, "logits", 0);
     }
     let plan = compile(&[(EVALUATE, &graph)], target)?;
-    Ok(Program { plan, student: layout, teacher: None, decay_words: Vec::new() })
+    let (teacher, decay_words) = (None, Vec::new());
+    Ok(Program { plan, rows, micro_batches: 1, student: layout, teacher, decay_words })
 }
 
 struct Inputs {
@@ -232,8 +360,19 @@ fn place(graph: &mut Graph, value: Value, slot: usize) {
     graph.place(value, "metrics", slot as u64 * 64);
 }
 
+/// What a backward pass leaves: the loss, the hits where the network has a head, and the gradients in `student.grads`.
+struct Pass {
+    loss: Value,
+    hits: Option<Value>,
+    grads: Vec<Value>,
+}
+
 struct Nets<'a> {
     of: &'a Training<'a>,
+    /// Inputs that run at once.
+    rows: u32,
+    /// Whether activations are made anew.
+    recompute: bool,
     layout: &'a Layout,
     teacher: Option<&'a Folded>,
 }
@@ -257,7 +396,51 @@ impl Nets<'_> {
     fn step(&self, target: &Target) -> Result<(Graph, Vec<u64>), ProgramError> {
         let mut graph = Graph::new();
         let g = &mut graph;
-        let inputs = Inputs::new(g, "", self.of.student, self.of.recipe.batch);
+        let Pass { loss, hits, grads } = self.pass(g, target)?;
+        g.buffer("metrics", 128);
+        place(g, loss, LOSS);
+        if let Some(hits) = hits {
+            place(g, hits, HITS);
+        }
+        let words = self.optimise(g, "grads", &grads, target)?;
+        Ok((graph, words))
+    }
+
+    /// A step of one micro-batch without its optimiser: gradients and metrics are added to those of the earlier ones.
+    fn accumulate(&self, target: &Target) -> Result<Graph, ProgramError> {
+        let mut graph = Graph::new();
+        let g = &mut graph;
+        let Pass { loss, hits, grads } = self.pass(g, target)?;
+        let mean = Accumulate::Mean { batch: self.of.recipe.batch };
+        g.buffer("metrics", 128);
+        g.scoped("accumulate", |g| -> Result<(), ShapeError> {
+            for piece in self.pieces(target) {
+                let (from, to) = (self.flat(g, "grads", &piece), self.flat(g, "sums", &piece));
+                g.add_after(mean, &[from, to], &grads)?;
+            }
+            let metric =
+                |g: &mut Graph, slot| g.named("metrics", slot as u64 * 64, &[1], "metrics");
+            let sum = metric(g, LOSS);
+            g.add_all(mean, &[loss, sum])?;
+            if let Some(hits) = hits {
+                let sum = metric(g, HITS);
+                g.add_all(Accumulate::Count, &[hits, sum])?;
+            }
+            Ok(())
+        })?;
+        Ok(graph)
+    }
+
+    /// The end of a step of several micro-batches.
+    fn apply(&self, target: &Target) -> Result<(Graph, Vec<u64>), ProgramError> {
+        let mut graph = Graph::new();
+        let words = self.optimise(&mut graph, "sums", &[], target)?;
+        Ok((graph, words))
+    }
+
+    /// Forward, loss and backward.
+    fn pass(&self, g: &mut Graph, target: &Target) -> Result<Pass, ProgramError> {
+        let inputs = Inputs::new(g, "", self.of.student, self.rows);
         let student = Bound::new(g, "student", self.layout);
         let last = self.blocks() - 1;
         let frozen = self.frozen();
@@ -272,21 +455,22 @@ impl Nets<'_> {
         let slots: Vec<_> =
             self.layout.params.iter().filter(|(_, s)| s.offset >= trained.start).collect();
         let wrt: Vec<Value> = slots.iter().map(|(name, _)| student.get(name)).collect();
+        let forward = g.nodes().len();
         let grads = g.backward(loss, &wrt)?;
         g.buffer("student.grads", self.layout.param_floats);
         let places: Vec<_> =
             grads.iter().zip(&slots).map(|(&grad, (_, slot))| (grad, slot.offset)).collect();
         let most = target.limits.binding_bytes / 4;
         let written = parts::place(g, &places, ["student.grads", "student.parts"], most)?;
-        place(g, loss, LOSS);
-        if self.of.student.head.is_empty() {
-            g.buffer("metrics", 128);
-        } else {
-            let hits = g.scoped("accuracy", |g| hits(g, output, inputs.labels))?;
-            place(g, hits, HITS);
+        if self.recompute {
+            // The last block's gradients come at once: what it would give back is wanted again before anything else is.
+            g.recompute(&built.nodes[..last], forward);
         }
-        let words = self.optimise(g, &written, target)?;
-        Ok((graph, words))
+        let hits = match self.of.student.head.is_empty() {
+            true => None,
+            false => Some(g.scoped("accuracy", |g| hits(g, output, inputs.labels))?),
+        };
+        Ok(Pass { loss, hits, grads: written })
     }
 
     /// The teacher's output that the objective follows, in eval mode.
@@ -329,25 +513,34 @@ impl Nets<'_> {
         })
     }
 
-    /// The optimiser over the trained range: one dispatch, or one for each piece that a binding can hold.
+    /// The trained range in pieces that a binding can hold.
+    fn pieces(&self, target: &Target) -> Vec<std::ops::Range<u64>> {
+        pieces(self.layout, self.trained(), target.limits.binding_bytes / 4)
+    }
+
+    /// A piece of one of the student's flat buffers.
+    fn flat(&self, g: &mut Graph, part: &str, piece: &std::ops::Range<u64>) -> Value {
+        let len = crate::ops::narrow(piece.end - piece.start);
+        let buffer = format!("student.{part}");
+        g.buffer(&buffer, self.layout.param_floats);
+        g.named(&buffer, piece.start, &[len], &buffer)
+    }
+
+    /// The optimiser over the trained range, by the gradients in the flat buffer `part` once `grads` are written: one dispatch, or one
+    /// for each piece that a binding can hold.
     fn optimise(
         &self,
         g: &mut Graph,
+        part: &str,
         grads: &[Value],
         target: &Target,
     ) -> Result<Vec<u64>, ProgramError> {
         let recipe = self.of.recipe;
-        let pieces = pieces(self.layout, self.trained(), target.limits.binding_bytes / 4);
-        let flat = |g: &mut Graph, part: &str, piece: &std::ops::Range<u64>| {
-            let len = crate::ops::narrow(piece.end - piece.start);
-            let buffer = format!("student.{part}");
-            g.buffer(&buffer, self.layout.param_floats);
-            g.named(&buffer, piece.start, &[len], &buffer)
-        };
+        let pieces = self.pieces(target);
+        let flat = |g: &mut Graph, part: &str, piece: &_| self.flat(g, part, piece);
         let factor = match recipe.clip_norm {
             Some(norm) => {
-                let ranges: Vec<Value> =
-                    pieces.iter().map(|piece| flat(g, "grads", piece)).collect();
+                let ranges: Vec<Value> = pieces.iter().map(|piece| flat(g, part, piece)).collect();
                 Some(g.scoped("clip", |g| clip(g, &ranges, grads, norm as f32))?.0)
             }
             None => None,
@@ -355,7 +548,7 @@ impl Nets<'_> {
         let mut words = Vec::with_capacity(pieces.len());
         for (k, piece) in pieces.iter().enumerate() {
             let (params, dparams, m) =
-                (flat(g, "params", piece), flat(g, "grads", piece), flat(g, "m", piece));
+                (flat(g, "params", piece), flat(g, part, piece), flat(g, "m", piece));
             let rows = (piece.end - piece.start) / 64;
             let label = format!("student.decay{k}");
             let decay = g.input(&label, &[crate::ops::narrow(rows)]);
@@ -393,7 +586,7 @@ impl Nets<'_> {
     fn evaluate(&self) -> Result<Option<Graph>, ProgramError> {
         let mut graph = Graph::new();
         let g = &mut graph;
-        let inputs = Inputs::new(g, "eval.", self.of.student, self.of.recipe.batch);
+        let inputs = Inputs::new(g, "eval.", self.of.student, self.rows);
         let student = Bound::new(g, "student", self.layout);
         let built =
             build(g, self.of.student, &student, inputs.images, 0..self.blocks(), |_| Mode::Eval)?;
@@ -419,7 +612,7 @@ impl Nets<'_> {
         };
         let mut graph = Graph::new();
         let g = &mut graph;
-        let inputs = Inputs::new(g, "eval.", self.of.student, self.of.recipe.batch);
+        let inputs = Inputs::new(g, "eval.", self.of.student, self.rows);
         let student = Bound::new(g, "student", self.layout);
         let built =
             build(g, self.of.student, &student, inputs.images, 0..self.blocks(), |_| Mode::Eval)?;

@@ -3,16 +3,17 @@
 use std::path::Path;
 
 use anyhow::Result;
-use engine::config::{Config, Data, DataKind, presets};
+use engine::config::{Config, Data, DataKind, Method, presets};
 use engine::gpu::{self, Gpu};
 use engine::nn::{Extent, Network, Shapes};
 use engine::ops::AdapterKind;
 use engine::plan::{Limits, Target};
-use engine::{data, models, win::surgery};
+use engine::win::needs::{Needs, needs};
+use engine::win::surgery;
+use engine::{data, models};
 use serde::Serialize;
 
 use super::source::Source;
-use super::stages::{self, Needs};
 use super::{bytes, count, print, print_json, table};
 
 /// The arguments.
@@ -36,12 +37,46 @@ struct Inspection {
     /// S₁ … Sₙ, then the head.
     blocks: Vec<BlockPair>,
     /// What each stage needs of the device.
-    stages: Vec<Needs>,
+    stages: Vec<StageNeeds>,
     /// Where the configuration departs from the paper.
     deviations: Vec<String>,
     /// Whether the plans are for WebGPU's default limits.
     #[serde(skip)]
     web: bool,
+}
+
+/// What a stage needs of the device.
+#[derive(Debug, Serialize)]
+struct StageNeeds {
+    /// `teacher`, or the method.
+    method: &'static str,
+    stage: String,
+    batch: u32,
+    /// Inputs that run at once: fewer than `batch` where a step is cut into micro-batches.
+    micro_batch: u32,
+    micro_batches: u32,
+    /// Whether batch norm's statistics are those of a micro-batch.
+    micro_batch_statistics: bool,
+    /// Bytes of all buffers of the plan, also where the device's limits do not allow it; none where no device's would.
+    memory: Option<u64>,
+    /// Which limit of the device does not even allow one input at a time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
+}
+
+impl From<Needs> for StageNeeds {
+    fn from(needs: Needs) -> Self {
+        Self {
+            method: needs.method.map_or("teacher", Method::name),
+            stage: needs.stage,
+            batch: needs.batch,
+            micro_batch: needs.rows,
+            micro_batches: needs.micro_batches,
+            micro_batch_statistics: needs.micro_batches > 1 && needs.normalises_by_batch,
+            memory: needs.memory,
+            problem: needs.problem.map(|problem| problem.to_string()),
+        }
+    }
 }
 
 /// What the networks read and answer.
@@ -107,6 +142,8 @@ fn inspect(label: String, config: &Config, target: &Target) -> Result<Inspection
     let student = models::network(&config.model, extent, input.classes);
     let teacher = surgery::widen(&student, config.teacher.factor, config.teacher.widen);
     let (thin, wide) = (student.shapes()?, teacher.shapes()?);
+    let limits = Limits { memory: config.memory_budget, ..target.limits };
+    let stages = needs(config, &student, &teacher, &Target { limits, ..*target })?;
     let blocks = (0..=student.blocks.len()).map(|k| BlockPair {
         block: if k < student.blocks.len() { format!("S{}", k + 1) } else { "head".into() },
         resolution: match thin.blocks.get(k) {
@@ -122,7 +159,7 @@ fn inspect(label: String, config: &Config, target: &Target) -> Result<Inspection
         student: Size { params: thin.param_count(), macs: thin.total_macs() },
         teacher: Size { params: wide.param_count(), macs: wide.total_macs() },
         blocks: blocks.collect(),
-        stages: stages::needs(config, &student, &teacher, target)?,
+        stages: stages.into_iter().map(StageNeeds::from).collect(),
         deviations: presets::deviations(config),
         web: target.limits == Limits::default(),
     })
@@ -225,20 +262,24 @@ fn render(inspection: &Inspection) -> String {
             let memory = needs.memory.map_or("does not fit".into(), bytes);
             let mark = if needs.problem.is_some() { " *" } else { "" };
             let stage = format!("{} {}", needs.method, needs.stage);
-            vec![stage, needs.batch.to_string(), format!("{memory}{mark}")]
+            let bn = if needs.micro_batch_statistics { " bn" } else { "" };
+            let rows = format!("{}{bn}", needs.micro_batch);
+            vec![stage, needs.batch.to_string(), rows, format!("{memory}{mark}")]
         })
         .collect();
     text.push('\n');
-    text.push_str(&table(&["stage", "batch", "memory"], &rows));
+    text.push_str(&table(&["stage", "batch", "at once", "memory"], &rows));
+    if inspection.stages.iter().any(|needs| needs.micro_batches > 1) {
+        text.push_str("at once: inputs of a micro-batch; the gradients of a batch are added up\n");
+    }
+    if inspection.stages.iter().any(|needs| needs.micro_batch_statistics) {
+        text.push_str("bn: batch norm's statistics are those of a micro-batch\n");
+    }
     if let Some(problem) = inspection.stages.iter().find_map(|needs| needs.problem.as_ref()) {
-        text.push_str(&format!(
-            "* more than {} allows: {problem}\n",
-            if inspection.web {
-                "WebGPU without asking for more (--device NAME tells of a device)"
-            } else {
-                "the device"
-            }
-        ));
+        text.push_str(&format!("* does not fit, even one input at a time: {problem}\n"));
+        if inspection.web {
+            text.push_str("these are WebGPU's default limits; --device NAME tells of a device\n");
+        }
     }
     if !inspection.deviations.is_empty() {
         text.push_str("\ndeviations from the paper:\n");
@@ -293,6 +334,30 @@ mod tests {
         assert!(of("mnist-mlp-thin").input.assumed);
         let text = render(&of("imagenet-resnet50-half"));
         assert!(text.contains("win.start") && text.contains("6.92M"), "{text}");
+    }
+
+    #[test]
+    fn a_step_that_does_not_fit_is_shown_in_micro_batches() {
+        let mut config = Config::open("cifar10-resnet-thin").expect("valid");
+        config.methods = vec![Method::Vanilla];
+        let show = |config: &Config| {
+            inspect(String::new(), config, &Target::web(AdapterKind::Gpu)).expect("a network")
+        };
+        let whole = show(&config);
+        assert_eq!(whole.stages[0].micro_batch, whole.stages[0].batch);
+        assert!(!render(&whole).contains("micro-batch"));
+        config.memory_budget = whole.stages[0].memory.map(|memory| memory / 3);
+        let cut = show(&config);
+        let StageNeeds { batch, micro_batch, micro_batches, memory, .. } = cut.stages[0];
+        assert!(micro_batches > 1 && micro_batch * micro_batches == batch);
+        assert!(memory <= config.memory_budget && cut.stages[0].problem.is_none());
+        assert!(render(&cut).contains("statistics are those of a micro-batch"));
+        config.memory_budget = Some(1000);
+        let text = render(&show(&config));
+        assert!(
+            text.contains("* does not fit, even one input at a time: the plan needs"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -14,7 +14,6 @@ mod profile;
 mod progress;
 mod run;
 mod source;
-mod stages;
 mod teachers;
 
 use std::io::{self, Write};

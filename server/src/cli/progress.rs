@@ -129,7 +129,16 @@ impl Progress {
                 self.work.stages.clone_from(stages);
                 self.say(&format!("adapter: {adapter} ({adapter_kind})"));
             }
-            Event::StageStarted { member, stage, restart, steps, done, memory, .. } => {
+            Event::StageStarted {
+                member,
+                stage,
+                restart,
+                steps,
+                done,
+                memory,
+                micro_batches,
+                ..
+            } => {
                 self.work.enter(member, stage);
                 self.earlier = u64::from(restart.saturating_sub(1)) * steps;
                 self.stage.reset();
@@ -139,8 +148,12 @@ impl Progress {
                 self.step(*done);
                 let attempt = if *restart > 1 { format!(", try {restart}") } else { String::new() };
                 if !self.drawn {
+                    let parts = match micro_batches {
+                        1 => String::new(),
+                        parts => format!(" of {parts} micro-batches"),
+                    };
                     self.say(&format!(
-                        "{member} {stage}{attempt}: {steps} steps, {}",
+                        "{member} {stage}{attempt}: {steps} steps{parts}, {}",
                         bytes(*memory)
                     ));
                 }

@@ -131,7 +131,7 @@ pub(crate) fn logits(
     let gpu = gpu();
     let logits = || -> Result<_, TrainError> {
         let program = program::evaluation(network, batch, &gpu.target())?;
-        let mut session = Session::new(&gpu, program, batch)?;
+        let mut session = Session::new(&gpu, program)?;
         session.load_student(weights)?;
         session.logits(batches.map(Ok))
     };

@@ -1,0 +1,98 @@
+//! Activations made anew in the backward pass, so that they need not be kept from the forward pass to there.
+//!
+//! ```text
+//! forward …  a ─▶ b ─▶ c  …            forward …  a ─▶ b ─▶ c  …
+//! backward … db(a, b), da(a) …    ▶    backward … a' ─▶ b', db(a', b'), da(a') …
+//! ```
+//!
+//! Checkpointing as PyTorch's `torch.utils.checkpoint`, as a transformation of a graph that has its gradients already. The same kernels run
+//! on the same numbers, so the bits are the same: dropout draws by a counter, and what updates something in place (batch norm's running
+//! statistics) is not run again; what it puts out is kept.
+
+use std::{collections::HashMap, ops::Range};
+
+use super::{Graph, Node, Value};
+
+impl Graph {
+    /// For each segment of the forward pass (a range of nodes), makes its temporaries anew before the first gradient that reads one.
+    ///
+    /// Kept are what other segments read (a segment's output), what has a place of its own, and what a node puts out that updates something
+    /// in place. Segments must not overlap, and all lie before node `backward`. The gradients that are wanted have their places already:
+    /// what nobody wants asks for nothing.
+    pub fn recompute(&mut self, segments: &[Range<usize>], backward: usize) {
+        let live = self.live();
+        let mut before: HashMap<usize, Vec<Node>> = HashMap::new();
+        for segment in segments {
+            if let Some((first, copies)) = self.copies(segment.clone(), backward, &live) {
+                before.entry(first).or_default().extend(copies);
+            }
+        }
+        let nodes = std::mem::take(&mut self.nodes);
+        for (k, node) in nodes.into_iter().enumerate() {
+            self.nodes.extend(before.remove(&k).unwrap_or_default());
+            self.nodes.push(node);
+        }
+    }
+
+    /// The nodes of a segment that its gradients need once more, and the first node that needs one; gradients read from the copies then.
+    fn copies(
+        &mut self,
+        segment: Range<usize>,
+        backward: usize,
+        live: &[bool],
+    ) -> Option<(usize, Vec<Node>)> {
+        let mut maker: HashMap<Value, usize> = HashMap::new();
+        for k in segment.clone().filter(|&k| live[k] && self.nodes[k].updates.is_empty()) {
+            let outputs = self.nodes[k].outputs.iter().filter(|v| self.is_temporary(**v));
+            maker.extend(outputs.map(|v| (*v, k)));
+        }
+        let others = (0..backward).filter(|k| live[*k] && !segment.contains(k));
+        for value in others.flat_map(|k| &self.nodes[k].inputs) {
+            maker.remove(value);
+        }
+
+        // From the values that gradients read back to what is kept.
+        let readers: Vec<usize> = (backward..self.nodes.len())
+            .filter(|&k| self.nodes[k].inputs.iter().any(|v| maker.contains_key(v)))
+            .collect();
+        let first = *readers.iter().find(|k| live[**k])?;
+        let mut again = vec![false; segment.len()];
+        let mut wanted: Vec<Value> = readers
+            .iter()
+            .filter(|k| live[**k])
+            .flat_map(|&k| self.nodes[k].inputs.clone())
+            .collect();
+        while let Some(value) = wanted.pop() {
+            if let Some(&k) = maker.get(&value)
+                && !std::mem::replace(&mut again[k - segment.start], true)
+            {
+                wanted.extend(&self.nodes[k].inputs);
+            }
+        }
+
+        let mut anew: HashMap<Value, Value> = HashMap::new();
+        let mut copies = Vec::new();
+        for k in segment.clone().filter(|k| again[k - segment.start]) {
+            let mut node = self.nodes[k].clone();
+            node.label = format!("again {}", node.label);
+            renamed(&mut node.inputs, &anew);
+            for output in &mut node.outputs {
+                let copy = self.tensor(self.tensor_of(*output).clone());
+                anew.insert(std::mem::replace(output, copy), copy);
+            }
+            copies.push(node);
+        }
+        // What is kept is read where it was: its copy, if a node makes both, is read by nobody.
+        anew.retain(|value, _| maker.contains_key(value));
+        for k in readers {
+            renamed(&mut self.nodes[k].inputs, &anew);
+        }
+        Some((first, copies))
+    }
+}
+
+fn renamed(values: &mut [Value], names: &HashMap<Value, Value>) {
+    for value in values {
+        *value = names.get(value).copied().unwrap_or(*value);
+    }
+}

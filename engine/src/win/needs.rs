@@ -1,0 +1,104 @@
+//! What each stage of a run needs of a device, known before anything is allocated.
+
+use super::{
+    algorithm::{self, Stage, Task},
+    program::{self, Networks, ProgramError, Training},
+    surgery,
+};
+use crate::{
+    config::{Config, Method, Start},
+    nn::Network,
+    plan::{Limits, PlanError, Target},
+};
+
+/// What a stage needs of the device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Needs {
+    /// The method; none for a teacher.
+    pub method: Option<Method>,
+    /// Name of the stage.
+    pub stage: String,
+    /// Inputs of a step.
+    pub batch: u32,
+    /// Inputs that run at once: fewer than `batch` where the whole of it does not fit.
+    pub rows: u32,
+    /// Micro-batches of a step.
+    pub micro_batches: u32,
+    /// Whether batch norm's statistics are those of the inputs that run at once.
+    pub normalises_by_batch: bool,
+    /// Bytes of all buffers of the plan, also where the device's limits do not allow it; none where no device's would.
+    pub memory: Option<u64>,
+    /// Which limit of the device does not even allow one input at a time.
+    pub problem: Option<PlanError>,
+}
+
+/// Needs of every stage that trains, in order, the teacher's first; seeds need the same.
+///
+/// # Errors
+/// If the networks do not fit each other.
+pub fn needs(
+    config: &Config,
+    student: &Network,
+    teacher: &Network,
+    target: &Target,
+) -> Result<Vec<Needs>, ProgramError> {
+    let bridges = |method| matches!(method, Method::Win | Method::StartOnly);
+    let bridged = match config.methods.iter().any(|&method| bridges(method)) {
+        true => Some(surgery::bridge(student, teacher, config.win.start == Start::Random)?),
+        false => None,
+    };
+    let mut needs = Vec::new();
+    if config.teacher.from.is_none() && config.methods.iter().any(|method| method.needs_teacher()) {
+        let alone = Networks { student: teacher, teacher: None, bridged: None };
+        for stage in algorithm::wide(config) {
+            needs.extend(of_stage(config, None, &stage, alone, target)?);
+        }
+    }
+    for &method in &config.methods {
+        // Memory does not depend on how many images there are, lengths do.
+        let stages = algorithm::stages(config, method, 1);
+        for (place, stage) in stages.iter().enumerate() {
+            let merged = stages[..place].iter().any(|stage| stage.task == Task::Merge);
+            let bridged = bridged.as_ref().filter(|_| bridges(method) && !merged);
+            let networks = Networks { student, teacher: Some(teacher), bridged };
+            needs.extend(of_stage(config, Some(method), stage, networks, target)?);
+        }
+    }
+    Ok(needs)
+}
+
+fn of_stage(
+    config: &Config,
+    method: Option<Method>,
+    stage: &Stage,
+    networks: Networks<'_>,
+    target: &Target,
+) -> Result<Option<Needs>, ProgramError> {
+    let Some(recipe) = &stage.recipe else { return Ok(None) };
+    let student = networks.trained(stage.task)?;
+    let objective = program::objective(stage.task, &config.win, 1.0);
+    let of = Training { student: &student, teacher: networks.teacher, objective, recipe };
+    let mut needs = Needs {
+        method,
+        stage: stage.name.clone(),
+        batch: recipe.batch,
+        rows: recipe.batch,
+        micro_batches: 1,
+        normalises_by_batch: of.normalises_by_batch(),
+        memory: None,
+        problem: None,
+    };
+    match program::fit(&of, target, config.recompute) {
+        Ok(program) => {
+            (needs.rows, needs.micro_batches) = (program.rows, program.micro_batches);
+            needs.memory = Some(program.plan.memory());
+        }
+        Err(ProgramError::Plan(problem)) => {
+            let boundless = Target { limits: Limits::NONE, ..*target };
+            needs.memory = program::program(&of, &boundless).ok().map(|p| p.plan.memory());
+            needs.problem = Some(problem);
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(Some(needs))
+}
