@@ -265,10 +265,10 @@ mod tests {
                 }
             })
         };
-        assert_eq!(names(&fused(&change(&["b"]))), ["add_relu_grad", "accumulate"]);
-        assert_eq!(names(&fused(&change(&["y"]))), ["accumulate", "add_relu_grad"]);
+        assert_eq!(names(&fused(&change(&["b"]))), ["add_relu_grad", "accumulate_count"]);
+        assert_eq!(names(&fused(&change(&["y"]))), ["accumulate_count", "add_relu_grad"]);
         let both = fused(&change(&["b", "y"]));
-        assert_eq!(names(&both), ["add", "accumulate", "accumulate", "relu_grad"]);
+        assert_eq!(names(&both), ["add", "accumulate_count", "accumulate_count", "relu_grad"]);
     }
 
     #[test]
