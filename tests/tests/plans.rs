@@ -75,6 +75,22 @@ fn a_bottleneck_resnet() {
     insta::assert_snapshot!(plan.expect("a plan").listing());
 }
 
+/// The teacher's batch norms are part of its convolutions; the sums at the ends of units are part of the student's batch norms,
+/// and the gradients' sums before them of the masks.
+#[test]
+fn a_narrow_step_of_a_residual_network() {
+    let (bridged, teacher) = wide(&resnet(Unit::Basic, 1, &[2]));
+    let plan = plan(&bridged.prefix(1), Some(&teacher), NARROW, &recipe(2), &cpu());
+    insta::assert_snapshot!(plan.expect("a plan").listing());
+}
+
+/// So large a batch that the gradients of weights are sums of parts: they are added up by one dispatch.
+#[test]
+fn a_large_batch() {
+    let plan = plan(&mlp(&[4], &[1]), None, Objective::Labels, &recipe(1024), &cpu());
+    insta::assert_snapshot!(plan.expect("a plan").listing());
+}
+
 /// Invariant 4: no dispatch writes a buffer that it reads, except by one `read_write` binding; bindings lie inside their
 /// buffers, at 256 bytes; and none is above the limits.
 fn assert_bindings(plan: &Plan) {

@@ -1,7 +1,9 @@
 //! Sums of parts of several tensors in one dispatch: shader `shaders/parts.wgsl`.
 
-use super::{AdapterKind, Kernel, Launch, Op, WG, count, known, matmul::AddParts, narrow};
-use crate::graph::{Graph, Home, ShapeError, Value};
+use super::{
+    AdapterKind, Kernel, Launch, Op, WG, count, known, matmul::AddParts, narrow, reduce::SumRows,
+};
+use crate::graph::{Graph, Home, Node, ShapeError, Value};
 
 /// Tensors that one dispatch adds up: what its `Dims` holds.
 const PIECES: usize = 16;
@@ -89,9 +91,15 @@ pub fn place(
 
 /// The parts of which `value` is the sum, if they may lie where we want them.
 fn parts_of(graph: &Graph, value: Value) -> Option<Value> {
-    let writer = graph.nodes().iter().rfind(|node| node.outputs.contains(&value))?;
-    known::<AddParts>(&*writer.op)?;
-    let parts = writer.inputs[0];
+    let writer = |value| graph.nodes().iter().rfind(|node| node.outputs.contains(&value));
+    let node = writer(value)?;
+    let &[parts] = &node.inputs[..] else { return None };
+    // A sum over rows is one of parts where it is the second of two steps.
+    let sums_rows = |node: &Node| known::<SumRows>(&*node.op).is_some();
+    let in_two_steps = || sums_rows(node) && writer(parts).is_some_and(sums_rows);
+    if known::<AddParts>(&*node.op).is_none() && !in_two_steps() {
+        return None;
+    }
     (graph.tensor_of(parts).home == Home::Temporary).then_some(parts)
 }
 

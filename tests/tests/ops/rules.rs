@@ -16,6 +16,7 @@ use engine::{
         matmul::{Matmul, product},
         mse::mse,
         parts,
+        reduce::sum_rows,
     },
     plan::{Target, compile},
 };
@@ -183,7 +184,8 @@ fn a_fused_skip_is_the_sum() {
 #[test]
 fn parts_of_many_tensors_are_added_up_together() {
     let Some(gpu) = &*PLAIN else { return };
-    // Eighteen products with two parts each; one dispatch takes sixteen, or two if it may bind only 300 floats.
+    // Nine products in two parts each and nine sums over rows in four; one dispatch takes sixteen, or three if it may bind only
+    // 300 floats.
     let (count, rows, width, slot) = (18usize, 1024u32, 5u32, 64u64);
     let results = |most: Option<u64>| -> (usize, Vec<f32>) {
         let mut g = Graph::new();
@@ -192,7 +194,11 @@ fn parts_of_many_tensors_are_added_up_together() {
         for k in 0..count {
             let scaled = g.add(Scale(k as f32), &[a]).expect("a product");
             let of = Matmul { ta: true, tb: false };
-            grads.push((product(&mut g, scaled, b, of).expect("a product"), k as u64 * slot));
+            let grad = match k % 2 {
+                0 => product(&mut g, scaled, b, of).expect("a product"),
+                _ => sum_rows(&mut g, scaled).expect("sums"),
+            };
+            grads.push((grad, k as u64 * slot));
         }
         match most {
             Some(most) => {
@@ -212,8 +218,9 @@ fn parts_of_many_tensors_are_added_up_together() {
     };
     let (apart, sums) = results(None);
     assert_eq!(apart, 3 * count);
-    assert!(sums[slot as usize..].iter().filter(|sum| **sum != 0.0).count() == 17 * 35);
-    for (most, dispatches) in [(u64::MAX, 2), (300, 9)] {
+    // All but the first, which is 0 times something.
+    assert_eq!(sums.iter().filter(|sum| **sum != 0.0).count(), 8 * 35 + 9 * 5);
+    for (most, dispatches) in [(u64::MAX, 2), (300, 6)] {
         assert_eq!(results(Some(most)), (2 * count + dispatches, sums.clone()), "{most}");
     }
 }
