@@ -9,7 +9,7 @@ use super::{Executor, GpuError, Live, device::Gpu};
 use crate::{
     graph::Graph,
     ops::{AdapterKind, elementwise::Copy, peak::Peak},
-    plan::compile,
+    plan::{PlanError, compile},
     profile::{Pass, Peaks, Span},
 };
 
@@ -155,9 +155,9 @@ pub fn peaks(gpu: &Arc<Gpu>) -> Result<Peaks, GpuError> {
         let a = graph.input("a", &[COPIED]);
         let b = graph.add(Copy, &[a])?;
         graph.place(b, "b", 0);
-        Ok(compile(&[(PEAK, graph)], &gpu.target())?)
+        compile(&[(PEAK, graph)], &gpu.target())
     };
-    let plan = build(&mut graph).map_err(|e: crate::plan::PlanError| rejected(e.to_string()))?;
+    let plan = build(&mut graph).map_err(|e: PlanError| rejected(e.to_string()))?;
     let jobs: Vec<_> = plan.programs[PEAK].iter().map(|d| (d.flops, d.bytes)).collect();
     let mut executor = Executor::new(gpu, plan)?;
     executor.start_profile()?;

@@ -52,7 +52,7 @@ impl<'a> Summary<'a> {
                 total.launches.to_string(),
                 format!("{:.2}", total.ms),
                 format!("{:.1}", 100.0 * total.share),
-                format!("{:.1}", total.gflops),
+                format!("{:.2}", total.gflops),
                 format!("{:.2}", total.gbytes),
                 format!("{:.1}", 100.0 * total.floor),
             ]
@@ -310,7 +310,7 @@ mod tests {
             "program          steps  launches  device ms  wall ms  busy %",
             "win-0 tune step      1         3       0.00     1.00    88.9",
             "kernel                  launches    ms  share %  GFLOP/s  GB/s  floor %",
-            "matmul.linear [r32x16]         2  0.00     44.4     10.0  0.25     10.0",
+            "matmul.linear [r32x16]         2  0.00     44.4    10.00  0.25     10.0",
         ] {
             assert!(text.contains(line), "{line}\nis not in\n{text}");
         }
