@@ -1,8 +1,8 @@
 // uses: read
 // 2-D convolution, NHWC, weights (O, KH, KW, I), as implicit matrix products: nothing is unfolded in memory.
 //
-// As in matmul.wgsl an invocation owns a register tile of 4·TM4 rows by 4·TN4 columns (constants of the variant file), entry points read by
-// quads or by single floats (`_any`: channels are no multiples of 4), and the gradient of x takes in what belongs to it on the way out.
+// As in matmul.wgsl an invocation owns a register tile of 4·TM4 rows by 4·TN4 columns (constants of the variant file), entry points read and
+// store by quads or by single floats (`_out1`, `_any`: channels are no multiples of 4), and the gradient of x takes in what belongs to it.
 
 struct Dims {
     images: u32, height: u32, width: u32, c_in: u32,
@@ -27,6 +27,7 @@ fn b4(i: u32) -> vec4<f32> { return quad_2(i); }
 fn b1(i: u32) -> f32 { return one_2(i); }
 // Input 3 is of conv the bias (c_out), of dx_plus D, like x, and of dx_masked Y, like x. Input 4 is of dx_plus_masked Y.
 // conv: y (images, out_height, out_width, c_out). dx: like x. dw: (parts, c_out, kernel_y, kernel_x, c_in).
+@group(0) @binding(5) var<storage, read_write> c4: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read_write> c1: array<f32>;
 
 override WG: u32 = 8u;
@@ -147,7 +148,11 @@ fn activate(v: vec4<f32>) -> vec4<f32> {
 }
 
 // Stores four columns from `col` on to row `row` of a matrix of n columns; rows from `end` on are dropped.
-fn put(v: vec4<f32>, row: u32, col: u32, end: u32) {
+fn put_vec(v: vec4<f32>, row: u32, col: u32, end: u32) {
+    if row < end && col < dims.n { c4[(row * dims.n + col) / 4u] = v; }
+}
+
+fn put_any(v: vec4<f32>, row: u32, col: u32, end: u32) {
     if row >= end { return; }
     let at = row * dims.n + col;
     if col < dims.n { c1[at] = v.x; }
@@ -156,12 +161,23 @@ fn put(v: vec4<f32>, row: u32, col: u32, end: u32) {
     if col + 3u < dims.n { c1[at + 3u] = v.w; }
 }
 
-fn store(t: Tile) {
+fn store_vec(t: Tile) {
     let base = t.slab * dims.m;
     for (var i = 0u; i < TM4; i++) {
         for (var j = 0u; j < TN4; j++) {
             for (var r = 0u; r < 4u; r++) {
-                put(activate(acc[i][j][r]), base + t.row + i * 4u + r, t.col + j * 4u, base + dims.m);
+                put_vec(activate(acc[i][j][r]), base + t.row + i * 4u + r, t.col + j * 4u, base + dims.m);
+            }
+        }
+    }
+}
+
+fn store_any(t: Tile) {
+    let base = t.slab * dims.m;
+    for (var i = 0u; i < TM4; i++) {
+        for (var j = 0u; j < TN4; j++) {
+            for (var r = 0u; r < 4u; r++) {
+                put_any(activate(acc[i][j][r]), base + t.row + i * 4u + r, t.col + j * 4u, base + dims.m);
             }
         }
     }
@@ -173,7 +189,16 @@ fn conv(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) g
     if id >= dims.tiles { return; }
     let t = tile_of(id);
     sum_conv_vec(t);
-    store(t);
+    store_vec(t);
+}
+
+@compute @workgroup_size(WG)
+fn conv_out1(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let id = at.x + at.y * groups.x * WG;
+    if id >= dims.tiles { return; }
+    let t = tile_of(id);
+    sum_conv_vec(t);
+    store_any(t);
 }
 
 @compute @workgroup_size(WG)
@@ -182,7 +207,7 @@ fn conv_any(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroup
     if id >= dims.tiles { return; }
     let t = tile_of(id);
     sum_conv_any(t);
-    store(t);
+    store_any(t);
 }
 
 @compute @workgroup_size(WG)
@@ -192,7 +217,17 @@ fn conv_bias(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgrou
     let t = tile_of(id);
     sum_conv_vec(t);
     add_bias(t);
-    store(t);
+    store_vec(t);
+}
+
+@compute @workgroup_size(WG)
+fn conv_bias_out1(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let id = at.x + at.y * groups.x * WG;
+    if id >= dims.tiles { return; }
+    let t = tile_of(id);
+    sum_conv_vec(t);
+    add_bias(t);
+    store_any(t);
 }
 
 @compute @workgroup_size(WG)
@@ -202,7 +237,7 @@ fn conv_bias_any(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_work
     let t = tile_of(id);
     sum_conv_any(t);
     add_bias(t);
-    store(t);
+    store_any(t);
 }
 
 // ---- dx[p, i] = Σ_{tap, o} dy[(p + pad − tap) / stride, o] · w[o, tap, i] over the taps for which the division is exact.
@@ -336,7 +371,7 @@ fn dx(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) gro
         for (var j = 0u; j < TN4; j++) {
             let col = t.col + j * 4u;
             for (var r = 0u; r < 4u; r++) {
-                put(acc[i][j][r], rows[r], col, inputs());
+                put_vec(acc[i][j][r], rows[r], col, inputs());
             }
         }
     }
@@ -356,7 +391,7 @@ fn dx_plus(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups
             let col = t.col + j * 4u;
             for (var r = 0u; r < 4u; r++) {
                 let first = rows[r] * dims.n + col;
-                put(acc[i][j][r] + third_vec(first), rows[r], col, inputs());
+                put_vec(acc[i][j][r] + third_vec(first), rows[r], col, inputs());
             }
         }
     }
@@ -376,7 +411,7 @@ fn dx_masked(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgrou
             let col = t.col + j * 4u;
             for (var r = 0u; r < 4u; r++) {
                 let first = rows[r] * dims.n + col;
-                put(masked(acc[i][j][r], third_vec(first)), rows[r], col, inputs());
+                put_vec(masked(acc[i][j][r], third_vec(first)), rows[r], col, inputs());
             }
         }
     }
@@ -396,7 +431,7 @@ fn dx_plus_masked(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_wor
             let col = t.col + j * 4u;
             for (var r = 0u; r < 4u; r++) {
                 let first = rows[r] * dims.n + col;
-                put(masked(acc[i][j][r] + third_vec(first), fourth_vec(first)), rows[r], col, inputs());
+                put_vec(masked(acc[i][j][r] + third_vec(first), fourth_vec(first)), rows[r], col, inputs());
             }
         }
     }
@@ -414,7 +449,7 @@ fn dx_any(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups)
         for (var j = 0u; j < TN4; j++) {
             let col = t.col + j * 4u;
             for (var r = 0u; r < 4u; r++) {
-                put(acc[i][j][r], rows[r], col, inputs());
+                put_any(acc[i][j][r], rows[r], col, inputs());
             }
         }
     }
@@ -433,7 +468,7 @@ fn dx_plus_any(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgr
             let col = t.col + j * 4u;
             for (var r = 0u; r < 4u; r++) {
                 let first = rows[r] * dims.n + col;
-                put(acc[i][j][r] + third_any(first), rows[r], col, inputs());
+                put_any(acc[i][j][r] + third_any(first), rows[r], col, inputs());
             }
         }
     }
@@ -452,7 +487,7 @@ fn dx_masked_any(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_work
             let col = t.col + j * 4u;
             for (var r = 0u; r < 4u; r++) {
                 let first = rows[r] * dims.n + col;
-                put(masked(acc[i][j][r], third_any(first)), rows[r], col, inputs());
+                put_any(masked(acc[i][j][r], third_any(first)), rows[r], col, inputs());
             }
         }
     }
@@ -471,7 +506,7 @@ fn dx_plus_masked_any(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num
             let col = t.col + j * 4u;
             for (var r = 0u; r < 4u; r++) {
                 let first = rows[r] * dims.n + col;
-                put(masked(acc[i][j][r] + third_any(first), fourth_any(first)), rows[r], col, inputs());
+                put_any(masked(acc[i][j][r] + third_any(first), fourth_any(first)), rows[r], col, inputs());
             }
         }
     }
@@ -528,7 +563,7 @@ fn dw(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) gro
         }
         p = next(p);
     }
-    store(t);
+    store_vec(t);
 }
 
 @compute @workgroup_size(WG)
@@ -557,5 +592,5 @@ fn dw_any(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups)
         }
         p = next(p);
     }
-    store(t);
+    store_any(t);
 }

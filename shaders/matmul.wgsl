@@ -8,8 +8,8 @@
 //
 // An invocation owns a register tile of 4·TM4 rows by 4·TN4 columns (constants of the variant file) and walks over k four at a time, so
 // one loop iteration does 16·TM4·TN4 multiply-adds on TM4 + TN4 blocks of 4×4. Loops have constant bounds: drivers unroll them, and `acc`
-// becomes registers. Entry points come in two kinds: reading by quads, and reading single floats by strides (`_any`: a contiguous extent
-// is no multiple of 4). Stores are single floats in both, as a software adapter stores no other way.
+// becomes registers. Entry points come in three kinds: reading and storing by quads, reading by quads and storing single floats (`_out1`: n
+// is no multiple of 4), and single floats both ways, by strides (`_any`).
 
 struct Dims {
     // Sizes of one product: C is (m, n), op(A) is (m, k), op(B) is (k, n).
@@ -35,7 +35,8 @@ fn b4(i: u32) -> vec4<f32> { return quad_2(i); }
 fn b1(i: u32) -> f32 { return one_2(i); }
 // Input 3 is of linear the bias (n), of matmul_plus D, like C, and of matmul_masked Y, like C. Input 4 is of matmul_plus_masked Y.
 // C: (batch, parts, m, n).
-@group(0) @binding(5) var<storage, read_write> c: array<f32>;
+@group(0) @binding(5) var<storage, read_write> c4: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> c1: array<f32>;
 // weight: Σ over k of A's columns, (parts, m).
 @group(0) @binding(6) var<storage, read_write> sums: array<f32>;
 
@@ -195,7 +196,19 @@ fn activate(v: vec4<f32>) -> vec4<f32> {
     return select(v, vec4<f32>(), (v < vec4<f32>()) & vec4(dims.relu != 0u));
 }
 
-fn store(t: Tile) {
+fn store_vec(t: Tile) {
+    for (var i = 0u; i < TM4; i++) {
+        for (var j = 0u; j < TN4; j++) {
+            let col = t.col + j * 4u;
+            for (var r = 0u; r < 4u; r++) {
+                let row = t.row + i * 4u + r;
+                if row < dims.m && col < dims.n { c4[(t.c + row * dims.n + col) / 4u] = activate(acc[i][j][r]); }
+            }
+        }
+    }
+}
+
+fn store_any(t: Tile) {
     for (var i = 0u; i < TM4; i++) {
         for (var j = 0u; j < TN4; j++) {
             let col = t.col + j * 4u;
@@ -204,10 +217,10 @@ fn store(t: Tile) {
                 if row >= dims.m { continue; }
                 let at = t.c + row * dims.n + col;
                 let v = activate(acc[i][j][r]);
-                if col < dims.n { c[at] = v.x; }
-                if col + 1u < dims.n { c[at + 1u] = v.y; }
-                if col + 2u < dims.n { c[at + 2u] = v.z; }
-                if col + 3u < dims.n { c[at + 3u] = v.w; }
+                if col < dims.n { c1[at] = v.x; }
+                if col + 1u < dims.n { c1[at + 1u] = v.y; }
+                if col + 2u < dims.n { c1[at + 2u] = v.z; }
+                if col + 3u < dims.n { c1[at + 3u] = v.w; }
             }
         }
     }
@@ -232,7 +245,16 @@ fn matmul(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups)
     if id >= dims.tiles { return; }
     let t = tile_of(id);
     sum_vec(t);
-    store(t);
+    store_vec(t);
+}
+
+@compute @workgroup_size(WG)
+fn matmul_out1(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let id = at.x + at.y * groups.x * WG;
+    if id >= dims.tiles { return; }
+    let t = tile_of(id);
+    sum_vec(t);
+    store_any(t);
 }
 
 @compute @workgroup_size(WG)
@@ -241,7 +263,7 @@ fn matmul_any(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgro
     if id >= dims.tiles { return; }
     let t = tile_of(id);
     sum_any(t);
-    store(t);
+    store_any(t);
 }
 
 // C = act(op(A)·op(B) + bias)
@@ -252,7 +274,17 @@ fn linear(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups)
     let t = tile_of(id);
     sum_vec(t);
     add_bias(t);
-    store(t);
+    store_vec(t);
+}
+
+@compute @workgroup_size(WG)
+fn linear_out1(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let id = at.x + at.y * groups.x * WG;
+    if id >= dims.tiles { return; }
+    let t = tile_of(id);
+    sum_vec(t);
+    add_bias(t);
+    store_any(t);
 }
 
 @compute @workgroup_size(WG)
@@ -262,7 +294,7 @@ fn linear_any(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgro
     let t = tile_of(id);
     sum_any(t);
     add_bias(t);
-    store(t);
+    store_any(t);
 }
 
 // C = op(A)·op(B) + D
@@ -279,7 +311,7 @@ fn matmul_plus(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgr
             }
         }
     }
-    store(t);
+    store_vec(t);
 }
 
 // C = op(A)·op(B) ⊙ (Y > 0)
@@ -296,7 +328,7 @@ fn matmul_masked(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_work
             }
         }
     }
-    store(t);
+    store_vec(t);
 }
 
 // C = (op(A)·op(B) + D) ⊙ (Y > 0)
@@ -314,7 +346,7 @@ fn matmul_plus_masked(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num
             }
         }
     }
-    store(t);
+    store_vec(t);
 }
 
 // C = Aᵀ·B and sums = Σ_k A[k, :], in parts as C is
@@ -324,7 +356,7 @@ fn weight(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups)
     if id >= dims.tiles { return; }
     let t = tile_of(id);
     sum_vec(t);
-    store(t);
+    store_vec(t);
     store_sums(t);
 }
 
@@ -341,7 +373,7 @@ fn matmul_plus_any(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_wo
             }
         }
     }
-    store(t);
+    store_any(t);
 }
 
 @compute @workgroup_size(WG)
@@ -357,7 +389,7 @@ fn matmul_masked_any(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_
             }
         }
     }
-    store(t);
+    store_any(t);
 }
 
 @compute @workgroup_size(WG)
@@ -374,7 +406,7 @@ fn matmul_plus_masked_any(@builtin(global_invocation_id) at: vec3<u32>, @builtin
             }
         }
     }
-    store(t);
+    store_any(t);
 }
 
 @compute @workgroup_size(WG)
@@ -383,7 +415,7 @@ fn weight_any(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgro
     if id >= dims.tiles { return; }
     let t = tile_of(id);
     sum_any(t);
-    store(t);
+    store_any(t);
     store_sums(t);
 }
 
@@ -395,5 +427,5 @@ fn sum_parts(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgrou
     if i >= n { return; }
     var sum = 0.0;
     for (var s = 0u; s < dims.parts; s++) { sum += a1(s * n + i); }
-    c[i] = sum;
+    c1[i] = sum;
 }

@@ -164,10 +164,10 @@ impl Op for Conv2d {
             return Some(sizes.launch(on, stem, 1, self.relu).output(output));
         }
         let stem = if self.bias { "conv_bias" } else { "conv" };
-        let kind = match (whole(e.c_in), whole(e.c_out), on) {
-            (true, true, _) | (true, false, AdapterKind::Cpu) => "",
-            (true, false, AdapterKind::Gpu) => "_out1",
-            (false, ..) => "_any",
+        let kind = match (whole(e.c_in), whole(e.c_out)) {
+            (true, true) => "",
+            (true, false) => "_out1",
+            (false, _) => "_any",
         };
         let entry = format!("{stem}{kind}");
         let product = Product { m: e.rows(), n: e.c_out, phases: 1, parts: 1, relu: self.relu };

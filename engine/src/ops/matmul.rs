@@ -183,11 +183,10 @@ impl Sizes {
         let tiles = u64::from(tiles_m) * u64::from(tiles_n) * slabs;
         let whole = |n: u32| n.is_multiple_of(4);
         let quads = whole(if ta { m } else { k }) && whole(if tb { k } else { n });
-        // Epilogues read C's places by quads, and a GPU stores them so; a software adapter stores single floats in any case.
-        let kind = match (quads, on) {
-            (true, _) if whole(n) => "",
-            (true, AdapterKind::Cpu) if matches!(entry, "matmul" | "linear") => "",
-            (true, AdapterKind::Gpu) if matches!(entry, "matmul" | "linear") => "_out1",
+        let kind = match quads {
+            true if whole(n) => "",
+            // The others read or write more that has C's rows.
+            true if matches!(entry, "matmul" | "linear") => "_out1",
             _ => "_any",
         };
         let kernel = tile.kernel("matmul", &format!("{entry}{kind}"));

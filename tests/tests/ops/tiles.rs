@@ -166,7 +166,7 @@ fn products_are_exact_in_every_tile() {
     }
     let ran = |entry: &str| seen.iter().any(|(_, e)| e == entry);
     assert!(
-        ["linear", "linear_any", "matmul", "weight", "weight_any", "sum_parts"]
+        ["linear", "linear_out1", "linear_any", "matmul", "weight", "weight_any", "sum_parts"]
             .into_iter()
             .all(ran)
     );
