@@ -284,7 +284,7 @@ def attention():
         "full": (2, 13, 2, 32, 1.0),
         "wide": (1, 9, 3, 36, 1.0),
         "wider": (1, 6, 2, 72, 1.0),
-        "steep": (2, 11, 2, 8, 6.0),
+        "steep": (2, 11, 2, 8, 2.0),
     }
     for name, (batch, length, heads, d, scale) in cases.items():
 

@@ -9,7 +9,7 @@ use engine::{
         AdapterKind,
         accuracy::hits,
         batch_norm::{BatchNorm, Tensors},
-        cross_entropy::cross_entropy,
+        cross_entropy::{cross_entropy, cross_entropy_and_grad},
         dropout::Dropout,
         elementwise::{Add, AddRelu, Copy, Scale},
         kl::{Kl, kl},
@@ -88,7 +88,10 @@ fn padding_does_not_count() {
             g.place(grad, &format!("grad {k}"), 0);
             g.place(loss, &format!("loss {k}"), 0);
         }
-        g.place(right, "loss 3", 0);
+        let (loss, grad) = cross_entropy_and_grad(&mut g, y, labels_in, 0.1).expect("a loss");
+        g.place(loss, "loss 3", 0);
+        g.place(grad, "grad 3", 0);
+        g.place(right, "loss 4", 0);
         let mut executor = executor(gpu, &g, AdapterKind::Cpu);
         let (numbers, count) = ((rows * classes) as usize, rows as usize);
         executor.write("x", &x[..numbers]).expect("room");
@@ -96,13 +99,13 @@ fn padding_does_not_count() {
         executor.write("labels", &labels[..count]).expect("room");
         executor.run("run", &Live::rows(valid), 0).expect("a run");
         let read = |what: &str, k: usize| executor.read(&format!("{what} {k}")).expect("a result");
-        let losses: Vec<f32> = (0..4).map(|k| read("loss", k)[0]).collect();
-        let grads: Vec<Vec<f32>> = (0..3).map(|k| read("grad", k)).collect();
+        let losses: Vec<f32> = (0..5).map(|k| read("loss", k)[0]).collect();
+        let grads: Vec<Vec<f32>> = (0..4).map(|k| read("grad", k)).collect();
         (losses, grads)
     };
     let ((padded, padded_grads), (short, short_grads)) = (measure(rows), measure(valid));
     assert!(worst(&padded, &short) < 1e-6, "{padded:?} {short:?}");
-    assert_eq!(padded[3], 1.0, "the second row's best is at 1, its label is 0");
+    assert_eq!(padded[4], 1.0, "the second row's best is at 1, its label is 0");
     for (padded, short) in padded_grads.iter().zip(&short_grads) {
         let (head, tail) = padded.split_at((valid * classes) as usize);
         assert!(worst(head, short) < 1e-6, "{padded:?} {short:?}");
