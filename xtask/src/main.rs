@@ -6,7 +6,10 @@
 mod checks;
 mod clock;
 mod demo;
+mod json;
 mod measured;
+mod page;
+mod peer;
 mod setup;
 mod shell;
 
@@ -21,6 +24,8 @@ cargo xtask VERB
   demo [-- FLAG…]       setup, then train the `demo` preset; FLAGs go to `taper run`
   test                  everything that the CI runs
   measured RUN…         write the results of finished runs into README.md
+  peer [--rounds N] [WORK…]
+                        time Taper, Burn and PyTorch in turn (builds Burn) and write benches/README.md
 ";
 
 fn main() -> ExitCode {
@@ -46,6 +51,7 @@ fn run(arguments: &[String]) -> Result<()> {
         ("demo", flags) => demo::run(flags),
         ("test", []) => checks::run(),
         ("measured", runs @ [_, ..]) => measured::run(runs),
+        ("peer", arguments) => peer::run(arguments),
         ("help" | "--help" | "-h", _) => {
             print!("{USAGE}");
             Ok(())

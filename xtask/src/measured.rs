@@ -6,17 +6,16 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     clock::Moment,
+    json::string,
+    page,
     shell::{self, read},
 };
 
 const PAGE: &str = "README.md";
-const BEGIN: &str = "<!-- measured:begin -->";
-const END: &str = "<!-- measured:end -->";
 
 /// Writes a table a run, as `taper compare` prints it; a folder of a grid is one run.
 pub(crate) fn run(runs: &[String]) -> Result<()> {
     shell::build()?;
-    let page = fs::read_to_string(PAGE).with_context(|| format!("cannot read {PAGE}"))?;
     let names = runs.iter().map(|run| Ok(name(run)?.to_owned())).collect::<Result<Vec<_>>>()?;
     let mut text = format!(
         "Written by `cargo xtask measured {}` on {}. Accuracies are of the last weights on the test data, mean ± sample deviation over the seeds.\n",
@@ -41,8 +40,7 @@ pub(crate) fn run(runs: &[String]) -> Result<()> {
         )
         .expect("a String takes all");
     }
-    let page = replaced(&page, &text)?;
-    fs::write(PAGE, page).with_context(|| format!("cannot write {PAGE}"))?;
+    page::write(PAGE, "measured", &text)?;
     println!(
         "{PAGE}: {} of {} written",
         if runs.len() == 1 { "results" } else { "tables" },
@@ -100,40 +98,9 @@ fn facts_of(config: &str, events: &str) -> Option<Facts> {
     })
 }
 
-/// The string at `key` of a JSON line; names of adapters have no escapes.
-fn string<'a>(line: &'a str, key: &str) -> Option<&'a str> {
-    let (_, rest) = line.split_once(&format!("\"{key}\":\""))?;
-    Some(rest.split_once('"')?.0)
-}
-
-/// `page` with `text` between the comments.
-fn replaced(page: &str, text: &str) -> Result<String> {
-    let parts =
-        page.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
-    let (before, after) =
-        parts.with_context(|| format!("{PAGE} has no `{BEGIN}` followed by `{END}`"))?;
-    Ok(format!("{before}{BEGIN}\n{text}{END}{after}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_what_stands_between_the_comments_is_replaced() {
-        let page = format!("# A\n\n{BEGIN}\nold\n{END}\n\nmore\n");
-        let new = replaced(&page, "new\n").expect("there");
-        assert_eq!(new, format!("# A\n\n{BEGIN}\nnew\n{END}\n\nmore\n"));
-        assert_eq!(replaced(&new, "new\n").expect("there"), new);
-        assert!(replaced("# A\n", "new").is_err());
-        assert!(replaced(&format!("{END}{BEGIN}"), "new").is_err());
-    }
-
-    #[test]
-    fn the_page_has_a_place_for_results() {
-        let page = fs::read_to_string(shell::root().join(PAGE)).expect("there");
-        replaced(&page, "").expect("both comments");
-    }
 
     #[test]
     fn facts_are_read_from_the_logs() {

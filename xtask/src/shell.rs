@@ -21,7 +21,16 @@ fn bin() -> Result<PathBuf> {
 
 /// `taper`, as [`build`] made it.
 pub(crate) fn taper() -> Result<Command> {
-    let path = bin()?.join(format!("taper{}", std::env::consts::EXE_SUFFIX));
+    at(&executable(&bin()?, "taper"))
+}
+
+/// The `cargo` that runs us.
+pub(crate) fn cargo() -> Result<Command> {
+    at(&PathBuf::from(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())))
+}
+
+/// A program, with the environment that all of ours get.
+pub(crate) fn at(path: &Path) -> Result<Command> {
     let mut command = Command::new(path);
     if let Some(folder) = runtime_dir()? {
         command.env("XDG_RUNTIME_DIR", folder);
@@ -29,13 +38,14 @@ pub(crate) fn taper() -> Result<Command> {
     Ok(command)
 }
 
-/// The `cargo` that runs us.
-pub(crate) fn cargo() -> Result<Command> {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    if let Some(folder) = runtime_dir()? {
-        command.env("XDG_RUNTIME_DIR", folder);
-    }
-    Ok(command)
+/// A program in a folder of programs.
+pub(crate) fn executable(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
+}
+
+/// The target directory, where a folder a profile lies.
+pub(crate) fn target() -> Result<PathBuf> {
+    Ok(bin()?.parent().context("xtask lies in no target directory")?.to_owned())
 }
 
 /// Builds `taper` in the profile of the tests: their artifacts are shared, and the dependencies are optimised there as well.
@@ -94,7 +104,7 @@ pub(crate) fn read(command: &mut Command) -> Result<String> {
 }
 
 /// Whether the command can be run and succeeds; it prints nothing.
-pub(crate) fn works(program: &str, arguments: &[&str]) -> bool {
+pub(crate) fn works(program: impl AsRef<OsStr>, arguments: &[&str]) -> bool {
     let status = Command::new(program)
         .args(arguments)
         .stdin(Stdio::null())

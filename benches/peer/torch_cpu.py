@@ -1,0 +1,207 @@
+"""torch_cpu.py WORK…: the works of `taper bench` in PyTorch on the CPU, a line of the same JSON each.
+
+Shapes, counts of operations and the rule of timing are those of benches/src/lib.rs.
+"""
+
+import json
+import resource
+import statistics
+import sys
+import time
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+WARM_UP, RUNS, ENOUGH, LONGEST = 3, 10, 3.0, 40.0
+# So small a learning rate that no number of steps leaves the finite numbers.
+LR = 1e-6
+
+
+def matmul(n):
+    """C = A B, n × n."""
+    a, b = torch.randn(n, n), torch.randn(n, n)
+    return lambda: a @ b
+
+
+def conv(c, size):
+    """y = x ∗ w with 3×3 kernels over 32 images, and dx, dw from a given dy."""
+    x = torch.randn(32, c, size, size, requires_grad=True)
+    w = torch.randn(c, c, 3, 3, requires_grad=True)
+    dy = torch.randn(32, c, size, size)
+    return lambda: torch.autograd.grad(F.conv2d(x, w, padding=1), (x, w), dy)
+
+
+def training(model, params, optimizer, loss):
+    """A step: forward, loss, backward, optimiser, the loss read back."""
+    assert sum(p.numel() for p in model.parameters()) == params
+
+    def step():
+        optimizer.zero_grad()
+        value = loss(model)
+        value.backward()
+        optimizer.step()
+        assert value.item() == value.item(), "the loss is not a number"
+
+    return step
+
+
+def sgd(model):
+    return torch.optim.SGD(model.parameters(), lr=LR, momentum=0.9)
+
+
+def mlp():
+    """784 → 16 × 32 → 10, batch 256."""
+    layers = []
+    for width in [784] + [32] * 15:
+        layers += [nn.Linear(width, 32), nn.ReLU()]
+    model = nn.Sequential(*layers, nn.Linear(32, 10))
+    x, labels = torch.randn(256, 784), torch.arange(256) % 10
+    return training(model, 41_290, sgd(model), lambda model: F.cross_entropy(model(x), labels))
+
+
+def conv_norm(before, out, kernel, stride=1):
+    conv = nn.Conv2d(before, out, kernel, stride, kernel // 2, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(out))
+
+
+class Bottleneck(nn.Module):
+    """1×1, 3×3 with the stride, 1×1; a projection where the shape changes."""
+
+    def __init__(self, before, width, stride):
+        super().__init__()
+        out = 4 * width
+        self.body = nn.Sequential(
+            conv_norm(before, width, 1),
+            nn.ReLU(),
+            conv_norm(width, width, 3, stride),
+            nn.ReLU(),
+            conv_norm(width, out, 1),
+        )
+        same = stride == 1 and before == out
+        self.shortcut = nn.Identity() if same else conv_norm(before, out, 1, stride)
+
+    def forward(self, x):
+        return F.relu(self.body(x) + self.shortcut(x))
+
+
+def resnet():
+    """A stem of 16 channels, four stages of two bottlenecks of 8, 16, 32, 64, batch 64."""
+    layers, before = [conv_norm(3, 16, 3), nn.ReLU()], 16
+    for width, stride in [(8, 1), (16, 2), (32, 2), (64, 2)]:
+        for stride in (stride, 1):
+            layers.append(Bottleneck(before, width, stride))
+            before = 4 * width
+    model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, 10))
+    x, labels = torch.randn(64, 3, 32, 32), torch.arange(64) % 10
+    return training(model, 224_474, sgd(model), lambda model: F.cross_entropy(model(x), labels))
+
+
+class Attention(nn.Module):
+    """Four heads over (N, 128, 128)."""
+
+    def __init__(self, hidden, heads):
+        super().__init__()
+        self.heads = heads
+        self.query, self.key, self.value, self.output = (
+            nn.Linear(hidden, hidden) for _ in range(4)
+        )
+
+    def forward(self, x):
+        split = lambda y: y.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        q, k, v = split(self.query(x)), split(self.key(x)), split(self.value(x))
+        y = F.scaled_dot_product_attention(q, k, v)
+        return self.output(y.transpose(1, 2).flatten(2))
+
+
+class Layer(nn.Module):
+    """Post-LN: attention, then GELU's feed-forward layers."""
+
+    def __init__(self, hidden, inner, heads):
+        super().__init__()
+        self.attention, self.norm1 = Attention(hidden, heads), nn.LayerNorm(hidden)
+        self.forward1, self.forward2 = nn.Linear(hidden, inner), nn.Linear(inner, hidden)
+        self.norm2 = nn.LayerNorm(hidden)
+
+    def forward(self, x):
+        x = self.norm1(x + self.attention(x))
+        return self.norm2(x + self.forward2(F.gelu(self.forward1(x))))
+
+
+class Bert(nn.Module):
+    """Learned positions, layer norm after the embeddings, a head over the vocabulary."""
+
+    def __init__(self, vocabulary, hidden, length):
+        super().__init__()
+        self.tokens, self.positions = nn.Embedding(vocabulary, hidden), nn.Embedding(length, hidden)
+        self.norm = nn.LayerNorm(hidden)
+        self.layers = nn.Sequential(*(Layer(hidden, 512, 4) for _ in range(4)))
+        self.head = nn.Linear(hidden, vocabulary)
+
+    def forward(self, tokens):
+        x = self.norm(self.tokens(tokens) + self.positions.weight)
+        return self.head(self.layers(x))
+
+
+def bert():
+    """Vocabulary 8192, hidden 128, length 128, batch 16, Adam."""
+    model = Bert(8192, 128, 128)
+    tokens = torch.arange(16 * 128) * 7919 % 8192
+    targets, tokens = tokens.flip(0), tokens.view(16, 128)
+    loss = lambda model: F.cross_entropy(model(tokens).flatten(0, 1), targets)
+    return training(model, 2_915_072, torch.optim.Adam(model.parameters(), lr=LR), loss)
+
+
+# Each with its GFLOP.
+WORKS = {
+    "matmul_256": (0.033_554, lambda: matmul(256)),
+    "matmul_512": (0.268_435, lambda: matmul(512)),
+    "matmul_1024": (2.147_484, lambda: matmul(1024)),
+    "conv_n32_c16_hw32_k3_fb": (0.453, lambda: conv(16, 32)),
+    "conv_n32_c64_hw16_k3_fb": (1.812, lambda: conv(64, 16)),
+    "mlp_784_32x16_10_b256_sgdm": (0.0626, mlp),
+    "resnet_bottleneck_b64_sgdm": (4.650, resnet),
+    "bert_h128_l4_s128_b16_adam": (24.16, bert),
+}
+
+
+def timing(name):
+    """Makes a work, steps once, warms up, then times steps."""
+    gflop, make = WORKS[name]
+    begun = time.perf_counter()
+    step = make()
+
+    def timed_step():
+        begun = time.perf_counter()
+        step()
+        return (time.perf_counter() - begun) * 1e3
+
+    timed_step()
+    first_step_ms = (time.perf_counter() - begun) * 1e3
+    for _ in range(WARM_UP):
+        timed_step()
+    begun, times = time.perf_counter(), []
+    since = lambda: time.perf_counter() - begun
+    while since() < LONGEST and (len(times) < RUNS or since() < ENOUGH):
+        times.append(timed_step())
+    median_ms = statistics.median_high(times)
+    return {
+        "work": name,
+        "median_ms": median_ms,
+        "min_ms": min(times),
+        "runs": len(times),
+        "gflops": gflop / (median_ms / 1e3),
+        "launches": None,
+        "first_step_ms": first_step_ms,
+        # The process as a whole, interpreter and libraries included; Linux counts in KiB.
+        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "adapter": f"PyTorch CPU, {torch.get_num_threads()} threads",
+    }
+
+
+if __name__ == "__main__":
+    unknown = [name for name in sys.argv[1:] if name not in WORKS]
+    if unknown:
+        sys.exit(f"error: unknown work `{unknown[0]}`; there are {', '.join(WORKS)}")
+    for name in sys.argv[1:] or WORKS:
+        print(json.dumps(timing(name), separators=(",", ":")), flush=True)
