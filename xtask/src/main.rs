@@ -6,10 +6,12 @@
 mod checks;
 mod clock;
 mod demo;
+mod growth;
 mod json;
 mod measured;
 mod page;
 mod peer;
+mod plot;
 mod setup;
 mod shell;
 
@@ -26,6 +28,7 @@ cargo xtask VERB
   measured RUN…         write the results of finished runs into README.md
   peer [--rounds N] [WORK…]
                         time Taper, Burn and PyTorch in turn (builds Burn) and write benches/README.md
+  growth                time steps of growing networks and write benches/README.md and benches/growth.svg
 ";
 
 fn main() -> ExitCode {
@@ -52,6 +55,7 @@ fn run(arguments: &[String]) -> Result<()> {
         ("test", []) => checks::run(),
         ("measured", runs @ [_, ..]) => measured::run(runs),
         ("peer", arguments) => peer::run(arguments),
+        ("growth", []) => growth::run(),
         ("help" | "--help" | "-h", _) => {
             print!("{USAGE}");
             Ok(())

@@ -38,7 +38,11 @@ mod tests {
 
     #[test]
     fn the_pages_have_places_for_what_is_written_into_them() {
-        for (page, part) in [("README.md", "measured"), ("benches/README.md", "peer")] {
+        for (page, part) in [
+            ("README.md", "measured"),
+            ("benches/README.md", "peer"),
+            ("benches/README.md", "growth"),
+        ] {
             let text = fs::read_to_string(root().join(page)).expect("there");
             replaced(&text, part, "").unwrap_or_else(|error| panic!("{page}: {error}"));
         }

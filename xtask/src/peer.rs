@@ -295,7 +295,7 @@ fn median(timings: &[Timing], of: impl Fn(&Timing) -> Option<f64>) -> Option<f64
 }
 
 /// A number with three digits or more.
-fn short(number: f64) -> String {
+pub(crate) fn short(number: f64) -> String {
     match number {
         100.0.. => format!("{number:.0}"),
         10.0.. => format!("{number:.1}"),
