@@ -58,7 +58,9 @@ fn sentence(output: &Output) -> String {
     assert_eq!(output.status.code(), Some(1), "{text}");
     let mut lines = text.lines().filter(|line| {
         // What a run says of itself before it fails.
-        !["adapter: ", "teacher-0 ", "win-0 ", "waited for data: "].iter().any(|start| line.starts_with(start))
+        !["adapter: ", "teacher-0 ", "win-0 ", "waited for data: "]
+            .iter()
+            .any(|start| line.starts_with(start))
     });
     let told = lines.next().unwrap_or_default();
     let told = told.strip_prefix("error: ").unwrap_or_else(|| panic!("no sentence: {text}"));
