@@ -355,8 +355,81 @@ fn fourth_any(at: u32) -> vec4<f32> {
 }
 
 // As PyTorch: where Y is not above zero there is no gradient, whatever came.
-fn masked(v: vec4<f32>, y: vec4<f32>) -> vec4<f32> {
+fn kept_where(v: vec4<f32>, y: vec4<f32>) -> vec4<f32> {
     return select(vec4<f32>(), v, y > vec4<f32>());
+}
+
+// acc + D, acc ⊙ (Y > 0); Y is the third input, or the fourth after D.
+fn plus_vec(t: Tile, phase: Phase) {
+    for (var i = 0u; i < TM4; i++) {
+        let rows = input_rows(t.row + i * 4u, phase);
+        for (var j = 0u; j < TN4; j++) {
+            for (var r = 0u; r < 4u; r++) { acc[i][j][r] += third_vec(rows[r] * dims.n + t.col + j * 4u); }
+        }
+    }
+}
+
+fn mask_by_third_vec(t: Tile, phase: Phase) {
+    for (var i = 0u; i < TM4; i++) {
+        let rows = input_rows(t.row + i * 4u, phase);
+        for (var j = 0u; j < TN4; j++) {
+            for (var r = 0u; r < 4u; r++) { acc[i][j][r] = kept_where(acc[i][j][r], third_vec(rows[r] * dims.n + t.col + j * 4u)); }
+        }
+    }
+}
+
+fn mask_by_fourth_vec(t: Tile, phase: Phase) {
+    for (var i = 0u; i < TM4; i++) {
+        let rows = input_rows(t.row + i * 4u, phase);
+        for (var j = 0u; j < TN4; j++) {
+            for (var r = 0u; r < 4u; r++) { acc[i][j][r] = kept_where(acc[i][j][r], fourth_vec(rows[r] * dims.n + t.col + j * 4u)); }
+        }
+    }
+}
+
+fn plus_any(t: Tile, phase: Phase) {
+    for (var i = 0u; i < TM4; i++) {
+        let rows = input_rows(t.row + i * 4u, phase);
+        for (var j = 0u; j < TN4; j++) {
+            for (var r = 0u; r < 4u; r++) { acc[i][j][r] += third_any(rows[r] * dims.n + t.col + j * 4u); }
+        }
+    }
+}
+
+fn mask_by_third_any(t: Tile, phase: Phase) {
+    for (var i = 0u; i < TM4; i++) {
+        let rows = input_rows(t.row + i * 4u, phase);
+        for (var j = 0u; j < TN4; j++) {
+            for (var r = 0u; r < 4u; r++) { acc[i][j][r] = kept_where(acc[i][j][r], third_any(rows[r] * dims.n + t.col + j * 4u)); }
+        }
+    }
+}
+
+fn mask_by_fourth_any(t: Tile, phase: Phase) {
+    for (var i = 0u; i < TM4; i++) {
+        let rows = input_rows(t.row + i * 4u, phase);
+        for (var j = 0u; j < TN4; j++) {
+            for (var r = 0u; r < 4u; r++) { acc[i][j][r] = kept_where(acc[i][j][r], fourth_any(rows[r] * dims.n + t.col + j * 4u)); }
+        }
+    }
+}
+
+fn store_dx_vec(t: Tile, phase: Phase) {
+    for (var i = 0u; i < TM4; i++) {
+        let rows = input_rows(t.row + i * 4u, phase);
+        for (var j = 0u; j < TN4; j++) {
+            for (var r = 0u; r < 4u; r++) { put_vec(acc[i][j][r], rows[r], t.col + j * 4u, inputs()); }
+        }
+    }
+}
+
+fn store_dx_any(t: Tile, phase: Phase) {
+    for (var i = 0u; i < TM4; i++) {
+        let rows = input_rows(t.row + i * 4u, phase);
+        for (var j = 0u; j < TN4; j++) {
+            for (var r = 0u; r < 4u; r++) { put_any(acc[i][j][r], rows[r], t.col + j * 4u, inputs()); }
+        }
+    }
 }
 
 @compute @workgroup_size(WG)
@@ -366,15 +439,17 @@ fn dx(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) gro
     let t = tile_of(id);
     let phase = phase_of(t.slab);
     sum_dx_vec(t, phase);
-    for (var i = 0u; i < TM4; i++) {
-        let rows = input_rows(t.row + i * 4u, phase);
-        for (var j = 0u; j < TN4; j++) {
-            let col = t.col + j * 4u;
-            for (var r = 0u; r < 4u; r++) {
-                put_vec(acc[i][j][r], rows[r], col, inputs());
-            }
-        }
-    }
+    store_dx_vec(t, phase);
+}
+
+@compute @workgroup_size(WG)
+fn dx_any(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let id = at.x + at.y * groups.x * WG;
+    if id >= dims.tiles { return; }
+    let t = tile_of(id);
+    let phase = phase_of(t.slab);
+    sum_dx_any(t, phase);
+    store_dx_any(t, phase);
 }
 
 // dx + D
@@ -385,16 +460,19 @@ fn dx_plus(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups
     let t = tile_of(id);
     let phase = phase_of(t.slab);
     sum_dx_vec(t, phase);
-    for (var i = 0u; i < TM4; i++) {
-        let rows = input_rows(t.row + i * 4u, phase);
-        for (var j = 0u; j < TN4; j++) {
-            let col = t.col + j * 4u;
-            for (var r = 0u; r < 4u; r++) {
-                let first = rows[r] * dims.n + col;
-                put_vec(acc[i][j][r] + third_vec(first), rows[r], col, inputs());
-            }
-        }
-    }
+    plus_vec(t, phase);
+    store_dx_vec(t, phase);
+}
+
+@compute @workgroup_size(WG)
+fn dx_plus_any(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let id = at.x + at.y * groups.x * WG;
+    if id >= dims.tiles { return; }
+    let t = tile_of(id);
+    let phase = phase_of(t.slab);
+    sum_dx_any(t, phase);
+    plus_any(t, phase);
+    store_dx_any(t, phase);
 }
 
 // dx ⊙ (Y > 0)
@@ -405,16 +483,19 @@ fn dx_masked(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgrou
     let t = tile_of(id);
     let phase = phase_of(t.slab);
     sum_dx_vec(t, phase);
-    for (var i = 0u; i < TM4; i++) {
-        let rows = input_rows(t.row + i * 4u, phase);
-        for (var j = 0u; j < TN4; j++) {
-            let col = t.col + j * 4u;
-            for (var r = 0u; r < 4u; r++) {
-                let first = rows[r] * dims.n + col;
-                put_vec(masked(acc[i][j][r], third_vec(first)), rows[r], col, inputs());
-            }
-        }
-    }
+    mask_by_third_vec(t, phase);
+    store_dx_vec(t, phase);
+}
+
+@compute @workgroup_size(WG)
+fn dx_masked_any(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let id = at.x + at.y * groups.x * WG;
+    if id >= dims.tiles { return; }
+    let t = tile_of(id);
+    let phase = phase_of(t.slab);
+    sum_dx_any(t, phase);
+    mask_by_third_any(t, phase);
+    store_dx_any(t, phase);
 }
 
 // (dx + D) ⊙ (Y > 0)
@@ -425,72 +506,9 @@ fn dx_plus_masked(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_wor
     let t = tile_of(id);
     let phase = phase_of(t.slab);
     sum_dx_vec(t, phase);
-    for (var i = 0u; i < TM4; i++) {
-        let rows = input_rows(t.row + i * 4u, phase);
-        for (var j = 0u; j < TN4; j++) {
-            let col = t.col + j * 4u;
-            for (var r = 0u; r < 4u; r++) {
-                let first = rows[r] * dims.n + col;
-                put_vec(masked(acc[i][j][r] + third_vec(first), fourth_vec(first)), rows[r], col, inputs());
-            }
-        }
-    }
-}
-
-@compute @workgroup_size(WG)
-fn dx_any(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let id = at.x + at.y * groups.x * WG;
-    if id >= dims.tiles { return; }
-    let t = tile_of(id);
-    let phase = phase_of(t.slab);
-    sum_dx_any(t, phase);
-    for (var i = 0u; i < TM4; i++) {
-        let rows = input_rows(t.row + i * 4u, phase);
-        for (var j = 0u; j < TN4; j++) {
-            let col = t.col + j * 4u;
-            for (var r = 0u; r < 4u; r++) {
-                put_any(acc[i][j][r], rows[r], col, inputs());
-            }
-        }
-    }
-}
-
-@compute @workgroup_size(WG)
-fn dx_plus_any(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let id = at.x + at.y * groups.x * WG;
-    if id >= dims.tiles { return; }
-    let t = tile_of(id);
-    let phase = phase_of(t.slab);
-    sum_dx_any(t, phase);
-    for (var i = 0u; i < TM4; i++) {
-        let rows = input_rows(t.row + i * 4u, phase);
-        for (var j = 0u; j < TN4; j++) {
-            let col = t.col + j * 4u;
-            for (var r = 0u; r < 4u; r++) {
-                let first = rows[r] * dims.n + col;
-                put_any(acc[i][j][r] + third_any(first), rows[r], col, inputs());
-            }
-        }
-    }
-}
-
-@compute @workgroup_size(WG)
-fn dx_masked_any(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let id = at.x + at.y * groups.x * WG;
-    if id >= dims.tiles { return; }
-    let t = tile_of(id);
-    let phase = phase_of(t.slab);
-    sum_dx_any(t, phase);
-    for (var i = 0u; i < TM4; i++) {
-        let rows = input_rows(t.row + i * 4u, phase);
-        for (var j = 0u; j < TN4; j++) {
-            let col = t.col + j * 4u;
-            for (var r = 0u; r < 4u; r++) {
-                let first = rows[r] * dims.n + col;
-                put_any(masked(acc[i][j][r], third_any(first)), rows[r], col, inputs());
-            }
-        }
-    }
+    plus_vec(t, phase);
+    mask_by_fourth_vec(t, phase);
+    store_dx_vec(t, phase);
 }
 
 @compute @workgroup_size(WG)
@@ -500,16 +518,9 @@ fn dx_plus_masked_any(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num
     let t = tile_of(id);
     let phase = phase_of(t.slab);
     sum_dx_any(t, phase);
-    for (var i = 0u; i < TM4; i++) {
-        let rows = input_rows(t.row + i * 4u, phase);
-        for (var j = 0u; j < TN4; j++) {
-            let col = t.col + j * 4u;
-            for (var r = 0u; r < 4u; r++) {
-                let first = rows[r] * dims.n + col;
-                put_any(masked(acc[i][j][r] + third_any(first), fourth_any(first)), rows[r], col, inputs());
-            }
-        }
-    }
+    plus_any(t, phase);
+    mask_by_fourth_any(t, phase);
+    store_dx_any(t, phase);
 }
 
 // ---- dw[part, o, tap, i] = Σ_{r in part} dy[r, o] · x[window(r) + tap, i]; rows are o, columns (tap, i), the sum runs over positions r.

@@ -328,19 +328,93 @@ fn kept(v: vec4<f32>, y: vec4<f32>) -> vec4<f32> {
     return select(vec4<f32>(), v, y > vec4<f32>());
 }
 
+// acc + D, acc ⊙ (Y > 0); Y is the third input, or the fourth after D.
+fn plus_vec(t: Tile, phase: Phase, lane: u32) {
+    for (var i = 0u; i < TM4; i++) {
+        let rows = input_rows(t.row + block_row(lane, i), phase);
+        for (var j = 0u; j < TN4; j++) {
+            for (var r = 0u; r < 4u; r++) { acc[i][j][r] += third_vec(rows[r] * dims.n + t.col + block_col(lane, j)); }
+        }
+    }
+}
+
+fn mask_by_third_vec(t: Tile, phase: Phase, lane: u32) {
+    for (var i = 0u; i < TM4; i++) {
+        let rows = input_rows(t.row + block_row(lane, i), phase);
+        for (var j = 0u; j < TN4; j++) {
+            for (var r = 0u; r < 4u; r++) { acc[i][j][r] = kept(acc[i][j][r], third_vec(rows[r] * dims.n + t.col + block_col(lane, j))); }
+        }
+    }
+}
+
+fn mask_by_fourth_vec(t: Tile, phase: Phase, lane: u32) {
+    for (var i = 0u; i < TM4; i++) {
+        let rows = input_rows(t.row + block_row(lane, i), phase);
+        for (var j = 0u; j < TN4; j++) {
+            for (var r = 0u; r < 4u; r++) { acc[i][j][r] = kept(acc[i][j][r], fourth_vec(rows[r] * dims.n + t.col + block_col(lane, j))); }
+        }
+    }
+}
+
+fn plus_any(t: Tile, phase: Phase, lane: u32) {
+    for (var i = 0u; i < TM4; i++) {
+        let rows = input_rows(t.row + block_row(lane, i), phase);
+        for (var j = 0u; j < TN4; j++) {
+            for (var r = 0u; r < 4u; r++) { acc[i][j][r] += third_any(rows[r] * dims.n + t.col + block_col(lane, j)); }
+        }
+    }
+}
+
+fn mask_by_third_any(t: Tile, phase: Phase, lane: u32) {
+    for (var i = 0u; i < TM4; i++) {
+        let rows = input_rows(t.row + block_row(lane, i), phase);
+        for (var j = 0u; j < TN4; j++) {
+            for (var r = 0u; r < 4u; r++) { acc[i][j][r] = kept(acc[i][j][r], third_any(rows[r] * dims.n + t.col + block_col(lane, j))); }
+        }
+    }
+}
+
+fn mask_by_fourth_any(t: Tile, phase: Phase, lane: u32) {
+    for (var i = 0u; i < TM4; i++) {
+        let rows = input_rows(t.row + block_row(lane, i), phase);
+        for (var j = 0u; j < TN4; j++) {
+            for (var r = 0u; r < 4u; r++) { acc[i][j][r] = kept(acc[i][j][r], fourth_any(rows[r] * dims.n + t.col + block_col(lane, j))); }
+        }
+    }
+}
+
+fn store_dx_vec(t: Tile, phase: Phase, lane: u32) {
+    for (var i = 0u; i < TM4; i++) {
+        let rows = input_rows(t.row + block_row(lane, i), phase);
+        for (var j = 0u; j < TN4; j++) {
+            for (var r = 0u; r < 4u; r++) { put_vec(t, lane, i, j, r, rows[r], inputs()); }
+        }
+    }
+}
+
+fn store_dx_any(t: Tile, phase: Phase, lane: u32) {
+    for (var i = 0u; i < TM4; i++) {
+        let rows = input_rows(t.row + block_row(lane, i), phase);
+        for (var j = 0u; j < TN4; j++) {
+            for (var r = 0u; r < 4u; r++) { put_any(t, lane, i, j, r, rows[r], inputs()); }
+        }
+    }
+}
+
 @compute @workgroup_size(INVOCATIONS)
 fn dx(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let t = tile_of(at.x + at.y * groups.x);
     let phase = phase_of(t.slab);
     sum_dx_vec(t, phase, lane);
-    for (var i = 0u; i < TM4; i++) {
-        let rows = input_rows(t.row + block_row(lane, i), phase);
-        for (var j = 0u; j < TN4; j++) {
-            for (var r = 0u; r < 4u; r++) {
-                put_vec(t, lane, i, j, r, rows[r], inputs());
-            }
-        }
-    }
+    store_dx_vec(t, phase, lane);
+}
+
+@compute @workgroup_size(INVOCATIONS)
+fn dx_any(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let t = tile_of(at.x + at.y * groups.x);
+    let phase = phase_of(t.slab);
+    sum_dx_any(t, phase, lane);
+    store_dx_any(t, phase, lane);
 }
 
 // dx + D
@@ -349,16 +423,17 @@ fn dx_plus(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) at
     let t = tile_of(at.x + at.y * groups.x);
     let phase = phase_of(t.slab);
     sum_dx_vec(t, phase, lane);
-    for (var i = 0u; i < TM4; i++) {
-        let rows = input_rows(t.row + block_row(lane, i), phase);
-        for (var j = 0u; j < TN4; j++) {
-            for (var r = 0u; r < 4u; r++) {
-                let first = rows[r] * dims.n + t.col + block_col(lane, j);
-                acc[i][j][r] += third_vec(first);
-                put_vec(t, lane, i, j, r, rows[r], inputs());
-            }
-        }
-    }
+    plus_vec(t, phase, lane);
+    store_dx_vec(t, phase, lane);
+}
+
+@compute @workgroup_size(INVOCATIONS)
+fn dx_plus_any(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let t = tile_of(at.x + at.y * groups.x);
+    let phase = phase_of(t.slab);
+    sum_dx_any(t, phase, lane);
+    plus_any(t, phase, lane);
+    store_dx_any(t, phase, lane);
 }
 
 // dx ⊙ (Y > 0)
@@ -367,16 +442,17 @@ fn dx_masked(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) 
     let t = tile_of(at.x + at.y * groups.x);
     let phase = phase_of(t.slab);
     sum_dx_vec(t, phase, lane);
-    for (var i = 0u; i < TM4; i++) {
-        let rows = input_rows(t.row + block_row(lane, i), phase);
-        for (var j = 0u; j < TN4; j++) {
-            for (var r = 0u; r < 4u; r++) {
-                let first = rows[r] * dims.n + t.col + block_col(lane, j);
-                acc[i][j][r] = kept(acc[i][j][r], third_vec(first));
-                put_vec(t, lane, i, j, r, rows[r], inputs());
-            }
-        }
-    }
+    mask_by_third_vec(t, phase, lane);
+    store_dx_vec(t, phase, lane);
+}
+
+@compute @workgroup_size(INVOCATIONS)
+fn dx_masked_any(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let t = tile_of(at.x + at.y * groups.x);
+    let phase = phase_of(t.slab);
+    sum_dx_any(t, phase, lane);
+    mask_by_third_any(t, phase, lane);
+    store_dx_any(t, phase, lane);
 }
 
 // (dx + D) ⊙ (Y > 0)
@@ -385,65 +461,9 @@ fn dx_plus_masked(@builtin(local_invocation_index) lane: u32, @builtin(workgroup
     let t = tile_of(at.x + at.y * groups.x);
     let phase = phase_of(t.slab);
     sum_dx_vec(t, phase, lane);
-    for (var i = 0u; i < TM4; i++) {
-        let rows = input_rows(t.row + block_row(lane, i), phase);
-        for (var j = 0u; j < TN4; j++) {
-            for (var r = 0u; r < 4u; r++) {
-                let first = rows[r] * dims.n + t.col + block_col(lane, j);
-                acc[i][j][r] = kept(acc[i][j][r] + third_vec(first), fourth_vec(first));
-                put_vec(t, lane, i, j, r, rows[r], inputs());
-            }
-        }
-    }
-}
-
-@compute @workgroup_size(INVOCATIONS)
-fn dx_any(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let t = tile_of(at.x + at.y * groups.x);
-    let phase = phase_of(t.slab);
-    sum_dx_any(t, phase, lane);
-    for (var i = 0u; i < TM4; i++) {
-        let rows = input_rows(t.row + block_row(lane, i), phase);
-        for (var j = 0u; j < TN4; j++) {
-            for (var r = 0u; r < 4u; r++) {
-                put_any(t, lane, i, j, r, rows[r], inputs());
-            }
-        }
-    }
-}
-
-@compute @workgroup_size(INVOCATIONS)
-fn dx_plus_any(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let t = tile_of(at.x + at.y * groups.x);
-    let phase = phase_of(t.slab);
-    sum_dx_any(t, phase, lane);
-    for (var i = 0u; i < TM4; i++) {
-        let rows = input_rows(t.row + block_row(lane, i), phase);
-        for (var j = 0u; j < TN4; j++) {
-            for (var r = 0u; r < 4u; r++) {
-                let first = rows[r] * dims.n + t.col + block_col(lane, j);
-                acc[i][j][r] += third_any(first);
-                put_any(t, lane, i, j, r, rows[r], inputs());
-            }
-        }
-    }
-}
-
-@compute @workgroup_size(INVOCATIONS)
-fn dx_masked_any(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let t = tile_of(at.x + at.y * groups.x);
-    let phase = phase_of(t.slab);
-    sum_dx_any(t, phase, lane);
-    for (var i = 0u; i < TM4; i++) {
-        let rows = input_rows(t.row + block_row(lane, i), phase);
-        for (var j = 0u; j < TN4; j++) {
-            for (var r = 0u; r < 4u; r++) {
-                let first = rows[r] * dims.n + t.col + block_col(lane, j);
-                acc[i][j][r] = kept(acc[i][j][r], third_any(first));
-                put_any(t, lane, i, j, r, rows[r], inputs());
-            }
-        }
-    }
+    plus_vec(t, phase, lane);
+    mask_by_fourth_vec(t, phase, lane);
+    store_dx_vec(t, phase, lane);
 }
 
 @compute @workgroup_size(INVOCATIONS)
@@ -451,16 +471,9 @@ fn dx_plus_masked_any(@builtin(local_invocation_index) lane: u32, @builtin(workg
     let t = tile_of(at.x + at.y * groups.x);
     let phase = phase_of(t.slab);
     sum_dx_any(t, phase, lane);
-    for (var i = 0u; i < TM4; i++) {
-        let rows = input_rows(t.row + block_row(lane, i), phase);
-        for (var j = 0u; j < TN4; j++) {
-            for (var r = 0u; r < 4u; r++) {
-                let first = rows[r] * dims.n + t.col + block_col(lane, j);
-                acc[i][j][r] = kept(acc[i][j][r] + third_any(first), fourth_any(first));
-                put_any(t, lane, i, j, r, rows[r], inputs());
-            }
-        }
-    }
+    plus_any(t, phase, lane);
+    mask_by_fourth_any(t, phase, lane);
+    store_dx_any(t, phase, lane);
 }
 
 // ---- dw[part, o, tap, i] = Σ_{r in part} dy[r, o] · x[window(r) + tap, i]; rows are o, columns (tap, i), the sum runs over positions r.

@@ -191,6 +191,55 @@ fn kept(v: vec4<f32>, y: vec4<f32>) -> vec4<f32> {
     return select(vec4<f32>(), v, y > vec4<f32>());
 }
 
+// acc + D, acc ⊙ (Y > 0); Y is the third input, or the fourth after D.
+fn plus_vec(t: Tile) {
+    for (var i = 0u; i < TM4; i++) {
+        for (var j = 0u; j < TN4; j++) {
+            for (var r = 0u; r < 4u; r++) { acc[i][j][r] += third_vec(place(t, i, j, r)); }
+        }
+    }
+}
+
+fn mask_by_third_vec(t: Tile) {
+    for (var i = 0u; i < TM4; i++) {
+        for (var j = 0u; j < TN4; j++) {
+            for (var r = 0u; r < 4u; r++) { acc[i][j][r] = kept(acc[i][j][r], third_vec(place(t, i, j, r))); }
+        }
+    }
+}
+
+fn mask_by_fourth_vec(t: Tile) {
+    for (var i = 0u; i < TM4; i++) {
+        for (var j = 0u; j < TN4; j++) {
+            for (var r = 0u; r < 4u; r++) { acc[i][j][r] = kept(acc[i][j][r], fourth_vec(place(t, i, j, r))); }
+        }
+    }
+}
+
+fn plus_any(t: Tile) {
+    for (var i = 0u; i < TM4; i++) {
+        for (var j = 0u; j < TN4; j++) {
+            for (var r = 0u; r < 4u; r++) { acc[i][j][r] += third_any(place(t, i, j, r)); }
+        }
+    }
+}
+
+fn mask_by_third_any(t: Tile) {
+    for (var i = 0u; i < TM4; i++) {
+        for (var j = 0u; j < TN4; j++) {
+            for (var r = 0u; r < 4u; r++) { acc[i][j][r] = kept(acc[i][j][r], third_any(place(t, i, j, r))); }
+        }
+    }
+}
+
+fn mask_by_fourth_any(t: Tile) {
+    for (var i = 0u; i < TM4; i++) {
+        for (var j = 0u; j < TN4; j++) {
+            for (var r = 0u; r < 4u; r++) { acc[i][j][r] = kept(acc[i][j][r], fourth_any(place(t, i, j, r))); }
+        }
+    }
+}
+
 fn activate(v: vec4<f32>) -> vec4<f32> {
     // As PyTorch: a NaN stays a NaN.
     return select(v, vec4<f32>(), (v < vec4<f32>()) & vec4(dims.relu != 0u));
@@ -304,14 +353,18 @@ fn matmul_plus(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgr
     if id >= dims.tiles { return; }
     let t = tile_of(id);
     sum_vec(t);
-    for (var i = 0u; i < TM4; i++) {
-        for (var j = 0u; j < TN4; j++) {
-            for (var r = 0u; r < 4u; r++) {
-                acc[i][j][r] += third_vec(place(t, i, j, r));
-            }
-        }
-    }
+    plus_vec(t);
     store_vec(t);
+}
+
+@compute @workgroup_size(WG)
+fn matmul_plus_any(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let id = at.x + at.y * groups.x * WG;
+    if id >= dims.tiles { return; }
+    let t = tile_of(id);
+    sum_any(t);
+    plus_any(t);
+    store_any(t);
 }
 
 // C = op(A)·op(B) ⊙ (Y > 0)
@@ -321,14 +374,18 @@ fn matmul_masked(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_work
     if id >= dims.tiles { return; }
     let t = tile_of(id);
     sum_vec(t);
-    for (var i = 0u; i < TM4; i++) {
-        for (var j = 0u; j < TN4; j++) {
-            for (var r = 0u; r < 4u; r++) {
-                acc[i][j][r] = kept(acc[i][j][r], third_vec(place(t, i, j, r)));
-            }
-        }
-    }
+    mask_by_third_vec(t);
     store_vec(t);
+}
+
+@compute @workgroup_size(WG)
+fn matmul_masked_any(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let id = at.x + at.y * groups.x * WG;
+    if id >= dims.tiles { return; }
+    let t = tile_of(id);
+    sum_any(t);
+    mask_by_third_any(t);
+    store_any(t);
 }
 
 // C = (op(A)·op(B) + D) ⊙ (Y > 0)
@@ -338,15 +395,20 @@ fn matmul_plus_masked(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num
     if id >= dims.tiles { return; }
     let t = tile_of(id);
     sum_vec(t);
-    for (var i = 0u; i < TM4; i++) {
-        for (var j = 0u; j < TN4; j++) {
-            for (var r = 0u; r < 4u; r++) {
-                let first = place(t, i, j, r);
-                acc[i][j][r] = kept(acc[i][j][r] + third_vec(first), fourth_vec(first));
-            }
-        }
-    }
+    plus_vec(t);
+    mask_by_fourth_vec(t);
     store_vec(t);
+}
+
+@compute @workgroup_size(WG)
+fn matmul_plus_masked_any(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let id = at.x + at.y * groups.x * WG;
+    if id >= dims.tiles { return; }
+    let t = tile_of(id);
+    sum_any(t);
+    plus_any(t);
+    mask_by_fourth_any(t);
+    store_any(t);
 }
 
 // C = Aᵀ·B and sums = Σ_k A[k, :], in parts as C is
@@ -358,55 +420,6 @@ fn weight(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups)
     sum_vec(t);
     store_vec(t);
     store_sums(t);
-}
-
-@compute @workgroup_size(WG)
-fn matmul_plus_any(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let id = at.x + at.y * groups.x * WG;
-    if id >= dims.tiles { return; }
-    let t = tile_of(id);
-    sum_any(t);
-    for (var i = 0u; i < TM4; i++) {
-        for (var j = 0u; j < TN4; j++) {
-            for (var r = 0u; r < 4u; r++) {
-                acc[i][j][r] += third_any(place(t, i, j, r));
-            }
-        }
-    }
-    store_any(t);
-}
-
-@compute @workgroup_size(WG)
-fn matmul_masked_any(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let id = at.x + at.y * groups.x * WG;
-    if id >= dims.tiles { return; }
-    let t = tile_of(id);
-    sum_any(t);
-    for (var i = 0u; i < TM4; i++) {
-        for (var j = 0u; j < TN4; j++) {
-            for (var r = 0u; r < 4u; r++) {
-                acc[i][j][r] = kept(acc[i][j][r], third_any(place(t, i, j, r)));
-            }
-        }
-    }
-    store_any(t);
-}
-
-@compute @workgroup_size(WG)
-fn matmul_plus_masked_any(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let id = at.x + at.y * groups.x * WG;
-    if id >= dims.tiles { return; }
-    let t = tile_of(id);
-    sum_any(t);
-    for (var i = 0u; i < TM4; i++) {
-        for (var j = 0u; j < TN4; j++) {
-            for (var r = 0u; r < 4u; r++) {
-                let first = place(t, i, j, r);
-                acc[i][j][r] = kept(acc[i][j][r] + third_any(first), fourth_any(first));
-            }
-        }
-    }
-    store_any(t);
 }
 
 @compute @workgroup_size(WG)

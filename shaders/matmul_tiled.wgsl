@@ -214,6 +214,55 @@ fn kept(v: vec4<f32>, y: vec4<f32>) -> vec4<f32> {
     return select(vec4<f32>(), v, y > vec4<f32>());
 }
 
+// acc + D, acc ⊙ (Y > 0); Y is the third input, or the fourth after D.
+fn plus_vec(t: Tile, lane: u32) {
+    for (var i = 0u; i < TM4; i++) {
+        for (var j = 0u; j < TN4; j++) {
+            for (var r = 0u; r < 4u; r++) { acc[i][j][r] += third_vec(place(t, lane, i, j, r)); }
+        }
+    }
+}
+
+fn mask_by_third_vec(t: Tile, lane: u32) {
+    for (var i = 0u; i < TM4; i++) {
+        for (var j = 0u; j < TN4; j++) {
+            for (var r = 0u; r < 4u; r++) { acc[i][j][r] = kept(acc[i][j][r], third_vec(place(t, lane, i, j, r))); }
+        }
+    }
+}
+
+fn mask_by_fourth_vec(t: Tile, lane: u32) {
+    for (var i = 0u; i < TM4; i++) {
+        for (var j = 0u; j < TN4; j++) {
+            for (var r = 0u; r < 4u; r++) { acc[i][j][r] = kept(acc[i][j][r], fourth_vec(place(t, lane, i, j, r))); }
+        }
+    }
+}
+
+fn plus_any(t: Tile, lane: u32) {
+    for (var i = 0u; i < TM4; i++) {
+        for (var j = 0u; j < TN4; j++) {
+            for (var r = 0u; r < 4u; r++) { acc[i][j][r] += third_any(place(t, lane, i, j, r)); }
+        }
+    }
+}
+
+fn mask_by_third_any(t: Tile, lane: u32) {
+    for (var i = 0u; i < TM4; i++) {
+        for (var j = 0u; j < TN4; j++) {
+            for (var r = 0u; r < 4u; r++) { acc[i][j][r] = kept(acc[i][j][r], third_any(place(t, lane, i, j, r))); }
+        }
+    }
+}
+
+fn mask_by_fourth_any(t: Tile, lane: u32) {
+    for (var i = 0u; i < TM4; i++) {
+        for (var j = 0u; j < TN4; j++) {
+            for (var r = 0u; r < 4u; r++) { acc[i][j][r] = kept(acc[i][j][r], fourth_any(place(t, lane, i, j, r))); }
+        }
+    }
+}
+
 // The tiles of the first column hold the sums of all of A.
 fn store_sums(t: Tile, lane: u32) {
     if t.col != 0u || lane % WG_N != 0u { return; }
@@ -278,14 +327,16 @@ fn linear_any(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id)
 fn matmul_plus(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let t = tile_of(at.x + at.y * groups.x);
     sum_vec(t, lane);
-    for (var i = 0u; i < TM4; i++) {
-        for (var j = 0u; j < TN4; j++) {
-            for (var r = 0u; r < 4u; r++) {
-                acc[i][j][r] += third_vec(place(t, lane, i, j, r));
-            }
-        }
-    }
+    plus_vec(t, lane);
     store_vec(t, lane);
+}
+
+@compute @workgroup_size(INVOCATIONS)
+fn matmul_plus_any(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let t = tile_of(at.x + at.y * groups.x);
+    sum_any(t, lane);
+    plus_any(t, lane);
+    store_any(t, lane);
 }
 
 // C = op(A)·op(B) ⊙ (Y > 0)
@@ -293,14 +344,16 @@ fn matmul_plus(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id
 fn matmul_masked(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let t = tile_of(at.x + at.y * groups.x);
     sum_vec(t, lane);
-    for (var i = 0u; i < TM4; i++) {
-        for (var j = 0u; j < TN4; j++) {
-            for (var r = 0u; r < 4u; r++) {
-                acc[i][j][r] = kept(acc[i][j][r], third_vec(place(t, lane, i, j, r)));
-            }
-        }
-    }
+    mask_by_third_vec(t, lane);
     store_vec(t, lane);
+}
+
+@compute @workgroup_size(INVOCATIONS)
+fn matmul_masked_any(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let t = tile_of(at.x + at.y * groups.x);
+    sum_any(t, lane);
+    mask_by_third_any(t, lane);
+    store_any(t, lane);
 }
 
 // C = (op(A)·op(B) + D) ⊙ (Y > 0)
@@ -308,15 +361,18 @@ fn matmul_masked(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_
 fn matmul_plus_masked(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let t = tile_of(at.x + at.y * groups.x);
     sum_vec(t, lane);
-    for (var i = 0u; i < TM4; i++) {
-        for (var j = 0u; j < TN4; j++) {
-            for (var r = 0u; r < 4u; r++) {
-                let first = place(t, lane, i, j, r);
-                acc[i][j][r] = kept(acc[i][j][r] + third_vec(first), fourth_vec(first));
-            }
-        }
-    }
+    plus_vec(t, lane);
+    mask_by_fourth_vec(t, lane);
     store_vec(t, lane);
+}
+
+@compute @workgroup_size(INVOCATIONS)
+fn matmul_plus_masked_any(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let t = tile_of(at.x + at.y * groups.x);
+    sum_any(t, lane);
+    plus_any(t, lane);
+    mask_by_fourth_any(t, lane);
+    store_any(t, lane);
 }
 
 // C = Aᵀ·B and sums = Σ_k A[k, :], in parts as C is
@@ -326,49 +382,6 @@ fn weight(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) at:
     sum_vec(t, lane);
     store_vec(t, lane);
     store_sums(t, lane);
-}
-
-@compute @workgroup_size(INVOCATIONS)
-fn matmul_plus_any(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let t = tile_of(at.x + at.y * groups.x);
-    sum_any(t, lane);
-    for (var i = 0u; i < TM4; i++) {
-        for (var j = 0u; j < TN4; j++) {
-            for (var r = 0u; r < 4u; r++) {
-                acc[i][j][r] += third_any(place(t, lane, i, j, r));
-            }
-        }
-    }
-    store_any(t, lane);
-}
-
-@compute @workgroup_size(INVOCATIONS)
-fn matmul_masked_any(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let t = tile_of(at.x + at.y * groups.x);
-    sum_any(t, lane);
-    for (var i = 0u; i < TM4; i++) {
-        for (var j = 0u; j < TN4; j++) {
-            for (var r = 0u; r < 4u; r++) {
-                acc[i][j][r] = kept(acc[i][j][r], third_any(place(t, lane, i, j, r)));
-            }
-        }
-    }
-    store_any(t, lane);
-}
-
-@compute @workgroup_size(INVOCATIONS)
-fn matmul_plus_masked_any(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let t = tile_of(at.x + at.y * groups.x);
-    sum_any(t, lane);
-    for (var i = 0u; i < TM4; i++) {
-        for (var j = 0u; j < TN4; j++) {
-            for (var r = 0u; r < 4u; r++) {
-                let first = place(t, lane, i, j, r);
-                acc[i][j][r] = kept(acc[i][j][r] + third_any(first), fourth_any(first));
-            }
-        }
-    }
-    store_any(t, lane);
 }
 
 @compute @workgroup_size(INVOCATIONS)
