@@ -33,7 +33,7 @@ impl Peaks {
 /// A dispatch of a program, apart from its times.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Job {
-    /// `matmul.linear [r32x16]`: file, entry point and variant.
+    /// `matmul.linear [r8x8]`: file, entry point and variant.
     pub kernel: String,
     /// `layers.0`, or `d layers.0` where its gradient is made.
     pub layer: String,

@@ -1,8 +1,8 @@
 //! The built-in table: kind of adapter and shape of a product → tile.
 //!
 //! On a software adapter a register tile of R by C outputs costs R + C loads and R·C multiply-adds a step of k, so large tiles win, but only
-//! until their sums no longer fit the processor's registers, and as long as every core has some. A GPU shares a tile of a workgroup through its memory, and wants workgroups for all
-//! of its cores first.
+//! until their sums no longer fit the processor's registers, and as long as every core has some. A GPU shares a tile of a workgroup through
+//! its memory, and wants workgroups for all of its cores first.
 
 use super::{AdapterKind, Kernel, matmul, narrow};
 

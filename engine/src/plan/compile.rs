@@ -43,18 +43,19 @@ pub fn compile(programs: &[(&str, &Graph)], target: &Target) -> Result<Plan, Pla
     let leases = Leases::of(&all(|draft| &draft.temporaries));
     let textures = Leases::of(&all(|draft| &draft.mirrored));
 
-    let mut buffers: Vec<_> = named
+    let buffers: Vec<_> = named
         .iter()
         .map(|(label, &bytes)| ((*label).to_owned(), bytes, false, false))
         .chain(
             (0..).zip(&leases.sizes).map(|(k, &bytes)| (format!("lease {k}"), bytes, true, false)),
         )
         .chain(
-            (0..).zip(&textures.sizes).map(|(k, &rows)| (format!("texture {k}"), rows, true, true)),
+            (0..)
+                .zip(&textures.sizes)
+                .map(|(k, &bytes)| (format!("texture {k}"), bytes, true, true)),
         )
         .map(|(label, bytes, lease, texture)| BufferSpec { label, bytes, lease, texture })
         .collect();
-    buffers.shrink_to_fit();
     if let Some(buffer) = buffers.iter().find(|b| b.bytes > target.limits.buffer_bytes) {
         let limit = target.limits.buffer_bytes;
         return Err(PlanError::Buffer { buffer: buffer.label.clone(), bytes: buffer.bytes, limit });
