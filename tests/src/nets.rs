@@ -3,7 +3,8 @@
 use engine::{
     config::{Mlp, Model, Optimizer, Recipe, Resnet, Schedule, Stem, Unit},
     models,
-    nn::{Extent, Network},
+    nn::{Extent, Network, Weights, fresh},
+    random::Stream,
 };
 
 /// Features of an MLP's input.
@@ -43,4 +44,24 @@ pub fn recipe(batch: u32) -> Recipe {
         clip_norm: None,
         label_smoothing: 0.0,
     }
+}
+
+/// Fresh weights; batch norms as after a training rather than as the identity.
+///
+/// # Panics
+/// If the network is none.
+pub fn weights(network: &Network, seed: u64) -> Weights {
+    let mut weights = fresh(network, seed).expect("shapes fit");
+    let mut stream = Stream::new(&[seed, 77]);
+    for (name, tensor) in &mut weights {
+        let (low, high) = match name.rsplit('.').next() {
+            Some("running_mean") => (-0.3, 0.3),
+            Some("running_var") => (0.5, 2.0),
+            Some("bias") => (-0.2, 0.2),
+            Some("weight") if tensor.shape.len() == 1 => (0.5, 1.5),
+            _ => continue,
+        };
+        tensor.data.fill_with(|| stream.between(low, high) as f32);
+    }
+    weights
 }

@@ -12,6 +12,7 @@ mod measured;
 mod page;
 mod peer;
 mod plot;
+mod python;
 mod setup;
 mod shell;
 
@@ -22,7 +23,8 @@ use anyhow::{Result, bail};
 const USAGE: &str = "\
 cargo xtask VERB
 
-  setup                 build taper; install a software Vulkan driver if there is no adapter at all (Linux)
+  setup                 build taper; install a software Vulkan driver if there is no adapter at all (Linux),
+                        and Python with ONNX Runtime in target/python
   demo [-- FLAG…]       setup, then train the `demo` preset; FLAGs go to `taper run`
   test                  everything that the CI runs
   measured RUN…         write the results of finished runs into README.md

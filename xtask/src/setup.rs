@@ -1,18 +1,22 @@
-//! `cargo xtask setup`: an adapter to train on.
+//! `cargo xtask setup`: an adapter to train on, and what the tests need.
 
 use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use crate::shell::{self, loud, read, works};
+use crate::{
+    python,
+    shell::{self, loud, read, works},
+};
 
 /// Mesa's software Vulkan driver (lavapipe) and the loader that finds it, as Debian and Ubuntu call them.
 const PACKAGES: [&str; 2] = ["mesa-vulkan-drivers", "libvulkan1"];
 
-/// Builds `taper` and sees to an adapter.
+/// Builds `taper`, sees to an adapter and to ONNX Runtime.
 pub(crate) fn run() -> Result<()> {
     shell::build()?;
     adapter()?;
+    python::setup()?;
     loud(shell::taper()?.arg("devices"))
 }
 

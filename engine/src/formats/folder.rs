@@ -5,7 +5,7 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{FormatError, atomic, safetensors, sums};
+use super::{FormatError, atomic, onnx, safetensors, sums};
 use crate::config::{Interpolation, Model, Widen};
 use crate::models;
 use crate::nn::Weights;
@@ -14,6 +14,8 @@ use crate::win::surgery;
 
 /// File of the weights in a model folder.
 pub const WEIGHTS: &str = "model.safetensors";
+/// File of the weights with their network in a model folder.
+pub const ONNX: &str = "model.onnx";
 /// File of the architecture and preprocessing in a model folder.
 pub const CONFIG: &str = "config.json";
 /// File of the proof of the merge in a model folder.
@@ -139,13 +141,15 @@ impl ModelFolder {
     /// Writes the folder, making it if it is not there; the check sums last, so that a folder with right sums is whole.
     ///
     /// # Errors
-    /// What the system refuses.
+    /// The weights are not those of the architecture, or what the system refuses.
     pub fn write(&self, folder: &Path) -> Result<(), FormatError> {
         std::fs::create_dir_all(folder).map_err(|source| FormatError::write(folder, source))?;
-        let (weights, metadata) = (folder.join(WEIGHTS), safetensors::pytorch());
-        match self.config.with_columns(&self.weights, Order::Pytorch) {
-            Some(theirs) => safetensors::write(&weights, &theirs, &metadata)?,
-            None => safetensors::write(&weights, &self.weights, &metadata)?,
+        let theirs = self.config.with_columns(&self.weights, Order::Pytorch);
+        let weights = theirs.as_ref().unwrap_or(&self.weights);
+        safetensors::write(&folder.join(WEIGHTS), weights, &safetensors::pytorch())?;
+        let network = self.config.network();
+        if onnx::fits(&network) {
+            onnx::write(&folder.join(ONNX), &network, weights)?;
         }
         write_json(&folder.join(CONFIG), &self.config)?;
         if let Some(merge) = &self.merge {
@@ -193,17 +197,20 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, FormatError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Mlp;
     use crate::nn::Tensor;
 
-    fn sample() -> ModelFolder {
-        ModelFolder {
-            weights: Weights::from([("fc.bias".into(), Tensor::new([2], vec![0.25, 4.0]))]),
+    /// A model of `size` × `size` pixels, each tensor counting 0, 1, 2, …
+    fn sample(channels: u32, size: u32) -> ModelFolder {
+        let mlp = Mlp { hidden: vec![2], blocks: vec![1], ..Mlp::default() };
+        let mut folder = ModelFolder {
+            weights: Weights::new(),
             config: ModelConfig {
                 architecture: "mlp".into(),
-                model: Model::default(),
-                widened: Some(Widened { factor: 4, widen: Widen::Mid }),
-                channels: 1,
-                size: 28,
+                model: Model::Mlp(mlp),
+                widened: None,
+                channels,
+                size,
                 mean: vec![0.1307],
                 std: vec![0.3081],
                 interpolation: Interpolation::Area,
@@ -218,15 +225,21 @@ mod tests {
                 params_after: 10,
             }),
             card: "# A model\n".into(),
+        };
+        for spec in folder.config.network().shapes().expect("shapes").params {
+            let count = spec.shape.iter().product::<usize>();
+            let tensor = Tensor::new(spec.shape, (0..count).map(|n| n as f32).collect());
+            folder.weights.insert(spec.name, tensor);
         }
+        folder
     }
 
     #[test]
     fn a_folder_is_read_back_and_its_sums_hold() {
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join("new/artifacts");
-        sample().write(&path).expect("written");
-        assert_eq!(ModelFolder::read(&path).expect("read"), sample());
+        sample(1, 3).write(&path).expect("written");
+        assert_eq!(ModelFolder::read(&path).expect("read"), sample(1, 3));
         sums::check(&path).expect("sums hold");
         let mut names: Vec<String> = std::fs::read_dir(&path)
             .expect("folder")
@@ -235,25 +248,31 @@ mod tests {
         names.sort();
         assert_eq!(
             names,
-            ["README.md", "SHA256SUMS", "config.json", "merge.json", "model.safetensors"]
+            [
+                "README.md",
+                "SHA256SUMS",
+                "config.json",
+                "merge.json",
+                "model.onnx",
+                "model.safetensors"
+            ]
         );
     }
 
     #[test]
     fn a_widened_teacher_is_a_network_again() {
-        let config = sample().config;
         let params =
             |config: &ModelConfig| config.network().shapes().expect("shapes").param_count();
-        let student = ModelConfig { widened: None, ..config.clone() };
-        assert_eq!(params(&student), 7850 + 11 * 110 + 22);
-        assert!(params(&config) > params(&student));
+        let student = sample(1, 28).config;
+        assert_eq!(params(&student), 785 * 2 + 2 * 2 + 2);
+        let widened = Some(Widened { factor: 4, widen: Widen::Mid });
+        assert_eq!(params(&ModelConfig { widened, ..student }), 785 * 8 + 8 * 2 + 2);
     }
 
     #[test]
     fn an_mlp_on_colour_images_reads_pytorchs_order() {
         let folder = tempfile::tempdir().expect("folder");
-        let mut model = sample();
-        (model.config.channels, model.config.size) = (3, 2);
+        let mut model = sample(3, 2);
         // Column (h, w, c) holds 100·(2h + w) + c.
         let row: Vec<f32> = (0..12).map(|n| (100 * (n / 3) + n % 3) as f32).collect();
         model.weights.insert(FIRST.into(), Tensor::new([2, 12], [row.clone(), row].concat()));
@@ -268,9 +287,13 @@ mod tests {
         let folder = tempfile::tempdir().expect("folder");
         let said = ModelFolder::read(folder.path()).expect_err("empty").to_string();
         assert!(said.starts_with("cannot read") && said.contains("config.json"), "{said}");
-        sample().write(folder.path()).expect("written");
+        sample(1, 3).write(folder.path()).expect("written");
         std::fs::write(folder.path().join(CONFIG), "{}").expect("written");
         let said = ModelFolder::read(folder.path()).expect_err("damaged").to_string();
         assert!(said.contains("missing field `architecture`"), "{said}");
+        let mut torn = sample(1, 3);
+        torn.weights.remove("head.bias");
+        let said = torn.write(folder.path()).expect_err("torn").to_string();
+        assert!(said.ends_with("parameter head.bias is missing"), "{said}");
     }
 }

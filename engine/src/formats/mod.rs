@@ -1,8 +1,9 @@
-//! What is written for other programs, and read from them: safetensors, model folders, check sums; each file whole or not at all.
+//! What is written for other programs, and read from them: safetensors, ONNX, model folders, check sums; each file whole or not at all.
 
 pub mod atomic;
 pub mod card;
 pub mod folder;
+pub mod onnx;
 pub mod safetensors;
 pub mod sums;
 
