@@ -20,6 +20,8 @@ pub const ONNX: &str = "model.onnx";
 pub const CONFIG: &str = "config.json";
 /// File of the proof of the merge in a model folder.
 pub const MERGE: &str = "merge.json";
+/// File of the plan by which a browser runs the network, in a model folder that was exported with it.
+pub const PLAN: &str = "plan.json";
 /// File of the model card in a model folder.
 pub const CARD: &str = "README.md";
 
