@@ -5,7 +5,10 @@ import { createRequire } from "node:module";
 import path from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
-const web = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../../web");
+const web = path.resolve(
+  path.dirname(fileURLToPath(import.meta.url)),
+  "../../web",
+);
 const { resolve } = createRequire(path.join(web, "package.json"));
 const { createServer } = await import(pathToFileURL(resolve("vite")));
 const playwright = await import(pathToFileURL(resolve("playwright-core")));
@@ -15,7 +18,10 @@ const { chromium } = playwright.default;
 const PATIENCE = 120_000;
 
 /** SwiftShader's adapter, on machines with a GPU too: the same everywhere. */
-export const WEBGPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"];
+export const WEBGPU = [
+  "--enable-unsafe-webgpu",
+  "--use-webgpu-adapter=swiftshader",
+];
 
 /** Calls `work` with a function that opens pages in a browser of these flags and the folder served at `/test/`. */
 export async function browse(folder, flags, work) {
@@ -23,7 +29,10 @@ export async function browse(folder, flags, work) {
     name: "test-folder",
     configureServer(server) {
       server.middlewares.use("/test", (request, response) => {
-        const file = path.join(folder, path.normalize(new URL(request.url, "http://x").pathname));
+        const file = path.join(
+          folder,
+          path.normalize(new URL(request.url, "http://x").pathname),
+        );
         createReadStream(file)
           .on("error", () => response.writeHead(404).end())
           .pipe(response);
@@ -48,7 +57,9 @@ export async function browse(folder, flags, work) {
     return await work(async (at) => {
       const page = await browser.newPage({ baseURL: origin });
       page.setDefaultTimeout(PATIENCE);
-      page.on("console", (message) => console.error(`console: ${message.text()}`));
+      page.on("console", (message) =>
+        console.error(`console: ${message.text()}`),
+      );
       page.on("pageerror", (error) => console.error(`page: ${error}`));
       await page.goto(at);
       return page;

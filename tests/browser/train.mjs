@@ -9,14 +9,17 @@ import path from "node:path";
 import { browse, WEBGPU } from "./serve.mjs";
 
 const [folder] = process.argv.slice(2);
-const cases = JSON.parse(await readFile(path.join(folder, "cases.json"), "utf8"));
+const cases = JSON.parse(
+  await readFile(path.join(folder, "cases.json"), "utf8"),
+);
 
 /** In the page. */
 async function train({ name, steps, batch, lr }) {
   const { parsePlan } = await import("/src/plan/document.ts");
   const { Executor, openDevice } = await import("/src/plan/executor.ts");
   const { parseSafetensors } = await import("/src/plan/safetensors.ts");
-  const get = async (end) => (await fetch(`/test/${name}.${end}`)).arrayBuffer();
+  const get = async (end) =>
+    (await fetch(`/test/${name}.${end}`)).arrayBuffer();
   const plan = parsePlan(await (await fetch(`/test/${name}.plan.json`)).json());
   const images = new Float32Array(await get("images.f32"));
   const labels = new Uint32Array(await get("labels.u32"));

@@ -1,7 +1,8 @@
 //! Small networks, and how to train them.
 
 use engine::{
-    config::{Mlp, Model, Optimizer, Recipe, Resnet, Schedule, Stem, Unit},
+    config::{Interpolation, Mlp, Model, Optimizer, Recipe, Resnet, Schedule, Stem, Unit},
+    formats::{ModelConfig, ModelFolder, folder::Widened},
     models,
     nn::{Extent, Network, Weights, fresh},
     random::Stream,
@@ -64,4 +65,28 @@ pub fn weights(network: &Network, seed: u64) -> Weights {
         tensor.data.fill_with(|| stream.between(low, high) as f32);
     }
     weights
+}
+
+/// A model folder of seven classes for images of `channels` and `size`, its weights as [`weights`] draws them.
+pub fn model(
+    name: &str,
+    model: Model,
+    channels: u32,
+    size: u32,
+    widened: Option<Widened>,
+) -> ModelFolder {
+    let config = ModelConfig {
+        architecture: name.into(),
+        model,
+        widened,
+        channels,
+        size,
+        mean: vec![0.5; channels as usize],
+        std: vec![0.5; channels as usize],
+        interpolation: Interpolation::Bilinear,
+        crop: 1.0,
+        labels: (0..7).map(|k| format!("class {k}")).collect(),
+    };
+    let weights = weights(&config.network(), 5);
+    ModelFolder { weights, config, merge: None, card: String::new() }
 }

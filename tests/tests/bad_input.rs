@@ -4,40 +4,14 @@
 mod support;
 
 use std::{
-    env, fs,
+    fs,
     io::Write as _,
     path::{Path, PathBuf},
     process::{Command, Output},
-    sync::OnceLock,
 };
 
 use flate2::{Compression, write::GzEncoder};
-use support::{RESNET, files, folder, leftovers, toml};
-
-/// The program of the same build; where only this test was asked for, cargo makes it, or makes it anew.
-fn taper() -> &'static Path {
-    static TAPER: OnceLock<PathBuf> = OnceLock::new();
-    TAPER.get_or_init(|| {
-        let test = env::current_exe().expect("this program");
-        let folder = test.ancestors().nth(2).expect("target/debug/deps/TEST");
-        let program = folder.join("taper").with_extension(env::consts::EXE_EXTENSION);
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the repository");
-        let sources = ["engine/src", "engine/presets", "server/src", "shaders"];
-        let time = |path: &Path| fs::metadata(path).and_then(|data| data.modified()).ok();
-        let newest = sources.iter().flat_map(|name| files(&root.join(name)));
-        if time(&program) < newest.filter_map(|path| time(&path)).max() {
-            let mut build = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-            build.args(["build", "--quiet", "--package", "taper"]).current_dir(root);
-            if folder.file_name().is_some_and(|profile| profile == "release") {
-                build.arg("--release");
-            }
-            build.arg("--target-dir").arg(folder.parent().expect("target"));
-            let status = build.status().expect("cargo starts");
-            assert!(status.success(), "cargo did not make {}", program.display());
-        }
-        program
-    })
-}
+use support::{RESNET, files, folder, leftovers, taper, toml};
 
 fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(taper());

@@ -1,11 +1,13 @@
 //! Plans in a browser: the page's executor in Chromium, on its software adapter, against ours.
 
+mod support;
+
 use std::{fs, path::Path, process::Command};
 
 use engine::{
-    config::{Recipe, Unit},
+    config::{Mlp, Model, Recipe, Resnet, Stem, Unit},
     data::Batch,
-    formats::{PortablePlan, safetensors},
+    formats::{PortablePlan, safetensors, sums},
     gpu::Live,
     nn::{Network, Weights},
     ops::AdapterKind,
@@ -14,7 +16,9 @@ use engine::{
     train::Session,
     win::program::{Objective, Program, Training, program},
 };
+use image::{Rgb, RgbImage, codecs::jpeg::JpegEncoder};
 use serde_json::{Value as Json, json};
+use support::taper;
 use taper_tests::{gpu, nets, tools};
 
 const STEPS: usize = 20;
@@ -131,4 +135,125 @@ fn twenty_steps_in_chromium_are_ours() {
         assert!(off <= 1e-4, "{}: {theirs:?}, natively {ours:?}", lesson.name);
         assert!(theirs[STEPS - 1] < 0.9 * theirs[0], "{}: it does not learn", lesson.name);
     }
+}
+
+/// A picture of smooth colours with some noise.
+fn picture(width: u32, height: u32) -> RgbImage {
+    let mut stream = Stream::new(&[width.into(), height.into()]);
+    RgbImage::from_fn(width, height, |x, y| {
+        let wave = |a: f64, b: f64| 127.0 + 100.0 * (a * f64::from(x) + b * f64::from(y)).sin();
+        Rgb([wave(0.21, 0.05), wave(0.04, 0.17), wave(0.11, -0.13)]
+            .map(|light| (light + stream.between(0.0, 25.0)) as u8))
+    })
+}
+
+/// A JPEG with a camera's note that it lies on its side.
+fn turned_jpeg(image: &RgbImage) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    image.write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, 90)).expect("a JPEG");
+    // One entry of TIFF: orientation (0x0112), a short, 6: the first row is the right side.
+    let exif = b"\xff\xe1\x00\x22Exif\0\0MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
+    bytes.splice(2..2, exif.iter().copied());
+    bytes
+}
+
+/// `taper predict --json`: (label, probability) of the five most probable classes.
+fn predict(model: &Path, image: &Path) -> Vec<(String, f64)> {
+    let output = Command::new(taper())
+        .args(["predict", "--json"])
+        .args([model, image])
+        .env("NODEVICE_SELECT", "1")
+        .output()
+        .expect("started");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    top(&serde_json::from_slice::<Json>(&output.stdout).expect("JSON")["top"])
+}
+
+fn top(list: &Json) -> Vec<(String, f64)> {
+    let class = |class: &Json| {
+        let label = class["label"].as_str().expect("a label").to_owned();
+        (label, class["probability"].as_f64().expect("a number"))
+    };
+    list.as_array().expect("a list").iter().map(class).collect()
+}
+
+#[test]
+fn try_it_answers_as_taper_predict() {
+    let Some(browser) = tools::browser() else { return };
+    if gpu().is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    let blocks = vec![1, 1];
+    let resnet = Resnet { width: 1.0, base: 4, unit: Unit::Basic, stem: Stem::Cifar, blocks };
+    let mlp = Mlp { hidden: vec![12, 8], blocks: vec![1, 1], ..Mlp::default() };
+    // An MLP, which a turned picture would not leave alone.
+    let mut cropped = nets::model("mlp", Model::Mlp(mlp.clone()), 3, 24, None);
+    cropped.config.crop = 0.875;
+    for (name, model) in [
+        ("colour", nets::model("resnet", Model::Resnet(resnet), 3, 24, None)),
+        ("grey", nets::model("mlp", Model::Mlp(mlp.clone()), 1, 16, None)),
+        ("flat", nets::model("mlp", Model::Mlp(mlp), 3, 16, None)),
+        ("cropped", cropped),
+    ] {
+        model.write(&at("made")).expect("written");
+        let mut export = Command::new(taper());
+        export.arg("export").arg(at("made")).arg("--plan").arg("--to").arg(at(name));
+        assert!(export.output().expect("started").status.success(), "{name}");
+        sums::check(&at(name)).expect("plan.json is in the sums");
+    }
+
+    picture(24, 24).save(at("own.png")).expect("written");
+    picture(16, 16).save(at("small.png")).expect("written");
+    // Colours under any alpha are the file's, as `taper predict` takes them.
+    let mut clear = image::DynamicImage::from(picture(24, 24)).into_rgba8();
+    clear.pixels_mut().enumerate().for_each(|(k, pixel)| pixel.0[3] = (k * 7 % 256) as u8);
+    clear.save(at("clear.png")).expect("written");
+    fs::write(at("photo.jpg"), turned_jpeg(&picture(90, 61))).expect("written");
+    fs::write(at("cut.png"), &fs::read(at("own.png")).expect("read")[..60]).expect("written");
+    let cases = [
+        ("colour", "own.png", 1e-3),
+        ("colour", "clear.png", 1e-3),
+        ("grey", "small.png", 1e-3),
+        ("flat", "small.png", 1e-3),
+        ("cropped", "cut.png", 0.0),
+        ("cropped", "photo.jpg", 2e-2),
+    ];
+    let list = cases.map(|(model, image, _)| json!({ "model": model, "image": image }));
+    fs::write(at("cases.json"), json!(list).to_string()).expect("written");
+    let said = script(&browser, "predict.mjs", folder.path());
+
+    for ((model, image, gate), answer) in
+        cases.into_iter().zip(said["answers"].as_array().expect("a list"))
+    {
+        if gate == 0.0 {
+            let notice = answer["notice"].as_str().expect("a sentence");
+            assert_eq!(notice, format!("{image}: The browser cannot decode this picture."));
+            continue;
+        }
+        let (ours, theirs) = (predict(&at(model), &at(image)), top(&answer["top"]));
+        assert_eq!(theirs.len(), 5, "{answer}");
+        let off = ours.iter().map(|(label, p)| {
+            theirs.iter().find(|(l, _)| l == label).map_or(f64::INFINITY, |(_, q)| (p - q).abs())
+        });
+        let off = off.fold(0.0, f64::max);
+        println!("{model}, {image}: {:?}, off by {off:.1e}", ours[0]);
+        assert!(off <= gate, "{ours:?}, in the browser {theirs:?}");
+        let labels =
+            |list: &[(String, f64)]| list.iter().map(|(l, _)| l.clone()).collect::<Vec<_>>();
+        let same = if gate < 1e-2 { 5 } else { 1 };
+        assert_eq!(labels(&ours)[..same], labels(&theirs)[..same]);
+        let lines = answer["lines"].as_array().expect("lines");
+        for (line, (label, p)) in lines.iter().zip(&theirs) {
+            let line = line.as_str().expect("text");
+            assert!(
+                line.contains(label) && line.contains(&format!("{:.1} %", 100.0 * p)),
+                "{line}"
+            );
+        }
+    }
+    let without = |what: &str| said["without"][what].as_str().expect("a sentence").to_owned();
+    assert!(without("adapter").contains("finds no graphics adapter"), "{}", without("adapter"));
+    assert!(without("api").contains("has no WebGPU"), "{}", without("api"));
 }

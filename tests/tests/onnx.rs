@@ -10,7 +10,7 @@ use std::{
 };
 
 use engine::{
-    config::{Activation, Interpolation, Mlp, Model, Resnet, Stem, Unit, Widen},
+    config::{Activation, Mlp, Model, Resnet, Stem, Unit, Widen},
     data::Batch,
     formats::{
         ModelConfig, ModelFolder,
@@ -26,30 +26,6 @@ use taper_tests::{nets, tools};
 /// Inputs whose logits are compared.
 const ROWS: usize = 5;
 
-/// A model folder for images of `channels` and `size`, its weights drawn by a seed.
-fn model(
-    name: &str,
-    model: Model,
-    channels: u32,
-    size: u32,
-    widened: Option<Widened>,
-) -> ModelFolder {
-    let config = ModelConfig {
-        architecture: name.into(),
-        model,
-        widened,
-        channels,
-        size,
-        mean: vec![0.5; channels as usize],
-        std: vec![0.5; channels as usize],
-        interpolation: Interpolation::Bilinear,
-        crop: 1.0,
-        labels: (0..7).map(|k| k.to_string()).collect(),
-    };
-    let weights = nets::weights(&config.network(), 5);
-    ModelFolder { weights, config, merge: None, card: String::new() }
-}
-
 fn mlp(activation: Activation) -> Model {
     Model::Mlp(Mlp { hidden: vec![9, 6, 5], blocks: vec![2, 1], activation })
 }
@@ -62,17 +38,20 @@ fn resnet(unit: Unit, stem: Stem, blocks: &[u32]) -> Model {
 fn cases() -> Vec<(&'static str, ModelFolder)> {
     let widened = Some(Widened { factor: 2, widen: Widen::Mid });
     vec![
-        ("relu", model("mlp", mlp(Activation::Relu), 1, 5, None)),
-        ("gelu", model("mlp", mlp(Activation::Gelu), 3, 4, None)),
-        ("gelu-tanh", model("mlp", mlp(Activation::GeluTanh), 3, 4, None)),
-        ("tanh", model("mlp", mlp(Activation::Tanh), 1, 4, None)),
-        ("sigmoid", model("mlp", mlp(Activation::Sigmoid), 1, 4, None)),
-        ("basic", model("resnet", resnet(Unit::Basic, Stem::Cifar, &[2, 1]), 3, 9, None)),
+        ("relu", nets::model("mlp", mlp(Activation::Relu), 1, 5, None)),
+        ("gelu", nets::model("mlp", mlp(Activation::Gelu), 3, 4, None)),
+        ("gelu-tanh", nets::model("mlp", mlp(Activation::GeluTanh), 3, 4, None)),
+        ("tanh", nets::model("mlp", mlp(Activation::Tanh), 1, 4, None)),
+        ("sigmoid", nets::model("mlp", mlp(Activation::Sigmoid), 1, 4, None)),
+        ("basic", nets::model("resnet", resnet(Unit::Basic, Stem::Cifar, &[2, 1]), 3, 9, None)),
         (
             "bottleneck",
-            model("resnet", resnet(Unit::Bottleneck, Stem::Imagenet, &[1, 2]), 3, 33, None),
+            nets::model("resnet", resnet(Unit::Bottleneck, Stem::Imagenet, &[1, 2]), 3, 33, None),
         ),
-        ("teacher", model("resnet", resnet(Unit::Bottleneck, Stem::Cifar, &[1, 1]), 1, 8, widened)),
+        (
+            "teacher",
+            nets::model("resnet", resnet(Unit::Bottleneck, Stem::Cifar, &[1, 1]), 1, 8, widened),
+        ),
     ]
 }
 

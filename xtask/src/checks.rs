@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::{
-    python, setup,
+    browser, python, setup,
     shell::{cargo, loud, works},
 };
 
@@ -25,6 +25,9 @@ pub(crate) fn run() -> Result<()> {
     let ci = std::env::var("CI").is_ok_and(|value| value == "true");
     if python::setup()? || ci {
         tests.env("TAPER_REQUIRE_ONNX", "1");
+    }
+    if browser::setup()? || ci {
+        tests.env("TAPER_REQUIRE_BROWSER", "1");
     }
     if ci && std::env::var_os("TAPER_REQUIRE_DATA").is_none() {
         tests.env("TAPER_REQUIRE_DATA", "1");

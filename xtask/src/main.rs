@@ -3,6 +3,7 @@
 //! It depends on next to nothing, so that it is built in seconds; everything else is done by `cargo` and `taper`, whose commands are
 //! printed before they run.
 
+mod browser;
 mod checks;
 mod clock;
 mod demo;
@@ -24,7 +25,7 @@ const USAGE: &str = "\
 cargo xtask VERB
 
   setup                 build taper; install a software Vulkan driver if there is no adapter at all (Linux),
-                        and Python with ONNX Runtime in target/python
+                        Python with ONNX Runtime in target/python, the packages of web/, and Chromium
   demo [-- FLAG…]       setup, then train the `demo` preset; FLAGs go to `taper run`
   test                  everything that the CI runs
   measured RUN…         write the results of finished runs into README.md
