@@ -1,13 +1,12 @@
-/** The component by itself, for tests and for trying it with `npm run dev`: tryit.html?model=/folder/ of `taper export --plan`. */
+/** The component by itself, for tests and for `npm run dev`: tryit.html?model=/FOLDER/, a folder of `taper export --plan`. */
 import { mount } from "svelte";
 
 import TryIt from "./src/plan/TryIt.svelte";
 
 const folder = new URLSearchParams(location.search).get("model") ?? "/";
-const [plan, weights, config] = ["plan.json", "model.safetensors", "config.json"].map(
-  (name) => folder + name,
-);
-mount(TryIt, {
-  target: document.body,
-  props: { plan: `${plan}`, weights: `${weights}`, config: `${config}` },
-});
+const props = {
+  plan: `${folder}plan.json`,
+  weights: `${folder}model.safetensors`,
+  config: `${folder}config.json`,
+};
+mount(TryIt, { target: document.body, props });

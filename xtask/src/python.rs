@@ -4,7 +4,10 @@ use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context, Result};
 
-use crate::shell::{executable, loud, root, target, works};
+use crate::{
+    setup,
+    shell::{executable, loud, root, target, works},
+};
 
 /// What it needs, with versions.
 const REQUIREMENTS: &str = "tests/golden/onnx.txt";
@@ -17,18 +20,25 @@ pub(crate) fn setup() -> Result<bool> {
     if fs::read_to_string(&stamp).is_ok_and(|there| there == wanted) {
         return Ok(true);
     }
-    let Some(python) = ["python3", "python"].into_iter().find(|name| works(name, &["--version"]))
-    else {
-        eprintln!("there is no Python: model.onnx is not run in ONNX Runtime");
+    let there = python().and_then(|python| make(python, &folder));
+    if let Err(error) = &there {
+        eprintln!("{error:#}: model.onnx is not run in ONNX Runtime");
         return Ok(false);
-    };
-    match make(python, &folder) {
-        Ok(()) => fs::write(stamp, wanted).context("cannot write to target/python").map(|()| true),
-        Err(error) => {
-            eprintln!("{error:#}: model.onnx is not run in ONNX Runtime");
-            Ok(false)
-        }
     }
+    fs::write(stamp, wanted).context("cannot write to target/python")?;
+    Ok(true)
+}
+
+/// A Python that makes environments; Debian has that part in a package of its own.
+fn python() -> Result<&'static str> {
+    let find = || {
+        let able = |name: &&str| works(name, &["-c", "import ensurepip, venv"]);
+        ["python3", "python"].into_iter().find(able)
+    };
+    if find().is_none() {
+        setup::install(&["python3", "python3-venv"])?;
+    }
+    find().context("there is no Python with `venv`")
 }
 
 fn make(python: &str, folder: &Path) -> Result<()> {

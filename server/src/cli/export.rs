@@ -35,7 +35,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         ));
     }
     // Before anything is written: a model may be too large for a browser.
-    let plan = arguments.plan.then(|| PortablePlan::inference(&model.config)).transpose()?;
+    let plan = arguments.plan.then(|| PortablePlan::inference(&model.config)).transpose();
+    let plan = plan.map_err(|error| {
+        failure(format!("no browser runs this model: {error}"), "leave out --plan")
+    })?;
     model.write(to)?;
     if let Some(plan) = plan {
         folder::write_json(&to.join(folder::PLAN), &plan)?;
