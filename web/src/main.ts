@@ -1,3 +1,5 @@
+import "./styles/app.css";
+
 import { mount } from "svelte";
 
 import App from "./App.svelte";
