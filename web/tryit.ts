@@ -1,4 +1,6 @@
 /** The component by itself, for tests and for `npm run dev`: tryit.html?model=/FOLDER/, a folder of `taper export --plan`. */
+import "./src/styles/app.css";
+
 import { mount } from "svelte";
 
 import TryIt from "./src/plan/TryIt.svelte";

@@ -10,8 +10,10 @@ use std::{
     process::{Command, Output},
 };
 
+use engine::config::{Mlp, Model};
 use flate2::{Compression, write::GzEncoder};
 use support::{RESNET, files, folder, leftovers, taper, toml};
+use taper_tests::nets;
 
 fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(taper());
@@ -310,6 +312,24 @@ fn a_folder_that_is_taken_and_options_that_contradict() {
         assert_eq!(output.status.code(), Some(2), "{told}");
         assert_says(&told, &["--resume", option[0], "cannot be used with"]);
     }
+}
+
+/// Its weights do not matter: the refusal comes before they do, and nothing is written.
+#[test]
+fn a_model_too_large_for_a_browser() {
+    let folder = folder();
+    let (model, out) = (folder.path().join("model"), folder.path().join("out"));
+    let mlp = Mlp { hidden: vec![4, 4], blocks: vec![1, 1], ..Mlp::default() };
+    nets::model("mlp", Model::Mlp(mlp), 1, 8, None).write(&model).expect("written");
+    let file = model.join("config.json");
+    let config = fs::read(&file).expect("read");
+    let mut config: serde_json::Value = serde_json::from_slice(&config).expect("JSON");
+    config["model"]["hidden"] = serde_json::json!([20_000, 20_000]);
+    fs::write(&file, config.to_string()).expect("written");
+    let export = ["export", path(&model), "--to", path(&out), "--plan"];
+    let told = sentence(&command(&export).output().expect("started"));
+    assert_says(&told, &["no browser runs this model", "student.params", "268435456", "--plan"]);
+    assert!(!out.exists());
 }
 
 #[test]
