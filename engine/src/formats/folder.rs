@@ -8,8 +8,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::{FormatError, atomic, onnx, safetensors, sums};
 use crate::config::{Interpolation, Model, Widen};
 use crate::models;
-use crate::nn::Weights;
-use crate::nn::{Extent, Network};
+use crate::nn::{Extent, Network, Tensor, Weights};
 use crate::win::surgery;
 
 /// File of the weights in a model folder.
@@ -60,9 +59,6 @@ enum Order {
     Pytorch,
 }
 
-/// Weight of an MLP's first layer, which reads the flattened image.
-const FIRST: &str = "layers.0.weight";
-
 impl ModelConfig {
     /// The network that the weights are of.
     pub fn network(&self) -> Network {
@@ -75,29 +71,22 @@ impl ModelConfig {
         }
     }
 
-    /// `weights` with the columns of an MLP's first layer in the `wanted` order, from the other one; `None` where both are the same.
+    /// `weights` with the columns that read the flattened image in the `wanted` order, from the other one; `None` where both are the same.
     fn with_columns(&self, weights: &Weights, wanted: Order) -> Option<Weights> {
-        let (area, channels) = (self.size as usize * self.size as usize, self.channels as usize);
-        let first =
-            weights.get(FIRST).filter(|first| first.shape.get(1) == Some(&(area * channels)))?;
-        if !matches!(self.model, Model::Mlp(_)) || channels == 1 {
+        let (name, extents) = self.network().flattened()?;
+        let [h, w, c] = extents.map(|n| n as usize);
+        let Tensor { shape, data } =
+            weights.get(&name).filter(|first| first.shape.get(1) == Some(&(h * w * c)))?;
+        if c == 1 {
             return None;
         }
-        let mut tensor = first.clone();
-        let rows = first.data.chunks_exact(area * channels);
-        for (row, sorted) in rows.zip(tensor.data.chunks_exact_mut(area * channels)) {
-            for at in 0..area {
-                for c in 0..channels {
-                    let (ours, theirs) = (at * channels + c, c * area + at);
-                    match wanted {
-                        Order::Ours => sorted[ours] = row[theirs],
-                        Order::Pytorch => sorted[theirs] = row[ours],
-                    }
-                }
-            }
-        }
+        // The image's axes are those of a convolution's kernel.
+        let turned = match wanted {
+            Order::Pytorch => Tensor::new([shape[0], h, w, c], data.clone()).to_pytorch(),
+            Order::Ours => Tensor::new([shape[0], c, h, w], data.clone()).from_pytorch(),
+        };
         let mut weights = weights.clone();
-        weights.insert(FIRST.into(), tensor);
+        weights.insert(name, Tensor::new(shape.clone(), turned.data));
         Some(weights)
     }
 }
@@ -200,7 +189,8 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, FormatError> {
 mod tests {
     use super::*;
     use crate::config::Mlp;
-    use crate::nn::Tensor;
+
+    const FIRST: &str = "layers.0.weight";
 
     /// A model of `size` × `size` pixels, each tensor counting 0, 1, 2, …
     fn sample(channels: u32, size: u32) -> ModelFolder {

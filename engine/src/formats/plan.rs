@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ModelConfig;
 use crate::{
-    nn::{Extent, Layer, Network, Slot},
+    nn::{Network, Slot},
     ops::AdapterKind,
     plan::{DIMS_SLOT, Plan, PlanError, Target, shaders},
     win::program::{self, Program, ProgramError},
@@ -154,33 +154,22 @@ fn limits(plan: &Plan) -> BTreeMap<String, u64> {
     .into()
 }
 
-/// The place of a tensor, with the order that [`crate::nn::Tensor::to_pytorch`] and a model folder's first layer have in the file.
+/// The place of a tensor. Files have convolutions as [`crate::nn::Tensor::to_pytorch`] turns them, and the columns of
+/// [`Network::flattened`] likewise.
 fn place(name: &str, slot: &Slot, buffer: usize, network: &Network) -> Place {
     let (shape, order) = match slot.shape[..] {
         [o, h, w, i] => {
             let shape = vec![o, i, h, w];
             (shape.clone(), Some(Order { view: shape, axes: vec![0, 2, 3, 1] }))
         }
-        [out, _] if flattened(network).is_some_and(|layer| name == format!("{layer}.weight")) => {
-            let order = match network.input {
-                Extent::Map(h, w, c) if c > 1 => {
-                    Some(Order { view: vec![out, c, h, w], axes: vec![0, 2, 3, 1] })
-                }
-                _ => None,
-            };
-            (slot.shape.clone(), order)
+        [out, _] => {
+            let image = network.flattened().filter(|(first, [.., c])| first == name && *c > 1);
+            let view = image.map(|(_, [h, w, c])| vec![out, c, h, w]);
+            (slot.shape.clone(), view.map(|view| Order { view, axes: vec![0, 2, 3, 1] }))
         }
         _ => (slot.shape.clone(), None),
     };
     Place { name: name.into(), shape, buffer, offset: slot.offset * 4, order }
-}
-
-/// The layer that reads the flattened image.
-fn flattened(network: &Network) -> Option<&str> {
-    match network.blocks.first()?.layers.get(..2)? {
-        [Layer::Flatten, Layer::Linear { name, .. }] => Some(name),
-        _ => None,
-    }
 }
 
 #[cfg(test)]
