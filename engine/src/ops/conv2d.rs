@@ -8,7 +8,8 @@ use super::{
     activation::{Activation, Grad},
     count, known,
     matmul::{AddParts, Epilogue, Matmul, Sizes},
-    narrow, reduce, variants,
+    narrow, reduce,
+    variants::{self, Product},
 };
 use crate::graph::{Graph, Node, ShapeError, Value};
 
@@ -63,8 +64,8 @@ impl Extents {
     }
 }
 
-/// The matrix product that a convolution or a gradient of it is.
-struct Product {
+/// The matrix product that a convolution or a gradient of it is, as its kernel sees it.
+struct Sums {
     /// Rows, of one phase.
     m: u64,
     /// Columns.
@@ -97,46 +98,43 @@ impl Conv2d {
         (self.kernel, self.stride, self.pad) == ([1; 2], [1; 2], [0; 2])
     }
 
-    fn launch_as(&self, on: AdapterKind, entry: &str, e: &Extents, product: Product) -> Launch {
-        let Product { m, n, phases, parts, relu } = product;
+    fn launch_as(&self, on: AdapterKind, entry: &str, e: &Extents, sums: Sums) -> Launch {
+        let Sums { m, n, phases, parts, relu } = sums;
         let (m, slabs) = (narrow(m), u64::from(phases) * u64::from(parts));
-        let tile = variants::tile(on, m, n, slabs);
-        let (tiles_m, tiles_n) = (m.div_ceil(tile.rows), n.div_ceil(tile.columns));
-        let tiles = u64::from(tiles_m) * u64::from(tiles_n) * slabs;
         let [taps_y, taps_x] = self.kernel;
         let phase = [e.size[0].div_ceil(self.stride[0]), e.size[1].div_ceil(self.stride[1])];
         let k_part = narrow(e.rows().div_ceil(parts.into()));
-        Launch::new(tile.kernel("conv2d", entry))
-            .dims([
-                e.images,
-                e.size[0],
-                e.size[1],
-                e.c_in,
-                e.out[0],
-                e.out[1],
-                e.c_out,
-                taps_y,
-                taps_x,
-                self.stride[0],
-                self.stride[1],
-                self.pad[0],
-                self.pad[1],
-                m,
-                n,
-                tiles_m,
-                tiles_n,
-                narrow(tiles),
-                parts,
-                k_part,
-                phase[0],
-                phase[1],
-                relu.into(),
-            ])
-            .grid(tile.grid(tiles))
-            .flops(
-                2 * e.rows()
-                    * [e.c_out, taps_y, taps_x, e.c_in].map(u64::from).iter().product::<u64>(),
-            )
+        let flops =
+            2 * e.rows() * [e.c_out, taps_y, taps_x, e.c_in].map(u64::from).iter().product::<u64>();
+        let dims = vec![
+            e.images,
+            e.size[0],
+            e.size[1],
+            e.c_in,
+            e.out[0],
+            e.out[1],
+            e.c_out,
+            taps_y,
+            taps_x,
+            self.stride[0],
+            self.stride[1],
+            self.pad[0],
+            self.pad[1],
+            m,
+            n,
+            0,
+            0,
+            0,
+            parts,
+            k_part,
+            phase[0],
+            phase[1],
+            relu.into(),
+        ];
+        // Where phases differ in their number of taps, k is the mean.
+        let k = narrow(flops / (2 * u64::from(m) * u64::from(n) * u64::from(phases)).max(1));
+        let product = Product { m, n, k, slabs, words: 15 };
+        variants::launch(on, ["conv2d", entry], product, dims).flops(flops)
     }
 
     fn weight(&self, e: &Extents) -> [u32; 4] {
@@ -170,8 +168,8 @@ impl Op for Conv2d {
             (false, _) => "_any",
         };
         let entry = format!("{stem}{kind}");
-        let product = Product { m: e.rows(), n: e.c_out, phases: 1, parts: 1, relu: self.relu };
-        Some(self.launch_as(on, &entry, &e, product).output(output))
+        let sums = Sums { m: e.rows(), n: e.c_out, phases: 1, parts: 1, relu: self.relu };
+        Some(self.launch_as(on, &entry, &e, sums).output(output))
     }
 
     fn vjp(
@@ -237,9 +235,8 @@ impl Op for Conv2dGrad {
                 let kind = if whole(c_in) && whole(e.c_out) { "" } else { "_any" };
                 let entry = epilogue.entry("dx") + kind;
                 let m = u64::from(images) * phase;
-                let product =
-                    Product { m, n: c_in, phases: step_y * step_x, parts: 1, relu: false };
-                Some(of.launch_as(on, &entry, &e, product).output(x))
+                let sums = Sums { m, n: c_in, phases: step_y * step_x, parts: 1, relu: false };
+                Some(of.launch_as(on, &entry, &e, sums).output(x))
             }
             Self::Weight { of, parts } => {
                 let [dy, x] = *inputs else { return None };
@@ -258,8 +255,8 @@ impl Op for Conv2dGrad {
                 }
                 let entry = if whole(e.c_in) && whole(e.c_out) { "dw" } else { "dw_any" };
                 let n = of.kernel[0] * of.kernel[1] * e.c_in;
-                let product = Product { m: e.c_out.into(), n, phases: 1, parts, relu: false };
-                Some(of.launch_as(on, entry, &e, product).output(output))
+                let sums = Sums { m: e.c_out.into(), n, phases: 1, parts, relu: false };
+                Some(of.launch_as(on, entry, &e, sums).output(output))
             }
         }
     }
