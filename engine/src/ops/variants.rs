@@ -35,7 +35,7 @@ pub struct Tile {
     /// What owns it.
     work: Work,
     /// Whether only a timing finds it: the table does not know what it costs.
-    timed: bool,
+    pub timed: bool,
 }
 
 /// What owns a tile.
@@ -132,6 +132,10 @@ pub fn tiles(on: AdapterKind) -> impl Iterator<Item = Tile> {
             workgroup("w32x32", [32, 32], 64, 8, false),
             workgroup("w64x16", [64, 16], 64, 8, false),
             workgroup("w16x64", [16, 64], 64, 8, false),
+            // Two slices in workgroup memory: fewer barriers, for twice the memory.
+            workgroup("d128x64", [128, 64], 128, 16, true),
+            workgroup("d64x64", [64, 64], 64, 16, true),
+            workgroup("d32x32", [32, 32], 64, 8, true),
         ],
     }
     .into_iter()
