@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{BufferSpec, Dispatch, KernelSpec, Mirror, Plan, ROW, Range, shaders};
+use super::{BufferSpec, Dispatch, KernelSpec, Mirror, Plan, Range, shaders};
 use crate::ops::{
     Kernel,
     variants::{self, Tile},
@@ -119,22 +119,21 @@ impl Plan {
             Class::of(&self.kernels[dispatch.kernel].kernel, dispatch).as_ref() == Some(class)
         })?;
         let spec = &self.kernels[dispatch.kernel];
-        let mut buffers = Vec::new();
-        let mut add = |label: String, bytes: u64, texture: bool| {
-            buffers.push(BufferSpec { label, bytes, lease: false, texture });
-            buffers.len() - 1
-        };
-        let (mut binds, mut mirrors) = (Vec::new(), Vec::new());
+        let (mut buffers, mut binds, mut mirrors) = (Vec::new(), Vec::new(), Vec::new());
         for (k, (range, binding)) in dispatch.binds.iter().zip(&spec.bindings).enumerate() {
-            let whole = |buffer| Range { buffer, offset: 0, bytes: range.bytes };
-            let tensor = whole(add(format!("tensor {k}"), range.bytes, false));
-            binds.push(if binding.texture {
-                let bytes = range.bytes.next_multiple_of(ROW);
-                let to = add(format!("mirror {k}"), bytes, true);
-                mirrors.push(Mirror { from: tensor, to });
-                whole(to)
-            } else {
-                tensor
+            let like = BufferSpec { lease: false, ..self.buffers[range.buffer].clone() };
+            let mut add = |label: String, bytes: u64, texture: bool| {
+                buffers.push(BufferSpec { label, bytes, texture, ..like.clone() });
+                Range { buffer: buffers.len() - 1, offset: 0, bytes: range.bytes }
+            };
+            let from = add(format!("tensor {k}"), range.bytes, false);
+            binds.push(match binding.texture {
+                true => {
+                    let mirror = add(format!("mirror {k}"), like.bytes, true);
+                    mirrors.push(Mirror { from, to: mirror.buffer });
+                    mirror
+                }
+                false => from,
             });
         }
         let mut trial = Plan {

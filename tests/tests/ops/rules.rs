@@ -18,7 +18,7 @@ use engine::{
         parts,
         reduce::sum_rows,
     },
-    plan::{Target, compile},
+    plan::{KernelSpec, Target, compile},
 };
 use taper_tests::table::Upstream;
 
@@ -110,6 +110,60 @@ fn padding_does_not_count() {
         let (head, tail) = padded.split_at((valid * classes) as usize);
         assert!(worst(head, short) < 1e-6, "{padded:?} {short:?}");
         assert!(tail.iter().all(|&g| g == 0.0), "{tail:?}");
+    }
+}
+
+/// A loss whose own gradient is a constant makes both in one dispatch, with the bits of two; on odd and even widths, with padding.
+#[test]
+fn a_loss_and_its_gradient_are_one_dispatch() {
+    let Some(gpu) = &*PLAIN else { return };
+    type Loss = fn(&mut Graph, [Value; 3]) -> Value;
+    let losses: [(&str, Loss); 3] = [
+        ("cross_entropy", |g, [y, _, l]| cross_entropy(g, y, l, 0.1).expect("a loss")),
+        ("kl", |g, [y, t, _]| kl(g, y, t, Kl { temperature: 2.0, factor: 4.0 }).expect("a loss")),
+        ("mse", |g, [y, t, _]| mse(g, y, t, 0.7).expect("a loss")),
+    ];
+    for (classes, kind) in [3u32, 40].into_iter().flat_map(|c| KINDS.map(|kind| (c, kind))) {
+        for (name, loss) in losses {
+            let (rows, valid, factor) = (5u32, 4u32, -0.3f32);
+            let results = |together: bool| -> (Vec<String>, Vec<f32>) {
+                let mut g = Graph::new();
+                let [y, t] = ["y", "t"].map(|label| g.input(label, &[rows, classes]));
+                let labels = g.input("labels", &[rows]);
+                let of = loss(&mut g, [y, t, labels]);
+                let whole = g.add(Scale(factor), &[of]).expect("a product");
+                let dy = match together {
+                    true => g.backward(whole, &[y]),
+                    false => {
+                        let d = g.input("d", &[1]);
+                        g.backward_from(of, d, &[y])
+                    }
+                };
+                g.place(dy.expect("a gradient")[0], "dy", 0);
+                g.place(whole, "loss", 0);
+                let mut executor = executor(gpu, &g, kind);
+                let mut noise = noise();
+                let mut draw =
+                    || -> Vec<f32> { (0..rows * classes).map(|_| noise() as f32).collect() };
+                executor.write("y", &draw()).expect("room");
+                executor.write("t", &draw()).expect("room");
+                executor.write("labels", &[0u32, 2, 1, 2, 0]).expect("room");
+                if !together {
+                    executor.write("d", &[factor]).expect("room");
+                }
+                executor.run("run", &Live::rows(valid), 0).expect("a run");
+                let of_this = |spec: &KernelSpec| spec.kernel.file == name;
+                let kernels = executor.plan().kernels.iter().filter(|spec| of_this(spec));
+                let entries = kernels.map(|spec| spec.kernel.entry.clone()).collect();
+                let read = |label| executor.read(label).expect("a result");
+                (entries, [read("loss"), read("dy")].concat())
+            };
+            let ((one, fused), (two, apart)) = (results(true), results(false));
+            assert_eq!(one, ["forward_grad"], "{name}");
+            assert_eq!(two, ["forward", "grad"], "{name}");
+            assert_eq!(fused, apart, "{name} of {classes} on {kind:?}");
+            assert!(apart.iter().all(|x| x.is_finite()) && apart[0] != 0.0);
+        }
     }
 }
 
