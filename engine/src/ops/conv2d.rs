@@ -6,7 +6,9 @@ use std::rc::Rc;
 use super::{
     AdapterKind, Arcs, Fused, Launch, Op,
     activation::{Activation, Grad},
-    count, known,
+    count,
+    elementwise::{Add, AddRelu},
+    known,
     matmul::{AddParts, Epilogue, Matmul, Sizes},
     narrow, reduce,
     variants::{self, Product},
@@ -27,6 +29,11 @@ pub struct Conv2d {
     /// Whether y = max(x ∗ w + b, 0).
     pub relu: bool,
 }
+
+/// y = x ∗ w + b + skip, then perhaps ReLU: the convolution, which has a bias, and a fourth input like y. The end of a residual unit whose
+/// batch norms are part of its convolutions; it has no gradient, as only fusion makes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct ConvSkip(Conv2d);
 
 /// The gradients of [`Conv2d`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,6 +105,39 @@ impl Conv2d {
         (self.kernel, self.stride, self.pad) == ([1; 2], [1; 2], [0; 2])
     }
 
+    /// The launch of y, with or without a skip connection, which is like y.
+    fn forward(
+        &self,
+        [x, w]: [&[u32]; 2],
+        bias: &[&[u32]],
+        on: AdapterKind,
+        skip: bool,
+    ) -> Option<Launch> {
+        let e = self.extents(x, *w.first()?)?;
+        let bias_fits = if self.bias { bias == [&[e.c_out][..]] } else { bias.is_empty() };
+        if w != self.weight(&e) || !bias_fits {
+            return None;
+        }
+        let output = [e.images, e.out[0], e.out[1], e.c_out];
+        let [linear, conv] = match (self.bias, skip) {
+            (false, _) => ["matmul", "conv"],
+            (true, false) => ["linear", "conv_bias"],
+            (true, true) => ["linear_skip", "conv_skip"],
+        };
+        if self.pointwise() {
+            let sizes = Sizes::linear(narrow(e.rows()), e.c_out, e.c_in);
+            return Some(sizes.launch(on, linear, 1, self.relu).output(output));
+        }
+        let kind = match (whole(e.c_in), whole(e.c_out)) {
+            (true, true) => "",
+            (true, false) if !skip => "_out1",
+            _ => "_any",
+        };
+        let entry = format!("{conv}{kind}");
+        let sums = Sums { m: e.rows(), n: e.c_out, phases: 1, parts: 1, relu: self.relu };
+        Some(self.launch_as(on, &entry, &e, sums).output(output))
+    }
+
     fn launch_as(&self, on: AdapterKind, entry: &str, e: &Extents, sums: Sums) -> Launch {
         let Sums { m, n, phases, parts, relu } = sums;
         let (m, slabs) = (narrow(m), u64::from(phases) * u64::from(parts));
@@ -150,26 +190,7 @@ fn whole(channels: u32) -> bool {
 impl Op for Conv2d {
     fn launch(&self, inputs: &[&[u32]], on: AdapterKind) -> Option<Launch> {
         let (&[x, w], bias) = inputs.split_first_chunk()?;
-        let e = self.extents(x, *w.first()?)?;
-        let bias_fits = if self.bias { bias == [&[e.c_out][..]] } else { bias.is_empty() };
-        if w != self.weight(&e) || !bias_fits {
-            return None;
-        }
-        let output = [e.images, e.out[0], e.out[1], e.c_out];
-        if self.pointwise() {
-            let stem = if self.bias { "linear" } else { "matmul" };
-            let sizes = Sizes::linear(narrow(e.rows()), e.c_out, e.c_in);
-            return Some(sizes.launch(on, stem, 1, self.relu).output(output));
-        }
-        let stem = if self.bias { "conv_bias" } else { "conv" };
-        let kind = match (whole(e.c_in), whole(e.c_out)) {
-            (true, true) => "",
-            (true, false) => "_out1",
-            (false, _) => "_any",
-        };
-        let entry = format!("{stem}{kind}");
-        let sums = Sums { m: e.rows(), n: e.c_out, phases: 1, parts: 1, relu: self.relu };
-        Some(self.launch_as(on, &entry, &e, sums).output(output))
+        self.forward([x, w], bias, on, false)
     }
 
     fn vjp(
@@ -200,14 +221,34 @@ impl Op for Conv2d {
         Ok(grads)
     }
 
-    /// A ReLU behind it.
+    /// A ReLU behind it, or a sum with a skip connection.
     fn absorb(&self, _: &Graph, this: Arcs<'_>, reader: &Node) -> Option<Fused> {
-        let bends = known(&*reader.op) == Some(&Activation::Relu) && !self.relu;
-        bends.then(|| Fused {
-            op: Rc::new(Self { relu: true, ..*self }),
-            inputs: this.inputs.to_vec(),
-            outputs: reader.outputs.clone(),
-        })
+        if self.relu {
+            return None;
+        }
+        let bends = Self { relu: true, ..*self };
+        let one = |op: Rc<dyn Op>, more: &[Value]| {
+            let inputs = [this.inputs, more].concat();
+            Some(Fused { op, inputs, outputs: reader.outputs.clone() })
+        };
+        if known(&*reader.op) == Some(&Activation::Relu) {
+            return one(Rc::new(bends), &[]);
+        }
+        let of = match known::<AddRelu>(&*reader.op) {
+            Some(AddRelu) => bends,
+            None => known::<Add>(&*reader.op).map(|Add| *self)?,
+        };
+        let &[a, b] = &reader.inputs[..] else { return None };
+        let skip = if a == this.outputs[0] { b } else { a };
+        (self.bias && a != b).then(|| one(Rc::new(ConvSkip(of)), &[skip]))?
+    }
+}
+
+impl Op for ConvSkip {
+    fn launch(&self, inputs: &[&[u32]], on: AdapterKind) -> Option<Launch> {
+        let [x, w, bias, skip] = *inputs else { return None };
+        let launch = self.0.forward([x, w], &[bias], on, true)?;
+        (self.0.bias && launch.outputs == [skip]).then_some(launch)
     }
 }
 
