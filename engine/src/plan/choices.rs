@@ -112,7 +112,7 @@ impl Plan {
     }
 
     /// The first dispatch of a class by itself, by each tile that its adapter could take: programs with the tiles' names, on buffers of the
-    /// shapes that it binds, and the program [`FILL`], which must run first.
+    /// shapes that it binds, and the program `fill`, which must run first.
     pub fn trial(&self, class: &Class) -> Option<Plan> {
         let mut all = self.programs.values().flatten();
         let dispatch = all.find(|dispatch| {
