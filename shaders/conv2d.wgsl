@@ -25,7 +25,8 @@ fn a1(i: u32) -> f32 { return one_1(i); }
 // conv, dx: w (c_out, kernel_y, kernel_x, c_in). dw: x.
 fn b4(i: u32) -> vec4<f32> { return quad_2(i); }
 fn b1(i: u32) -> f32 { return one_2(i); }
-// Input 3 is of conv the bias (c_out), of dx_plus D, like x, and of dx_masked Y, like x. Input 4 is of dx_plus_masked Y.
+// Input 3 is of conv the bias (c_out), of dx_plus D, like x, and of dx_masked Y, like x. Input 4 is of conv_skip D, like y, and of
+// dx_plus_masked Y.
 // conv: y (images, out_height, out_width, c_out). dx: like x. dw: (parts, c_out, kernel_y, kernel_x, c_in).
 @group(0) @binding(5) var<storage, read_write> c4: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read_write> c1: array<f32>;
@@ -142,6 +143,31 @@ fn add_bias(t: Tile) {
     }
 }
 
+// acc + D, the fourth input after the bias; four numbers from `at` on, past the edge the last ones, which are not stored.
+fn skip4(at: u32) -> vec4<f32> { return quad_4(min(at, dims.m * dims.n - 4u) / 4u); }
+fn skip1(at: u32) -> vec4<f32> {
+    let i = min(at + STEP, vec4(dims.m * dims.n - 1u));
+    return vec4(one_4(i.x), one_4(i.y), one_4(i.z), one_4(i.w));
+}
+
+fn skip_vec(t: Tile) {
+    for (var i = 0u; i < TM4; i++) {
+        for (var j = 0u; j < TN4; j++) {
+            let at = (t.row + i * 4u) * dims.n + t.col + j * 4u;
+            for (var r = 0u; r < 4u; r++) { acc[i][j][r] += skip4(at + r * dims.n); }
+        }
+    }
+}
+
+fn skip_any(t: Tile) {
+    for (var i = 0u; i < TM4; i++) {
+        for (var j = 0u; j < TN4; j++) {
+            let at = (t.row + i * 4u) * dims.n + t.col + j * 4u;
+            for (var r = 0u; r < 4u; r++) { acc[i][j][r] += skip1(at + r * dims.n); }
+        }
+    }
+}
+
 fn activate(v: vec4<f32>) -> vec4<f32> {
     // As PyTorch: a NaN stays a NaN.
     return select(v, vec4<f32>(), (v < vec4<f32>()) & vec4(dims.relu != 0u));
@@ -237,6 +263,29 @@ fn conv_bias_any(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_work
     let t = tile_of(id);
     sum_conv_any(t);
     add_bias(t);
+    store_any(t);
+}
+
+// y + D, where D is like y
+@compute @workgroup_size(WG)
+fn conv_skip(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let id = at.x + at.y * groups.x * WG;
+    if id >= dims.tiles { return; }
+    let t = tile_of(id);
+    sum_conv_vec(t);
+    add_bias(t);
+    skip_vec(t);
+    store_vec(t);
+}
+
+@compute @workgroup_size(WG)
+fn conv_skip_any(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let id = at.x + at.y * groups.x * WG;
+    if id >= dims.tiles { return; }
+    let t = tile_of(id);
+    sum_conv_any(t);
+    add_bias(t);
+    skip_any(t);
     store_any(t);
 }
 

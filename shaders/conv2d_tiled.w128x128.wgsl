@@ -6,3 +6,5 @@ const TM4: u32 = 2u;
 const TN4: u32 = 2u;
 // Extent of a slice of k.
 const DEPTH: u32 = 8u;
+// Slices of k in workgroup memory at once.
+const SLOTS: u32 = 1u;

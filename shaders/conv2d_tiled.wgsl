@@ -28,7 +28,7 @@ struct Dims {
 // conv: bias (c_out). dx_plus: D, like x. dx_masked: Y, like x.
 @group(0) @binding(3) var<storage, read> third4: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> third1: array<f32>;
-// dx_plus_masked: Y, like x.
+// conv_skip: D, like y. dx_plus_masked: Y, like x.
 @group(0) @binding(4) var<storage, read> fourth4: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read> fourth1: array<f32>;
 // conv: y (images, out_height, out_width, c_out). dx: like x. dw: (parts, c_out, kernel_y, kernel_x, c_in).
@@ -157,6 +157,31 @@ fn add_bias(t: Tile, lane: u32) {
     }
 }
 
+// acc + D, the fourth input after the bias; four numbers from `at` on, past the edge the last ones, which are not stored.
+fn skip4(at: u32) -> vec4<f32> { return fourth4[min(at, dims.m * dims.n - 4u) / 4u]; }
+fn skip1(at: u32) -> vec4<f32> {
+    let i = min(at + STEP, vec4(dims.m * dims.n - 1u));
+    return vec4(fourth1[i.x], fourth1[i.y], fourth1[i.z], fourth1[i.w]);
+}
+
+fn skip_vec(t: Tile, lane: u32) {
+    for (var i = 0u; i < TM4; i++) {
+        for (var j = 0u; j < TN4; j++) {
+            let at = (t.row + block_row(lane, i)) * dims.n + t.col + block_col(lane, j);
+            for (var r = 0u; r < 4u; r++) { acc[i][j][r] += skip4(at + r * dims.n); }
+        }
+    }
+}
+
+fn skip_any(t: Tile, lane: u32) {
+    for (var i = 0u; i < TM4; i++) {
+        for (var j = 0u; j < TN4; j++) {
+            let at = (t.row + block_row(lane, i)) * dims.n + t.col + block_col(lane, j);
+            for (var r = 0u; r < 4u; r++) { acc[i][j][r] += skip1(at + r * dims.n); }
+        }
+    }
+}
+
 @compute @workgroup_size(INVOCATIONS)
 fn conv(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let t = tile_of(at.x + at.y * groups.x);
@@ -199,6 +224,25 @@ fn conv_bias_any(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_
     let t = tile_of(at.x + at.y * groups.x);
     sum_conv(t, lane);
     add_bias(t, lane);
+    store_any(t, lane);
+}
+
+// y + D, where D is like y
+@compute @workgroup_size(INVOCATIONS)
+fn conv_skip(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let t = tile_of(at.x + at.y * groups.x);
+    sum_conv(t, lane);
+    add_bias(t, lane);
+    skip_vec(t, lane);
+    store_vec(t, lane);
+}
+
+@compute @workgroup_size(INVOCATIONS)
+fn conv_skip_any(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let t = tile_of(at.x + at.y * groups.x);
+    sum_conv(t, lane);
+    add_bias(t, lane);
+    skip_any(t, lane);
     store_any(t, lane);
 }
 

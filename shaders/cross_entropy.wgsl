@@ -9,6 +9,7 @@ struct Dims {
     packs: u32,  // packs of a row, C / PACK
     per_sample: u32,  // rows of one sample of the batch
     smoothing: f32,  // ε
+    d: f32,  // forward_grad: the gradient of the loss
 }
 
 @group(0) @binding(0) var<uniform> dims: Dims;
@@ -108,7 +109,7 @@ fn grad(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) group
     }
 }
 
-// losses[r] as in forward, and dx = (p − q) / n
+// losses[r] as in forward, and dx = d (p − q) / n
 @group(0) @binding(4) var<storage, read_write> slopes: array<Pack>;  // (rows, C)
 @compute @workgroup_size(WG)
 fn forward_grad(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
@@ -124,7 +125,7 @@ fn forward_grad(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroup
     let valid = counts(r, label);
     let all = row.best + log(row.sum);
     for (var c = i % LANES; c < dims.packs; c += LANES) {
-        slopes[begin + c] = select(Pack(0.0), slope(x(begin + c), all, c, label), valid);
+        slopes[begin + c] = select(Pack(0.0), dims.d * slope(x(begin + c), all, c, label), valid);
     }
     if i % LANES != 0u { return; }
     var loss = 0.0;

@@ -10,6 +10,7 @@ struct Dims {
     per_sample: u32,  // rows of one sample of the batch
     inverse_temperature: f32,  // 1 / T
     factor: f32,
+    d: f32,  // forward_grad: the gradient of the loss
 }
 
 @group(0) @binding(0) var<uniform> dims: Dims;
@@ -20,14 +21,11 @@ fn counted() -> u32 {
     return clamp(live.rows * dims.per_sample, 1u, dims.rows);
 }
 
-// losses[r] = factor/n Σ_c p (log p − log q), whose sum is the loss; and for the gradient log Σ exp(s/T), log Σ exp(t/T)
-@group(0) @binding(3) var<storage, read_write> losses: array<f32>;  // (rows)
-@group(0) @binding(4) var<storage, read_write> log_sums_out: array<f32>;  // (rows, 2)
-@compute @workgroup_size(WG)
-fn forward(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
-    let i = invocation(at, groups);
-    let inside = i / LANES < dims.rows;
-    let r = min(i / LANES, dims.rows - 1u);
+// What a row's gradient needs, log Σ exp(s/T) and log Σ exp(t/T); and Σ_c p (log p − log q).
+struct Row { log_s: f32, log_t: f32, loss: f32 }
+
+// Of row r, for invocation i, which is one of its lanes.
+fn row_of(r: u32, i: u32) -> Row {
     let begin = r * dims.columns;
     let k = dims.inverse_temperature;
     var best_s = s(begin);
@@ -52,11 +50,40 @@ fn forward(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) gr
         let log_q = k * (s(begin + c) - best_s) - log_s;
         loss += exp(log_p) * (log_p - log_q);
     }
-    loss = lanes_sum(loss, i);
-    if !inside || i % LANES != 0u { return; }
-    losses[r] = select(0.0, dims.factor * loss / f32(counted()), r < counted());
-    log_sums_out[2u * r] = k * best_s + log_s;
-    log_sums_out[2u * r + 1u] = k * best_t + log_t;
+    return Row(k * best_s + log_s, k * best_t + log_t, lanes_sum(loss, i));
+}
+
+// losses[r] = factor/n Σ_c p (log p − log q), whose sum is the loss; and for the gradient log Σ exp(s/T), log Σ exp(t/T)
+@group(0) @binding(3) var<storage, read_write> losses: array<f32>;  // (rows)
+@group(0) @binding(4) var<storage, read_write> log_sums_out: array<f32>;  // (rows, 2)
+@compute @workgroup_size(WG)
+fn forward(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
+    let i = invocation(at, groups);
+    let r = min(i / LANES, dims.rows - 1u);
+    let row = row_of(r, i);
+    if i / LANES >= dims.rows || i % LANES != 0u { return; }
+    losses[r] = select(0.0, dims.factor * row.loss / f32(counted()), r < counted());
+    log_sums_out[2u * r] = row.log_s;
+    log_sums_out[2u * r + 1u] = row.log_t;
+}
+
+// losses[r] as in forward, and ds = d factor / (n T) (q − p)
+@group(0) @binding(4) var<storage, read_write> slopes: array<f32>;  // (rows, C)
+@compute @workgroup_size(WG)
+fn forward_grad(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
+    let i = invocation(at, groups);
+    let r = min(i / LANES, dims.rows - 1u);
+    let row = row_of(r, i);
+    if i / LANES >= dims.rows { return; }
+    let begin = r * dims.columns;
+    let k = dims.inverse_temperature;
+    let scale = dims.d * dims.factor * k / f32(counted());
+    for (var c = i % LANES; c < dims.columns; c += LANES) {
+        let difference = exp(k * s(begin + c) - row.log_s) - exp(k * t(begin + c) - row.log_t);
+        slopes[begin + c] = select(0.0, scale * difference, r < counted());
+    }
+    if i % LANES != 0u { return; }
+    losses[r] = select(0.0, dims.factor * row.loss / f32(counted()), r < counted());
 }
 
 // ds = d factor / (n T) (q − p)

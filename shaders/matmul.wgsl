@@ -33,7 +33,8 @@ fn a1(i: u32) -> f32 { return one_1(i); }
 // B: (batch, k, n), or (batch, n, k) with TB.
 fn b4(i: u32) -> vec4<f32> { return quad_2(i); }
 fn b1(i: u32) -> f32 { return one_2(i); }
-// Input 3 is of linear the bias (n), of matmul_plus D, like C, and of matmul_masked Y, like C. Input 4 is of matmul_plus_masked Y.
+// Input 3 is of linear the bias (n), of matmul_plus D, like C, and of matmul_masked Y, like C. Input 4 is of linear_skip D, and of
+// matmul_plus_masked Y.
 // C: (batch, parts, m, n).
 @group(0) @binding(5) var<storage, read_write> c4: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read_write> c1: array<f32>;
@@ -200,6 +201,23 @@ fn plus_vec(t: Tile) {
     }
 }
 
+// acc + D, the fourth input after the bias.
+fn skip_vec(t: Tile) {
+    for (var i = 0u; i < TM4; i++) {
+        for (var j = 0u; j < TN4; j++) {
+            for (var r = 0u; r < 4u; r++) { acc[i][j][r] += fourth_vec(place(t, i, j, r)); }
+        }
+    }
+}
+
+fn skip_any(t: Tile) {
+    for (var i = 0u; i < TM4; i++) {
+        for (var j = 0u; j < TN4; j++) {
+            for (var r = 0u; r < 4u; r++) { acc[i][j][r] += fourth_any(place(t, i, j, r)); }
+        }
+    }
+}
+
 fn mask_by_third_vec(t: Tile) {
     for (var i = 0u; i < TM4; i++) {
         for (var j = 0u; j < TN4; j++) {
@@ -343,6 +361,29 @@ fn linear_any(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgro
     let t = tile_of(id);
     sum_any(t);
     add_bias(t);
+    store_any(t);
+}
+
+// C = act(op(A)·op(B) + bias + D)
+@compute @workgroup_size(WG)
+fn linear_skip(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let id = at.x + at.y * groups.x * WG;
+    if id >= dims.tiles { return; }
+    let t = tile_of(id);
+    sum_vec(t);
+    add_bias(t);
+    skip_vec(t);
+    store_vec(t);
+}
+
+@compute @workgroup_size(WG)
+fn linear_skip_any(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let id = at.x + at.y * groups.x * WG;
+    if id >= dims.tiles { return; }
+    let t = tile_of(id);
+    sum_any(t);
+    add_bias(t);
+    skip_any(t);
     store_any(t);
 }
 

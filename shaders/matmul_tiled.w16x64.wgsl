@@ -6,3 +6,5 @@ const TM4: u32 = 1u;
 const TN4: u32 = 1u;
 // Extent of a slice of k.
 const DEPTH: u32 = 16u;
+// Slices of k in workgroup memory at once.
+const SLOTS: u32 = 1u;

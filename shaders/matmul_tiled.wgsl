@@ -30,7 +30,7 @@ struct Dims {
 // linear: bias (n). matmul_plus: D, like C. matmul_masked: Y, like C.
 @group(0) @binding(3) var<storage, read> third4: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> third1: array<f32>;
-// matmul_plus_masked: Y, like C.
+// linear_skip: D, like C. matmul_plus_masked: Y, like C.
 @group(0) @binding(4) var<storage, read> fourth4: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read> fourth1: array<f32>;
 // C: (batch, parts, m, n).
@@ -223,6 +223,23 @@ fn plus_vec(t: Tile, lane: u32) {
     }
 }
 
+// acc + D, the fourth input after the bias.
+fn skip_vec(t: Tile, lane: u32) {
+    for (var i = 0u; i < TM4; i++) {
+        for (var j = 0u; j < TN4; j++) {
+            for (var r = 0u; r < 4u; r++) { acc[i][j][r] += fourth_vec(place(t, lane, i, j, r)); }
+        }
+    }
+}
+
+fn skip_any(t: Tile, lane: u32) {
+    for (var i = 0u; i < TM4; i++) {
+        for (var j = 0u; j < TN4; j++) {
+            for (var r = 0u; r < 4u; r++) { acc[i][j][r] += fourth_any(place(t, lane, i, j, r)); }
+        }
+    }
+}
+
 fn mask_by_third_vec(t: Tile, lane: u32) {
     for (var i = 0u; i < TM4; i++) {
         for (var j = 0u; j < TN4; j++) {
@@ -319,6 +336,25 @@ fn linear_any(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id)
     let t = tile_of(at.x + at.y * groups.x);
     sum_any(t, lane);
     add_bias(t, lane);
+    store_any(t, lane);
+}
+
+// C = act(op(A)·op(B) + bias + D)
+@compute @workgroup_size(INVOCATIONS)
+fn linear_skip(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let t = tile_of(at.x + at.y * groups.x);
+    sum_vec(t, lane);
+    add_bias(t, lane);
+    skip_vec(t, lane);
+    store_vec(t, lane);
+}
+
+@compute @workgroup_size(INVOCATIONS)
+fn linear_skip_any(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let t = tile_of(at.x + at.y * groups.x);
+    sum_any(t, lane);
+    add_bias(t, lane);
+    skip_any(t, lane);
     store_any(t, lane);
 }
 

@@ -9,6 +9,7 @@ struct Dims {
     per_sample: u32,  // packs of one sample of the batch
     parts: u32,
     scale: f32,
+    d: f32,  // forward_grad: the gradient of the loss
 }
 
 @group(0) @binding(0) var<uniform> dims: Dims;
@@ -42,4 +43,24 @@ fn grad(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) group
     for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
         dy[i] = select(Pack(0.0), factor * (y(i) - t(i)), i < counted());
     }
+}
+
+// losses[p] as in forward, and dy = d 2 scale / n (y − t)
+@group(0) @binding(4) var<storage, read_write> slopes: array<Pack>;
+@compute @workgroup_size(WG)
+fn forward_grad(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
+    let p = invocation(at, groups);
+    if p >= dims.parts { return; }
+    let factor = dims.d * 2.0 * dims.scale / f32(counted() * PACK);
+    var sum = Pack(0.0);
+    for (var i = p; i < dims.count; i += dims.parts) {
+        var slope = Pack(0.0);
+        if i < counted() {
+            let e = y(i) - t(i);
+            sum += e * e;
+            slope = factor * e;
+        }
+        slopes[i] = slope;
+    }
+    losses[p] = dims.scale * pack_sum(sum) / f32(counted() * PACK);
 }

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use bert::Bert;
 use engine::config::{Activation, Config, Discrepancy, Mlp, Model, Resnet, Stem, Unit, Widen};
-use engine::gpu::{Executor, Gpu, Live};
+use engine::gpu::{BUDGET, Executor, Gpu, Live, Tuned, Tuner};
 use engine::graph::Graph;
 use engine::nn::{self, Extent, Layer, Network};
 use engine::ops::{Arcs, Op, adam::Adam, conv2d::Conv2d, count, matmul::Matmul};
-use engine::plan::{Plan, Target, compile};
+use engine::plan::{Choices, Plan, Target, compile};
 use engine::profile::{Job, Window};
 use engine::random::Stream;
 use engine::win::program::{Objective, STEP, Training, program};
@@ -102,15 +102,24 @@ pub struct Timing {
     pub peak_bytes: u64,
     /// Name of the adapter.
     pub adapter: String,
+    /// What a tuner says that knew nothing before, if one was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tuned: Option<Tuned>,
 }
 
-/// Makes the plan and its pipelines, steps once, warms up, then times steps with their loss read back.
+/// Makes the plan and its pipelines, steps once, warms up, then times steps with their loss read back. With `tune` the tiles are timed
+/// before, which is no part of the first step.
 ///
 /// # Errors
 /// If the device cannot hold the plan, or fails.
-pub fn time(work: &Work, gpu: &Arc<Gpu>) -> Result<Timing> {
+pub fn time(work: &Work, gpu: &Arc<Gpu>, tune: bool) -> Result<Timing> {
+    let tuned = match tune {
+        true => Some(Tuner::new(gpu, None, BUDGET).tune(gpu, &work.plan(&gpu.target())?)?),
+        false => None,
+    };
+    let choices = tuned.as_ref().map(Tuned::choices).unwrap_or_default();
     let begun = Instant::now();
-    let mut executor = prepare(work, gpu)?;
+    let mut executor = prepare(work, gpu, &choices)?;
     let (launches, peak_bytes) = (executor.plan().launches(STEP), executor.plan().memory());
     let live = live();
     let mut step = || -> Result<f64> {
@@ -140,6 +149,7 @@ pub fn time(work: &Work, gpu: &Arc<Gpu>) -> Result<Timing> {
         first_step_ms,
         peak_bytes,
         adapter: gpu.adapter.name.clone(),
+        tuned,
     })
 }
 
@@ -148,7 +158,7 @@ pub fn time(work: &Work, gpu: &Arc<Gpu>) -> Result<Timing> {
 /// # Errors
 /// As [`time`], and if the device has no timestamps.
 pub fn profile(work: &Work, gpu: &Arc<Gpu>) -> Result<Window> {
-    let mut executor = prepare(work, gpu)?;
+    let mut executor = prepare(work, gpu, &Choices::default())?;
     let live = live();
     for _ in 0..WARM_UP {
         executor.run(STEP, &live, 0)?;
@@ -164,10 +174,10 @@ pub fn profile(work: &Work, gpu: &Arc<Gpu>) -> Result<Window> {
     Ok(Window { owner, stage, program, jobs, passes, seconds })
 }
 
-/// A work's plan on a device, its buffers filled.
-fn prepare(work: &Work, gpu: &Arc<Gpu>) -> Result<Executor> {
+/// A work's plan on a device, by the table's tiles but for `choices`, its buffers filled.
+fn prepare(work: &Work, gpu: &Arc<Gpu>, choices: &Choices) -> Result<Executor> {
     let ready = (work.make)(&gpu.target())?;
-    let executor = Executor::new(gpu, ready.plan)?;
+    let executor = Executor::new(gpu, ready.plan.choose(choices))?;
     for (label, numbers) in &ready.floats {
         executor.write(label, numbers)?;
     }

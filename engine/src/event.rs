@@ -66,6 +66,23 @@ pub enum Event {
         #[serde(default = "one")]
         micro_batches: u32,
     },
+    /// The tiles of a stage's products were chosen by timing them; the stage keeps them for good.
+    Tuned {
+        /// Who.
+        member: String,
+        /// Name of the stage.
+        stage: String,
+        /// Steps of the member.
+        step: u64,
+        /// Classes of products in the stage's plan.
+        classes: u64,
+        /// How many of them were timed, now or by an earlier run; the others keep the table's tile.
+        timed: u64,
+        /// Seconds that this took.
+        seconds: f64,
+        /// The products that do not take the table's tile.
+        changed: Vec<TunedProduct>,
+    },
     /// Training went on; a line stands for the steps since the last one.
     Step {
         /// Who.
@@ -216,6 +233,21 @@ pub enum Event {
     },
 }
 
+/// Products that take another tile than the table's, as it is faster on this adapter.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TunedProduct {
+    /// Which products: `matmul.linear 2048×128×512`.
+    pub product: String,
+    /// The table's tile.
+    pub table: String,
+    /// Microseconds by it.
+    pub table_us: f64,
+    /// The tile that is taken.
+    pub tile: String,
+    /// Microseconds by that.
+    pub tile_us: f64,
+}
+
 /// What training steps waited for the loader: near 0 where it keeps ahead of the device.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LoaderWait {
@@ -255,6 +287,7 @@ impl Event {
     fn moment(&self) -> Option<(&str, u64)> {
         match self {
             Event::StageStarted { member, step, .. }
+            | Event::Tuned { member, step, .. }
             | Event::Step { member, step, .. }
             | Event::Epoch { member, step, .. }
             | Event::BlockStarted { member, step, .. }

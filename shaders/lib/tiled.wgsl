@@ -6,6 +6,9 @@
 //
 //   clear(); fetch(k0); for each slice { stage(); fetch(k + DEPTH); multiply(); }
 //
+// Workgroup memory has SLOTS slots for a slice of A and one of B. With one, a slice is written once nobody reads the last one any more:
+// two barriers a slice. With two, one is written while others still read the other: one barrier, which also ends the reading of the last but one.
+//
 // `stage` holds the barriers: every invocation of the workgroup must come there, so the loop's bounds hang on the workgroup alone.
 
 const INVOCATIONS: u32 = WG_M * WG_N;
@@ -21,8 +24,10 @@ const SHARE_B: u32 = QUADS_N * DEPTH / INVOCATIONS;
 const PITCH_A: u32 = QUADS_M + 1u;
 const PITCH_B: u32 = QUADS_N + 1u;
 
-var<workgroup> slice_a: array<vec4<f32>, PITCH_A * DEPTH>;
-var<workgroup> slice_b: array<vec4<f32>, PITCH_B * DEPTH>;
+var<workgroup> slice_a: array<vec4<f32>, PITCH_A * DEPTH * SLOTS>;
+var<workgroup> slice_b: array<vec4<f32>, PITCH_B * DEPTH * SLOTS>;
+// Which slot was written last, as its first k.
+var<private> slot: u32;
 
 // What the invocation fetched for the next slices.
 var<private> next_a: array<vec4<f32>, SHARE_A>;
@@ -63,15 +68,19 @@ fn clear() {
 
 // Puts what was fetched in workgroup memory, for all to read.
 fn stage(lane: u32, a_along_k: bool, b_along_k: bool) {
-    // Until then others read the last slices.
-    workgroupBarrier();
+    if SLOTS == 1u {
+        // Until then others read the last slices.
+        workgroupBarrier();
+    } else {
+        slot = DEPTH - slot;
+    }
     for (var u = 0u; u < SHARE_A; u++) {
         let s = share_a(lane, u, a_along_k);
-        slice_a[s.k * PITCH_A + s.quad] = next_a[u];
+        slice_a[(slot + s.k) * PITCH_A + s.quad] = next_a[u];
     }
     for (var u = 0u; u < SHARE_B; u++) {
         let s = share_b(lane, u, b_along_k);
-        slice_b[s.k * PITCH_B + s.quad] = next_b[u];
+        slice_b[(slot + s.k) * PITCH_B + s.quad] = next_b[u];
     }
     workgroupBarrier();
 }
@@ -81,11 +90,11 @@ fn multiply(lane: u32) {
     for (var k = 0u; k < DEPTH; k++) {
         var a: array<vec4<f32>, TM4>;
         for (var i = 0u; i < TM4; i++) {
-            a[i] = slice_a[k * PITCH_A + lane / WG_N + i * WG_M];
+            a[i] = slice_a[(slot + k) * PITCH_A + lane / WG_N + i * WG_M];
             if SUMS { a_sums[i] += a[i]; }
         }
         for (var j = 0u; j < TN4; j++) {
-            let b = slice_b[k * PITCH_B + lane % WG_N + j * WG_N];
+            let b = slice_b[(slot + k) * PITCH_B + lane % WG_N + j * WG_N];
             for (var i = 0u; i < TM4; i++) { acc[i][j] += Block(b * a[i].x, b * a[i].y, b * a[i].z, b * a[i].w); }
         }
     }

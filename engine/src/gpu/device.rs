@@ -27,6 +27,8 @@ pub struct AdapterDescription {
     pub backend: String,
     /// Driver and its version.
     pub driver: String,
+    /// Numbers of its maker and of its model, as the bus knows them.
+    pub vendor_device: [u32; 2],
     /// `discrete`, `integrated`, `virtual`, `cpu`, `other`.
     pub device_type: String,
     /// Which kernels run there.
@@ -57,6 +59,7 @@ fn describe(index: usize, adapter: &wgpu::Adapter) -> AdapterDescription {
         index,
         backend: info.backend.to_str().into(),
         driver: [info.driver.as_str(), info.driver_info.as_str()].join(" ").trim().to_owned(),
+        vendor_device: [info.vendor, info.device],
         device_type: if cpu { "cpu" } else { device_type }.into(),
         kind: if cpu { AdapterKind::Cpu } else { AdapterKind::Gpu },
         limits: limits_of(&adapter.limits()),

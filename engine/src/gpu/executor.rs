@@ -519,7 +519,7 @@ fn mirror(device: &wgpu::Device, label: &str, bytes: u64) -> wgpu::Texture {
 }
 
 /// Seconds that a dispatch may take on a slow device of the kind: only decides where a step is cut into submits.
-fn estimate(dispatch: &Dispatch, kind: AdapterKind) -> f64 {
+pub(super) fn estimate(dispatch: &Dispatch, kind: AdapterKind) -> f64 {
     let (flops, bytes) = match kind {
         AdapterKind::Cpu => (10e9, 4e9),
         AdapterKind::Gpu => (200e9, 20e9),

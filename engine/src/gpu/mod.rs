@@ -3,6 +3,8 @@
 mod device;
 mod executor;
 mod profile;
+mod timings;
+mod tuner;
 
 use thiserror::Error;
 
@@ -12,6 +14,8 @@ const MIRROR: wgpu::TextureFormat = wgpu::TextureFormat::Rgba32Float;
 pub use device::{AdapterDescription, Gpu, Options, adapters};
 pub use executor::{Executor, Live, Metrics};
 pub use profile::peaks;
+pub use timings::Timing;
+pub use tuner::{BUDGET, Tuned, Tuner};
 
 /// What can go wrong with a device.
 #[derive(Debug, Clone, Error, PartialEq, Eq)]

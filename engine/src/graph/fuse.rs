@@ -17,7 +17,11 @@ impl Graph {
         let nodes = self.nodes.iter().zip(live).map(|(node, live)| live.then(|| node.clone()));
         let mut pass = Pass::new(self, nodes.collect(), on);
         while pass.sweep() {}
-        Graph { nodes: pass.nodes.into_iter().flatten().collect(), ..self.clone() }
+        let mut graph = Graph { nodes: pass.nodes.into_iter().flatten().collect(), ..self.clone() };
+        // What a fused node knows as a constant, nobody need write any more.
+        let mut live = graph.live().into_iter();
+        graph.nodes.retain(|_| live.next().is_some_and(|live| live));
+        graph
     }
 }
 

@@ -6,9 +6,12 @@ use std::rc::Rc;
 use super::{
     AdapterKind, Arcs, Fused, Launch, Op,
     activation::{Activation, Grad},
-    count, known,
+    count,
+    elementwise::{Add, AddRelu},
+    known,
     matmul::{AddParts, Epilogue, Matmul, Sizes},
-    narrow, reduce, variants,
+    narrow, reduce,
+    variants::{self, Product},
 };
 use crate::graph::{Graph, Node, ShapeError, Value};
 
@@ -26,6 +29,11 @@ pub struct Conv2d {
     /// Whether y = max(x ∗ w + b, 0).
     pub relu: bool,
 }
+
+/// y = x ∗ w + b + skip, then perhaps ReLU: the convolution, which has a bias, and a fourth input like y. The end of a residual unit whose
+/// batch norms are part of its convolutions; it has no gradient, as only fusion makes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct ConvSkip(Conv2d);
 
 /// The gradients of [`Conv2d`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,8 +71,8 @@ impl Extents {
     }
 }
 
-/// The matrix product that a convolution or a gradient of it is.
-struct Product {
+/// The matrix product that a convolution or a gradient of it is, as its kernel sees it.
+struct Sums {
     /// Rows, of one phase.
     m: u64,
     /// Columns.
@@ -97,46 +105,76 @@ impl Conv2d {
         (self.kernel, self.stride, self.pad) == ([1; 2], [1; 2], [0; 2])
     }
 
-    fn launch_as(&self, on: AdapterKind, entry: &str, e: &Extents, product: Product) -> Launch {
-        let Product { m, n, phases, parts, relu } = product;
+    /// The launch of y, with or without a skip connection, which is like y.
+    fn forward(
+        &self,
+        [x, w]: [&[u32]; 2],
+        bias: &[&[u32]],
+        on: AdapterKind,
+        skip: bool,
+    ) -> Option<Launch> {
+        let e = self.extents(x, *w.first()?)?;
+        let bias_fits = if self.bias { bias == [&[e.c_out][..]] } else { bias.is_empty() };
+        if w != self.weight(&e) || !bias_fits {
+            return None;
+        }
+        let output = [e.images, e.out[0], e.out[1], e.c_out];
+        let [linear, conv] = match (self.bias, skip) {
+            (false, _) => ["matmul", "conv"],
+            (true, false) => ["linear", "conv_bias"],
+            (true, true) => ["linear_skip", "conv_skip"],
+        };
+        if self.pointwise() {
+            let sizes = Sizes::linear(narrow(e.rows()), e.c_out, e.c_in);
+            return Some(sizes.launch(on, linear, 1, self.relu).output(output));
+        }
+        let kind = match (whole(e.c_in), whole(e.c_out)) {
+            (true, true) => "",
+            (true, false) if !skip => "_out1",
+            _ => "_any",
+        };
+        let entry = format!("{conv}{kind}");
+        let sums = Sums { m: e.rows(), n: e.c_out, phases: 1, parts: 1, relu: self.relu };
+        Some(self.launch_as(on, &entry, &e, sums).output(output))
+    }
+
+    fn launch_as(&self, on: AdapterKind, entry: &str, e: &Extents, sums: Sums) -> Launch {
+        let Sums { m, n, phases, parts, relu } = sums;
         let (m, slabs) = (narrow(m), u64::from(phases) * u64::from(parts));
-        let tile = variants::tile(on, m, n, slabs);
-        let (tiles_m, tiles_n) = (m.div_ceil(tile.rows), n.div_ceil(tile.columns));
-        let tiles = u64::from(tiles_m) * u64::from(tiles_n) * slabs;
         let [taps_y, taps_x] = self.kernel;
         let phase = [e.size[0].div_ceil(self.stride[0]), e.size[1].div_ceil(self.stride[1])];
         let k_part = narrow(e.rows().div_ceil(parts.into()));
-        Launch::new(tile.kernel("conv2d", entry))
-            .dims([
-                e.images,
-                e.size[0],
-                e.size[1],
-                e.c_in,
-                e.out[0],
-                e.out[1],
-                e.c_out,
-                taps_y,
-                taps_x,
-                self.stride[0],
-                self.stride[1],
-                self.pad[0],
-                self.pad[1],
-                m,
-                n,
-                tiles_m,
-                tiles_n,
-                narrow(tiles),
-                parts,
-                k_part,
-                phase[0],
-                phase[1],
-                relu.into(),
-            ])
-            .grid(tile.grid(tiles))
-            .flops(
-                2 * e.rows()
-                    * [e.c_out, taps_y, taps_x, e.c_in].map(u64::from).iter().product::<u64>(),
-            )
+        let flops =
+            2 * e.rows() * [e.c_out, taps_y, taps_x, e.c_in].map(u64::from).iter().product::<u64>();
+        let dims = vec![
+            e.images,
+            e.size[0],
+            e.size[1],
+            e.c_in,
+            e.out[0],
+            e.out[1],
+            e.c_out,
+            taps_y,
+            taps_x,
+            self.stride[0],
+            self.stride[1],
+            self.pad[0],
+            self.pad[1],
+            m,
+            n,
+            0,
+            0,
+            0,
+            parts,
+            k_part,
+            phase[0],
+            phase[1],
+            relu.into(),
+        ];
+        // Where phases differ in their number of taps, k is the mean.
+        let k = narrow(flops / (2 * u64::from(m) * u64::from(n) * u64::from(phases)).max(1));
+        let product = Product { m, n, k, slabs, words: 15 };
+        variants::launch(on, ["conv2d", entry], product, dims).flops(flops)
     }
 
     fn weight(&self, e: &Extents) -> [u32; 4] {
@@ -152,26 +190,7 @@ fn whole(channels: u32) -> bool {
 impl Op for Conv2d {
     fn launch(&self, inputs: &[&[u32]], on: AdapterKind) -> Option<Launch> {
         let (&[x, w], bias) = inputs.split_first_chunk()?;
-        let e = self.extents(x, *w.first()?)?;
-        let bias_fits = if self.bias { bias == [&[e.c_out][..]] } else { bias.is_empty() };
-        if w != self.weight(&e) || !bias_fits {
-            return None;
-        }
-        let output = [e.images, e.out[0], e.out[1], e.c_out];
-        if self.pointwise() {
-            let stem = if self.bias { "linear" } else { "matmul" };
-            let sizes = Sizes::linear(narrow(e.rows()), e.c_out, e.c_in);
-            return Some(sizes.launch(on, stem, 1, self.relu).output(output));
-        }
-        let stem = if self.bias { "conv_bias" } else { "conv" };
-        let kind = match (whole(e.c_in), whole(e.c_out)) {
-            (true, true) => "",
-            (true, false) => "_out1",
-            (false, _) => "_any",
-        };
-        let entry = format!("{stem}{kind}");
-        let product = Product { m: e.rows(), n: e.c_out, phases: 1, parts: 1, relu: self.relu };
-        Some(self.launch_as(on, &entry, &e, product).output(output))
+        self.forward([x, w], bias, on, false)
     }
 
     fn vjp(
@@ -202,14 +221,34 @@ impl Op for Conv2d {
         Ok(grads)
     }
 
-    /// A ReLU behind it.
+    /// A ReLU behind it, or a sum with a skip connection.
     fn absorb(&self, _: &Graph, this: Arcs<'_>, reader: &Node) -> Option<Fused> {
-        let bends = known(&*reader.op) == Some(&Activation::Relu) && !self.relu;
-        bends.then(|| Fused {
-            op: Rc::new(Self { relu: true, ..*self }),
-            inputs: this.inputs.to_vec(),
-            outputs: reader.outputs.clone(),
-        })
+        if self.relu {
+            return None;
+        }
+        let bends = Self { relu: true, ..*self };
+        let one = |op: Rc<dyn Op>, more: &[Value]| {
+            let inputs = [this.inputs, more].concat();
+            Some(Fused { op, inputs, outputs: reader.outputs.clone() })
+        };
+        if known(&*reader.op) == Some(&Activation::Relu) {
+            return one(Rc::new(bends), &[]);
+        }
+        let of = match known::<AddRelu>(&*reader.op) {
+            Some(AddRelu) => bends,
+            None => known::<Add>(&*reader.op).map(|Add| *self)?,
+        };
+        let &[a, b] = &reader.inputs[..] else { return None };
+        let skip = if a == this.outputs[0] { b } else { a };
+        (self.bias && a != b).then(|| one(Rc::new(ConvSkip(of)), &[skip]))?
+    }
+}
+
+impl Op for ConvSkip {
+    fn launch(&self, inputs: &[&[u32]], on: AdapterKind) -> Option<Launch> {
+        let [x, w, bias, skip] = *inputs else { return None };
+        let launch = self.0.forward([x, w], &[bias], on, true)?;
+        (self.0.bias && launch.outputs == [skip]).then_some(launch)
     }
 }
 
@@ -237,9 +276,8 @@ impl Op for Conv2dGrad {
                 let kind = if whole(c_in) && whole(e.c_out) { "" } else { "_any" };
                 let entry = epilogue.entry("dx") + kind;
                 let m = u64::from(images) * phase;
-                let product =
-                    Product { m, n: c_in, phases: step_y * step_x, parts: 1, relu: false };
-                Some(of.launch_as(on, &entry, &e, product).output(x))
+                let sums = Sums { m, n: c_in, phases: step_y * step_x, parts: 1, relu: false };
+                Some(of.launch_as(on, &entry, &e, sums).output(x))
             }
             Self::Weight { of, parts } => {
                 let [dy, x] = *inputs else { return None };
@@ -258,8 +296,8 @@ impl Op for Conv2dGrad {
                 }
                 let entry = if whole(e.c_in) && whole(e.c_out) { "dw" } else { "dw_any" };
                 let n = of.kernel[0] * of.kernel[1] * e.c_in;
-                let product = Product { m: e.c_out.into(), n, phases: 1, parts, relu: false };
-                Some(of.launch_as(on, entry, &e, product).output(output))
+                let sums = Sums { m: e.c_out.into(), n, phases: 1, parts, relu: false };
+                Some(of.launch_as(on, entry, &e, sums).output(output))
             }
         }
     }

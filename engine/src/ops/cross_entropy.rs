@@ -1,11 +1,15 @@
 //! Cross entropy with labels: shader `shaders/cross_entropy.wgsl`.
 
+use std::rc::Rc;
+
 use super::{
-    AdapterKind, Arcs, Launch, Op, count, narrow,
+    AdapterKind, Arcs, Fused, Launch, Op, count,
+    elementwise::constant,
+    known, narrow,
     packs::{self, Packs},
     reduce::SumParts,
 };
-use crate::graph::{Graph, ShapeError, Value};
+use crate::graph::{Graph, Node, ShapeError, Value};
 
 /// logits (…, C), labels (…) of u32 → each row's share of the mean loss, and log Σ exp of its logits for the gradient.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -14,10 +18,11 @@ pub struct CrossEntropy {
     pub label_smoothing: f32,
 }
 
-/// logits, labels → each row's share of the mean loss, and dlogits.
+/// logits, labels → each row's share of the mean loss, and dlogits where the loss has the gradient `d`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct CrossEntropyAndGrad {
     label_smoothing: f32,
+    d: f32,
 }
 
 /// logits, labels, log sums, d (1) → dlogits.
@@ -51,7 +56,7 @@ pub fn cross_entropy_and_grad(
     labels: Value,
     label_smoothing: f32,
 ) -> Result<(Value, Value), ShapeError> {
-    let both = graph.add_all(CrossEntropyAndGrad { label_smoothing }, &[logits, labels])?;
+    let both = graph.add_all(CrossEntropyAndGrad { label_smoothing, d: 1.0 }, &[logits, labels])?;
     Ok((graph.add(SumParts, &[both[0]])?, both[1]))
 }
 
@@ -60,7 +65,7 @@ fn by_rows(
     entry: &str,
     x: &[u32],
     labels: &[u32],
-    label_smoothing: f32,
+    [label_smoothing, d]: [f32; 2],
     on: AdapterKind,
 ) -> Option<Launch> {
     let (rows, classes) = packs::matrix(x)?;
@@ -69,7 +74,7 @@ fn by_rows(
     let lanes = packs::lanes(width, on);
     (*labels == x[..x.len() - 1]).then(|| {
         Launch::new(packs.kernel("cross_entropy", entry).constant("LANES", lanes.into()))
-            .dims([rows, width, packs::rows_per_sample(x), label_smoothing.to_bits()])
+            .dims([rows, width, packs::rows_per_sample(x), label_smoothing.to_bits(), d.to_bits()])
             .each(u64::from(rows) * u64::from(lanes))
             .flops(12 * count(x))
     })
@@ -79,7 +84,7 @@ impl Op for CrossEntropy {
     fn launch(&self, inputs: &[&[u32]], on: AdapterKind) -> Option<Launch> {
         let [x, labels] = *inputs else { return None };
         let rows = narrow(count(labels));
-        let launch = by_rows("forward", x, labels, self.label_smoothing, on)?;
+        let launch = by_rows("forward", x, labels, [self.label_smoothing, 0.0], on)?;
         Some(launch.output([rows]).output([rows]))
     }
 
@@ -96,12 +101,25 @@ impl Op for CrossEntropy {
             None,
         ])
     }
+
+    /// Its own gradient, where that of the loss is a constant.
+    fn absorb(&self, graph: &Graph, this: Arcs<'_>, reader: &Node) -> Option<Fused> {
+        let Self { label_smoothing } = *self;
+        let of_this = known(&*reader.op) == Some(&Grad { label_smoothing })
+            && reader.inputs[..3] == [this.inputs, &this.outputs[1..]].concat();
+        let d = constant(graph, *reader.inputs.get(3)?)?;
+        of_this.then(|| Fused {
+            op: Rc::new(CrossEntropyAndGrad { label_smoothing, d }),
+            inputs: this.inputs.to_vec(),
+            outputs: vec![this.outputs[0], reader.outputs[0]],
+        })
+    }
 }
 
 impl Op for Grad {
     fn launch(&self, inputs: &[&[u32]], on: AdapterKind) -> Option<Launch> {
         let [x, labels, log_sums, &[1]] = *inputs else { return None };
-        let launch = by_rows("grad", x, labels, self.label_smoothing, on)?;
+        let launch = by_rows("grad", x, labels, [self.label_smoothing, 0.0], on)?;
         (*log_sums == [narrow(count(labels))]).then(|| launch.output(x))
     }
 }
@@ -109,7 +127,7 @@ impl Op for Grad {
 impl Op for CrossEntropyAndGrad {
     fn launch(&self, inputs: &[&[u32]], on: AdapterKind) -> Option<Launch> {
         let [x, labels] = *inputs else { return None };
-        let launch = by_rows("forward_grad", x, labels, self.label_smoothing, on)?;
+        let launch = by_rows("forward_grad", x, labels, [self.label_smoothing, self.d], on)?;
         let flops = 2 * launch.flops;
         Some(launch.output([narrow(count(labels))]).output(x).flops(flops))
     }

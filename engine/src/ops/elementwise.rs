@@ -203,6 +203,16 @@ impl Op for AddBias {
     }
 }
 
+/// The number that every element of a tensor is, where a graph says so.
+pub(super) fn constant(graph: &Graph, value: Value) -> Option<f32> {
+    let writer = graph.nodes().iter().find(|node| node.outputs.contains(&value))?;
+    if let Some(Fill { value, .. }) = known(&*writer.op) {
+        return Some(*value);
+    }
+    let Scale(factor) = known(&*writer.op)?;
+    Some(factor * constant(graph, writer.inputs[0])?)
+}
+
 impl Op for Scale {
     fn launch(&self, inputs: &[&[u32]], _on: AdapterKind) -> Option<Launch> {
         let [a] = *inputs else { return None };

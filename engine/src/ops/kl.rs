@@ -1,7 +1,12 @@
 //! Kullback-Leibler divergence of a student from a teacher: shader `shaders/kl.wgsl`.
 
-use super::{AdapterKind, Arcs, Kernel, Launch, Op, count, packs, reduce::SumParts};
-use crate::graph::{Graph, ShapeError, Value};
+use std::rc::Rc;
+
+use super::{
+    AdapterKind, Arcs, Fused, Kernel, Launch, Op, count, elementwise::constant, known, packs,
+    reduce::SumParts,
+};
+use crate::graph::{Graph, Node, ShapeError, Value};
 
 /// student, teacher (…, C) → each row's share of the mean loss, and the rows' log sums for the gradient.
 /// The teacher is a constant: it has no gradient.
@@ -13,15 +18,36 @@ pub struct Kl {
     pub factor: f32,
 }
 
+/// student, teacher → each row's share of the mean loss, and dstudent where the loss has the gradient `d`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct KlAndGrad {
+    of: Kl,
+    d: f32,
+}
+
 /// student, teacher, log sums, d (1) → dstudent.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Grad(Kl);
 
 impl Kl {
     /// The words of `Dims` for logits (…, C).
-    fn dims(&self, x: &[u32], (rows, columns): (u32, u32)) -> [u32; 5] {
-        let inverse = 1.0 / self.temperature;
-        [rows, columns, packs::rows_per_sample(x), inverse.to_bits(), self.factor.to_bits()]
+    fn dims(&self, x: &[u32], (rows, columns): (u32, u32), d: f32) -> [u32; 6] {
+        let [inverse, factor, d] = [1.0 / self.temperature, self.factor, d].map(f32::to_bits);
+        [rows, columns, packs::rows_per_sample(x), inverse, factor, d]
+    }
+
+    /// A launch over the rows of s, if t is like it.
+    fn by_rows(&self, entry: &str, inputs: &[&[u32]], d: f32, on: AdapterKind) -> Option<Launch> {
+        let [s, t] = *inputs else { return None };
+        let (rows, columns) = packs::matrix(s)?;
+        let lanes = packs::lanes(columns, on);
+        (s == t && self.temperature > 0.0).then(|| {
+            Launch::new(Kernel::of("kl", entry).constant("LANES", lanes.into()))
+                .output([rows])
+                .dims(self.dims(s, (rows, columns), d))
+                .each(u64::from(rows) * u64::from(lanes))
+                .flops(40 * count(s))
+        })
     }
 }
 
@@ -36,20 +62,9 @@ pub fn kl(graph: &mut Graph, student: Value, teacher: Value, op: Kl) -> Result<V
 
 impl Op for Kl {
     fn launch(&self, inputs: &[&[u32]], on: AdapterKind) -> Option<Launch> {
-        let [s, t] = *inputs else { return None };
-        let (rows, columns) = packs::matrix(s)?;
-        if s != t || self.temperature <= 0.0 {
-            return None;
-        }
-        let lanes = packs::lanes(columns, on);
-        Some(
-            Launch::new(Kernel::of("kl", "forward").constant("LANES", lanes.into()))
-                .output([rows])
-                .output([rows, 2])
-                .dims(self.dims(s, (rows, columns)))
-                .each(u64::from(rows) * u64::from(lanes))
-                .flops(40 * count(s)),
-        )
+        let launch = self.by_rows("forward", inputs, 0.0, on)?;
+        let rows = launch.outputs[0][0];
+        Some(launch.output([rows, 2]))
     }
 
     fn vjp(
@@ -61,6 +76,26 @@ impl Op for Kl {
         let Some(d) = douts[0] else { return Ok(vec![None; 2]) };
         let ds = graph.add(Grad(*self), &[node.inputs[0], node.inputs[1], node.outputs[1], d])?;
         Ok(vec![Some(ds), None])
+    }
+
+    /// Its own gradient, where that of the loss is a constant.
+    fn absorb(&self, graph: &Graph, this: Arcs<'_>, reader: &Node) -> Option<Fused> {
+        let of_this = known(&*reader.op) == Some(&Grad(*self))
+            && reader.inputs[..3] == [this.inputs, &this.outputs[1..]].concat();
+        let d = constant(graph, *reader.inputs.get(3)?)?;
+        of_this.then(|| Fused {
+            op: Rc::new(KlAndGrad { of: *self, d }),
+            inputs: this.inputs.to_vec(),
+            outputs: vec![this.outputs[0], reader.outputs[0]],
+        })
+    }
+}
+
+impl Op for KlAndGrad {
+    fn launch(&self, inputs: &[&[u32]], on: AdapterKind) -> Option<Launch> {
+        let launch = self.of.by_rows("forward_grad", inputs, self.d, on)?;
+        let flops = launch.flops + 20 * count(inputs[0]);
+        Some(launch.output(inputs[0]).flops(flops))
     }
 }
 
@@ -74,7 +109,7 @@ impl Op for Grad {
         Some(
             Launch::new(Kernel::of("kl", "grad"))
                 .output(s)
-                .dims(self.0.dims(s, (rows, columns)))
+                .dims(self.0.dims(s, (rows, columns), 0.0))
                 .each(count(s).div_ceil(4))
                 .flops(20 * count(s)),
         )

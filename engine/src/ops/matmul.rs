@@ -8,7 +8,8 @@ use super::{
     activation::{Activation, Grad},
     count,
     elementwise::{Add, AddReluGrad},
-    known, narrow, variants,
+    known, narrow,
+    variants::{self, Product},
 };
 use crate::graph::{Graph, Node, ShapeError, Value};
 
@@ -178,9 +179,6 @@ impl Sizes {
         let Self { batches, m, n, k, of: Matmul { ta, tb } } = self;
         let k_part = k.div_ceil(parts).next_multiple_of(4);
         let slabs = batches * u64::from(parts);
-        let tile = variants::tile(on, m, n, slabs);
-        let (tiles_m, tiles_n) = (m.div_ceil(tile.rows), n.div_ceil(tile.columns));
-        let tiles = u64::from(tiles_m) * u64::from(tiles_n) * slabs;
         let whole = |n: u32| n.is_multiple_of(4);
         let quads = whole(if ta { m } else { k }) && whole(if tb { k } else { n });
         let kind = match quads {
@@ -189,33 +187,20 @@ impl Sizes {
             true if matches!(entry, "matmul" | "linear") => "_out1",
             _ => "_any",
         };
-        let kernel = tile.kernel("matmul", &format!("{entry}{kind}"));
-        let kernel = kernel.flag("TA", ta).flag("TB", tb);
-        let kernel = if entry == "weight" { kernel.flag("SUMS", true) } else { kernel };
         let batched = |elements: u64| if batches == 1 { 0 } else { narrow(elements) };
         let (a_row, a_k) = if ta { (1, m) } else { (k, 1) };
         let (b_k, b_col) = if tb { (1, k) } else { (n, 1) };
         let [m64, n64, k64] = [m, n, k].map(u64::from);
-        Launch::new(kernel)
-            .dims([
-                m,
-                n,
-                k,
-                tiles_m,
-                tiles_n,
-                narrow(tiles),
-                parts,
-                k_part,
-                batched(m64 * k64),
-                batched(k64 * n64),
-                a_row,
-                a_k,
-                b_k,
-                b_col,
-                relu.into(),
-            ])
-            .grid(tile.grid(tiles))
-            .flops(2 * batches * m64 * n64 * k64)
+        let batch = [batched(m64 * k64), batched(k64 * n64)];
+        let sizes = [m, n, k, 0, 0, 0, parts, k_part];
+        let dims = [&sizes[..], &batch, &[a_row, a_k, b_k, b_col, relu.into()]].concat();
+        let product = Product { m, n, k, slabs, words: 3 };
+        let mut launch = variants::launch(on, ["matmul", &format!("{entry}{kind}")], product, dims);
+        launch.kernel = launch.kernel.flag("TA", ta).flag("TB", tb);
+        if entry == "weight" {
+            launch.kernel = launch.kernel.flag("SUMS", true);
+        }
+        launch.flops(2 * batches * m64 * n64 * k64)
     }
 }
 

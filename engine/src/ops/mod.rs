@@ -33,6 +33,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::graph::{Graph, Node, ShapeError, Value};
+pub use variants::Product;
 
 /// A tensor's extents, slowest first. A scalar is `[1]`.
 pub type Shape = Vec<u32>;
@@ -147,6 +148,8 @@ pub struct Launch {
     pub grid: [u32; 3],
     /// Floating-point operations, a multiply-add counting two.
     pub flops: u64,
+    /// The matrix product that it is, where its tile is a matter of choice.
+    pub product: Option<Product>,
     /// Indices of inputs that the kernel updates in place (bound `read_write`).
     pub updates: &'static [usize],
 }
@@ -154,7 +157,8 @@ pub struct Launch {
 impl Launch {
     /// A launch of one workgroup without outputs; the builders below say the rest.
     pub fn new(kernel: Kernel) -> Self {
-        Self { kernel, outputs: Vec::new(), dims: Vec::new(), grid: [1; 3], flops: 0, updates: &[] }
+        let (outputs, dims) = (Vec::new(), Vec::new());
+        Self { kernel, outputs, dims, grid: [1; 3], flops: 0, product: None, updates: &[] }
     }
 
     /// Adds an output.

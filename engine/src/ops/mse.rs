@@ -1,11 +1,15 @@
 //! Mean squared error: shader `shaders/mse.wgsl`.
 
+use std::rc::Rc;
+
 use super::{
-    AdapterKind, Arcs, Launch, Op, count,
+    AdapterKind, Arcs, Fused, Launch, Op, count,
+    elementwise::constant,
+    known,
     packs::Packs,
     reduce::{SumParts, partial_sums},
 };
-use crate::graph::{Graph, ShapeError, Value};
+use crate::graph::{Graph, Node, ShapeError, Value};
 
 /// y, target (N, …) → parts of scale · mean (y − target)² over the elements of the batch's valid samples.
 /// The target is a constant: it has no gradient.
@@ -14,6 +18,16 @@ pub struct Mse {
     /// A constant factor: 1 / variance of the target makes it the relative error.
     pub scale: f32,
 }
+
+/// y, target → the parts, and dy where the loss has the gradient `d`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct MseAndGrad {
+    of: Mse,
+    d: f32,
+}
+
+/// Packs that an invocation takes at most where loss and gradient are made together on a GPU, which wants more invocations than parts.
+const FEW: u32 = 16;
 
 /// y, target, d (1) → dy.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -43,7 +57,7 @@ impl Op for Mse {
         (y == target).then(|| {
             Launch::new(packs.kernel("mse", "forward"))
                 .output([parts])
-                .dims([n, sample, parts, self.scale.to_bits()])
+                .dims([n, sample, parts, self.scale.to_bits(), 0])
                 .each(parts.into())
                 .flops(3 * count(y))
         })
@@ -58,6 +72,18 @@ impl Op for Mse {
         let Some(d) = douts[0] else { return Ok(vec![None; 2]) };
         Ok(vec![Some(graph.add(Grad(*self), &[node.inputs[0], node.inputs[1], d])?), None])
     }
+
+    /// Its own gradient, where that of the loss is a constant.
+    fn join(&self, graph: &Graph, this: Arcs<'_>, sibling: &Node) -> Option<Fused> {
+        let of_this =
+            known(&*sibling.op) == Some(&Grad(*self)) && sibling.inputs[..2] == *this.inputs;
+        let d = constant(graph, *sibling.inputs.get(2)?)?;
+        of_this.then(|| Fused {
+            op: Rc::new(MseAndGrad { of: *self, d }),
+            inputs: this.inputs.to_vec(),
+            outputs: vec![this.outputs[0], sibling.outputs[0]],
+        })
+    }
 }
 
 impl Op for Grad {
@@ -67,9 +93,25 @@ impl Op for Grad {
         (y == target).then(|| {
             Launch::new(packs.kernel("mse", "grad"))
                 .output(y)
-                .dims([n, sample, parts, self.0.scale.to_bits()])
+                .dims([n, sample, parts, self.0.scale.to_bits(), 0])
                 .each(u64::from(n).div_ceil(4))
                 .flops(2 * count(y))
+        })
+    }
+}
+
+impl Op for MseAndGrad {
+    fn launch(&self, inputs: &[&[u32]], on: AdapterKind) -> Option<Launch> {
+        let [y, target] = *inputs else { return None };
+        let (packs, [n, sample, parts]) = layout(y)?;
+        let wide = on == AdapterKind::Gpu && n > FEW * parts;
+        (y == target && !wide).then(|| {
+            Launch::new(packs.kernel("mse", "forward_grad"))
+                .output([parts])
+                .output(y)
+                .dims([n, sample, parts, self.of.scale.to_bits(), self.d.to_bits()])
+                .each(parts.into())
+                .flops(5 * count(y))
         })
     }
 }

@@ -1,10 +1,27 @@
-//! The built-in table: kind of adapter and shape of a product → tile.
+//! The built-in table: kind of adapter and shape of a product → tile; and what other tiles there are, for those who time them.
 //!
 //! On a software adapter a register tile of R by C outputs costs R + C loads and R·C multiply-adds a step of k, so large tiles win, but only
 //! until their sums no longer fit the processor's registers, and as long as every core has some. A GPU shares a tile of a workgroup through
 //! its memory, and wants workgroups for all of its cores first.
 
-use super::{AdapterKind, Kernel, matmul, narrow};
+use serde::{Deserialize, Serialize};
+
+use super::{AdapterKind, Kernel, Launch, matmul, narrow};
+
+/// The matrix product that a launch is: what its tile is chosen by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Product {
+    /// Rows of C.
+    pub m: u32,
+    /// Columns of C.
+    pub n: u32,
+    /// Terms of a sum, of all parts together.
+    pub k: u32,
+    /// How many of them: products of a batch, parts of the sum, phases of a convolution.
+    pub slabs: u64,
+    /// Where a launch's `Dims` has `tiles_m`, `tiles_n`, `tiles`, which follow from the tile.
+    pub words: usize,
+}
 
 /// A tile of a product, and what works on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,28 +32,64 @@ pub struct Tile {
     pub rows: u32,
     /// Columns of C in a tile.
     pub columns: u32,
-    /// Invocations a workgroup where each owns a tile; `None` where a whole workgroup shares one (files `<op>_tiled`).
-    pub group: Option<u32>,
+    /// What owns it.
+    work: Work,
+    /// Whether only a timing finds it: the table does not know what it costs.
+    pub timed: bool,
+}
+
+/// What owns a tile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Work {
+    /// Each invocation one, in registers; [`LANES`] invocations a workgroup.
+    Invocation,
+    /// A whole workgroup one, in its memory (files `<op>_tiled`).
+    Workgroup {
+        /// How many share it.
+        invocations: u64,
+        /// How many numbers one of them reads from workgroup memory a step of k.
+        reads: u64,
+    },
 }
 
 impl Tile {
     /// The entry point `entry` of the op with this stem, by these tiles.
     pub fn kernel(&self, stem: &str, entry: &str) -> Kernel {
-        match self.group {
-            Some(_) => Kernel::of(stem, entry).variant(self.variant),
-            None => Kernel::of(&format!("{stem}_tiled"), entry).variant(self.variant),
+        match self.work {
+            Work::Invocation => Kernel::of(stem, entry).variant(self.variant),
+            Work::Workgroup { .. } => {
+                Kernel::of(&format!("{stem}_tiled"), entry).variant(self.variant)
+            }
         }
     }
 
-    /// Workgroups for so many tiles.
-    pub fn grid(&self, tiles: u64) -> [u32; 3] {
-        matmul::grid(tiles, self.group.unwrap_or(1))
+    /// Lays a product out in these tiles: its words of `dims`, and its grid in workgroups.
+    pub fn lay(&self, product: &Product, dims: &mut [u32]) -> [u32; 3] {
+        let Product { m, n, slabs, words, .. } = *product;
+        let (tiles_m, tiles_n) = (m.div_ceil(self.rows), n.div_ceil(self.columns));
+        let tiles = u64::from(tiles_m) * u64::from(tiles_n) * slabs;
+        dims[words..words + 3].copy_from_slice(&[tiles_m, tiles_n, narrow(tiles)]);
+        let group = if self.work == Work::Invocation { LANES } else { 1 };
+        matmul::grid(tiles, group)
+    }
+
+    /// The tile for adapters of a kind whose variant file has this name, if there is one.
+    pub fn named(on: AdapterKind, variant: &str) -> Option<Self> {
+        tiles(on).find(|tile| tile.variant == variant)
     }
 }
 
-/// The register tiles there are, largest first.
-const REGISTER_TILES: [(&str, u32, u32); 4] =
-    [("r8x8", 8, 8), ("r8x4", 8, 4), ("r4x8", 4, 8), ("r4x4", 4, 4)];
+/// The launch of a product by the table's tile; `dims` has anything in the product's words.
+pub(super) fn launch(
+    on: AdapterKind,
+    [stem, entry]: [&str; 2],
+    product: Product,
+    mut dims: Vec<u32>,
+) -> Launch {
+    let tile = tile(on, product.m, product.n, product.slabs);
+    let grid = tile.lay(&product, &mut dims);
+    Launch { product: Some(product), ..Launch::new(tile.kernel(stem, entry)) }.dims(dims).grid(grid)
+}
 
 /// Lanes of a vector of a software adapter, and invocations a workgroup there: `override WG` of the shaders.
 const LANES: u32 = 8;
@@ -47,45 +100,65 @@ const FMA: u64 = 1;
 /// See [`FMA`].
 const LOAD: u64 = 4;
 
-/// The workgroup tiles there are, largest first: rows, columns, invocations, and how many numbers one of these reads from workgroup memory
-/// a step of k.
-const WORKGROUP_TILES: [(&str, u32, u32, u64, u64); 5] = [
-    ("w128x128", 128, 128, 256, 16),
-    ("w64x64", 64, 64, 256, 8),
-    ("w32x32", 32, 32, 64, 8),
-    ("w64x16", 64, 16, 64, 8),
-    ("w16x64", 16, 64, 64, 8),
-];
-
 /// Workgroups that a GPU is taken to run side by side at no more cost than one. With fewer the tiles are a little small, which costs less
 /// than idle cores do.
 const UNITS: u64 = 128;
 /// What fetching a number into workgroup memory costs, where reading it there or a multiply-add costs one.
 const FETCH: u64 = 4;
 
+/// Every tile for adapters of a kind, larger ones first: what the table chooses from, and what a timing may find better.
+pub fn tiles(on: AdapterKind) -> impl Iterator<Item = Tile> {
+    let register = |variant, rows, columns| Tile {
+        variant,
+        rows,
+        columns,
+        work: Work::Invocation,
+        timed: false,
+    };
+    let workgroup = |variant, [rows, columns]: [u32; 2], invocations, reads, timed| {
+        let work = Work::Workgroup { invocations, reads };
+        Tile { variant, rows, columns, work, timed }
+    };
+    match on {
+        AdapterKind::Cpu => vec![
+            register("r8x8", 8, 8),
+            register("r8x4", 8, 4),
+            register("r4x8", 4, 8),
+            register("r4x4", 4, 4),
+        ],
+        AdapterKind::Gpu => vec![
+            workgroup("w128x128", [128, 128], 256, 16, false),
+            workgroup("w64x64", [64, 64], 256, 8, false),
+            workgroup("w32x32", [32, 32], 64, 8, false),
+            workgroup("w64x16", [64, 16], 64, 8, false),
+            workgroup("w16x64", [16, 64], 64, 8, false),
+            // Two slices in workgroup memory: fewer barriers, for twice the memory.
+            workgroup("d128x64", [128, 64], 128, 16, true),
+            workgroup("d64x64", [64, 64], 64, 16, true),
+            workgroup("d32x32", [32, 32], 64, 8, true),
+        ],
+    }
+    .into_iter()
+}
+
 /// The tile for `slabs` products of m by n.
 pub fn tile(on: AdapterKind, m: u32, n: u32, slabs: u64) -> Tile {
-    let tiles = |rows: u32, columns: u32| {
-        u64::from(m.div_ceil(rows)) * u64::from(n.div_ceil(columns)) * slabs
-    };
-    let register = |&(variant, rows, columns): &(&'static str, u32, u32)| {
-        let tiles = tiles(rows, columns);
-        let (loads, sums) = (u64::from(rows + columns), u64::from(rows * columns));
-        let vectors = tiles.div_ceil(LANES.into());
-        let cost = vectors.div_ceil(CORES) * (loads * LOAD + sums * FMA);
-        (Tile { variant, rows, columns, group: Some(LANES) }, cost)
-    };
-    let workgroup = |&(variant, rows, columns, invocations, reads): &(_, u32, u32, u64, u64)| {
-        let (fetches, sums) = (u64::from(rows + columns), u64::from(rows * columns));
-        let cost = tiles(rows, columns).max(UNITS) * (sums + invocations * reads + fetches * FETCH);
-        (Tile { variant, rows, columns, group: None }, cost)
+    let cost = |tile: &Tile| {
+        let (rows, columns) = (u64::from(tile.rows), u64::from(tile.columns));
+        let tiles = u64::from(m).div_ceil(rows) * u64::from(n).div_ceil(columns) * slabs;
+        match tile.work {
+            Work::Invocation => {
+                let vectors = tiles.div_ceil(LANES.into());
+                vectors.div_ceil(CORES) * ((rows + columns) * LOAD + rows * columns * FMA)
+            }
+            Work::Workgroup { invocations, reads } => {
+                let step = rows * columns + invocations * reads + (rows + columns) * FETCH;
+                tiles.max(UNITS) * step
+            }
+        }
     };
     // The first of equals, which is the larger tile.
-    let best = match on {
-        AdapterKind::Cpu => REGISTER_TILES.iter().map(register).min_by_key(|&(_, cost)| cost),
-        AdapterKind::Gpu => WORKGROUP_TILES.iter().map(workgroup).min_by_key(|&(_, cost)| cost),
-    };
-    best.expect("there are tiles").0
+    tiles(on).filter(|tile| !tile.timed).min_by_key(cost).expect("there are tiles")
 }
 
 /// Into how many parts a sum over k is cut, for `slabs` products of m by n: more than one only where the outputs are few and k is long.

@@ -298,6 +298,7 @@ impl Writer<'_> {
                 binds,
                 dims: launch.dims.clone(),
                 grid: launch.grid,
+                product: launch.product,
                 flops: launch.flops,
             });
         }

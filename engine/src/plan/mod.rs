@@ -6,6 +6,7 @@
 //!
 //! A plan may hold several programs (`step`, `evaluate`): they share its named buffers and its leases.
 
+mod choices;
 mod compile;
 mod memory;
 pub mod shaders;
@@ -16,11 +17,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+pub(crate) use choices::FILL;
+pub use choices::{Choice, Choices, Class};
 pub use compile::compile;
 
 use crate::{
     graph::ShapeError,
-    ops::{AdapterKind, Kernel},
+    ops::{AdapterKind, Kernel, Product},
 };
 
 /// Version of the serialised form.
@@ -170,6 +173,9 @@ pub struct Dispatch {
     pub dims: Vec<u32>,
     /// Workgroups.
     pub grid: [u32; 3],
+    /// The matrix product that it is: what its tile may be chosen by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub product: Option<Product>,
     /// Floating-point operations.
     pub flops: u64,
     /// Bytes read and written, each tensor once.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     formats::{FormatError, safetensors},
     nn::{Tensor, Weights},
+    plan::Choices,
 };
 
 /// Checkpoints of a member that are kept.
@@ -46,6 +47,9 @@ pub(super) struct Place {
     /// Micro-batches of the stages that have begun, by the stage's index.
     #[serde(default)]
     pub(super) micro_batches: BTreeMap<usize, u32>,
+    /// Tiles of the stage's products that are not the table's: frozen when the stage began.
+    #[serde(default)]
+    pub(super) kernel_choices: Choices,
     /// Learning curve: the loss of the last step that was read.
     pub(super) loss: Option<f64>,
 }

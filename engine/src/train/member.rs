@@ -16,10 +16,11 @@ use super::{
 use crate::{
     config::{Discrepancy, Method, Recipe, Start},
     data::{Loader, LoaderOptions},
-    event::{Event, LoaderWait},
+    event::{Event, LoaderWait, TunedProduct},
     formats::{MergeReport, atomic, folder},
     gpu::Live,
     nn::{self, Layer, Network, NetworkError, Weights},
+    plan::Plan,
     random,
     win::{
         algorithm::{Stage, Task},
@@ -359,13 +360,16 @@ impl<'a, 'r> Member<'a, 'r> {
             recipe: &recipe,
         };
         let (target, recompute) = (self.run.gpu.target(), self.run.config.recompute);
-        // Once a stage has begun, its micro-batches are never chosen anew.
-        let program = match self.at.place.micro_batches.get(&self.at.place.stage) {
-            Some(&micro_batches) => {
+        // Once a stage has begun, neither its micro-batches nor its tiles are chosen anew.
+        let begun = self.at.place.micro_batches.get(&self.at.place.stage).copied();
+        let mut program = match begun {
+            Some(micro_batches) => {
                 program::saving(&of, &target, Saving { micro_batches, recompute })?
             }
             None => program::fit(&of, &target, recompute)?,
         };
+        let tuned = begun.is_none() && self.tune(stage, &program.plan)?;
+        program.plan = program.plan.choose(&self.at.place.kernel_choices);
         let micro_batches = program.micro_batches;
         self.at.place.micro_batches.insert(self.at.place.stage, micro_batches);
         if micro_batches > 1 && of.normalises_by_batch() {
@@ -391,6 +395,10 @@ impl<'a, 'r> Member<'a, 'r> {
         self.at.place.plan = plan;
         if stage.tries > 1 && self.at.base.is_none() {
             self.at.base = Some(self.at.now.clone());
+        }
+        if tuned {
+            // Killed before its first step, the stage would time its tiles again, and might take others.
+            self.checkpoint()?;
         }
 
         for attempt in self.at.place.attempt..stage.tries {
@@ -423,6 +431,31 @@ impl<'a, 'r> Member<'a, 'r> {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Chooses the tiles of a stage that begins, if the run wants that; whether it did.
+    fn tune(&mut self, stage: &Stage, plan: &Plan) -> Result<bool, TrainError> {
+        let Some(tuner) = &mut self.run.tuner else { return Ok(false) };
+        let tuned = tuner.tune(&self.run.gpu, plan)?;
+        for message in &tuned.warnings {
+            self.run.emit(Event::Warning { message: message.clone() })?;
+        }
+        let changed = tuned.changed().map(|timing| {
+            let [table_us, tile_us] = timing.before_and_after().map(|ns| ns as f64 / 1e3);
+            let (table, tile) = (timing.table.clone(), timing.tile.clone());
+            TunedProduct { product: timing.of.to_string(), table, table_us, tile, tile_us }
+        });
+        self.run.emit(Event::Tuned {
+            member: self.who.name.clone(),
+            stage: stage.name.clone(),
+            step: self.at.place.member_step,
+            classes: tuned.classes as u64,
+            timed: tuned.timings.len() as u64,
+            seconds: tuned.seconds,
+            changed: changed.collect(),
+        })?;
+        self.at.place.kernel_choices = tuned.choices();
+        Ok(true)
     }
 
     /// What a narrow step came to.

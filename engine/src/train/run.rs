@@ -21,9 +21,10 @@ use crate::{
     data::{self, DataError, Dataset},
     event::{self, Entry, Event, EventLog, RunStatus, StagePlan},
     formats::{FormatError, ModelConfig, ModelFolder, atomic, card},
-    gpu::{self, Gpu, GpuError},
+    gpu::{self, Gpu, GpuError, Tuner},
     models,
     nn::{Extent, Network, NetworkError, Weights},
+    ops::AdapterKind,
     profile::Recorder,
     win::{
         algorithm::{self, Stage, Task},
@@ -31,7 +32,19 @@ use crate::{
     },
 };
 
-/// How a run is executed; nothing here changes its bits.
+/// When the tiles of products are chosen by timing them, instead of by the built-in table.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Tune {
+    /// Never.
+    #[default]
+    Never,
+    /// On GPUs, which differ. On software adapters the table is good, and whatever else runs there disturbs a timing.
+    OnGpus,
+    /// Everywhere.
+    Always,
+}
+
+/// How a run is executed; nothing here changes its bits but [`Self::tune`], whose choices a stage that has begun keeps.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The run directory.
@@ -44,6 +57,10 @@ pub struct Options {
     pub gpu: gpu::Options,
     /// Where some steps of each stage are recorded, timed dispatch by dispatch.
     pub profile: Option<Recorder>,
+    /// Whether tiles are timed.
+    pub tune: Tune,
+    /// A folder for what was timed, so that the next run need not; none: it is forgotten.
+    pub cache: Option<PathBuf>,
 }
 
 impl Options {
@@ -51,7 +68,8 @@ impl Options {
     pub fn new(out: impl Into<PathBuf>) -> Self {
         let (device, gpu) = (None, gpu::Options::default());
         let checkpoint_every = Duration::from_secs(20);
-        Self { out: out.into(), device, checkpoint_every, gpu, profile: None }
+        let (tune, cache) = (Tune::Never, None);
+        Self { out: out.into(), device, checkpoint_every, gpu, profile: None, tune, cache }
     }
 }
 
@@ -73,6 +91,8 @@ pub(super) struct Context<'r> {
     pub(super) config: &'r Config,
     pub(super) options: &'r Options,
     pub(super) gpu: Arc<Gpu>,
+    /// Where tiles are timed.
+    pub(super) tuner: Option<Tuner>,
     pub(super) data: &'r Dataset,
     pub(super) log: &'r mut EventLog,
     stop: &'r AtomicBool,
@@ -219,7 +239,13 @@ impl Run {
         if let Some(recorder) = &options.profile {
             recorder.begin(&gpu.adapter.name, gpu::peaks(&gpu)?);
         }
-        let mut context = Context { config, options, gpu, data: &data, log, stop, sink };
+        let tunes = match options.tune {
+            Tune::Never => false,
+            Tune::OnGpus => gpu.adapter.kind == AdapterKind::Gpu,
+            Tune::Always => true,
+        };
+        let tuner = tunes.then(|| Tuner::new(&gpu, options.cache.as_deref(), gpu::BUDGET));
+        let mut context = Context { config, options, gpu, tuner, data: &data, log, stop, sink };
         let mut lost = false;
         let plans = stage_plans(config, &student, teacher_network, data.train.len() as u64)?;
         refuse_what_does_not_fit(config, &student, teacher_network, &context.gpu)?;

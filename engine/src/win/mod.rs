@@ -4,6 +4,7 @@
 
 pub mod algorithm;
 pub mod linalg;
+mod micro_batches;
 pub mod needs;
 pub mod program;
 pub mod start;

@@ -3,12 +3,12 @@
 //! Programs of a plan: `step` (forward, loss, backward, optimiser), `evaluate` (loss and hits of the network as it would be used
 //! now), `discrepancy` (of an imitation, in eval mode). Two networks, `student` and `teacher`, each with its own flat buffers.
 //!
-//! Where a step does not fit the device, its batch is cut into micro-batches: `accumulate` (forward, loss, backward) runs for each and adds
-//! the gradients up in `student.sums`, then `apply` is the optimiser. The two stand in the place of `step`.
+//! Where a step does not fit the device, `accumulate` and `apply` stand in its place: see `micro_batches.rs`.
 
 use thiserror::Error;
 
 use super::algorithm::Task;
+pub use super::micro_batches::{Saving, at_once, fit};
 use crate::{
     config::{Discrepancy, Optimizer, Recipe, Target as TuneTarget, Win},
     graph::{Graph, ShapeError, Value},
@@ -18,7 +18,7 @@ use crate::{
         adam::Adam,
         clip::clip,
         cross_entropy::cross_entropy,
-        elementwise::{Accumulate, Add, Scale},
+        elementwise::{Add, Scale},
         kl::{Kl, kl},
         mse::mse,
         parts,
@@ -96,22 +96,6 @@ impl ProgramError {
     }
 }
 
-/// What a step does to take less memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Saving {
-    /// Parts that the batch is cut into, one after the other on the device; 1: it is not cut.
-    pub micro_batches: u32,
-    /// Whether the activations inside a block are made anew in the backward pass, from what the block reads.
-    pub recompute: bool,
-}
-
-impl Default for Saving {
-    /// Nothing.
-    fn default() -> Self {
-        Self { micro_batches: 1, recompute: false }
-    }
-}
-
 /// A stage's plan and where its tensors lie.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Program {
@@ -140,29 +124,6 @@ pub struct Training<'a> {
     pub objective: Objective,
     /// How.
     pub recipe: &'a Recipe,
-}
-
-impl Training<'_> {
-    /// Whether what a step computes depends on which inputs run together: batch norm in train mode normalises by them.
-    pub fn normalises_by_batch(&self) -> bool {
-        let frozen = match self.objective {
-            Objective::Imitate { freeze: true, .. } => self.student.blocks.len() - 1,
-            _ => 0,
-        };
-        self.student.has_batch_norm(frozen)
-    }
-
-    /// The numbers of micro-batches that a step may be cut into, fewest first: for batch norm into equal ones, else the last one may be
-    /// shorter.
-    fn cuts(&self) -> Vec<u32> {
-        let batch = self.recipe.batch;
-        let mut cuts: Vec<u32> = match self.normalises_by_batch() {
-            true => (2..=batch).filter(|parts| batch.is_multiple_of(*parts)).collect(),
-            false => (1..batch).rev().map(|rows| batch.div_ceil(rows)).collect(),
-        };
-        cuts.dedup();
-        cuts
-    }
 }
 
 /// The networks of a method, before they are trained.
@@ -227,31 +188,6 @@ pub fn program(of: &Training<'_>, target: &Target) -> Result<Program, ProgramErr
     saving(of, target, Saving::default())
 }
 
-/// Plans a training stage in the fewest micro-batches that fit the target.
-///
-/// # Errors
-/// As [`program`], of a step that takes one input at a time.
-pub fn fit(of: &Training<'_>, target: &Target, recompute: bool) -> Result<Program, ProgramError> {
-    let cut = |micro_batches| saving(of, target, Saving { micro_batches, recompute });
-    let mut best = match cut(1) {
-        Err(error) if error.is_size() => Err(error),
-        other => return other,
-    };
-    // Fewer rows never need more, so the fewest parts that fit are found by halving.
-    let cuts = of.cuts();
-    let (mut low, mut high) = (0, cuts.len());
-    while low < high {
-        let middle = low.midpoint(high);
-        match cut(cuts[middle]) {
-            Err(error) if !error.is_size() => return Err(error),
-            Err(error) if best.is_err() => (best, low) = (Err(error), middle + 1),
-            Err(_) => low = middle + 1,
-            fits => (best, high) = (fits, middle),
-        }
-    }
-    best
-}
-
 /// Plans a training stage that saves memory in the given way.
 ///
 /// # Errors
@@ -296,23 +232,6 @@ pub fn saving(
 /// As [`program`], of one input at a time.
 pub fn evaluation(network: &Network, batch: u32, target: &Target) -> Result<Program, ProgramError> {
     at_once(batch, |rows| evaluation_of(network, rows, target))
-}
-
-/// Plans by `plan` for as many rows as fit: for `most`, else for half of them, and so on.
-///
-/// # Errors
-/// Of one row, if not even that fits.
-pub fn at_once<T>(
-    most: u32,
-    plan: impl Fn(u32) -> Result<T, ProgramError>,
-) -> Result<T, ProgramError> {
-    let mut rows = most;
-    loop {
-        match plan(rows) {
-            Err(error) if error.is_size() && rows > 1 => rows = rows.div_ceil(2),
-            other => return other,
-        }
-    }
 }
 
 fn evaluation_of(network: &Network, rows: u32, target: &Target) -> Result<Program, ProgramError> {
@@ -361,14 +280,15 @@ fn place(graph: &mut Graph, value: Value, slot: usize) {
 }
 
 /// What a backward pass leaves: the loss, the hits where the network has a head, and the gradients in `student.grads`.
-struct Pass {
-    loss: Value,
-    hits: Option<Value>,
-    grads: Vec<Value>,
+pub(super) struct Pass {
+    pub(super) loss: Value,
+    pub(super) hits: Option<Value>,
+    pub(super) grads: Vec<Value>,
 }
 
-struct Nets<'a> {
-    of: &'a Training<'a>,
+/// The networks of a stage while their graphs are built.
+pub(super) struct Nets<'a> {
+    pub(super) of: &'a Training<'a>,
     /// Inputs that run at once.
     rows: u32,
     /// Whether activations are made anew.
@@ -406,40 +326,8 @@ impl Nets<'_> {
         Ok((graph, words))
     }
 
-    /// A step of one micro-batch without its optimiser: gradients and metrics are added to those of the earlier ones.
-    fn accumulate(&self, target: &Target) -> Result<Graph, ProgramError> {
-        let mut graph = Graph::new();
-        let g = &mut graph;
-        let Pass { loss, hits, grads } = self.pass(g, target)?;
-        let mean = Accumulate::Mean { batch: self.of.recipe.batch };
-        g.buffer("metrics", 128);
-        g.scoped("accumulate", |g| -> Result<(), ShapeError> {
-            for piece in self.pieces(target) {
-                let (from, to) = (self.flat(g, "grads", &piece), self.flat(g, "sums", &piece));
-                g.add_after(mean, &[from, to], &grads)?;
-            }
-            let metric =
-                |g: &mut Graph, slot| g.named("metrics", slot as u64 * 64, &[1], "metrics");
-            let sum = metric(g, LOSS);
-            g.add_all(mean, &[loss, sum])?;
-            if let Some(hits) = hits {
-                let sum = metric(g, HITS);
-                g.add_all(Accumulate::Count, &[hits, sum])?;
-            }
-            Ok(())
-        })?;
-        Ok(graph)
-    }
-
-    /// The end of a step of several micro-batches.
-    fn apply(&self, target: &Target) -> Result<(Graph, Vec<u64>), ProgramError> {
-        let mut graph = Graph::new();
-        let words = self.optimise(&mut graph, "sums", &[], target)?;
-        Ok((graph, words))
-    }
-
     /// Forward, loss and backward.
-    fn pass(&self, g: &mut Graph, target: &Target) -> Result<Pass, ProgramError> {
+    pub(super) fn pass(&self, g: &mut Graph, target: &Target) -> Result<Pass, ProgramError> {
         let inputs = Inputs::new(g, "", self.of.student, self.rows);
         let student = Bound::new(g, "student", self.layout);
         let last = self.blocks() - 1;
@@ -514,12 +402,12 @@ impl Nets<'_> {
     }
 
     /// The trained range in pieces that a binding can hold.
-    fn pieces(&self, target: &Target) -> Vec<std::ops::Range<u64>> {
+    pub(super) fn pieces(&self, target: &Target) -> Vec<std::ops::Range<u64>> {
         pieces(self.layout, self.trained(), target.limits.binding_bytes / 4)
     }
 
     /// A piece of one of the student's flat buffers.
-    fn flat(&self, g: &mut Graph, part: &str, piece: &std::ops::Range<u64>) -> Value {
+    pub(super) fn flat(&self, g: &mut Graph, part: &str, piece: &std::ops::Range<u64>) -> Value {
         let len = crate::ops::narrow(piece.end - piece.start);
         let buffer = format!("student.{part}");
         g.buffer(&buffer, self.layout.param_floats);
@@ -528,7 +416,7 @@ impl Nets<'_> {
 
     /// The optimiser over the trained range, by the gradients in the flat buffer `part` once `grads` are written: one dispatch, or one
     /// for each piece that a binding can hold.
-    fn optimise(
+    pub(super) fn optimise(
         &self,
         g: &mut Graph,
         part: &str,

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail};
-use benches::{Timing, Work, growth, time, works};
-use engine::gpu::{self, Gpu};
+use benches::{Work, growth, time, works};
+use engine::gpu::{self, Gpu, Timing, Tuned};
 use engine::profile::Profile;
 
 use super::{bytes, driver, failure, print, print_json, profile};
@@ -32,6 +32,9 @@ pub(super) struct Arguments {
     /// Time the steps kernel by kernel instead, in this process, and write them for chrome://tracing or Perfetto.
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "profile.json")]
     profile: Option<PathBuf>,
+    /// Time the tiles that products could take first, at most 5 s a work, and step with the fastest.
+    #[arg(long, conflicts_with = "profile")]
+    tune: bool,
     /// Print JSON, a line for each work.
     #[arg(long)]
     json: bool,
@@ -50,7 +53,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     } else if arguments.here {
         let gpu = Gpu::open(&arguments.device, gpu::Options::default())?;
         for work in &works {
-            print_json(&time(work, &gpu)?)?;
+            print_json(&time(work, &gpu, arguments.tune)?)?;
         }
     } else {
         for (place, work) in works.iter().enumerate() {
@@ -64,6 +67,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
                 print(&format!("{}\n{}", timing.adapter, line(&HEAD)))?;
             }
             print(&row(&timing))?;
+            if let Some(tuned) = &timing.tuned {
+                print(&tuned_lines(tuned))?;
+            }
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -97,7 +103,7 @@ fn chosen(arguments: &Arguments) -> Result<Vec<Work>> {
 }
 
 /// Times a work in a process of its own; none if that has failed.
-fn apart(work: &Work, arguments: &Arguments) -> Result<Option<Timing>> {
+fn apart(work: &Work, arguments: &Arguments) -> Result<Option<benches::Timing>> {
     let program = env::current_exe().context("cannot tell where this program lies")?;
     let plan = work.plan(&driver::presumed())?;
     let cache = tempfile::tempdir().context("cannot make a folder for the cache of shaders")?;
@@ -105,6 +111,9 @@ fn apart(work: &Work, arguments: &Arguments) -> Result<Option<Timing>> {
     command.args(["bench", &work.name, "--here", "--device", &arguments.device]);
     if arguments.growth {
         command.arg("--growth");
+    }
+    if arguments.tune {
+        command.arg("--tune");
     }
     command.envs(driver::alone(&plan, cache.path())).stderr(Stdio::inherit());
     let output = command.output().context("cannot start this program anew")?;
@@ -121,7 +130,7 @@ fn apart(work: &Work, arguments: &Arguments) -> Result<Option<Timing>> {
 const HEAD: [&str; 7] =
     ["work", "median ms", "min ms", "GFLOP/s", "launches", "first step ms", "memory"];
 
-fn row(timing: &Timing) -> String {
+fn row(timing: &benches::Timing) -> String {
     line(&[
         &timing.work,
         &format!("{:.2}", timing.median_ms),
@@ -131,6 +140,22 @@ fn row(timing: &Timing) -> String {
         &format!("{:.0}", timing.first_step_ms),
         &bytes(timing.peak_bytes),
     ])
+}
+
+/// What was timed for a work, and what the tuner made of it.
+fn tuned_lines(tuned: &Tuned) -> String {
+    let Tuned { classes, timings, seconds, warnings } = tuned;
+    let mut lines =
+        vec![format!("{} of {classes} kinds of products timed, {seconds:.1} s", timings.len())];
+    lines.extend(warnings.iter().map(|warning| format!("warning: {warning}")));
+    for timing in timings {
+        let by = |(tile, &ns): (&String, &u64)| format!("{tile} {:.0}", ns as f64 / 1e3);
+        let us = timing.ns.iter().map(by).collect::<Vec<_>>().join(", ");
+        let Timing { of, table, tile, .. } = timing;
+        let told = if timing.differs() { format!("{tile}, not {table}") } else { tile.clone() };
+        lines.push(format!("{of}: {told} (µs: {us})"));
+    }
+    lines.iter().map(|line| format!("  {line}\n")).collect()
 }
 
 /// A line of the table, whose widths are fixed because each is printed when its work is done.

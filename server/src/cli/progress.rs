@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use engine::event::{Event, LoaderWait, RunStatus, StagePlan};
+use engine::event::{Event, LoaderWait, RunStatus, StagePlan, TunedProduct};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::{bytes, duration};
@@ -84,6 +84,28 @@ impl Waits {
             || format!("waited for data: {mean:.2} ms a step, {:.2} ms at most", self.max_ms);
         (self.steps > 0).then(line)
     }
+}
+
+/// Which tiles a stage takes that are not the table's, and what each gains.
+fn tuned(
+    member: &str,
+    stage: &str,
+    classes: u64,
+    timed: u64,
+    changed: &[TunedProduct],
+) -> Vec<String> {
+    let line = |of: &TunedProduct| {
+        let TunedProduct { product, table, table_us, tile, tile_us } = of;
+        let gain = table_us / tile_us;
+        format!(
+            "  {product}: {tile}, {tile_us:.0} µs; {table} takes {table_us:.0}, {gain:.2} times as long"
+        )
+    };
+    let count = changed.len();
+    let head = format!(
+        "{member} {stage}: {timed} of {classes} kinds of products are timed, {count} of them not by the table's tile"
+    );
+    [head].into_iter().chain(changed.iter().map(line)).collect()
 }
 
 impl Progress {
@@ -200,6 +222,11 @@ impl Progress {
                 "{member}: accuracy {accuracy:.2} % after {epochs:.2} epochs, {}",
                 duration(*seconds)
             )),
+            Event::Tuned { member, stage, classes, timed, changed, .. } => {
+                for line in tuned(member, stage, *classes, *timed, changed) {
+                    self.say(&line);
+                }
+            }
             Event::Warning { message } => self.say(&format!("warning: {message}")),
             Event::Resumed { member: Some(member), step } => {
                 self.say(&format!("{member}: goes on from step {step}"));

@@ -10,7 +10,8 @@ use anyhow::Result;
 use engine::config::Config;
 use engine::event::{Entry, Event};
 use engine::profile::Recorder;
-use engine::train::{Options, Run, TrainError};
+use engine::train::{Options, Run, TrainError, Tune};
+use etcetera::BaseStrategy as _;
 
 use super::progress::Progress;
 use super::source::Source;
@@ -33,15 +34,35 @@ pub(super) struct Arguments {
     /// Time some steps of each stage kernel by kernel, and write them as DIR/profile.json for chrome://tracing or Perfetto.
     #[arg(long)]
     profile: bool,
+    /// Time the tiles that products could take, at most 5 s in all, and keep what is faster than the built-in table's. The default on GPUs.
+    #[arg(long)]
+    tune: bool,
+    /// Take the built-in table's tiles. The default on software adapters.
+    #[arg(long, conflicts_with = "tune")]
+    no_tune: bool,
     /// Print the events as JSON lines on standard output.
     #[arg(long)]
     json: bool,
+}
+
+/// Where what was measured on this machine outlives a command; none, where the system has no such folder.
+fn cache() -> Option<PathBuf> {
+    let folders = etcetera::choose_base_strategy().ok()?;
+    Some(folders.cache_dir().join("taper"))
 }
 
 /// The trace in a run directory.
 const PROFILE: &str = "profile.json";
 
 impl Arguments {
+    fn tunes(&self) -> Tune {
+        match (self.tune, self.no_tune) {
+            (true, _) => Tune::Always,
+            (_, true) => Tune::Never,
+            _ => Tune::OnGpus,
+        }
+    }
+
     /// The first configuration that will be trained; none where it cannot be read, which `run` then says.
     pub(super) fn first(&self) -> Option<Config> {
         if self.resume {
@@ -61,7 +82,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     for (place, (folder, run)) in runs.iter().enumerate() {
         teachers::adopt(&runs[..place], folder, run.config())?;
         let recorder = arguments.profile.then(Recorder::default);
-        let (begun, done) = train(folder, run, recorder.clone(), arguments.json, &stop);
+        let profile = recorder.clone();
+        let (tune, cache) = (arguments.tunes(), cache());
+        let options = Options { profile, tune, cache, ..Options::new(folder) };
+        let (begun, done) = train(run, &options, arguments.json, &stop);
         // However it ended; but what stopped the run is told rather than that its profile could not be written.
         let shown = recorder.map_or(Ok(()), |of| show_profile(&of, folder, arguments.json));
         match done {
@@ -152,9 +176,8 @@ fn on_interrupt() -> Result<Arc<AtomicBool>> {
 
 /// Trains a run; whether it came so far as to begin, and how it ended.
 fn train(
-    folder: &Path,
     run: &Run,
-    profile: Option<Recorder>,
+    options: &Options,
     json: bool,
     stop: &AtomicBool,
 ) -> (bool, Result<(), TrainError>) {
@@ -171,8 +194,7 @@ fn train(
             stop.store(true, Ordering::SeqCst);
         }
     };
-    let options = Options { profile, ..Options::new(folder) };
-    let done = run.execute(&options, stop, &mut take);
+    let done = run.execute(options, stop, &mut take);
     progress.finish();
     (begun, done)
 }

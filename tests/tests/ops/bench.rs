@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use engine::{
     gpu::{Executor, Gpu, Live},
-    ops::Kernel,
-    plan::{Target, compile},
+    ops::{Kernel, variants::Tile},
+    plan::{Choice, Choices, Target, compile},
 };
 use taper_tests::{
     golden::Case,
@@ -31,10 +31,20 @@ pub(crate) struct Bench<'a> {
 
 impl<'a> Bench<'a> {
     pub(crate) fn new(gpu: &Arc<Gpu>, target: &Target, case: &'a Case) -> Self {
+        Self::by(gpu, target, case, None)
+    }
+
+    /// The case with every product by this tile, or by the table's.
+    pub(crate) fn by(gpu: &Arc<Gpu>, target: &Target, case: &'a Case, tile: Option<Tile>) -> Self {
         let probe = probe(case);
         let say = |error: &dyn std::fmt::Display| -> ! { panic!("{}: {error}", case.name) };
         let plan = compile(&[("run", &probe.graph)], target).unwrap_or_else(|e| say(&e));
-        let executor = Executor::new(gpu, plan).unwrap_or_else(|e| say(&e));
+        let choice = |tile: Tile| {
+            let classes = plan.classes().into_iter();
+            classes.map(move |(of, _, _)| Choice { of, tile: tile.variant.into() })
+        };
+        let choices = Choices(tile.into_iter().flat_map(choice).collect());
+        let executor = Executor::new(gpu, plan.choose(&choices)).unwrap_or_else(|e| say(&e));
         Self { case, probe, executor }
     }
 

@@ -9,6 +9,7 @@ use engine::{
         AdapterKind,
         accuracy::hits,
         batch_norm::{BatchNorm, Tensors},
+        conv2d::Conv2d,
         cross_entropy::{cross_entropy, cross_entropy_and_grad},
         dropout::Dropout,
         elementwise::{Add, AddRelu, Copy, Scale},
@@ -18,7 +19,7 @@ use engine::{
         parts,
         reduce::sum_rows,
     },
-    plan::{Target, compile},
+    plan::{KernelSpec, Target, compile},
 };
 use taper_tests::table::Upstream;
 
@@ -113,6 +114,60 @@ fn padding_does_not_count() {
     }
 }
 
+/// A loss whose own gradient is a constant makes both in one dispatch, with the bits of two; on odd and even widths, with padding.
+#[test]
+fn a_loss_and_its_gradient_are_one_dispatch() {
+    let Some(gpu) = &*PLAIN else { return };
+    type Loss = fn(&mut Graph, [Value; 3]) -> Value;
+    let losses: [(&str, Loss); 3] = [
+        ("cross_entropy", |g, [y, _, l]| cross_entropy(g, y, l, 0.1).expect("a loss")),
+        ("kl", |g, [y, t, _]| kl(g, y, t, Kl { temperature: 2.0, factor: 4.0 }).expect("a loss")),
+        ("mse", |g, [y, t, _]| mse(g, y, t, 0.7).expect("a loss")),
+    ];
+    for (classes, kind) in [3u32, 40].into_iter().flat_map(|c| KINDS.map(|kind| (c, kind))) {
+        for (name, loss) in losses {
+            let (rows, valid, factor) = (5u32, 4u32, -0.3f32);
+            let results = |together: bool| -> (Vec<String>, Vec<f32>) {
+                let mut g = Graph::new();
+                let [y, t] = ["y", "t"].map(|label| g.input(label, &[rows, classes]));
+                let labels = g.input("labels", &[rows]);
+                let of = loss(&mut g, [y, t, labels]);
+                let whole = g.add(Scale(factor), &[of]).expect("a product");
+                let dy = match together {
+                    true => g.backward(whole, &[y]),
+                    false => {
+                        let d = g.input("d", &[1]);
+                        g.backward_from(of, d, &[y])
+                    }
+                };
+                g.place(dy.expect("a gradient")[0], "dy", 0);
+                g.place(whole, "loss", 0);
+                let mut executor = executor(gpu, &g, kind);
+                let mut noise = noise();
+                let mut draw =
+                    || -> Vec<f32> { (0..rows * classes).map(|_| noise() as f32).collect() };
+                executor.write("y", &draw()).expect("room");
+                executor.write("t", &draw()).expect("room");
+                executor.write("labels", &[0u32, 2, 1, 2, 0]).expect("room");
+                if !together {
+                    executor.write("d", &[factor]).expect("room");
+                }
+                executor.run("run", &Live::rows(valid), 0).expect("a run");
+                let of_this = |spec: &KernelSpec| spec.kernel.file == name;
+                let kernels = executor.plan().kernels.iter().filter(|spec| of_this(spec));
+                let entries = kernels.map(|spec| spec.kernel.entry.clone()).collect();
+                let read = |label| executor.read(label).expect("a result");
+                (entries, [read("loss"), read("dy")].concat())
+            };
+            let ((one, fused), (two, apart)) = (results(true), results(false));
+            assert_eq!(one, ["forward_grad"], "{name}");
+            assert_eq!(two, ["forward", "grad"], "{name}");
+            assert_eq!(fused, apart, "{name} of {classes} on {kind:?}");
+            assert!(apart.iter().all(|x| x.is_finite()) && apart[0] != 0.0);
+        }
+    }
+}
+
 /// Batch norm that has taken in the sum with a skip connection is batch norm, then the sum.
 #[test]
 fn a_fused_skip_is_the_sum() {
@@ -179,6 +234,66 @@ fn a_fused_skip_is_the_sum() {
                 off < 2e-6,
                 "{channels} channels, relu {relu}, train {train}, {kind:?}, {k}: {off:.1e}"
             );
+        }
+    }
+}
+
+/// A convolution with a bias that has taken in the sum with a skip connection is the convolution, then the sum.
+#[test]
+fn a_convolution_takes_in_its_skip() {
+    let Some(gpu) = &*PLAIN else { return };
+    // Taps, stride, channels in and out, and the entry point.
+    let cases = [
+        (1u32, 1u32, 8u32, 12u32, "linear_skip"),
+        (1, 1, 5, 12, "linear_skip_any"),
+        (3, 1, 8, 12, "conv_skip"),
+        (3, 2, 4, 6, "conv_skip_any"),
+        (1, 2, 3, 8, "conv_skip_any"),
+    ];
+    for ((taps, stride, c_in, c_out, entry), kind) in
+        cases.into_iter().flat_map(|case| KINDS.map(|kind| (case, kind)))
+    {
+        // More of an edge than the kernel needs, so that y can have more pixels than x.
+        let pad = taps - 1;
+        let out = (5 + 2 * pad - taps) / stride + 1;
+        for relu in [false, true] {
+            let results = |fused: bool| -> (Vec<String>, Vec<f32>) {
+                let mut g = Graph::new();
+                let whole = [2, out, out, c_out];
+                let x = g.input("x", &[2, 5, 5, c_in]);
+                let w = g.input("w", &[c_out, taps, taps, c_in]);
+                let (b, skip) = (g.input("b", &[c_out]), g.input("skip", &whole));
+                let (kernel, stride, pad) = ([taps; 2], [stride; 2], [pad; 2]);
+                let op = Conv2d { kernel, stride, pad, bias: true, relu: false };
+                let z = g.add(op, &[x, w, b]).expect("a convolution");
+                // What is placed stays a node of its own.
+                if !fused {
+                    g.place(z, "z", 0);
+                }
+                let y = match relu {
+                    true => g.add(AddRelu, &[z, skip]),
+                    false => g.add(Add, &[skip, z]),
+                };
+                g.place(y.expect("a sum"), "y", 0);
+                let mut executor = executor(gpu, &g, kind);
+                let mut noise = noise();
+                for label in ["x", "w", "b", "skip"] {
+                    let buffers = &executor.plan().buffers;
+                    let buffer = buffers.iter().find(|buffer| buffer.label == label);
+                    let count = buffer.expect("a buffer").bytes / 4;
+                    let numbers: Vec<f32> = (0..count).map(|_| noise() as f32).collect();
+                    executor.write(label, &numbers).expect("room");
+                }
+                executor.run("run", &Live::rows(2), 0).expect("a run");
+                let kernels = executor.plan().kernels.iter();
+                let entries = kernels.map(|spec| spec.kernel.entry.clone()).collect();
+                (entries, executor.read("y").expect("y"))
+            };
+            let ((one, fused), (two, apart)) = (results(true), results(false));
+            assert_eq!((one.as_slice(), two.len()), (&[entry.to_owned()][..], 2));
+            let off = worst(&fused, &apart);
+            assert!(off < 2e-6, "{entry} on {kind:?}, relu {relu}: {off:.1e}");
+            assert_eq!(relu, fused.iter().all(|&y| y >= 0.0));
         }
     }
 }

@@ -4,7 +4,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use engine::{ops::AdapterKind, plan::Target};
+use engine::{
+    ops::{
+        AdapterKind,
+        variants::{Tile, tiles},
+    },
+    plan::Target,
+};
 use serde_json::json;
 use taper_tests::golden::{Array, Case};
 
@@ -118,8 +124,13 @@ fn conv(size: usize, stride: usize, c_in: usize, c_out: usize, bias: bool) -> Ca
 
 /// Runs a case and returns the kernels that it ran.
 fn exact(case: &Case, kind: AdapterKind) -> BTreeSet<(String, String)> {
+    exact_by(case, kind, None)
+}
+
+/// [`exact`] with every product by this tile, or by the table's.
+fn exact_by(case: &Case, kind: AdapterKind, tile: Option<Tile>) -> BTreeSet<(String, String)> {
     let Some(gpu) = &*PLAIN else { return BTreeSet::new() };
-    let bench = Bench::new(gpu, &Target { kind, ..gpu.target() }, case);
+    let bench = Bench::by(gpu, &Target { kind, ..gpu.target() }, case, tile);
     let kernels = bench.kernels();
     let wanted = case.outputs.iter().chain(case.grads.values());
     for ((label, found), wanted) in bench.golden().into_iter().zip(wanted) {
@@ -189,5 +200,29 @@ fn convolutions_are_exact_in_large_tiles_and_in_parts() {
         let large = case.name.starts_with("conv 24") || case.name.starts_with("conv 47");
         let parts = kernels.iter().any(|(_, entry)| entry == "sum_parts");
         assert!(!large || parts || PLAIN.is_none(), "{} runs in one part", case.name);
+    }
+}
+
+/// The tiles that the table never takes, but a tuner might.
+#[test]
+fn tiles_that_only_a_timing_finds_are_exact() {
+    for tile in tiles(AdapterKind::Gpu).filter(|tile| tile.timed) {
+        for case in [
+            // Several tiles, slices and parts; odd sizes.
+            linear(136, 132, 40),
+            linear(131, 67, 21),
+            linear(1101, 8, 12),
+            conv(13, 1, 8, 68, true),
+            conv(12, 2, 5, 7, false),
+        ] {
+            let kernels = exact_by(&case, AdapterKind::Gpu, Some(tile));
+            let names: BTreeSet<_> = kernels.iter().map(|(name, _)| name.as_str()).collect();
+            let all = |name: &&str| !name.contains("_tiled") || name.ends_with(tile.variant);
+            assert!(names.iter().all(all), "{names:?}");
+            assert!(
+                names.iter().any(|n| n.ends_with(tile.variant)) || PLAIN.is_none(),
+                "{names:?}"
+            );
+        }
     }
 }
