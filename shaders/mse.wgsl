@@ -1,4 +1,4 @@
-// uses: step, grid, read
+// uses: step, grid, read, write
 // Mean squared error of y against a target t of the same shape, times a constant scale:
 //
 //     loss = scale/n Σ (y − t)²
@@ -35,11 +35,11 @@ fn forward(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) gr
 
 // dy = d 2 scale / n (y − t)
 @group(0) @binding(3) var<storage, read> d: array<f32>;  // (1)
-@group(0) @binding(4) var<storage, read_write> dy: array<Pack>;
+fn put_dy(i: u32, v: Pack) { put_4(i, v); }
 @compute @workgroup_size(WG)
 fn grad(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     let factor = d[0] * 2.0 * dims.scale / f32(counted() * PACK);
     for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
-        dy[i] = select(Pack(0.0), factor * (y(i) - t(i)), i < counted());
+        put_dy(i, select(Pack(0.0), factor * (y(i) - t(i)), i < counted()));
     }
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     formats::{FormatError, safetensors},
     nn::{Tensor, Weights},
+    train::session::LossScale,
 };
 
 /// Checkpoints of a member that are kept.
@@ -46,6 +47,9 @@ pub(super) struct Place {
     /// Micro-batches of the stages that have begun, by the stage's index.
     #[serde(default)]
     pub(super) micro_batches: BTreeMap<usize, u32>,
+    /// What loss scaling knows, in a try whose steps run in mixed precision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) loss_scale: Option<LossScale>,
     /// Learning curve: the loss of the last step that was read.
     pub(super) loss: Option<f64>,
 }

@@ -357,6 +357,7 @@ impl<'a, 'r> Member<'a, 'r> {
             teacher: self.who.teacher.map(|t| &t.network),
             objective,
             recipe: &recipe,
+            precision: self.run.config.precision,
         };
         let (target, recompute) = (self.run.gpu.target(), self.run.config.recompute);
         // Once a stage has begun, its micro-batches are never chosen anew.
@@ -397,7 +398,7 @@ impl<'a, 'r> Member<'a, 'r> {
             if attempt != self.at.place.attempt {
                 (self.at.place.attempt, self.at.place.step) = (attempt, 0);
                 self.at.now = self.at.base.clone().unwrap_or_default();
-                self.at.moments = None;
+                (self.at.moments, self.at.place.loss_scale) = (None, None);
             }
             if self.at.place.step == 0
                 && let Task::Narrow { block } = stage.task
@@ -495,6 +496,7 @@ impl<'a, 'r> Member<'a, 'r> {
         let (gpu_batch, attempt) = (recipe.batch as usize, self.at.place.attempt);
         session.load_student(&self.at.now)?;
         session.set_moments(self.at.moments.as_ref())?;
+        session.set_loss_scale(self.at.place.loss_scale)?;
         let mut loader = Loader::new(
             Arc::clone(&self.run.data.train),
             LoaderOptions {
@@ -544,8 +546,7 @@ impl<'a, 'r> Member<'a, 'r> {
                 part: 0,
                 lr: lr as f32,
                 t: (step + 1) as f32,
-                loss_scale: 1.0,
-                pad2: 0.0,
+                pad: [0.0; 2],
             };
             session.step(&batch, &live, step)?;
             self.at.place.step += 1;
@@ -562,7 +563,7 @@ impl<'a, 'r> Member<'a, 'r> {
                 if epoch_ends {
                     self.read(stage, session, &mut meter, true)?;
                 }
-                self.say(stage, &mut meter, lr, gpu_batch)?;
+                self.say(stage, session, &mut meter, lr, gpu_batch)?;
             }
             if epoch_ends && session.tests() {
                 let test = meter.pause(|| session.test(&self.run.data.test))?;
@@ -649,6 +650,7 @@ impl<'a, 'r> Member<'a, 'r> {
     fn say(
         &mut self,
         stage: &Stage,
+        session: &Session,
         meter: &mut Meter,
         lr: f64,
         batch: usize,
@@ -666,6 +668,7 @@ impl<'a, 'r> Member<'a, 'r> {
             lr,
             samples_per_s: rate,
             loader_wait: Some(wait),
+            scaling: session.scaling(),
         })
     }
 
@@ -673,6 +676,7 @@ impl<'a, 'r> Member<'a, 'r> {
     fn save(&mut self, stage: &Stage, session: &Session) -> Result<(), TrainError> {
         self.fetch(stage, session)?;
         self.at.moments = Some(session.moments()?);
+        self.at.place.loss_scale = session.loss_scale()?;
         self.checkpoint()
     }
 
