@@ -1,4 +1,4 @@
-// uses: grid, read
+// uses: grid, read, write
 // Activations of flat tensors, and their gradients: from the output y where it says enough, else from x.
 struct Dims {
     count: u32,  // packs
@@ -6,9 +6,9 @@ struct Dims {
 
 @group(0) @binding(0) var<uniform> dims: Dims;
 fn x(i: u32) -> Pack { return pack_1(i); }  // input of the activation; for *_grad of relu, tanh, sigmoid: its output y
-@group(0) @binding(2) var<storage, read_write> y: array<Pack>;
 fn dy(i: u32) -> Pack { return pack_2(i); }
-@group(0) @binding(3) var<storage, read_write> dx: array<Pack>;
+fn put_y(i: u32, v: Pack) { put_2(i, v); }
+fn put_dx(i: u32, v: Pack) { put_3(i, v); }
 
 // Beyond ±10 tanh is ±1 in f32; some drivers overflow in exp(2x) long before they say so.
 fn safe_tanh(v: Pack) -> Pack {
@@ -46,7 +46,7 @@ const SQRT_2_OVER_PI: f32 = 0.79788456080286536;
 @compute @workgroup_size(WG)
 fn relu(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
-        y[i] = max(x(i), Pack(0.0));
+        put_y(i, max(x(i), Pack(0.0)));
     }
 }
 
@@ -54,7 +54,7 @@ fn relu(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) group
 @compute @workgroup_size(WG)
 fn relu_grad(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
-        dx[i] = select(Pack(0.0), dy(i), x(i) > Pack(0.0));
+        put_dx(i, select(Pack(0.0), dy(i), x(i) > Pack(0.0)));
     }
 }
 
@@ -63,7 +63,7 @@ fn relu_grad(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) 
 fn gelu(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
         let v = x(i);
-        y[i] = v * normal_cdf(v);
+        put_y(i, v * normal_cdf(v));
     }
 }
 
@@ -72,7 +72,7 @@ fn gelu(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) group
 fn gelu_grad(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
         let v = x(i);
-        dx[i] = dy(i) * (normal_cdf(v) + v * normal_density(v));
+        put_dx(i, dy(i) * (normal_cdf(v) + v * normal_density(v)));
     }
 }
 
@@ -81,7 +81,7 @@ fn gelu_grad(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) 
 fn gelu_tanh(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
         let v = x(i);
-        y[i] = 0.5 * v * (1.0 + safe_tanh(SQRT_2_OVER_PI * (v + 0.044715 * v * v * v)));
+        put_y(i, 0.5 * v * (1.0 + safe_tanh(SQRT_2_OVER_PI * (v + 0.044715 * v * v * v))));
     }
 }
 
@@ -92,7 +92,7 @@ fn gelu_tanh_grad(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgro
         let v = x(i);
         let th = safe_tanh(SQRT_2_OVER_PI * (v + 0.044715 * v * v * v));
         let du = SQRT_2_OVER_PI * (1.0 + 0.134145 * v * v);
-        dx[i] = dy(i) * (0.5 * (1.0 + th) + 0.5 * v * (1.0 - th * th) * du);
+        put_dx(i, dy(i) * (0.5 * (1.0 + th) + 0.5 * v * (1.0 - th * th) * du));
     }
 }
 
@@ -100,7 +100,7 @@ fn gelu_tanh_grad(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgro
 @compute @workgroup_size(WG)
 fn tanh_forward(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
-        y[i] = safe_tanh(x(i));
+        put_y(i, safe_tanh(x(i)));
     }
 }
 
@@ -109,7 +109,7 @@ fn tanh_forward(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroup
 fn tanh_grad(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
         let v = x(i);
-        dx[i] = dy(i) * (1.0 - v * v);
+        put_dx(i, dy(i) * (1.0 - v * v));
     }
 }
 
@@ -117,7 +117,7 @@ fn tanh_grad(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) 
 @compute @workgroup_size(WG)
 fn sigmoid(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
-        y[i] = 1.0 / (1.0 + exp(min(-x(i), Pack(80.0))));
+        put_y(i, 1.0 / (1.0 + exp(min(-x(i), Pack(80.0)))));
     }
 }
 
@@ -126,6 +126,6 @@ fn sigmoid(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) gr
 fn sigmoid_grad(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
         let v = x(i);
-        dx[i] = dy(i) * v * (1.0 - v);
+        put_dx(i, dy(i) * v * (1.0 - v));
     }
 }

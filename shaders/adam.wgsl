@@ -25,6 +25,7 @@ fn grads(i: u32) -> vec4f { return quad_2(i); }  // dθ
 @group(0) @binding(4) var<storage, read_write> second: array<vec4f>;  // v, in place
 @group(0) @binding(5) var<storage, read> decays: array<u32>;  // 1 where weight decay applies, a word for each 64 floats
 @group(0) @binding(6) var<storage, read> factor: array<f32>;  // (1), of gradient clipping
+@group(0) @binding(6) var<storage, read> verdict: array<f32>;  // (3), of loss scaling: factor, 1 if the step is taken, steps skipped
 
 // 1 − exp(z) for z ≤ 0; near 0 by its series, where the difference would cancel
 fn one_minus_exp(z: f32) -> f32 {
@@ -33,7 +34,7 @@ fn one_minus_exp(z: f32) -> f32 {
     return select(1.0 - exp(max(z, -80.0)), -z * tail, z > -0.5);
 }
 
-fn update(i: u32, gradient: vec4f) {
+fn update(i: u32, gradient: vec4f, t: f32) {
     let decay = select(0.0, dims.weight_decay, decays[i / 16u] != 0u);
     var p = params[i];
     var g = gradient;
@@ -42,8 +43,8 @@ fn update(i: u32, gradient: vec4f) {
     let v = dims.beta2 * second[i] + dims.rest2 * g * g;
     first[i] = m;
     second[i] = v;
-    let correction1 = one_minus_exp(live.t * dims.log_beta1);
-    let correction2 = sqrt(one_minus_exp(live.t * dims.log_beta2));
+    let correction1 = one_minus_exp(t * dims.log_beta1);
+    let correction2 = sqrt(one_minus_exp(t * dims.log_beta2));
     params[i] = p - live.lr / correction1 * (m / (sqrt(v) / correction2 + dims.eps));
 }
 
@@ -51,7 +52,7 @@ fn update(i: u32, gradient: vec4f) {
 @compute @workgroup_size(WG)
 fn step(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
-        update(i, grads(i));
+        update(i, grads(i), live.t);
     }
 }
 
@@ -59,6 +60,15 @@ fn step(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) group
 @compute @workgroup_size(WG)
 fn step_clipped(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
-        update(i, factor[0] * grads(i));
+        update(i, factor[0] * grads(i), live.t);
+    }
+}
+
+// as the verdict says: a step that is skipped changes nothing, and t counts the others
+@compute @workgroup_size(WG)
+fn step_scaled(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
+    if verdict[1] == 0.0 { return; }
+    for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
+        update(i, verdict[0] * grads(i), live.t - verdict[2]);
     }
 }

@@ -1,4 +1,4 @@
-// uses: grid, read
+// uses: grid, read, write
 // Multi-head self-attention of a packed projection qkv (B, L, 3, heads, d), for each sample and head:
 //
 //     P = softmax(q kᵀ / √d),   y = P v

@@ -6,3 +6,5 @@ fn pack_2(i: u32) -> Pack { return quad_2(i); }
 fn pack_3(i: u32) -> Pack { return quad_3(i); }
 fn pack_4(i: u32) -> Pack { return quad_4(i); }
 fn pack_6(i: u32) -> Pack { return quad_6(i); }
+fn put_5(i: u32, v: Pack) { put_quad_5(i, v); }
+fn put_7(i: u32, v: Pack) { put_quad_7(i, v); }

@@ -1,4 +1,4 @@
-// uses: grid, read
+// uses: grid, read, write
 // Batch normalisation of x (rows, C) over its rows, rows = N·H·W:
 //
 //     y = γ x̂ + β,   x̂ = (x − μ) ρ,   ρ = 1 / √(σ² + ε),   then ReLU if RELU is set
@@ -162,7 +162,7 @@ fn part_sums(i: u32) -> Pack { return pack_2(i); }  // (parts, 2, C)
 @group(0) @binding(4) var<storage, read> gamma: array<Pack>;  // (C)
 @group(0) @binding(5) var<storage, read> beta: array<Pack>;  // (C)
 fn skip(i: u32) -> Pack { return pack_6(i); }  // (rows, C)
-@group(0) @binding(7) var<storage, read_write> y: array<Pack>;  // (rows, C)
+fn put_y(i: u32, v: Pack) { put_7(i, v); }  // (rows, C)
 @group(0) @binding(8) var<storage, read_write> lines: array<Pack>;  // (4, C): μ, ρ, γ, β
 @group(0) @binding(9) var<storage, read_write> batch: array<Pack>;  // (2, C padded to 64): μ, rows σ² / (rows − 1)
 
@@ -196,14 +196,14 @@ fn batch_line(at: Item) -> Line {
 fn normalise(line: Line, at: Item) {
     for (var r = at.begin; r < at.end; r += LANES) {
         let j = r * dims.packs + at.c;
-        y[j] = rectified(straight(line, x(j)));
+        put_y(j, rectified(straight(line, x(j))));
     }
 }
 
 fn normalise_add(line: Line, at: Item) {
     for (var r = at.begin; r < at.end; r += LANES) {
         let j = r * dims.packs + at.c;
-        y[j] = rectified(straight(line, x(j)) + skip(j));
+        put_y(j, rectified(straight(line, x(j)) + skip(j)));
     }
 }
 
@@ -311,7 +311,7 @@ fn grad_sums(
 
 // dγ = Σₚ dsums[p, 0],   dβ = Σₚ dsums[p, 1],   dx = γ ρ (dz − (dβ + x̂ dγ) / rows), or γ ρ dz where the moments are constants
 fn part_dsums(i: u32) -> Pack { return pack_4(i); }  // (parts, 2, C)
-@group(0) @binding(5) var<storage, read_write> dx: array<Pack>;  // (rows, C)
+fn put_dx(i: u32, v: Pack) { put_5(i, v); }  // (rows, C)
 @group(0) @binding(6) var<storage, read_write> dgamma: array<Pack>;  // (C)
 @group(0) @binding(7) var<storage, read_write> dbeta: array<Pack>;  // (C)
 @compute @workgroup_size(WG)
@@ -340,6 +340,6 @@ fn grad_input(
         let j = r * dims.packs + at.c;
         let normal = (x(j) - line.mean) * line.rstd;
         let dz = masked(dy(j), line.gamma * normal + line.beta);
-        dx[j] = line.gamma * line.rstd * (dz - level - normal * slope);
+        put_dx(j, line.gamma * line.rstd * (dz - level - normal * slope));
     }
 }

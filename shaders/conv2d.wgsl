@@ -1,4 +1,4 @@
-// uses: read
+// uses: read, write
 // 2-D convolution, NHWC, weights (O, KH, KW, I), as implicit matrix products: nothing is unfolded in memory.
 //
 // As in matmul.wgsl an invocation owns a register tile of 4·TM4 rows by 4·TN4 columns (constants of the variant file), entry points read and
@@ -28,8 +28,8 @@ fn b1(i: u32) -> f32 { return one_2(i); }
 // Input 3 is of conv the bias (c_out), of dx_plus D, like x, and of dx_masked Y, like x. Input 4 is of conv_skip D, like y, and of
 // dx_plus_masked Y.
 // conv: y (images, out_height, out_width, c_out). dx: like x. dw: (parts, c_out, kernel_y, kernel_x, c_in).
-@group(0) @binding(5) var<storage, read_write> c4: array<vec4<f32>>;
-@group(0) @binding(5) var<storage, read_write> c1: array<f32>;
+fn put_c4(i: u32, v: vec4<f32>) { put_quad_5(i, v); }
+fn put_c1(i: u32, v: f32) { put_one_5(i, v); }
 
 override WG: u32 = 8u;
 
@@ -175,16 +175,16 @@ fn activate(v: vec4<f32>) -> vec4<f32> {
 
 // Stores four columns from `col` on to row `row` of a matrix of n columns; rows from `end` on are dropped.
 fn put_vec(v: vec4<f32>, row: u32, col: u32, end: u32) {
-    if row < end && col < dims.n { c4[(row * dims.n + col) / 4u] = v; }
+    if row < end && col < dims.n { put_c4((row * dims.n + col) / 4u, v); }
 }
 
 fn put_any(v: vec4<f32>, row: u32, col: u32, end: u32) {
     if row >= end { return; }
     let at = row * dims.n + col;
-    if col < dims.n { c1[at] = v.x; }
-    if col + 1u < dims.n { c1[at + 1u] = v.y; }
-    if col + 2u < dims.n { c1[at + 2u] = v.z; }
-    if col + 3u < dims.n { c1[at + 3u] = v.w; }
+    if col < dims.n { put_c1(at, v.x); }
+    if col + 1u < dims.n { put_c1(at + 1u, v.y); }
+    if col + 2u < dims.n { put_c1(at + 2u, v.z); }
+    if col + 3u < dims.n { put_c1(at + 3u, v.w); }
 }
 
 fn store_vec(t: Tile) {

@@ -1,4 +1,4 @@
-// uses: tiled
+// uses: tiled, read, write
 // The convolutions of conv2d.wgsl by workgroup tiles, for GPUs: same entry points, dims and bindings.
 //
 // What lies side by side along k is fetched by scalars, so that neighbouring invocations read neighbouring numbers; what lies side by side
@@ -20,20 +20,16 @@ struct Dims {
 
 @group(0) @binding(0) var<uniform> dims: Dims;
 // conv: x (images, height, width, c_in). dx, dw: dy (images, out_height, out_width, c_out).
-@group(0) @binding(1) var<storage, read> a4: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read> a1: array<f32>;
+fn a4(i: u32) -> vec4<f32> { return quad_1(i); }
+fn a1(i: u32) -> f32 { return one_1(i); }
 // conv, dx: w (c_out, kernel_y, kernel_x, c_in). dw: x.
-@group(0) @binding(2) var<storage, read> b4: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> b1: array<f32>;
+fn b4(i: u32) -> vec4<f32> { return quad_2(i); }
+fn b1(i: u32) -> f32 { return one_2(i); }
 // conv: bias (c_out). dx_plus: D, like x. dx_masked: Y, like x.
-@group(0) @binding(3) var<storage, read> third4: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> third1: array<f32>;
 // conv_skip: D, like y. dx_plus_masked: Y, like x.
-@group(0) @binding(4) var<storage, read> fourth4: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read> fourth1: array<f32>;
 // conv: y (images, out_height, out_width, c_out). dx: like x. dw: (parts, c_out, kernel_y, kernel_x, c_in).
-@group(0) @binding(5) var<storage, read_write> c4: array<vec4<f32>>;
-@group(0) @binding(5) var<storage, read_write> c1: array<f32>;
+fn put_c4(i: u32, v: vec4<f32>) { put_quad_5(i, v); }
+fn put_c1(i: u32, v: f32) { put_one_5(i, v); }
 
 // First row and column of a tile, and which phase or part it belongs to.
 struct Tile { row: u32, col: u32, slab: u32 }
@@ -57,15 +53,15 @@ fn gather(p: Pixels, dy: i32, dx: i32, height: u32, width: u32, channels: u32, c
     let x = vec4<u32>(p.x + dx);
     let inside = (y < vec4(height)) & (x < vec4(width));
     let at = select(vec4<u32>(), (p.image * height + y) * width + x, inside) * channels + channel;
-    return select(vec4<f32>(), vec4(a1[at.x], a1[at.y], a1[at.z], a1[at.w]), inside);
+    return select(vec4<f32>(), vec4(a1(at.x), a1(at.y), a1(at.z), a1(at.w)), inside);
 }
 
 fn gather_a(at: vec4<u32>) -> vec4<f32> {
-    return vec4(a1[at.x], a1[at.y], a1[at.z], a1[at.w]);
+    return vec4(a1(at.x), a1(at.y), a1(at.z), a1(at.w));
 }
 
 fn gather_b(at: vec4<u32>) -> vec4<f32> {
-    return vec4(b1[at.x], b1[at.y], b1[at.z], b1[at.w]);
+    return vec4(b1(at.x), b1(at.y), b1(at.z), b1(at.w));
 }
 
 fn activate(v: vec4<f32>) -> vec4<f32> {
@@ -79,15 +75,15 @@ fn put_any(t: Tile, lane: u32, i: u32, j: u32, r: u32, row: u32, end: u32) {
     let v = activate(acc[i][j][r]);
     if row >= end { return; }
     let at = row * dims.n + col;
-    if col < dims.n { c1[at] = v.x; }
-    if col + 1u < dims.n { c1[at + 1u] = v.y; }
-    if col + 2u < dims.n { c1[at + 2u] = v.z; }
-    if col + 3u < dims.n { c1[at + 3u] = v.w; }
+    if col < dims.n { put_c1(at, v.x); }
+    if col + 1u < dims.n { put_c1(at + 1u, v.y); }
+    if col + 2u < dims.n { put_c1(at + 2u, v.z); }
+    if col + 3u < dims.n { put_c1(at + 3u, v.w); }
 }
 
 fn put_vec(t: Tile, lane: u32, i: u32, j: u32, r: u32, row: u32, end: u32) {
     let col = t.col + block_col(lane, j);
-    if row < end && col < dims.n { c4[(row * dims.n + col) / 4u] = activate(acc[i][j][r]); }
+    if row < end && col < dims.n { put_c4((row * dims.n + col) / 4u, activate(acc[i][j][r])); }
 }
 
 fn store_vec(t: Tile, lane: u32) {
@@ -152,16 +148,16 @@ fn sum_conv(t: Tile, lane: u32) {
 fn add_bias(t: Tile, lane: u32) {
     for (var j = 0u; j < TN4; j++) {
         let col = min(t.col + block_col(lane, j) + STEP, vec4(dims.n - 1u));
-        let b = vec4(third1[col.x], third1[col.y], third1[col.z], third1[col.w]);
+        let b = vec4(one_3(col.x), one_3(col.y), one_3(col.z), one_3(col.w));
         for (var i = 0u; i < TM4; i++) { acc[i][j] += Block(b, b, b, b); }
     }
 }
 
 // acc + D, the fourth input after the bias; four numbers from `at` on, past the edge the last ones, which are not stored.
-fn skip4(at: u32) -> vec4<f32> { return fourth4[min(at, dims.m * dims.n - 4u) / 4u]; }
+fn skip4(at: u32) -> vec4<f32> { return quad_4(min(at, dims.m * dims.n - 4u) / 4u); }
 fn skip1(at: u32) -> vec4<f32> {
     let i = min(at + STEP, vec4(dims.m * dims.n - 1u));
-    return vec4(fourth1[i.x], fourth1[i.y], fourth1[i.z], fourth1[i.w]);
+    return vec4(one_4(i.x), one_4(i.y), one_4(i.z), one_4(i.w));
 }
 
 fn skip_vec(t: Tile, lane: u32) {
@@ -299,7 +295,7 @@ fn fetch_dx_vec(t: Tile, phase: Phase, lane: u32, from_k: u32, k1: u32) {
         let s = share_b(lane, u, false);
         let k = from_k + s.k;
         next_b[u] = vec4<f32>();
-        if k < k1 { next_b[u] = b4[(weight_row(k, phase) + min(t.col + s.quad * 4u, dims.n - 4u)) / 4u]; }
+        if k < k1 { next_b[u] = b4((weight_row(k, phase) + min(t.col + s.quad * 4u, dims.n - 4u)) / 4u); }
     }
 }
 
@@ -356,15 +352,15 @@ fn places(at: u32) -> vec4<u32> {
     return min(at + STEP, vec4(inputs() * dims.n - 1u));
 }
 
-fn third_vec(at: u32) -> vec4<f32> { return third4[min(at, inputs() * dims.n - 4u) / 4u]; }
-fn fourth_vec(at: u32) -> vec4<f32> { return fourth4[min(at, inputs() * dims.n - 4u) / 4u]; }
+fn third_vec(at: u32) -> vec4<f32> { return quad_3(min(at, inputs() * dims.n - 4u) / 4u); }
+fn fourth_vec(at: u32) -> vec4<f32> { return quad_4(min(at, inputs() * dims.n - 4u) / 4u); }
 fn third_any(at: u32) -> vec4<f32> {
     let i = places(at);
-    return vec4(third1[i.x], third1[i.y], third1[i.z], third1[i.w]);
+    return vec4(one_3(i.x), one_3(i.y), one_3(i.z), one_3(i.w));
 }
 fn fourth_any(at: u32) -> vec4<f32> {
     let i = places(at);
-    return vec4(fourth1[i.x], fourth1[i.y], fourth1[i.z], fourth1[i.w]);
+    return vec4(one_4(i.x), one_4(i.y), one_4(i.z), one_4(i.w));
 }
 
 // As PyTorch: where Y is not above zero there is no gradient, whatever came.
@@ -539,7 +535,7 @@ fn fetch_dw_vec(t: Tile, lane: u32, from_k: u32, k1: u32) {
         let s = share_a(lane, u, false);
         let k = from_k + s.k;
         next_a[u] = vec4<f32>();
-        if k < k1 { next_a[u] = a4[(k * dims.c_out + min(t.row + s.quad * 4u, dims.m - 4u)) / 4u]; }
+        if k < k1 { next_a[u] = a4((k * dims.c_out + min(t.row + s.quad * 4u, dims.m - 4u)) / 4u); }
     }
     for (var u = 0u; u < SHARE_B; u++) {
         let k = from_k + share_b(lane, u, false).k;
@@ -548,7 +544,7 @@ fn fetch_dw_vec(t: Tile, lane: u32, from_k: u32, k1: u32) {
         next_b[u] = vec4<f32>();
         if k < k1 && y < dims.height && x < dims.width {
             let image = k / (dims.out_height * dims.out_width);
-            next_b[u] = b4[(((image * dims.height + y) * dims.width + x) * dims.c_in + taps[u].channel.x) / 4u];
+            next_b[u] = b4((((image * dims.height + y) * dims.width + x) * dims.c_in + taps[u].channel.x) / 4u);
         }
     }
 }

@@ -20,3 +20,5 @@ fn one_hot(c: u32, label: u32) -> Pack {
 }
 
 fn pack_1(i: u32) -> Pack { return one_1(i); }
+fn put_4(i: u32, v: Pack) { put_one_4(i, v); }
+fn put_5(i: u32, v: Pack) { put_one_5(i, v); }

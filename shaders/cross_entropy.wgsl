@@ -1,4 +1,4 @@
-// uses: step, grid, reduce, read
+// uses: step, grid, reduce, read, write
 // Cross entropy of logits x (rows, C) with labels, smoothed by ε as in PyTorch; LANES invocations a row.
 //
 //     loss = 1/n Σ_r −Σ_c q[r, c] log p[r, c],   p = softmax(x),   q = (1 − ε) [c = label] + ε / C
@@ -93,7 +93,7 @@ fn forward(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) gr
 // dx = d (p − q) / n
 @group(0) @binding(3) var<storage, read> log_sum: array<f32>;  // (rows)
 @group(0) @binding(4) var<storage, read> d: array<f32>;  // (1)
-@group(0) @binding(5) var<storage, read_write> dx: array<Pack>;  // (rows, C)
+fn put_dx(i: u32, v: Pack) { put_5(i, v); }  // (rows, C)
 @compute @workgroup_size(WG)
 fn grad(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     let i = invocation(at, groups);
@@ -105,12 +105,12 @@ fn grad(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) group
     let scale = d[0];
     let valid = counts(r, label);
     for (var c = i % LANES; c < dims.packs; c += LANES) {
-        dx[begin + c] = select(Pack(0.0), scale * slope(x(begin + c), all, c, label), valid);
+        put_dx(begin + c, select(Pack(0.0), scale * slope(x(begin + c), all, c, label), valid));
     }
 }
 
 // losses[r] as in forward, and dx = d (p − q) / n
-@group(0) @binding(4) var<storage, read_write> slopes: array<Pack>;  // (rows, C)
+fn put_slope(i: u32, v: Pack) { put_4(i, v); }  // (rows, C)
 @compute @workgroup_size(WG)
 fn forward_grad(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     let i = invocation(at, groups);
@@ -125,7 +125,7 @@ fn forward_grad(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroup
     let valid = counts(r, label);
     let all = row.best + log(row.sum);
     for (var c = i % LANES; c < dims.packs; c += LANES) {
-        slopes[begin + c] = select(Pack(0.0), dims.d * slope(x(begin + c), all, c, label), valid);
+        put_slope(begin + c, select(Pack(0.0), dims.d * slope(x(begin + c), all, c, label), valid));
     }
     if i % LANES != 0u { return; }
     var loss = 0.0;

@@ -1,4 +1,4 @@
-// uses: step, grid, read
+// uses: step, grid, read, write
 // Arithmetic on flat tensors, and a bias over the last axis.
 struct Dims {
     count: u32,  // packs of the result
@@ -11,17 +11,18 @@ struct Dims {
 @group(0) @binding(0) var<uniform> dims: Dims;
 fn a(i: u32) -> Pack { return pack_1(i); }
 fn b(i: u32) -> Pack { return pack_2(i); }  // as a; for add_bias: a row
-@group(0) @binding(3) var<storage, read_write> y: array<Pack>;
-@group(0) @binding(2) var<storage, read_write> y_unary: array<Pack>;
+fn put_y(i: u32, v: Pack) { put_3(i, v); }
+fn put_unary(i: u32, v: Pack) { put_2(i, v); }
+@group(0) @binding(2) var<storage, read_write> total: array<Pack>;  // accumulate: y, in place
 @group(0) @binding(1) var<storage, read_write> y_constant: array<Pack>;
 fn relu_y(i: u32) -> Pack { return pack_3(i); }  // what a ReLU gave
-@group(0) @binding(4) var<storage, read_write> relu_dx: array<Pack>;
+fn put_relu_dx(i: u32, v: Pack) { put_4(i, v); }
 
 // y = a + b
 @compute @workgroup_size(WG)
 fn add(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
-        y[i] = a(i) + b(i);
+        put_y(i, a(i) + b(i));
     }
 }
 
@@ -29,7 +30,7 @@ fn add(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups
 @compute @workgroup_size(WG)
 fn sub(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
-        y[i] = a(i) - b(i);
+        put_y(i, a(i) - b(i));
     }
 }
 
@@ -37,7 +38,7 @@ fn sub(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups
 @compute @workgroup_size(WG)
 fn mul(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
-        y[i] = a(i) * b(i);
+        put_y(i, a(i) * b(i));
     }
 }
 
@@ -45,7 +46,7 @@ fn mul(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups
 @compute @workgroup_size(WG)
 fn add_relu(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
-        y[i] = max(a(i) + b(i), Pack(0.0));
+        put_y(i, max(a(i) + b(i), Pack(0.0)));
     }
 }
 
@@ -53,7 +54,7 @@ fn add_relu(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) g
 @compute @workgroup_size(WG)
 fn add_relu_grad(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
-        relu_dx[i] = select(Pack(0.0), a(i) + b(i), relu_y(i) > Pack(0.0));
+        put_relu_dx(i, select(Pack(0.0), a(i) + b(i), relu_y(i) > Pack(0.0)));
     }
 }
 
@@ -67,7 +68,7 @@ fn add_bias(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) g
     let bias = b(c);
     let end = min(begin + dims.chunk, dims.rows);
     for (var r = begin; r < end; r++) {
-        y[r * dims.packs + c] = a(r * dims.packs + c) + bias;
+        put_y(r * dims.packs + c, a(r * dims.packs + c) + bias);
     }
 }
 
@@ -75,7 +76,7 @@ fn add_bias(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) g
 @compute @workgroup_size(WG)
 fn scale(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
-        y_unary[i] = dims.factor * a(i);
+        put_unary(i, dims.factor * a(i));
     }
 }
 
@@ -83,13 +84,13 @@ fn scale(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) grou
 @compute @workgroup_size(WG)
 fn copy(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
-        y_unary[i] = a(i);
+        put_unary(i, a(i));
     }
 }
 
 // What y has of the earlier micro-batches of a step; the first finds it as the last step left it.
 fn earlier(i: u32) -> Pack {
-    return select(y_unary[i], Pack(0.0), live.part == 0u);
+    return select(total[i], Pack(0.0), live.part == 0u);
 }
 
 // y ← y + live.rows / factor a, in place: means over micro-batches become the mean over the batch
@@ -97,7 +98,7 @@ fn earlier(i: u32) -> Pack {
 fn accumulate_mean(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     let share = f32(live.rows) / dims.factor;
     for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
-        y_unary[i] = earlier(i) + share * a(i);
+        total[i] = earlier(i) + share * a(i);
     }
 }
 
@@ -105,7 +106,7 @@ fn accumulate_mean(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgr
 @compute @workgroup_size(WG)
 fn accumulate_count(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
-        y_unary[i] = earlier(i) + a(i);
+        total[i] = earlier(i) + a(i);
     }
 }
 

@@ -2,3 +2,4 @@
 alias Pack = vec4f;
 
 fn pack_3(i: u32) -> Pack { return quad_3(i); }
+fn put_3(i: u32, v: Pack) { put_quad_3(i, v); }

@@ -1,4 +1,4 @@
-// uses: grid, read
+// uses: grid, read, write
 // Rows of a table. An id outside the vocabulary V reads zeros and teaches nothing.
 struct Dims {
     rows: u32,  // ids
@@ -12,14 +12,14 @@ struct Dims {
 // y[r] = table[ids[r]]
 @group(0) @binding(1) var<storage, read> table: array<Pack>;  // (V, D)
 @group(0) @binding(2) var<storage, read> ids: array<u32>;  // (rows)
-@group(0) @binding(3) var<storage, read_write> y: array<Pack>;  // (rows, D)
+fn put_y(i: u32, v: Pack) { put_3(i, v); }  // (rows, D)
 @compute @workgroup_size(WG)
 fn gather(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     for (var i = invocation(at, groups); i < dims.rows * dims.packs; i += invocations(groups)) {
         let id = ids[i / dims.packs];
         var value = Pack(0.0);
         if id < dims.vocabulary { value = table[id * dims.packs + i % dims.packs]; }
-        y[i] = value;
+        put_y(i, value);
     }
 }
 

@@ -1,4 +1,4 @@
-// uses: step, grid, reduce, read
+// uses: step, grid, reduce, read, write
 // Kullback-Leibler divergence of a student s from a teacher t (rows, C) at temperature T; LANES invocations a row.
 //
 //     loss = factor/n Σ_r Σ_c p (log p − log q),   p = softmax(t / T),   q = softmax(s / T)
@@ -68,7 +68,7 @@ fn forward(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) gr
 }
 
 // losses[r] as in forward, and ds = d factor / (n T) (q − p)
-@group(0) @binding(4) var<storage, read_write> slopes: array<f32>;  // (rows, C)
+fn put_slope(i: u32, v: f32) { put_one_4(i, v); }  // (rows, C)
 @compute @workgroup_size(WG)
 fn forward_grad(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     let i = invocation(at, groups);
@@ -80,7 +80,7 @@ fn forward_grad(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroup
     let scale = dims.d * dims.factor * k / f32(counted());
     for (var c = i % LANES; c < dims.columns; c += LANES) {
         let difference = exp(k * s(begin + c) - row.log_s) - exp(k * t(begin + c) - row.log_t);
-        slopes[begin + c] = select(0.0, scale * difference, r < counted());
+        put_slope(begin + c, select(0.0, scale * difference, r < counted()));
     }
     if i % LANES != 0u { return; }
     losses[r] = select(0.0, dims.factor * row.loss / f32(counted()), r < counted());
@@ -89,7 +89,7 @@ fn forward_grad(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroup
 // ds = d factor / (n T) (q − p)
 fn log_sums(i: u32) -> f32 { return one_3(i); }  // (rows, 2)
 @group(0) @binding(4) var<storage, read> d: array<f32>;  // (1)
-@group(0) @binding(5) var<storage, read_write> ds: array<f32>;  // (rows, C)
+fn put_ds(i: u32, v: f32) { put_one_5(i, v); }  // (rows, C)
 @compute @workgroup_size(WG)
 fn grad(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     let k = dims.inverse_temperature;
@@ -97,6 +97,6 @@ fn grad(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) group
     for (var i = invocation(at, groups); i < dims.rows * dims.columns; i += invocations(groups)) {
         let r = i / dims.columns;
         let difference = exp(k * s(i) - log_sums(2u * r)) - exp(k * t(i) - log_sums(2u * r + 1u));
-        ds[i] = select(0.0, scale * difference, r < counted());
+        put_ds(i, select(0.0, scale * difference, r < counted()));
     }
 }

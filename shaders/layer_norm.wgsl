@@ -1,4 +1,4 @@
-// uses: grid, reduce, read
+// uses: grid, reduce, read, write
 // Layer normalisation of the rows of x (rows, C), LANES invocations a row:
 //
 //     y = γ x̂ + β,   x̂ = (x − μ) ρ,   μ = mean x,   ρ = 1 / √(mean (x − μ)² + ε)
@@ -44,7 +44,7 @@ fn together(seen: Seen, i: u32) -> Row {
 }
 
 fn beta(i: u32) -> Pack { return pack_3(i); }  // (C)
-@group(0) @binding(5) var<storage, read_write> y: array<Pack>;  // (rows, C)
+fn put_y(i: u32, v: Pack) { put_5(i, v); }  // (rows, C)
 @group(0) @binding(7) var<storage, read_write> mean_out: array<f32>;  // (rows)
 @group(0) @binding(8) var<storage, read_write> rstd_out: array<f32>;  // (rows)
 
@@ -60,7 +60,7 @@ fn forward(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) gr
     let row = together(seen, i);
     if !inside { return; }
     for (var c = i % LANES; c < dims.packs; c += LANES) {
-        y[begin + c] = gamma(c) * ((x(begin + c) - row.mean) * row.rstd) + beta(c);
+        put_y(begin + c, gamma(c) * ((x(begin + c) - row.mean) * row.rstd) + beta(c));
     }
     if i % LANES == 0u {
         mean_out[r] = row.mean;
@@ -70,7 +70,7 @@ fn forward(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) gr
 
 // The same of s = x + skip, and s, which stands in for x in the gradients
 fn skip(i: u32) -> Pack { return pack_4(i); }  // (period, C)
-@group(0) @binding(6) var<storage, read_write> s: array<Pack>;  // (rows, C)
+fn put_s(i: u32, v: Pack) { put_6(i, v); }  // (rows, C)
 @compute @workgroup_size(WG)
 fn forward_add(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     let i = invocation(at, groups);
@@ -81,13 +81,14 @@ fn forward_add(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups
     var seen = Seen(0.0, Pack(0.0), Pack(0.0));
     for (var c = i % LANES; c < dims.packs; c += LANES) {
         let v = x(begin + c) + skip(other + c);
-        if inside { s[begin + c] = v; }
+        if inside { put_s(begin + c, v); }
         seen = see(seen, v);
     }
     let row = together(seen, i);
     if !inside { return; }
     for (var c = i % LANES; c < dims.packs; c += LANES) {
-        y[begin + c] = gamma(c) * ((s[begin + c] - row.mean) * row.rstd) + beta(c);
+        let v = x(begin + c) + skip(other + c);
+        put_y(begin + c, gamma(c) * ((v - row.mean) * row.rstd) + beta(c));
     }
     if i % LANES == 0u {
         mean_out[r] = row.mean;
@@ -99,7 +100,7 @@ fn forward_add(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups
 @group(0) @binding(3) var<storage, read> mean: array<f32>;  // (rows)
 @group(0) @binding(4) var<storage, read> rstd: array<f32>;  // (rows)
 fn dy(i: u32) -> Pack { return pack_5(i); }  // (rows, C)
-@group(0) @binding(6) var<storage, read_write> dx: array<Pack>;  // (rows, C)
+fn put_dx(i: u32, v: Pack) { put_6(i, v); }  // (rows, C)
 @compute @workgroup_size(WG)
 fn grad_input(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     let i = invocation(at, groups);
@@ -121,7 +122,7 @@ fn grad_input(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups)
     if !inside { return; }
     for (var c = i % LANES; c < dims.packs; c += LANES) {
         let normal = (x(begin + c) - mu) * rho;
-        dx[begin + c] = rho * (gamma(c) * dy(begin + c) - mean_plain - normal * mean_scaled);
+        put_dx(begin + c, rho * (gamma(c) * dy(begin + c) - mean_plain - normal * mean_scaled));
     }
 }
 

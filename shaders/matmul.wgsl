@@ -1,4 +1,4 @@
-// uses: read
+// uses: read, write
 // C = op(A)·op(B), batched, the sum over k cut into `parts` where asked; with what belongs to it done on the way out:
 //
 //     matmul         C = op(A)·op(B)
@@ -36,8 +36,8 @@ fn b1(i: u32) -> f32 { return one_2(i); }
 // Input 3 is of linear the bias (n), of matmul_plus D, like C, and of matmul_masked Y, like C. Input 4 is of linear_skip D, and of
 // matmul_plus_masked Y.
 // C: (batch, parts, m, n).
-@group(0) @binding(5) var<storage, read_write> c4: array<vec4<f32>>;
-@group(0) @binding(5) var<storage, read_write> c1: array<f32>;
+fn put_c4(i: u32, v: vec4<f32>) { put_quad_5(i, v); }
+fn put_c1(i: u32, v: f32) { put_one_5(i, v); }
 // weight: Σ over k of A's columns, (parts, m).
 @group(0) @binding(6) var<storage, read_write> sums: array<f32>;
 
@@ -269,7 +269,7 @@ fn store_vec(t: Tile) {
             let col = t.col + j * 4u;
             for (var r = 0u; r < 4u; r++) {
                 let row = t.row + i * 4u + r;
-                if row < dims.m && col < dims.n { c4[(t.c + row * dims.n + col) / 4u] = activate(acc[i][j][r]); }
+                if row < dims.m && col < dims.n { put_c4((t.c + row * dims.n + col) / 4u, activate(acc[i][j][r])); }
             }
         }
     }
@@ -284,10 +284,10 @@ fn store_any(t: Tile) {
                 if row >= dims.m { continue; }
                 let at = t.c + row * dims.n + col;
                 let v = activate(acc[i][j][r]);
-                if col < dims.n { c1[at] = v.x; }
-                if col + 1u < dims.n { c1[at + 1u] = v.y; }
-                if col + 2u < dims.n { c1[at + 2u] = v.z; }
-                if col + 3u < dims.n { c1[at + 3u] = v.w; }
+                if col < dims.n { put_c1(at, v.x); }
+                if col + 1u < dims.n { put_c1(at + 1u, v.y); }
+                if col + 2u < dims.n { put_c1(at + 2u, v.z); }
+                if col + 3u < dims.n { put_c1(at + 3u, v.w); }
             }
         }
     }
@@ -481,5 +481,5 @@ fn sum_parts(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgrou
     if i >= n { return; }
     var sum = 0.0;
     for (var s = 0u; s < dims.parts; s++) { sum += a1(s * n + i); }
-    c1[i] = sum;
+    put_c1(i, sum);
 }

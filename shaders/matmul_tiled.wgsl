@@ -1,4 +1,4 @@
-// uses: tiled
+// uses: tiled, read, write
 // The products of matmul.wgsl by workgroup tiles, for GPUs: same entry points, dims and bindings.
 //
 // An operand whose rows (columns) lie side by side is fetched by vec4s, one whose k lie side by side by scalars, four to a quad, so that
@@ -22,20 +22,16 @@ struct Dims {
 
 @group(0) @binding(0) var<uniform> dims: Dims;
 // A: (batch, m, k), or (batch, k, m) with TA.
-@group(0) @binding(1) var<storage, read> a4: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read> a1: array<f32>;
+fn a4(i: u32) -> vec4<f32> { return quad_1(i); }
+fn a1(i: u32) -> f32 { return one_1(i); }
 // B: (batch, k, n), or (batch, n, k) with TB.
-@group(0) @binding(2) var<storage, read> b4: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> b1: array<f32>;
+fn b4(i: u32) -> vec4<f32> { return quad_2(i); }
+fn b1(i: u32) -> f32 { return one_2(i); }
 // linear: bias (n). matmul_plus: D, like C. matmul_masked: Y, like C.
-@group(0) @binding(3) var<storage, read> third4: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> third1: array<f32>;
 // linear_skip: D, like C. matmul_plus_masked: Y, like C.
-@group(0) @binding(4) var<storage, read> fourth4: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read> fourth1: array<f32>;
 // C: (batch, parts, m, n).
-@group(0) @binding(5) var<storage, read_write> c4: array<vec4<f32>>;
-@group(0) @binding(5) var<storage, read_write> c1: array<f32>;
+fn put_c4(i: u32, v: vec4<f32>) { put_quad_5(i, v); }
+fn put_c1(i: u32, v: f32) { put_one_5(i, v); }
 // weight: Σ over k of A's columns, (parts, m).
 @group(0) @binding(6) var<storage, read_write> sums: array<f32>;
 
@@ -78,11 +74,10 @@ fn fetch_vec(t: Tile, lane: u32, from_k: u32) {
         next_a[u] = vec4<f32>();
         if k < t.k1 {
             if TA {
-                next_a[u] = a4[(t.a + k * dims.m + min(row, dims.m - 4u)) / 4u];
+                next_a[u] = a4((t.a + k * dims.m + min(row, dims.m - 4u)) / 4u);
             } else {
                 let at = places_a(t, row, k);
-                let part = k % 4u;
-                next_a[u] = vec4(a4[at.x / 4u][part], a4[at.y / 4u][part], a4[at.z / 4u][part], a4[at.w / 4u][part]);
+                next_a[u] = vec4(number_1(at.x), number_1(at.y), number_1(at.z), number_1(at.w));
             }
         }
     }
@@ -94,10 +89,9 @@ fn fetch_vec(t: Tile, lane: u32, from_k: u32) {
         if k < t.k1 {
             if TB {
                 let at = places_b(t, col, k);
-                let part = k % 4u;
-                next_b[u] = vec4(b4[at.x / 4u][part], b4[at.y / 4u][part], b4[at.z / 4u][part], b4[at.w / 4u][part]);
+                next_b[u] = vec4(number_2(at.x), number_2(at.y), number_2(at.z), number_2(at.w));
             } else {
-                next_b[u] = b4[(t.b + k * dims.n + min(col, dims.n - 4u)) / 4u];
+                next_b[u] = b4((t.b + k * dims.n + min(col, dims.n - 4u)) / 4u);
             }
         }
     }
@@ -111,7 +105,7 @@ fn fetch_any(t: Tile, lane: u32, from_k: u32) {
         next_a[u] = vec4<f32>();
         if k < t.k1 {
             let at = places_a(t, t.row + s.quad * 4u, k);
-            next_a[u] = vec4(a1[at.x], a1[at.y], a1[at.z], a1[at.w]);
+            next_a[u] = vec4(a1(at.x), a1(at.y), a1(at.z), a1(at.w));
         }
     }
     for (var u = 0u; u < SHARE_B; u++) {
@@ -120,7 +114,7 @@ fn fetch_any(t: Tile, lane: u32, from_k: u32) {
         next_b[u] = vec4<f32>();
         if k < t.k1 {
             let at = places_b(t, t.col + s.quad * 4u, k);
-            next_b[u] = vec4(b1[at.x], b1[at.y], b1[at.z], b1[at.w]);
+            next_b[u] = vec4(b1(at.x), b1(at.y), b1(at.z), b1(at.w));
         }
     }
 }
@@ -148,7 +142,7 @@ fn sum_any(t: Tile, lane: u32) {
 fn add_bias(t: Tile, lane: u32) {
     for (var j = 0u; j < TN4; j++) {
         let col = min(t.col + block_col(lane, j) + STEP, vec4(dims.n - 1u));
-        let b = vec4(third1[col.x], third1[col.y], third1[col.z], third1[col.w]);
+        let b = vec4(one_3(col.x), one_3(col.y), one_3(col.z), one_3(col.w));
         for (var i = 0u; i < TM4; i++) { acc[i][j] += Block(b, b, b, b); }
     }
 }
@@ -164,7 +158,7 @@ fn store_vec(t: Tile, lane: u32) {
             let col = t.col + block_col(lane, j);
             for (var r = 0u; r < 4u; r++) {
                 let row = t.row + block_row(lane, i) + r;
-                if row < dims.m && col < dims.n { c4[(t.c + row * dims.n + col) / 4u] = activate(acc[i][j][r]); }
+                if row < dims.m && col < dims.n { put_c4((t.c + row * dims.n + col) / 4u, activate(acc[i][j][r])); }
             }
         }
     }
@@ -179,10 +173,10 @@ fn store_any(t: Tile, lane: u32) {
                 if row >= dims.m { continue; }
                 let at = t.c + row * dims.n + col;
                 let v = activate(acc[i][j][r]);
-                if col < dims.n { c1[at] = v.x; }
-                if col + 1u < dims.n { c1[at + 1u] = v.y; }
-                if col + 2u < dims.n { c1[at + 2u] = v.z; }
-                if col + 3u < dims.n { c1[at + 3u] = v.w; }
+                if col < dims.n { put_c1(at, v.x); }
+                if col + 1u < dims.n { put_c1(at + 1u, v.y); }
+                if col + 2u < dims.n { put_c1(at + 2u, v.z); }
+                if col + 3u < dims.n { put_c1(at + 3u, v.w); }
             }
         }
     }
@@ -198,15 +192,15 @@ fn places(at: u32) -> vec4<u32> {
     return min(at + STEP, vec4(dims.m * dims.n - 1u));
 }
 
-fn third_vec(at: u32) -> vec4<f32> { return third4[min(at, dims.m * dims.n - 4u) / 4u]; }
-fn fourth_vec(at: u32) -> vec4<f32> { return fourth4[min(at, dims.m * dims.n - 4u) / 4u]; }
+fn third_vec(at: u32) -> vec4<f32> { return quad_3(min(at, dims.m * dims.n - 4u) / 4u); }
+fn fourth_vec(at: u32) -> vec4<f32> { return quad_4(min(at, dims.m * dims.n - 4u) / 4u); }
 fn third_any(at: u32) -> vec4<f32> {
     let i = places(at);
-    return vec4(third1[i.x], third1[i.y], third1[i.z], third1[i.w]);
+    return vec4(one_3(i.x), one_3(i.y), one_3(i.z), one_3(i.w));
 }
 fn fourth_any(at: u32) -> vec4<f32> {
     let i = places(at);
-    return vec4(fourth1[i.x], fourth1[i.y], fourth1[i.z], fourth1[i.w]);
+    return vec4(one_4(i.x), one_4(i.y), one_4(i.z), one_4(i.w));
 }
 
 // As PyTorch: where Y is not above zero there is no gradient, whatever came.

@@ -8,3 +8,4 @@ fn pack_sum(v: Pack) -> f32 {
 
 fn pack_1(i: u32) -> Pack { return one_1(i); }
 fn pack_2(i: u32) -> Pack { return one_2(i); }
+fn put_4(i: u32, v: Pack) { put_one_4(i, v); }

@@ -1,4 +1,4 @@
-// uses: step, grid, read
+// uses: step, grid, read, write
 // Mean squared error of y against a target t of the same shape, times a constant scale:
 //
 //     loss = scale/n Σ (y − t)²
@@ -36,17 +36,17 @@ fn forward(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) gr
 
 // dy = d 2 scale / n (y − t)
 @group(0) @binding(3) var<storage, read> d: array<f32>;  // (1)
-@group(0) @binding(4) var<storage, read_write> dy: array<Pack>;
+fn put_dy(i: u32, v: Pack) { put_4(i, v); }
 @compute @workgroup_size(WG)
 fn grad(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     let factor = d[0] * 2.0 * dims.scale / f32(counted() * PACK);
     for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
-        dy[i] = select(Pack(0.0), factor * (y(i) - t(i)), i < counted());
+        put_dy(i, select(Pack(0.0), factor * (y(i) - t(i)), i < counted()));
     }
 }
 
 // losses[p] as in forward, and dy = d 2 scale / n (y − t)
-@group(0) @binding(4) var<storage, read_write> slopes: array<Pack>;
+fn put_slope(i: u32, v: Pack) { put_4(i, v); }
 @compute @workgroup_size(WG)
 fn forward_grad(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     let p = invocation(at, groups);
@@ -60,7 +60,7 @@ fn forward_grad(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroup
             sum += e * e;
             slope = factor * e;
         }
-        slopes[i] = slope;
+        put_slope(i, slope);
     }
     losses[p] = dims.scale * pack_sum(sum) / f32(counted() * PACK);
 }

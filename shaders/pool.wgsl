@@ -1,4 +1,4 @@
-// uses: grid, read
+// uses: grid, read, write
 // Pooling of images x (N, H, W, C) to y (N, P, Q, C). A window covers the inputs h = p·stride + kh − pad, w likewise.
 struct Dims {
     images: u32,
@@ -19,7 +19,7 @@ struct Dims {
 
 // y = the largest input of the window, where[…] = its h·W + w, the first in reading order among equals; padding never wins
 fn x(i: u32) -> Pack { return pack_1(i); }  // (N, H, W, C)
-@group(0) @binding(2) var<storage, read_write> y: array<Pack>;  // (N, P, Q, C)
+fn put_y(i: u32, v: Pack) { put_2(i, v); }  // (N, P, Q, C)
 @group(0) @binding(3) var<storage, read_write> where_out: array<PackIndex>;  // (N, P, Q, C)
 @compute @workgroup_size(WG)
 fn max_pool(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
@@ -45,14 +45,14 @@ fn max_pool(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) g
             best = max(best, value);
         }
     }
-    y[i] = best;
+    put_y(i, best);
     where_out[i] = best_at;
 }
 
 // dx[n, h, w] = Σ dy over the windows p, q that chose (h, w): gathered, so no two invocations write one place
 @group(0) @binding(1) var<storage, read> chosen: array<PackIndex>;  // (N, P, Q, C)
 fn dy(i: u32) -> Pack { return pack_2(i); }  // (N, P, Q, C)
-@group(0) @binding(3) var<storage, read_write> dx: array<Pack>;  // (N, H, W, C)
+fn put_dx(i: u32, v: Pack) { put_3(i, v); }  // (N, H, W, C)
 @compute @workgroup_size(WG)
 fn max_pool_grad(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     let i = invocation(at, groups);
@@ -74,7 +74,7 @@ fn max_pool_grad(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgrou
             sum += select(Pack(0.0), dy(j), chosen[j] == pixel);
         }
     }
-    dx[i] = sum;
+    put_dx(i, sum);
 }
 
 // y[n, c] = mean of x(n, h, w, c) over h, w
@@ -86,12 +86,12 @@ fn global_avg_pool(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgr
     let begin = i / dims.packs * pixels * dims.packs + i % dims.packs;
     var sum = Pack(0.0);
     for (var k = 0u; k < pixels; k++) { sum += x(begin + k * dims.packs); }
-    y[i] = sum / f32(pixels);
+    put_y(i, sum / f32(pixels));
 }
 
 // dx[n, h, w, c] = dy(n, c) / (H W)
 fn mean_dy(i: u32) -> Pack { return pack_1(i); }  // (N, C)
-@group(0) @binding(2) var<storage, read_write> mean_dx: array<Pack>;  // (N, H, W, C)
+fn put_mean_dx(i: u32, v: Pack) { put_2(i, v); }  // (N, H, W, C)
 @compute @workgroup_size(WG)
 fn global_avg_pool_grad(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     let i = invocation(at, groups);
@@ -99,5 +99,5 @@ fn global_avg_pool_grad(@builtin(global_invocation_id) at: vec3u, @builtin(num_w
     let pixels = dims.height * dims.width;
     let begin = i / dims.packs * pixels * dims.packs + i % dims.packs;
     let d = mean_dy(i) / f32(pixels);
-    for (var k = 0u; k < pixels; k++) { mean_dx[begin + k * dims.packs] = d; }
+    for (var k = 0u; k < pixels; k++) { put_mean_dx(begin + k * dims.packs, d); }
 }

@@ -1,4 +1,4 @@
-// uses: grid, reduce, read
+// uses: grid, reduce, read, write
 // Softmax of the rows of x (rows, C) times a scale, LANES invocations a row.
 struct Dims {
     rows: u32,
@@ -11,7 +11,7 @@ struct Dims {
 // y = exp(s x − max(s x)) / Σ exp(s x − max(s x)). The maximum and the sum take one pass, in which the sum is scaled down
 // when the maximum rises; the maximum begins at the lowest finite number, so that −∞ among the x is no NaN.
 fn x(i: u32) -> Pack { return pack_1(i); }  // (rows, C)
-@group(0) @binding(2) var<storage, read_write> y_out: array<Pack>;  // (rows, C)
+fn put_y(i: u32, v: Pack) { put_2(i, v); }  // (rows, C)
 @compute @workgroup_size(WG)
 fn forward(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     let i = invocation(at, groups);
@@ -29,14 +29,14 @@ fn forward(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) gr
     let all = lanes_sum(sum * exp(own - best), i);
     if !inside { return; }
     for (var c = i % LANES; c < dims.packs; c += LANES) {
-        y_out[begin + c] = exp(dims.scale * x(begin + c) - best) / all;
+        put_y(begin + c, exp(dims.scale * x(begin + c) - best) / all);
     }
 }
 
 // dx = s y (dy − Σ dy y)
 fn y(i: u32) -> Pack { return pack_1(i); }  // (rows, C)
 fn dy(i: u32) -> Pack { return pack_2(i); }  // (rows, C)
-@group(0) @binding(3) var<storage, read_write> dx: array<Pack>;  // (rows, C)
+fn put_dx(i: u32, v: Pack) { put_3(i, v); }  // (rows, C)
 @compute @workgroup_size(WG)
 fn grad(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     let i = invocation(at, groups);
@@ -47,6 +47,6 @@ fn grad(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) group
     let sum = lanes_sum(pack_sum(own), i);
     if !inside { return; }
     for (var c = i % LANES; c < dims.packs; c += LANES) {
-        dx[begin + c] = dims.scale * y(begin + c) * (dy(begin + c) - sum);
+        put_dx(begin + c, dims.scale * y(begin + c) * (dy(begin + c) - sum));
     }
 }

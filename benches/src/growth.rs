@@ -1,7 +1,7 @@
 //! How the cost of a step grows: small networks, with their depth, width or batch doubled and doubled again.
 //! `taper bench --growth` prints them.
 
-use engine::config::{Activation, Mlp, Model, Resnet, Stem, Unit};
+use engine::config::{Activation, Mlp, Model, Precision, Resnet, Stem, Unit};
 use engine::nn::{Extent, Network};
 use engine::{models, win::program::Objective};
 
@@ -60,7 +60,9 @@ fn resnet(size: Size) -> (Network, u32) {
 fn work(name: String, (network, batch): (Network, u32)) -> Work {
     let macs = network.shapes().expect("networks of this file have shapes").total_macs();
     let gflop = 6.0 * f64::from(batch) * macs as f64 / 1e9;
-    Work::new(name, gflop, move |on| training(&network, None, Objective::Labels, batch, on))
+    Work::new(name, gflop, move |on| {
+        training(&network, None, Objective::Labels, batch, Precision::F32, on)
+    })
 }
 
 #[cfg(test)]

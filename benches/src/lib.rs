@@ -9,17 +9,21 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use bert::Bert;
-use engine::config::{Activation, Config, Discrepancy, Mlp, Model, Resnet, Stem, Unit, Widen};
+use engine::config::{
+    Activation, Config, Discrepancy, Mlp, Model, Precision, Resnet, Stem, Unit, Widen,
+};
 use engine::gpu::{BUDGET, Executor, Gpu, Live, Tuned, Tuner};
 use engine::graph::Graph;
 use engine::nn::{self, Extent, Layer, Network};
-use engine::ops::{Arcs, Op, adam::Adam, conv2d::Conv2d, count, matmul::Matmul};
+use engine::ops::{Arcs, Op, adam::Adam, conv2d::Conv2d, count, matmul::Matmul, scaler};
 use engine::plan::{Choices, Plan, Target, compile};
 use engine::profile::{Job, Window};
 use engine::random::Stream;
-use engine::win::program::{Objective, STEP, Training, program};
+use engine::win::program::{Objective, SCALER, STEP, Training, program};
 use engine::{models, win::surgery};
 use serde::{Deserialize, Serialize};
+
+use Precision::{F32, Mixed};
 
 /// A work: its name and its floating-point operations, which are counted the same whatever a plan skips.
 pub struct Work {
@@ -65,10 +69,19 @@ pub fn works() -> Vec<Work> {
         Work::new("matmul_1024", 2.147_484, |on| matmul(1024, on)),
         Work::new("conv_n32_c16_hw32_k3_fb", 0.453, |on| conv(16, 32, on)),
         Work::new("conv_n32_c64_hw16_k3_fb", 1.812, |on| conv(64, 16, on)),
-        Work::new("mlp_784_32x16_10_b256_sgdm", 0.0626, mlp),
-        Work::new("resnet_bottleneck_b64_sgdm", 4.650, resnet),
+        Work::new("mlp_784_32x16_10_b256_sgdm", 0.0626, |on| mlp(on, F32)),
+        Work::new("resnet_bottleneck_b64_sgdm", 4.650, |on| resnet(on, F32)),
         Work::new("bert_h128_l4_s128_b16_adam", 24.16, bert),
-        Work::new("win_narrow_b64", 18.732, narrow),
+        Work::new("win_narrow_b64", 18.732, |on| narrow(on, F32)),
+    ]
+}
+
+/// The training steps among [`works`] in mixed precision; their names end in `_mixed`.
+pub fn mixed() -> Vec<Work> {
+    vec![
+        Work::new("mlp_784_32x16_10_b256_sgdm_mixed", 0.0626, |on| mlp(on, Mixed)),
+        Work::new("resnet_bottleneck_b64_sgdm_mixed", 4.650, |on| resnet(on, Mixed)),
+        Work::new("win_narrow_b64_mixed", 18.732, |on| narrow(on, Mixed)),
     ]
 }
 
@@ -238,11 +251,11 @@ fn conv(c: u32, size: u32, on: &Target) -> Result<Ready> {
     })
 }
 
-fn mlp(on: &Target) -> Result<Ready> {
+fn mlp(on: &Target, precision: Precision) -> Result<Ready> {
     let model =
         Model::Mlp(Mlp { hidden: vec![32; 16], activation: Activation::Relu, blocks: vec![4; 4] });
     let network = models::network(&model, Extent::Flat(784), 10);
-    training(&network, None, Objective::Labels, 256, on)
+    training(&network, None, Objective::Labels, 256, precision, on)
 }
 
 /// Four stages of two bottlenecks of 8, 16, 32, 64 channels on a stem of 16.
@@ -256,8 +269,8 @@ fn thin_resnet() -> Network {
     network
 }
 
-fn resnet(on: &Target) -> Result<Ready> {
-    training(&thin_resnet(), None, Objective::Labels, 64, on)
+fn resnet(on: &Target, precision: Precision) -> Result<Ready> {
+    training(&thin_resnet(), None, Objective::Labels, 64, precision, on)
 }
 
 /// The encoder of the work `bert_h128_l4_s128_b16_adam`.
@@ -296,13 +309,13 @@ fn bert(on: &Target) -> Result<Ready> {
 }
 
 /// The narrow step of the last block, with a teacher of four times as many channels inside its units.
-fn narrow(on: &Target) -> Result<Ready> {
+fn narrow(on: &Target, precision: Precision) -> Result<Ready> {
     let student = thin_resnet();
     let teacher = surgery::widen(&student, 4, Widen::Mid);
     let bridged = surgery::bridge(&student, &teacher, false)?.prefix(4);
     let imitate =
         Objective::Imitate { discrepancy: Discrepancy::RelativeMse, scale: 1.0, freeze: false };
-    training(&bridged, Some(&teacher), imitate, 64, on)
+    training(&bridged, Some(&teacher), imitate, 64, precision, on)
 }
 
 /// A step of SGD with momentum.
@@ -311,12 +324,13 @@ fn training(
     teacher: Option<&Network>,
     objective: Objective,
     batch: u32,
+    precision: Precision,
     on: &Target,
 ) -> Result<Ready> {
     let set = ["vanilla.optimizer=sgd".to_string(), format!("vanilla.batch={batch}")];
     let config = set.iter().try_fold(Config::default(), |config, set| config.with_set(set))?;
     let recipe = config.vanilla.recipe();
-    let of = Training { student: network, teacher, objective, recipe: &recipe };
+    let of = Training { student: network, teacher, objective, recipe: &recipe, precision };
     let program = program(&of, on)?;
     let student = program.student.pack(&nn::fresh(network, 0)?)?;
     let mut floats = named("student", student).to_vec();
@@ -325,6 +339,7 @@ fn training(
     }
     let inputs = network.input.batch(batch).iter().map(|&n| u64::from(n)).product();
     floats.push(("images".into(), noise(inputs, 1.0)));
+    floats.push((SCALER.into(), vec![scaler::FIRST_SCALE, 0.0, 0.0, 0.0]));
     let mut words: Vec<_> = (0..)
         .zip(&program.decay_words)
         .map(|(k, &words)| (format!("student.decay{k}"), vec![1; words as usize]))

@@ -104,6 +104,9 @@ pub enum Event {
         /// How long the steps since the last line waited for their inputs to be read, augmented and normalised.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         loader_wait: Option<LoaderWait>,
+        /// In mixed precision, how the loss is scaled.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        scaling: Option<Scaling>,
     },
     /// The test set was run.
     Epoch {
@@ -255,6 +258,15 @@ pub struct LoaderWait {
     pub mean_ms: f64,
     /// Milliseconds of the step that waited longest.
     pub max_ms: f64,
+}
+
+/// How the loss of a try of a stage is scaled, in mixed precision.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Scaling {
+    /// What the next step's loss is multiplied by.
+    pub scale: f64,
+    /// Steps of the try that were skipped so far, because a gradient was not finite.
+    pub skipped: u64,
 }
 
 /// A stage that a run is going to train.
@@ -432,6 +444,7 @@ mod tests {
             lr: 0.1,
             samples_per_s: 1000.0,
             loader_wait: Some(LoaderWait { mean_ms: 0.25, max_ms: 2.0 }),
+            scaling: None,
         }
     }
 

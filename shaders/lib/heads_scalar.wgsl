@@ -1,7 +1,5 @@
 // The tensors of attention.wgsl where a head is any number of floats. What lies behind its last one reads as zero.
-// qkv: (B, L, 3, heads, d). y, dy: (B, L, heads, d).
-@group(0) @binding(2) var<storage, read_write> y_out: array<f32>;  // (B, L, heads, d)
-@group(0) @binding(5) var<storage, read_write> dqkv: array<f32>;  // (B, L, 3, heads, d)
+// qkv, dqkv: (B, L, 3, heads, d). y, dy: (B, L, heads, d).
 
 // Places of quad c of the head that begins at number `head`, and which of its numbers there are.
 fn places(head: u32, c: u32) -> vec4u { return head + min(vec4(4u * c) + vec4(0u, 1u, 2u, 3u), vec4(dims.head - 1u)); }
@@ -21,12 +19,12 @@ fn dy_quad(head: u32, c: u32) -> vec4f {
 
 fn put_y(head: u32, c: u32, v: vec4f) {
     for (var k = 0u; k < 4u; k++) {
-        if 4u * c + k < dims.head { y_out[head + 4u * c + k] = v[k]; }
+        if 4u * c + k < dims.head { put_one_2(head + 4u * c + k, v[k]); }
     }
 }
 
 fn put_dqkv(head: u32, c: u32, v: vec4f) {
     for (var k = 0u; k < 4u; k++) {
-        if 4u * c + k < dims.head { dqkv[head + 4u * c + k] = v[k]; }
+        if 4u * c + k < dims.head { put_one_5(head + 4u * c + k, v[k]); }
     }
 }

@@ -1,7 +1,5 @@
 // The tensors of attention.wgsl where a head is whole quads. Quads behind its last one read as the last.
-// qkv: (B, L, 3, heads, d). y, dy: (B, L, heads, d).
-@group(0) @binding(2) var<storage, read_write> y_out: array<vec4f>;  // (B, L, heads, d)
-@group(0) @binding(5) var<storage, read_write> dqkv: array<vec4f>;  // (B, L, 3, heads, d)
+// qkv, dqkv: (B, L, 3, heads, d). y, dy: (B, L, heads, d).
 
 // Quad c of the head that begins at number `head`.
 fn qkv_quad(head: u32, c: u32) -> vec4f { return quad_1(head / 4u + min(c, dims.quads - 1u)); }
@@ -9,9 +7,9 @@ fn y_quad(head: u32, c: u32) -> vec4f { return quad_1(head / 4u + min(c, dims.qu
 fn dy_quad(head: u32, c: u32) -> vec4f { return quad_2(head / 4u + min(c, dims.quads - 1u)); }
 
 fn put_y(head: u32, c: u32, v: vec4f) {
-    if c < dims.quads { y_out[head / 4u + c] = v; }
+    if c < dims.quads { put_quad_2(head / 4u + c, v); }
 }
 
 fn put_dqkv(head: u32, c: u32, v: vec4f) {
-    if c < dims.quads { dqkv[head / 4u + c] = v; }
+    if c < dims.quads { put_quad_5(head / 4u + c, v); }
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes every golden file of this folder with PyTorch. The files are committed, so PyTorch is not needed to run the tests.
 
-    python3 tests/golden/make.py [ops|train|starts]...
+    python3 tests/golden/make.py [ops|half|train|mixed|starts]...
 
 Everything is a function of the constants in this file: a second run writes the same bytes.
 
@@ -15,7 +15,10 @@ and in its metadata under `cases` a JSON object CASE -> {"op": name, attribute: 
 Inputs are rounded to f32 first, everything is computed in f64, results are rounded to f32 at the end: what a golden is off
 by is one rounding, so a test's tolerance is all the kernel's.
 
-train.py, bert.py and starts.py, beside this file, make the rest.
+half/FAMILY.safetensors holds the same cases with inputs and upstream gradients that f16 holds exactly: what the storage of results as f16
+adds is then all that a kernel may be off by.
+
+train.py, bert.py, mixed.py and starts.py, beside this file, make the rest.
 """
 
 import json
@@ -56,9 +59,20 @@ def f32(tensor):
     return array.reshape(1) if array.ndim == 0 else array
 
 
+# Whether inputs are rounded to f16, not only to f32.
+HALF = False
+
+
+def rounded(tensor):
+    """The numbers of a floating-point tensor as an input holds them."""
+    if not tensor.is_floating_point():
+        return tensor
+    return (tensor.half() if HALF else tensor.float()).double()
+
+
 def normal(*shape, scale=1.0):
-    """Gaussian numbers that f32 holds exactly, as f64."""
-    return (torch.randn(*shape, dtype=torch.float64) * scale).float().double()
+    """Gaussian numbers that an input holds exactly, as f64."""
+    return rounded(torch.randn(*shape, dtype=torch.float64) * scale)
 
 
 def ids(high, *shape):
@@ -89,6 +103,7 @@ class Family:
 
     def case(self, case, op, attributes, inputs, function, differentiable=None):
         """Runs `function(*inputs)` forward and backward. It returns the output, or a tuple whose first member has the gradient."""
+        inputs = [rounded(x) for x in inputs]
         if differentiable is None:
             differentiable = [k for k, x in enumerate(inputs) if x.is_floating_point()]
         leaves = [x.clone().requires_grad_(k in differentiable) if x.is_floating_point() else x for k, x in enumerate(inputs)]
@@ -99,7 +114,7 @@ class Family:
         self.keep(case, op, attributes, inputs, outputs, upstream, dict(zip(differentiable, grads)))
 
     def save(self):
-        store(f"ops/{self.name}.safetensors", self.tensors, {"cases": self.cases})
+        store(f"{'half' if HALF else 'ops'}/{self.name}.safetensors", self.tensors, {"cases": self.cases})
 
 
 def nchw(x):
@@ -385,22 +400,33 @@ def optimizer():
 
 
 def ops():
-    for family in (matmul, linear, conv2d, pool, norm, elementwise, softmax, attention, embedding, loss, optimizer):
+    for family in (matmul, linear, conv2d, pool, norm, elementwise, softmax, attention, embedding, loss) + (() if HALF else (optimizer,)):
         family()
 
 
 def main():
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
-    what = sys.argv[1:] or ["ops", "train", "starts"]
+    what = sys.argv[1:] or ["ops", "half", "train", "starts"]
     if "ops" in what:
         ops()
+    if "half" in what:
+        global HALF
+        HALF = True
+        ops()
+        HALF = False
     if "train" in what:
         import bert
+        import mixed
         import train
 
         train.main(store)
         bert.main(store)
+        mixed.main(store)
+    if "mixed" in what:
+        import mixed
+
+        mixed.main(store)
     if "starts" in what:
         import starts
 

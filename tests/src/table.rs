@@ -182,16 +182,40 @@ pub struct Probe {
 /// # Panics
 /// If the op does not take the golden's shapes.
 pub fn probe(case: &Case) -> Probe {
+    build(case, false)
+}
+
+/// As [`probe`], with every tensor of two axes or more between copies that a plan may store as f16.
+///
+/// # Panics
+/// As [`probe`].
+pub fn probe_halved(case: &Case) -> Probe {
+    build(case, true)
+}
+
+fn build(case: &Case, halved: bool) -> Probe {
     let mut graph = Graph::new();
     let g = &mut graph;
-    let inputs = case.inputs.iter().enumerate();
-    let x: Vec<Value> =
-        inputs.map(|(k, array)| g.input(&format!("input {k}"), &array.shape)).collect();
     let say = |error: ShapeError| -> ! { panic!("{}: {error}", case.name) };
+    // Vectors are f32 or labels; so are the ids of an embedding, which may be a matrix.
+    let stored = |g: &mut Graph, value: Value| match halved && g.shape(value).len() > 1 {
+        true => g.add(Copy, &[value]).unwrap_or_else(|e| say(e)),
+        false => value,
+    };
+    if halved {
+        g.halve();
+    }
+    let mut x = Vec::new();
+    for (k, array) in case.inputs.iter().enumerate() {
+        let value = g.input(&format!("input {k}"), &array.shape);
+        let is_ids = case.op() == "embedding" && k == 1;
+        x.push(if is_ids { value } else { stored(g, value) });
+    }
     let y = g.scoped(&case.name, |g| row(case.op())(g, case, &x)).unwrap_or_else(|e| say(e));
     let mut grads = Vec::new();
     if let Some(upstream) = &case.upstream {
         let upstream = g.input("upstream", &upstream.shape);
+        let upstream = stored(g, upstream);
         let loss = g.add(Upstream(upstream), &[y[0]]).unwrap_or_else(|e| say(e));
         let wrt: Vec<Value> = case.grads.keys().map(|&k| x[k]).collect();
         let found = g.backward(loss, &wrt).unwrap_or_else(|e| say(e));
@@ -205,7 +229,7 @@ pub fn probe(case: &Case) -> Probe {
     let outputs = y.iter().enumerate().map(|(k, &value)| match &g.tensor_of(value).home {
         Home::Named { buffer, .. } => buffer.clone(),
         Home::Temporary => {
-            let label = format!("output {k}");
+            let (value, label) = (stored(g, value), format!("output {k}"));
             g.place(value, &label, 0);
             label
         }

@@ -5,7 +5,7 @@ mod support;
 use std::{fs, path::Path, process::Command};
 
 use engine::{
-    config::{Mlp, Model, Recipe, Resnet, Stem, Unit},
+    config::{Mlp, Model, Precision, Recipe, Resnet, Stem, Unit},
     data::Batch,
     formats::{PortablePlan, safetensors, sums},
     gpu::Live,
@@ -55,7 +55,8 @@ impl Lesson {
 
     fn program(&self) -> Program {
         let (student, recipe, objective) = (&self.network, &self.recipe, Objective::Labels);
-        let of = Training { student, teacher: None, objective, recipe };
+        let precision = Precision::F32;
+        let of = Training { student, teacher: None, objective, recipe, precision };
         program(&of, &Target::web(AdapterKind::Gpu)).expect("a plan")
     }
 

@@ -455,6 +455,26 @@ fn a_stopped_run_goes_on_to_the_same_bits() {
     assert_eq!(tests(&log(out)), tests(&log(whole.path())));
 }
 
+/// What loss scaling knows is part of a checkpoint, and of the log.
+#[test]
+fn a_checkpoint_holds_the_loss_scale() {
+    let config = config(&[r#"methods=["vanilla"]"#, "precision=mixed"]);
+    let out = folder();
+    let run = Run::create(config, out.path()).expect("an empty folder");
+    assert!(stop_after(&run, out.path(), 5), "the run was over");
+    let newest = checkpoints(&out.path().join("members/vanilla-0")).pop().expect("a checkpoint");
+    let (_, metadata) = engine::formats::safetensors::read(&newest).expect("a checkpoint");
+    let place: serde_json::Value = serde_json::from_str(&metadata["taper"]).expect("JSON");
+    let scale = &place["loss_scale"];
+    assert_eq!(scale["skipped"], 0, "{place}");
+    assert_eq!((&scale["taken"], scale["scale"].as_f64()), (&place["step"], Some(65536.0)));
+    let told = log(out.path()).into_iter().filter_map(|entry| match entry.event {
+        Event::Step { scaling, .. } => Some(scaling.map(|s| (s.scale, s.skipped))),
+        _ => None,
+    });
+    assert!(told.into_iter().all(|scaling| scaling == Some((65536.0, 0))));
+}
+
 /// The variable that makes [`child`] train.
 const CHILD: &str = "TAPER_TEST_CHILD";
 
@@ -547,6 +567,13 @@ fn killing_a_run_changes_no_bit() {
 fn killing_a_run_with_batch_norms_changes_no_bit() {
     let steps = ["wide.steps=10", "vanilla.steps=10", "vanilla.optimizer=sgd", "vanilla.lr=0.05"];
     let methods = [r#"methods=["vanilla","kd"]"#, "kd.steps=6", "data.augment.flip=true"];
+    check_kills(&[&RESNET[..], &methods, &steps].concat(), 3);
+}
+
+#[test]
+fn killing_a_run_in_mixed_precision_changes_no_bit() {
+    let steps = ["precision=mixed", "wide.steps=10", "vanilla.steps=10", "vanilla.lr=0.05"];
+    let methods = [r#"methods=["vanilla","kd"]"#, "kd.steps=6", "vanilla.optimizer=sgd"];
     check_kills(&[&RESNET[..], &methods, &steps].concat(), 3);
 }
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use engine::{
-    config::{Optimizer, Recipe},
+    config::{Optimizer, Precision, Recipe},
     graph::Graph,
     ops::{AdapterKind, Kernel, Reads, dropout::Dropout, peak::Peak},
     plan::{
@@ -36,7 +36,10 @@ struct Linked {
     info: ModuleInfo,
 }
 
-/// Every body with every variant it has.
+/// Bindings of the largest number that `lib/` knows.
+const BINDINGS: std::ops::RangeInclusive<u32> = 1..=7;
+
+/// Every body with every variant it has, each with all its tensors stored as f32 and, as far as it leaves that open, as f16.
 fn linked() -> Vec<Linked> {
     let stems = || FILES.iter().map(|(stem, _)| *stem).filter(|stem| !stem.starts_with("lib/"));
     let mut all = Vec::new();
@@ -48,9 +51,12 @@ fn linked() -> Vec<Linked> {
         }
         let variants =
             variants.iter().flat_map(|v| [Reads::Buffers, Reads::Textures].map(|r| (*v, r)));
-        for (variant, reads) in variants {
+        let variants = variants.flat_map(|(v, reads)| {
+            [Vec::new(), BINDINGS.collect()].map(|halves| (v, reads, halves))
+        });
+        for (variant, reads, halves) in variants {
             let variant_of = variant.map(str::to_owned);
-            let kernel = Kernel { variant: variant_of, reads, ..Kernel::of(body, "") };
+            let kernel = Kernel { variant: variant_of, reads, halves, ..Kernel::of(body, "") };
             if reads == Reads::Textures && !shaders::reads(&kernel) {
                 continue;
             }
@@ -58,7 +64,8 @@ fn linked() -> Vec<Linked> {
             let name = variant.unwrap_or(body).to_owned();
             let module = naga::front::wgsl::parse_str(&text)
                 .unwrap_or_else(|e| panic!("{name}: {}", e.emit_to_string(&text)));
-            let info = Validator::new(ValidationFlags::all(), Capabilities::default())
+            let capabilities = Capabilities::default() | Capabilities::SHADER_FLOAT16;
+            let info = Validator::new(ValidationFlags::all(), capabilities)
                 .validate(&module)
                 .unwrap_or_else(|e| panic!("{name}: {}", e.emit_to_string(&text)));
             all.push(Linked { name, text, module, info });
@@ -94,7 +101,8 @@ fn every_entry_point_becomes_spirv_msl_and_hlsl() {
                 let options = msl::Options { fake_missing_bindings: true, ..Default::default() };
                 msl::write_string(&module, &info, &options, &msl::PipelineOptions::default())
                     .unwrap_or_else(|e| panic!("{at} as MSL: {e}"));
-                let options = hlsl::Options::default();
+                let shader_model = hlsl::ShaderModel::V6_2;
+                let options = hlsl::Options { shader_model, ..Default::default() };
                 let pipeline = hlsl::PipelineOptions::default();
                 let mut text = String::new();
                 hlsl::Writer::new(&mut text, &options, &pipeline)
@@ -146,8 +154,10 @@ fn plans() -> Vec<Plan> {
             // So large a batch that the gradients of weights come in parts.
             let recipe = Recipe { clip_norm: Some(1.0), optimizer, ..recipe(1024) };
             let (student, objective) = (&network, Objective::Labels);
-            let of = Training { student, teacher: None, objective, recipe: &recipe };
-            plans.push(program(&of, &target).expect("a plan").plan);
+            for precision in [Precision::F32, Precision::Mixed] {
+                let of = Training { student, teacher: None, objective, recipe: &recipe, precision };
+                plans.push(program(&of, &target).expect("a plan").plan);
+            }
         }
         let mut graph = Graph::new();
         let x = graph.input("x", &[3, 5]);

@@ -6,14 +6,14 @@ use std::{
 };
 
 use engine::{
-    config::{Activation, Optimizer, Recipe},
+    config::{Activation, Optimizer, Precision, Recipe},
     data::Batch,
     formats::safetensors::read,
     gpu::{Gpu, Live, Options},
     models,
     nn::{Extent, Network, Weights},
     plan::Target,
-    train::Session,
+    train::{LossScale, Session},
     win::program::{ACCUMULATE, APPLY, Objective, Program, STEP, Saving, Training, saving},
 };
 use serde_json::Value as Json;
@@ -36,6 +36,7 @@ struct Lesson {
     losses: Vec<f32>,
     /// Parts of a step's batch that PyTorch ran one by one.
     micro_batches: u32,
+    precision: Precision,
     /// What PyTorch itself is off by in f32: (relative, of a loss), (absolute, of a weight).
     rounding: (f32, f32),
 }
@@ -82,6 +83,7 @@ fn lesson(case: &str) -> Lesson {
         batches: batches.collect(),
         losses: golden.floats("losses"),
         micro_batches: golden.about["micro_batches"].as_u64().unwrap_or(1) as u32,
+        precision: Precision::F32,
         rounding: (rounding("f32_error"), rounding("f32_weight_error")),
     }
 }
@@ -93,7 +95,8 @@ impl Lesson {
 
     fn saving(&self, target: &Target, how: Saving) -> Program {
         let (student, recipe, objective) = (&self.network, &self.recipe, Objective::Labels);
-        let of = Training { student, teacher: None, objective, recipe };
+        let precision = self.precision;
+        let of = Training { student, teacher: None, objective, recipe, precision };
         saving(&of, target, how).expect("a plan")
     }
 
@@ -102,6 +105,7 @@ impl Lesson {
         let mut session = Session::new(gpu, program).expect("the device holds it");
         session.load_student(&self.start).expect("weights");
         session.set_moments(None).expect("moments");
+        session.set_loss_scale(None).expect("a scale");
         for (step, batch) in self.batches[..steps].iter().enumerate() {
             let live = Live {
                 step: step as u32,
@@ -161,6 +165,37 @@ fn mlp_with_adam() {
     ten_losses("mlp-adam");
 }
 
+/// What PyTorch's own mixed precision is off by, in a golden of `golden/mixed.py`: (relative, of a loss), (absolute, of a weight). Both of us
+/// round at the same places, but for gradients of weights, which stay f32 here: twice as far is another order of the same roundings.
+fn mixed(case: &str) {
+    let Some(gpu) = &*PLAIN else { return };
+    let golden = Golden::read(&format!("train/{case}.mixed"));
+    let error = |key: &str| golden.about[key].as_f64().expect("an error") as f32;
+    let mut lesson = lesson(case);
+    lesson.precision = Precision::Mixed;
+    lesson.rounding = (error("loss_error") / 4.0, error("weight_error") / 4.0);
+    for kind in [engine::ops::AdapterKind::Cpu, engine::ops::AdapterKind::Gpu] {
+        let program = lesson.program(&Target { kind, ..gpu.target() });
+        let found = lesson.run(gpu, program, lesson.batches.len());
+        lesson.compare(&found, &format!("mixed {case}, {kind:?}"));
+    }
+}
+
+#[test]
+fn mixed_mlp_with_sgd() {
+    mixed("mlp-sgd");
+}
+
+#[test]
+fn mixed_mlp_with_adam() {
+    mixed("mlp-adam");
+}
+
+#[test]
+fn mixed_bottleneck_resnet_with_batch_norm() {
+    mixed("resnet-sgd");
+}
+
 /// Batch norm's running statistics are among the weights.
 #[test]
 fn bottleneck_resnet_with_batch_norm() {
@@ -192,12 +227,119 @@ fn batch_norm_in_micro_batches() {
     ten_losses("resnet-micro");
 }
 
+fn bits(data: &[f32]) -> Vec<u32> {
+    data.iter().map(|x| x.to_bits()).collect()
+}
+
+/// The bits of weights by name, and of the moments.
+type Bits = (Vec<(String, Vec<u32>)>, [Vec<u32>; 2]);
+
+fn bits_of(session: &Session) -> Bits {
+    let weights = session.student().expect("weights").into_iter();
+    let moments = session.moments().expect("moments");
+    (weights.map(|(name, tensor)| (name, bits(&tensor.data))).collect(), moments.map(|m| bits(&m)))
+}
+
+impl Lesson {
+    /// A session before its first step, its loss scaled by `scale`.
+    fn session(&self, gpu: &Arc<Gpu>, scale: LossScale) -> Session {
+        let mut session = Session::new(gpu, self.program(&gpu.target())).expect("it fits");
+        session.load_student(&self.start).expect("weights");
+        session.set_moments(None).expect("moments");
+        session.set_loss_scale(Some(scale)).expect("a scale");
+        session
+    }
+
+    /// Step `t`, from 1, on the first batch; what loss scaling knows after it.
+    fn step(&self, session: &mut Session, t: u32) -> LossScale {
+        let lr = self.recipe.lr as f32;
+        let live = Live { step: t - 1, lr, t: t as f32, ..Live::rows(self.recipe.batch) };
+        session.step(&self.batches[0], &live, t.into()).expect("a step");
+        let losses = session.losses(true).expect("losses");
+        assert!(losses.iter().all(|(_, loss)| loss.is_finite()), "the scale is no part of it");
+        let known = session.loss_scale().expect("the device").expect("a scale");
+        let told = session.scaling().expect("metrics");
+        assert_eq!((told.scale as f32, told.skipped), (known.scale, known.skipped.into()));
+        known
+    }
+}
+
+/// As GradScaler of PyTorch: a step whose gradients overflow is skipped and halves the scale, until they fit. Nothing but the scale has
+/// changed then, not even Adam's count of steps; and a power of two more or less in the scale changes no bit of a step.
+#[test]
+fn an_overflow_skips_the_step_and_halves_the_scale() {
+    let Some(gpu) = &*PLAIN else { return };
+    for (case, micro_batches, clip_norm) in [
+        ("mlp-sgd", 1, None),
+        ("mlp-sgd", 3, Some(0.5)),
+        ("mlp-adam", 1, Some(0.5)),
+        ("mlp-adam", 3, None),
+    ] {
+        let mut lesson = lesson(case);
+        (lesson.precision, lesson.micro_batches) = (Precision::Mixed, micro_batches);
+        lesson.recipe.clip_norm = clip_norm;
+        let first = LossScale { scale: 2f32.powi(24), taken: 7, skipped: 0 };
+        let mut session = lesson.session(gpu, first);
+        let (mut last, mut t) = (first, 0);
+        let before = bits_of(&session);
+        loop {
+            t += 1;
+            let now = lesson.step(&mut session, t);
+            if now.skipped == last.skipped {
+                assert_eq!(now, LossScale { taken: 1, ..last }, "it was taken");
+                break;
+            }
+            let wanted = LossScale { scale: last.scale / 2.0, taken: 0, skipped: t };
+            assert_eq!(now, wanted, "{case}: step {t} was skipped");
+            assert!(bits_of(&session) == before, "{case}: a skipped step changed something");
+            last = now;
+        }
+        assert!(t > 1, "{case}: nothing overflowed");
+        println!("{case}: {} steps skipped, down to {}", t - 1, last.scale);
+        for scale in [last.scale, last.scale / 4.0] {
+            let mut other = lesson.session(gpu, LossScale { scale, taken: 0, skipped: 0 });
+            lesson.step(&mut other, 1);
+            assert!(bits_of(&other) == bits_of(&session), "{case}: other bits at {scale}");
+        }
+    }
+}
+
+/// After 2000 steps that were taken the scale doubles, unless it would be infinite.
+#[test]
+fn the_scale_grows_after_two_thousand_steps() {
+    let Some(gpu) = &*PLAIN else { return };
+    let mut lesson = lesson("mlp-sgd");
+    lesson.precision = Precision::Mixed;
+    for (taken, scale, wanted) in [(1998, 1024.0, (1999, 1024.0)), (1999, 1024.0, (0, 2048.0))] {
+        let mut session = lesson.session(gpu, LossScale { scale, taken, skipped: 3 });
+        let now = lesson.step(&mut session, 4);
+        assert_eq!(now, LossScale { scale: wanted.1, taken: wanted.0, skipped: 3 });
+    }
+}
+
+/// A browser without `shader-f16`, or a driver.
+#[test]
+fn mixed_precision_needs_f16() {
+    if PLAIN.is_none() {
+        return;
+    }
+    let gpu =
+        Gpu::open("auto", Options { web_limits: true, ..Options::default() }).expect("an adapter");
+    let mut lesson = lesson("mlp-sgd");
+    lesson.precision = Precision::Mixed;
+    let error = Session::new(&gpu, lesson.program(&gpu.target())).expect_err("no f16").to_string();
+    assert!(error.contains("has no shader-f16, which precision = \"mixed\" needs"), "{error}");
+}
+
 /// Activations that are made anew are those that were not kept, to the bit, and batch norm's running statistics move once.
 #[test]
 fn recomputed_activations_change_no_bit() {
     let Some(gpu) = &*PLAIN else { return };
-    let lesson = lesson("resnet-sgd");
-    for micro_batches in [1, 2] {
+    let mut lesson = lesson("resnet-sgd");
+    for (micro_batches, precision) in
+        [(1, Precision::F32), (2, Precision::F32), (2, Precision::Mixed)]
+    {
+        lesson.precision = precision;
         let run = |recompute| {
             let how = Saving { micro_batches, recompute };
             let program = lesson.saving(&gpu.target(), how);
@@ -219,11 +361,14 @@ fn recomputed_activations_change_no_bit() {
 #[test]
 fn the_same_bits_twice() {
     let Some(gpu) = &*PLAIN else { return };
-    for case in ["mlp-adam", "resnet-sgd"] {
-        let lesson = lesson(case);
+    for (case, precision) in [
+        ("mlp-adam", Precision::F32),
+        ("resnet-sgd", Precision::F32),
+        ("resnet-sgd", Precision::Mixed),
+    ] {
+        let lesson = Lesson { precision, ..lesson(case) };
         let run = || {
             let (losses, weights) = lesson.run(gpu, lesson.program(&gpu.target()), 5);
-            let bits = |data: &[f32]| data.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
             let weights = weights.into_iter().map(|(name, t)| (name, bits(&t.data)));
             (bits(&losses), weights.collect::<Vec<_>>())
         };

@@ -184,9 +184,13 @@ impl Gpu {
     ) -> Result<Arc<Self>, GpuError> {
         let (limits, features) = match options.web_limits {
             true => (wgpu::Limits::default(), wgpu::Features::empty()),
-            false => (adapter.limits(), adapter.features() & wgpu::Features::TIMESTAMP_QUERY),
+            false => {
+                let wanted = wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::SHADER_F16;
+                (adapter.limits(), adapter.features() & wanted)
+            }
         };
         description.limits = limits_of(&limits);
+        description.f16 = features.contains(wgpu::Features::SHADER_F16);
         let request = wgpu::DeviceDescriptor {
             label: Some("taper"),
             required_limits: limits,
@@ -258,6 +262,14 @@ impl Gpu {
         Target { kind: self.adapter.kind, limits }
     }
 
+    /// That the device has 16-bit floats.
+    ///
+    /// # Errors
+    /// If it has none; [`GpuError::NoHalf`] says what to do.
+    pub fn check_half(&self) -> Result<(), GpuError> {
+        self.adapter.f16.then_some(()).ok_or_else(|| GpuError::NoHalf(self.adapter.name.clone()))
+    }
+
     /// The first error that the driver reported since the last call.
     ///
     /// # Errors
@@ -296,18 +308,18 @@ impl Gpu {
             count: None,
         };
         let dims = spec.dims.then(|| buffer(0, wgpu::BufferBindingType::Uniform));
-        let mirror = |binding| wgpu::BindGroupLayoutEntry {
+        let mirror = |binding, storage| wgpu::BindGroupLayoutEntry {
             binding,
             visibility: wgpu::ShaderStages::COMPUTE,
             ty: wgpu::BindingType::StorageTexture {
                 access: wgpu::StorageTextureAccess::ReadOnly,
-                format: super::MIRROR,
+                format: super::mirror_format(storage),
                 view_dimension: wgpu::TextureViewDimension::D2,
             },
             count: None,
         };
         let storage = spec.bindings.iter().map(|b| match b.texture {
-            true => mirror(b.number),
+            true => mirror(b.number, b.storage),
             false => buffer(b.number, wgpu::BufferBindingType::Storage { read_only: !b.writes }),
         });
         let entries: Vec<_> = dims.into_iter().chain(storage).collect();

@@ -16,8 +16,8 @@ use super::{
     profile::{Profiler, Recording},
 };
 use crate::{
-    ops::AdapterKind,
-    plan::{DIMS_SLOT, Dispatch, Mirror, Plan, TEXEL, TEXELS},
+    ops::{AdapterKind, Storage},
+    plan::{BufferSpec, DIMS_SLOT, Dispatch, Mirror, Plan, TEXELS, texel},
     profile::Pass,
 };
 
@@ -37,16 +37,14 @@ pub struct Live {
     pub lr: f32,
     /// The optimiser's step, from 1.
     pub t: f32,
-    /// Factor of the loss.
-    pub loss_scale: f32,
     /// Unused.
-    pub pad2: f32,
+    pub pad: [f32; 2],
 }
 
 impl Live {
     /// Live numbers of an evaluation of `rows` rows.
     pub fn rows(rows: u32) -> Self {
-        Self { seed: 0, step: 0, rows, part: 0, lr: 0.0, t: 1.0, loss_scale: 1.0, pad2: 0.0 }
+        Self { seed: 0, step: 0, rows, part: 0, lr: 0.0, t: 1.0, pad: [0.0; 2] }
     }
 }
 
@@ -137,9 +135,13 @@ impl Executor {
             return Err(GpuError::Limit { what: "a buffer", needed, granted, adapter });
         }
 
+        if plan.kernels.iter().any(|spec| !spec.kernel.halves.is_empty()) {
+            gpu.check_half()?;
+        }
+
         let make = |label: &str, bytes: u64, usage| {
             // Mirrors are copied by whole texels.
-            let size = bytes.max(4).next_multiple_of(TEXEL);
+            let size = bytes.max(4).next_multiple_of(texel(Storage::F32));
             gpu.device.create_buffer(&wgpu::BufferDescriptor {
                 label: Some(label),
                 size,
@@ -155,7 +157,7 @@ impl Executor {
             .buffers
             .iter()
             .map(|b| match b.texture {
-                true => Memory::Mirror(mirror(&gpu.device, &b.label, b.bytes)),
+                true => Memory::Mirror(mirror(&gpu.device, b)),
                 false => Memory::Buffer(make(&b.label, b.bytes, storage)),
             })
             .collect();
@@ -380,7 +382,8 @@ impl Executor {
         let Memory::Mirror(texture) = &self.memory[mirror.to] else {
             return Err(GpuError::Missing("a texture where a buffer is".into()));
         };
-        let texels = mirror.from.bytes.div_ceil(TEXEL);
+        let texel = texel(self.plan.buffers[mirror.to].storage);
+        let texels = mirror.from.bytes.div_ceil(texel);
         let (rows, rest) = (texels / TEXELS, texels % TEXELS);
         for (row, rows, width) in [(0, rows, TEXELS), (rows, u64::from(rest > 0), rest)] {
             if rows == 0 {
@@ -389,8 +392,8 @@ impl Executor {
             let from = wgpu::TexelCopyBufferInfo {
                 buffer: self.memory[mirror.from.buffer].buffer()?,
                 layout: wgpu::TexelCopyBufferLayout {
-                    offset: mirror.from.offset + row * TEXELS * TEXEL,
-                    bytes_per_row: Some((TEXELS * TEXEL) as u32),
+                    offset: mirror.from.offset + row * TEXELS * texel,
+                    bytes_per_row: Some((TEXELS * texel) as u32),
                     rows_per_image: None,
                 },
             };
@@ -500,19 +503,19 @@ impl Executor {
     }
 }
 
-/// A texture for mirrors of up to `bytes`.
-fn mirror(device: &wgpu::Device, label: &str, bytes: u64) -> wgpu::Texture {
+/// A texture for mirrors.
+fn mirror(device: &wgpu::Device, spec: &BufferSpec) -> wgpu::Texture {
     device.create_texture(&wgpu::TextureDescriptor {
-        label: Some(label),
+        label: Some(&spec.label),
         size: wgpu::Extent3d {
             width: TEXELS as u32,
-            height: (bytes / (TEXELS * TEXEL)) as u32,
+            height: (spec.bytes / (TEXELS * texel(spec.storage))) as u32,
             depth_or_array_layers: 1,
         },
         mip_level_count: 1,
         sample_count: 1,
         dimension: wgpu::TextureDimension::D2,
-        format: super::MIRROR,
+        format: super::mirror_format(spec.storage),
         usage: wgpu::TextureUsages::STORAGE_BINDING | wgpu::TextureUsages::COPY_DST,
         view_formats: &[],
     })

@@ -8,8 +8,15 @@ mod tuner;
 
 use thiserror::Error;
 
-/// Format of the textures that mirror tensors: four floats a texel.
-const MIRROR: wgpu::TextureFormat = wgpu::TextureFormat::Rgba32Float;
+use crate::ops::Storage;
+
+/// Format of the textures that mirror tensors stored so: four numbers a texel.
+fn mirror_format(storage: Storage) -> wgpu::TextureFormat {
+    match storage {
+        Storage::F32 => wgpu::TextureFormat::Rgba32Float,
+        Storage::F16 => wgpu::TextureFormat::Rgba16Float,
+    }
+}
 
 pub use device::{AdapterDescription, Gpu, Options, adapters};
 pub use executor::{Executor, Live, Metrics};
@@ -67,6 +74,11 @@ pub enum GpuError {
         /// What wgpu said.
         cause: String,
     },
+    /// The device has no 16-bit floats.
+    #[error(
+        "adapter {0} has no shader-f16, which precision = \"mixed\" needs; use \"f32\", or an adapter that `taper devices` lists with \"mixed\""
+    )]
+    NoHalf(String),
     /// The device cannot say when a dispatch began and ended.
     #[error("adapter {0} has no timestamp queries, so nothing can be profiled on it")]
     NoTimestamps(String),

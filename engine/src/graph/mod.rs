@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, rc::Rc};
 
 use thiserror::Error;
 
-use crate::ops::{self, AdapterKind, Arcs, Op, Shape};
+use crate::ops::{self, AdapterKind, Arcs, Op, Shape, Storage};
 
 /// Elements that a tensor must stay below (invariant 3).
 const MAX_ELEMENTS: u64 = 1 << 30;
@@ -32,11 +32,11 @@ impl Value {
 pub enum Home {
     /// In a leased buffer, from the node that writes it to the last that reads it.
     Temporary,
-    /// In the named buffer, from this float on.
+    /// In the named buffer, from this number on.
     Named {
         /// Label of the buffer.
         buffer: String,
-        /// First float; a multiple of 64, so that the range starts at 256 bytes.
+        /// First number; a multiple of 64, or of 128 where numbers are f16, so that the range starts at 256 bytes.
         offset: u64,
     },
 }
@@ -50,12 +50,19 @@ pub struct Tensor {
     pub label: String,
     /// Where it lives.
     pub home: Home,
+    /// How its numbers lie there. Of temporaries the plan decides it.
+    pub storage: Storage,
 }
 
 impl Tensor {
     /// Whether it is part of the named buffer `label`.
     pub fn lies_in(&self, label: &str) -> bool {
         matches!(&self.home, Home::Named { buffer, .. } if buffer == label)
+    }
+
+    /// Bytes that it takes.
+    pub fn bytes(&self) -> u64 {
+        self.storage.range(ops::count(&self.shape))
     }
 }
 
@@ -117,6 +124,7 @@ pub struct Graph {
     buffers: BTreeMap<String, u64>,
     kept: Vec<Value>,
     scope: Vec<String>,
+    halved: bool,
 }
 
 impl Graph {
@@ -136,7 +144,41 @@ impl Graph {
         debug_assert_eq!(offset % 64, 0, "{label}: ranges start at 256 bytes");
         self.buffer(buffer, offset + ops::count(shape));
         let home = Home::Named { buffer: buffer.into(), offset };
-        self.tensor(Tensor { shape: shape.into(), label: label.into(), home })
+        self.tensor(Tensor {
+            shape: shape.into(),
+            label: label.into(),
+            home,
+            storage: Storage::F32,
+        })
+    }
+
+    /// As [`Self::named`], of numbers that are stored as f16, from number `offset` on.
+    pub fn named_half(&mut self, buffer: &str, offset: u64, shape: &[u32], label: &str) -> Value {
+        debug_assert_eq!(offset % 128, 0, "{label}: ranges start at 256 bytes");
+        self.buffer(buffer, (offset + ops::count(shape)).div_ceil(2));
+        let home = Home::Named { buffer: buffer.into(), offset };
+        self.tensor(Tensor {
+            shape: shape.into(),
+            label: label.into(),
+            home,
+            storage: Storage::F16,
+        })
+    }
+
+    /// Lets plans store this graph's activations, and their gradients, as f16: temporaries of two axes or more, where every kernel
+    /// that touches one can do with it. Vectors and scalars are sums, and stay f32; so does what an op calls exact.
+    pub fn halve(&mut self) {
+        self.halved = true;
+    }
+
+    /// Whether [`Self::halve`] was called.
+    pub fn is_halved(&self) -> bool {
+        self.halved
+    }
+
+    /// Sets how a temporary is stored.
+    pub(crate) fn store(&mut self, value: Value, storage: Storage) {
+        self.tensors[value.0].storage = storage;
     }
 
     /// A named buffer of its own: a batch's images, its labels.
@@ -162,8 +204,21 @@ impl Graph {
     /// # Panics
     /// If the value has a home already: a value is placed once.
     pub fn place(&mut self, value: Value, buffer: &str, offset: u64) {
-        let floats = ops::count(self.shape(value));
-        self.buffer(buffer, offset + floats);
+        self.buffer(buffer, offset + ops::count(self.shape(value)));
+        self.settle(value, buffer, offset);
+    }
+
+    /// As [`Self::place`], in a buffer whose numbers are stored as f16, from number `offset` on.
+    ///
+    /// # Panics
+    /// As [`Self::place`].
+    pub fn place_half(&mut self, value: Value, buffer: &str, offset: u64) {
+        self.buffer(buffer, (offset + ops::count(self.shape(value))).div_ceil(2));
+        self.settle(value, buffer, offset);
+        self.store(value, Storage::F16);
+    }
+
+    fn settle(&mut self, value: Value, buffer: &str, offset: u64) {
         let tensor = &mut self.tensors[value.0];
         assert_eq!(tensor.home, Home::Temporary, "{} is placed twice", tensor.label);
         tensor.home = Home::Named { buffer: buffer.into(), offset };
@@ -226,7 +281,8 @@ impl Graph {
                 });
             }
             let label = if k == 0 { label.clone() } else { format!("{label}#{k}") };
-            outputs.push(self.tensor(Tensor { shape, label, home: Home::Temporary }));
+            let (home, storage) = (Home::Temporary, Storage::F32);
+            outputs.push(self.tensor(Tensor { shape, label, home, storage }));
         }
         self.nodes.push(Node {
             op: Rc::new(op),

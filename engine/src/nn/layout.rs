@@ -6,6 +6,8 @@ use super::{NetworkError, Role, Shapes, Tensor, Weights};
 
 /// Floats that a tensor's range is padded to, so that ranges start at 256 bytes.
 const PAD: u64 = 64;
+/// The same where a copy of the parameters is stored as f16.
+const HALF_PAD: u64 = 128;
 
 /// A tensor's range.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,11 +38,20 @@ pub struct Layout {
 impl Layout {
     /// Blocks in order, tensors padded to 64 floats.
     pub fn of(shapes: &Shapes) -> Self {
+        Self::padded(shapes, PAD)
+    }
+
+    /// The same with parameters padded to 128, so that the ranges of a copy in 16 bits start at 256 bytes too.
+    pub fn of_halves(shapes: &Shapes) -> Self {
+        Self::padded(shapes, HALF_PAD)
+    }
+
+    fn padded(shapes: &Shapes, pad: u64) -> Self {
         let mut layout = Self { blocks: vec![0], ..Self::default() };
         for spec in &shapes.params {
-            let (slots, end) = match spec.role {
-                Role::Param => (&mut layout.params, &mut layout.param_floats),
-                Role::State => (&mut layout.state, &mut layout.state_floats),
+            let (slots, end, pad) = match spec.role {
+                Role::Param => (&mut layout.params, &mut layout.param_floats, pad),
+                Role::State => (&mut layout.state, &mut layout.state_floats, PAD),
             };
             if spec.role == Role::Param {
                 while layout.blocks.len() <= spec.block {
@@ -50,7 +61,7 @@ impl Layout {
             let shape: Vec<u32> = spec.shape.iter().map(|&n| n as u32).collect();
             let floats: u64 = shape.iter().map(|&n| u64::from(n)).product();
             slots.insert(spec.name.clone(), Slot { offset: *end, shape, block: spec.block });
-            *end += floats.next_multiple_of(PAD);
+            *end += floats.next_multiple_of(pad);
         }
         while layout.blocks.len() <= shapes.blocks.len() + 1 {
             layout.blocks.push(layout.param_floats);

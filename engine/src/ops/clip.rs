@@ -2,8 +2,8 @@
 
 use super::{
     AdapterKind, Kernel, Launch, Op,
-    elementwise::Add,
-    reduce::{Squares, SumParts, TOTAL_WG},
+    reduce::{Squares, TOTAL_WG},
+    scaler::together,
 };
 use crate::graph::{Graph, ShapeError, Value};
 
@@ -29,18 +29,8 @@ pub fn clip(
     for range in ranges {
         parts.push(graph.add_after(Squares, &[*range], after)?[0]);
     }
-    // One range's parts are added up by the clip itself; several are first brought to a number each.
-    if let [first, rest @ ..] = &parts[..]
-        && !rest.is_empty()
-    {
-        let mut sum = graph.add(SumParts, &[*first])?;
-        for more in rest {
-            let more = graph.add(SumParts, &[*more])?;
-            sum = graph.add(Add, &[sum, more])?;
-        }
-        parts = vec![sum];
-    }
-    let outputs = graph.add_all(Clip { max_norm }, &parts)?;
+    let sums = together(graph, &parts)?;
+    let outputs = graph.add_all(Clip { max_norm }, &[sums])?;
     Ok((outputs[0], outputs[1]))
 }
 

@@ -292,12 +292,12 @@ impl Op for Conv2dGrad {
                 if of.pointwise() {
                     let by = Matmul { ta: true, tb: false };
                     let sizes = Sizes::matrices(e.c_out, e.c_in, narrow(e.rows()), by);
-                    return Some(sizes.launch(on, "matmul", parts, false).output(output));
+                    return Some(sizes.launch(on, "matmul", parts, false).output(output).exact());
                 }
                 let entry = if whole(e.c_in) && whole(e.c_out) { "dw" } else { "dw_any" };
                 let n = of.kernel[0] * of.kernel[1] * e.c_in;
                 let sums = Sums { m: e.c_out.into(), n, phases: 1, parts, relu: false };
-                Some(of.launch_as(on, entry, &e, sums).output(output))
+                Some(of.launch_as(on, entry, &e, sums).output(output).exact())
             }
         }
     }

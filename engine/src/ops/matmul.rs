@@ -247,7 +247,8 @@ impl Op for MatmulParts {
         let sizes =
             Sizes::of(a, b, self.of).filter(|s| a.len() == 2 && self.parts <= s.k.div_ceil(4))?;
         (self.parts > 0).then(|| {
-            sizes.launch(on, "matmul", self.parts, false).output([self.parts, sizes.m, sizes.n])
+            let output = [self.parts, sizes.m, sizes.n];
+            sizes.launch(on, "matmul", self.parts, false).output(output).exact()
         })
     }
 }
@@ -288,8 +289,10 @@ impl Op for LinearGrad {
                 let sizes = Sizes { batches: 1, m: *k, n: *c, k: rows, of };
                 let cut = if parts == 1 { vec![] } else { vec![parts] };
                 let entry = if bias { "weight" } else { "matmul" };
-                let launch =
-                    sizes.launch(on, entry, parts, false).output([&cut[..], &[*k, *c]].concat());
+                let launch = sizes
+                    .launch(on, entry, parts, false)
+                    .output([&cut[..], &[*k, *c]].concat())
+                    .exact();
                 Some(if bias { launch.output([&cut[..], &[*k]].concat()) } else { launch })
             }
         }

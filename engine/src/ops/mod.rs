@@ -23,6 +23,7 @@ pub mod parts;
 pub mod peak;
 pub mod pool;
 pub mod reduce;
+pub mod scaler;
 pub mod sgd;
 pub mod softmax;
 pub mod variants;
@@ -78,6 +79,50 @@ impl Reads {
     }
 }
 
+/// How a tensor's numbers lie in memory. Kernels compute in f32 whatever it is.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    Default,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Storage {
+    /// 32-bit floats, or 32-bit integers.
+    #[default]
+    F32,
+    /// 16-bit floats: eleven binary digits, up to 65504.
+    F16,
+}
+
+impl Storage {
+    /// Bytes of a number.
+    pub fn bytes(self) -> u64 {
+        match self {
+            Self::F32 => 4,
+            Self::F16 => 2,
+        }
+    }
+
+    /// Bytes of a range that holds `count` numbers: whole 4-byte words, as WebGPU binds them.
+    pub fn range(self, count: u64) -> u64 {
+        (count * self.bytes()).next_multiple_of(4)
+    }
+
+    /// Whether it is [`Self::F32`].
+    pub fn is_f32(&self) -> bool {
+        *self == Self::F32
+    }
+}
+
 /// Which shader an op runs: file stem, entry point, variant file and override constants.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Kernel {
@@ -91,6 +136,9 @@ pub struct Kernel {
     /// How it reads its inputs; the plan decides it.
     #[serde(default, skip_serializing_if = "Reads::is_buffers")]
     pub reads: Reads,
+    /// Numbers of the bindings whose tensors are stored as f16, in rising order; the plan decides it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub halves: Vec<u32>,
     /// Values of `override` constants, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub constants: Vec<(String, f64)>,
@@ -104,6 +152,7 @@ impl Kernel {
             variant: None,
             entry: entry.into(),
             reads: Reads::Buffers,
+            halves: Vec::new(),
             constants: Vec::new(),
         }
     }
@@ -152,13 +201,23 @@ pub struct Launch {
     pub product: Option<Product>,
     /// Indices of inputs that the kernel updates in place (bound `read_write`).
     pub updates: &'static [usize],
+    /// Whether its outputs are sums that stay f32 where other tensors are stored as f16.
+    pub exact: bool,
 }
 
 impl Launch {
     /// A launch of one workgroup without outputs; the builders below say the rest.
     pub fn new(kernel: Kernel) -> Self {
-        let (outputs, dims) = (Vec::new(), Vec::new());
-        Self { kernel, outputs, dims, grid: [1; 3], flops: 0, product: None, updates: &[] }
+        Self {
+            kernel,
+            outputs: Vec::new(),
+            dims: Vec::new(),
+            grid: [1; 3],
+            flops: 0,
+            product: None,
+            updates: &[],
+            exact: false,
+        }
     }
 
     /// Adds an output.
@@ -203,6 +262,13 @@ impl Launch {
     #[must_use]
     pub fn flops(mut self, flops: u64) -> Self {
         self.flops = flops;
+        self
+    }
+
+    /// Says that its outputs are sums that stay f32: parts that something adds up, gradients of weights.
+    #[must_use]
+    pub fn exact(mut self) -> Self {
+        self.exact = true;
         self
     }
 

@@ -4,12 +4,13 @@
 //! until their sums no longer fit the processor's registers, and as long as every core has some. A GPU shares a tile of a workgroup through
 //! its memory, and wants workgroups for all of its cores first.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{AdapterKind, Kernel, Launch, matmul, narrow};
 
 /// The matrix product that a launch is: what its tile is chosen by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Product {
     /// Rows of C.
     pub m: u32,

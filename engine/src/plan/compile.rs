@@ -6,14 +6,14 @@
 use std::collections::BTreeMap;
 
 use super::{
-    BufferSpec, Dispatch, KernelSpec, MIRRORS, Mirror, Plan, PlanError, ROW, ROWS, Range, Target,
+    BufferSpec, Dispatch, KernelSpec, MIRRORS, Mirror, Plan, PlanError, ROWS, Range, Target,
     VERSION,
     memory::{Leases, Lifetime},
-    shaders,
+    row, shaders,
 };
 use crate::{
     graph::{Graph, Home, Node, Value},
-    ops::{self, Launch, Reads},
+    ops::{Launch, Reads, Storage},
 };
 
 /// Compiles one graph a program; programs share named buffers (by label) and leases.
@@ -37,24 +37,34 @@ pub fn compile(programs: &[(&str, &Graph)], target: &Target) -> Result<Plan, Pla
         clock += draft.nodes.len();
         drafts.push((*name, draft));
     }
-    let all = |of: fn(&Draft) -> &[Lifetime]| -> Vec<Lifetime> {
-        drafts.iter().flat_map(|(_, draft)| of(draft)).copied().collect()
-    };
-    let leases = Leases::of(&all(|draft| &draft.temporaries));
-    let textures = Leases::of(&all(|draft| &draft.mirrored));
+    let temporaries: Vec<_> = drafts.iter().flat_map(|(_, d)| &d.temporaries).copied().collect();
+    let leases = Leases::of(&temporaries);
+    let mirrored: Vec<_> = drafts.iter().flat_map(|(_, d)| &d.mirrored).copied().collect();
+    let textures = Textures::of(&mirrored);
 
     let buffers: Vec<_> = named
         .iter()
-        .map(|(label, &bytes)| ((*label).to_owned(), bytes, false, false))
-        .chain(
-            (0..).zip(&leases.sizes).map(|(k, &bytes)| (format!("lease {k}"), bytes, true, false)),
-        )
-        .chain(
-            (0..)
-                .zip(&textures.sizes)
-                .map(|(k, &bytes)| (format!("texture {k}"), bytes, true, true)),
-        )
-        .map(|(label, bytes, lease, texture)| BufferSpec { label, bytes, lease, texture })
+        .map(|(label, &bytes)| BufferSpec {
+            label: (*label).to_owned(),
+            bytes,
+            lease: false,
+            texture: false,
+            storage: Storage::F32,
+        })
+        .chain((0..).zip(&leases.sizes).map(|(k, &bytes)| BufferSpec {
+            label: format!("lease {k}"),
+            bytes,
+            lease: true,
+            texture: false,
+            storage: Storage::F32,
+        }))
+        .chain((0..).zip(&textures.sizes).map(|(k, &(bytes, storage))| BufferSpec {
+            label: format!("texture {k}"),
+            bytes,
+            lease: true,
+            texture: true,
+            storage,
+        }))
         .collect();
     if let Some(buffer) = buffers.iter().find(|b| b.bytes > target.limits.buffer_bytes) {
         let limit = target.limits.buffer_bytes;
@@ -86,6 +96,34 @@ pub fn compile(programs: &[(&str, &Graph)], target: &Target) -> Result<Plan, Pla
     }
 }
 
+/// The textures of a plan: those of one format are given out as leases are.
+#[derive(Debug, Default)]
+struct Textures {
+    /// Index of a texture for each mirror.
+    slot: Vec<usize>,
+    /// Size and format of each texture.
+    sizes: Vec<(u64, Storage)>,
+}
+
+impl Textures {
+    fn of(mirrors: &[(Lifetime, Storage)]) -> Self {
+        let mut all = Self { slot: vec![0; mirrors.len()], sizes: Vec::new() };
+        for storage in [Storage::F32, Storage::F16] {
+            let (places, lifetimes): (Vec<usize>, Vec<Lifetime>) = (0..)
+                .zip(mirrors)
+                .filter(|(_, (_, of))| *of == storage)
+                .map(|(place, (lifetime, _))| (place, *lifetime))
+                .unzip();
+            let leases = Leases::of(&lifetimes);
+            for (place, slot) in places.into_iter().zip(leases.slot) {
+                all.slot[place] = all.sizes.len() + slot;
+            }
+            all.sizes.extend(leases.sizes.into_iter().map(|bytes| (bytes, storage)));
+        }
+        all
+    }
+}
+
 /// A program whose nodes are launched, and what it wants to lease.
 struct Draft {
     graph: Graph,
@@ -95,15 +133,18 @@ struct Draft {
     temporaries: Vec<Lifetime>,
     /// Which of them a tensor is.
     lease: Vec<Option<usize>>,
-    /// Lifetime of each mirror.
-    mirrored: Vec<Lifetime>,
+    /// Lifetime of each mirror, and how its tensor is stored.
+    mirrored: Vec<(Lifetime, Storage)>,
     /// The tensor that each mirror copies, and before which node.
     copies: Vec<(usize, Value)>,
 }
 
 impl Draft {
     /// The first node is dispatch `clock`.
-    fn new(graph: Graph, target: &Target, clock: usize) -> Result<Self, PlanError> {
+    fn new(mut graph: Graph, target: &Target, clock: usize) -> Result<Self, PlanError> {
+        if graph.is_halved() {
+            halve(&mut graph, target)?;
+        }
         let mut nodes = Vec::with_capacity(graph.nodes().len());
         for node in graph.nodes() {
             let (launch, spec) = launch(&graph, node, target)?;
@@ -136,7 +177,7 @@ impl Draft {
                     Some(known) => self.temporaries[known].last = k,
                     None => {
                         self.lease[value.index()] = Some(self.temporaries.len());
-                        let size = bytes_of(&self.graph, *value);
+                        let size = self.graph.tensor_of(*value).bytes();
                         self.temporaries.push(Lifetime { first: k, last: k, size });
                     }
                 }
@@ -159,15 +200,18 @@ impl Draft {
                 let first = if graph.is_temporary(*value) { written[place] + 1 } else { k };
                 let known = *now.entry(place).or_insert(self.mirrored.len());
                 if known == self.mirrored.len() {
-                    let size = bytes_of(graph, *value).next_multiple_of(ROW);
-                    if size > ROWS * ROW {
-                        let (tensor, bytes) = (graph.tensor_of(*value).label.clone(), size);
-                        return Err(PlanError::Binding { tensor, bytes, limit: ROWS * ROW });
+                    let tensor = graph.tensor_of(*value);
+                    let row = row(tensor.storage);
+                    let size = tensor.bytes().next_multiple_of(row);
+                    if size > ROWS * row {
+                        let (tensor, bytes) = (tensor.label.clone(), size);
+                        return Err(PlanError::Binding { tensor, bytes, limit: ROWS * row });
                     }
-                    self.mirrored.push(Lifetime { first: clock + first, last: clock + k, size });
+                    let lifetime = Lifetime { first: clock + first, last: clock + k, size };
+                    self.mirrored.push((lifetime, tensor.storage));
                     self.copies.push((first, *value));
                 }
-                self.mirrored[known].last = clock + k;
+                self.mirrored[known].0.last = clock + k;
                 *mirror = Some(known);
             }
             let updated = node.updates.iter().map(|&input| node.inputs[input]);
@@ -184,8 +228,29 @@ impl Draft {
     }
 }
 
-fn bytes_of(graph: &Graph, value: Value) -> u64 {
-    ops::count(graph.shape(value)) * 4
+/// Decides which temporaries are stored as f16: see [`Graph::halve`].
+fn halve(graph: &mut Graph, target: &Target) -> Result<(), PlanError> {
+    let mut half: Vec<bool> = (0..graph.len()).map(|_| true).collect();
+    for node in graph.nodes() {
+        let (launch, spec) = launch(graph, node, target)?;
+        let either = shaders::either(&launch.kernel)
+            .map_err(|problem| PlanError::Kernel { node: node.label.clone(), problem })?;
+        let values = node.inputs.iter().chain(&node.outputs).zip(&spec.bindings);
+        for (k, (value, binding)) in values.enumerate() {
+            let is_sum = launch.exact && k >= node.inputs.len();
+            half[value.index()] &= either.contains(&binding.number) && !is_sum;
+        }
+    }
+    let values = graph.nodes().iter().flat_map(|node| &node.outputs).copied();
+    let stored: Vec<Value> = values
+        .filter(|&value| {
+            half[value.index()] && graph.is_temporary(value) && graph.shape(value).len() > 1
+        })
+        .collect();
+    for value in stored {
+        graph.store(value, Storage::F16);
+    }
+    Ok(())
 }
 
 /// What a node runs, and what that binds.
@@ -207,7 +272,18 @@ fn launch(graph: &Graph, node: &Node, target: &Target) -> Result<(Launch, Kernel
     if shaders::reads(&launch.kernel) {
         launch.kernel.reads = Reads::on(target.kind);
     }
-    let spec = shaders::reflect(&launch.kernel).map_err(bug)?;
+    let mut spec = shaders::reflect(&launch.kernel).map_err(bug)?;
+    let values = node.inputs.iter().chain(&node.outputs);
+    let halves = values.zip(&spec.bindings).filter(|(v, _)| !graph.tensor_of(**v).storage.is_f32());
+    let halves: Vec<u32> = halves.map(|(_, binding)| binding.number).collect();
+    if !halves.is_empty() {
+        let either = shaders::either(&launch.kernel).map_err(bug)?;
+        if let Some(number) = halves.iter().find(|number| !either.contains(number)) {
+            return Err(bug(format!("binding {number} knows f32 only")));
+        }
+        launch.kernel.halves = halves;
+        spec = shaders::reflect(&launch.kernel).map_err(bug)?;
+    }
     let (inputs, outputs) = (node.inputs.len(), node.outputs.len());
     if spec.bindings.len() != inputs + outputs || spec.dims == launch.dims.is_empty() {
         let (bindings, uniform, dims) = (spec.bindings.len(), spec.dims, launch.dims.len());
@@ -255,15 +331,17 @@ impl Writer<'_> {
     ) -> Result<Vec<Dispatch>, PlanError> {
         let graph = &draft.graph;
         let range = |writer: &Self, node: &Node, value: Value| {
-            let bytes = bytes_of(graph, value);
+            let tensor = graph.tensor_of(value);
+            let bytes = tensor.bytes();
             let lease = draft.lease[value.index()].map(|known| writer.leases[temporaries + known]);
-            match (&graph.tensor_of(value).home, lease) {
+            match (&tensor.home, lease) {
                 (Home::Named { buffer, offset }, _) => {
-                    Ok(Range { buffer: writer.named[buffer.as_str()], offset: offset * 4, bytes })
+                    let offset = offset * tensor.storage.bytes();
+                    Ok(Range { buffer: writer.named[buffer.as_str()], offset, bytes })
                 }
                 (Home::Temporary, Some(buffer)) => Ok(Range { buffer, offset: 0, bytes }),
                 (Home::Temporary, None) => {
-                    let label = &graph.tensor_of(value).label;
+                    let label = &tensor.label;
                     let problem = format!("{label} is read before it is written");
                     Err(PlanError::Kernel { node: node.label.clone(), problem })
                 }
@@ -283,7 +361,7 @@ impl Writer<'_> {
                 Some(known) => Ok(Range {
                     buffer: self.textures[mirrored + known],
                     offset: 0,
-                    bytes: bytes_of(graph, *value),
+                    bytes: graph.tensor_of(*value).bytes(),
                 }),
                 None => range(self, node, *value),
             });

@@ -23,7 +23,7 @@ pub use compile::compile;
 
 use crate::{
     graph::ShapeError,
-    ops::{AdapterKind, Kernel, Product},
+    ops::{AdapterKind, Kernel, Product, Storage},
 };
 
 /// Version of the serialised form.
@@ -32,14 +32,18 @@ pub const VERSION: u32 = 1;
 /// Bytes from one `dims` slot to the next: WebGPU's `minUniformBufferOffsetAlignment`.
 pub const DIMS_SLOT: u64 = 256;
 
-/// Texels of a mirror's row, four floats each; `shaders/lib/read.textures.wgsl` knows it too.
+/// Texels of a mirror's row, four numbers each; `shaders/lib/read.textures.wgsl` knows it too.
 pub const TEXELS: u64 = 1024;
 
 /// Bytes of a texel.
-pub const TEXEL: u64 = 16;
+pub fn texel(storage: Storage) -> u64 {
+    4 * storage.bytes()
+}
 
 /// Bytes of a mirror's row.
-const ROW: u64 = TEXELS * TEXEL;
+fn row(storage: Storage) -> u64 {
+    TEXELS * texel(storage)
+}
 
 /// Most rows of a mirror: WebGPU's default `maxTextureDimension2D`.
 const ROWS: u64 = 8192;
@@ -141,6 +145,9 @@ pub struct Binding {
     /// Whether it is a texture that mirrors a tensor, else a buffer.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub texture: bool,
+    /// How the tensor is stored.
+    #[serde(default, skip_serializing_if = "Storage::is_f32")]
+    pub storage: Storage,
 }
 
 /// A buffer to be made.
@@ -152,9 +159,12 @@ pub struct BufferSpec {
     pub bytes: u64,
     /// Whether it is a lease, whose content does not outlive a program.
     pub lease: bool,
-    /// Whether it is a texture that mirrors tensors: `rgba32float`, [`TEXELS`] wide, a whole number of rows.
+    /// Whether it is a texture that mirrors tensors: [`TEXELS`] wide, a whole number of rows.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub texture: bool,
+    /// Of a texture, how the tensors are stored that it mirrors: its format is `rgba32float` or `rgba16float`.
+    #[serde(default, skip_serializing_if = "Storage::is_f32")]
+    pub storage: Storage,
 }
 
 /// One dispatch.
@@ -235,8 +245,9 @@ impl Plan {
         let mut ends: BTreeMap<usize, (usize, u64)> = BTreeMap::new();
         for (k, moment) in moments.iter().enumerate().rev() {
             for (range, writes) in moment.iter().filter(|(r, _)| self.buffers[r.buffer].lease) {
-                let texture = self.buffers[range.buffer].texture;
-                let bytes = if texture { range.bytes.next_multiple_of(ROW) } else { range.bytes };
+                let BufferSpec { texture, storage, .. } = self.buffers[range.buffer];
+                let rows = range.bytes.next_multiple_of(row(storage));
+                let bytes = if texture { rows } else { range.bytes };
                 let (last, bytes) = *ends.entry(range.buffer).or_insert((k, bytes));
                 if *writes {
                     live[k..=last].iter_mut().for_each(|sum| *sum += bytes);
@@ -275,7 +286,8 @@ impl Plan {
                 let kernel = &self.kernels[d.kernel];
                 let binds = d.binds.iter().zip(&kernel.bindings).map(|(range, binding)| {
                     let mark = if binding.writes { ">" } else { "" };
-                    format!("{mark}{}", describe(range))
+                    let half = if binding.storage == Storage::F16 { "½" } else { "" };
+                    format!("{mark}{half}{}", describe(range))
                 });
                 let binds = binds.collect::<Vec<_>>().join(" ");
                 let variant =

@@ -11,7 +11,7 @@ use naga::{
 };
 
 use super::{Binding, KernelSpec};
-use crate::ops::{Kernel, Reads};
+use crate::ops::{Kernel, Reads, Storage};
 
 /// Every file of `shaders/` by its stem (`matmul`, `matmul.tile16x16`, `lib/step`), with its text.
 pub const FILES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/shaders.rs"));
@@ -24,8 +24,17 @@ fn file(stem: &str) -> Result<&'static str, String> {
         .ok_or_else(|| format!("there is no shaders/{stem}.wgsl"))
 }
 
-/// The part through which kernels read their inputs: there is one for each of [`Reads`].
+/// The part through which kernels read their inputs: there is one for each of [`Reads`] and each kind of storage.
 const READ: &str = "read";
+
+/// The part through which kernels write what may be stored either way.
+const WRITE: &str = "write";
+
+/// What begins the section of a part that belongs to one binding, before its number.
+const SECTION: &str = "// binding ";
+
+/// The names of the variables that [`READ`] and [`WRITE`] declare begin so.
+const EITHER: [&str; 3] = ["quads_", "ones_", "mirror_"];
 
 /// The `lib/` parts that a text names in its comments `// uses: a, b`.
 fn uses(text: &str) -> impl Iterator<Item = &str> {
@@ -41,7 +50,31 @@ pub fn reads(kernel: &Kernel) -> bool {
     texts.flat_map(uses).any(|part| part == READ)
 }
 
-/// The text of a kernel: the `lib/` files that its body and its variant use, its variant, its body.
+/// A part that is cut into sections, one a binding: each from the file `stem`, or from `stem.f16` where the binding is one of `halves`; and
+/// before them what stands before the sections of a file that is used.
+fn sections(stem: &str, halves: &[u32]) -> Result<String, String> {
+    let cut = |text: &'static str| {
+        let mut parts = text.split(SECTION);
+        let head = parts.next().unwrap_or_default();
+        let number = |part: &&str| part.split_once('\n').and_then(|(n, _)| n.parse::<u32>().ok());
+        let numbered = parts.filter_map(|part| Some((number(&part)?, part)));
+        (head, numbered.collect::<Vec<_>>())
+    };
+    let (head, single) = cut(file(&format!("lib/{stem}"))?);
+    let (half_head, half) = cut(file(&format!("lib/{stem}.f16"))?);
+    let is_half = |n: &u32| halves.contains(n);
+    let mut text = head.to_owned();
+    if half.iter().any(|(n, _)| is_half(n)) {
+        text += half_head;
+    }
+    let chosen = single.into_iter().filter(|(n, _)| !is_half(n));
+    for (_, section) in chosen.chain(half.into_iter().filter(|(n, _)| is_half(n))) {
+        text = text + SECTION + section;
+    }
+    Ok(text)
+}
+
+/// The text of a kernel: the `lib/` parts that its body and its variant use, its variant, its body.
 ///
 /// # Errors
 /// If a file is missing.
@@ -51,21 +84,32 @@ pub fn link(kernel: &Kernel) -> Result<String, String> {
     let mut parts = Vec::new();
     for name in uses(body).chain(uses(variant.unwrap_or_default())) {
         let part = match (name, kernel.reads) {
-            (READ, Reads::Buffers) => file("lib/read.buffers")?,
-            (READ, Reads::Textures) => file("lib/read.textures")?,
-            _ => file(&format!("lib/{name}"))?,
+            (READ, Reads::Buffers) => sections("read.buffers", &kernel.halves)?,
+            (READ, Reads::Textures) => sections("read.textures", &kernel.halves)?,
+            (WRITE, _) => sections(WRITE, &kernel.halves)?,
+            _ => file(&format!("lib/{name}"))?.to_owned(),
         };
         if !parts.contains(&part) {
             parts.push(part);
         }
     }
-    parts.extend(variant);
-    parts.push(body);
+    parts.extend([variant.unwrap_or_default(), body].map(str::to_owned));
+    // A directive stands before everything else.
+    if parts.iter().any(|part| part.contains("<f16>")) {
+        parts.insert(0, file("lib/f16")?.to_owned());
+    }
     Ok(parts.join("\n"))
 }
 
-/// Storage bindings, and whether `Dims` and the live numbers are used.
-type Used = (Vec<Binding>, bool, bool);
+/// What an entry point uses.
+#[derive(Debug, Clone, Default)]
+struct Used {
+    bindings: Vec<Binding>,
+    dims: bool,
+    live: bool,
+    /// Numbers of the bindings that `lib/` declares, so that the tensor may be stored either way.
+    either: Vec<u32>,
+}
 
 struct Parsed {
     module: Module,
@@ -74,7 +118,8 @@ struct Parsed {
 
 fn parse(text: &str) -> Result<Parsed, String> {
     let module = naga::front::wgsl::parse_str(text).map_err(|e| e.emit_to_string(text))?;
-    let info = Validator::new(ValidationFlags::all(), Capabilities::default())
+    let capabilities = Capabilities::default() | Capabilities::SHADER_FLOAT16;
+    let info = Validator::new(ValidationFlags::all(), capabilities)
         .validate(&module)
         .map_err(|e| e.emit_to_string(text))?;
     Ok(Parsed { module, info })
@@ -85,21 +130,30 @@ fn parse(text: &str) -> Result<Parsed, String> {
 /// # Errors
 /// If the shader does not validate, lacks the entry point, or binds something that the conventions do not know.
 pub fn reflect(kernel: &Kernel) -> Result<KernelSpec, String> {
-    type Key = (String, Option<String>, Reads, String);
-    static SEEN: LazyLock<Mutex<HashMap<Key, Used>>> = LazyLock::new(Mutex::default);
-    let key = (kernel.file.clone(), kernel.variant.clone(), kernel.reads, kernel.entry.clone());
-    let seen = SEEN.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get(&key).cloned();
-    let (bindings, dims, live) = match seen {
-        Some(found) => found,
-        None => {
-            let found = bindings_of(kernel)?;
-            SEEN.lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner)
-                .insert(key, found.clone());
-            found
-        }
-    };
+    let Used { bindings, dims, live, .. } = used(kernel)?;
     Ok(KernelSpec { kernel: kernel.clone(), bindings, dims, live })
+}
+
+/// Numbers of the bindings whose tensors a kernel takes or gives in whatever way they are stored.
+///
+/// # Errors
+/// As [`reflect`].
+pub fn either(kernel: &Kernel) -> Result<Vec<u32>, String> {
+    Ok(used(kernel)?.either)
+}
+
+fn used(kernel: &Kernel) -> Result<Used, String> {
+    type Key = (String, Option<String>, Reads, Vec<u32>, String);
+    static SEEN: LazyLock<Mutex<HashMap<Key, Used>>> = LazyLock::new(Mutex::default);
+    let Kernel { file, variant, entry, reads, halves, .. } = kernel;
+    let key = (file.clone(), variant.clone(), *reads, halves.clone(), entry.clone());
+    let seen = || SEEN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if let Some(found) = seen().get(&key) {
+        return Ok(found.clone());
+    }
+    let found = bindings_of(kernel)?;
+    seen().insert(key, found.clone());
+    Ok(found)
 }
 
 fn bindings_of(kernel: &Kernel) -> Result<Used, String> {
@@ -108,30 +162,47 @@ fn bindings_of(kernel: &Kernel) -> Result<Used, String> {
         module.entry_points.iter().position(|e| e.name == kernel.entry).ok_or_else(|| {
             format!("shaders/{}.wgsl has no entry point {}", kernel.file, kernel.entry)
         })?;
-    let used = info.get_entry_point(index);
-    let (mut bindings, mut dims, mut live) = (Vec::new(), false, false);
+    let info = info.get_entry_point(index);
+    let mut used = Used::default();
+    let as_stored = |number| match kernel.halves.contains(&number) {
+        true => Storage::F16,
+        false => Storage::F32,
+    };
     for (handle, global) in module.global_variables.iter() {
         let Some(at) = &global.binding else { continue };
-        if used[handle].is_empty() {
+        if info[handle].is_empty() {
             continue;
         }
         match (at.group, at.binding, global.space) {
-            (0, 0, AddressSpace::Uniform) => dims = true,
-            (1, 0, AddressSpace::Uniform) => live = true,
+            (0, 0, AddressSpace::Uniform) => used.dims = true,
+            (1, 0, AddressSpace::Uniform) => used.live = true,
             (0, number, AddressSpace::Storage { access }) if number > 0 => {
                 let writes = access.contains(StorageAccess::STORE);
-                bindings.push(Binding { number, writes, texture: false });
+                used.bindings.push(Binding {
+                    number,
+                    writes,
+                    texture: false,
+                    storage: as_stored(number),
+                });
             }
             (0, number, AddressSpace::Handle) if number > 0 && is_mirror(&module, global.ty) => {
-                bindings.push(Binding { number, writes: false, texture: true });
+                let storage = as_stored(number);
+                used.bindings.push(Binding { number, writes: false, texture: true, storage });
             }
             (group, binding, _) => {
                 return Err(format!("@group({group}) @binding({binding}) has no meaning here"));
             }
         }
+        if at.group == 0 && EITHER.iter().any(|name| is_called(global, name)) {
+            used.either.push(at.binding);
+        }
     }
-    bindings.sort_by_key(|b| b.number);
-    Ok((bindings, dims, live))
+    used.bindings.sort_by_key(|b| b.number);
+    Ok(used)
+}
+
+fn is_called(global: &naga::GlobalVariable, prefix: &str) -> bool {
+    global.name.as_ref().is_some_and(|name| name.starts_with(prefix))
 }
 
 /// Whether a type is a texture that one reads a mirrored tensor from.
@@ -140,7 +211,7 @@ fn is_mirror(module: &Module, ty: naga::Handle<naga::Type>) -> bool {
         module.types[ty].inner,
         TypeInner::Image {
             class: ImageClass::Storage {
-                format: naga::StorageFormat::Rgba32Float,
+                format: naga::StorageFormat::Rgba32Float | naga::StorageFormat::Rgba16Float,
                 access: StorageAccess::LOAD
             },
             ..

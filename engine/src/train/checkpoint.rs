@@ -12,6 +12,7 @@ use crate::{
     formats::{FormatError, safetensors},
     nn::{Tensor, Weights},
     plan::Choices,
+    train::session::LossScale,
 };
 
 /// Checkpoints of a member that are kept.
@@ -50,6 +51,9 @@ pub(super) struct Place {
     /// Tiles of the stage's products that are not the table's: frozen when the stage began.
     #[serde(default)]
     pub(super) kernel_choices: Choices,
+    /// What loss scaling knows, in a try whose steps run in mixed precision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) loss_scale: Option<LossScale>,
     /// Learning curve: the loss of the last step that was read.
     pub(super) loss: Option<f64>,
 }

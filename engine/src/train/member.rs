@@ -358,6 +358,7 @@ impl<'a, 'r> Member<'a, 'r> {
             teacher: self.who.teacher.map(|t| &t.network),
             objective,
             recipe: &recipe,
+            precision: self.run.config.precision,
         };
         let (target, recompute) = (self.run.gpu.target(), self.run.config.recompute);
         // Once a stage has begun, neither its micro-batches nor its tiles are chosen anew.
@@ -405,7 +406,7 @@ impl<'a, 'r> Member<'a, 'r> {
             if attempt != self.at.place.attempt {
                 (self.at.place.attempt, self.at.place.step) = (attempt, 0);
                 self.at.now = self.at.base.clone().unwrap_or_default();
-                self.at.moments = None;
+                (self.at.moments, self.at.place.loss_scale) = (None, None);
             }
             if self.at.place.step == 0
                 && let Task::Narrow { block } = stage.task
@@ -528,6 +529,7 @@ impl<'a, 'r> Member<'a, 'r> {
         let (gpu_batch, attempt) = (recipe.batch as usize, self.at.place.attempt);
         session.load_student(&self.at.now)?;
         session.set_moments(self.at.moments.as_ref())?;
+        session.set_loss_scale(self.at.place.loss_scale)?;
         let mut loader = Loader::new(
             Arc::clone(&self.run.data.train),
             LoaderOptions {
@@ -577,8 +579,7 @@ impl<'a, 'r> Member<'a, 'r> {
                 part: 0,
                 lr: lr as f32,
                 t: (step + 1) as f32,
-                loss_scale: 1.0,
-                pad2: 0.0,
+                pad: [0.0; 2],
             };
             session.step(&batch, &live, step)?;
             self.at.place.step += 1;
@@ -595,7 +596,7 @@ impl<'a, 'r> Member<'a, 'r> {
                 if epoch_ends {
                     self.read(stage, session, &mut meter, true)?;
                 }
-                self.say(stage, &mut meter, lr, gpu_batch)?;
+                self.say(stage, session, &mut meter, lr, gpu_batch)?;
             }
             if epoch_ends && session.tests() {
                 let test = meter.pause(|| session.test(&self.run.data.test))?;
@@ -682,6 +683,7 @@ impl<'a, 'r> Member<'a, 'r> {
     fn say(
         &mut self,
         stage: &Stage,
+        session: &Session,
         meter: &mut Meter,
         lr: f64,
         batch: usize,
@@ -699,6 +701,7 @@ impl<'a, 'r> Member<'a, 'r> {
             lr,
             samples_per_s: rate,
             loader_wait: Some(wait),
+            scaling: session.scaling(),
         })
     }
 
@@ -706,6 +709,7 @@ impl<'a, 'r> Member<'a, 'r> {
     fn save(&mut self, stage: &Stage, session: &Session) -> Result<(), TrainError> {
         self.fetch(stage, session)?;
         self.at.moments = Some(session.moments()?);
+        self.at.place.loss_scale = session.loss_scale()?;
         self.checkpoint()
     }
 

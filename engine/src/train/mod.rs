@@ -14,4 +14,4 @@ mod session;
 
 pub use error::TrainError;
 pub use run::{Options, Run, Teacher, Tune, member_names};
-pub use session::{Session, Test};
+pub use session::{LossScale, Session, Test};

@@ -236,6 +236,9 @@ impl Run {
         let device = options.device.as_deref().unwrap_or(&config.device);
         let gpu_options = gpu::Options { memory_budget: config.memory_budget, ..options.gpu };
         let gpu = Gpu::open(device, gpu_options)?;
+        if config.precision == Precision::Mixed {
+            gpu.check_half()?;
+        }
         if let Some(recorder) = &options.profile {
             recorder.begin(&gpu.adapter.name, gpu::peaks(&gpu)?);
         }
@@ -448,10 +451,6 @@ fn lock(out: &Path) -> Result<File, TrainError> {
 
 /// Settings that are understood but not built yet are refused, never ignored.
 fn refuse_what_is_missing(config: &Config) -> Result<(), TrainError> {
-    if config.precision == Precision::Mixed {
-        let message = "precision = \"mixed\" is not supported yet; use \"f32\"";
-        return Err(NetworkError::Unsupported(message.into()).into());
-    }
     if config.device == "all" {
         let message = "device = \"all\" is not supported yet; name one adapter of `taper devices`";
         return Err(NetworkError::Unsupported(message.into()).into());

@@ -3,15 +3,21 @@
 use std::sync::Arc;
 
 use bytemuck::Pod;
+use serde::{Deserialize, Serialize};
 
 use super::TrainError;
 use crate::{
     data::{Batch, Split},
+    event::Scaling,
     gpu::{Executor, Gpu, Live, Metrics},
     nn::Weights,
+    ops::scaler,
     profile::{Job, Window},
     random,
-    win::program::{ACCUMULATE, APPLY, DISCREPANCY, EVALUATE, HITS, LOSS, Program, STEP},
+    win::program::{
+        ACCUMULATE, APPLY, DISCREPANCY, EVALUATE, HITS, LOSS, LOSS_SCALE, Program, SCALER, SKIPPED,
+        STEP,
+    },
 };
 
 /// Loss and accuracy on a split.
@@ -25,11 +31,30 @@ pub struct Test {
     pub count: u64,
 }
 
+/// What dynamic loss scaling knows, between two steps.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct LossScale {
+    /// What the loss is multiplied by.
+    pub scale: f32,
+    /// Steps taken since the scale changed.
+    pub taken: u32,
+    /// Steps skipped since the try began.
+    pub skipped: u32,
+}
+
+impl Default for LossScale {
+    /// Before the first step.
+    fn default() -> Self {
+        Self { scale: scaler::FIRST_SCALE, taken: 0, skipped: 0 }
+    }
+}
+
 /// A program on a device.
 #[derive(Debug)]
 pub struct Session {
     executor: Executor,
     program: Program,
+    scaling: Option<Scaling>,
 }
 
 impl Session {
@@ -39,7 +64,7 @@ impl Session {
     /// If the device cannot hold or compile it.
     pub fn new(gpu: &Arc<Gpu>, program: Program) -> Result<Self, TrainError> {
         let executor = Executor::new(gpu, program.plan.clone())?;
-        let session = Self { executor, program };
+        let session = Self { executor, program, scaling: None };
         for (k, &words) in session.program.decay_words.iter().enumerate() {
             // Weight decay acts on every parameter, as PyTorch's optimisers do when they are given all in one group.
             session.executor.write(&format!("student.decay{k}"), &vec![1u32; words as usize])?;
@@ -137,6 +162,36 @@ impl Session {
         Ok(())
     }
 
+    /// What loss scaling knows; none where steps are f32.
+    ///
+    /// # Errors
+    /// If the device is lost.
+    pub fn loss_scale(&self) -> Result<Option<LossScale>, TrainError> {
+        let words = self.read(SCALER)?;
+        Ok(match words[..] {
+            // The counts are whole numbers below 2^24.
+            [scale, taken, skipped, _] => {
+                Some(LossScale { scale, taken: taken as u32, skipped: skipped as u32 })
+            }
+            _ => None,
+        })
+    }
+
+    /// Sets what loss scaling knows, or what it begins with; of no effect where steps are f32.
+    ///
+    /// # Errors
+    /// If the device is lost.
+    pub fn set_loss_scale(&mut self, state: Option<LossScale>) -> Result<(), TrainError> {
+        let LossScale { scale, taken, skipped } = state.unwrap_or_default();
+        self.scaling = None;
+        self.write(SCALER, &[scale, taken as f32, skipped as f32, 0.0])
+    }
+
+    /// How the loss was scaled after the last step that [`Self::losses`] told of; none where steps are f32.
+    pub fn scaling(&self) -> Option<Scaling> {
+        self.scaling
+    }
+
     /// Submits a training step: one submit, or one a micro-batch and one for the optimiser. Nothing is read back in between.
     ///
     /// # Errors
@@ -200,6 +255,10 @@ impl Session {
     /// If the device is lost.
     pub fn losses(&mut self, wait: bool) -> Result<Vec<(u64, f32)>, TrainError> {
         let metrics = if wait { self.executor.finish()? } else { self.executor.metrics()? };
+        if let Some(last) = metrics.last().filter(|_| self.executor.has(SCALER)) {
+            let (scale, skipped) = (last.values[LOSS_SCALE].into(), last.values[SKIPPED] as u64);
+            self.scaling = Some(Scaling { scale, skipped });
+        }
         Ok(metrics.into_iter().map(|m| (m.tag, m.values[LOSS])).collect())
     }
 

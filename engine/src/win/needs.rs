@@ -77,7 +77,13 @@ fn of_stage(
     let Some(recipe) = &stage.recipe else { return Ok(None) };
     let student = networks.trained(stage.task)?;
     let objective = program::objective(stage.task, &config.win, 1.0);
-    let of = Training { student: &student, teacher: networks.teacher, objective, recipe };
+    let of = Training {
+        student: &student,
+        teacher: networks.teacher,
+        objective,
+        recipe,
+        precision: config.precision,
+    };
     let mut needs = Needs {
         method,
         stage: stage.name.clone(),

@@ -3,6 +3,9 @@
 //! Programs of a plan: `step` (forward, loss, backward, optimiser), `evaluate` (loss and hits of the network as it would be used
 //! now), `discrepancy` (of an imitation, in eval mode). Two networks, `student` and `teacher`, each with its own flat buffers.
 //!
+//! In mixed precision a step stores its activations and their gradients as f16, and works with a copy of the student's matrices in f16 that
+//! its first dispatch makes. The loss is scaled. All other programs are f32, from `student.params`.
+//!
 //! Where a step does not fit the device, `accumulate` and `apply` stand in its place: see `micro_batches.rs`.
 
 use thiserror::Error;
@@ -10,7 +13,7 @@ use thiserror::Error;
 use super::algorithm::Task;
 pub use super::micro_batches::{Saving, at_once, fit};
 use crate::{
-    config::{Discrepancy, Optimizer, Recipe, Target as TuneTarget, Win},
+    config::{Discrepancy, Optimizer, Precision, Recipe, Target as TuneTarget, Win},
     graph::{Graph, ShapeError, Value},
     nn::{Bound, Folded, Layout, Mode, Network, NetworkError, Pair, build},
     ops::{
@@ -18,10 +21,10 @@ use crate::{
         adam::Adam,
         clip::clip,
         cross_entropy::cross_entropy,
-        elementwise::{Add, Scale},
+        elementwise::{Add, Copy, Scale},
         kl::{Kl, kl},
         mse::mse,
-        parts,
+        narrow, parts, scaler,
         sgd::Sgd,
     },
     plan::{Plan, PlanError, Target, compile},
@@ -31,6 +34,12 @@ use crate::{
 pub const LOSS: usize = 0;
 /// Where the number of hits lies in the buffer `metrics`.
 pub const HITS: usize = 1;
+/// Where the scale of the next step's loss lies in the buffer `metrics`, if the loss is scaled.
+pub const LOSS_SCALE: usize = 2;
+/// Where the number of steps lies there that were skipped since the try began.
+pub const SKIPPED: usize = 3;
+/// Name of the buffer that holds what loss scaling knows, [`scaler::STATE`] words.
+pub const SCALER: &str = "student.scaler";
 /// Name of the program that trains.
 pub const STEP: &str = "step";
 /// Name of the program that adds the gradients of a micro-batch up.
@@ -124,6 +133,8 @@ pub struct Training<'a> {
     pub objective: Objective,
     /// How.
     pub recipe: &'a Recipe,
+    /// Of its steps; everything else is done in f32.
+    pub precision: Precision,
 }
 
 /// The networks of a method, before they are trained.
@@ -197,7 +208,11 @@ pub fn saving(
     target: &Target,
     Saving { micro_batches, recompute }: Saving,
 ) -> Result<Program, ProgramError> {
-    let layout = Layout::of(&of.student.shapes()?);
+    let shapes = of.student.shapes()?;
+    let layout = match of.precision {
+        Precision::F32 => Layout::of(&shapes),
+        Precision::Mixed => Layout::of_halves(&shapes),
+    };
     let teacher = of.teacher.filter(|_| of.objective.needs_teacher());
     let teacher = teacher.map(Folded::of).transpose()?;
     let micro_batches = micro_batches.clamp(1, of.recipe.batch.max(1));
@@ -275,7 +290,7 @@ fn test(graph: &mut Graph, logits: Option<Value>, inputs: &Inputs) -> Result<(),
 }
 
 fn place(graph: &mut Graph, value: Value, slot: usize) {
-    graph.buffer("metrics", 128);
+    graph.buffer("metrics", 64 * (slot.max(HITS) as u64 + 1));
     graph.place(value, "metrics", slot as u64 * 64);
 }
 
@@ -302,6 +317,11 @@ impl Nets<'_> {
         self.of.student.blocks.len()
     }
 
+    /// Whether activations are stored as f16 and the loss is scaled.
+    fn mixed(&self) -> bool {
+        self.of.precision == Precision::Mixed
+    }
+
     /// Whether only the last block is trained.
     fn frozen(&self) -> bool {
         matches!(self.of.objective, Objective::Imitate { freeze: true, .. })
@@ -317,7 +337,6 @@ impl Nets<'_> {
         let mut graph = Graph::new();
         let g = &mut graph;
         let Pass { loss, hits, grads } = self.pass(g, target)?;
-        g.buffer("metrics", 128);
         place(g, loss, LOSS);
         if let Some(hits) = hits {
             place(g, hits, HITS);
@@ -329,7 +348,7 @@ impl Nets<'_> {
     /// Forward, loss and backward.
     pub(super) fn pass(&self, g: &mut Graph, target: &Target) -> Result<Pass, ProgramError> {
         let inputs = Inputs::new(g, "", self.of.student, self.rows);
-        let student = Bound::new(g, "student", self.layout);
+        let student = if self.mixed() { self.halve(g, target)? } else { self.bind(g) };
         let last = self.blocks() - 1;
         let frozen = self.frozen();
         let mode = |block| if frozen && block < last { Mode::Eval } else { Mode::Train };
@@ -344,7 +363,13 @@ impl Nets<'_> {
             self.layout.params.iter().filter(|(_, s)| s.offset >= trained.start).collect();
         let wrt: Vec<Value> = slots.iter().map(|(name, _)| student.get(name)).collect();
         let forward = g.nodes().len();
-        let grads = g.backward(loss, &wrt)?;
+        let grads = match self.mixed() {
+            false => g.backward(loss, &wrt)?,
+            true => {
+                let scale = g.named(SCALER, 0, &[1], "loss scale");
+                g.backward_from(loss, scale, &wrt)?
+            }
+        };
         g.buffer("student.grads", self.layout.param_floats);
         let places: Vec<_> =
             grads.iter().zip(&slots).map(|(&grad, (_, slot))| (grad, slot.offset)).collect();
@@ -359,6 +384,23 @@ impl Nets<'_> {
             false => Some(g.scoped("accuracy", |g| hits(g, output, inputs.labels))?),
         };
         Ok(Pass { loss, hits, grads: written })
+    }
+
+    fn bind(&self, g: &mut Graph) -> Bound {
+        Bound::new(g, "student", self.layout)
+    }
+
+    /// The student with its matrices in f16, copied from the flat parameters: by one dispatch, or one for each piece that a binding can hold.
+    fn halve(&self, g: &mut Graph, target: &Target) -> Result<Bound, ShapeError> {
+        g.halve();
+        let bound = Bound::halved(g, "student", self.layout);
+        let all = 0..self.layout.param_floats;
+        for piece in pieces(self.layout, all, target.limits.binding_bytes / 4) {
+            let params = self.flat(g, "params", &piece);
+            let halves = g.scoped("student", |g| g.add(Copy, &[params]))?;
+            g.place_half(halves, "student.halves", piece.start);
+        }
+        Ok(bound)
     }
 
     /// The teacher's output that the objective follows, in eval mode.
@@ -408,7 +450,7 @@ impl Nets<'_> {
 
     /// A piece of one of the student's flat buffers.
     pub(super) fn flat(&self, g: &mut Graph, part: &str, piece: &std::ops::Range<u64>) -> Value {
-        let len = crate::ops::narrow(piece.end - piece.start);
+        let len = narrow(piece.end - piece.start);
         let buffer = format!("student.{part}");
         g.buffer(&buffer, self.layout.param_floats);
         g.named(&buffer, piece.start, &[len], &buffer)
@@ -426,12 +468,22 @@ impl Nets<'_> {
         let recipe = self.of.recipe;
         let pieces = self.pieces(target);
         let flat = |g: &mut Graph, part: &str, piece: &_| self.flat(g, part, piece);
-        let factor = match recipe.clip_norm {
-            Some(norm) => {
-                let ranges: Vec<Value> = pieces.iter().map(|piece| flat(g, part, piece)).collect();
-                Some(g.scoped("clip", |g| clip(g, &ranges, grads, norm as f32))?.0)
+        let ranges: Vec<Value> = match self.mixed() || recipe.clip_norm.is_some() {
+            true => pieces.iter().map(|piece| flat(g, part, piece)).collect(),
+            false => Vec::new(),
+        };
+        let norm = recipe.clip_norm.map(|norm| norm as f32);
+        let factor = match (self.mixed(), norm) {
+            (true, _) => {
+                let state = g.named(SCALER, 0, &[scaler::STATE], SCALER);
+                let verdict =
+                    g.scoped("scaler", |g| scaler::decide(g, &ranges, grads, state, norm))?;
+                place(g, verdict.scale, LOSS_SCALE);
+                place(g, verdict.skipped, SKIPPED);
+                Some(verdict.step)
             }
-            None => None,
+            (false, Some(norm)) => Some(g.scoped("clip", |g| clip(g, &ranges, grads, norm))?.0),
+            (false, None) => None,
         };
         let mut words = Vec::with_capacity(pieces.len());
         for (k, piece) in pieces.iter().enumerate() {
@@ -439,7 +491,7 @@ impl Nets<'_> {
                 (flat(g, "params", piece), flat(g, part, piece), flat(g, "m", piece));
             let rows = (piece.end - piece.start) / 64;
             let label = format!("student.decay{k}");
-            let decay = g.input(&label, &[crate::ops::narrow(rows)]);
+            let decay = g.input(&label, &[narrow(rows)]);
             words.push(rows);
             g.scoped("optimizer", |g| match recipe.optimizer {
                 Optimizer::Sgd => {
@@ -475,7 +527,7 @@ impl Nets<'_> {
         let mut graph = Graph::new();
         let g = &mut graph;
         let inputs = Inputs::new(g, "eval.", self.of.student, self.rows);
-        let student = Bound::new(g, "student", self.layout);
+        let student = self.bind(g);
         let built =
             build(g, self.of.student, &student, inputs.images, 0..self.blocks(), |_| Mode::Eval)?;
         let logits = match (self.of.student.head.is_empty(), self.teacher) {
@@ -501,7 +553,7 @@ impl Nets<'_> {
         let mut graph = Graph::new();
         let g = &mut graph;
         let inputs = Inputs::new(g, "eval.", self.of.student, self.rows);
-        let student = Bound::new(g, "student", self.layout);
+        let student = self.bind(g);
         let built =
             build(g, self.of.student, &student, inputs.images, 0..self.blocks(), |_| Mode::Eval)?;
         let (Some(y), Some(target)) = (built.output, self.teach(g, inputs.images)?) else {

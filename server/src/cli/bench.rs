@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail};
-use benches::{Work, growth, time, works};
+use benches::{Work, growth, mixed, time, works};
 use engine::gpu::{self, Gpu, Timing, Tuned};
 use engine::profile::Profile;
 
@@ -23,6 +23,9 @@ pub(super) struct Arguments {
     /// Time an MLP and a ResNet at several depths, widths and batches instead.
     #[arg(long)]
     growth: bool,
+    /// Time the training steps in mixed precision instead.
+    #[arg(long, conflicts_with = "growth")]
+    mixed: bool,
     /// Print the names of the works.
     #[arg(long)]
     list: bool,
@@ -89,7 +92,11 @@ fn profiled(works: &[Work], path: &Path, arguments: &Arguments) -> Result<()> {
 
 /// The works that are named, in the order of their list; all of it, if none is.
 fn chosen(arguments: &Arguments) -> Result<Vec<Work>> {
-    let mut works = if arguments.growth { growth::works() } else { works() };
+    let mut works = match (arguments.growth, arguments.mixed) {
+        (true, _) => growth::works(),
+        (false, true) => mixed(),
+        (false, false) => works(),
+    };
     let named = &arguments.works;
     if let Some(unknown) = named.iter().find(|name| works.iter().all(|w| w.name != **name)) {
         let names: Vec<&str> = works.iter().map(|work| work.name.as_str()).collect();
@@ -109,8 +116,8 @@ fn apart(work: &Work, arguments: &Arguments) -> Result<Option<benches::Timing>> 
     let cache = tempfile::tempdir().context("cannot make a folder for the cache of shaders")?;
     let mut command = Command::new(program);
     command.args(["bench", &work.name, "--here", "--device", &arguments.device]);
-    if arguments.growth {
-        command.arg("--growth");
+    for (set, flag) in [(arguments.growth, "--growth"), (arguments.mixed, "--mixed")] {
+        command.args(set.then_some(flag));
     }
     if arguments.tune {
         command.arg("--tune");

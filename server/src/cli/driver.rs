@@ -82,6 +82,7 @@ fn plan(config: &Config) -> Option<Plan> {
         teacher: None,
         objective: Objective::Labels,
         recipe: &recipe,
+        precision: config.precision,
     };
     program(&of, &presumed()).ok().map(|program| program.plan)
 }

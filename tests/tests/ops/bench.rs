@@ -5,11 +5,11 @@ use std::{collections::BTreeSet, sync::Arc};
 use engine::{
     gpu::{Executor, Gpu, Live},
     ops::{Kernel, variants::Tile},
-    plan::{Choice, Choices, Target, compile},
+    plan::{Choice, Choices, Plan, Target, compile},
 };
 use taper_tests::{
     golden::Case,
-    table::{Probe, probe},
+    table::{Probe, probe, probe_halved},
 };
 
 /// Half of a central difference's width.
@@ -31,12 +31,26 @@ pub(crate) struct Bench<'a> {
 
 impl<'a> Bench<'a> {
     pub(crate) fn new(gpu: &Arc<Gpu>, target: &Target, case: &'a Case) -> Self {
-        Self::by(gpu, target, case, None)
+        Self::of(gpu, target, case, probe(case), None)
     }
 
     /// The case with every product by this tile, or by the table's.
     pub(crate) fn by(gpu: &Arc<Gpu>, target: &Target, case: &'a Case, tile: Option<Tile>) -> Self {
-        let probe = probe(case);
+        Self::of(gpu, target, case, probe(case), tile)
+    }
+
+    /// With tensors that are stored as f16.
+    pub(crate) fn halved(gpu: &Arc<Gpu>, target: &Target, case: &'a Case) -> Self {
+        Self::of(gpu, target, case, probe_halved(case), None)
+    }
+
+    fn of(
+        gpu: &Arc<Gpu>,
+        target: &Target,
+        case: &'a Case,
+        probe: Probe,
+        tile: Option<Tile>,
+    ) -> Self {
         let say = |error: &dyn std::fmt::Display| -> ! { panic!("{}: {error}", case.name) };
         let plan = compile(&[("run", &probe.graph)], target).unwrap_or_else(|e| say(&e));
         let choice = |tile: Tile| {
@@ -62,6 +76,11 @@ impl<'a> Bench<'a> {
         let kernels = self.executor.plan().kernels.iter().map(|spec| &spec.kernel);
         let name = |k: &Kernel| k.variant.clone().unwrap_or_else(|| k.file.clone());
         kernels.map(|kernel| (name(kernel), kernel.entry.clone())).collect()
+    }
+
+    /// The plan.
+    pub(crate) fn plan(&self) -> &Plan {
+        self.executor.plan()
     }
 
     fn inputs(&self) -> Vec<Vec<u32>> {

@@ -2,6 +2,7 @@
 //! the limits that every browser grants.
 
 mod bench;
+mod halves;
 mod optimizers;
 mod rules;
 mod tiles;
