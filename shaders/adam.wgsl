@@ -26,6 +26,15 @@ fn grads(i: u32) -> vec4f { return quad_2(i); }  // dθ
 @group(0) @binding(5) var<storage, read> decays: array<u32>;  // 1 where weight decay applies, a word for each 64 floats
 @group(0) @binding(6) var<storage, read> factor: array<f32>;  // (1), of gradient clipping
 
+// apart: θ, m and v before the step are inputs of their own, 1, 3 and 4
+@group(0) @binding(6) var<storage, read_write> params_after: array<vec4f>;
+@group(0) @binding(7) var<storage, read_write> first_after: array<vec4f>;
+@group(0) @binding(8) var<storage, read_write> second_after: array<vec4f>;
+@group(0) @binding(9) var<storage, read> factor_apart: array<f32>;  // (1)
+
+// Four parameters with their moments.
+struct State { p: vec4f, m: vec4f, v: vec4f }
+
 // 1 − exp(z) for z ≤ 0; near 0 by its series, where the difference would cancel
 fn one_minus_exp(z: f32) -> f32 {
     var tail = 1.0;
@@ -33,18 +42,31 @@ fn one_minus_exp(z: f32) -> f32 {
     return select(1.0 - exp(max(z, -80.0)), -z * tail, z > -0.5);
 }
 
-fn update(i: u32, gradient: vec4f) {
-    let decay = select(0.0, dims.weight_decay, decays[i / 16u] != 0u);
-    var p = params[i];
+// `before` a step, and after it.
+fn updated(before: State, gradient: vec4f, decays: bool) -> State {
+    let decay = select(0.0, dims.weight_decay, decays);
+    var p = before.p;
     var g = gradient;
     if DECOUPLED { p -= live.lr * decay * p; } else { g += decay * p; }
-    let m = dims.beta1 * first[i] + dims.rest1 * g;
-    let v = dims.beta2 * second[i] + dims.rest2 * g * g;
-    first[i] = m;
-    second[i] = v;
+    let m = dims.beta1 * before.m + dims.rest1 * g;
+    let v = dims.beta2 * before.v + dims.rest2 * g * g;
     let correction1 = one_minus_exp(live.t * dims.log_beta1);
     let correction2 = sqrt(one_minus_exp(live.t * dims.log_beta2));
-    params[i] = p - live.lr / correction1 * (m / (sqrt(v) / correction2 + dims.eps));
+    return State(p - live.lr / correction1 * (m / (sqrt(v) / correction2 + dims.eps)), m, v);
+}
+
+fn update(i: u32, gradient: vec4f) {
+    let s = updated(State(params[i], first[i], second[i]), gradient, decays[i / 16u] != 0u);
+    params[i] = s.p;
+    first[i] = s.m;
+    second[i] = s.v;
+}
+
+fn update_apart(i: u32, gradient: vec4f) {
+    let s = updated(State(quad_1(i), quad_3(i), quad_4(i)), gradient, decays[i / 16u] != 0u);
+    params_after[i] = s.p;
+    first_after[i] = s.m;
+    second_after[i] = s.v;
 }
 
 // factor = 1
@@ -55,10 +77,24 @@ fn step(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) group
     }
 }
 
+@compute @workgroup_size(WG)
+fn step_apart(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
+    for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
+        update_apart(i, grads(i));
+    }
+}
+
 // factor read
 @compute @workgroup_size(WG)
 fn step_clipped(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
         update(i, factor[0] * grads(i));
+    }
+}
+
+@compute @workgroup_size(WG)
+fn step_clipped_apart(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
+    for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
+        update_apart(i, factor_apart[0] * grads(i));
     }
 }
