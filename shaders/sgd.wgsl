@@ -18,12 +18,32 @@ fn grads(i: u32) -> vec4f { return quad_2(i); }  // dθ
 @group(0) @binding(5) var<storage, read> factor: array<f32>;  // (1), of gradient clipping
 @group(0) @binding(5) var<storage, read> verdict: array<f32>;  // (3), of loss scaling: factor, 1 if the step is taken, steps skipped
 
+// apart: θ and m before the step are inputs of their own, 1 and 3
+@group(0) @binding(5) var<storage, read_write> params_after: array<vec4f>;
+@group(0) @binding(6) var<storage, read_write> velocity_after: array<vec4f>;
+@group(0) @binding(7) var<storage, read> factor_apart: array<f32>;  // (1)
+@group(0) @binding(7) var<storage, read> verdict_apart: array<f32>;  // (3)
+
+// Four parameters with their momentum.
+struct State { p: vec4f, m: vec4f }
+
+// `before` a step, and after it.
+fn updated(before: State, gradient: vec4f, decays: bool) -> State {
+    let g = gradient + select(0.0, dims.weight_decay, decays) * before.p;
+    let m = dims.momentum * before.m + g;
+    return State(before.p - live.lr * select(m, g + dims.momentum * m, NESTEROV), m);
+}
+
 fn update(i: u32, gradient: vec4f) {
-    let p = params[i];
-    let g = gradient + select(0.0, dims.weight_decay, decays[i / 16u] != 0u) * p;
-    let m = dims.momentum * velocity[i] + g;
-    velocity[i] = m;
-    params[i] = p - live.lr * select(m, g + dims.momentum * m, NESTEROV);
+    let s = updated(State(params[i], velocity[i]), gradient, decays[i / 16u] != 0u);
+    velocity[i] = s.m;
+    params[i] = s.p;
+}
+
+fn update_apart(i: u32, gradient: vec4f) {
+    let s = updated(State(quad_1(i), quad_3(i)), gradient, decays[i / 16u] != 0u);
+    velocity_after[i] = s.m;
+    params_after[i] = s.p;
 }
 
 // factor = 1
@@ -31,6 +51,13 @@ fn update(i: u32, gradient: vec4f) {
 fn step(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
         update(i, grads(i));
+    }
+}
+
+@compute @workgroup_size(WG)
+fn step_apart(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
+    for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
+        update_apart(i, grads(i));
     }
 }
 
@@ -48,5 +75,20 @@ fn step_scaled(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups
     if verdict[1] == 0.0 { return; }
     for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
         update(i, verdict[0] * grads(i));
+    }
+}
+
+@compute @workgroup_size(WG)
+fn step_clipped_apart(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
+    for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
+        update_apart(i, factor_apart[0] * grads(i));
+    }
+}
+
+@compute @workgroup_size(WG)
+fn step_scaled_apart(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
+    if verdict_apart[1] == 0.0 { return; }
+    for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
+        update_apart(i, verdict_apart[0] * grads(i));
     }
 }

@@ -6,9 +6,17 @@ use engine::{
     graph::{Graph, ShapeError, Value},
     nn::{Bound, Layout, Slot},
     ops::{
-        activation::Activation, adam::Adam, attention::Attention, count,
-        cross_entropy::cross_entropy_and_grad, embedding::Embedding, layer_norm::LayerNorm,
-        matmul::Linear, narrow,
+        Reads,
+        activation::Activation,
+        adam::Adam,
+        attention::Attention,
+        count,
+        cross_entropy::cross_entropy_and_grad,
+        embedding::Embedding,
+        layer_norm::LayerNorm,
+        matmul::Linear,
+        narrow,
+        sgd::{Tensors, optimise},
     },
     plan::{Plan, Target, compile},
     win::program::{LOSS, STEP},
@@ -114,8 +122,10 @@ impl Bert {
         let floats = narrow(layout.param_floats);
         let [params, dparams, m, v] = ["params", "grads", "m", "v"]
             .map(|part| g.input(&format!("student.{part}"), &[floats]));
-        let decay = g.input("student.decay0", &[floats / 64]);
-        g.scoped("optimizer", |g| g.add_after(adam, &[params, dparams, m, v, decay], &grads))?;
+        let decays = g.input("student.decay0", &[floats / 64]);
+        let tensors = Tensors { params, grads: dparams, moments: &[m, v], decays, factor: None };
+        let reads = Reads::on(target.kind);
+        g.scoped("optimizer", |g| optimise(g, adam, tensors, &grads, reads))?;
         Ok(compile(&[(STEP, g)], target)?)
     }
 

@@ -1,9 +1,13 @@
 //! Adam and AdamW over flat buffers: shader `shaders/adam.wgsl`.
 
-use super::{AdapterKind, Kernel, Launch, Op, sgd};
+use super::{
+    AdapterKind, Kernel, Launch, Op,
+    sgd::{self, Flat},
+};
 
 /// params, grads, m, v (n), decays (n / 64) of u32 and, if the gradients are clipped, their factor (1), or, if the loss is scaled, what
-/// [`scaler::decide`](super::scaler::decide) says of the step (3); params, m and v are updated in place and there is no output. n is a multiple of 64. The learning rate and the step are live numbers.
+/// [`scaler::decide`](super::scaler::decide) says of the step (3); params, m and v are updated in place and there is no output; n is a
+/// multiple of 64; [`sgd::optimise`] says when some come twice. The learning rate and the step are live numbers.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Adam {
     /// Decay of the mean of the gradients, 0 ≤ β₁ < 1.
@@ -20,7 +24,7 @@ pub struct Adam {
 
 impl Op for Adam {
     fn launch(&self, inputs: &[&[u32]], _on: AdapterKind) -> Option<Launch> {
-        let (n, entry) = sgd::flat(inputs, 2)?;
+        let Flat { n, entry, apart } = sgd::flat(inputs, 2)?;
         if ![self.beta1, self.beta2].iter().all(|b| (0.0..1.0).contains(b)) {
             return None;
         }
@@ -42,7 +46,7 @@ impl Op for Adam {
                 .dims([n / 4].into_iter().chain(words))
                 .each(u64::from(n / 4).div_ceil(4))
                 .flops(16 * u64::from(n))
-                .updates(&[0, 2, 3]),
+                .updates(if apart { &[5, 6, 7] } else { &[0, 2, 3] }),
         )
     }
 }

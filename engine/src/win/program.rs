@@ -17,6 +17,7 @@ use crate::{
     graph::{Graph, ShapeError, Value},
     nn::{Bound, Folded, Layout, Mode, Network, NetworkError, Pair, build},
     ops::{
+        Reads,
         accuracy::hits,
         adam::Adam,
         clip::clip,
@@ -25,7 +26,7 @@ use crate::{
         kl::{Kl, kl},
         mse::mse,
         narrow, parts, scaler,
-        sgd::Sgd,
+        sgd::{Sgd, Tensors, optimise},
     },
     plan::{Plan, PlanError, Target, compile},
 };
@@ -487,12 +488,17 @@ impl Nets<'_> {
         };
         let mut words = Vec::with_capacity(pieces.len());
         for (k, piece) in pieces.iter().enumerate() {
-            let (params, dparams, m) =
-                (flat(g, "params", piece), flat(g, part, piece), flat(g, "m", piece));
+            let [params, dparams, m] = ["params", part, "m"].map(|part| flat(g, part, piece));
             let rows = (piece.end - piece.start) / 64;
             let label = format!("student.decay{k}");
-            let decay = g.input(&label, &[narrow(rows)]);
+            let decays = g.input(&label, &[narrow(rows)]);
             words.push(rows);
+            let mut moments = vec![m];
+            if recipe.optimizer != Optimizer::Sgd {
+                moments.push(flat(g, "v", piece));
+            }
+            let tensors = Tensors { params, grads: dparams, moments: &moments, decays, factor };
+            let reads = Reads::on(target.kind);
             g.scoped("optimizer", |g| match recipe.optimizer {
                 Optimizer::Sgd => {
                     let op = Sgd {
@@ -500,12 +506,9 @@ impl Nets<'_> {
                         nesterov: recipe.nesterov,
                         weight_decay: recipe.weight_decay as f32,
                     };
-                    let inputs: Vec<_> =
-                        [params, dparams, m, decay].into_iter().chain(factor).collect();
-                    g.add_after(op, &inputs, grads)
+                    optimise(g, op, tensors, grads, reads)
                 }
                 Optimizer::Adam | Optimizer::AdamW => {
-                    let v = flat(g, "v", piece);
                     let op = Adam {
                         beta1: recipe.beta1,
                         beta2: recipe.beta2,
@@ -513,9 +516,7 @@ impl Nets<'_> {
                         weight_decay: recipe.weight_decay as f32,
                         decoupled: recipe.optimizer == Optimizer::AdamW,
                     };
-                    let inputs: Vec<_> =
-                        [params, dparams, m, v, decay].into_iter().chain(factor).collect();
-                    g.add_after(op, &inputs, grads)
+                    optimise(g, op, tensors, grads, reads)
                 }
             })?;
         }

@@ -3,12 +3,17 @@
 use engine::{
     gpu::{Executor, Live},
     graph::Graph,
-    ops::{adam::Adam, clip::clip, sgd::Sgd},
-    plan::compile,
+    ops::{
+        AdapterKind, Reads,
+        adam::Adam,
+        clip::clip,
+        sgd::{Sgd, Tensors, optimise},
+    },
+    plan::{Target, compile},
 };
 use taper_tests::golden::Golden;
 
-use crate::{PLAIN, bench::worst};
+use crate::{KINDS, PLAIN, bench::worst};
 
 /// As for the ops; three steps long.
 const TOLERANCE: f32 = 4e-6;
@@ -39,33 +44,40 @@ fn three_steps_are_pytorchs() {
     let Some(gpu) = &*PLAIN else { return };
     let golden = Golden::read("ops/optimizer");
     for case in golden.cases().iter().filter(|c| c.op() != "clip_grad_norm") {
-        let params = case.inputs[0].floats();
+        let begun = case.inputs[0].floats();
         let cut = case.inputs[1].floats().iter().filter(|&&decays| decays > 0.0).count();
-        let rows = Rows { cut, len: params.len() };
+        let rows = Rows { cut, len: begun.len() };
         // Gradients that clipping halves are the same gradients if they were doubled before.
-        for clipped in [false, true] {
+        for (clipped, kind) in [false, true].into_iter().flat_map(|c| KINDS.map(|kind| (c, kind))) {
             let mut g = Graph::new();
             let adam = case.op() != "sgd";
-            let flat = if adam { &["p", "g", "m", "v"][..] } else { &["p", "g", "m"] };
-            let mut inputs: Vec<_> = flat.iter().map(|n| g.input(n, &[2 * ROW as u32])).collect();
-            inputs.push(g.input("decay", &[2]));
-            if clipped {
-                inputs.push(g.input("factor", &[1]));
+            let [params, grads, m] = ["p", "g", "m"].map(|n| g.input(n, &[2 * ROW as u32]));
+            let mut moments = vec![m];
+            if adam {
+                moments.push(g.input("v", &[2 * ROW as u32]));
             }
+            let decays = g.input("decay", &[2]);
+            let factor = clipped.then(|| g.input("factor", &[1]));
+            let tensors = Tensors { params, grads, moments: &moments, decays, factor };
+            let (g, reads) = (&mut g, Reads::on(kind));
             let weight_decay = case.number("weight_decay") as f32;
             let added = if adam {
                 let (beta1, beta2) = (case.number("beta1"), case.number("beta2"));
                 let eps = case.number("eps") as f32;
                 let decoupled = case.op() == "adamw";
-                g.add_all(Adam { beta1, beta2, eps, weight_decay, decoupled }, &inputs)
+                let op = Adam { beta1, beta2, eps, weight_decay, decoupled };
+                optimise(g, op, tensors, &[], reads)
             } else {
                 let (momentum, nesterov) = (case.number("momentum") as f32, case.flag("nesterov"));
-                g.add_all(Sgd { momentum, nesterov, weight_decay }, &inputs)
+                optimise(g, Sgd { momentum, nesterov, weight_decay }, tensors, &[], reads)
             };
             added.expect("an optimiser");
-            let plan = compile(&[("run", &g)], &gpu.target()).expect("a plan");
+            let target = Target { kind, ..gpu.target() };
+            let plan = compile(&[("run", g)], &target).expect("a plan");
+            let apart = plan.kernels[0].kernel.entry.ends_with("_apart");
+            assert_eq!(apart, kind == AdapterKind::Cpu);
             let mut executor = Executor::new(gpu, plan).expect("an executor");
-            executor.write("p", &rows.pad(&params)).expect("room");
+            executor.write("p", &rows.pad(&begun)).expect("room");
             executor.write("decay", &[1u32, 0]).expect("room");
             if clipped {
                 executor.write("factor", &[0.5f32]).expect("room");
@@ -81,7 +93,7 @@ fn three_steps_are_pytorchs() {
                 let off = worst(&found, &case.outputs[step].floats());
                 assert!(
                     off <= TOLERANCE,
-                    "{} step {step}, clipped {clipped}: {off:.1e}",
+                    "{} step {step}, clipped {clipped}, {kind:?}: {off:.1e}",
                     case.name
                 );
             }
