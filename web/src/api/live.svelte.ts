@@ -1,4 +1,4 @@
-import { api, sentence } from "./client";
+import { api, sentence, unauthorised } from "./client";
 import { adopt, EMPTY, reduce, type Change, type World } from "./reduce";
 import type { Entry, RunSummary } from "./types";
 
@@ -147,11 +147,18 @@ class Live {
       this.connection = "reconnecting";
       if (source.readyState !== EventSource.CLOSED) return;
       // The browser gives up where the answer is an error; we do not.
-      this.#retry = setTimeout(() => {
-        this.#open();
-      }, this.#wait);
+      this.#retry = setTimeout(() => void this.#openAgain(), this.#wait);
       this.#wait = Math.min(this.#wait * 2, PATIENCE_MS);
     };
+  }
+
+  /** A stream that was refused may only want the token; else it is tried again. */
+  async #openAgain(): Promise<void> {
+    const source = this.#source;
+    const session = await api.session().catch(() => null);
+    if (this.#source !== source) return;
+    if (session?.required && !session.ok) unauthorised();
+    else this.#open();
   }
 
   #reset(last: string): void {

@@ -81,7 +81,10 @@ export interface StageState {
   stage: string;
   steps: number;
   done: number;
+  /** Which try, from 1; 0 before the first. */
   restart: number;
+  /** Inputs of a step. */
+  batch: number;
   state: "waiting" | "running" | "done";
   first_step?: number | null;
   last_step?: number | null;
@@ -103,6 +106,8 @@ export interface MemberState {
   member: string;
   method?: Method | null;
   seed: number;
+  /** Whether it is trained; accuracy and loss are those of the last test until then. */
+  finished: boolean;
   accuracy?: number | null;
   loss?: number | null;
   train_error?: number | null;

@@ -104,10 +104,3 @@ export function points(
   }
   return null;
 }
-
-/** The section of the configuration that a stage of a member is trained by. */
-export function sectionOf(member: string, stage: string): string {
-  if (stage.startsWith("narrow")) return "narrow";
-  if (stage === "wide" || stage === "vanilla" || stage === "tune") return stage;
-  return member.startsWith("fitnets") ? "fitnets" : "kd";
-}
