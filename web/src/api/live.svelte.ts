@@ -117,7 +117,8 @@ class Live {
     const source = (this.#source = new EventSource(this.#address()));
     const on = (name: string, act: (data: never) => void) => {
       source.addEventListener(name, (event: MessageEvent<string>) => {
-        if (event.lastEventId) this.#lastId = event.lastEventId;
+        // `hello` tells the newest number before what leads up to it was replayed.
+        if (event.lastEventId && (name !== "hello" || !this.#lastId)) this.#lastId = event.lastEventId;
         act(JSON.parse(event.data || "null") as never);
       });
     };
