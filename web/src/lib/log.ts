@@ -22,7 +22,7 @@ export function says(entry: Entry): { text: string; tone: "plain" | "quiet" | "g
     case "step":
       return {
         text: `${entry.member} step ${entry.step}: loss ${measure(entry.loss)}.`,
-        tone: entry.loss === null ? "bad" : "quiet",
+        tone: entry.loss === null || entry.loss === undefined ? "bad" : "quiet",
       };
     case "epoch":
       return {

@@ -93,12 +93,12 @@ export function points(
   if (entry.type === "step") {
     const { member, step, loss, lr, samples_per_s } = entry;
     const inputs = batch(entry.stage);
-    const values: Partial<Record<SeriesName, number | null>> = { loss, lr, samples_per_s };
+    const values: Partial<Record<SeriesName, number | null>> = { loss: loss ?? null, lr, samples_per_s };
     if (inputs !== undefined && samples_per_s > 0) values.step_ms = (1000 * inputs) / samples_per_s;
     return { member, x: step, values };
   }
   if (entry.type === "epoch") {
-    const values: Partial<Record<SeriesName, number | null>> = { test_loss: entry.loss };
+    const values: Partial<Record<SeriesName, number | null>> = { test_loss: entry.loss ?? null };
     if (entry.accuracy !== undefined && entry.accuracy !== null) values.accuracy = entry.accuracy;
     return { member: entry.member, x: entry.step, values };
   }
