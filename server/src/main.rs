@@ -1,6 +1,11 @@
 //! The `taper` program.
 
+mod api;
 mod cli;
+mod datasets;
+mod jobs;
+mod preflight;
+mod store;
 
 use std::process::ExitCode;
 

@@ -16,6 +16,7 @@ mod plot;
 mod python;
 mod setup;
 mod shell;
+mod web;
 
 use std::process::ExitCode;
 
@@ -27,6 +28,7 @@ cargo xtask VERB
   setup                 build taper; install a software Vulkan driver if there is no adapter at all (Linux),
                         Python with ONNX Runtime in target/python, the packages of web/, and Chromium
   demo [-- FLAG…]       setup, then train the `demo` preset; FLAGs go to `taper run`
+  page                  build the page of `taper serve` into web/dist; needs Node
   test                  everything that the CI runs
   measured RUN…         write the results of finished runs into README.md
   peer [--rounds N] [WORK…]
@@ -55,6 +57,7 @@ fn run(arguments: &[String]) -> Result<()> {
     match (verb, rest) {
         ("setup", []) => setup::run(),
         ("demo", flags) => demo::run(flags),
+        ("page", []) => web::build(),
         ("test", []) => checks::run(),
         ("measured", runs @ [_, ..]) => measured::run(runs),
         ("peer", arguments) => peer::run(arguments),

@@ -19,6 +19,7 @@ mod loader;
 mod procedural;
 
 mod split;
+mod survey;
 mod transform;
 
 use std::path::Path;
@@ -28,6 +29,7 @@ pub use error::DataError;
 pub use image::Image;
 pub use loader::{Batches, Loader, LoaderOptions};
 pub use split::{Batch, Split};
+pub use survey::{Sample, Survey, SurveyedPart, survey, take_idx};
 pub use transform::Preprocess;
 
 use crate::config::{Augment, Data, DataKind};

@@ -13,5 +13,5 @@ mod run;
 mod session;
 
 pub use error::TrainError;
-pub use run::{Options, Run, Teacher, Tune, member_names};
+pub use run::{Options, Outline, Run, Teacher, Tune, member_names, outline};
 pub use session::{LossScale, Session, Test};

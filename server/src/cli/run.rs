@@ -13,6 +13,8 @@ use engine::profile::Recorder;
 use engine::train::{Options, Run, TrainError, Tune};
 use etcetera::BaseStrategy as _;
 
+use crate::jobs;
+
 use super::progress::Progress;
 use super::source::Source;
 use super::{compare, failure, print, print_json, profile, teachers};
@@ -40,6 +42,9 @@ pub(super) struct Arguments {
     /// Take the built-in table's tiles. The default on software adapters.
     #[arg(long, conflicts_with = "tune")]
     no_tune: bool,
+    /// Obey `control.json` in --out, by which the server pauses, stops and cancels its runs.
+    #[arg(long, requires = "resume")]
+    controlled: bool,
     /// Print the events as JSON lines on standard output.
     #[arg(long)]
     json: bool,
@@ -79,6 +84,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let out = &arguments.out;
     let runs = if arguments.resume { resumed(out)? } else { created(&arguments.source, out)? };
     let stop = on_interrupt()?;
+    if arguments.controlled {
+        jobs::obey(out, Arc::clone(&stop))?;
+    }
     for (place, (folder, run)) in runs.iter().enumerate() {
         teachers::adopt(&runs[..place], folder, run.config())?;
         let recorder = arguments.profile.then(Recorder::default);

@@ -47,6 +47,9 @@ let onUnauthorised: () => void = () => undefined;
 export function whenUnauthorised(callback: () => void): void {
   onUnauthorised = callback;
 }
+export function unauthorised(): void {
+  onUnauthorised();
+}
 
 /** The error that a response tells of, also where something in between answered without our JSON. */
 export function errorOf(status: number, text: string): ApiError {
@@ -78,7 +81,7 @@ async function request(
   if (signal) init.signal = signal;
   const response = await fetch(path, init);
   if (response.ok) return response;
-  if (response.status === 401) onUnauthorised();
+  if (response.status === 401) unauthorised();
   throw errorOf(response.status, await response.text());
 }
 
@@ -196,7 +199,7 @@ export function upload(
     xhr.onload = () => {
       if (xhr.status < 300) resolve(JSON.parse(xhr.responseText) as Dataset);
       else {
-        if (xhr.status === 401) onUnauthorised();
+        if (xhr.status === 401) unauthorised();
         reject(errorOf(xhr.status, xhr.responseText));
       }
     };

@@ -1,4 +1,4 @@
-import { api, sentence } from "./client";
+import { api, sentence, unauthorised } from "./client";
 import { adopt, EMPTY, reduce, type Change, type World } from "./reduce";
 import type { Entry, RunSummary } from "./types";
 
@@ -117,7 +117,8 @@ class Live {
     const source = (this.#source = new EventSource(this.#address()));
     const on = (name: string, act: (data: never) => void) => {
       source.addEventListener(name, (event: MessageEvent<string>) => {
-        if (event.lastEventId) this.#lastId = event.lastEventId;
+        // `hello` tells the newest number before what leads up to it was replayed.
+        if (event.lastEventId && (name !== "hello" || !this.#lastId)) this.#lastId = event.lastEventId;
         act(JSON.parse(event.data || "null") as never);
       });
     };
@@ -147,11 +148,18 @@ class Live {
       this.connection = "reconnecting";
       if (source.readyState !== EventSource.CLOSED) return;
       // The browser gives up where the answer is an error; we do not.
-      this.#retry = setTimeout(() => {
-        this.#open();
-      }, this.#wait);
+      this.#retry = setTimeout(() => void this.#openAgain(), this.#wait);
       this.#wait = Math.min(this.#wait * 2, PATIENCE_MS);
     };
+  }
+
+  /** A stream that was refused may only want the token; else it is tried again. */
+  async #openAgain(): Promise<void> {
+    const source = this.#source;
+    const session = await api.session().catch(() => null);
+    if (this.#source !== source) return;
+    if (session?.required && !session.ok) unauthorised();
+    else this.#open();
   }
 
   #reset(last: string): void {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 
-import { align, append, cut, MOST_POINTS, overlay, points, sectionOf, thin, type Line } from "./series";
+import { align, append, cut, MOST_POINTS, overlay, points, thin, type Line } from "./series";
 import { smooth } from "./smoothing";
 
 const line = (n: number, y = (i: number): number | null => i): Line => ({
@@ -82,14 +82,6 @@ describe("points of the log", () => {
     const epoch = points({ ...at, type: "epoch", epoch: 1, loss: 0.5, accuracy: 80 }, () => 64);
     expect(epoch?.values).toEqual({ test_loss: 0.5, accuracy: 80 });
     expect(points({ seq: 1, time: 0, type: "log", message: "" }, () => 64)).toBeNull();
-  });
-
-  it("know the section of their stage", () => {
-    expect(sectionOf("win-0", "narrow 3")).toBe("narrow");
-    expect(sectionOf("teacher-0", "wide")).toBe("wide");
-    expect(sectionOf("fitnets-1", "hint")).toBe("fitnets");
-    expect(sectionOf("fitnets-1", "kd")).toBe("fitnets");
-    expect(sectionOf("kd-0", "kd")).toBe("kd");
   });
 });
 

@@ -93,21 +93,14 @@ export function points(
   if (entry.type === "step") {
     const { member, step, loss, lr, samples_per_s } = entry;
     const inputs = batch(entry.stage);
-    const values: Partial<Record<SeriesName, number | null>> = { loss, lr, samples_per_s };
+    const values: Partial<Record<SeriesName, number | null>> = { loss: loss ?? null, lr, samples_per_s };
     if (inputs !== undefined && samples_per_s > 0) values.step_ms = (1000 * inputs) / samples_per_s;
     return { member, x: step, values };
   }
   if (entry.type === "epoch") {
-    const values: Partial<Record<SeriesName, number | null>> = { test_loss: entry.loss };
+    const values: Partial<Record<SeriesName, number | null>> = { test_loss: entry.loss ?? null };
     if (entry.accuracy !== undefined && entry.accuracy !== null) values.accuracy = entry.accuracy;
     return { member: entry.member, x: entry.step, values };
   }
   return null;
-}
-
-/** The section of the configuration that a stage of a member is trained by. */
-export function sectionOf(member: string, stage: string): string {
-  if (stage.startsWith("narrow")) return "narrow";
-  if (stage === "wide" || stage === "vanilla" || stage === "tune") return stage;
-  return member.startsWith("fitnets") ? "fitnets" : "kd";
 }
