@@ -1,5 +1,6 @@
 //! The `taper` program.
 
+mod api;
 mod cli;
 
 use std::process::ExitCode;
