@@ -5,8 +5,8 @@
 //! and neither order nor augmentation depends on which. [`Preprocess`] is what a trained model needs to read any
 //! other picture.
 //!
-//! Files are not trusted: sizes are checked against what is really there before memory follows, archives are never
-//! unpacked to disk.
+//! Files are not trusted: sizes are checked against what is really there before memory follows, archives are read as
+//! they are. Only [`unpack`], for archives that others send, writes what is data in them to the disk.
 
 mod archive;
 mod cifar;
@@ -20,6 +20,7 @@ mod procedural;
 
 mod split;
 mod transform;
+mod unpack;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -29,6 +30,7 @@ pub use image::Image;
 pub use loader::{Batches, Loader, LoaderOptions};
 pub use split::{Batch, Split};
 pub use transform::Preprocess;
+pub use unpack::unpack;
 
 use crate::config::{Augment, Data, DataKind};
 use crate::random;
