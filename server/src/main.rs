@@ -2,6 +2,10 @@
 
 mod api;
 mod cli;
+mod datasets;
+mod jobs;
+mod preflight;
+mod store;
 
 use std::process::ExitCode;
 

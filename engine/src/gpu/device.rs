@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::GpuError;
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// An adapter, as `taper devices` shows it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AdapterDescription {
     /// What `--device` takes.
     pub index: usize,

@@ -13,5 +13,5 @@ mod run;
 mod session;
 
 pub use error::TrainError;
-pub use run::{Options, Run, Teacher, member_names};
+pub use run::{Options, Outline, Run, Teacher, member_names, outline};
 pub use session::{Session, Test};

@@ -195,24 +195,11 @@ impl Run {
         sink: &mut dyn FnMut(&Entry),
     ) -> Result<(), TrainError> {
         let config = &self.config;
+        // Before the data are opened, which may take long.
         refuse_what_is_missing(config)?;
         let data = data::open(&config.data)?;
-        let student = student(config, &data);
-        let wide = surgery::widen(&student, config.teacher.factor, config.teacher.widen);
-        student.shapes()?;
-        let imported = match &config.teacher.from {
-            Some(from) => Some(import(config, from, &student)?),
-            None => None,
-        };
-        let teacher_network = imported
-            .as_ref()
-            .and_then(|all| all.values().next())
-            .map_or(&wide, |teacher| &teacher.network);
-        let bridges = [Method::Win, Method::StartOnly];
-        if config.methods.iter().any(|m| bridges.contains(m)) {
-            // Refuse what cannot be merged before anything is trained.
-            surgery::bridge(&student, teacher_network, false)?;
-        }
+        let Prepared { outline, wide, imported } = prepare(config, &data)?;
+        let Outline { student, teacher, stages } = outline;
         let device = options.device.as_deref().unwrap_or(&config.device);
         let gpu_options = gpu::Options { memory_budget: config.memory_budget, ..options.gpu };
         let gpu = Gpu::open(device, gpu_options)?;
@@ -221,14 +208,13 @@ impl Run {
         }
         let mut context = Context { config, options, gpu, data: &data, log, stop, sink };
         let mut lost = false;
-        let plans = stage_plans(config, &student, teacher_network, data.train.len() as u64)?;
-        refuse_what_does_not_fit(config, &student, teacher_network, &context.gpu)?;
+        refuse_what_does_not_fit(config, &student, &teacher, &context.gpu)?;
         context.emit(Event::RunStarted {
             version: env!("CARGO_PKG_VERSION").into(),
             adapter: context.gpu.adapter.name.clone(),
             adapter_kind: context.gpu.adapter.device_type.clone(),
             config_hash: config.hash(),
-            stages: plans,
+            stages,
         })?;
         loop {
             match self.members(&mut context, &student, &wide, imported.as_ref()) {
@@ -400,6 +386,52 @@ fn lock(out: &Path) -> Result<File, TrainError> {
         }
         Err(fs::TryLockError::Error(source)) => Err(FormatError::write(&path, source).into()),
     }
+}
+
+/// What a run trains, known before anything is.
+#[derive(Debug, Clone)]
+pub struct Outline {
+    /// The thin network that is wanted.
+    pub student: Network,
+    /// The wide one: the student widened, or an imported network.
+    pub teacher: Network,
+    /// Every stage, in order.
+    pub stages: Vec<StagePlan>,
+}
+
+/// [`Outline`] with what training takes besides.
+struct Prepared {
+    outline: Outline,
+    wide: Network,
+    imported: Option<BTreeMap<u64, Teacher>>,
+}
+
+/// Networks and stages of a run on `data`.
+///
+/// # Errors
+/// A setting that is not supported, a teacher that cannot be imported, a network whose pairs cannot be merged, a batch larger than the data.
+pub fn outline(config: &Config, data: &Dataset) -> Result<Outline, TrainError> {
+    refuse_what_is_missing(config)?;
+    prepare(config, data).map(|prepared| prepared.outline)
+}
+
+fn prepare(config: &Config, data: &Dataset) -> Result<Prepared, TrainError> {
+    let student = student(config, data);
+    let wide = surgery::widen(&student, config.teacher.factor, config.teacher.widen);
+    student.shapes()?;
+    let imported = match &config.teacher.from {
+        Some(from) => Some(import(config, from, &student)?),
+        None => None,
+    };
+    let found = imported.as_ref().and_then(|all| all.values().next());
+    let teacher = found.map_or(&wide, |teacher| &teacher.network).clone();
+    let bridges = [Method::Win, Method::StartOnly];
+    if config.methods.iter().any(|m| bridges.contains(m)) {
+        // Refuse what cannot be merged before anything is trained.
+        surgery::bridge(&student, &teacher, false)?;
+    }
+    let stages = stage_plans(config, &student, &teacher, data.train.len() as u64)?;
+    Ok(Prepared { outline: Outline { student, teacher, stages }, wide, imported })
 }
 
 /// Settings that are understood but not built yet are refused, never ignored.

@@ -7,6 +7,8 @@ use engine::config::ConfigError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::jobs::Refusal;
+
 /// Every answer that is no success.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Error")]
@@ -31,7 +33,7 @@ pub(crate) struct ApiError {
 }
 
 impl ApiError {
-    pub(super) fn new(status: StatusCode, code: &str, message: impl Into<String>) -> ApiError {
+    fn new(status: StatusCode, code: &str, message: impl Into<String>) -> ApiError {
         let (code, message) = (code.into(), message.into());
         ApiError { status, body: ErrorBody { code, message, hint: None, field: None } }
     }
@@ -105,6 +107,23 @@ impl IntoResponse for ApiError {
     }
 }
 
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        let message = refusal.to_string();
+        match refusal {
+            Refusal::Unknown(_) => ApiError::not_found(message),
+            Refusal::State { .. } | Refusal::Alive => ApiError::conflict(message),
+            Refusal::Store(_) => ApiError::internal(message),
+        }
+    }
+}
+
+impl From<rusqlite::Error> for ApiError {
+    fn from(error: rusqlite::Error) -> Self {
+        Refusal::from(error).into()
+    }
+}
+
 impl From<ConfigError> for ApiError {
     fn from(error: ConfigError) -> Self {
         let refused = ApiError::unprocessable("bad_config", error.to_string());
@@ -119,5 +138,13 @@ impl From<ConfigError> for ApiError {
             ConfigError::UnknownPreset { .. } => refused.field("preset"),
             ConfigError::Syntax { .. } | ConfigError::Unreadable { .. } => refused,
         }
+    }
+}
+
+impl ApiError {
+    /// The refusal as something that a pre-flight found.
+    pub(super) fn into_problem(self) -> crate::preflight::Problem {
+        let ErrorBody { message, hint, field, .. } = self.body;
+        crate::preflight::Problem { field, message, hint }
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use engine::config::{Config, Method};
 use engine::event::{self, Event};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{count, duration, failure, print, print_json, table};
@@ -25,8 +26,8 @@ pub(super) struct Arguments {
 const NOT_TRAINING: [&str; 3] = ["seeds", "methods", "device"];
 
 /// Members of one method and configuration, over their seeds.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-struct Row {
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub(crate) struct Row {
     /// The method, or `teacher`.
     method: String,
     /// The keys in which the configurations differ; none when there is one configuration.
@@ -47,9 +48,9 @@ struct Row {
 
 /// What `--json` prints.
 #[derive(Debug, Default, PartialEq, Serialize)]
-struct Comparison {
-    rows: Vec<Row>,
-    teachers: Vec<Row>,
+pub(crate) struct Comparison {
+    pub(crate) rows: Vec<Row>,
+    pub(crate) teachers: Vec<Row>,
     /// Members that have not finished, as `RUN/members/NAME`.
     unfinished: Vec<String>,
 }
@@ -87,7 +88,11 @@ pub(super) fn text(runs: &[PathBuf]) -> Result<String> {
     compare(runs).map(|comparison| render(&comparison))
 }
 
-fn compare(paths: &[PathBuf]) -> Result<Comparison> {
+/// Members of run directories, grouped.
+///
+/// # Errors
+/// One is no run directory, or its log or configuration cannot be read.
+pub(crate) fn compare(paths: &[PathBuf]) -> Result<Comparison> {
     let mut runs = Vec::new();
     for path in paths {
         for path in expand(path)? {

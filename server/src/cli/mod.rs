@@ -1,7 +1,7 @@
 //! The verbs of the command line, a file each.
 
 mod bench;
-mod compare;
+pub(crate) mod compare;
 mod devices;
 mod driver;
 mod eval;
@@ -9,11 +9,14 @@ mod export;
 mod inspect;
 mod model;
 mod predict;
+mod preflight;
 mod presets;
 mod profile;
 mod progress;
 mod run;
+mod serve;
 mod source;
+mod survey;
 mod teachers;
 
 use std::io::{self, Write};
@@ -51,16 +54,29 @@ enum Verb {
     Bench(bench::Arguments),
     /// Write a trained model as a folder that other programs load.
     Export(export::Arguments),
+    /// Serve the page and the API.
+    Serve(serve::Arguments),
+    /// What a configuration would take, as JSON: the server asks it of a process of its own.
+    #[command(hide = true)]
+    Preflight(preflight::Arguments),
+    /// What a data set holds, as JSON: likewise.
+    #[command(hide = true)]
+    Survey(survey::Arguments),
 }
 
 /// Runs a verb; what it returns is the exit status.
 pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
     match &cli.verb {
         Verb::Run(arguments) => driver::settle(arguments.first().as_ref()),
+        Verb::Preflight(arguments) => driver::settle(arguments.config().as_ref()),
         Verb::Devices(_) | Verb::Inspect(_) | Verb::Eval(_) | Verb::Predict(_) | Verb::Bench(_) => {
             driver::settle(None);
         }
-        Verb::Presets(_) | Verb::Compare(_) | Verb::Export(_) => {}
+        Verb::Presets(_)
+        | Verb::Compare(_)
+        | Verb::Export(_)
+        | Verb::Serve(_)
+        | Verb::Survey(_) => {}
     }
     let done = match cli.verb {
         Verb::Devices(arguments) => devices::run(&arguments),
@@ -72,6 +88,9 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Verb::Eval(arguments) => eval::run(&arguments),
         Verb::Predict(arguments) => predict::run(&arguments),
         Verb::Compare(arguments) => compare::run(&arguments),
+        Verb::Serve(arguments) => serve::run(arguments),
+        Verb::Preflight(arguments) => preflight::run(&arguments),
+        Verb::Survey(arguments) => survey::run(&arguments),
     };
     done.map(|()| ExitCode::SUCCESS)
 }
@@ -163,7 +182,7 @@ fn count(number: u64) -> String {
 }
 
 /// Bytes with their unit, as `1.5 GiB`.
-fn bytes(number: u64) -> String {
+pub(crate) fn bytes(number: u64) -> String {
     let (mut value, mut units) = (number as f64, ["B", "KiB", "MiB", "GiB", "TiB"].iter());
     let mut unit = units.next().unwrap_or(&"B");
     while value >= 1024.0 {

@@ -12,6 +12,8 @@ use engine::event::{Entry, Event};
 use engine::profile::Recorder;
 use engine::train::{Options, Run, TrainError};
 
+use crate::jobs;
+
 use super::progress::Progress;
 use super::source::Source;
 use super::{compare, failure, print, print_json, profile, teachers};
@@ -33,6 +35,9 @@ pub(super) struct Arguments {
     /// Time some steps of each stage kernel by kernel, and write them as DIR/profile.json for chrome://tracing or Perfetto.
     #[arg(long)]
     profile: bool,
+    /// Obey `control.json` in --out, by which the server pauses, stops and cancels its runs.
+    #[arg(long, requires = "resume")]
+    controlled: bool,
     /// Print the events as JSON lines on standard output.
     #[arg(long)]
     json: bool,
@@ -58,6 +63,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let out = &arguments.out;
     let runs = if arguments.resume { resumed(out)? } else { created(&arguments.source, out)? };
     let stop = on_interrupt()?;
+    if arguments.controlled {
+        jobs::obey(out, Arc::clone(&stop))?;
+    }
     for (place, (folder, run)) in runs.iter().enumerate() {
         teachers::adopt(&runs[..place], folder, run.config())?;
         let recorder = arguments.profile.then(Recorder::default);

@@ -1,0 +1,253 @@
+//! `/api/datasets`, and names of data sets in configurations.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use engine::config::{Config, DataKind};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tokio::io::AsyncWriteExt;
+use tokio_stream::StreamExt;
+
+use super::error::ApiError;
+use super::extract::Asked;
+use super::{App, helped};
+use crate::datasets::{BUILT_IN, Dataset, Origin, PREFIX, Part, is_name};
+use crate::store::Run;
+
+/// What an upload may be.
+pub(super) const TYPES: &[&str] = &["application/zip", "application/x-tar", "application/gzip"];
+/// Most bytes of an upload.
+pub(super) const CAP: u64 = 4 << 30;
+/// What a teacher of an earlier run is named by in a configuration.
+const RUN: &str = "run:";
+/// Samples of a preview, if the client does not say.
+const SAMPLES: usize = 16;
+
+impl App {
+    /// A configuration with paths in the place of names. Paths of a client's are refused: they would tell what lies on the server.
+    pub(super) fn resolved(&self, config: &Config) -> Result<Config, ApiError> {
+        let mut resolved = config.clone();
+        match (&config.data.path, config.data.kind) {
+            (None, DataKind::Procedural) => {}
+            (None, _) => {
+                return Err(ApiError::unprocessable("bad_config", "`data.path` is missing")
+                    .field("data.path")
+                    .hint(format!(
+                        "name a data set, as {PREFIX}NAME; GET /api/datasets lists them"
+                    )));
+            }
+            (Some(given), kind) => {
+                let Some(name) = given.strip_prefix(PREFIX) else {
+                    return Err(ApiError::unprocessable(
+                        "bad_config",
+                        "`data.path` must name a data set of the server",
+                    )
+                    .field("data.path")
+                    .hint(format!(
+                        "write {PREFIX}NAME; `taper serve --data NAME=PATH` registers one"
+                    )));
+                };
+                let Some((_, is, path)) = self.datasets.find(name) else {
+                    let message = format!("there is no data set `{}`", name.escape_debug());
+                    return Err(ApiError::unprocessable("bad_config", message).field("data.path"));
+                };
+                // CIFAR may also lie in folders of pictures.
+                let pictures =
+                    is == DataKind::Folder && kind != DataKind::Procedural && kind != DataKind::Idx;
+                if kind != is && !pictures {
+                    let is = serde_json::to_value(is).unwrap_or_default();
+                    let message = format!("`data.kind` of data set `{name}` is {is}");
+                    return Err(ApiError::unprocessable("bad_config", message).field("data.kind"));
+                }
+                resolved.data.path = path.map(|path| path.to_string_lossy().into_owned());
+            }
+        }
+        if let Some(from) = &config.teacher.from {
+            let Some(id) = from.strip_prefix(RUN) else {
+                return Err(ApiError::unprocessable(
+                    "bad_config",
+                    "`teacher.from` must name a run of the server",
+                )
+                .field("teacher.from")
+                .hint(format!("write {RUN}ID")));
+            };
+            let run = self.jobs.store.read(|db| Run::find(db, id))?;
+            let run = run.ok_or_else(|| {
+                let message = format!("there is no run `{}`", id.escape_debug());
+                ApiError::unprocessable("bad_config", message).field("teacher.from")
+            })?;
+            resolved.teacher.from = Some(self.jobs.directory(&run).to_string_lossy().into_owned());
+        }
+        Ok(resolved)
+    }
+
+    /// The name of a configuration's data set.
+    pub(super) fn dataset_name(&self, config: &Config) -> String {
+        let name = config.data.path.as_deref().and_then(|path| path.strip_prefix(PREFIX));
+        name.unwrap_or(BUILT_IN).to_owned()
+    }
+}
+
+/// The data sets.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct List {
+    datasets: Vec<Dataset>,
+}
+
+pub(super) async fn list(State(app): State<Arc<App>>) -> Result<Json<List>, ApiError> {
+    helped(&app, |app| {
+        let names = app.datasets.names();
+        let datasets = names.iter().filter_map(|(name, _)| app.datasets.describe(name)).collect();
+        Ok(Json(List { datasets }))
+    })
+    .await
+}
+
+fn unknown(name: &str) -> ApiError {
+    ApiError::not_found(format!("there is no data set `{}`", name.escape_debug()))
+}
+
+/// What an upload is called.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(super) struct UploadQuery {
+    /// Letters, digits, `-`, `_` and `.`.
+    name: String,
+}
+
+pub(super) async fn upload(
+    State(app): State<Arc<App>>,
+    Asked(UploadQuery { name }): Asked<UploadQuery>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    if !is_name(&name) || app.datasets.find(&name).is_some() {
+        let message = match is_name(&name) {
+            true => format!("there is a data set `{name}` already"),
+            false => "a name has letters, digits, -, _ and ., and begins with one of the first two"
+                .into(),
+        };
+        return Err(ApiError::conflict(message).field("name"));
+    }
+    let failed =
+        |error: std::io::Error| ApiError::internal(format!("the upload cannot be kept: {error}"));
+    // Removed when it is dropped, however this ends.
+    let file = tempfile::NamedTempFile::new_in(app.datasets.reception()).map_err(failed)?;
+    let mut writer = tokio::fs::File::from_std(file.reopen().map_err(failed)?);
+    let mut stream = body.into_data_stream();
+    while let Some(piece) = stream.next().await {
+        let piece = piece.map_err(|_| {
+            ApiError::too_large(format!(
+                "the upload was cut off, or has more than {} GiB",
+                CAP >> 30
+            ))
+        })?;
+        writer.write_all(&piece).await.map_err(failed)?;
+    }
+    writer.flush().await.map_err(failed)?;
+    drop(writer);
+    let kind =
+        headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let is_zip = kind.starts_with("application/zip");
+    helped(&app, move |app| {
+        let dataset = app
+            .datasets
+            .admit(&name, file, is_zip)
+            .map_err(|error| ApiError::unprocessable("bad_archive", error))?;
+        let location = [(header::LOCATION, format!("/api/datasets/{name}/preview"))];
+        Ok((StatusCode::CREATED, location, Json(dataset)).into_response())
+    })
+    .await
+}
+
+pub(super) async fn remove(
+    State(app): State<Arc<App>>,
+    Path(name): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    helped(&app, move |app| {
+        match app.datasets.find(&name) {
+            None => return Err(unknown(&name)),
+            Some((Origin::Uploaded, ..)) => {}
+            Some(_) => return Err(ApiError::conflict("only an uploaded data set can be deleted")),
+        }
+        let runs = app.jobs.store.read(Run::all)?;
+        if let Some(run) =
+            runs.iter().find(|run| run.facts.dataset == name && run.state.needs_data())
+        {
+            return Err(ApiError::conflict(format!("run `{}` still uses it", run.id)));
+        }
+        app.datasets.remove(&name).map_err(|error| {
+            ApiError::internal(format!("the data set cannot be removed: {error}"))
+        })?;
+        Ok(StatusCode::NO_CONTENT)
+    })
+    .await
+}
+
+/// Which samples.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(super) struct PreviewQuery {
+    #[serde(default)]
+    split: Part,
+    /// At most so many; 16 if absent.
+    count: Option<usize>,
+}
+
+/// Some samples, evenly over the part.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Preview {
+    samples: Vec<Sample>,
+}
+
+/// A sample.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Sample {
+    /// Name of its class.
+    label: String,
+    /// Its place in the part.
+    index: usize,
+    /// A PNG of at most 96 pixels.
+    url: String,
+}
+
+pub(super) async fn preview(
+    State(app): State<Arc<App>>,
+    Path(name): Path<String>,
+    Asked(query): Asked<PreviewQuery>,
+) -> Result<Json<Preview>, ApiError> {
+    helped(&app, move |app| {
+        let surveyed = app.datasets.survey(&name).ok_or_else(|| unknown(&name))?;
+        let surveyed = surveyed.map_err(|error| ApiError::unprocessable("bad_data", error))?;
+        let samples = &surveyed.part(query.split).samples;
+        let count = query.count.unwrap_or(SAMPLES).min(samples.len());
+        let sample = |k: usize| {
+            let (index, label) = samples[k * samples.len() / count];
+            let label = surveyed.classes.get(label as usize).cloned().unwrap_or_default();
+            let split = query.split.name();
+            Sample { label, index, url: format!("/api/datasets/{name}/preview/{split}/{index}") }
+        };
+        Ok(Json(Preview { samples: (0..count).map(sample).collect() }))
+    })
+    .await
+}
+
+pub(super) async fn thumbnail(
+    State(app): State<Arc<App>>,
+    Path((name, split, index)): Path<(String, String, String)>,
+) -> Result<Response, ApiError> {
+    helped(&app, move |app| {
+        let part = [Part::Train, Part::Test].into_iter().find(|part| part.name() == split);
+        let found = part
+            .zip(index.parse().ok())
+            .and_then(|(part, index)| app.datasets.thumbnail(&name, part, index));
+        let path = found.ok_or_else(|| ApiError::not_found("there is no such thumbnail"))?;
+        let bytes =
+            std::fs::read(path).map_err(|_| ApiError::not_found("there is no such thumbnail"))?;
+        Ok(([(header::CONTENT_TYPE, "image/png")], bytes).into_response())
+    })
+    .await
+}

@@ -1,0 +1,193 @@
+//! Looking at a configuration before it is accepted.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use engine::config::Config;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::configs::NewRun;
+use super::error::ApiError;
+use super::extract::Body;
+use super::{App, helped};
+use crate::jobs::{NetworkView, ask};
+use crate::preflight::{DataFacts, Estimate, Findings, Pair, Problem, StageNeeds};
+
+/// How long a configuration may be looked at: its data are opened.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// What a configuration would take.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Preflight {
+    /// Whether it would be accepted.
+    pub(super) ok: bool,
+    /// Why it would not.
+    pub(super) problems: Vec<Problem>,
+    student: NetworkView,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    teacher: Option<NetworkView>,
+    /// The linear pairs that WIN inserts.
+    pairs: Vec<Pair>,
+    stages: Vec<StageNeeds>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    adapter: Option<AdapterFacts>,
+    disk: Disk,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<DataFacts>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    estimate: Option<Estimate>,
+    /// Where it departs from the paper.
+    deviations: Vec<String>,
+}
+
+/// The adapter that it would be trained on.
+#[derive(Debug, Serialize, JsonSchema)]
+struct AdapterFacts {
+    name: String,
+    kind: String,
+    /// Largest buffer, in bytes.
+    limit: u64,
+}
+
+/// Room for checkpoints and models.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Disk {
+    /// Bytes that the run would take.
+    needed: u64,
+    /// Bytes that are free where runs are kept.
+    free: u64,
+}
+
+/// Who looks at configurations.
+pub(super) trait Examiner: Send + Sync {
+    /// What a configuration comes to; a time as well, if steps are to be `measured`.
+    ///
+    /// # Errors
+    /// A sentence on why it could not be looked at.
+    fn examine(&self, config: &Config, measured: bool) -> Result<Findings, String>;
+}
+
+/// A process of this program: it opens the data and the device, and may die of them.
+pub(super) struct Helper(pub(super) PathBuf);
+
+impl Examiner for Helper {
+    fn examine(&self, config: &Config, measured: bool) -> Result<Findings, String> {
+        let file = tempfile::Builder::new().prefix("taper-").suffix(".toml").tempfile();
+        let file = file.map_err(|error| format!("no temporary file can be made: {error}"))?;
+        std::fs::write(file.path(), config.to_toml())
+            .map_err(|error| format!("no temporary file can be written: {error}"))?;
+        let mut command = Command::new(&self.0);
+        command.arg("preflight").arg(file.path());
+        if measured {
+            command.arg("--measure");
+        }
+        ask(&mut command, PATIENCE)
+    }
+}
+
+impl Preflight {
+    pub(super) fn of(app: &App, config: &Config, findings: Findings) -> Preflight {
+        let mut problems: Vec<Problem> = findings.problem.into_iter().collect();
+        let adapter = match app.adapters.list() {
+            Err(error) => {
+                problems.push(Problem::new(
+                    "device",
+                    format!("the adapters cannot be listed: {error}"),
+                ));
+                None
+            }
+            Ok(adapters) => {
+                let found = adapters.iter().find(|adapter| adapter.answers_to(&config.device));
+                if found.is_none() && config.device != "all" {
+                    let list: Vec<_> = adapters
+                        .iter()
+                        .map(|adapter| format!("{}: {}", adapter.index, adapter.name))
+                        .collect();
+                    let list = if list.is_empty() { "none at all".into() } else { list.join(", ") };
+                    let message =
+                        format!("no adapter answers to `{}`; there is {list}", config.device);
+                    if problems.iter().all(|problem| problem.field.as_deref() != Some("device")) {
+                        problems.push(Problem::new("device", message));
+                    }
+                }
+                found.map(|adapter| AdapterFacts {
+                    name: adapter.name.clone(),
+                    kind: adapter.kind.clone(),
+                    limit: adapter.limits.buffer_bytes,
+                })
+            }
+        };
+        let disk = Disk {
+            needed: findings.disk,
+            free: fs4::available_space(&app.data_dir).unwrap_or(u64::MAX),
+        };
+        if disk.needed > disk.free {
+            let message = format!(
+                "the run writes {} of checkpoints and models, and {} are free where runs are kept",
+                crate::cli::bytes(disk.needed),
+                crate::cli::bytes(disk.free)
+            );
+            problems.push(Problem {
+                field: None,
+                message,
+                hint: Some("free some space, or start the server with another --data-dir".into()),
+            });
+        }
+        Preflight {
+            ok: problems.is_empty(),
+            problems,
+            student: findings.student,
+            teacher: findings.teacher,
+            pairs: findings.pairs,
+            stages: findings.stages,
+            adapter,
+            disk,
+            data: findings.data,
+            estimate: findings.estimate,
+            deviations: findings.deviations,
+        }
+    }
+}
+
+impl From<Problem> for ApiError {
+    fn from(problem: Problem) -> Self {
+        let refused = ApiError::unprocessable("refused", problem.message);
+        let refused = match problem.hint {
+            Some(hint) => refused.hint(hint),
+            None => refused,
+        };
+        match problem.field {
+            Some(field) => refused.field(field),
+            None => refused,
+        }
+    }
+}
+
+pub(super) async fn show(
+    State(app): State<Arc<App>>,
+    Body(new): Body<NewRun>,
+) -> Result<Json<Preflight>, ApiError> {
+    helped(&app, move |app| {
+        let refused = |error: ApiError| {
+            let mut findings = Findings::default();
+            findings.problem = Some(error.into_problem());
+            Preflight::of(app, &Config::default(), findings)
+        };
+        let config = match new.config() {
+            Ok(config) => config,
+            Err(error) => return Ok(Json(refused(error))),
+        };
+        let resolved = match app.resolved(&config) {
+            Ok(resolved) => resolved,
+            Err(error) => return Ok(Json(refused(error))),
+        };
+        let findings = app.examiner.examine(&resolved, true).map_err(ApiError::unavailable)?;
+        Ok(Json(Preflight::of(app, &config, findings)))
+    })
+    .await
+}

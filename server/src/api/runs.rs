@@ -1,0 +1,399 @@
+//! `/api/runs`: list, show, make, and tell what to do.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use engine::config::Config;
+use engine::formats::atomic;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::configs::{NewRun, changed};
+use super::error::ApiError;
+use super::extract::{Asked, Body, names};
+use super::{App, artifacts, blocking, helped, preflight};
+use crate::cli::compare;
+use crate::jobs::{
+    BlockState, Facts, Input, MemberState, NetworkView, RunSummary, StageState, State as RunState,
+    View,
+};
+use crate::store::{self, Run};
+
+/// Most letters of a run's name.
+const NAME: usize = 200;
+
+/// All runs.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct RunList {
+    /// Newest first.
+    runs: Vec<RunSummary>,
+    /// Ids, next one first.
+    queue: Vec<String>,
+}
+
+/// A run with everything that is known of it.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct RunDetail {
+    #[serde(flatten)]
+    summary: RunSummary,
+    /// As its maker gave it, with every default.
+    config: Config,
+    stages: Vec<StageState>,
+    members: Vec<MemberState>,
+    blocks: Vec<BlockState>,
+    teacher: NetworkView,
+    student: NetworkView,
+    /// Whether a trained model can be downloaded.
+    artifacts: bool,
+    /// Whether `resume` takes it up.
+    resumable: bool,
+    /// What the user should know.
+    warnings: Vec<String>,
+    command: Command,
+}
+
+/// The same run by other ways.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Command {
+    /// In a terminal on a machine with the program.
+    cli: String,
+    /// From any machine, by this server.
+    curl: String,
+}
+
+/// Nothing to say.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Nothing {}
+
+/// A copy with changes.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Changes {
+    /// As `{"tune.lr": 0.01}`.
+    set: Map<String, Value>,
+    /// For people; absent: made of the old one.
+    name: Option<String>,
+    /// Whether it is queued at once.
+    start: bool,
+}
+
+/// A place in the queue.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Place {
+    /// Id of a queued run; null: the end.
+    before: Option<String>,
+}
+
+/// The queue.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Queue {
+    /// Ids, next one first.
+    queue: Vec<String>,
+}
+
+/// The run of an id.
+pub(super) fn find(app: &App, id: &str) -> Result<Run, ApiError> {
+    let run = app.jobs.store.read(|db| Run::find(db, id))?;
+    run.ok_or_else(|| ApiError::not_found(format!("there is no run `{}`", id.escape_debug())))
+}
+
+pub(super) async fn list(State(app): State<Arc<App>>) -> Result<Json<RunList>, ApiError> {
+    blocking(&app, |app| {
+        let (runs, queue) = app
+            .jobs
+            .store
+            .read(|db| -> store::Result<_> { Ok((Run::all(db)?, Run::queued_ids(db)?)) })?;
+        let summary = |run: &Run| RunSummary::of(run, queue.iter().position(|id| *id == run.id));
+        Ok(Json(RunList { runs: runs.iter().map(summary).collect(), queue: queue.clone() }))
+    })
+    .await
+}
+
+pub(super) async fn show(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+) -> Result<Json<RunDetail>, ApiError> {
+    blocking(&app, move |app| {
+        let run = find(app, &id)?;
+        let position = app.jobs.store.read(|db| run.position(db))?;
+        let config = Config::from_toml(&run.config, "configuration")?;
+        let cli = format!("taper run {}.toml --out runs/{}", run.id, run.id);
+        let set = serde_json::json!({ "config": &config, "name": run.name }).to_string();
+        let curl = format!(
+            "curl -H 'Content-Type: application/json' -d '{}' http://HOST/api/runs",
+            set.replace('\'', "'\\''")
+        );
+        Ok(Json(RunDetail {
+            summary: RunSummary::of(&run, position),
+            config,
+            artifacts: artifacts::is_there(app, &run),
+            resumable: run.state.is_resumable(),
+            stages: run.view.stages,
+            members: run.view.members,
+            blocks: run.view.blocks,
+            teacher: run.facts.teacher,
+            student: run.facts.student,
+            warnings: run.view.warnings,
+            command: Command { cli, curl },
+        }))
+    })
+    .await
+}
+
+pub(super) async fn config(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
+    blocking(&app, move |app| {
+        let run = find(app, &id)?;
+        let disposition = format!("attachment; filename=\"{}.toml\"", run.id);
+        let headers = [
+            (header::CONTENT_TYPE, "application/toml".to_owned()),
+            (header::CONTENT_DISPOSITION, disposition),
+        ];
+        Ok((headers, run.config).into_response())
+    })
+    .await
+}
+
+/// An id: short, and safe in a path and in an address.
+fn new_id() -> Result<String, ApiError> {
+    const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+    let mut bytes = [0u8; 10];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| ApiError::internal(format!("no random numbers: {error}")))?;
+    Ok(bytes.iter().map(|byte| char::from(LETTERS[usize::from(byte % 32)])).collect())
+}
+
+/// A name for people: one line, not too long.
+fn name(given: Option<String>, otherwise: impl FnOnce() -> String) -> Result<String, ApiError> {
+    let name = given.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
+    let name = name.unwrap_or_else(otherwise);
+    if name.chars().count() > NAME || name.chars().any(char::is_control) {
+        let message = format!("the name must be one line of at most {NAME} letters");
+        return Err(ApiError::unprocessable("bad_name", message).field("name"));
+    }
+    Ok(name)
+}
+
+/// Makes a run: looked at, its directory written, then the row. What a crash leaves between the two is swept away at the next start.
+fn make(
+    app: &App,
+    config: &Config,
+    preset: Option<String>,
+    name: String,
+    start: bool,
+) -> Result<Run, ApiError> {
+    let resolved = app.resolved(config)?;
+    let findings = app.examiner.examine(&resolved, false).map_err(ApiError::unavailable)?;
+    let shown = preflight::Preflight::of(app, config, findings.clone());
+    if let Some(problem) = shown.problems.into_iter().next() {
+        return Err(problem.into());
+    }
+    let id = new_id()?;
+    let folder = app.jobs.directory_of_new(&id);
+    let io = |error: std::io::Error| {
+        ApiError::internal(format!("the directory of a run cannot be made: {error}"))
+    };
+    std::fs::create_dir(&folder).map_err(io)?;
+    atomic::write_bytes(&folder.join("config.toml"), resolved.to_toml())
+        .map_err(|error| ApiError::internal(error.to_string()))?;
+    let widths = findings.widths();
+    let new = store::New {
+        id: id.clone(),
+        name,
+        config: config.to_toml(),
+        config_hash: resolved.hash(),
+        preset,
+        view: View::new(config, &findings.plans, &widths),
+        facts: Facts {
+            arch: config.model.arch().into(),
+            dataset: app.dataset_name(config),
+            methods: config.methods.clone(),
+            seeds: config.seeds.clone(),
+            student: findings.student,
+            teacher: findings.teacher.unwrap_or_default(),
+        },
+    };
+    let run = app.jobs.store.write(|db| Run::insert(db, &new))?;
+    app.jobs.say_run(&run);
+    if start { Ok(app.jobs.tell(&id, Input::Start, "start")?) } else { Ok(run) }
+}
+
+/// 201, with where it is.
+fn made(app: &App, run: &Run) -> Result<Response, ApiError> {
+    let position = app.jobs.store.read(|db| run.position(db))?;
+    let location = [(header::LOCATION, format!("/api/runs/{}", run.id))];
+    Ok((StatusCode::CREATED, location, Json(RunSummary::of(run, position))).into_response())
+}
+
+pub(super) async fn create(
+    State(app): State<Arc<App>>,
+    Body(new): Body<NewRun>,
+) -> Result<Response, ApiError> {
+    helped(&app, move |app| {
+        let config = new.config()?;
+        let otherwise = || match &new.preset {
+            Some(preset) => preset.clone(),
+            None => format!("{} on {}", config.model.arch(), app.dataset_name(&config)),
+        };
+        let name = name(new.name.clone(), otherwise)?;
+        let run = make(app, &config, new.preset.clone(), name, new.start.unwrap_or(true))?;
+        made(app, &run)
+    })
+    .await
+}
+
+pub(super) async fn clone(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    Body(changes): Body<Changes>,
+) -> Result<Response, ApiError> {
+    helped(&app, move |app| {
+        let old = find(app, &id)?;
+        let config = Config::from_toml(&old.config, "configuration")?;
+        let config = changed(config.draft(), &changes.set)?;
+        let name = name(changes.name, || format!("{} (copy)", old.name))?;
+        let run = make(app, &config, old.preset, name, changes.start)?;
+        made(app, &run)
+    })
+    .await
+}
+
+pub(super) async fn remove(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    blocking(&app, move |app| {
+        app.jobs.delete(&id)?;
+        Ok(StatusCode::NO_CONTENT)
+    })
+    .await
+}
+
+async fn tell(
+    app: &Arc<App>,
+    id: String,
+    input: Input,
+    verb: &'static str,
+) -> Result<Json<RunSummary>, ApiError> {
+    blocking(app, move |app| {
+        let run = app.jobs.tell(&id, input, verb)?;
+        let position = app.jobs.store.read(|db| run.position(db))?;
+        Ok(Json(RunSummary::of(&run, position)))
+    })
+    .await
+}
+
+macro_rules! verbs {
+    ($($verb:ident $input:ident $words:literal),*) => {$(
+        pub(super) async fn $verb(
+            State(app): State<Arc<App>>,
+            Path(id): Path<String>,
+            Body(Nothing {}): Body<Nothing>,
+        ) -> Result<Json<RunSummary>, ApiError> {
+            tell(&app, id, Input::$input, $words).await
+        }
+    )*};
+}
+
+verbs!(
+    start Start "be started",
+    pause Pause "be paused",
+    resume Resume "be resumed",
+    stop Stop "be stopped",
+    cancel Cancel "be cancelled"
+);
+
+pub(super) async fn reorder(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    Body(place): Body<Place>,
+) -> Result<Json<Queue>, ApiError> {
+    blocking(&app, move |app| {
+        find(app, &id)?;
+        let store = &app.jobs.store;
+        let moved = store.write(|db| Run::reorder(db, &id, place.before.as_deref()))?;
+        if !moved {
+            return Err(ApiError::conflict("both runs must be in the queue").field("before"));
+        }
+        app.jobs.say_queue();
+        app.jobs.wake();
+        Ok(Json(Queue { queue: store.read(Run::queued_ids)? }))
+    })
+    .await
+}
+
+/// Which runs.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(super) struct CompareQuery {
+    /// Ids, with commas.
+    runs: String,
+}
+
+/// Runs side by side.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Compared {
+    /// A method and configuration, over its seeds.
+    rows: Vec<compare::Row>,
+    /// Their teachers.
+    teachers: Vec<compare::Row>,
+    /// Keys in which the configurations differ.
+    differences: Vec<Difference>,
+}
+
+/// A key in which configurations differ.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Difference {
+    key: String,
+    /// TOML by the run's id; absent where the run has none.
+    values: BTreeMap<String, String>,
+}
+
+pub(super) async fn compare(
+    State(app): State<Arc<App>>,
+    Asked(query): Asked<CompareQuery>,
+) -> Result<Json<Compared>, ApiError> {
+    blocking(&app, move |app| {
+        let ids = names(Some(&query.runs)).unwrap_or_default();
+        if ids.is_empty() {
+            return Err(ApiError::bad_request("name runs, as `?runs=a,b`").field("runs"));
+        }
+        let runs: Vec<Run> = ids.iter().map(|id| find(app, id)).collect::<Result<_, _>>()?;
+        let folders: Vec<_> = runs.iter().map(|run| app.jobs.directory(run)).collect();
+        let compared = compare::compare(&folders)
+            .map_err(|error| ApiError::internal(format!("the runs cannot be compared: {error}")))?;
+        let mut flat = BTreeMap::new();
+        for run in &runs {
+            let config = Config::from_toml(&run.config, "configuration")?;
+            flat.insert(run.id.clone(), config.flat());
+        }
+        let keys: BTreeSet<&String> = flat.values().flat_map(BTreeMap::keys).collect();
+        let difference = |key: &String| {
+            let value = |(id, of): (&String, &BTreeMap<String, String>)| {
+                of.get(key).map(|value| (id.clone(), value.clone()))
+            };
+            let values: BTreeMap<String, String> = flat.iter().filter_map(value).collect();
+            let distinct: BTreeSet<&String> = values.values().collect();
+            (distinct.len() > 1 || values.len() < flat.len())
+                .then(|| Difference { key: key.clone(), values })
+        };
+        let differences = keys.into_iter().filter_map(difference).collect();
+        Ok(Json(Compared { rows: compared.rows, teachers: compared.teachers, differences }))
+    })
+    .await
+}
+
+impl RunState {
+    /// Whether a data set that it names is still needed.
+    pub(super) fn needs_data(self) -> bool {
+        !matches!(self, RunState::Done | RunState::Cancelled)
+    }
+}

@@ -1,0 +1,153 @@
+//! The process of a run: how it is started, told what to do, and known to be alive.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use engine::formats::{FormatError, atomic};
+use serde::{Deserialize, Serialize};
+
+use super::{Jobs, Want, supervisor::Host};
+use crate::store::{Run, now};
+
+/// What the server writes and the process polls, in the run directory.
+const CONTROL: &str = "control.json";
+/// How often a process looks what it shall do.
+const POLL: Duration = Duration::from_millis(200);
+/// How long a process may take from its start until it holds its lock.
+const START: f64 = 10.0;
+/// Exit status of a process that was told to end at once: 128 + SIGTERM, as shells have it.
+const CANCELLED: i32 = 143;
+
+/// The content of `control.json`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Control {
+    want: Want,
+}
+
+impl Control {
+    fn read(folder: &Path) -> Option<Want> {
+        let text = std::fs::read(folder.join(CONTROL)).ok()?;
+        serde_json::from_slice::<Control>(&text).ok().map(|control| control.want)
+    }
+
+    fn write(folder: &Path, want: Want) -> Result<(), FormatError> {
+        let text = format!("{}\n", serde_json::json!({ "want": want }));
+        atomic::write_bytes(&folder.join(CONTROL), text)
+    }
+}
+
+/// Obeys `control.json` of a run directory from now on: sets `stop`, or ends the process at once. A thread of its own polls, so that it is
+/// heard even while the device hangs.
+pub(crate) fn obey(folder: &Path, stop: Arc<AtomicBool>) -> io::Result<()> {
+    let folder = folder.to_owned();
+    let poll = move || loop {
+        match Control::read(&folder) {
+            Some(Want::Cancel) => std::process::exit(CANCELLED),
+            Some(Want::Stop) => stop.store(true, Ordering::SeqCst),
+            Some(Want::Run) | None => {}
+        }
+        std::thread::sleep(POLL);
+    };
+    std::thread::Builder::new().name("control".into()).spawn(poll).map(drop)
+}
+
+/// Processes of this program.
+#[derive(Debug)]
+pub(crate) struct Program {
+    jobs: Arc<Jobs>,
+    /// This program.
+    path: PathBuf,
+    /// Those that this server started; it reaps them, and can kill them.
+    children: HashMap<String, Child>,
+}
+
+impl Program {
+    /// Starts processes of the program at `path`.
+    pub(crate) fn new(jobs: Arc<Jobs>, path: PathBuf) -> Program {
+        Program { jobs, path, children: HashMap::new() }
+    }
+}
+
+impl Host for Program {
+    fn launch(&mut self, run: &Run) -> io::Result<()> {
+        let folder = self.jobs.directory(run);
+        Control::write(&folder, Want::Run).map_err(io::Error::other)?;
+        let file =
+            |name: &str| OpenOptions::new().create(true).append(true).open(folder.join(name));
+        let mut command = Command::new(&self.path);
+        command
+            .args(["run", "--resume", "--controlled", "--out"])
+            .arg(&folder)
+            .stdin(Stdio::null())
+            .stdout(file("stdout.log")?)
+            .stderr(file("stderr.log")?);
+        detach(&mut command);
+        let child = command.spawn()?;
+        tracing::info!(run = %run.id, process = child.id(), "started");
+        self.children.insert(run.id.clone(), child);
+        Ok(())
+    }
+
+    fn alive(&mut self, run: &Run) -> bool {
+        if let Some(child) = self.children.get_mut(&run.id) {
+            match child.try_wait() {
+                Ok(None) => return true,
+                Ok(Some(status)) => {
+                    tracing::info!(run = %run.id, %status, "ended");
+                    self.children.remove(&run.id);
+                }
+                Err(error) => tracing::warn!(run = %run.id, %error, "cannot be waited for"),
+            }
+        } else if now() - run.launched < START {
+            // Started by a server that is no more, it may not hold its lock yet.
+            return true;
+        }
+        is_locked(&self.jobs.directory(run).join("run.lock"))
+    }
+
+    fn want(&mut self, run: &Run, want: Want) -> io::Result<()> {
+        let folder = self.jobs.directory(run);
+        if Control::read(&folder) == Some(want) {
+            return Ok(());
+        }
+        Control::write(&folder, want).map_err(io::Error::other)
+    }
+
+    fn kill(&mut self, run: &Run) {
+        if let Some(child) = self.children.get_mut(&run.id)
+            && let Err(error) = child.kill()
+        {
+            tracing::warn!(run = %run.id, %error, "cannot be killed");
+        }
+    }
+}
+
+/// Whether another process holds the lock. A shared lock asks: should a run start in this moment, only it would be refused, and started again.
+fn is_locked(path: &Path) -> bool {
+    match File::open(path).map(|file| file.try_lock_shared()) {
+        Ok(Ok(())) => false,
+        Ok(Err(TryLockError::WouldBlock)) => true,
+        Ok(Err(TryLockError::Error(_))) | Err(_) => false,
+    }
+}
+
+/// Gives a process a group of its own, so that what ends the server, as Ctrl-C in its terminal, does not end it.
+fn detach(command: &mut Command) {
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(command, 0);
+    #[cfg(windows)]
+    {
+        const DETACHED_PROCESS: u32 = 0x0000_0008;
+        const CREATE_NEW_PROCESS_GROUP: u32 = 0x0000_0200;
+        std::os::windows::process::CommandExt::creation_flags(
+            command,
+            DETACHED_PROCESS | CREATE_NEW_PROCESS_GROUP,
+        );
+    }
+}

@@ -1,0 +1,244 @@
+//! Runs as child processes: their states, their queue, and what their logs say.
+//!
+//! A run that has a process holds a *slot*, the device it trains on. What a run shall do is written to the store first, then carried out
+//! by the supervisor, which compares the store with what it finds: so a server that is killed between any two steps goes on from there.
+
+mod adapters;
+mod child;
+mod ingest;
+mod state;
+mod summary;
+mod supervisor;
+mod view;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, mpsc};
+
+use rusqlite::Connection;
+use serde::{Deserialize, Serialize};
+use tokio::sync::broadcast;
+
+use crate::store::{Kind, Line, Run, Store, now};
+
+pub(crate) use adapters::{Adapter, Adapters, SelfTest, ask};
+pub(crate) use child::{Program, obey};
+pub(crate) use state::{End, Input, State, Want, next};
+pub(crate) use summary::{Block, Facts, NetworkView, RunSummary};
+pub(crate) use supervisor::Supervisor;
+pub(crate) use view::{BlockState, MemberState, StageState, View};
+
+/// Messages that a slow reader may be behind before it is dropped.
+const BEHIND: usize = 4096;
+
+/// How the last process of a run says it ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "how", rename_all = "snake_case")]
+pub(crate) enum Outcome {
+    /// All is trained.
+    Done,
+    /// At a checkpoint.
+    Stopped,
+    /// By an error.
+    Failed {
+        /// Its sentence.
+        error: String,
+    },
+}
+
+/// Something that readers of the stream are told.
+#[derive(Debug)]
+pub(crate) struct Message {
+    /// Number of the newest row of the log when it was said.
+    pub(crate) seq: i64,
+    /// Name of the event.
+    pub(crate) kind: Kind,
+    /// The run it is about.
+    pub(crate) run: String,
+    /// JSON.
+    pub(crate) data: String,
+}
+
+/// What the server's parts share about runs.
+#[derive(Debug)]
+pub(crate) struct Jobs {
+    /// Where they are kept.
+    pub(crate) store: Store,
+    folder: PathBuf,
+    hub: broadcast::Sender<Arc<Message>>,
+    wake: mpsc::SyncSender<()>,
+}
+
+/// Why a run does not do what it is told.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refusal {
+    /// There is none of this id.
+    #[error("there is no run `{0}`")]
+    Unknown(String),
+    /// Its state does not allow it.
+    #[error("the run is {}, so it cannot {verb}", state.name())]
+    State {
+        /// Where it stands.
+        state: State,
+        /// What was asked.
+        verb: &'static str,
+    },
+    /// It has a process.
+    #[error("a process of the run is still alive; cancel it, or wait until it has stopped")]
+    Alive,
+    /// The store.
+    #[error("the store cannot be used: {0}")]
+    Store(#[from] rusqlite::Error),
+}
+
+impl Jobs {
+    /// Opens the store in `data_dir`; the other end of the channel wakes the supervisor.
+    ///
+    /// # Errors
+    /// The folder cannot be made, or the store cannot be opened.
+    pub(crate) fn open(data_dir: &Path) -> anyhow::Result<(Arc<Jobs>, mpsc::Receiver<()>)> {
+        let folder = data_dir.join("runs");
+        std::fs::create_dir_all(&folder)?;
+        let store = Store::open(&data_dir.join("taper.sqlite"))?;
+        let (wake, woken) = mpsc::sync_channel(1);
+        let hub = broadcast::Sender::new(BEHIND);
+        Ok((Arc::new(Jobs { store, folder, hub, wake }), woken))
+    }
+
+    /// The directory of a run; ids are those of the store, never a client's words.
+    pub(crate) fn directory(&self, run: &Run) -> PathBuf {
+        self.folder.join(&run.id)
+    }
+
+    /// The directory that a new run of this id gets.
+    pub(crate) fn directory_of_new(&self, id: &str) -> PathBuf {
+        self.folder.join(id)
+    }
+
+    /// What is said from now on.
+    pub(crate) fn listen(&self) -> broadcast::Receiver<Arc<Message>> {
+        self.hub.subscribe()
+    }
+
+    /// Makes the supervisor look at once.
+    pub(crate) fn wake(&self) {
+        // Full: it has not yet looked since the last time. Gone: nothing is left to do.
+        let (Ok(()) | Err(_)) = self.wake.try_send(());
+    }
+
+    /// Does to a run what a user asks.
+    ///
+    /// # Errors
+    /// There is no such run, or its state does not allow it.
+    pub(crate) fn tell(&self, id: &str, input: Input, verb: &'static str) -> Result<Run, Refusal> {
+        let run = self.store.write(|db| -> Result<Run, Refusal> {
+            let mut run = Run::find(db, id)?.ok_or_else(|| Refusal::Unknown(id.into()))?;
+            let Some(state) = next(run.state, input) else {
+                return Err(Refusal::State { state: run.state, verb });
+            };
+            run.enter(db, state, input)?;
+            run.save(db)?;
+            Ok(run)
+        })?;
+        self.say_run(&run);
+        self.say_queue();
+        self.wake();
+        Ok(run)
+    }
+
+    /// Forgets a run and removes its directory.
+    ///
+    /// # Errors
+    /// There is no such run, or it has a process.
+    pub(crate) fn delete(&self, id: &str) -> Result<(), Refusal> {
+        let run = self.store.write(|db| -> Result<Run, Refusal> {
+            let run = Run::find(db, id)?.ok_or_else(|| Refusal::Unknown(id.into()))?;
+            if run.slot.is_some() {
+                return Err(Refusal::Alive);
+            }
+            Run::delete(db, id)?;
+            Ok(run)
+        })?;
+        // What cannot be removed now is removed at the next start.
+        drop(std::fs::remove_dir_all(self.directory(&run)));
+        self.say(Kind::Removed, id, format!("{{\"id\":{}}}", serde_json::json!(id)));
+        self.say_queue();
+        Ok(())
+    }
+
+    /// Removes directories of runs that the store does not know: of a delete or a create that was cut short.
+    ///
+    /// # Errors
+    /// The folder or the store cannot be read.
+    pub(crate) fn sweep(&self) -> anyhow::Result<()> {
+        let known: Vec<String> = self.store.read(|db| -> rusqlite::Result<_> {
+            Ok(Run::all(db)?.into_iter().map(|run| run.id).collect())
+        })?;
+        for entry in std::fs::read_dir(&self.folder)? {
+            let entry = entry?;
+            if !known.iter().any(|id| entry.file_name().to_str() == Some(id)) {
+                tracing::info!(folder = %entry.path().display(), "removing what a cut-off request left");
+                std::fs::remove_dir_all(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells readers how a run stands.
+    pub(crate) fn say_run(&self, run: &Run) {
+        let position = self.store.read(|db| run.position(db)).ok().flatten();
+        let summary = RunSummary::of(run, position);
+        match serde_json::to_string(&summary) {
+            Ok(data) => self.say(Kind::Run, &run.id, data),
+            Err(error) => tracing::error!(%error, "a summary is not JSON"),
+        }
+    }
+
+    /// Tells readers the order of the queue.
+    pub(crate) fn say_queue(&self) {
+        match self.store.read(Run::queued_ids) {
+            Ok(queue) => {
+                self.say(Kind::Queue, "", serde_json::json!({ "queue": queue }).to_string())
+            }
+            Err(error) => tracing::error!(%error, "the queue cannot be read"),
+        }
+    }
+
+    fn say(&self, kind: Kind, run: &str, data: String) {
+        match self.store.read(Line::last) {
+            Ok(seq) => self.send(Message { seq, kind, run: run.into(), data }),
+            Err(error) => tracing::error!(%error, "the log cannot be read"),
+        }
+    }
+
+    fn send(&self, message: Message) {
+        // Nobody listens: nobody is told.
+        drop(self.hub.send(Arc::new(message)));
+    }
+}
+
+impl Run {
+    /// Goes on to `state`, with what belongs to it in the row.
+    fn enter(&mut self, db: &Connection, state: State, input: Input) -> rusqlite::Result<()> {
+        self.state = state;
+        self.place = None;
+        match state {
+            // What had an adapter gets the next one; what never had one waits for its turn.
+            State::Queued => self.enqueue(db, input != Input::Start)?,
+            State::Running => self.started = self.started.or(Some(now())),
+            _ if state.is_ended() => self.finished = Some(now()),
+            _ => {}
+        }
+        if matches!(input, Input::Start | Input::Resume) {
+            (self.finished, self.error, self.attempts) = (None, None, 0);
+        }
+        Ok(())
+    }
+
+    /// Its place in the queue, from 0; none where it does not wait.
+    pub(crate) fn position(&self, db: &Connection) -> rusqlite::Result<Option<usize>> {
+        if self.state != State::Queued {
+            return Ok(None);
+        }
+        Ok(Run::queued_ids(db)?.iter().position(|id| *id == self.id))
+    }
+}

@@ -1,0 +1,302 @@
+//! The loop that carries out what the store says: one step at a time, each of which can be the last.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use super::{Adapters, End, Input, Jobs, Message, Outcome, State, Want, ingest, next};
+use crate::store::{Kind, Run, now};
+
+/// How often logs and processes are looked at.
+const TICK: Duration = Duration::from_millis(200);
+/// Shortest time between two summaries of a run.
+const SUMMARY: Duration = Duration::from_millis(500);
+/// Processes of a run that may die one after the other without a new checkpoint.
+const ATTEMPTS: u32 = 3;
+/// How long a process that was cancelled may take to end by itself.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What the supervisor does to the world, apart from the store.
+pub(crate) trait Host {
+    /// Starts the process of a run.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    fn launch(&mut self, run: &Run) -> io::Result<()>;
+    /// Whether it has one.
+    fn alive(&mut self, run: &Run) -> bool;
+    /// Says what it shall do; again and again, so it must be cheap where nothing changes.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    fn want(&mut self, run: &Run, want: Want) -> io::Result<()>;
+    /// Ends it, if it can.
+    fn kill(&mut self, run: &Run);
+}
+
+/// Carries out what the store says.
+#[derive(Debug)]
+pub(crate) struct Supervisor<H> {
+    jobs: Arc<Jobs>,
+    adapters: Arc<Adapters>,
+    host: H,
+    /// Since when a run should have ended.
+    cancelled: HashMap<String, Instant>,
+    /// When a run was last spoken of, and whether something has happened since.
+    told: HashMap<String, (Instant, bool)>,
+    /// Whether the server goes down: nothing is launched, and what runs shall stop.
+    closing: bool,
+}
+
+impl<H: Host> Supervisor<H> {
+    /// Before its first tick.
+    pub(crate) fn new(jobs: Arc<Jobs>, adapters: Arc<Adapters>, host: H) -> Self {
+        let (cancelled, told) = (HashMap::new(), HashMap::new());
+        Self { jobs, adapters, host, cancelled, told, closing: false }
+    }
+
+    /// Ticks until `woken` is closed; then stops all runs at checkpoints and waits for them, at most so long. They are taken up at the next start.
+    pub(crate) fn run(mut self, woken: &mpsc::Receiver<()>, close: &mpsc::Receiver<Duration>) {
+        loop {
+            if let Err(error) = self.tick() {
+                tracing::error!(%error, "the queue is at a standstill; trying again");
+            }
+            // Woken or not, it looks again.
+            let (Ok(()) | Err(_)) = woken.recv_timeout(TICK);
+            if let Ok(patience) = close.try_recv() {
+                self.close(patience);
+                return;
+            }
+        }
+    }
+
+    fn close(&mut self, patience: Duration) {
+        self.closing = true;
+        let begun = Instant::now();
+        loop {
+            if let Err(error) = self.tick() {
+                tracing::error!(%error, "cannot stop the runs in order");
+            }
+            let left = self.jobs.store.read(Run::with_device).unwrap_or_default();
+            if left.is_empty() {
+                return;
+            }
+            if begun.elapsed() > patience {
+                tracing::warn!(
+                    runs = left.len(),
+                    "still at work; they go on without the server, and the next start finds them"
+                );
+                return;
+            }
+            std::thread::sleep(TICK);
+        }
+    }
+
+    /// Looks at every run that holds a device, then gives the free devices to the queue.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub(crate) fn tick(&mut self) -> rusqlite::Result<()> {
+        for run in self.jobs.store.read(Run::with_device)? {
+            // In this order: what a process wrote before it ended is there to be read.
+            let alive = self.host.alive(&run);
+            let run = self.read_log(run)?;
+            if alive {
+                self.hold(&run);
+            } else {
+                self.end(run)?;
+            }
+        }
+        self.tell_late();
+        if !self.closing { self.dispatch() } else { Ok(()) }
+    }
+
+    /// Takes in what the run's log has to say.
+    fn read_log(&mut self, mut run: Run) -> rusqlite::Result<Run> {
+        let log = self.jobs.directory(&run).join("events.jsonl");
+        loop {
+            let part = match ingest::read(&log, run.bytes) {
+                Ok(Some(part)) => part,
+                Ok(None) => return Ok(run),
+                Err(error) => {
+                    tracing::warn!(run = %run.id, %error, "its log cannot be read");
+                    return Ok(run);
+                }
+            };
+            let id = run.id.clone();
+            let (now, said) = self.jobs.store.write(|db| -> rusqlite::Result<_> {
+                // The state may have changed since this tick began.
+                let mut run = Run::find(db, &id)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+                let said = ingest::take(db, &mut run, &part)?;
+                run.save(db)?;
+                Ok((run, said))
+            })?;
+            run = now;
+            for (seq, line) in said {
+                let data = format!("{{\"run\":\"{id}\",\"entry\":{line}}}");
+                self.jobs.send(Message { seq, kind: Kind::Entry, run: id.clone(), data });
+            }
+            self.tell(&run);
+        }
+    }
+
+    /// Tells readers how a run stands, at most twice a second.
+    fn tell(&mut self, run: &Run) {
+        match self.told.get_mut(&run.id) {
+            Some((last, late)) if last.elapsed() < SUMMARY => *late = true,
+            _ => {
+                self.told.insert(run.id.clone(), (Instant::now(), false));
+                self.jobs.say_run(run);
+            }
+        }
+    }
+
+    fn tell_late(&mut self) {
+        let due = |(last, late): &(Instant, bool)| *late && last.elapsed() >= SUMMARY;
+        let ids: Vec<String> =
+            self.told.iter().filter(|(_, told)| due(told)).map(|(id, _)| id.clone()).collect();
+        for id in ids {
+            match self.jobs.store.read(|db| Run::find(db, &id)) {
+                Ok(Some(run)) => self.tell(&run),
+                _ => drop(self.told.remove(&id)),
+            }
+        }
+    }
+
+    /// Sees to it that a process does what the run's state asks.
+    fn hold(&mut self, run: &Run) {
+        let want = match run.state.want() {
+            Want::Run if self.closing => Want::Stop,
+            want => want,
+        };
+        if let Err(error) = self.host.want(run, want) {
+            tracing::warn!(run = %run.id, %error, "cannot be told what to do; trying again");
+        }
+        if want == Want::Cancel {
+            let since = self.cancelled.entry(run.id.clone()).or_insert_with(Instant::now);
+            if since.elapsed() > PATIENCE {
+                self.host.kill(run);
+            }
+        }
+    }
+
+    /// The process of a run is no more.
+    fn end(&mut self, run: Run) -> rusqlite::Result<()> {
+        let run = self.jobs.store.write(|db| -> rusqlite::Result<Run> {
+            let mut run = Run::find(db, &run.id)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+            let (end, error) = match run.outcome.take() {
+                Some(Outcome::Done) => (End::Done, None),
+                Some(Outcome::Stopped) => (End::Stopped, None),
+                Some(Outcome::Failed { error }) => (End::Failed, Some(error)),
+                None if run.attempts >= ATTEMPTS => {
+                    let last = last_words(&self.jobs.directory(&run));
+                    let error =
+                        format!("its process died {ATTEMPTS} times without a new checkpoint{last}");
+                    (End::Hopeless, Some(error))
+                }
+                None => (End::Died, None),
+            };
+            if end == End::Stopped {
+                // It ended in order, so it did not fail to get on.
+                run.attempts = 0;
+            }
+            let input = Input::End(end);
+            if let Some(state) = next(run.state, input) {
+                run.enter(db, state, input)?;
+            }
+            run.slot = None;
+            run.error = error;
+            run.save(db)?;
+            Ok(run)
+        })?;
+        self.cancelled.remove(&run.id);
+        self.told.remove(&run.id);
+        tracing::info!(run = %run.id, state = run.state.name(), "has no process any more");
+        self.jobs.say_run(&run);
+        self.jobs.say_queue();
+        Ok(())
+    }
+
+    /// Gives each free device to the first run that waits for it.
+    fn dispatch(&mut self) -> rusqlite::Result<()> {
+        let queue = self.jobs.store.read(Run::queue)?;
+        if queue.is_empty() {
+            return Ok(());
+        }
+        let adapters = match self.adapters.list() {
+            Ok(adapters) => adapters,
+            Err(error) => {
+                tracing::warn!(%error, "no adapters: the queue waits");
+                return Ok(());
+            }
+        };
+        let mut busy: Vec<String> = self
+            .jobs
+            .store
+            .read(Run::with_device)?
+            .into_iter()
+            .filter_map(|run| run.slot)
+            .collect();
+        for run in queue {
+            let device = run.device();
+            let Some(adapter) = adapters.iter().find(|adapter| adapter.answers_to(&device)) else {
+                self.fail(&run.id, format!("there is no adapter `{device}` any more"))?;
+                continue;
+            };
+            if busy.contains(&adapter.slot) {
+                continue;
+            }
+            busy.push(adapter.slot.clone());
+            let launched = self.jobs.store.write(|db| -> rusqlite::Result<Option<Run>> {
+                let Some(mut run) = Run::find(db, &run.id)? else { return Ok(None) };
+                let Some(state) = next(run.state, Input::Launch) else { return Ok(None) };
+                run.enter(db, state, Input::Launch)?;
+                run.slot = Some(adapter.slot.clone());
+                (run.launched, run.outcome) = (now(), None);
+                run.attempts += 1;
+                run.save(db)?;
+                Ok(Some(run))
+            })?;
+            let Some(run) = launched else { continue };
+            if let Err(error) = self.host.launch(&run) {
+                self.fail(&run.id, format!("its process cannot be started: {error}"))?;
+                continue;
+            }
+            self.jobs.say_run(&run);
+            self.jobs.say_queue();
+        }
+        Ok(())
+    }
+
+    fn fail(&mut self, id: &str, error: String) -> rusqlite::Result<()> {
+        let run = self.jobs.store.write(|db| -> rusqlite::Result<Option<Run>> {
+            let Some(mut run) = Run::find(db, id)? else { return Ok(None) };
+            run.enter(db, State::Failed, Input::End(End::Failed))?;
+            (run.slot, run.error) = (None, Some(error));
+            run.save(db)?;
+            Ok(Some(run))
+        })?;
+        if let Some(run) = run {
+            self.jobs.say_run(&run);
+            self.jobs.say_queue();
+        }
+        Ok(())
+    }
+}
+
+impl Run {
+    /// What its configuration says of the adapter.
+    fn device(&self) -> String {
+        let table = self.config.parse::<toml::Table>().unwrap_or_default();
+        table.get("device").and_then(toml::Value::as_str).unwrap_or("auto").to_owned()
+    }
+}
+
+/// The last line that a process wrote to standard error, as the end of a sentence.
+fn last_words(folder: &std::path::Path) -> String {
+    let text = std::fs::read(folder.join("stderr.log")).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text[text.len().saturating_sub(4096)..]).into_owned();
+    let last = text.lines().rev().find(|line| !line.trim().is_empty());
+    last.map_or_else(String::new, |line| format!("; it last said: {}", line.trim()))
+}

@@ -1,0 +1,441 @@
+//! What a run's events say of it: a snapshot that grows entry by entry and is kept in the store, so that no log is read twice.
+
+use engine::config::{Config, Method};
+use engine::event::{Entry, Event, StagePlan};
+use engine::formats::MergeReport;
+use engine::win::algorithm;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Warnings that are kept of a run.
+const WARNINGS: usize = 50;
+
+/// Whether a stage is over.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Phase {
+    /// Not begun.
+    #[default]
+    Waiting,
+    /// Under way, or where a process left it.
+    Running,
+    /// Over.
+    Done,
+}
+
+/// A stage of a member.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct StageState {
+    /// Who.
+    pub(crate) member: String,
+    /// `wide`, `narrow 1`, `tune`, `merge`, …
+    pub(crate) stage: String,
+    /// Optimiser steps over all its tries.
+    pub(crate) steps: u64,
+    /// Steps taken of them.
+    pub(crate) done: u64,
+    /// Which try, from 1; 0 before the first.
+    pub(crate) restart: u32,
+    /// Whether it is over.
+    pub(crate) state: Phase,
+    /// Inputs of a step.
+    #[serde(default)]
+    pub(crate) batch: u64,
+    /// Multiply-adds of one step, of the whole batch.
+    pub(crate) step_macs: u64,
+    /// Steps of the member before this stage.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) first_step: Option<u64>,
+    /// Steps of the member at its last word.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) last_step: Option<u64>,
+    /// Seconds so far, of the process that works on it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) seconds: Option<f64>,
+    /// Seconds that are left, by the rate so far.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) eta_seconds: Option<f64>,
+    /// Bytes of device memory of its plan.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) memory: Option<u64>,
+    /// Micro-batches of a step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) micro_batches: Option<u32>,
+    /// Steps of the tries before the current one.
+    #[serde(default)]
+    pub(crate) earlier: u64,
+    /// When it began, and how many steps were done then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) began: Option<(f64, u64)>,
+}
+
+/// A member, or a teacher.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct MemberState {
+    /// Its name: `win-0`, `teacher-0`.
+    pub(crate) member: String,
+    /// Its method; none for a teacher.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) method: Option<Method>,
+    /// Its seed.
+    pub(crate) seed: u64,
+    /// Whether it is trained.
+    pub(crate) finished: bool,
+    /// Test accuracy in percent, the last that was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) accuracy: Option<f64>,
+    /// Mean test loss, likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) loss: Option<f64>,
+    /// Final error on the training data in percent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) train_error: Option<f64>,
+    /// Passes over the training data.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) epochs: Option<f64>,
+    /// Seconds of training.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) seconds: Option<f64>,
+    /// Trainable parameters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) params: Option<u64>,
+    /// Multiply-adds of one input.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) macs: Option<u64>,
+    /// The adapter that trained it last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) adapter: Option<String>,
+    /// The proof of its merge.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) merge: Option<MergeReport>,
+}
+
+/// A block's imitation of its teacher's.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct BlockState {
+    /// Who.
+    pub(crate) member: String,
+    /// The block, from 1.
+    pub(crate) block: u32,
+    /// Width of what leaves it.
+    pub(crate) student_width: u32,
+    /// Width of what leaves the teacher's block.
+    pub(crate) teacher_width: u32,
+    /// Discrepancy on fixed inputs after its narrow step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) discrepancy: Option<f64>,
+    /// Tries of its narrow step so far.
+    pub(crate) restarts: u32,
+    /// Share of units that hardly move.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) dead: Option<f64>,
+    /// Units for which the teacher had none, drawn afresh.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) fresh: Option<u64>,
+    /// Test accuracy in percent of the teacher with its first blocks replaced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) accuracy: Option<f64>,
+    /// Steps of the member when it was last spoken of.
+    #[serde(default)]
+    pub(crate) step: u64,
+}
+
+/// What is known of a run by its events.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct View {
+    /// Name of the adapter of the last process.
+    pub(crate) adapter: Option<String>,
+    /// Its kind.
+    pub(crate) adapter_kind: Option<String>,
+    /// Everything that is trained, in order.
+    pub(crate) stages: Vec<StageState>,
+    /// Members and teachers, in order.
+    pub(crate) members: Vec<MemberState>,
+    /// Blocks of the members that narrow.
+    pub(crate) blocks: Vec<BlockState>,
+    /// Place of the current stage.
+    pub(crate) current: Option<usize>,
+    /// What the user should know.
+    pub(crate) warnings: Vec<String>,
+    /// When the process took its first step and the share that was done then.
+    pub(crate) begun: Option<(f64, f64)>,
+    /// Time of the last entry.
+    pub(crate) last: f64,
+}
+
+impl View {
+    /// A run before its first event: `widths` are those of each block, of student and teacher.
+    pub(crate) fn new(config: &Config, stages: &[StagePlan], widths: &[(u32, u32)]) -> View {
+        let mut view = View::default();
+        view.plan(stages);
+        for state in &mut view.stages {
+            state.batch = batch(config, &state.member, &state.stage);
+        }
+        for name in engine::train::member_names(config) {
+            let (method, seed) =
+                (method(config, &name), name.rsplit('-').next().unwrap_or_default());
+            if method == Some(Method::Win) {
+                let blocks =
+                    widths.iter().zip(1..).map(|(&(student_width, teacher_width), block)| {
+                        BlockState {
+                            member: name.clone(),
+                            block,
+                            student_width,
+                            teacher_width,
+                            ..BlockState::default()
+                        }
+                    });
+                view.blocks.extend(blocks);
+            }
+            view.members.push(MemberState {
+                seed: seed.parse().unwrap_or_default(),
+                member: name.clone(),
+                method,
+                ..MemberState::default()
+            });
+        }
+        view
+    }
+
+    fn plan(&mut self, stages: &[StagePlan]) {
+        let same = self.stages.len() == stages.len()
+            && self
+                .stages
+                .iter()
+                .zip(stages)
+                .all(|(a, b)| a.member == b.member && a.stage == b.stage);
+        if same {
+            return;
+        }
+        let state = |plan: &StagePlan| StageState {
+            member: plan.member.clone(),
+            stage: plan.stage.clone(),
+            steps: plan.steps,
+            step_macs: plan.step_macs,
+            ..StageState::default()
+        };
+        self.stages = stages.iter().map(state).collect();
+        self.current = None;
+    }
+
+    /// Takes an entry in.
+    pub(crate) fn apply(&mut self, entry: &Entry) {
+        self.last = entry.time;
+        match &entry.event {
+            Event::RunStarted { adapter, adapter_kind, stages, .. } => {
+                (self.adapter, self.adapter_kind) =
+                    (Some(adapter.clone()), Some(adapter_kind.clone()));
+                self.begun = None;
+                self.plan(stages);
+            }
+            Event::MemberStarted { member, params, macs, .. } => {
+                let adapter = self.adapter.clone();
+                if let Some(state) = self.member(member) {
+                    (state.params, state.macs, state.adapter) =
+                        (Some(*params), Some(*macs), adapter);
+                }
+            }
+            Event::StageStarted {
+                member,
+                stage,
+                restart,
+                step,
+                steps,
+                done,
+                memory,
+                micro_batches,
+            } => {
+                self.enter(member, stage);
+                let now = entry.time;
+                if let Some(state) = self.current.and_then(|at| self.stages.get_mut(at)) {
+                    state.earlier = u64::from(restart.saturating_sub(1)) * steps;
+                    state.done = state.earlier + done;
+                    (state.restart, state.state) = (*restart, Phase::Running);
+                    state.first_step.get_or_insert(*step);
+                    state.last_step = Some(step + done);
+                    (state.memory, state.micro_batches) = (Some(*memory), Some(*micro_batches));
+                    if *restart <= 1 || state.began.is_none() {
+                        state.began = Some((now, state.done));
+                    }
+                }
+                self.begun = self.begun.or(Some((now, self.share())));
+            }
+            Event::Step { member, stage, step, stage_step, .. } => {
+                let now = entry.time;
+                if let Some(state) = self.stage(member, stage) {
+                    state.done = (state.earlier + stage_step).min(state.steps);
+                    state.last_step = Some(*step);
+                    state.time(now);
+                }
+            }
+            Event::Epoch { member, accuracy, loss, .. } => {
+                if let Some(state) = self.member(member) {
+                    state.accuracy = accuracy.or(state.accuracy);
+                    state.loss = loss.is_finite().then_some(*loss);
+                }
+            }
+            Event::BlockStarted { member, block, step, fresh } => {
+                if let Some(state) = self.block(member, *block) {
+                    state.restarts += 1;
+                    (state.fresh, state.step) = (Some(*fresh), *step);
+                }
+            }
+            Event::BlockNarrowed { member, block, step, discrepancy, accuracy, dead } => {
+                if let Some(state) = self.block(member, *block) {
+                    state.discrepancy = discrepancy.is_finite().then_some(*discrepancy);
+                    (state.accuracy, state.dead, state.step) = (*accuracy, Some(*dead), *step);
+                }
+            }
+            Event::Merge { member, report, .. } => {
+                self.enter(member, "merge");
+                if let Some(state) = self.member(member) {
+                    state.merge = Some(*report);
+                }
+            }
+            Event::MemberFinished {
+                member,
+                accuracy,
+                loss,
+                train_error,
+                epochs,
+                seconds,
+                params,
+                macs,
+                ..
+            } => {
+                if let Some(state) = self.member(member) {
+                    state.finished = true;
+                    state.accuracy = Some(*accuracy);
+                    state.loss = loss.is_finite().then_some(*loss);
+                    state.train_error = Some(*train_error);
+                    (state.epochs, state.seconds) = (Some(*epochs), Some(*seconds));
+                    (state.params, state.macs) = (Some(*params), Some(*macs));
+                }
+                for state in self.stages.iter_mut().filter(|state| state.member == *member) {
+                    state.end();
+                }
+            }
+            Event::Resumed { member, step } => self.take_back(member.as_deref(), *step),
+            Event::Warning { message } => {
+                if self.warnings.len() < WARNINGS && !self.warnings.contains(message) {
+                    self.warnings.push(message.clone());
+                }
+            }
+            Event::Checkpoint { .. } | Event::Log { .. } | Event::RunFinished { .. } => {}
+        }
+    }
+
+    /// What happened after `step` did not happen.
+    fn take_back(&mut self, member: Option<&str>, step: u64) {
+        let meant = |name: &str| member.is_none_or(|member| member == name);
+        for state in self.stages.iter_mut().filter(|state| meant(&state.member)) {
+            if state.first_step.is_some_and(|first| first > step) {
+                let StageState { member, stage, steps, step_macs, batch, .. } =
+                    std::mem::take(state);
+                *state =
+                    StageState { member, stage, steps, step_macs, batch, ..StageState::default() };
+            }
+        }
+        for state in
+            self.blocks.iter_mut().filter(|state| meant(&state.member) && state.step > step)
+        {
+            (state.discrepancy, state.accuracy, state.dead) = (None, None, None);
+        }
+    }
+
+    /// Goes on to a stage; what went before it in the same member is done.
+    fn enter(&mut self, member: &str, stage: &str) {
+        let place = self.stages.iter().position(|s| s.member == member && s.stage == stage);
+        let Some(place) = place else { return };
+        for state in self.stages[..place].iter_mut().filter(|state| state.member == member) {
+            state.end();
+        }
+        if self.current != Some(place) {
+            self.stages[place].state = Phase::Running;
+            self.current = Some(place);
+        }
+    }
+
+    fn stage(&mut self, member: &str, stage: &str) -> Option<&mut StageState> {
+        self.stages.iter_mut().find(|state| state.member == member && state.stage == stage)
+    }
+
+    fn member(&mut self, member: &str) -> Option<&mut MemberState> {
+        self.members.iter_mut().find(|state| state.member == member)
+    }
+
+    fn block(&mut self, member: &str, block: u32) -> Option<&mut BlockState> {
+        self.blocks.iter_mut().find(|state| state.member == member && state.block == block)
+    }
+
+    /// Steps taken and steps in all.
+    pub(crate) fn steps(&self) -> (u64, u64) {
+        self.stages
+            .iter()
+            .fold((0, 0), |(done, all), s| (done + s.done.min(s.steps), all + s.steps))
+    }
+
+    /// Inputs of a step of a stage.
+    pub(crate) fn batch(&self, member: &str, stage: &str) -> u64 {
+        let stages = &mut self.stages.iter();
+        stages.find(|s| s.member == member && s.stage == stage).map_or(0, |s| s.batch)
+    }
+
+    /// Share that is done, from 0 to 1, weighed by multiply-adds.
+    pub(crate) fn share(&self) -> f64 {
+        let weight = |steps: u64, state: &StageState| steps as f64 * state.step_macs.max(1) as f64;
+        let all: f64 = self.stages.iter().map(|s| weight(s.steps, s)).sum();
+        let done: f64 = self.stages.iter().map(|s| weight(s.done.min(s.steps), s)).sum();
+        if all > 0.0 { done / all } else { 0.0 }
+    }
+
+    /// Seconds that are left, by the rate since the process began.
+    pub(crate) fn eta(&self) -> Option<f64> {
+        let (time, share) = self.begun?;
+        let (now, passed) = (self.share(), self.last - time);
+        (now > share && passed > 0.0).then(|| (1.0 - now) * passed / (now - share))
+    }
+
+    /// The student with the best test accuracy so far, and that.
+    pub(crate) fn best(&self) -> Option<(&str, f64)> {
+        let students = self.members.iter().filter(|member| member.method.is_some());
+        let scored = students.filter_map(|member| Some((member.member.as_str(), member.accuracy?)));
+        scored.max_by(|a, b| a.1.total_cmp(&b.1))
+    }
+
+    /// Member and stage that are under way.
+    pub(crate) fn now(&self) -> Option<(&str, &str)> {
+        let state = self.stages.get(self.current?)?;
+        Some((&state.member, &state.stage))
+    }
+}
+
+/// The method of a member; none of a teacher.
+fn method(config: &Config, member: &str) -> Option<Method> {
+    let (method, _) = member.rsplit_once('-')?;
+    config.methods.iter().copied().find(|known| known.name() == method)
+}
+
+/// Inputs of a step of a stage.
+fn batch(config: &Config, member: &str, stage: &str) -> u64 {
+    let stages = match method(config, member) {
+        Some(method) => algorithm::stages(config, method, 1),
+        None => algorithm::wide(config),
+    };
+    let stage = stages.into_iter().find(|known| known.name == stage);
+    stage.and_then(|stage| stage.recipe).map_or(0, |recipe| u64::from(recipe.batch))
+}
+
+impl StageState {
+    fn time(&mut self, now: f64) {
+        let Some((began, done)) = self.began else { return };
+        let passed = (now - began).max(0.0);
+        self.seconds = Some(passed);
+        let (taken, left) = (self.done.saturating_sub(done), self.steps.saturating_sub(self.done));
+        self.eta_seconds = (taken > 0).then(|| left as f64 * passed / taken as f64);
+    }
+
+    fn end(&mut self) {
+        (self.state, self.done, self.eta_seconds) = (Phase::Done, self.steps, None);
+    }
+}

@@ -1,0 +1,346 @@
+//! What a configuration comes to, before anything is trained: in a process of its own, as it opens data and a device.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use engine::config::{Config, Method, presets};
+use engine::data::{self, DataError, Dataset, ImageShape};
+use engine::event::StagePlan;
+use engine::gpu::{Gpu, Live};
+use engine::models;
+use engine::nn::{self, Extent, Network};
+use engine::plan::{Limits, Target};
+use engine::train::{self, Outline, Session, TrainError};
+use engine::win::needs::needs;
+use engine::win::program::{self, Objective, Training};
+use engine::win::surgery;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::jobs::{Block, NetworkView};
+
+/// Steps before the clock starts, and how long is measured then.
+const WARM_UP: u64 = 2;
+const MEASURED: Duration = Duration::from_millis(700);
+/// Bytes of logs that a run is given.
+const LOGS: u64 = 32 << 20;
+
+/// Why a configuration is not accepted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct Problem {
+    /// The key that is meant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) field: Option<String>,
+    /// One sentence.
+    pub(crate) message: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) hint: Option<String>,
+}
+
+impl Problem {
+    /// A problem with a key.
+    pub(crate) fn new(field: &str, message: impl Into<String>) -> Problem {
+        Problem { field: Some(field.into()), message: message.into(), hint: None }
+    }
+}
+
+/// A linear pair that WIN inserts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct Pair {
+    /// Behind this block, from 1.
+    pub(crate) after_block: u32,
+    /// Width of the student's block.
+    pub(crate) student: u32,
+    /// Width of the teacher's.
+    pub(crate) teacher: u32,
+}
+
+/// What a stage takes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct StageNeeds {
+    /// Who.
+    pub(crate) member: String,
+    /// Which stage.
+    pub(crate) stage: String,
+    /// Bytes of all buffers of its plan; 0 where nothing is trained.
+    pub(crate) memory: u64,
+    /// Micro-batches of a step.
+    pub(crate) micro_batches: u32,
+    /// Optimiser steps over all its tries.
+    pub(crate) steps: u64,
+}
+
+/// What the data are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct DataFacts {
+    /// Training images.
+    pub(crate) train_count: usize,
+    /// Test images.
+    pub(crate) test_count: usize,
+    /// Classes.
+    pub(crate) classes: usize,
+}
+
+/// How long training would take: steps of student and teacher, measured on the adapter while it was otherwise as busy as it is now, times
+/// their numbers. Tests, starts and checkpoints come on top.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct Estimate {
+    /// Seconds of all stages.
+    pub(crate) seconds: f64,
+    /// Milliseconds of a step of the student on the labels.
+    pub(crate) step_ms: f64,
+}
+
+/// What a configuration comes to.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Findings {
+    pub(crate) problem: Option<Problem>,
+    pub(crate) student: NetworkView,
+    pub(crate) teacher: Option<NetworkView>,
+    pub(crate) pairs: Vec<Pair>,
+    pub(crate) stages: Vec<StageNeeds>,
+    pub(crate) data: Option<DataFacts>,
+    pub(crate) estimate: Option<Estimate>,
+    pub(crate) deviations: Vec<String>,
+    pub(crate) plans: Vec<StagePlan>,
+    /// Bytes that checkpoints, models and logs take at most.
+    pub(crate) disk: u64,
+}
+
+impl Findings {
+    /// Widths of each block, of student and teacher.
+    pub(crate) fn widths(&self) -> Vec<(u32, u32)> {
+        self.pairs.iter().map(|pair| (pair.student, pair.teacher)).collect()
+    }
+}
+
+/// Looks at a configuration. With a device its limits hold, and steps are timed if they are to be `measured`; without one the limits of
+/// `target` hold.
+pub(crate) fn examine(
+    config: &Config,
+    gpu: Option<&Arc<Gpu>>,
+    target: &Target,
+    measured: bool,
+) -> Findings {
+    let mut findings = Findings { deviations: presets::deviations(config), ..Findings::default() };
+    if let Err(problem) = fill(&mut findings, config, gpu, target, measured) {
+        findings.problem = Some(problem);
+    }
+    findings
+}
+
+fn fill(
+    findings: &mut Findings,
+    config: &Config,
+    gpu: Option<&Arc<Gpu>>,
+    target: &Target,
+    measured: bool,
+) -> Result<(), Problem> {
+    let opened = data::open(&config.data);
+    if opened.is_err() {
+        // The networks are shown all the same, for what such data usually are.
+        let (shape, classes) = data::promised(&config.data);
+        let student = network(config, shape, classes);
+        let teacher = surgery::widen(&student, config.teacher.factor, config.teacher.widen);
+        (findings.student, findings.teacher) = (view(&student)?, Some(view(&teacher)?));
+        findings.pairs = pairs(findings);
+    }
+    let data = opened.map_err(|error| of_data(&error))?;
+    findings.data = Some(DataFacts {
+        train_count: data.train.len(),
+        test_count: data.test.len(),
+        classes: data.classes.len(),
+    });
+    let student = network(config, data.shape, data.classes.len());
+    findings.student = view(&student)?;
+    let outline = train::outline(config, &data).map_err(|error| of_training(&error))?;
+    findings.teacher = Some(view(&outline.teacher)?);
+    findings.pairs = pairs(findings);
+    findings.plans = outline.stages.clone();
+    let limits = Limits { memory: config.memory_budget, ..target.limits };
+    let target = Target { limits, ..*target };
+    let needs = needs(config, &outline.student, &outline.teacher, &target)
+        .map_err(|error| of_training(&error.into()))?;
+    findings.stages = findings
+        .plans
+        .iter()
+        .map(|plan| {
+            let method = method(config, &plan.member);
+            let need = needs.iter().find(|need| need.method == method && need.stage == plan.stage);
+            StageNeeds {
+                member: plan.member.clone(),
+                stage: plan.stage.clone(),
+                memory: need.and_then(|need| need.memory).unwrap_or(0),
+                micro_batches: need.map_or(1, |need| need.micro_batches),
+                steps: plan.steps,
+            }
+        })
+        .collect();
+    findings.disk = disk(config, findings);
+    if let Some(need) = needs.into_iter().find(|need| need.problem.is_some()) {
+        let section = need.stage.split(' ').next().unwrap_or_default().to_owned();
+        if let Some(problem) = need.problem {
+            let who = need.method.map_or("the teacher", Method::name);
+            let stage = format!("{} of {who}", need.stage);
+            let error = TrainError::TooLarge { stage, problem };
+            return Err(Problem::new(&format!("{section}.batch"), error.to_string()));
+        }
+    }
+    if let (Some(gpu), true) = (gpu, measured) {
+        findings.estimate =
+            Some(estimate(config, &outline, &data, gpu).map_err(|error| of_training(&error))?);
+    }
+    Ok(())
+}
+
+/// The student of a configuration, for images of this shape.
+pub(crate) fn network(config: &Config, shape: ImageShape, classes: usize) -> Network {
+    let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    let input = Extent::Map(number(shape.height), number(shape.width), number(shape.channels));
+    models::network(&config.model, input, number(classes))
+}
+
+fn view(network: &Network) -> Result<NetworkView, Problem> {
+    let shapes = network.shapes().map_err(|error| of_training(&error.into()))?;
+    let block = |k: usize| Block {
+        name: if k < network.blocks.len() { format!("S{}", k + 1) } else { "head".into() },
+        width: shapes.blocks.get(k).copied().unwrap_or(shapes.output).width(),
+        params: shapes.block_params(k),
+        macs: shapes.macs[k],
+    };
+    let blocks = (0..=network.blocks.len()).map(block).collect();
+    Ok(NetworkView { params: shapes.param_count(), macs: shapes.total_macs(), blocks })
+}
+
+/// The widths behind each block, the head's left out.
+fn pairs(findings: &Findings) -> Vec<Pair> {
+    let teacher = findings.teacher.iter().flat_map(|teacher| &teacher.blocks);
+    let both = findings.student.blocks.iter().zip(teacher).zip(1..);
+    let pair = |((student, teacher), after_block): ((&Block, &Block), u32)| Pair {
+        after_block,
+        student: student.width,
+        teacher: teacher.width,
+    };
+    both.map(pair).take(findings.student.blocks.len().saturating_sub(1)).collect()
+}
+
+fn method(config: &Config, member: &str) -> Option<Method> {
+    let (name, _) = member.rsplit_once('-')?;
+    config.methods.iter().copied().find(|method| method.name() == name)
+}
+
+/// A member keeps two checkpoints and writes a third; each has weights and two moments, and where there are tries, the first and the best
+/// weights. Students are at most as large as their teachers while they have pairs.
+fn disk(config: &Config, findings: &Findings) -> u64 {
+    let tries = config.win.restarts.max(config.win.tune_restarts) > 1;
+    let copies = if tries { 5 } else { 3 };
+    let teacher = findings.teacher.as_ref().map_or(0, |teacher| teacher.params);
+    let student = findings.student.params;
+    let pairs: u64 = findings
+        .pairs
+        .iter()
+        .map(|pair| 2 * u64::from(pair.student) * u64::from(pair.teacher))
+        .sum();
+    let member = |name: &String| match method(config, name) {
+        None => 4 * teacher * (3 * 3 + 1),
+        Some(_) => 4 * (student + pairs) * (3 * copies) + 4 * student * 3,
+    };
+    LOGS + train::member_names(config).iter().map(member).sum::<u64>()
+}
+
+fn of_data(error: &DataError) -> Problem {
+    let field = match error {
+        DataError::Setting { key, .. } | DataError::Count { key, .. } => key,
+        _ => "data.path",
+    };
+    Problem::new(field, error.to_string())
+}
+
+fn of_training(error: &TrainError) -> Problem {
+    let field = match error {
+        TrainError::Data(error) => return of_data(error),
+        TrainError::Network(_) => "model",
+        TrainError::Gpu(_) => "device",
+        TrainError::Format(_) => "teacher.from",
+        _ => return Problem { field: None, message: error.to_string(), hint: error.hint() },
+    };
+    Problem { hint: error.hint(), ..Problem::new(field, error.to_string()) }
+}
+
+/// Seconds of a step of `network` on the labels, of so many inputs.
+fn step(
+    config: &Config,
+    network: &Network,
+    of_teacher: bool,
+    data: &Dataset,
+    gpu: &Arc<Gpu>,
+) -> Result<(f64, u32), TrainError> {
+    let recipe = if of_teacher { config.wide.recipe() } else { config.vanilla.recipe() };
+    let of =
+        Training { student: network, teacher: None, objective: Objective::Labels, recipe: &recipe };
+    let program = program::fit(&of, &gpu.target(), config.recompute)?;
+    let mut session = Session::new(gpu, program)?;
+    session.load_student(&nn::fresh(network, 0)?)?;
+    let picks: Vec<usize> = (0..recipe.batch as usize).map(|at| at % data.train.len()).collect();
+    let batch = data.train.gather(&picks)?;
+    let (mut begun, mut done) = (Instant::now(), 0);
+    loop {
+        let live = Live {
+            seed: 0,
+            step: done as u32,
+            rows: batch.rows as u32,
+            part: 0,
+            lr: 1e-6,
+            t: (done + 1) as f32,
+            loss_scale: 1.0,
+            pad2: 0.0,
+        };
+        session.step(&batch, &live, done)?;
+        session.losses(true)?;
+        done += 1;
+        if done == WARM_UP {
+            begun = Instant::now();
+        }
+        if done > WARM_UP && begun.elapsed() > MEASURED {
+            return Ok((begun.elapsed().as_secs_f64() / (done - WARM_UP) as f64, recipe.batch));
+        }
+    }
+}
+
+/// A stage that the teacher looks at costs a step of the student and the teacher's forward pass, a third of its step.
+fn estimate(
+    config: &Config,
+    outline: &Outline,
+    data: &Dataset,
+    gpu: &Arc<Gpu>,
+) -> Result<Estimate, TrainError> {
+    let (student, of_student) = step(config, &outline.student, false, data, gpu)?;
+    let teacher = match config.methods.iter().any(|method| method.needs_teacher()) {
+        true => Some(step(config, &outline.teacher, true, data, gpu)?),
+        false => None,
+    };
+    let per_input = student / f64::from(of_student);
+    let teacher = teacher.map_or(0.0, |(teacher, batch)| teacher / f64::from(batch));
+    let (thin, wide) =
+        (outline.student.shapes()?.total_macs(), outline.teacher.shapes()?.total_macs());
+    let seconds = outline.stages.iter().map(|plan| {
+        let method = method(config, &plan.member);
+        let batch = match method {
+            None => u64::from(config.wide.recipe().batch),
+            Some(method) => engine::win::algorithm::stages(config, method, 1)
+                .into_iter()
+                .find(|stage| stage.name == plan.stage)
+                .and_then(|stage| stage.recipe)
+                .map_or(0, |recipe| u64::from(recipe.batch)),
+        };
+        let looked_at = plan.step_macs == (3 * thin + wide) * batch;
+        let input = match (method, looked_at) {
+            (None, _) => teacher,
+            (_, true) => per_input + teacher / 3.0,
+            _ => per_input,
+        };
+        plan.steps as f64 * batch as f64 * input
+    });
+    Ok(Estimate { seconds: seconds.sum(), step_ms: 1e3 * student })
+}
