@@ -1,7 +1,7 @@
-//! Reading tar archives, plain or gzip, that may be hostile. Nothing is ever written to disk.
+//! Reading tar archives, plain or gzip, that may be hostile.
 
 use std::fs::File;
-use std::io::{self, BufReader, ErrorKind, Read};
+use std::io::{self, BufReader, ErrorKind, Read, Write};
 use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
@@ -30,34 +30,49 @@ impl Default for Caps {
 /// Long names and their extended headers are held before they are checked.
 const MAX_NAME: u64 = 64 << 10;
 
+/// An archive's bytes, counted.
+type Source = Capped<Box<dyn Read>>;
+
 /// Every regular file of the archive at `path` whose name, cut at `/`, is wanted: (name, bytes) in the archive's order.
 ///
 /// # Errors
-/// A name that is absolute or has `..`, an entry that is neither file nor folder (links, devices, sparse files), more
-/// than `caps` allow, a truncated or damaged archive; each names the entry where there is one.
+/// As [`walk`].
 pub(super) fn read(
     path: &Path,
     caps: Caps,
     wanted: impl Fn(&[&str]) -> bool,
 ) -> Result<Vec<(String, Vec<u8>)>, DataError> {
-    let mut file = BufReader::new(File::open(path).map_err(DataError::read(path))?);
-    let start = io::BufRead::fill_buf(&mut file).map_err(DataError::read(path))?;
-    if start.starts_with(&[0x1f, 0x8b]) {
-        read_from(MultiGzDecoder::new(file), path, caps, wanted)
-    } else {
-        read_from(file, path, caps, wanted)
-    }
+    let mut files = Vec::new();
+    walk(path, caps, |parts, file| {
+        if wanted(parts) {
+            let mut bytes = Vec::new();
+            file.copy(&mut bytes)?;
+            files.push((parts.join("/"), bytes));
+        }
+        Ok(())
+    })?;
+    Ok(files)
 }
 
-fn read_from(
-    source: impl Read,
+/// Shows `visit` every regular file of the archive at `path`, in the archive's order: its name, cut at `/`, and itself.
+///
+/// # Errors
+/// A name that is absolute or has `..`, an entry that is neither file nor folder (links, devices, sparse files), more
+/// than `caps` allow, a truncated or damaged archive; each names the entry where there is one. What `visit` says.
+pub(super) fn walk(
     path: &Path,
     caps: Caps,
-    wanted: impl Fn(&[&str]) -> bool,
-) -> Result<Vec<(String, Vec<u8>)>, DataError> {
+    mut visit: impl FnMut(&[&str], &mut Member<'_, '_>) -> Result<(), DataError>,
+) -> Result<(), DataError> {
+    let mut file = BufReader::new(File::open(path).map_err(DataError::read(path))?);
+    let start = io::BufRead::fill_buf(&mut file).map_err(DataError::read(path))?;
+    let source: Box<dyn Read> = if start.starts_with(&[0x1f, 0x8b]) {
+        Box::new(MultiGzDecoder::new(file))
+    } else {
+        Box::new(file)
+    };
     let broken = |error: io::Error| damaged(path, caps, error);
     let mut archive = Archive::new(Capped { source, left: caps.total });
-    let mut files = Vec::new();
     let mut long_name = None;
     // Raw entries: tar's own handling of long names would hold whatever length they claim.
     for (number, entry) in archive.entries().map_err(broken)?.raw(true).enumerate() {
@@ -103,22 +118,56 @@ fn read_from(
         }
         let parts: Vec<&str> =
             name.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
-        if wanted(&parts) {
-            let bytes = whole(&mut entry, &name, caps.file, path, caps)?;
-            files.push((parts.join("/"), bytes));
-        }
+        visit(&parts, &mut Member { entry: &mut entry, name: &name, path, caps })?;
     }
-    Ok(files)
+    Ok(())
+}
+
+/// A file of an archive.
+pub(super) struct Member<'a, 'b> {
+    entry: &'a mut Entry<'b, Source>,
+    name: &'a str,
+    path: &'a Path,
+    caps: Caps,
+}
+
+impl Member<'_, '_> {
+    /// Writes all of it to `to`.
+    ///
+    /// # Errors
+    /// It is larger than is read, or truncated; `to` does not take it.
+    pub(super) fn copy(&mut self, to: &mut impl Write) -> Result<(), DataError> {
+        let Self { entry, name, path, caps } = self;
+        copy(entry, to, name, caps.file, path, *caps)
+    }
+
+    /// An error about it.
+    pub(super) fn refused(&self, problem: impl Into<String>) -> DataError {
+        refused(self.path, self.name, problem.into())
+    }
 }
 
 /// All bytes of an entry, at most `most`.
 fn whole(
-    entry: &mut Entry<'_, impl Read>,
+    entry: &mut Entry<'_, Source>,
     name: &str,
     most: u64,
     path: &Path,
     caps: Caps,
 ) -> Result<Vec<u8>, DataError> {
+    let mut bytes = Vec::new();
+    copy(entry, &mut bytes, name, most, path, caps)?;
+    Ok(bytes)
+}
+
+fn copy(
+    entry: &mut Entry<'_, Source>,
+    to: &mut impl Write,
+    name: &str,
+    most: u64,
+    path: &Path,
+    caps: Caps,
+) -> Result<(), DataError> {
     let size = entry.size();
     if size > most {
         return Err(refused(
@@ -127,12 +176,23 @@ fn whole(
             format!("has {size} bytes, more than the {most} that are read"),
         ));
     }
-    let mut bytes = Vec::new();
-    entry.read_to_end(&mut bytes).map_err(|error| damaged(path, caps, error))?;
-    if (bytes.len() as u64) < size {
-        return Err(refused(path, name, format!("is truncated: {} of {size} bytes", bytes.len())));
+    let mut buffer = vec![0; 1 << 16];
+    let mut copied = 0;
+    loop {
+        match entry.read(&mut buffer).map_err(|error| damaged(path, caps, error))? {
+            0 => break,
+            count => {
+                let write = to.write_all(&buffer[..count]);
+                write
+                    .map_err(|error| refused(path, name, format!("cannot be written: {error}")))?;
+                copied += count as u64;
+            }
+        }
     }
-    Ok(bytes)
+    if copied < size {
+        return Err(refused(path, name, format!("is truncated: {copied} of {size} bytes")));
+    }
+    Ok(())
 }
 
 /// The `path` of an extended header, if it has one.
@@ -210,8 +270,6 @@ impl<R: Read> Read for Capped<R> {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::io::Write;
-
     use tar::{Builder, Header};
 
     use super::*;

@@ -53,13 +53,19 @@ pub(super) const CIFAR100: Version = Version {
     classes: 100,
 };
 
+impl Version {
+    /// Whether a file is one that [`open`] reads, by its name.
+    pub(super) fn knows(&self, name: &str) -> bool {
+        self.train.contains(&name) || name == self.test || name == self.names
+    }
+}
+
 /// Both parts, or nothing if none of the files is there.
 ///
 /// # Errors
 /// Some files are missing, have broken records or a class that does not exist.
 pub(super) fn open(path: &Path, version: &Version) -> Result<Option<Parts>, DataError> {
-    let wanted =
-        |name: &str| version.train.contains(&name) || name == version.test || name == version.names;
+    let wanted = |name: &str| version.knows(name);
     let files: Vec<(String, Vec<u8>)> = if path.is_dir() {
         from_folder(path, &wanted)?
     } else {

@@ -17,7 +17,7 @@ pub(super) struct Parts {
 }
 
 /// Folders inside a class are followed so deep.
-const MAX_DEPTH: usize = 8;
+pub(super) const MAX_DEPTH: usize = 8;
 
 /// The part, the class and the file's name, which sort in this order.
 type Listing = BTreeMap<(String, String, String), Source>;
@@ -147,7 +147,9 @@ fn is_picture(name: &str) -> bool {
 }
 
 /// Part, class and name of a picture in an archive, which may lie in one folder more.
-fn place<'a>(parts: &'a [&'a str]) -> Option<(&'a str, &'a str, &'a str, &'a [&'a str])> {
+pub(super) fn place<'a>(
+    parts: &'a [&'a str],
+) -> Option<(&'a str, &'a str, &'a str, &'a [&'a str])> {
     let at = parts.iter().take(2).position(|part| matches!(*part, "train" | "test" | "val"))?;
     let root = if at == 0 { "" } else { parts[0] };
     match &parts[at..] {

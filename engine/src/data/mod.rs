@@ -5,8 +5,8 @@
 //! and neither order nor augmentation depends on which. [`Preprocess`] is what a trained model needs to read any
 //! other picture.
 //!
-//! Files are not trusted: sizes are checked against what is really there before memory follows, archives are never
-//! unpacked to disk.
+//! Files are not trusted: sizes are checked against what is really there before memory follows, archives are read as
+//! they are. Only [`unpack`], for archives that others send, writes what is data in them to the disk.
 
 mod archive;
 mod cifar;
@@ -21,6 +21,7 @@ mod procedural;
 mod split;
 mod survey;
 mod transform;
+mod unpack;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -31,6 +32,7 @@ pub use loader::{Batches, Loader, LoaderOptions};
 pub use split::{Batch, Split};
 pub use survey::{Sample, Survey, SurveyedPart, survey, take_idx};
 pub use transform::Preprocess;
+pub use unpack::unpack;
 
 use crate::config::{Augment, Data, DataKind};
 use crate::random;

@@ -6,6 +6,7 @@ mod datasets;
 mod devices;
 mod error;
 mod extract;
+mod files;
 mod guard;
 mod live;
 mod metrics;
