@@ -365,7 +365,7 @@ mod tests {
     #[test]
     fn every_work_has_a_plan_on_webgpus_default_limits() {
         for kind in [AdapterKind::Cpu, AdapterKind::Gpu] {
-            for work in works() {
+            for work in works().into_iter().chain(mixed()) {
                 let plan = work
                     .plan(&Target::web(kind))
                     .unwrap_or_else(|error| panic!("{}: {error}", work.name));
@@ -378,10 +378,14 @@ mod tests {
     #[test]
     fn leases_take_little_more_than_what_must_live_at_once() {
         for kind in [AdapterKind::Cpu, AdapterKind::Gpu] {
-            for work in works() {
+            for work in works().into_iter().chain(mixed()) {
                 let plan = work.plan(&Target::web(kind)).expect("a plan");
                 let (leased, live) = (plan.leased(), plan.live_bytes());
-                println!("{} on {kind:?}: {leased} bytes leased, {live} must live", work.name);
+                println!(
+                    "{} on {kind:?}: {leased} bytes leased, {live} must live, {} in all",
+                    work.name,
+                    plan.memory()
+                );
                 assert!(live <= leased, "{}", work.name);
                 assert!(leased as f64 <= 1.3 * live as f64, "{}", work.name);
             }
@@ -392,7 +396,7 @@ mod tests {
     #[test]
     fn a_step_takes_few_launches() {
         for kind in [AdapterKind::Cpu, AdapterKind::Gpu] {
-            for work in works() {
+            for work in works().into_iter().chain(mixed()) {
                 let launches = work.plan(&Target::web(kind)).expect("a plan").launches(STEP);
                 println!("{} on {kind:?}: {launches}", work.name);
                 let most = match work.name.split('_').next() {

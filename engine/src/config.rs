@@ -72,7 +72,9 @@ pub enum Precision {
     /// 32-bit floats everywhere.
     #[default]
     F32,
-    /// 16-bit products with 32-bit sums and weights, where the adapter can.
+    /// Training steps store activations, their gradients and a copy of the weights as 16-bit floats: about half the memory. Sums, statistics,
+    /// the weights that are kept, tests and merges are 32-bit, and the loss is scaled as by PyTorch's `GradScaler`. The adapter needs
+    /// `shader-f16`; `taper devices` says which has it.
     Mixed,
 }
 

@@ -351,6 +351,26 @@ fn no_adapter() {
     assert!(!out.exists());
 }
 
+/// Here: Mesa's driver for GL.
+#[test]
+fn mixed_precision_on_an_adapter_without_f16() {
+    let output = command(&["devices", "--json"]).output().expect("started");
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let devices = found["devices"].as_array().expect("a list");
+    let Some(device) = devices.iter().find(|device| device["f16"] == false) else {
+        eprintln!("skipped: every adapter here has f16");
+        return;
+    };
+    let folder = folder();
+    let (file, out) = (folder.path().join("run.toml"), folder.path().join("out"));
+    fs::write(&file, toml(&["precision=mixed"])).expect("written");
+    let index = device["index"].to_string();
+    let run = ["run", path(&file), "--device", &index, "--out", path(&out)];
+    let told = sentence(&command(&run).output().expect("started"));
+    assert_says(&told, &["has no shader-f16", "precision = \"mixed\"", "use \"f32\""]);
+    assert!(!out.exists());
+}
+
 /// A file system of a few hundred kilobytes, unmounted when dropped.
 #[cfg(target_os = "linux")]
 struct Small(tempfile::TempDir);

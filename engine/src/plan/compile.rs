@@ -230,7 +230,7 @@ impl Draft {
 
 /// Decides which temporaries are stored as f16: see [`Graph::halve`].
 fn halve(graph: &mut Graph, target: &Target) -> Result<(), PlanError> {
-    let mut half: Vec<bool> = (0..graph.len()).map(|_| true).collect();
+    let mut half = vec![true; graph.len()];
     for node in graph.nodes() {
         let (launch, spec) = launch(graph, node, target)?;
         let either = shaders::either(&launch.kernel)

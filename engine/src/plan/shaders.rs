@@ -50,13 +50,14 @@ pub fn reads(kernel: &Kernel) -> bool {
     texts.flat_map(uses).any(|part| part == READ)
 }
 
-/// A part that is cut into sections, one a binding: each from the file `stem`, or from `stem.f16` where the binding is one of `halves`; and
-/// before them what stands before the sections of a file that is used.
+/// A part that is cut into sections, one a binding: each from the file `stem`, or from `stem.f16` where the binding is one of `halves`. What
+/// stands before the sections of the first file serves both; what stands before those of the second comes with any of them.
 fn sections(stem: &str, halves: &[u32]) -> Result<String, String> {
     let cut = |text: &'static str| {
         let mut parts = text.split(SECTION);
         let head = parts.next().unwrap_or_default();
-        let number = |part: &&str| part.split_once('\n').and_then(|(n, _)| n.parse::<u32>().ok());
+        let number =
+            |part: &&str| part.lines().next().and_then(|n| n.trim_end().parse::<u32>().ok());
         let numbered = parts.filter_map(|part| Some((number(&part)?, part)));
         (head, numbered.collect::<Vec<_>>())
     };

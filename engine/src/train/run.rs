@@ -357,7 +357,10 @@ impl Run {
             loss: test.loss,
             epochs: place.epochs,
             params,
-            adapter: context.gpu.adapter.name.clone(),
+            adapter: match context.config.precision {
+                Precision::F32 => context.gpu.adapter.name.clone(),
+                Precision::Mixed => format!("{}, in mixed precision", context.gpu.adapter.name),
+            },
         };
         let card = card::render(&facts, &config, merge.as_ref());
         let folder = match who.method {

@@ -77,9 +77,9 @@ impl Session {
         self.program.plan.memory()
     }
 
-    /// Inputs that run at once.
+    /// Inputs that a test takes at once.
     pub fn rows(&self) -> usize {
-        self.program.rows as usize
+        self.program.test_rows as usize
     }
 
     /// Micro-batches of a training step.
@@ -202,7 +202,7 @@ impl Session {
             self.write("labels", &batch.labels)?;
             return Ok(self.executor.run(STEP, live, tag)?);
         }
-        let rows = self.rows();
+        let rows = self.program.rows as usize;
         let input = batch.images.len() / batch.labels.len().max(1);
         for part in 0..self.program.micro_batches {
             let first = part as usize * rows;

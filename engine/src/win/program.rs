@@ -113,6 +113,8 @@ pub struct Program {
     pub plan: Plan,
     /// Inputs that run at once: of the whole batch, or of a micro-batch.
     pub rows: u32,
+    /// Inputs that a test takes at once: half as many where activations are halved in steps, which tests do not do.
+    pub test_rows: u32,
     /// Micro-batches of a step.
     pub micro_batches: u32,
     /// Layout of `student.*`.
@@ -239,7 +241,8 @@ pub fn saving(
     }
     let graphs: Vec<(&str, &Graph)> = programs.iter().map(|(name, graph)| (*name, graph)).collect();
     let plan = compile(&graphs, target)?;
-    Ok(Program { plan, rows, micro_batches, student: layout, teacher, decay_words })
+    let test_rows = nets.test_rows();
+    Ok(Program { plan, rows, test_rows, micro_batches, student: layout, teacher, decay_words })
 }
 
 /// Plans the evaluation of a network by itself: `evaluate` with loss and hits, of at most `batch` inputs at once.
@@ -263,7 +266,8 @@ fn evaluation_of(network: &Network, rows: u32, target: &Target) -> Result<Progra
     }
     let plan = compile(&[(EVALUATE, &graph)], target)?;
     let (teacher, decay_words) = (None, Vec::new());
-    Ok(Program { plan, rows, micro_batches: 1, student: layout, teacher, decay_words })
+    let (test_rows, micro_batches) = (rows, 1);
+    Ok(Program { plan, rows, test_rows, micro_batches, student: layout, teacher, decay_words })
 }
 
 struct Inputs {
@@ -321,6 +325,10 @@ impl Nets<'_> {
     /// Whether activations are stored as f16 and the loss is scaled.
     fn mixed(&self) -> bool {
         self.of.precision == Precision::Mixed
+    }
+
+    fn test_rows(&self) -> u32 {
+        if self.mixed() { self.rows.div_ceil(2) } else { self.rows }
     }
 
     /// Whether only the last block is trained.
@@ -527,7 +535,7 @@ impl Nets<'_> {
     fn evaluate(&self) -> Result<Option<Graph>, ProgramError> {
         let mut graph = Graph::new();
         let g = &mut graph;
-        let inputs = Inputs::new(g, "eval.", self.of.student, self.rows);
+        let inputs = Inputs::new(g, "eval.", self.of.student, self.test_rows());
         let student = self.bind(g);
         let built =
             build(g, self.of.student, &student, inputs.images, 0..self.blocks(), |_| Mode::Eval)?;
@@ -553,7 +561,7 @@ impl Nets<'_> {
         };
         let mut graph = Graph::new();
         let g = &mut graph;
-        let inputs = Inputs::new(g, "eval.", self.of.student, self.rows);
+        let inputs = Inputs::new(g, "eval.", self.of.student, self.test_rows());
         let student = self.bind(g);
         let built =
             build(g, self.of.student, &student, inputs.images, 0..self.blocks(), |_| Mode::Eval)?;

@@ -180,11 +180,16 @@ impl Progress {
                     ));
                 }
             }
-            Event::Step { stage_step, loss, samples_per_s, loader_wait, .. } => {
+            Event::Step { stage_step, loss, samples_per_s, loader_wait, scaling, .. } => {
                 if let Some(wait) = loader_wait {
                     self.waits.add(stage_step.saturating_sub(self.stage.position()), *wait);
                 }
-                self.loss = format!("loss {loss:.4}");
+                let skipped = scaling.map_or(0, |scaling| scaling.skipped);
+                let skipped = match skipped {
+                    0 => String::new(),
+                    steps => format!(", {steps} steps skipped"),
+                };
+                self.loss = format!("loss {loss:.4}{skipped}");
                 self.stage.set_message(format!(
                     "{}  {samples_per_s:.0}/s{}",
                     self.loss,
