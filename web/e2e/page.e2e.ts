@@ -63,10 +63,17 @@ afterAll(async () => {
   await server?.remove();
 });
 
-async function picture(name: string, of: Page = page): Promise<void> {
+async function picture(name: string, of: Page = page, height?: number): Promise<void> {
   if (!SCREENSHOTS) return;
   mkdirSync(SCREENSHOTS, { recursive: true });
+  const usual = of.viewportSize();
+  if (height && usual) {
+    await of.setViewportSize({ ...usual, height });
+    await of.evaluate(() => scrollTo(0, 0));
+    await of.waitForTimeout(500);
+  }
   await of.screenshot({ path: path.join(SCREENSHOTS, `${name}.png`) });
+  if (height && usual) await of.setViewportSize(usual);
 }
 
 const field = (name: string) => page.locator(`#field-${name}`);
@@ -91,6 +98,8 @@ test("devices are listed with their limits, and a CPU is called one", async () =
   await page.goto(`${server.origin}/devices`);
   await page.getByRole("button", { name: "Self-test" }).first().waitFor();
   expect(await page.getByText("Limits").count()).toBeGreaterThan(0);
+  await page.getByRole("button", { name: "Self-test" }).first().click();
+  await page.getByText("Passed").waitFor({ timeout: 200_000 });
   await picture("devices");
 });
 
@@ -134,7 +143,7 @@ test("the configuration goes down as TOML and comes up again", async () => {
 test("a run is set up, started, and watched in two tabs", async () => {
   await setUp("the demo");
   await page.getByText("Ready: everything fits.").waitFor();
-  await picture("new-run");
+  await picture("new-run", page, 1180);
   await page.getByRole("button", { name: "Start" }).click();
   await page.waitForURL(/\/runs\//);
   await badge().filter({ hasText: "running" }).waitFor();
@@ -188,8 +197,8 @@ test("all stages are gone through, and the merge is proved", async () => {
   expect(await lane.locator(".stage.done").count()).toBe(6);
   await lane.click();
   await expect.poll(() => page.locator(".legend li").count()).toBeGreaterThan(0);
-  await page.locator("h1").scrollIntoViewIfNeeded();
-  await picture("run");
+  await page.mouse.move(0, 0);
+  await picture("run", page, 1180);
   await page.getByRole("link", { name: "Imitation" }).click();
   await page.getByText("Merged.").waitFor();
   expect(await page.locator("tbody tr").count()).toBe(4);
