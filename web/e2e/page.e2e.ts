@@ -17,13 +17,13 @@ import { idx, tar, unzip } from "./zip";
 const CHROMIUM = process.env["CHROMIUM"] ?? "/usr/bin/chromium";
 const SCREENSHOTS = process.env["SCREENSHOTS"];
 
-/** A demo that trains in a minute on two cores: two methods, one seed, short stages. */
+/** A demo that trains in a minute or two on two cores: two methods, one seed, short stages. */
 const SHORT: Record<string, string> = {
   seeds: "0",
-  "wide-epochs": "4",
-  "vanilla-epochs": "6",
-  "narrow-epochs": "1",
-  "tune-epochs": "2",
+  "wide-epochs": "15",
+  "vanilla-epochs": "12",
+  "narrow-epochs": "2",
+  "tune-epochs": "4",
 };
 
 let server: Server;
@@ -63,10 +63,17 @@ afterAll(async () => {
   await server?.remove();
 });
 
-async function picture(name: string, of: Page = page): Promise<void> {
+async function picture(name: string, of: Page = page, height?: number): Promise<void> {
   if (!SCREENSHOTS) return;
   mkdirSync(SCREENSHOTS, { recursive: true });
+  const usual = of.viewportSize();
+  if (height && usual) {
+    await of.setViewportSize({ ...usual, height });
+    await of.evaluate(() => scrollTo(0, 0));
+    await of.waitForTimeout(500);
+  }
   await of.screenshot({ path: path.join(SCREENSHOTS, `${name}.png`) });
+  if (height && usual) await of.setViewportSize(usual);
 }
 
 const field = (name: string) => page.locator(`#field-${name}`);
@@ -91,6 +98,8 @@ test("devices are listed with their limits, and a CPU is called one", async () =
   await page.goto(`${server.origin}/devices`);
   await page.getByRole("button", { name: "Self-test" }).first().waitFor();
   expect(await page.getByText("Limits").count()).toBeGreaterThan(0);
+  await page.getByRole("button", { name: "Self-test" }).first().click();
+  await page.getByText("Passed").waitFor({ timeout: 200_000 });
   await picture("devices");
 });
 
@@ -134,7 +143,7 @@ test("the configuration goes down as TOML and comes up again", async () => {
 test("a run is set up, started, and watched in two tabs", async () => {
   await setUp("the demo");
   await page.getByText("Ready: everything fits.").waitFor();
-  await picture("new-run");
+  await picture("new-run", page, 1180);
   await page.getByRole("button", { name: "Start" }).click();
   await page.waitForURL(/\/runs\//);
   await badge().filter({ hasText: "running" }).waitFor();
@@ -149,32 +158,6 @@ test("a run is set up, started, and watched in two tabs", async () => {
   await expect.poll(() => shown(page), { timeout: 60_000 }).not.toBe(first);
   await expect.poll(() => shown(other), { timeout: 60_000 }).not.toBe(second);
   await other.close();
-});
-
-test("others wait in the queue, which is put in order by buttons and by keys", async () => {
-  const running = page.url();
-  for (const name of ["one", "two", "three"]) {
-    await setUp(name);
-    await page.getByRole("button", { name: "Start" }).click();
-    await page.waitForURL(/\/runs\//);
-  }
-  await page.goto(server.origin);
-  const names = () => page.locator("ol li > a").allTextContents();
-  await expect.poll(names).toEqual(["one", "two", "three"]);
-  await page.getByRole("button", { name: "Move three to the front" }).click();
-  await expect.poll(names).toEqual(["three", "one", "two"]);
-  await page.locator("li", { hasText: "three" }).focus();
-  await page.keyboard.press("Alt+ArrowDown");
-  await expect.poll(names).toEqual(["one", "three", "two"]);
-  await picture("runs");
-  for (const name of ["one", "two", "three"]) {
-    await page.getByRole("link", { name, exact: true }).first().click();
-    await page.getByRole("button", { name: "cancel" }).click();
-    await page.getByRole("button", { name: "Cancel the run" }).click();
-    await badge().filter({ hasText: "cancelled" }).waitFor();
-    await page.goBack();
-  }
-  await page.goto(running);
 });
 
 test("a reload in the middle changes nothing, a zoom stands in the address", async () => {
@@ -214,8 +197,8 @@ test("all stages are gone through, and the merge is proved", async () => {
   expect(await lane.locator(".stage.done").count()).toBe(6);
   await lane.click();
   await expect.poll(() => page.locator(".legend li").count()).toBeGreaterThan(0);
-  await page.locator("h1").scrollIntoViewIfNeeded();
-  await picture("run");
+  await page.mouse.move(0, 0);
+  await picture("run", page, 1180);
   await page.getByRole("link", { name: "Imitation" }).click();
   await page.getByText("Merged.").waitFor();
   expect(await page.locator("tbody tr").count()).toBe(4);
@@ -264,6 +247,37 @@ test("a finished run is compared, cloned and deleted", async () => {
   await page.getByRole("button", { name: "delete" }).click();
   await page.getByRole("button", { name: "Delete the run" }).click();
   await page.waitForURL(`${server.origin}/`);
+});
+
+test("runs wait in a queue, which is put in order by buttons and by keys", async () => {
+  const make = async (name: string, epochs: number) => {
+    const made = await context.request.post(`${server.origin}/api/runs`, {
+      headers: { origin: server.origin },
+      data: { preset: "demo", name, set: { methods: ["vanilla"], seeds: [0], "vanilla.epochs": epochs } },
+    });
+    expect(made.status(), await made.text()).toBe(201);
+  };
+  await make("long", 10_000);
+  for (const name of ["one", "two", "three"]) await make(name, 1);
+  await page.goto(server.origin);
+  const names = () => page.locator("ol li > a").allTextContents();
+  await expect.poll(names).toEqual(["one", "two", "three"]);
+  await page.getByRole("button", { name: "Move three to the front" }).click();
+  await expect.poll(names).toEqual(["three", "one", "two"]);
+  await page.locator("li", { hasText: "three" }).focus();
+  await page.keyboard.press("Alt+ArrowDown");
+  await expect.poll(names).toEqual(["one", "three", "two"]);
+  await page.keyboard.press("Alt+End");
+  await expect.poll(names).toEqual(["one", "two", "three"]);
+  await picture("runs");
+  for (const name of ["one", "two", "three", "long"]) {
+    await page.locator("td").getByRole("link", { name, exact: true }).click();
+    await page.getByRole("button", { name: "cancel" }).click();
+    await page.getByRole("button", { name: "Cancel the run" }).click();
+    await badge().filter({ hasText: "cancelled" }).waitFor();
+    await page.goBack();
+  }
+  await expect.poll(names).toEqual([]);
 });
 
 test("a data set is uploaded, looked at, and deleted", async () => {

@@ -14,6 +14,8 @@ mod page;
 mod peer;
 mod plot;
 mod python;
+mod schema;
+mod serve;
 mod setup;
 mod shell;
 mod web;
@@ -28,6 +30,8 @@ cargo xtask VERB
   setup                 build taper; install a software Vulkan driver if there is no adapter at all (Linux),
                         Python with ONNX Runtime in target/python, the packages of web/, and Chromium
   demo [-- FLAG…]       setup, then train the `demo` preset; FLAGs go to `taper run`
+  serve [-- FLAG…]      build the page and taper, and start `taper serve`; FLAGs go to it
+  schema [--check]      write web/src/generated/ by the server's own account, or only see whether it is up to date
   page                  build the page of `taper serve` into web/dist; needs Node
   test                  everything that the CI runs
   measured RUN…         write the results of finished runs into README.md
@@ -57,6 +61,9 @@ fn run(arguments: &[String]) -> Result<()> {
     match (verb, rest) {
         ("setup", []) => setup::run(),
         ("demo", flags) => demo::run(flags),
+        ("serve", flags) => serve::run(flags),
+        ("schema", []) => schema::write(),
+        ("schema", [check]) if check == "--check" => schema::check(),
         ("page", []) => web::build(),
         ("test", []) => checks::run(),
         ("measured", runs @ [_, ..]) => measured::run(runs),

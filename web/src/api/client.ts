@@ -145,6 +145,7 @@ export const api = {
     get<{ files: ArtifactFile[] }>(`${run(id)}/artifacts${search({ member })}`),
   artifactUrl: (id: string, name: string, member?: string) =>
     `${run(id)}/artifacts/${encodeURIComponent(name)}${search({ member })}`,
+  planUrl: (id: string, member?: string) => `${run(id)}/plan.json${search({ member })}`,
   zipUrl: (id: string, member?: string) => `${run(id)}/artifacts.zip${search({ member })}`,
   compare: (ids: string[], signal?: AbortSignal) =>
     get<Comparison>(`/api/compare${search({ runs: ids.join(",") })}`, signal),
