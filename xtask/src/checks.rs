@@ -5,6 +5,7 @@ use anyhow::Result;
 use crate::{
     setup,
     shell::{cargo, loud, works},
+    web,
 };
 
 /// Formatting, lints, documentation, tests; the first that fails ends it.
@@ -15,6 +16,7 @@ pub(crate) fn run() -> Result<()> {
     components()?;
     loud(cargo()?.args(["fmt", "--all", "--check"]))?;
     loud(cargo()?.args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    web::checks()?;
     loud(cargo()?.args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))?;
     loud(cargo()?.args(["build", "--workspace", "--all-targets"]))?;
     setup::adapter()?;
@@ -50,14 +52,16 @@ mod tests {
 
     use crate::shell::root;
 
-    /// Every Rust file below a folder of the workspace.
+    /// Every file of Rust or of the page below a folder of the workspace.
     fn sources(folder: &str) -> Vec<PathBuf> {
         fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
             for entry in fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("read")) {
                 let path = entry.path();
                 if path.is_dir() {
                     walk(&path, found);
-                } else if path.extension().is_some_and(|extension| extension == "rs") {
+                } else if path.extension().is_some_and(|extension| {
+                    ["rs", "ts", "svelte"].iter().any(|kind| extension == *kind)
+                }) {
                     found.push(path);
                 }
             }
@@ -106,10 +110,10 @@ mod tests {
     }
 
     #[test]
-    fn no_shader_stands_in_rust() {
+    fn no_shader_stands_in_rust_or_in_the_page() {
         // In two pieces, or this line would be found.
         let words =
             [concat!("@com", "pute"), concat!("@work", "group_size"), concat!("var<sto", "rage")];
-        none(lines_with(&["engine/src", "server/src", "xtask/src"], &words));
+        none(lines_with(&["engine/src", "server/src", "xtask/src", "web/src"], &words));
     }
 }

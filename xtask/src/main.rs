@@ -14,6 +14,7 @@ mod peer;
 mod plot;
 mod setup;
 mod shell;
+mod web;
 
 use std::process::ExitCode;
 
@@ -24,6 +25,7 @@ cargo xtask VERB
 
   setup                 build taper; install a software Vulkan driver if there is no adapter at all (Linux)
   demo [-- FLAG…]       setup, then train the `demo` preset; FLAGs go to `taper run`
+  page                  build the page of `taper serve` into web/dist; needs Node
   test                  everything that the CI runs
   measured RUN…         write the results of finished runs into README.md
   peer [--rounds N] [WORK…]
@@ -52,6 +54,7 @@ fn run(arguments: &[String]) -> Result<()> {
     match (verb, rest) {
         ("setup", []) => setup::run(),
         ("demo", flags) => demo::run(flags),
+        ("page", []) => web::build(),
         ("test", []) => checks::run(),
         ("measured", runs @ [_, ..]) => measured::run(runs),
         ("peer", arguments) => peer::run(arguments),

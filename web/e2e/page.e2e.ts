@@ -1,0 +1,343 @@
+import { createHash } from "node:crypto";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import path from "node:path";
+
+import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
+import { afterAll, beforeAll, expect, test } from "vitest";
+
+import { Server } from "./server";
+import { idx, tar, unzip } from "./zip";
+
+/**
+ * The page against the real program: a run is set up, watched from its first step to its last, and downloaded.
+ *
+ * `SCREENSHOTS=DIR` writes the README's pictures on the way.
+ */
+
+const CHROMIUM = process.env["CHROMIUM"] ?? "/usr/bin/chromium";
+const SCREENSHOTS = process.env["SCREENSHOTS"];
+
+/** A demo that trains in a minute or two on two cores: two methods, one seed, short stages. */
+const SHORT: Record<string, string> = {
+  seeds: "0",
+  "wide-epochs": "15",
+  "vanilla-epochs": "12",
+  "narrow-epochs": "2",
+  "tune-epochs": "4",
+};
+
+let server: Server;
+let browser: Browser;
+let context: BrowserContext;
+let page: Page;
+/** What the browser complains of: breaches of the content security policy, exceptions, failed requests. */
+const complaints: string[] = [];
+/** While the server is down, requests fail as they should. */
+let down = false;
+
+function listen(page: Page): void {
+  page.on("console", (message) => {
+    if (message.type() === "error" && !down) complaints.push(message.text());
+  });
+  page.on("pageerror", (error) => complaints.push(error.message));
+}
+
+beforeAll(async () => {
+  server = await Server.start();
+  browser = await chromium.launch({
+    executablePath: CHROMIUM,
+    args: ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"],
+  });
+  context = await browser.newContext({
+    viewport: { width: 1280, height: 860 },
+    colorScheme: "light",
+    acceptDownloads: true,
+  });
+  page = await context.newPage();
+  page.setDefaultTimeout(30_000);
+  listen(page);
+});
+
+afterAll(async () => {
+  await browser?.close();
+  await server?.remove();
+});
+
+async function picture(name: string, of: Page = page, height?: number): Promise<void> {
+  if (!SCREENSHOTS) return;
+  mkdirSync(SCREENSHOTS, { recursive: true });
+  const usual = of.viewportSize();
+  if (height && usual) {
+    await of.setViewportSize({ ...usual, height });
+    await of.evaluate(() => scrollTo(0, 0));
+    await of.waitForTimeout(500);
+  }
+  await of.screenshot({ path: path.join(SCREENSHOTS, `${name}.png`) });
+  if (height && usual) await of.setViewportSize(usual);
+}
+
+const field = (name: string) => page.locator(`#field-${name}`);
+const badge = (of: Page = page) => of.locator("h1 + p .badge");
+
+/** Sets the short demo up on the page. */
+async function setUp(name: string): Promise<void> {
+  await page.goto(`${server.origin}/new?preset=demo`);
+  await page.locator("#run-name").fill(name);
+  for (const method of ["kd", "fitnets", "start_only"])
+    await page.getByRole("checkbox", { name: method }).uncheck();
+  for (const [key, value] of Object.entries(SHORT)) await field(key).fill(value);
+}
+
+test("an empty server says what to do first", async () => {
+  await page.goto(server.origin);
+  await page.getByText("No run yet.").waitFor();
+  await page.getByRole("status").getByText("live").waitFor();
+});
+
+test("devices are listed with their limits, and a CPU is called one", async () => {
+  await page.goto(`${server.origin}/devices`);
+  await page.getByRole("button", { name: "Self-test" }).first().waitFor();
+  expect(await page.getByText("Limits").count()).toBeGreaterThan(0);
+  await page.getByRole("button", { name: "Self-test" }).first().click();
+  await page.getByText("Passed").waitFor({ timeout: 200_000 });
+  await picture("devices");
+});
+
+test("a bad value is refused beside its field, and the address carries the form", async () => {
+  await page.goto(`${server.origin}/new?preset=demo`);
+  await page.getByText("Ready: everything fits.").waitFor();
+  await field("tune-lr").fill("-1");
+  await page.getByText("at least 0").waitFor();
+  expect(await page.getByRole("button", { name: "Start" }).isDisabled()).toBe(true);
+  await field("tune-lr").fill("0.01");
+  await page.getByText("at least 0").waitFor({ state: "detached" });
+  expect(page.url()).toContain("set=tune.lr%3D0.01");
+  // What the page cannot know, the server says: hidden layers and blocks have to agree.
+  await field("model-blocks").fill("3, 3");
+  await page.locator(".field.wrong").first().waitFor();
+  await page.reload();
+  await field("tune-lr").waitFor();
+  expect(await field("tune-lr").inputValue()).toBe("0.01");
+  await page.getByRole("button", { name: "Reset model.blocks" }).click();
+  await page.getByText("Ready: everything fits.").waitFor();
+  expect(page.url()).not.toContain("model.blocks");
+});
+
+test("the configuration goes down as TOML and comes up again", async () => {
+  const saving = page.waitForEvent("download");
+  await page.getByRole("button", { name: "Save TOML" }).click();
+  const toml = readFileSync(await (await saving).path(), "utf8");
+  expect(toml).toMatch(/\[tune\][^[]*lr = 0\.01/);
+  await page.goto(`${server.origin}/new?preset=demo`);
+  await field("tune-lr").waitFor();
+  const file = { name: "mine.toml", mimeType: "application/toml", buffer: Buffer.from(toml) };
+  await page.locator("#toml-file").setInputFiles(file);
+  await page.waitForURL(/set=tune\.lr%3D0\.01/);
+  expect(await page.locator("code").filter({ hasText: "taper run demo" }).first().textContent()).toContain(
+    "--set tune.lr=0.01",
+  );
+  await page.locator("#toml-file").setInputFiles({ ...file, buffer: Buffer.from("[tune]\nlrr = 1\n") });
+  await page.getByRole("alert").filter({ hasText: "lrr" }).waitFor();
+});
+
+test("a run is set up, started, and watched in two tabs", async () => {
+  await setUp("the demo");
+  await page.getByText("Ready: everything fits.").waitFor();
+  await picture("new-run", page, 1180);
+  await page.getByRole("button", { name: "Start" }).click();
+  await page.waitForURL(/\/runs\//);
+  await badge().filter({ hasText: "running" }).waitFor();
+  const other = await context.newPage();
+  listen(other);
+  await other.goto(page.url());
+  await badge(other).filter({ hasText: "running" }).waitFor();
+  await page.locator(".stage.running").waitFor();
+  // Both tabs move by themselves.
+  const shown = (of: Page) => of.locator(".big").textContent();
+  const [first, second] = [await shown(page), await shown(other)];
+  await expect.poll(() => shown(page), { timeout: 60_000 }).not.toBe(first);
+  await expect.poll(() => shown(other), { timeout: 60_000 }).not.toBe(second);
+  await other.close();
+});
+
+test("a reload in the middle changes nothing, a zoom stands in the address", async () => {
+  await badge().waitFor();
+  await page.reload();
+  await badge()
+    .filter({ hasText: /running|done/ })
+    .waitFor();
+  const plot = page.locator(".plot .u-over").first();
+  await expect.poll(() => page.locator(".legend li").count(), { timeout: 60_000 }).toBeGreaterThan(0);
+  const box = await plot.boundingBox();
+  if (!box) throw new Error("no chart");
+  await page.mouse.move(box.x + box.width * 0.2, box.y + 40);
+  await page.mouse.down();
+  await page.mouse.move(box.x + box.width * 0.6, box.y + 60, { steps: 5 });
+  await page.mouse.up();
+  await page.waitForURL(/from=\d+&to=\d+/);
+  await page.getByRole("button", { name: "Show all steps" }).click();
+  await page.waitForURL((url) => !url.search.includes("from="));
+});
+
+test("a run goes on while the server is killed, and the page finds it again", async () => {
+  down = true;
+  await server.end("SIGKILL");
+  await page.getByRole("status").getByText("reconnecting").waitFor();
+  await server.begin();
+  await page.getByRole("status").getByText("live").waitFor({ timeout: 60_000 });
+  down = false;
+  await badge()
+    .filter({ hasText: /running|queued|done/ })
+    .waitFor({ timeout: 60_000 });
+});
+
+test("all stages are gone through, and the merge is proved", async () => {
+  await badge().filter({ hasText: "done" }).waitFor({ timeout: 200_000 });
+  const lane = page.getByRole("button", { name: /^win-0/ });
+  expect(await lane.locator(".stage.done").count()).toBe(6);
+  await lane.click();
+  await expect.poll(() => page.locator(".legend li").count()).toBeGreaterThan(0);
+  await page.mouse.move(0, 0);
+  await picture("run", page, 1180);
+  await page.getByRole("link", { name: "Imitation" }).click();
+  await page.getByText("Merged.").waitFor();
+  expect(await page.locator("tbody tr").count()).toBe(4);
+  await picture("imitation");
+});
+
+test("the download is whole: every sum is right", async () => {
+  await page.getByRole("link", { name: "Files" }).click();
+  const saving = page.waitForEvent("download");
+  await page.getByRole("link", { name: "Download all (.zip)" }).click();
+  const files = unzip(readFileSync(await (await saving).path()));
+  const sums = [...files].find(([name]) => name.endsWith("SHA256SUMS"))?.[1].toString("utf8") ?? "";
+  const lines = sums.trim().split("\n");
+  expect(lines.length).toBeGreaterThanOrEqual(4);
+  for (const line of lines) {
+    const [sum, name] = line.split(/\s+\*?/) as [string, string];
+    const data = [...files].find(([path]) => path === name || path.endsWith(`/${name}`))?.[1];
+    expect(data, name).toBeDefined();
+    expect(
+      createHash("sha256")
+        .update(data as Buffer)
+        .digest("hex"),
+      name,
+    ).toBe(sum);
+    if (name !== "SHA256SUMS") expect(await page.locator("code", { hasText: sum }).count(), name).toBe(1);
+  }
+  expect([...files.keys()].some((name) => name.endsWith("model.safetensors"))).toBe(true);
+});
+
+test("a finished run is compared, cloned and deleted", async () => {
+  await page.goto(server.origin);
+  await page.getByRole("checkbox", { name: "Select the demo" }).check();
+  await page.getByRole("link", { name: "Compare" }).click();
+  await page.getByText(/equal cost/i).waitFor();
+  expect(await page.locator("td.method").allTextContents()).toEqual(["vanilla", "win"]);
+  await picture("compare");
+  await page.goBack();
+  await page.getByRole("link", { name: "the demo" }).click();
+  const original = page.url();
+  await page.getByRole("button", { name: "clone" }).click();
+  await page.waitForURL((url) => url.href !== original && url.pathname.startsWith("/runs/"));
+  await badge().filter({ hasText: "draft" }).waitFor();
+  await page.getByRole("button", { name: "delete" }).click();
+  await page.getByRole("button", { name: "Keep it" }).click();
+  await badge().filter({ hasText: "draft" }).waitFor();
+  await page.getByRole("button", { name: "delete" }).click();
+  await page.getByRole("button", { name: "Delete the run" }).click();
+  await page.waitForURL(`${server.origin}/`);
+});
+
+test("runs wait in a queue, which is put in order by buttons and by keys", async () => {
+  const make = async (name: string, epochs: number) => {
+    const made = await context.request.post(`${server.origin}/api/runs`, {
+      headers: { origin: server.origin },
+      data: { preset: "demo", name, set: { methods: ["vanilla"], seeds: [0], "vanilla.epochs": epochs } },
+    });
+    expect(made.status(), await made.text()).toBe(201);
+  };
+  await make("long", 10_000);
+  for (const name of ["one", "two", "three"]) await make(name, 1);
+  await page.goto(server.origin);
+  const names = () => page.locator("ol li > a").allTextContents();
+  await expect.poll(names).toEqual(["one", "two", "three"]);
+  await page.getByRole("button", { name: "Move three to the front" }).click();
+  await expect.poll(names).toEqual(["three", "one", "two"]);
+  await page.locator("li", { hasText: "three" }).focus();
+  await page.keyboard.press("Alt+ArrowDown");
+  await expect.poll(names).toEqual(["one", "three", "two"]);
+  await page.keyboard.press("Alt+End");
+  await expect.poll(names).toEqual(["one", "two", "three"]);
+  await picture("runs");
+  for (const name of ["one", "two", "three", "long"]) {
+    await page.locator("td").getByRole("link", { name, exact: true }).click();
+    await page.getByRole("button", { name: "cancel" }).click();
+    await page.getByRole("button", { name: "Cancel the run" }).click();
+    await badge().filter({ hasText: "cancelled" }).waitFor();
+    await page.goBack();
+  }
+  await expect.poll(names).toEqual([]);
+});
+
+test("a data set is uploaded, looked at, and deleted", async () => {
+  const [train, test] = [idx(200, 12), idx(50, 12)];
+  const archive = tar(
+    new Map([
+      ["train-images-idx3-ubyte", train.images],
+      ["train-labels-idx1-ubyte", train.labels],
+      ["t10k-images-idx3-ubyte", test.images],
+      ["t10k-labels-idx1-ubyte", test.labels],
+    ]),
+  );
+  await page.goto(`${server.origin}/datasets`);
+  await page
+    .locator("#archive")
+    .setInputFiles({ name: "squares.tar", mimeType: "application/x-tar", buffer: archive });
+  await page.getByRole("button", { name: "Upload" }).click();
+  await page.locator(".samples img").first().waitFor();
+  await expect
+    .poll(() =>
+      page
+        .locator(".samples img")
+        .evaluateAll((images) => images.every((image) => (image as HTMLImageElement).naturalWidth > 0)),
+    )
+    .toBe(true);
+  await picture("datasets");
+  await page.getByRole("button", { name: "Delete" }).click();
+  await page.getByRole("button", { name: "Delete the data set" }).click();
+  await expect.poll(() => page.getByText("squares", { exact: true }).count()).toBe(0);
+});
+
+test("every view fits a phone, in the dark", async () => {
+  const small = await browser.newContext({
+    viewport: { width: 390, height: 844 },
+    colorScheme: "dark",
+    deviceScaleFactor: 1,
+  });
+  const phone = await small.newPage();
+  listen(phone);
+  await phone.goto(server.origin);
+  const href = await phone.getByRole("link", { name: "the demo" }).getAttribute("href");
+  for (const path of [
+    "/",
+    "/new?preset=demo",
+    "/datasets",
+    "/devices",
+    ...["", "blocks", "files", "logs", "setup"].map((tab) => `${href}?tab=${tab}`),
+  ]) {
+    await phone.goto(server.origin + path);
+    await phone.waitForTimeout(700);
+    const over = await phone.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+    expect(over, path).toBeLessThanOrEqual(0);
+    if (path === `${href}?tab=`) await picture("phone", phone);
+  }
+  await small.close();
+});
+
+test("the browser had nothing to complain of", () => {
+  // A 422 of the deliberate mistakes is logged by the browser itself.
+  const real = complaints.filter((text) => !/status of 422|status of 400/.test(text));
+  if (real.length > 0) writeFileSync(path.join(server.folder, "complaints.txt"), real.join("\n"));
+  expect(real).toEqual([]);
+});

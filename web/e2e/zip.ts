@@ -1,0 +1,57 @@
+/** The files of a zip whose entries are stored, by name; anything else is an error. */
+export function unzip(bytes: Buffer): Map<string, Buffer> {
+  const end = bytes.lastIndexOf(Buffer.from("PK\x05\x06", "latin1"));
+  if (end < 0) throw new Error("no end of central directory");
+  let [count, at] = [bytes.readUInt16LE(end + 10), bytes.readUInt32LE(end + 16)];
+  const files = new Map<string, Buffer>();
+  for (; count > 0; count -= 1) {
+    if (bytes.readUInt32LE(at) !== 0x02014b50) throw new Error("no entry of the central directory");
+    if (bytes.readUInt16LE(at + 10) !== 0) throw new Error("an entry is compressed");
+    const size = bytes.readUInt32LE(at + 20);
+    const [name, extra, comment] = [28, 30, 32].map((offset) => bytes.readUInt16LE(at + offset)) as [
+      number,
+      number,
+      number,
+    ];
+    const local = bytes.readUInt32LE(at + 42);
+    const data = local + 30 + bytes.readUInt16LE(local + 26) + bytes.readUInt16LE(local + 28);
+    files.set(bytes.toString("utf8", at + 46, at + 46 + name), bytes.subarray(data, data + size));
+    at += 46 + name + extra + comment;
+  }
+  return files;
+}
+
+/** An uncompressed tar of these files. */
+export function tar(files: Map<string, Buffer>): Buffer {
+  const blocks: Buffer[] = [];
+  for (const [name, data] of files) {
+    const head = Buffer.alloc(512);
+    head.write(name, 0, 100);
+    head.write("0000644\0", 100);
+    head.write("0000000\0", 108);
+    head.write("0000000\0", 116);
+    head.write(`${data.length.toString(8).padStart(11, "0")}\0`, 124);
+    head.write("00000000000\0", 136);
+    head.write("        ", 148);
+    head.write("0", 156);
+    head.write("ustar\u000000", 257);
+    const sum = head.reduce((sum, byte) => sum + byte, 0);
+    head.write(`${sum.toString(8).padStart(6, "0")}\0 `, 148);
+    blocks.push(head, data, Buffer.alloc((512 - (data.length % 512)) % 512));
+  }
+  return Buffer.concat([...blocks, Buffer.alloc(1024)]);
+}
+
+/** Images and labels in MNIST's format: `count` squares of `size`, of ten classes. */
+export function idx(count: number, size: number): { images: Buffer; labels: Buffer } {
+  const images = Buffer.alloc(16 + count * size * size);
+  [0x803, count, size, size].forEach((value, i) => images.writeUInt32BE(value, 4 * i));
+  const labels = Buffer.alloc(8 + count);
+  [0x801, count].forEach((value, i) => labels.writeUInt32BE(value, 4 * i));
+  for (let image = 0; image < count; image += 1) {
+    labels[8 + image] = image % 10;
+    for (let pixel = 0; pixel < size * size; pixel += 1)
+      images[16 + image * size * size + pixel] = (image % 10) * 25 + (pixel % 5);
+  }
+  return { images, labels };
+}

@@ -1,0 +1,218 @@
+import type {
+  Adapter,
+  ArtifactFile,
+  Comparison,
+  Config,
+  Dataset,
+  Entry,
+  ErrorBody,
+  Json,
+  Metrics,
+  NewRun,
+  Preflight,
+  Preset,
+  RunDetail,
+  RunSummary,
+  Sample,
+  SelfTest,
+  Session,
+} from "./types";
+
+/** What the server says is wrong: one sentence, what can be done, and the key of the configuration that it is about. */
+export class ApiError extends Error {
+  constructor(
+    readonly status: number,
+    readonly body: ErrorBody,
+  ) {
+    super(body.message);
+    this.name = "ApiError";
+  }
+}
+
+/** Whether the error is only that somebody took back the request. */
+export function isAborted(error: unknown): boolean {
+  return error instanceof DOMException && error.name === "AbortError";
+}
+
+/** Any error as the sentence to show, with its hint. */
+export function sentence(error: unknown): { message: string; hint?: string | null } {
+  if (error instanceof ApiError) return { message: error.message, hint: error.body.hint ?? null };
+  if (error instanceof TypeError)
+    return { message: "The server does not answer.", hint: "Is `taper serve` still running?" };
+  return { message: error instanceof Error ? error.message : String(error) };
+}
+
+/** Called when the server wants a token; set by the shell. */
+let onUnauthorised: () => void = () => undefined;
+export function whenUnauthorised(callback: () => void): void {
+  onUnauthorised = callback;
+}
+export function unauthorised(): void {
+  onUnauthorised();
+}
+
+/** The error that a response tells of, also where something in between answered without our JSON. */
+export function errorOf(status: number, text: string): ApiError {
+  try {
+    const body: unknown = JSON.parse(text);
+    if (typeof body === "object" && body !== null && "message" in body && typeof body.message === "string") {
+      return new ApiError(status, { code: String(status), ...body } as ErrorBody);
+    }
+  } catch {
+    // Not ours; said below.
+  }
+  return new ApiError(status, {
+    code: String(status),
+    message: `The server answered with status ${status}.`,
+  });
+}
+
+async function request(
+  method: string,
+  path: string,
+  body?: unknown,
+  signal?: AbortSignal,
+): Promise<Response> {
+  const init: RequestInit = { method, headers: { accept: "application/json" } };
+  if (body !== undefined) {
+    init.headers = { ...init.headers, "content-type": "application/json" };
+    init.body = JSON.stringify(body);
+  }
+  if (signal) init.signal = signal;
+  const response = await fetch(path, init);
+  if (response.ok) return response;
+  if (response.status === 401) unauthorised();
+  throw errorOf(response.status, await response.text());
+}
+
+async function get<T>(path: string, signal?: AbortSignal): Promise<T> {
+  return (await (await request("GET", path, undefined, signal)).json()) as T;
+}
+
+async function post<T>(path: string, body: unknown = {}, signal?: AbortSignal): Promise<T> {
+  return (await (await request("POST", path, body, signal)).json()) as T;
+}
+
+/** A query string of what is there. */
+export function search(values: Record<string, string | number | undefined | null>): string {
+  const query = new URLSearchParams();
+  for (const [key, value] of Object.entries(values)) {
+    if (value !== undefined && value !== null && value !== "") query.set(key, String(value));
+  }
+  const text = query.toString();
+  return text && `?${text}`;
+}
+
+const run = (id: string) => `/api/runs/${encodeURIComponent(id)}`;
+
+export type Verb = "start" | "pause" | "resume" | "stop" | "cancel";
+
+export interface MetricsQuery {
+  member?: string | undefined;
+  series?: string[];
+  from?: number | undefined;
+  to?: number | undefined;
+  points?: number;
+}
+
+/** The routes, one function each. */
+export const api = {
+  session: () => get<Session>("/api/session"),
+  login: async (token: string) => {
+    await request("POST", "/api/session", { token });
+  },
+
+  runs: (signal?: AbortSignal) => get<{ runs: RunSummary[]; queue: string[] }>("/api/runs", signal),
+  create: (body: NewRun) => post<RunSummary>("/api/runs", body),
+  run: (id: string, signal?: AbortSignal) => get<RunDetail>(run(id), signal),
+  remove: async (id: string) => {
+    await request("DELETE", run(id), {});
+  },
+  verb: (id: string, verb: Verb) => post<RunSummary>(`${run(id)}/${verb}`),
+  clone: (id: string, set: Record<string, Json> = {}) => post<RunSummary>(`${run(id)}/clone`, { set }),
+  move: (id: string, before: string | null) => post<{ queue: string[] }>(`${run(id)}/move`, { before }),
+  metrics: (id: string, query: MetricsQuery, signal?: AbortSignal) =>
+    get<Metrics>(`${run(id)}/metrics${search({ ...query, series: query.series?.join(",") })}`, signal),
+  metricsCsv: (id: string) => `${run(id)}/metrics.csv`,
+  log: (id: string, after: number, limit: number, signal?: AbortSignal) =>
+    get<{ entries: Entry[]; last: number }>(`${run(id)}/events${search({ after, limit })}`, signal),
+  output: async (id: string, stream: "stdout" | "stderr", tail: number, signal?: AbortSignal) =>
+    (await request("GET", `${run(id)}/output${search({ stream, tail })}`, undefined, signal)).text(),
+  outputUrl: (id: string, stream: "stdout" | "stderr") => `${run(id)}/output${search({ stream })}`,
+  configUrl: (id: string) => `${run(id)}/config.toml`,
+  configText: async (id: string) => (await request("GET", `${run(id)}/config.toml`)).text(),
+  artifacts: (id: string, member?: string) =>
+    get<{ files: ArtifactFile[] }>(`${run(id)}/artifacts${search({ member })}`),
+  artifactUrl: (id: string, name: string, member?: string) =>
+    `${run(id)}/artifacts/${encodeURIComponent(name)}${search({ member })}`,
+  planUrl: (id: string, member?: string) => `${run(id)}/plan.json${search({ member })}`,
+  zipUrl: (id: string, member?: string) => `${run(id)}/artifacts.zip${search({ member })}`,
+  compare: (ids: string[], signal?: AbortSignal) =>
+    get<Comparison>(`/api/compare${search({ runs: ids.join(",") })}`, signal),
+
+  preflight: (body: NewRun, signal?: AbortSignal) => post<Preflight>("/api/preflight", body, signal),
+  presets: () => get<{ presets: Preset[] }>("/api/presets"),
+  schema: () => get<Config>("/api/schema"),
+  toToml: (config: Config) => post<{ toml: string }>("/api/config/toml", { config }),
+  parseToml: (toml: string) => post<{ config: Config }>("/api/config/parse", { toml }),
+
+  devices: (signal?: AbortSignal) => get<{ adapters: Adapter[] }>("/api/devices", signal),
+  selfTest: (index: number) => post<SelfTest>(`/api/devices/${index}/self-test`),
+
+  datasets: (signal?: AbortSignal) => get<{ datasets: Dataset[] }>("/api/datasets", signal),
+  preview: (name: string, split: "train" | "test", count: number) =>
+    get<{ samples: Sample[] }>(
+      `/api/datasets/${encodeURIComponent(name)}/preview${search({ split, count })}`,
+    ),
+  removeDataset: async (name: string) => {
+    await request("DELETE", `/api/datasets/${encodeURIComponent(name)}`, {});
+  },
+};
+
+/** The media type that the server takes an archive under; null for what is none. */
+export function archiveType(name: string): string | null {
+  const lower = name.toLowerCase();
+  if (lower.endsWith(".zip")) return "application/zip";
+  if (lower.endsWith(".tar")) return "application/x-tar";
+  if (lower.endsWith(".tar.gz") || lower.endsWith(".tgz")) return "application/gzip";
+  return null;
+}
+
+/** Sends an archive; `progress` hears the share that has gone, which `fetch` cannot tell. */
+export function upload(
+  name: string,
+  file: File,
+  progress: (share: number) => void,
+  signal: AbortSignal,
+): Promise<Dataset> {
+  return new Promise((resolve, reject) => {
+    const type = archiveType(file.name);
+    if (!type) {
+      reject(new Error(`${file.name} is no .zip, .tar, .tar.gz or .tgz.`));
+      return;
+    }
+    const xhr = new XMLHttpRequest();
+    xhr.open("POST", `/api/datasets${search({ name })}`);
+    xhr.setRequestHeader("content-type", type);
+    xhr.upload.onprogress = (event) => {
+      if (event.lengthComputable) progress(event.loaded / event.total);
+    };
+    xhr.onload = () => {
+      if (xhr.status < 300) resolve(JSON.parse(xhr.responseText) as Dataset);
+      else {
+        if (xhr.status === 401) unauthorised();
+        reject(errorOf(xhr.status, xhr.responseText));
+      }
+    };
+    xhr.onerror = () => {
+      reject(new Error("The upload was cut off."));
+    };
+    xhr.onabort = () => {
+      reject(new DOMException("taken back", "AbortError"));
+    };
+    signal.addEventListener("abort", () => {
+      xhr.abort();
+    });
+    xhr.send(file);
+  });
+}

@@ -1,0 +1,48 @@
+/** Keys that most runs are changed by; all others are in the advanced part of their section. */
+const BASICS = new Set([
+  "methods",
+  "seeds",
+  "device",
+  "data.kind",
+  "data.path",
+  "data.train_count",
+  "data.test_count",
+  "data.size",
+  "model.arch",
+  "model.hidden",
+  "model.blocks",
+  "model.activation",
+  "model.width",
+  "model.base",
+  "model.unit",
+  "model.stem",
+  "teacher.factor",
+  "teacher.widen",
+  "teacher.from",
+  "kd.alpha",
+  "kd.temperature",
+  "fitnets.hint_epochs",
+  "tune.target",
+  "win.start",
+  "win.discrepancy",
+  "win.restarts",
+  "win.tune_restarts",
+  "win.merge",
+]);
+const OF_STAGES = new Set(["epochs", "batch", "lr", "optimizer", "schedule"]);
+const STAGES = new Set(["wide", "vanilla", "kd", "fitnets", "narrow", "tune"]);
+
+export function isBasic(path: string): boolean {
+  const [section = "", key = ""] = path.split(".");
+  return BASICS.has(path) || (STAGES.has(section) && OF_STAGES.has(key));
+}
+
+/** Sections in the order of a run, with the names that a person reads. */
+export const GROUPS: { name: string; sections: string[] }[] = [
+  { name: "Run", sections: [""] },
+  { name: "Data", sections: ["data", "data.augment"] },
+  { name: "Student", sections: ["model"] },
+  { name: "Teacher", sections: ["teacher", "wide"] },
+  { name: "Go wide, then narrow", sections: ["win", "narrow", "tune"] },
+  { name: "Baselines", sections: ["vanilla", "kd", "fitnets", "start_only"] },
+];

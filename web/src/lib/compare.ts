@@ -1,0 +1,46 @@
+import type { CompareRow, Metrics } from "../api/types";
+import type { Line, SeriesName } from "./series";
+
+/** Whether all rows had the same number of student epochs, to a hundredth. */
+export function equalEpochs(rows: CompareRow[]): { equal: boolean; least: number; most: number } {
+  const epochs = rows.map(({ epochs }) => epochs);
+  const [least, most] = [Math.min(...epochs), Math.max(...epochs)];
+  return { equal: most - least < 0.005, least, most };
+}
+
+/** Rows of one configuration, in the order of the answer. */
+export function byLabel(rows: CompareRow[]): { label: string | null; rows: CompareRow[] }[] {
+  const groups = new Map<string | null, CompareRow[]>();
+  for (const row of rows) {
+    const label = row.label ?? null;
+    groups.set(label, [...(groups.get(label) ?? []), row]);
+  }
+  return [...groups].map(([label, rows]) => ({ label, rows }));
+}
+
+/** `win-0` as its method and seed; `teacher` is a method here. */
+export function splitMember(member: string): { method: string; seed: string } {
+  const cut = member.lastIndexOf("-");
+  return cut < 0
+    ? { method: member, seed: "" }
+    : { method: member.slice(0, cut), seed: member.slice(cut + 1) };
+}
+
+export interface RunCurve {
+  run: string;
+  member: string;
+  method: string;
+  line: Line;
+}
+
+/** The curves of one series of several runs. */
+export function curvesOf(answers: { run: string; metrics: Metrics }[], name: SeriesName): RunCurve[] {
+  return answers.flatMap(({ run, metrics }) =>
+    metrics.members.flatMap(({ member, series }) => {
+      const found = series.find((series) => series.name === name);
+      return found && found.x.length > 0
+        ? [{ run, member, method: splitMember(member).method, line: { x: found.x, y: found.y } }]
+        : [];
+    }),
+  );
+}

@@ -1,0 +1,64 @@
+//! The page in `web/`: its packages, its checks and its build, by npm.
+
+use std::{fs, process::Command};
+
+use anyhow::{Result, bail};
+
+use crate::shell::{at, loud, root, works};
+
+/// What is needed, in words.
+const NODE: &str = "Node 20.19 or later with npm (https://nodejs.org)";
+
+/// Builds `web/dist`, which the program embeds.
+pub(crate) fn build() -> Result<()> {
+    if !there() {
+        bail!("the page is built by {NODE}, which is not on the PATH");
+    }
+    packages()?;
+    run("build")
+}
+
+/// Types, lints, format, tests and the build of the page. Where there is no Node it says so, and only the CI minds.
+pub(crate) fn checks() -> Result<()> {
+    if !there() {
+        if std::env::var("CI").is_ok_and(|value| value == "true") {
+            bail!("the page is checked by {NODE}, which is not on the PATH");
+        }
+        eprintln!("\nthe page is not checked: there is no {NODE}");
+        return Ok(());
+    }
+    packages()?;
+    ["check", "lint", "test", "build"].into_iter().try_for_each(run)
+}
+
+/// The packages of the lock file, unless they are what was installed last.
+fn packages() -> Result<()> {
+    let web = root().join("web");
+    let age = |path: &str| fs::metadata(web.join(path)).and_then(|file| file.modified()).ok();
+    let installed = age("node_modules/.package-lock.json");
+    if installed.is_some() && installed >= age("package-lock.json") {
+        return Ok(());
+    }
+    loud(npm()?.arg("ci"))
+}
+
+fn run(script: &str) -> Result<()> {
+    loud(npm()?.args(["run", script]))
+}
+
+fn npm() -> Result<Command> {
+    let mut npm = at(name().as_ref())?;
+    npm.args(["--prefix", "web"]);
+    // No package of ours needs a browser of its own; the tests use the system's.
+    npm.env("PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD", "1");
+    Ok(npm)
+}
+
+fn there() -> bool {
+    works("node", &["--version"]) && works(name(), &["--version"])
+}
+
+/// npm is a script, and on Windows a script has an ending.
+fn name() -> &'static str {
+    if cfg!(windows) { "npm.cmd" } else { "npm" }
+}
