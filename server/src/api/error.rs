@@ -1,7 +1,7 @@
 //! What a client is told when something is refused.
 
 use axum::Json;
-use axum::http::StatusCode;
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use engine::config::ConfigError;
 use schemars::JsonSchema;
@@ -30,12 +30,17 @@ pub(crate) struct ErrorBody {
 pub(crate) struct ApiError {
     status: StatusCode,
     body: ErrorBody,
+    header: Option<(HeaderName, HeaderValue)>,
 }
 
 impl ApiError {
-    fn new(status: StatusCode, code: &str, message: impl Into<String>) -> ApiError {
+    pub(super) fn new(status: StatusCode, code: &str, message: impl Into<String>) -> ApiError {
         let (code, message) = (code.into(), message.into());
-        ApiError { status, body: ErrorBody { code, message, hint: None, field: None } }
+        ApiError {
+            status,
+            body: ErrorBody { code, message, hint: None, field: None },
+            header: None,
+        }
     }
 
     pub(super) fn bad_request(message: impl Into<String>) -> ApiError {
@@ -87,8 +92,19 @@ impl ApiError {
         ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
     }
 
+    #[cfg(test)]
+    pub(super) fn code(&self) -> &str {
+        &self.body.code
+    }
+
     pub(super) fn hint(mut self, hint: impl Into<String>) -> ApiError {
         self.body.hint = Some(hint.into());
+        self
+    }
+
+    /// A header that belongs to the status, as `Retry-After`.
+    pub(super) fn header(mut self, name: HeaderName, value: impl Into<HeaderValue>) -> ApiError {
+        self.header = Some((name, value.into()));
         self
     }
 
@@ -103,7 +119,8 @@ impl IntoResponse for ApiError {
         if self.status.is_server_error() {
             tracing::error!(status = self.status.as_u16(), "{}", self.body.message);
         }
-        (self.status, Json(self.body)).into_response()
+        let header = self.header.map(|header| [header]);
+        (self.status, header, Json(self.body)).into_response()
     }
 }
 

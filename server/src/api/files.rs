@@ -8,7 +8,7 @@ use std::io::{self, Read, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -29,17 +29,17 @@ use zip::{CompressionMethod, DateTime, ZIP64_BYTES_THR, ZipWriter};
 
 use super::error::ApiError;
 
-/// Every name that is served.
-const NAMES: [&str; 9] = [
-    folder::WEIGHTS,
-    folder::CONFIG,
-    folder::MERGE,
-    folder::CARD,
-    sums::NAME,
-    "model.onnx",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "vocab.txt",
+/// Every name that is served, and its type.
+pub(super) const NAMES: [(&str, &str); 9] = [
+    (folder::WEIGHTS, "application/octet-stream"),
+    (folder::CONFIG, "application/json"),
+    (folder::MERGE, "application/json"),
+    (folder::CARD, "text/markdown; charset=utf-8"),
+    (sums::NAME, "text/plain; charset=utf-8"),
+    ("model.onnx", "application/octet-stream"),
+    ("tokenizer.json", "application/json"),
+    ("tokenizer_config.json", "application/json"),
+    ("vocab.txt", "text/plain; charset=utf-8"),
 ];
 /// The most bytes of `SHA256SUMS` that are read.
 const SUMS: u64 = 64 << 10;
@@ -54,6 +54,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A file that may be fetched.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Artifact")]
 pub(crate) struct Item {
     /// Its name, without a folder.
     pub(crate) name: String,
@@ -95,7 +96,7 @@ pub(crate) fn list(folder: &Path) -> io::Result<Vec<Item>> {
 /// The name is none of [`NAMES`], or there is no regular file of that name.
 fn open(folder: &Path, name: &str) -> io::Result<(File, u64)> {
     let none = || io::Error::new(io::ErrorKind::NotFound, "there is no such file");
-    let name = NAMES.iter().find(|known| **known == name).ok_or_else(none)?;
+    let (name, _) = NAMES.iter().find(|(known, _)| *known == name).ok_or_else(none)?;
     let path = folder.join(name);
     // What is opened must be what was looked at, and that was no link.
     let looked = path.symlink_metadata()?;
@@ -220,13 +221,12 @@ pub(crate) async fn send(
             ));
         }
         Part::Outside => {
-            let refused = ApiError::new(
+            return Err(ApiError::new(
                 StatusCode::RANGE_NOT_SATISFIABLE,
                 "bad_range",
                 format!("{} has {size} bytes, and none of them is in the range", item.name),
-            );
-            answer.insert(header::CONTENT_RANGE, value(format!("bytes */{size}")));
-            return Ok((answer, refused).into_response());
+            )
+            .header(header::CONTENT_RANGE, value(format!("bytes */{size}"))));
         }
     };
     let length = range.end - range.start;
@@ -251,12 +251,8 @@ fn unreadable(name: &str, error: &io::Error) -> ApiError {
 }
 
 fn kind(name: &str) -> &'static str {
-    match name.rsplit_once('.') {
-        Some((_, "json")) => "application/json",
-        Some((_, "md")) => "text/markdown; charset=utf-8",
-        Some((_, "safetensors" | "onnx")) => "application/octet-stream",
-        _ => "text/plain; charset=utf-8",
-    }
+    let known = NAMES.iter().find(|(known, _)| *known == name);
+    known.map_or("application/octet-stream", |(_, kind)| kind)
 }
 
 /// `Content-Disposition` of a download (RFC 6266): a plain name for all, and the exact one where it has other letters.
@@ -280,60 +276,54 @@ pub(crate) fn attachment(name: &str) -> HeaderValue {
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("attachment"))
 }
 
-/// Makes zips, a few at a time.
-#[derive(Debug, Clone)]
-pub(crate) struct Zipper {
-    free: Arc<Semaphore>,
+/// Permits for zips, of the whole process.
+static FREE: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(ZIPS)));
+
+/// All `items` of `folder` as one download: `STEM.zip` with a folder STEM in it, made by a thread while the client reads. It takes as
+/// much memory as a few chunks. A file that is not as its sum says breaks the download off, so that nobody takes it for whole.
+///
+/// # Errors
+/// So many are being made that this one has to wait.
+pub(crate) fn zip(folder: PathBuf, items: Vec<Item>, stem: &str) -> Result<Response, ApiError> {
+    zip_if(&FREE, folder, items, stem.to_owned())
 }
 
-impl Default for Zipper {
-    fn default() -> Self {
-        Self { free: Arc::new(Semaphore::new(ZIPS)) }
-    }
-}
-
-impl Zipper {
-    /// All `items` of `folder` as one download of this name, made by a thread while the client reads. It takes as much memory as a few
-    /// chunks. A file that is not as its sum says breaks the download off, so that nobody takes it for whole.
-    ///
-    /// # Errors
-    /// So many are being made that this one has to wait.
-    pub(crate) fn send(
-        &self,
-        folder: PathBuf,
-        items: Vec<Item>,
-        name: &str,
-    ) -> Result<Response, ApiError> {
-        let permit = Arc::clone(&self.free).try_acquire_owned().map_err(|_| {
-            ApiError::unavailable("too many archives are being downloaded; try again in a minute")
-        })?;
-        let (sender, receiver) = mpsc::channel(AHEAD);
-        let handle = Handle::current();
-        tokio::task::spawn_blocking(move || {
-            let pipe = Pipe { sender, handle, chunk: Vec::new(), closed: Rc::default() };
-            match pour(&folder, &items, pipe) {
-                // The client has gone, which is its right.
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
-                Err(error) => {
-                    tracing::warn!(folder = %folder.display(), %error, "a download was broken off")
-                }
-                Ok(()) => {}
+fn zip_if(
+    free: &Arc<Semaphore>,
+    folder: PathBuf,
+    items: Vec<Item>,
+    stem: String,
+) -> Result<Response, ApiError> {
+    let permit = Arc::clone(free).try_acquire_owned().map_err(|_| {
+        ApiError::unavailable("too many archives are being downloaded; try again in a minute")
+            .header(header::RETRY_AFTER, PATIENCE.as_secs())
+    })?;
+    let (sender, receiver) = mpsc::channel(AHEAD);
+    let handle = Handle::current();
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/zip")),
+        (header::CONTENT_DISPOSITION, attachment(&format!("{stem}.zip"))),
+    ];
+    tokio::task::spawn_blocking(move || {
+        let pipe = Pipe { sender, handle, chunk: Vec::new(), closed: Rc::default() };
+        match pour(&folder, &items, &stem, pipe) {
+            // The client has gone, which is its right.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+            Err(error) => {
+                tracing::warn!(folder = %folder.display(), %error, "a download was broken off");
             }
-            drop(permit);
-        });
-        let headers = [
-            (header::CONTENT_TYPE, HeaderValue::from_static("application/zip")),
-            (header::CONTENT_DISPOSITION, attachment(name)),
-        ];
-        Ok((headers, Body::from_stream(ReceiverStream::new(receiver))).into_response())
-    }
+            Ok(()) => {}
+        }
+        drop(permit);
+    });
+    Ok((headers, Body::from_stream(ReceiverStream::new(receiver))).into_response())
 }
 
 /// Writes the zip of `items` into `pipe`; where it fails, so does the client's download.
-fn pour(folder: &Path, items: &[Item], pipe: Pipe) -> io::Result<()> {
+fn pour(folder: &Path, items: &[Item], stem: &str, pipe: Pipe) -> io::Result<()> {
     let (closed, sender, handle) =
         (Rc::clone(&pipe.closed), pipe.sender.clone(), pipe.handle.clone());
-    let done = write_zip(folder, items, pipe, &closed);
+    let done = write_zip(folder, items, stem, pipe, &closed);
     if let Err(error) = &done {
         let broken = io::Error::new(error.kind(), error.to_string());
         // Who has gone hears nothing.
@@ -342,9 +332,15 @@ fn pour(folder: &Path, items: &[Item], pipe: Pipe) -> io::Result<()> {
     done
 }
 
-fn write_zip(folder: &Path, items: &[Item], pipe: Pipe, closed: &Cell<bool>) -> io::Result<()> {
+fn write_zip(
+    folder: &Path,
+    items: &[Item],
+    stem: &str,
+    pipe: Pipe,
+    closed: &Cell<bool>,
+) -> io::Result<()> {
     let mut zip = ZipWriter::new_stream(pipe);
-    let all = items.iter().try_for_each(|item| add(&mut zip, folder, item));
+    let all = items.iter().try_for_each(|item| add(&mut zip, folder, item, stem));
     if let Err(error) = all {
         // A writer that is dropped ends its archive properly, which would make a whole one of half the files.
         closed.set(true);
@@ -355,14 +351,19 @@ fn write_zip(folder: &Path, items: &[Item], pipe: Pipe, closed: &Cell<bool>) -> 
 }
 
 /// One file, stored. The archive is the same bytes for the same files: it has no times.
-fn add<W: Write + io::Seek>(zip: &mut ZipWriter<W>, folder: &Path, item: &Item) -> io::Result<()> {
+fn add<W: Write + io::Seek>(
+    zip: &mut ZipWriter<W>,
+    folder: &Path,
+    item: &Item,
+    stem: &str,
+) -> io::Result<()> {
     let (mut file, _) = open(folder, &item.name)?;
     let options = SimpleFileOptions::default()
         .compression_method(CompressionMethod::Stored)
         .last_modified_time(DateTime::DEFAULT)
         .unix_permissions(0o644)
         .large_file(item.bytes >= ZIP64_BYTES_THR);
-    zip.start_file(&item.name, options)?;
+    zip.start_file(format!("{stem}/{}", item.name), options)?;
     let (mut digest, mut buffer) = (Sha256::new(), vec![0; CHUNK]);
     loop {
         match file.read(&mut buffer)? {

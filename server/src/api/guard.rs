@@ -6,9 +6,11 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{ConnectInfo, Extension, MatchedPath, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -24,14 +26,21 @@ use super::token::{self, Token, Verdict};
 const POLICY: &str = "default-src 'self'; script-src 'self'; style-src 'self'; style-src-attr 'unsafe-inline'; img-src 'self' data: blob:; connect-src 'self'; worker-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// Headers of every answer.
-const HEADERS: [(HeaderName, &str); 6] = [
+const HEADERS: [(HeaderName, &str); 7] = [
     (header::CONTENT_SECURITY_POLICY, POLICY),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::X_FRAME_OPTIONS, "DENY"),
     (header::REFERRER_POLICY, "no-referrer"),
     (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    (
+        HeaderName::from_static("permissions-policy"),
+        "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+    ),
 ];
+
+/// Bytes of a refusal that is not in our words.
+const SAID: usize = 4096;
 
 /// What is asked of requests to a route.
 #[derive(Debug, Clone, Copy)]
@@ -102,96 +111,121 @@ impl Guard {
         }
     }
 
-    fn check(
-        &self,
-        method: &Method,
-        path: Option<&str>,
-        uri: &Uri,
-        headers: &HeaderMap,
-    ) -> Result<u64, ApiError> {
+    /// What is asked of a request to the route `path`, or to the page where there is none; the most bytes that its body may have.
+    ///
+    /// # Errors
+    /// The first rule that it breaks.
+    fn check(&self, request: &Parts, path: Option<&str>, peer: IpAddr) -> Result<u64, ApiError> {
+        let Parts { method, uri, headers, .. } = request;
         let host = host(uri, headers)?;
         if !self.knows(&host) {
             let message = format!("`{}` is none of this server's names", host.escape_debug());
             return Err(ApiError::forbidden("foreign_host", message)
                 .hint("`taper serve --allow-host NAME` adds one"));
         }
-        let as_get = if method == Method::HEAD { Method::GET } else { method.clone() };
-        let rule = path.and_then(|path| {
-            self.rules
-                .iter()
-                .find(|((of, at), _)| *of == as_get && *at == path)
-                .map(|(_, rule)| rule)
-        });
-        let reads = as_get == Method::GET;
-        let site = headers.get("sec-fetch-site").map(|value| value.to_str().unwrap_or("?"));
-        let navigates = headers.get("sec-fetch-mode").is_some_and(|mode| mode == "navigate");
-        let foreign = match site {
-            None | Some("same-origin" | "none") => false,
-            // A link to the page from elsewhere is fine, as long as it asks for the page.
-            Some("cross-site" | "same-site") if reads && navigates => path.is_some(),
-            Some(_) => true,
+        let reads = match *method {
+            Method::GET | Method::HEAD => true,
+            Method::POST | Method::DELETE | Method::OPTIONS => false,
+            _ => return Err(ApiError::method("GET, HEAD, POST and DELETE are understood")),
         };
-        if foreign {
-            return Err(ApiError::forbidden(
-                "foreign_site",
-                "another site may not use this server",
-            ));
-        }
-        if !reads {
-            self.check_change(site.is_some(), &host, headers)?;
-        }
+        check_site(headers, reads && path.is_none())?;
+        check_origin(headers, &host, reads, path.is_some())?;
+        let as_get = if reads { &Method::GET } else { method };
+        let rule = path
+            .and_then(|path| self.rules.iter().find(|((of, at), _)| of == as_get && *at == path));
+        let rule = rule.map(|(_, rule)| rule);
         if let Some(token) = &self.token
             && path.is_some()
             && !rule.is_some_and(|rule| rule.open)
         {
-            match token.admits(headers) {
+            match token.admits(headers, peer) {
                 Verdict::Right => {}
                 Verdict::Wrong => {
                     return Err(ApiError::unauthorized("this server wants its token")
-                        .hint("send `Authorization: Bearer TOKEN`, or log in on the page"));
+                        .hint("send `Authorization: Bearer TOKEN`, or log in on the page")
+                        .header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
                 }
-                Verdict::Later => return Err(too_often()),
+                Verdict::Later(wait) => return Err(too_often(wait)),
             }
         }
         let Some(rule) = rule else { return Ok(BODY) };
-        if as_get == Method::POST {
-            let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-            let given = given.unwrap_or_default().split(';').next().unwrap_or_default().trim();
-            if !rule.types.iter().any(|kind| kind.eq_ignore_ascii_case(given)) {
-                let wanted = rule.types.join(" or ");
-                return Err(ApiError::media_type(format!("the body must be {wanted}")));
-            }
+        if !reads {
+            check_type(headers, method, rule.types)?;
         }
-        let length =
-            headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-        if length.is_some_and(|length: u64| length > rule.cap) {
+        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+        let length = text(header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
+        if length.is_some_and(|length| length > rule.cap) {
             return Err(ApiError::too_large(format!("the body may have {} bytes", rule.cap)));
         }
         Ok(rule.cap)
     }
+}
 
-    /// What changes something comes from this server's own page, or from no browser.
-    fn check_change(&self, browser: bool, host: &str, headers: &HeaderMap) -> Result<(), ApiError> {
-        let foreign =
-            || ApiError::forbidden("foreign_origin", "another origin may not change anything here");
-        match headers.get(header::ORIGIN) {
-            Some(origin) => {
-                let origin = origin.to_str().unwrap_or_default();
-                let authority =
-                    origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
-                // `null` has no authority.
-                let same = authority.is_some_and(|authority| authority.eq_ignore_ascii_case(host));
-                if same { Ok(()) } else { Err(foreign()) }
-            }
-            None if !browser || token::has_bearer(headers) => Ok(()),
-            None => Err(foreign()),
+/// What browsers say of the page that a request comes from. From another site only a link to the page will do.
+fn check_site(headers: &HeaderMap, for_page: bool) -> Result<(), ApiError> {
+    let is = |name: &str, value: &str| headers.get(name).is_some_and(|given| given == value);
+    match headers.get("sec-fetch-site").map(HeaderValue::as_bytes) {
+        None | Some(b"same-origin" | b"none") => Ok(()),
+        Some(b"cross-site" | b"same-site")
+            if for_page && is("sec-fetch-mode", "navigate") && is("sec-fetch-dest", "document") =>
+        {
+            Ok(())
         }
+        Some(_) => Err(ApiError::forbidden("foreign_site", "another site may not use this server")),
     }
 }
 
-pub(super) fn too_often() -> ApiError {
-    ApiError::too_many("too many wrong tokens; try again in a minute")
+/// Where a request says what page it comes from, that is this server's own; a browser must say so where something changes. Another
+/// program needs no `Origin`, and what shows a token is no page's doing.
+fn check_origin(
+    headers: &HeaderMap,
+    host: &str,
+    reads: bool,
+    is_api: bool,
+) -> Result<(), ApiError> {
+    let right = match headers.get(header::ORIGIN) {
+        Some(origin) => {
+            let origin = origin.to_str().unwrap_or_default();
+            let authority =
+                origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+            // `null` has no authority.
+            (reads && !is_api)
+                || authority.is_some_and(|authority| authority.eq_ignore_ascii_case(host))
+        }
+        None => reads || !headers.contains_key("sec-fetch-site") || token::has_bearer(headers),
+    };
+    let refused = "another origin may not use this server";
+    if right { Ok(()) } else { Err(ApiError::forbidden("foreign_origin", refused)) }
 }
+
+/// The type of a body is one of `types`: none of them can be sent by a form. A `DELETE` needs none, as it has no body.
+fn check_type(
+    headers: &HeaderMap,
+    method: &Method,
+    types: &'static [&'static str],
+) -> Result<(), ApiError> {
+    let given = headers.get(header::CONTENT_TYPE);
+    if given.is_none() && method == Method::DELETE {
+        return Ok(());
+    }
+    let given = given.and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let given = given.split(';').next().unwrap_or_default().trim();
+    if types.iter().any(|kind| kind.eq_ignore_ascii_case(given)) {
+        return Ok(());
+    }
+    Err(ApiError::media_type(format!("the body must be {}", types.join(" or "))))
+}
+
+/// The answer to an address whose tokens were wrong too often.
+pub(super) fn too_often(wait: Duration) -> ApiError {
+    let seconds = wait.as_secs() + 1;
+    ApiError::too_many(format!("too many wrong tokens from your address; try again in {seconds} s"))
+        .header(header::RETRY_AFTER, seconds)
+}
+
+/// Who a request comes from; behind a proxy, that proxy.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer(pub(super) IpAddr);
 
 /// The one host that a request names.
 fn host(uri: &Uri, headers: &HeaderMap) -> Result<String, ApiError> {
@@ -209,33 +243,62 @@ fn host(uri: &Uri, headers: &HeaderMap) -> Result<String, ApiError> {
 pub(super) async fn guard(
     State(app): State<Arc<App>>,
     path: Option<MatchedPath>,
+    peer: Option<Extension<ConnectInfo<SocketAddr>>>,
     request: Request,
     next: Next,
 ) -> Response {
     let path = path.as_ref().map(MatchedPath::as_str);
-    let checked = app.guard.check(request.method(), path, request.uri(), request.headers());
-    let is_api = path.is_some();
-    let mut response = match checked {
+    // Requests that came over no connection, as in tests, are one client.
+    let peer = peer.map_or(IpAddr::from([0; 4]), |Extension(ConnectInfo(peer))| peer.ip());
+    let (mut parts, body) = request.into_parts();
+    let mut response = match app.guard.check(&parts, path, peer) {
         Ok(cap) => {
+            parts.extensions.insert(Peer(peer));
             // Streams as well: a body that is longer than it says, or does not say, is cut here.
             let cap = usize::try_from(cap).unwrap_or(usize::MAX);
-            let limited = request.map(|body| Body::new(Limited::new(body, cap)));
-            next.run(limited).await
+            next.run(Request::from_parts(parts, Body::new(Limited::new(body, cap)))).await
         }
         Err(refused) => refused.into_response(),
     };
-    let headers = response.headers_mut();
-    for (name, value) in HEADERS {
-        headers.insert(name, HeaderValue::from_static(value));
+    if path.is_some() {
+        response = in_our_words(response).await;
+        let headers = response.headers_mut();
+        if !headers.contains_key(header::CACHE_CONTROL) {
+            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        }
     }
-    if is_api && !headers.contains_key(header::CACHE_CONTROL) {
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    for (name, value) in HEADERS {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     response
 }
 
+/// Refusals of axum's own are text; every error of the API is JSON.
+async fn in_our_words(response: Response) -> Response {
+    let is_json = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
+    let status = response.status();
+    if is_json || !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    let (mut parts, body) = response.into_parts();
+    let text = axum::body::to_bytes(body, SAID).await.unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let reason = status.canonical_reason().unwrap_or("refused").to_lowercase();
+    let message = if text.trim().is_empty() { &reason } else { text.trim() };
+    let said = ApiError::new(status, &reason.replace(' ', "_"), message).into_response();
+    let (ours, body) = said.into_parts();
+    parts.headers.remove(header::CONTENT_LENGTH);
+    parts.headers.extend(ours.headers);
+    Response::from_parts(parts, body)
+}
+
 #[cfg(test)]
 mod tests {
+    use axum::http::StatusCode;
+
     use super::*;
 
     fn guard(address: &str, names: &[&str]) -> Guard {
@@ -284,5 +347,246 @@ mod tests {
         ] {
             assert!(!guard.knows(host), "{host}");
         }
+    }
+
+    /// What a guard says of a request: the cap of its body, or the status and the code of a refusal. A path that is no route is the page's.
+    fn judged(
+        guard: &Guard,
+        request: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<u64, (u16, String)> {
+        let (method, uri) = request.split_once(' ').expect("a method and an address");
+        let mut builder = axum::http::Request::builder().method(method).uri(uri);
+        for (name, value) in headers {
+            builder = builder.header(*name, *value);
+        }
+        let parts = builder.body(()).expect("a request").into_parts().0;
+        let path = parts.uri.path().to_owned();
+        let route = super::super::routes().into_iter().find(|route| route.path == path);
+        let checked =
+            guard.check(&parts, route.map(|route| route.path), IpAddr::from([10, 0, 0, 7]));
+        checked.map_err(|refused| {
+            let status = refused.clone().into_response().status().as_u16();
+            (status, refused.code().to_owned())
+        })
+    }
+
+    const HERE: (&str, &str) = ("host", "127.0.0.1:7878");
+    const JSON: (&str, &str) = ("content-type", "application/json");
+    const OURS: (&str, &str) = ("origin", "http://127.0.0.1:7878");
+    const BROWSER: (&str, &str) = ("sec-fetch-site", "same-origin");
+    const NAVIGATES: [(&str, &str); 2] =
+        [("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")];
+
+    fn local() -> Guard {
+        let mut guard = guard("127.0.0.1:7878", &[]);
+        guard.know(&super::super::routes());
+        guard
+    }
+
+    #[test]
+    fn hosts_are_exact_and_one() {
+        let guard = local();
+        let host = |value| ("host", value);
+        for (request, headers, refusal) in [
+            ("GET /api/runs", &[HERE][..], None),
+            ("GET /", &[host("LocalHost:7878")], None),
+            ("GET http://127.0.0.1:7878/api/runs", &[HERE], None),
+            // Behind a foreign name lies a page of that name's owner, whatever it asks for.
+            ("GET /", &[host("evil.example:7878")], Some((403, "foreign_host"))),
+            ("GET /healthz", &[host("evil.example")], Some((403, "foreign_host"))),
+            ("GET /api/runs", &[host("127.0.0.1")], Some((403, "foreign_host"))),
+            ("GET /api/runs", &[host("127.0.0.1:7879")], Some((403, "foreign_host"))),
+            ("GET /api/runs", &[host("127.0.0.1:07878")], Some((403, "foreign_host"))),
+            ("GET /api/runs", &[host("2130706433:7878")], Some((403, "foreign_host"))),
+            ("GET /api/runs", &[host("localhost.:7878")], Some((403, "foreign_host"))),
+            ("GET /api/runs", &[host("me@127.0.0.1:7878")], Some((403, "foreign_host"))),
+            ("GET /api/runs", &[host("")], Some((403, "foreign_host"))),
+            ("GET /api/runs", &[], Some((400, "bad_request"))),
+            ("GET /api/runs", &[HERE, host("evil.example")], Some((400, "bad_request"))),
+            ("GET /api/runs", &[HERE, HERE], Some((400, "bad_request"))),
+            ("GET http://evil.example/api/runs", &[HERE], Some((400, "bad_request"))),
+            ("GET http://127.0.0.1:7878/api/runs", &[], Some((400, "bad_request"))),
+            ("GET http://me@127.0.0.1:7878/", &[HERE], Some((400, "bad_request"))),
+        ] {
+            let said = judged(&guard, request, headers);
+            let refused = refusal.map(|(status, code)| (status, code.to_owned()));
+            assert_eq!(said.err(), refused, "{request} {headers:?}");
+        }
+    }
+
+    #[test]
+    fn what_another_site_may_is_to_link_to_the_page() {
+        let guard = local();
+        let site = |value| ("sec-fetch-site", value);
+        let origin = |value| ("origin", value);
+        let (foreign_site, foreign_origin) = (Some("foreign_site"), Some("foreign_origin"));
+        for (request, headers, refusal) in [
+            // Programs that are no browser.
+            ("POST /api/runs", &[JSON][..], None),
+            ("DELETE /api/runs/{id}", &[], None),
+            ("GET /api/runs", &[], None),
+            // The page itself, in new browsers and in old ones.
+            ("POST /api/runs", &[JSON, OURS, BROWSER], None),
+            ("POST /api/runs", &[JSON, OURS], None),
+            ("POST /api/runs", &[JSON, origin("https://127.0.0.1:7878"), BROWSER], None),
+            ("DELETE /api/runs/{id}", &[OURS, BROWSER], None),
+            ("GET /api/events", &[BROWSER], None),
+            ("GET /api/events", &[site("none")], None),
+            // Others.
+            ("POST /api/runs", &[JSON, BROWSER], foreign_origin),
+            ("POST /api/runs", &[JSON, site("none")], foreign_origin),
+            ("POST /api/runs", &[JSON, origin("null")], foreign_origin),
+            ("POST /api/runs", &[JSON, origin("")], foreign_origin),
+            ("POST /api/runs", &[JSON, origin("http://127.0.0.1")], foreign_origin),
+            ("POST /api/runs", &[JSON, origin("http://localhost:7878")], foreign_origin),
+            (
+                "POST /api/runs",
+                &[JSON, origin("http://127.0.0.1:7878.evil.example")],
+                foreign_origin,
+            ),
+            ("POST /api/runs", &[JSON, origin("http://127.0.0.1:7878/")], foreign_origin),
+            ("POST /api/runs", &[JSON, origin("file://127.0.0.1:7878")], foreign_origin),
+            ("POST /api/runs", &[JSON, origin("http://evil.example"), BROWSER], foreign_origin),
+            ("DELETE /api/runs/{id}", &[origin("http://evil.example")], foreign_origin),
+            ("OPTIONS /api/runs", &[origin("http://evil.example")], foreign_origin),
+            ("GET /api/runs", &[origin("http://evil.example")], foreign_origin),
+            ("GET /metrics", &[origin("null")], foreign_origin),
+            ("POST /api/runs", &[JSON, OURS, site("cross-site")], foreign_site),
+            ("POST /api/runs", &[JSON, OURS, site("same-site")], foreign_site),
+            ("POST /api/session", &[JSON, OURS, site("cross-site")], foreign_site),
+            ("POST /", &[site("cross-site"), NAVIGATES[0], NAVIGATES[1]], foreign_site),
+            ("GET /api/runs", &[site("cross-site")], foreign_site),
+            ("GET /api/runs", &[site("same-site")], foreign_site),
+            ("GET /api/runs", &[site("what-comes-next")], foreign_site),
+            ("GET /api/runs", &[site("cross-site"), NAVIGATES[0], NAVIGATES[1]], foreign_site),
+            ("GET /metrics", &[site("cross-site"), NAVIGATES[0], NAVIGATES[1]], foreign_site),
+            ("GET /", &[site("cross-site"), NAVIGATES[0], NAVIGATES[1]], None),
+            ("HEAD /runs/1", &[site("same-site"), NAVIGATES[0], NAVIGATES[1]], None),
+            (
+                "GET /",
+                &[site("cross-site"), NAVIGATES[0], ("sec-fetch-dest", "iframe")],
+                foreign_site,
+            ),
+            (
+                "GET /assets/index.js",
+                &[site("cross-site"), ("sec-fetch-dest", "script")],
+                foreign_site,
+            ),
+        ] {
+            let headers = [&[HERE], headers].concat();
+            let said = judged(&guard, request, &headers);
+            assert_eq!(
+                said.err().map(|(_, code)| code).as_deref(),
+                refusal,
+                "{request} {headers:?}"
+            );
+        }
+        for method in ["PUT", "PATCH", "TRACE", "CONNECT", "PROPFIND", "get"] {
+            let said = judged(&guard, &format!("{method} /api/runs"), &[HERE]);
+            assert_eq!(said, Err((405, "method_not_allowed".into())), "{method}");
+        }
+    }
+
+    #[test]
+    fn bodies_have_the_type_and_the_size_of_their_route() {
+        let guard = local();
+        let kind = |value| ("content-type", value);
+        let length = |value| ("content-length", value);
+        let (wrong, large) = (Some((415, "unsupported_media_type")), Some((413, "too_large")));
+        for (request, headers, refusal) in [
+            ("POST /api/runs", &[kind("Application/JSON; charset=utf-8")][..], None),
+            ("POST /api/runs", &[], wrong),
+            ("POST /api/runs", &[kind("text/plain")], wrong),
+            ("POST /api/runs", &[kind("application/json+x")], wrong),
+            ("POST /api/runs", &[kind("text/plain; application/json")], wrong),
+            ("POST /api/runs", &[kind("application/x-www-form-urlencoded")], wrong),
+            ("POST /api/runs", &[kind("multipart/form-data; boundary=x")], wrong),
+            ("POST /api/runs", &[kind("application/zip")], wrong),
+            ("POST /api/datasets", &[kind("application/zip")], None),
+            ("POST /api/datasets", &[kind("application/x-tar")], None),
+            ("POST /api/datasets", &[kind("application/gzip")], None),
+            ("POST /api/datasets", &[JSON], wrong),
+            ("DELETE /api/runs/{id}", &[JSON], None),
+            ("DELETE /api/runs/{id}", &[kind("text/plain")], wrong),
+            ("POST /api/runs", &[JSON, length("1048576")], None),
+            ("POST /api/runs", &[JSON, length("1048577")], large),
+            ("GET /api/runs", &[length("1048577")], large),
+            ("POST /api/datasets", &[kind("application/zip"), length("1048577")], None),
+            ("POST /api/datasets", &[kind("application/zip"), length("99999999999")], large),
+        ] {
+            let headers = [&[HERE], headers].concat();
+            let refused = refusal.map(|(status, code)| (status, code.to_owned()));
+            assert_eq!(judged(&guard, request, &headers).err(), refused, "{request} {headers:?}");
+        }
+        assert_eq!(judged(&guard, "POST /", &[HERE, JSON]), Ok(BODY));
+    }
+
+    #[test]
+    fn a_token_is_wanted_by_all_that_is_not_open() {
+        let mut guard = Guard::new(([0, 0, 0, 0], 7878).into(), &[], Some(Token::of("right")));
+        guard.know(&super::super::routes());
+        let set = Token::set_cookie("right");
+        let cookie = ("cookie", set.split(';').next().expect("a pair"));
+        let (bearer, wrong) =
+            (("authorization", "Bearer right"), ("authorization", "bearer wrong"));
+        for (request, headers, status) in [
+            ("GET /", &[][..], None),
+            ("GET /healthz", &[], None),
+            ("GET /api/session", &[], None),
+            ("POST /api/session", &[JSON], None),
+            ("GET /metrics", &[], Some(401)),
+            ("GET /api/openapi.json", &[], Some(401)),
+            ("GET /api/events", &[cookie], None),
+            ("HEAD /api/runs", &[], Some(401)),
+            ("OPTIONS /api/runs", &[], Some(401)),
+            ("POST /api/runs", &[JSON, bearer], None),
+            ("POST /api/runs", &[JSON, bearer, BROWSER], None),
+            ("POST /api/runs", &[JSON, cookie, BROWSER], Some(403)),
+            ("POST /api/runs", &[JSON, cookie, BROWSER, OURS], None),
+            ("POST /api/runs", &[JSON, bearer, ("origin", "http://evil.example")], Some(403)),
+            ("GET /api/runs", &[("authorization", "Basic right")], Some(401)),
+            ("GET /api/runs", &[("cookie", "taper_session=right")], Some(401)),
+            // The bearer counts where both are there.
+            ("GET /api/runs", &[wrong, cookie], Some(401)),
+        ] {
+            let headers = [&[HERE], headers].concat();
+            let said = judged(&guard, request, &headers);
+            assert_eq!(said.err().map(|(status, _)| status), status, "{request} {headers:?}");
+        }
+        let tries = (0..9).map(|_| judged(&guard, "GET /api/runs", &[HERE, wrong]).unwrap_err().0);
+        let last: Vec<u16> = tries.collect();
+        assert_eq!((last[0], last[8]), (401, 429));
+        let refused = guard.check(
+            &axum::http::Request::get("/api/runs")
+                .header("host", HERE.1)
+                .header(wrong.0, wrong.1)
+                .body(())
+                .expect("a request")
+                .into_parts()
+                .0,
+            Some("/api/runs"),
+            IpAddr::from([10, 0, 0, 7]),
+        );
+        let answer = refused.expect_err("too often").into_response();
+        let wait: u64 =
+            answer.headers()["retry-after"].to_str().expect("text").parse().expect("a number");
+        assert!((1..=13).contains(&wait), "{wait}");
+    }
+
+    #[tokio::test]
+    async fn refusals_that_are_not_ours_become_ours() {
+        let theirs =
+            (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "GET")], "no\n").into_response();
+        let ours = in_our_words(theirs).await;
+        assert_eq!(
+            (ours.status().as_u16(), ours.headers()["allow"].as_bytes()),
+            (405, &b"GET"[..])
+        );
+        assert_eq!(ours.headers()["content-type"], "application/json");
+        let text = axum::body::to_bytes(ours.into_body(), 999).await.expect("a body");
+        assert_eq!(text, r#"{"code":"method_not_allowed","message":"no"}"#);
+        let fine = in_our_words((StatusCode::OK, "fine").into_response()).await;
+        assert_eq!(axum::body::to_bytes(fine.into_body(), 9).await.expect("a body"), "fine");
     }
 }

@@ -98,8 +98,9 @@ pub(crate) fn serve(options: Options) -> Result<()> {
     runtime.block_on(async {
         let end = Arc::new(tokio::sync::Notify::new());
         let told = Arc::clone(&end);
-        let server = axum::serve(listener, router(&app))
-            .with_graceful_shutdown(async move { told.notified().await });
+        let server =
+            axum::serve(listener, router(&app).into_make_service_with_connect_info::<SocketAddr>())
+                .with_graceful_shutdown(async move { told.notified().await });
         let server = tokio::spawn(server.into_future());
         signal().await;
         tracing::info!("stopping runs at a checkpoint; the next start takes them up");

@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::error::ApiError;
 use super::extract::Body;
-use super::token::Verdict;
+use super::guard::Peer;
+use super::token::{Token, Verdict};
 use super::{App, blocking, guard};
 use crate::store::Line;
 
@@ -36,23 +37,32 @@ pub(super) struct Login {
     token: String,
 }
 
-pub(super) async fn show(State(app): State<Arc<App>>, headers: HeaderMap) -> Json<Session> {
-    Json(match &app.guard.token {
-        None => Session { required: false, ok: true },
-        Some(token) => Session { required: true, ok: token.admits(&headers) == Verdict::Right },
-    })
+pub(super) async fn show(
+    State(app): State<Arc<App>>,
+    Extension(Peer(peer)): Extension<Peer>,
+    headers: HeaderMap,
+) -> Result<Json<Session>, ApiError> {
+    let ok = match app.guard.token.as_ref().map(|token| token.admits(&headers, peer)) {
+        None | Some(Verdict::Right) => true,
+        Some(Verdict::Wrong) => false,
+        Some(Verdict::Later(wait)) => return Err(guard::too_often(wait)),
+    };
+    Ok(Json(Session { required: app.guard.token.is_some(), ok }))
 }
 
 pub(super) async fn login(
     State(app): State<Arc<App>>,
+    Extension(Peer(peer)): Extension<Peer>,
     Body(login): Body<Login>,
 ) -> Result<Response, ApiError> {
     let Some(token) = &app.guard.token else { return Ok(StatusCode::NO_CONTENT.into_response()) };
-    match token.check(login.token.trim()) {
+    let text = login.token.trim();
+    match token.check(text, peer) {
         Verdict::Right => {
-            Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, token.set_cookie())]).into_response())
+            let cookie = [(header::SET_COOKIE, Token::set_cookie(text))];
+            Ok((StatusCode::NO_CONTENT, cookie).into_response())
         }
         Verdict::Wrong => Err(ApiError::unauthorized("this is not the token").field("token")),
-        Verdict::Later => Err(guard::too_often()),
+        Verdict::Later(wait) => Err(guard::too_often(wait)),
     }
 }

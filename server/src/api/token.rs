@@ -1,7 +1,9 @@
 //! The token that a server for others than this machine asks for, and the cookie that stands for it in a browser.
 
+mod tries;
+
+use std::net::IpAddr;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -10,24 +12,22 @@ use engine::formats::atomic;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use tries::Tries;
+
 /// Name of the cookie.
 pub(super) const COOKIE: &str = "taper_session";
 /// Bytes of randomness of a token: 256 bits.
 const BYTES: usize = 32;
-/// Wrong tokens that are answered in [`WINDOW`] before nobody is let in any more.
-const TRIES: usize = 10;
-/// How long wrong tokens are remembered.
-const WINDOW: Duration = Duration::from_secs(60);
 
 type Hash = [u8; 32];
 
-/// What is known of the token: never the token itself.
+/// What is known of the token: never the token itself, nor the cookie that is made of it.
 #[derive(Debug)]
 pub(crate) struct Token {
     token: Hash,
     /// Of the cookie's value.
     session: Hash,
-    wrong: Mutex<Vec<Instant>>,
+    tries: Tries,
 }
 
 /// How a token is answered.
@@ -35,8 +35,8 @@ pub(crate) struct Token {
 pub(super) enum Verdict {
     Right,
     Wrong,
-    /// Too many were wrong lately: this one was not looked at.
-    Later,
+    /// Too many from this address were wrong lately: this one was not looked at, and none will be for so long.
+    Later(Duration),
 }
 
 fn hash(parts: &[&[u8]]) -> Hash {
@@ -62,11 +62,12 @@ fn fresh() -> Result<String> {
 impl Token {
     /// Of a token's text.
     pub(crate) fn of(text: &str) -> Token {
-        let token = hash(&[text.as_bytes()]);
-        Token { token, session: hash(&[cookie_of(&token).as_bytes()]), wrong: Mutex::default() }
+        let session = hash(&[cookie_of(text).as_bytes()]);
+        Token { token: hash(&[text.as_bytes()]), session, tries: Tries::default() }
     }
 
-    /// The token of a data directory. A new one is told to `print`, once: only its hash is kept.
+    /// The token of a data directory. A new one is told to `print`, once: only its hash and the cookie's are kept, and neither
+    /// opens anything.
     ///
     /// # Errors
     /// The file cannot be read or written, or the system has no randomness.
@@ -75,60 +76,63 @@ impl Token {
         if path.is_file() {
             let text = std::fs::read_to_string(&path)
                 .with_context(|| format!("cannot read `{}`", path.display()))?;
-            let text = text.trim();
-            let byte = |at: usize| u8::from_str_radix(text.get(2 * at..2 * at + 2)?, 16).ok();
-            let bytes: Option<Vec<u8>> = (0..32).map(byte).collect();
-            let token: Option<Hash> = bytes.and_then(|bytes| bytes.try_into().ok());
-            let token = token.filter(|_| text.len() == 64).with_context(|| {
-                format!("`{}` is no SHA-256; remove it for a new token", path.display())
-            })?;
-            let session = hash(&[cookie_of(&token).as_bytes()]);
-            return Ok(Token { token, session, wrong: Mutex::default() });
+            let hashes: Option<Vec<Hash>> = text.lines().map(unhex).collect();
+            let Some([token, session]) = hashes.as_deref() else {
+                anyhow::bail!(
+                    "`{}` has not the two SHA-256 it should have; remove it for a new token",
+                    path.display()
+                );
+            };
+            return Ok(Token { token: *token, session: *session, tries: Tries::default() });
         }
         let text = fresh()?;
         let token = Token::of(&text);
-        atomic::write_bytes(&path, hex(&token.token) + "\n")?;
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt as _;
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
-        }
+        atomic::write_bytes(&path, format!("{}\n{}\n", hex(&token.token), hex(&token.session)))?;
         print(&text);
         Ok(token)
     }
 
-    /// Whether a request carries the token, or the cookie that was given for it.
-    pub(super) fn admits(&self, headers: &HeaderMap) -> Verdict {
+    /// Whether a request from `peer` carries the token, or the cookie that was given for it.
+    pub(super) fn admits(&self, headers: &HeaderMap, peer: IpAddr) -> Verdict {
         if let Some(given) = bearer(headers) {
-            return self.check(given);
+            return self.check(given, peer);
         }
+        // A browser goes on sending the cookie of an old token: that is no guess, and 256 bits are not guessed.
         let right = cookies(headers).any(|value| equal(&hash(&[value.as_bytes()]), &self.session));
         if right { Verdict::Right } else { Verdict::Wrong }
     }
 
-    /// Compares a token in constant time; guessing is slowed down.
-    pub(super) fn check(&self, given: &str) -> Verdict {
-        let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
-        wrong.retain(|at| at.elapsed() < WINDOW);
-        if wrong.len() >= TRIES {
-            return Verdict::Later;
+    /// Compares a token in constant time; guessing is slowed down, for the address that guesses.
+    pub(super) fn check(&self, given: &str, peer: IpAddr) -> Verdict {
+        let right = || equal(&hash(&[given.as_bytes()]), &self.token);
+        match self.tries.admit(peer, Instant::now(), right) {
+            Ok(true) => Verdict::Right,
+            Ok(false) => {
+                tracing::warn!(%peer, "a wrong token");
+                Verdict::Wrong
+            }
+            Err(wait) => Verdict::Later(wait),
         }
-        if equal(&hash(&[given.as_bytes()]), &self.token) {
-            return Verdict::Right;
-        }
-        wrong.push(Instant::now());
-        Verdict::Wrong
     }
 
-    /// The `Set-Cookie` of who gave the token.
-    pub(super) fn set_cookie(&self) -> String {
-        format!("{COOKIE}={}; Path=/; HttpOnly; SameSite=Strict", cookie_of(&self.token))
+    /// The `Set-Cookie` of who gave the token, which is `text`. It ends with the browser's session, or with the token.
+    pub(super) fn set_cookie(text: &str) -> String {
+        format!("{COOKIE}={}; Path=/; HttpOnly; SameSite=Strict", cookie_of(text))
     }
 }
 
 /// The cookie's value: it tells nothing of the token, and is gone with it.
-fn cookie_of(token: &Hash) -> String {
-    hex(&hash(&[b"taper session", token]))
+fn cookie_of(text: &str) -> String {
+    hex(&hash(&[b"taper session ", text.as_bytes()]))
+}
+
+fn unhex(text: &str) -> Option<Hash> {
+    if text.len() != 64 || !text.is_ascii() {
+        return None;
+    }
+    let byte = |at: usize| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).ok();
+    let bytes: Option<Vec<u8>> = (0..32).map(byte).collect();
+    bytes?.try_into().ok()
 }
 
 /// Hashes are compared, not texts, and each byte whatever the others are.
@@ -159,32 +163,50 @@ fn cookies(headers: &HeaderMap) -> impl Iterator<Item = &str> {
 mod tests {
     use super::*;
 
+    const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
     #[test]
-    fn a_token_is_told_once_and_kept_as_a_hash() {
+    fn a_token_is_told_once_and_what_is_kept_opens_nothing() {
         let folder = tempfile::tempdir().expect("folder");
         let mut told = Vec::new();
         Token::open(folder.path(), |text| told.push(text.to_owned())).expect("made");
         let again = Token::open(folder.path(), |_| panic!("told twice")).expect("read");
         assert_eq!(told[0].len(), 2 * BYTES);
-        assert_eq!(again.check(&told[0]), Verdict::Right);
-        let file = std::fs::read_to_string(folder.path().join("token.sha256")).expect("read");
-        assert!(!file.contains(&told[0]));
-        std::fs::write(folder.path().join("token.sha256"), "abc").expect("written");
-        assert!(Token::open(folder.path(), |_| ()).is_err());
+        assert_eq!(again.check(&told[0], PEER), Verdict::Right);
+        assert_eq!(again.admits(&cookie(&told[0]), PEER), Verdict::Right);
+        let path = folder.path().join("token.sha256");
+        let kept = std::fs::read_to_string(&path).expect("read");
+        for line in kept.lines() {
+            // Neither as it is, nor as what a cookie is made of.
+            assert_eq!(again.check(line, PEER), Verdict::Wrong);
+            assert_eq!(again.admits(&cookie(line), PEER), Verdict::Wrong);
+            let mut headers = HeaderMap::new();
+            headers.insert(header::COOKIE, format!("{COOKIE}={line}").parse().expect("a value"));
+            assert_eq!(again.admits(&headers, PEER), Verdict::Wrong);
+        }
+        for damaged in ["abc", &kept[..64], "", &kept.replace('a', "é")] {
+            std::fs::write(&path, damaged).expect("written");
+            assert!(Token::open(folder.path(), |_| ()).is_err(), "{damaged}");
+        }
+    }
+
+    fn cookie(text: &str) -> HeaderMap {
+        let set = Token::set_cookie(text);
+        let pair = set.split(';').next().expect("a pair");
+        let mut headers = HeaderMap::new();
+        headers.insert(header::COOKIE, format!("a=b; {pair}").parse().expect("a value"));
+        headers
     }
 
     #[test]
-    fn guessing_is_slowed_down_but_a_cookie_still_counts() {
+    fn who_guesses_waits_and_nobody_else() {
         let token = Token::of("right");
-        for _ in 0..TRIES {
-            assert_eq!(token.check("wrong"), Verdict::Wrong);
-        }
-        assert_eq!(token.check("right"), Verdict::Later);
-        let mut headers = HeaderMap::new();
-        let pair = token.set_cookie().split(';').next().expect("a pair").to_owned();
-        headers.insert(header::COOKIE, format!("a=b; {pair}").parse().expect("a value"));
-        assert_eq!(token.admits(&headers), Verdict::Right);
-        headers.insert(header::COOKIE, format!("{COOKIE}=0").parse().expect("a value"));
-        assert_eq!(token.admits(&headers), Verdict::Wrong);
+        let guesser = IpAddr::from([10, 0, 0, 9]);
+        while token.check("wrong", guesser) == Verdict::Wrong {}
+        assert!(matches!(token.check("right", guesser), Verdict::Later(_)));
+        assert_eq!(token.check("right", PEER), Verdict::Right);
+        // Who is in stays in, also behind the same address.
+        assert_eq!(token.admits(&cookie("right"), guesser), Verdict::Right);
+        assert_eq!(token.admits(&cookie("old"), guesser), Verdict::Wrong);
     }
 }
