@@ -10,6 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     Executor, Gpu, GpuError, Live, executor,
     timings::{Timing, Timings},
@@ -18,7 +20,6 @@ use crate::{
     plan::{Choice, Choices, Class, FILL, Plan},
     random::Stream,
 };
-use serde::{Deserialize, Serialize};
 
 /// What all timings of a run take together at most.
 pub const BUDGET: Duration = Duration::from_secs(5);
