@@ -10,7 +10,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Method, header};
 use axum::response::{IntoResponse, Response};
-use engine::formats::sums;
+use engine::formats::{self, ModelConfig, PortablePlan, sums};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -119,6 +119,24 @@ pub(super) async fn zip(
     let (folder, items) =
         blocking(&app, move |app| model(app, &id, query.member.as_deref())).await?;
     files::zip(folder, items, &stem)
+}
+
+/// Compiled anew from `config.json`, which is quick; the weights are `artifacts/model.safetensors`.
+pub(super) async fn plan(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    Asked(query): Asked<MemberQuery>,
+) -> Result<Json<PortablePlan>, ApiError> {
+    blocking(&app, move |app| {
+        let (folder, _) = model(app, &id, query.member.as_deref())?;
+        let config =
+            formats::folder::read_json::<ModelConfig>(&folder.join(formats::folder::CONFIG))
+                .map_err(|error| ApiError::internal(error.to_string()))?;
+        PortablePlan::inference(&config).map(Json).map_err(|error| {
+            ApiError::unprocessable("too_large", format!("no browser runs this model: {error}"))
+        })
+    })
+    .await
 }
 
 /// Which output.
