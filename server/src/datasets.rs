@@ -87,6 +87,9 @@ pub(crate) struct SurveyedPart {
     pub(crate) samples: Vec<(usize, u32)>,
 }
 
+/// The time of a data set's files, and what was seen of them then.
+type Seen = (Option<SystemTime>, Result<Surveyed, String>);
+
 /// The data sets of a server.
 #[derive(Debug)]
 pub(crate) struct Datasets {
@@ -94,8 +97,8 @@ pub(crate) struct Datasets {
     /// `uploads/NAME/` and `thumbnails/NAME/` below it.
     folder: PathBuf,
     program: PathBuf,
-    /// What was seen, and the time of its files then.
-    seen: Mutex<BTreeMap<String, (Option<SystemTime>, Result<Surveyed, String>)>>,
+    /// What was seen of each.
+    seen: Mutex<BTreeMap<String, Seen>>,
 }
 
 /// A name that is safe as a folder, in an address and in a configuration.

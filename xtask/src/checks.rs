@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::{
-    setup,
+    schema, setup,
     shell::{cargo, loud, works},
     web,
 };
@@ -19,6 +19,9 @@ pub(crate) fn run() -> Result<()> {
     web::checks()?;
     loud(cargo()?.args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))?;
     loud(cargo()?.args(["build", "--workspace", "--all-targets"]))?;
+    if web::there() {
+        schema::check()?;
+    }
     setup::adapter()?;
     let mut tests = cargo()?;
     tests.args(["test", "--workspace", "--no-fail-fast"]);

@@ -12,6 +12,8 @@ mod measured;
 mod page;
 mod peer;
 mod plot;
+mod schema;
+mod serve;
 mod setup;
 mod shell;
 mod web;
@@ -25,6 +27,8 @@ cargo xtask VERB
 
   setup                 build taper; install a software Vulkan driver if there is no adapter at all (Linux)
   demo [-- FLAG…]       setup, then train the `demo` preset; FLAGs go to `taper run`
+  serve [-- FLAG…]      build the page and taper, and start `taper serve`; FLAGs go to it
+  schema [--check]      write web/src/generated/ by the server's own account, or only see whether it is up to date
   page                  build the page of `taper serve` into web/dist; needs Node
   test                  everything that the CI runs
   measured RUN…         write the results of finished runs into README.md
@@ -54,6 +58,9 @@ fn run(arguments: &[String]) -> Result<()> {
     match (verb, rest) {
         ("setup", []) => setup::run(),
         ("demo", flags) => demo::run(flags),
+        ("serve", flags) => serve::run(flags),
+        ("schema", []) => schema::write(),
+        ("schema", [check]) if check == "--check" => schema::check(),
         ("page", []) => web::build(),
         ("test", []) => checks::run(),
         ("measured", runs @ [_, ..]) => measured::run(runs),

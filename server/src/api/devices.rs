@@ -8,6 +8,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::error::ApiError;
+use super::extract::Body;
+use super::runs::Nothing;
 use super::{App, helped};
 use crate::jobs::{Adapter, SelfTest};
 use crate::store::Run;
@@ -36,6 +38,7 @@ pub(super) async fn list(State(app): State<Arc<App>>) -> Result<Json<Devices>, A
 pub(super) async fn test(
     State(app): State<Arc<App>>,
     Path(index): Path<String>,
+    Body(Nothing {}): Body<Nothing>,
 ) -> Result<Json<SelfTest>, ApiError> {
     helped(&app, move |app| {
         let adapters = app.adapters.list().map_err(ApiError::unavailable)?;

@@ -15,6 +15,8 @@ mod routes;
 mod runs;
 mod serve;
 mod session;
+#[cfg(test)]
+mod tests;
 mod token;
 
 use std::path::PathBuf;

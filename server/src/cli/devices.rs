@@ -4,7 +4,7 @@ use anyhow::Result;
 use engine::gpu::{self, GpuError};
 use serde_json::json;
 
-use super::{bytes, print, print_json};
+use super::{bytes, print, print_json, self_test};
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -12,9 +12,18 @@ pub(super) struct Arguments {
     /// Print JSON.
     #[arg(long)]
     json: bool,
+    /// Train small networks on this adapter and compare their losses with those that are known.
+    #[arg(long, value_name = "NAME|INDEX")]
+    self_test: Option<String>,
+    /// Print the losses instead, for `self_test.json`.
+    #[arg(long, hide = true, requires = "self_test")]
+    losses: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
+    if let Some(device) = &arguments.self_test {
+        return tested(device, arguments);
+    }
     let adapters = gpu::adapters();
     if arguments.json {
         return print_json(&json!({ "devices": adapters }));
@@ -36,4 +45,19 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         )
     };
     print(&adapters.iter().map(line).collect::<String>())
+}
+
+fn tested(device: &str, arguments: &Arguments) -> Result<()> {
+    if arguments.losses {
+        return print(&(serde_json::to_string_pretty(&self_test::losses(device)?)? + "\n"));
+    }
+    let test = self_test::test(device)?;
+    if arguments.json {
+        return print_json(&test);
+    }
+    let words = if test.ok { "computes what it should" } else { "does NOT compute what it should" };
+    print(&format!(
+        "the adapter {words}: {} kernels, worst in {} (off by {:.1e} of the loss; {:.0e} is allowed), {:.1} s\n",
+        test.ops, test.worst.op, test.worst.error, test.worst.tolerance, test.seconds
+    ))
 }

@@ -14,6 +14,7 @@ mod presets;
 mod profile;
 mod progress;
 mod run;
+mod self_test;
 mod serve;
 mod source;
 mod survey;

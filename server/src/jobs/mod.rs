@@ -20,7 +20,7 @@ use tokio::sync::broadcast;
 
 use crate::store::{Kind, Line, Run, Store, now};
 
-pub(crate) use adapters::{Adapter, Adapters, SelfTest, ask};
+pub(crate) use adapters::{Adapter, Adapters, SelfTest, Worst, ask};
 pub(crate) use child::{Program, obey};
 pub(crate) use state::{End, Input, State, Want, next};
 pub(crate) use summary::{Block, Facts, NetworkView, RunSummary};

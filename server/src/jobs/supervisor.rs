@@ -300,3 +300,7 @@ fn last_words(folder: &std::path::Path) -> String {
     let last = text.lines().rev().find(|line| !line.trim().is_empty());
     last.map_or_else(String::new, |line| format!("; it last said: {}", line.trim()))
 }
+
+#[cfg(test)]
+#[path = "crashes.rs"]
+mod crashes;

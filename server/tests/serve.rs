@@ -1,0 +1,435 @@
+//! The server as a user has it: the real program, real runs on a real adapter, and `kill -9` of both.
+#![cfg(unix)]
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Cursor, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+/// Long enough for two busy cores without a GPU.
+const PATIENCE: Duration = Duration::from_secs(240);
+
+struct Server {
+    child: Child,
+    url: String,
+    log: PathBuf,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+impl Server {
+    fn start(data: &Path, number: u32) -> Server {
+        Server::with(data, number, &[])
+    }
+
+    fn with(data: &Path, number: u32, more: &[&str]) -> Server {
+        let log = data.with_extension(format!("{number}.log"));
+        let mut child = Command::new(env!("CARGO_BIN_EXE_taper"))
+            .args(["serve", "--bind", "127.0.0.1:0", "--data-dir"])
+            .arg(data)
+            .args(more)
+            .stdout(Stdio::piped())
+            .stderr(File::create(&log).expect("a log"))
+            .spawn()
+            .expect("started");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
+        let url =
+            line.trim().strip_prefix("Taper is at ").expect("where it is").trim_end_matches('/');
+        Server { url: url.to_owned(), child, log }
+    }
+
+    fn get(&self, path: &str) -> Vec<u8> {
+        let mut answer = ureq::get(format!("{}{path}", self.url)).call().expect(path);
+        answer.body_mut().with_config().limit(64 << 20).read_to_vec().expect("a body")
+    }
+
+    fn json(&self, path: &str) -> Value {
+        serde_json::from_slice(&self.get(path)).expect("JSON")
+    }
+
+    /// Status and body.
+    fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        self.send(path, "application/json", body.to_string().as_bytes())
+    }
+
+    fn send(&self, path: &str, kind: &str, body: &[u8]) -> (u16, Value) {
+        let request =
+            ureq::post(format!("{}{path}", self.url)).config().http_status_as_error(false);
+        let mut answer = request.build().header("content-type", kind).send(body).expect(path);
+        let text = answer.body_mut().read_to_string().expect("a body");
+        (answer.status().as_u16(), serde_json::from_str(&text).unwrap_or_default())
+    }
+
+    fn delete(&self, path: &str) -> u16 {
+        let request =
+            ureq::delete(format!("{}{path}", self.url)).config().http_status_as_error(false);
+        request.build().call().expect(path).status().as_u16()
+    }
+
+    /// The messages of the stream: (event, id, data).
+    fn listen(&self, query: &str) -> Receiver<(String, String, Value)> {
+        let answer =
+            ureq::get(format!("{}/api/events?{query}", self.url)).call().expect("a stream");
+        let (sender, receiver) = mpsc::channel();
+        std::thread::spawn(move || {
+            let (mut event, mut id) = (String::new(), String::new());
+            for line in BufReader::new(answer.into_body().into_reader()).lines() {
+                let Ok(line) = line else { return };
+                if let Some(text) = line.strip_prefix("event: ") {
+                    event = text.to_owned();
+                } else if let Some(text) = line.strip_prefix("id: ") {
+                    id = text.to_owned();
+                } else if let Some(text) = line.strip_prefix("data: ") {
+                    let data = serde_json::from_str(text).expect("JSON");
+                    // The id may come behind the data.
+                    if sender.send((event.clone(), id.clone(), data)).is_err() {
+                        return;
+                    }
+                }
+            }
+        });
+        receiver
+    }
+
+    fn state(&self, id: &str) -> String {
+        self.json(&format!("/api/runs/{id}"))["state"].as_str().expect("a state").to_owned()
+    }
+
+    #[track_caller]
+    fn wait_for(&self, id: &str, state: &str) {
+        let begun = Instant::now();
+        while self.state(id) != state {
+            let log = || fs::read_to_string(&self.log).unwrap_or_default();
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "{id} is {} and not {state}\n{}",
+                self.state(id),
+                log()
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+/// The next message that will do.
+#[track_caller]
+fn until(
+    stream: &Receiver<(String, String, Value)>,
+    wanted: impl Fn(&str, &Value) -> bool,
+) -> (String, Value) {
+    let begun = Instant::now();
+    loop {
+        let left = PATIENCE.saturating_sub(begun.elapsed());
+        let (event, id, data) = stream.recv_timeout(left).expect("a message that was waited for");
+        if wanted(&event, &data) {
+            return (id, data);
+        }
+    }
+}
+
+fn is_stage(event: &str, data: &Value, stage: &str) -> bool {
+    event == "entry" && data["entry"]["type"] == "stage_started" && data["entry"]["stage"] == stage
+}
+
+fn signal(name: &str, process: u32) {
+    let status = Command::new("kill").args([name, &process.to_string()]).status().expect("kill");
+    assert!(status.success());
+}
+
+/// The number of the last process that a server started for a run.
+fn process(server: &Server) -> u32 {
+    let log = fs::read_to_string(&server.log).expect("a log");
+    let line = log.lines().rev().find(|line| line.contains("started")).expect("a start");
+    let plain: String = line.chars().filter(|c| c.is_ascii()).collect();
+    plain.rsplit("process=").next().and_then(|text| text.trim().parse().ok()).expect("a number")
+}
+
+/// A run of some ten seconds, most of it in the last stage.
+fn small(tune: u32) -> Value {
+    json!({ "preset": "demo", "set": {
+        "methods": ["win"], "seeds": [0], "data.train_count": 2000, "data.test_count": 200,
+        "wide.epochs": 2, "narrow.epochs": 1, "tune.epochs": tune
+    } })
+}
+
+fn starts(data: &Path, id: &str) -> usize {
+    let log = fs::read_to_string(data.join("runs").join(id).join("events.jsonl")).expect("a log");
+    log.matches("\"type\":\"run_started\"").count()
+}
+
+#[test]
+fn a_run_outlives_its_own_death_and_that_of_the_server() {
+    let folder = tempfile::tempdir().expect("folder");
+    let data = folder.path().join("data");
+    let mut server = Server::start(&data, 1);
+
+    let (status, run) = server.post("/api/runs", &small(40));
+    assert_eq!(status, 201, "{run}");
+    let id = run["id"].as_str().expect("an id").to_owned();
+    let stream = server.listen(&format!("runs={id}&last_event_id=0"));
+    until(&stream, |event, _| event == "hello");
+    until(&stream, |event, data| is_stage(event, data, "narrow 2"));
+    assert_eq!(server.delete(&format!("/api/runs/{id}")), 409, "it has a process");
+
+    // Its process is killed, and the next one goes on from the checkpoint.
+    signal("-9", process(&server));
+    let resumed = |event: &str, data: &Value| {
+        event == "entry" && data["entry"]["type"] == "resumed" && data["entry"]["member"] == "win-0"
+    };
+    let (_, entry) = until(&stream, resumed);
+    assert!(entry["entry"]["step"].as_u64().is_some_and(|step| step >= 31), "{entry}");
+    let (last, _) = until(&stream, |event, data| is_stage(event, data, "tune"));
+
+    // The server is killed, and the run does not notice.
+    drop(server.child.kill());
+    drop(server.child.wait());
+    let lock = File::open(data.join("runs").join(&id).join("run.lock")).expect("a lock");
+    assert!(lock.try_lock_shared().is_err(), "its process is gone");
+    let before = starts(&data, &id);
+    let server = Server::start(&data, 2);
+    assert_eq!(server.state(&id), "running");
+    let stream = server.listen(&format!("runs={id}&last_event_id={last}"));
+    let (_, entry) = until(&stream, |event, _| event == "entry");
+    assert_eq!(entry["run"], id.as_str());
+    until(&stream, |event, data| event == "run" && data["state"] == "done");
+    server.wait_for(&id, "done");
+    assert_eq!((before, starts(&data, &id)), (2, 2), "it was adopted, not started anew");
+
+    // What readers see has each step once.
+    let curves =
+        server.json(&format!("/api/runs/{id}/metrics?member=win-0&series=loss&points=20000"));
+    let x = curves["members"][0]["series"][0]["x"].as_array().expect("steps").clone();
+    assert!(x.windows(2).all(|pair| pair[0].as_u64() < pair[1].as_u64()), "{x:?}");
+    assert_eq!(x.last().and_then(Value::as_u64), Some(4 * 31 + 40 * 31));
+
+    // And the model is what its check sums say.
+    let zip = server.get(&format!("/api/runs/{id}/artifacts.zip"));
+    let mut archive = zip::ZipArchive::new(Cursor::new(zip)).expect("a zip");
+    let mut read = |name: &str| {
+        let mut bytes = Vec::new();
+        archive
+            .by_name(&format!("{id}/{name}"))
+            .expect(name)
+            .read_to_end(&mut bytes)
+            .expect("whole");
+        bytes
+    };
+    let sums = String::from_utf8(read("SHA256SUMS")).expect("text");
+    let mut names = Vec::new();
+    for line in sums.lines() {
+        let (sum, name) = line.split_once("  ").expect("a line of sha256sum");
+        let digest: String =
+            Sha256::digest(read(name)).iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(digest, sum, "{name}");
+        names.push(name.to_owned());
+    }
+    assert!(
+        names.contains(&"model.safetensors".to_owned()) && names.contains(&"merge.json".to_owned())
+    );
+
+    // The server ends in order.
+    let Server { child, .. } = &server;
+    signal("-TERM", child.id());
+    let mut server = server;
+    assert!(server.child.wait().expect("ended").success());
+}
+
+#[test]
+fn a_run_is_paused_and_a_shutdown_is_no_end() {
+    let folder = tempfile::tempdir().expect("folder");
+    let data = folder.path().join("data");
+    let mut server = Server::start(&data, 1);
+    let (_, run) = server.post("/api/runs", &small(60));
+    let id = run["id"].as_str().expect("an id").to_owned();
+    let (_, next) = server.post("/api/runs", &small(1));
+    let next = next["id"].as_str().expect("an id").to_owned();
+    let stream = server.listen(&format!("runs={id}"));
+    until(&stream, |event, data| is_stage(event, data, "tune"));
+    assert_eq!(server.state(&next), "queued", "one device, one run");
+    let (status, told) = server.post(&format!("/api/runs/{id}/pause"), &json!({}));
+    assert_eq!((status, &told["state"]), (200, &"pausing".into()));
+    server.wait_for(&id, "paused");
+    // The device is free: the next one has it.
+    server.wait_for(&next, "done");
+    server.post(&format!("/api/runs/{id}/resume"), &json!({}));
+    server.wait_for(&id, "running");
+    until(&stream, |event, data| is_stage(event, data, "tune"));
+
+    signal("-TERM", server.child.id());
+    assert!(server.child.wait().expect("ended").success());
+    let lock = File::open(data.join("runs").join(&id).join("run.lock")).expect("a lock");
+    assert!(lock.try_lock_shared().is_ok(), "it wrote a checkpoint and ended");
+    drop(lock);
+    let server = Server::start(&data, 2);
+    server.wait_for(&id, "running");
+    let (_, told) = server.post(&format!("/api/runs/{id}/cancel"), &json!({}));
+    assert_eq!(told["state"], "cancelled");
+    let begun = Instant::now();
+    while server.delete(&format!("/api/runs/{id}")) != 204 {
+        assert!(begun.elapsed() < PATIENCE, "its process does not end");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(!data.join("runs").join(&id).exists());
+}
+
+/// A tar of (name, bytes); names are written as they are.
+fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (name, bytes) in files {
+        let mut header = tar::Header::new_gnu();
+        header.as_gnu_mut().expect("GNU").name[..name.len()].copy_from_slice(name.as_bytes());
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        header.set_cksum();
+        builder.append(&header, *bytes).expect("appended");
+    }
+    builder.into_inner().expect("whole")
+}
+
+fn zip(files: &[(&str, &[u8])]) -> Vec<u8> {
+    use std::io::Write as _;
+    let mut writer = zip::ZipWriter::new(Cursor::new(Vec::new()));
+    for (name, bytes) in files {
+        writer.start_file(*name, zip::write::SimpleFileOptions::default()).expect("begun");
+        writer.write_all(bytes).expect("written");
+    }
+    writer.finish().expect("whole").into_inner()
+}
+
+#[test]
+fn data_sets_are_uploaded_shown_and_named() {
+    let folder = tempfile::tempdir().expect("folder");
+    let data = folder.path().join("data");
+    let mut png = Cursor::new(Vec::new());
+    image::RgbImage::from_pixel(8, 8, image::Rgb([200, 10, 10]))
+        .write_to(&mut png, image::ImageFormat::Png)
+        .expect("a PNG");
+    let png = png.into_inner();
+    let own = folder.path().join("own");
+    for name in ["train/a/1.png", "train/b/1.png", "test/a/1.png", "test/b/1.png"] {
+        fs::create_dir_all(own.join(name).parent().expect("a folder")).expect("made");
+        fs::write(own.join(name), &png).expect("written");
+    }
+    let server = Server::with(&data, 1, &["--data", &format!("own={}", own.display())]);
+
+    let pictures: Vec<(&str, &[u8])> = vec![
+        ("set/train/rose/1.png", &png),
+        ("set/train/lily/1.png", &png),
+        ("set/test/lily/1.png", &png),
+    ];
+    for (name, kind, bytes) in [
+        ("flowers", "application/x-tar", tar(&pictures)),
+        ("blooms", "application/zip", zip(&pictures)),
+    ] {
+        let (status, set) = server.send(&format!("/api/datasets?name={name}"), kind, &bytes);
+        assert_eq!(status, 201, "{set}");
+        assert_eq!(
+            (&set["train_count"], &set["test_count"], &set["kind"]),
+            (&2.into(), &1.into(), &"folder".into())
+        );
+        assert_eq!(set["classes"][0], json!({ "label": "lily", "count": 1 }));
+        let preview = server.json(&format!("/api/datasets/{name}/preview?count=2"));
+        let url = preview["samples"][1]["url"].as_str().expect("an address").to_owned();
+        assert_eq!(preview["samples"][1]["label"], "rose");
+        assert!(server.get(&url).starts_with(b"\x89PNG"));
+        let (status, _) = server.send(&format!("/api/datasets?name={name}"), kind, &bytes);
+        assert_eq!(status, 409, "there is one of this name");
+    }
+    // IDX files become a folder of them.
+    let mut images = vec![0, 0, 8, 3, 0, 0, 0, 4, 0, 0, 0, 4, 0, 0, 0, 4];
+    images.extend([7; 64]);
+    let idx: Vec<(&str, &[u8])> = vec![
+        ("x/train-images-idx3-ubyte", &images),
+        ("x/train-labels-idx1-ubyte", &[0, 0, 8, 1, 0, 0, 0, 4, 0, 1, 0, 1]),
+    ];
+    let (status, set) = server.send("/api/datasets?name=digits", "application/zip", &zip(&idx));
+    assert_eq!(
+        (status, &set["kind"], &set["train_count"]),
+        (201, &"idx".into(), &4.into()),
+        "{set}"
+    );
+
+    let many: Vec<u8> = vec![0; 4 << 20];
+    for (what, kind, bytes) in [
+        ("..", "application/x-tar", tar(&[("train/a/../../../x.png", &png)])),
+        ("absolute", "application/x-tar", tar(&[("/train/a/x.png", &png)])),
+        ("..", "application/zip", zip(&[("train/../../x.png", &png)])),
+        ("absolute", "application/zip", zip(&[("/train/a/x.png", &png)])),
+        ("a bomb", "application/zip", zip(&[("train/a/x.png", &many)])),
+        ("nothing", "application/zip", zip(&[("readme.txt", b"hello")])),
+        ("cut off", "application/zip", zip(&pictures)[..200].to_vec()),
+        ("cut off", "application/x-tar", tar(&pictures)[..700].to_vec()),
+        ("no archive", "application/x-tar", b"hello".to_vec()),
+    ] {
+        let (status, answer) = server.send("/api/datasets?name=bad", kind, &bytes);
+        assert_eq!((status, &answer["code"]), (422, &"bad_archive".into()), "{what}: {answer}");
+        let message = answer["message"].as_str().expect("a sentence");
+        assert!(!message.contains(folder.path().to_str().expect("plain")), "{what}: {message}");
+    }
+    let mut links = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(tar::EntryType::Symlink);
+    header.set_size(0);
+    links.append_link(&mut header, "train/a/x.png", "/etc/passwd").expect("appended");
+    let links = links.into_inner().expect("whole");
+    let (status, answer) = server.send("/api/datasets?name=bad", "application/x-tar", &links);
+    assert_eq!(status, 422, "{answer}");
+    for name in ["..", "a/b", ".x", "", "procedural", "own"] {
+        let name = name.replace('/', "%2F");
+        let (status, answer) =
+            server.send(&format!("/api/datasets?name={name}"), "application/zip", b"");
+        assert_eq!(status, 409, "{name}: {answer}");
+    }
+
+    let names: Vec<Value> = server.json("/api/datasets")["datasets"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|set| set["name"].clone())
+        .collect();
+    assert_eq!(names, ["procedural", "own", "blooms", "digits", "flowers"]);
+    let uses = |name: &str| {
+        json!({ "config": {
+        "methods": ["vanilla"], "seeds": [0],
+        "data": { "kind": "folder", "path": format!("dataset:{name}"), "size": 8 },
+        "vanilla": { "batch": 2, "epochs": 1 }
+    }, "start": false })
+    };
+    let shown = server.post("/api/preflight", &uses("own")).1;
+    assert_eq!((&shown["ok"], &shown["data"]["classes"]), (&true.into(), &2.into()), "{shown}");
+    let (status, run) = server.post("/api/runs", &uses("flowers"));
+    assert_eq!((status, &run["dataset"]), (201, &"flowers".into()), "{run}");
+    let id = run["id"].as_str().expect("an id");
+    let toml = String::from_utf8(server.get(&format!("/api/runs/{id}/config.toml"))).expect("text");
+    assert!(
+        toml.contains("dataset:flowers") && !toml.contains(folder.path().to_str().expect("plain"))
+    );
+    assert_eq!(server.delete("/api/datasets/flowers"), 409, "a run uses it");
+    assert_eq!(server.delete("/api/datasets/own"), 409, "it is the server's own");
+    assert_eq!(server.delete("/api/datasets/blooms"), 204);
+}
+
+#[test]
+fn others_are_not_served_without_a_token() {
+    let folder = tempfile::tempdir().expect("folder");
+    let output = Command::new(env!("CARGO_BIN_EXE_taper"))
+        .args(["serve", "--bind", "0.0.0.0:0", "--no-token", "--data-dir"])
+        .arg(folder.path().join("data"))
+        .output()
+        .expect("ran");
+    assert!(!output.status.success());
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(text.contains("--no-token") && text.contains("hint: "), "{text}");
+    assert!(!folder.path().join("data").exists());
+}
