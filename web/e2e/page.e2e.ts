@@ -307,6 +307,33 @@ test("a data set is uploaded, looked at, and deleted", async () => {
   await expect.poll(() => page.getByText("squares", { exact: true }).count()).toBe(0);
 });
 
+test("a server for others asks for its token, once", async () => {
+  const others = await Server.start("0.0.0.0");
+  const guest = await browser.newContext();
+  try {
+    const token = /token: (\S+)/.exec(others.log)?.[1] ?? "";
+    expect(token.length).toBeGreaterThanOrEqual(22);
+    const tab = await guest.newPage();
+    await tab.goto(`${others.origin}/devices`);
+    await tab.getByLabel("Token").fill("no such token");
+    await tab.getByRole("button", { name: "Enter" }).click();
+    await tab.getByRole("alert").waitFor();
+    await tab.getByLabel("Token").fill(token);
+    await tab.getByRole("button", { name: "Enter" }).click();
+    await tab.getByRole("button", { name: "Self-test" }).first().waitFor();
+    await tab.getByRole("status").getByText("live").waitFor();
+    await tab.reload();
+    await tab.getByRole("button", { name: "Self-test" }).first().waitFor();
+    // The cookie is not for scripts, and the token stands nowhere.
+    expect(
+      await tab.evaluate(() => document.cookie + JSON.stringify(localStorage) + location.href),
+    ).not.toContain(token);
+  } finally {
+    await guest.close();
+    await others.remove();
+  }
+});
+
 test("every view fits a phone, in the dark", async () => {
   const small = await browser.newContext({
     viewport: { width: 390, height: 844 },
