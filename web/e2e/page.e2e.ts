@@ -100,7 +100,6 @@ test("devices are listed with their limits, and a CPU is called one", async () =
   expect(await page.getByText("Limits").count()).toBeGreaterThan(0);
   await page.getByRole("button", { name: "Self-test" }).first().click();
   await page.getByText("Passed").waitFor({ timeout: 200_000 });
-  await picture("devices");
 });
 
 test("a bad value is refused beside its field, and the address carries the form", async () => {
@@ -303,10 +302,36 @@ test("a data set is uploaded, looked at, and deleted", async () => {
         .evaluateAll((images) => images.every((image) => (image as HTMLImageElement).naturalWidth > 0)),
     )
     .toBe(true);
-  await picture("datasets");
   await page.getByRole("button", { name: "Delete" }).click();
   await page.getByRole("button", { name: "Delete the data set" }).click();
   await expect.poll(() => page.getByText("squares", { exact: true }).count()).toBe(0);
+});
+
+test("a server for others asks for its token, once", async () => {
+  const others = await Server.start("0.0.0.0");
+  const guest = await browser.newContext();
+  try {
+    const token = /token: (\S+)/.exec(others.log)?.[1] ?? "";
+    expect(token.length).toBeGreaterThanOrEqual(22);
+    const tab = await guest.newPage();
+    await tab.goto(`${others.origin}/devices`);
+    await tab.getByLabel("Token").fill("no such token");
+    await tab.getByRole("button", { name: "Enter" }).click();
+    await tab.getByRole("alert").waitFor();
+    await tab.getByLabel("Token").fill(token);
+    await tab.getByRole("button", { name: "Enter" }).click();
+    await tab.getByRole("button", { name: "Self-test" }).first().waitFor();
+    await tab.getByRole("status").getByText("live").waitFor();
+    await tab.reload();
+    await tab.getByRole("button", { name: "Self-test" }).first().waitFor();
+    // The cookie is not for scripts, and the token stands nowhere.
+    expect(
+      await tab.evaluate(() => document.cookie + JSON.stringify(localStorage) + location.href),
+    ).not.toContain(token);
+  } finally {
+    await guest.close();
+    await others.remove();
+  }
 });
 
 test("every view fits a phone, in the dark", async () => {

@@ -36,11 +36,12 @@ export class Server {
 
   private constructor(
     readonly port: number,
-    readonly flags: string[],
+    readonly host: string,
   ) {}
 
-  static async start(...flags: string[]): Promise<Server> {
-    const server = new Server(await freePort(), flags);
+  /** `host` is the address it binds; any but this machine's own makes it ask for its token. */
+  static async start(host = "127.0.0.1"): Promise<Server> {
+    const server = new Server(await freePort(), host);
     await server.begin();
     return server;
   }
@@ -50,14 +51,10 @@ export class Server {
   }
 
   async begin(): Promise<void> {
-    const bind = `127.0.0.1:${this.port}`;
-    const child = (this.#child = spawn(
-      PROGRAM,
-      ["serve", "--bind", bind, "--data-dir", this.folder, ...this.flags],
-      {
-        stdio: ["ignore", "pipe", "pipe"],
-      },
-    ));
+    const bind = `${this.host}:${this.port}`;
+    const child = (this.#child = spawn(PROGRAM, ["serve", "--bind", bind, "--data-dir", this.folder], {
+      stdio: ["ignore", "pipe", "pipe"],
+    }));
     const keep = (text: Buffer) => (this.#log += text.toString());
     child.stdout.on("data", keep);
     child.stderr.on("data", keep);

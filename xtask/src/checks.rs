@@ -37,7 +37,8 @@ pub(crate) fn run() -> Result<()> {
     if ci && std::env::var_os("TAPER_REQUIRE_DATA").is_none() {
         tests.env("TAPER_REQUIRE_DATA", "1");
     }
-    loud(&mut tests)
+    loud(&mut tests)?;
+    web::end_to_end()
 }
 
 /// A minimal toolchain has neither rustfmt nor clippy; rustup brings them.
