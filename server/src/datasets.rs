@@ -2,21 +2,26 @@
 //!
 //! A client never names a path. `dataset:NAME` in a configuration stands for what is registered under that name, or was uploaded as it.
 
+mod unpack;
+
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
 use engine::config::{Data, DataKind};
 use engine::data;
+use engine::formats::atomic;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::jobs::ask;
+
+pub(crate) use unpack::unpack;
 
 /// The set that is always there.
 pub(crate) const BUILT_IN: &str = "procedural";
@@ -28,10 +33,8 @@ const SAMPLES: usize = 64;
 const THUMBNAIL: u32 = 96;
 /// How long a data set may be looked at.
 const PATIENCE: Duration = Duration::from_secs(600);
-/// Entries of an uploaded archive, and bytes after decompression: in all, and for each byte that was sent.
-const ENTRIES: usize = 1_000_000;
-const UNPACKED: u64 = 8 << 30;
-const RATIO: u64 = 100;
+/// Bytes of the disk that uploads leave free.
+pub(crate) const RESERVE: u64 = 1 << 30;
 
 /// Where a data set comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -87,9 +90,6 @@ pub(crate) struct SurveyedPart {
     pub(crate) samples: Vec<(usize, u32)>,
 }
 
-/// The time of a data set's files, and what was seen of them then.
-type Seen = (Option<SystemTime>, Result<Surveyed, String>);
-
 /// The data sets of a server.
 #[derive(Debug)]
 pub(crate) struct Datasets {
@@ -97,16 +97,59 @@ pub(crate) struct Datasets {
     /// `uploads/NAME/` and `thumbnails/NAME/` below it.
     folder: PathBuf,
     program: PathBuf,
-    /// What was seen of each.
     seen: Mutex<BTreeMap<String, Seen>>,
 }
 
-/// A name that is safe as a folder, in an address and in a configuration.
+/// What was seen of a data set; also kept beside its thumbnails.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Seen {
+    /// Of its folder or archive, then.
+    time: Option<SystemTime>,
+    /// Of the program that looked.
+    version: String,
+    bytes: u64,
+    surveyed: Result<Surveyed, String>,
+}
+
+impl Seen {
+    fn new(path: Option<&Path>, surveyed: Result<Surveyed, String>) -> Seen {
+        let bytes = path.map_or(0, size);
+        Seen { time: time(path), version: env!("CARGO_PKG_VERSION").into(), bytes, surveyed }
+    }
+
+    fn holds(&self, path: Option<&Path>) -> bool {
+        self.time == time(path) && self.version == env!("CARGO_PKG_VERSION")
+    }
+}
+
+fn time(path: Option<&Path>) -> Option<SystemTime> {
+    path.and_then(|path| path.metadata().ok()?.modified().ok())
+}
+
+/// The file of a [`Seen`] beside the thumbnails.
+const SEEN: &str = "survey.json";
+
+/// Removes what requests left that a killed server had not finished.
+fn sweep(folder: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name() != "uploads" && entry.file_name() != "thumbnails" {
+            let path = entry.path();
+            match entry.file_type()?.is_dir() {
+                true => std::fs::remove_dir_all(path)?,
+                false => std::fs::remove_file(path)?,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A name that is safe as a folder of any system, in an address and in a configuration.
 pub(crate) fn is_name(name: &str) -> bool {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let first = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     (1..=64).contains(&name.len())
-        && name.chars().all(plain)
-        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name.starts_with(first)
+        && name.chars().all(|c| first(c) || "-_.".contains(c))
 }
 
 impl Datasets {
@@ -122,7 +165,7 @@ impl Datasets {
                 .with_context(|| format!("`--data {text}` must be NAME=PATH"))?;
             if !is_name(name) || name == BUILT_IN {
                 bail!(
-                    "`--data {text}`: a name has letters, digits, -, _ and ., begins with one of the first two, and is not {BUILT_IN}"
+                    "`--data {text}`: a name has at most 64 of a-z, 0-9, -, _ and ., begins with one of the first two, and is not {BUILT_IN}"
                 );
             }
             let path = std::fs::canonicalize(path)
@@ -132,6 +175,7 @@ impl Datasets {
             }
         }
         std::fs::create_dir_all(folder.join("uploads"))?;
+        sweep(&folder)?;
         Ok(Datasets { registered, folder, program, seen: Mutex::default() })
     }
 
@@ -168,16 +212,13 @@ impl Datasets {
             return Some((Origin::Registered, data::kind_of(path), Some(path.clone())));
         }
         let folder = is_name(name).then(|| self.upload(name)).filter(|folder| folder.is_dir())?;
-        let archive = folder.join("data.tar");
-        let path = if archive.is_file() { archive } else { folder };
-        Some((Origin::Uploaded, data::kind_of(&path), Some(path)))
+        Some((Origin::Uploaded, data::kind_of(&folder), Some(folder)))
     }
 
     /// What is known of a data set; a process looks at it where its files are new.
     pub(crate) fn describe(&self, name: &str) -> Option<Dataset> {
-        let (source, kind, path) = self.find(name)?;
-        let bytes = path.as_deref().map_or(0, size);
-        let surveyed = self.survey(name)?;
+        let (source, kind, _) = self.find(name)?;
+        let Seen { bytes, surveyed, .. } = self.seen(name)?;
         let mut dataset = Dataset {
             name: name.into(),
             kind,
@@ -208,37 +249,60 @@ impl Datasets {
 
     /// What a survey saw; none for an unknown name.
     pub(crate) fn survey(&self, name: &str) -> Option<Result<Surveyed, String>> {
-        let (_, kind, path) = self.find(name)?;
-        let time = path.as_deref().and_then(|path| path.metadata().ok()?.modified().ok());
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
-        if let Some((_, surveyed)) = seen.filter(|(at, _)| *at == time) {
-            return Some(surveyed);
-        }
-        let surveyed = self.look(name, kind, path.as_deref());
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.insert(name.into(), (time, surveyed.clone()));
-        Some(surveyed)
+        self.seen(name).map(|seen| seen.surveyed)
     }
 
-    fn look(&self, name: &str, kind: DataKind, path: Option<&Path>) -> Result<Surveyed, String> {
-        let thumbnails = self.folder.join("thumbnails").join(name);
-        std::fs::create_dir_all(&thumbnails)
-            .map_err(|error| format!("no thumbnails can be kept: {error}"))?;
-        let kind =
-            serde_json::to_value(kind).ok().and_then(|kind| kind.as_str().map(str::to_owned));
-        let mut command = Command::new(&self.program);
-        command
-            .arg("survey")
-            .args(["--kind", &kind.unwrap_or_default(), "--thumbnails"])
-            .arg(&thumbnails);
-        if let Some(path) = path {
-            command.arg("--path").arg(path);
+    fn seen(&self, name: &str) -> Option<Seen> {
+        let (_, _, path) = self.find(name)?;
+        let path = path.as_deref();
+        let known = lock(&self.seen).get(name).filter(|seen| seen.holds(path)).cloned();
+        if known.is_some() {
+            return known;
         }
-        let surveyed = ask(&mut command, PATIENCE);
+        let thumbnails = self.thumbnails(name);
+        let kept = std::fs::read(thumbnails.join(SEEN)).ok();
+        let kept = kept.and_then(|bytes| serde_json::from_slice::<Seen>(&bytes).ok());
+        let seen = kept.filter(|seen| seen.holds(path)).unwrap_or_else(|| {
+            let seen = Seen::new(path, self.look(name, None, path, &thumbnails));
+            // An error may be mended without a trace in the times of files: it is looked at again after a restart.
+            if seen.surveyed.is_ok() {
+                keep(&seen, &thumbnails);
+            }
+            seen
+        });
+        lock(&self.seen).insert(name.into(), seen.clone());
+        Some(seen)
+    }
+
+    fn thumbnails(&self, name: &str) -> PathBuf {
+        self.folder.join("thumbnails").join(name)
+    }
+
+    /// A process counts what lies at `path`, after it has taken `archive` apart into it.
+    fn look(
+        &self,
+        name: &str,
+        archive: Option<&Path>,
+        path: Option<&Path>,
+        thumbnails: &Path,
+    ) -> Result<Surveyed, String> {
+        std::fs::create_dir_all(thumbnails)
+            .map_err(|error| format!("no thumbnails can be kept: {error}"))?;
+        let mut command = Command::new(&self.program);
+        command.arg("survey").arg("--thumbnails").arg(thumbnails);
+        for (flag, path) in [("--archive", archive), ("--path", path)] {
+            if let Some(path) = path {
+                command.arg(flag).arg(path);
+            }
+        }
         // A client is told what is wrong, and not where things lie on the server.
-        surveyed.map_err(|error| match path {
-            Some(path) => error.replace(&path.display().to_string(), &format!("{PREFIX}{name}")),
-            None => error,
+        ask(&mut command, PATIENCE).map_err(|mut error| {
+            for (path, word) in [(archive, "the upload"), (path, &*format!("{PREFIX}{name}"))] {
+                if let Some(path) = path {
+                    error = error.replace(&path.display().to_string(), word);
+                }
+            }
+            error
         })
     }
 
@@ -247,46 +311,39 @@ impl Datasets {
         let surveyed = self.survey(name)?.ok()?;
         let samples = &surveyed.part(part).samples;
         samples.iter().find(|(of, _)| *of == index)?;
-        Some(self.folder.join("thumbnails").join(name).join(part.file(index)))
+        Some(self.thumbnails(name).join(part.file(index)))
     }
 
-    /// Makes an upload a data set: an archive of pictures stays one, IDX files are taken out of it.
+    /// Makes an upload a data set, once a process has taken it apart and read it. It is there whole or not at all.
     ///
     /// # Errors
     /// A sentence on what is wrong with the archive; then nothing is kept.
-    pub(crate) fn admit(
-        &self,
-        name: &str,
-        archive: tempfile::NamedTempFile,
-        is_zip: bool,
-    ) -> Result<Dataset, String> {
+    pub(crate) fn admit(&self, name: &str, archive: &Path) -> Result<Dataset, String> {
         let failed = |error: io::Error| format!("the upload cannot be kept: {error}");
+        // Removed when it is dropped, with what is still in it.
         let ready = tempfile::tempdir_in(&self.folder).map_err(failed)?;
-        let tar = ready.path().join("data.tar");
-        if is_zip {
-            tar_of(archive.path(), &tar)?;
-        } else {
-            archive.persist(&tar).map_err(|error| failed(error.error))?;
-        }
-        let hide = |error: data::DataError| {
-            error.to_string().replace(&tar.display().to_string(), "the upload")
-        };
-        if data::take_idx(&tar, ready.path()).map_err(hide)? > 0 {
-            std::fs::remove_file(&tar).map_err(failed)?;
-        }
+        let (set, thumbnails) = (ready.path().join("set"), ready.path().join("thumbnails"));
+        std::fs::create_dir(&set).map_err(failed)?;
+        let surveyed = self.look(name, Some(archive), Some(&set), &thumbnails)?;
         let place = self.upload(name);
         // Renaming onto a folder that holds something fails: of two uploads of a name the first stays.
-        std::fs::rename(ready.path(), &place)
+        std::fs::rename(&set, &place)
             .map_err(|_| format!("there is a data set `{name}` already"))?;
-        drop(ready.keep());
-        match self.describe(name) {
-            Some(Dataset { error: Some(error), .. }) => {
-                drop(self.remove(name));
-                Err(error)
-            }
-            Some(dataset) => Ok(dataset),
-            None => Err("the upload is gone".into()),
+        if cfg!(unix) {
+            File::open(self.folder.join("uploads"))
+                .and_then(|uploads| uploads.sync_all())
+                .map_err(failed)?;
         }
+        let seen = Seen::new(Some(&place), Ok(surveyed));
+        keep(&seen, &thumbnails);
+        // Thumbnails are made anew where this fails.
+        let theirs = self.thumbnails(name);
+        drop(std::fs::remove_dir_all(&theirs));
+        drop(std::fs::create_dir_all(self.folder.join("thumbnails")));
+        if std::fs::rename(&thumbnails, &theirs).is_ok() {
+            lock(&self.seen).insert(name.into(), seen);
+        }
+        self.describe(name).ok_or_else(|| "the upload is gone".into())
     }
 
     /// Removes an uploaded data set.
@@ -294,12 +351,26 @@ impl Datasets {
     /// # Errors
     /// What the system refuses.
     pub(crate) fn remove(&self, name: &str) -> io::Result<()> {
-        std::fs::remove_dir_all(self.upload(name))?;
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
-        match std::fs::remove_dir_all(self.folder.join("thumbnails").join(name)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        // Out of sight at once; the next start removes what cannot be removed now.
+        let gone = tempfile::tempdir_in(&self.folder)?;
+        std::fs::rename(self.upload(name), gone.path().join("set"))?;
+        lock(&self.seen).remove(name);
+        drop(std::fs::rename(self.thumbnails(name), gone.path().join("thumbnails")));
+        gone.close()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Writes what was seen beside the thumbnails, so that it need not be looked at again.
+fn keep(seen: &Seen, thumbnails: &Path) {
+    let kept = serde_json::to_vec(seen).map_err(|error| error.to_string()).and_then(|bytes| {
+        atomic::write_bytes(&thumbnails.join(SEEN), bytes).map_err(|error| error.to_string())
+    });
+    if let Err(error) = kept {
+        tracing::warn!(error, "what was seen of a data set cannot be kept");
     }
 }
 
@@ -371,69 +442,4 @@ fn size(path: &Path) -> u64 {
     }
     let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
     entries.map(|entry| size(&entry.path())).sum()
-}
-
-/// Copies the files of a zip into a tar, by the rules that the reader of tars has, before anything is read of them.
-fn tar_of(zip: &Path, tar: &Path) -> Result<(), String> {
-    let bad = |error: zip::result::ZipError| format!("the upload is no whole zip archive: {error}");
-    let failed = |error: io::Error| format!("the upload cannot be unpacked: {error}");
-    let file = File::open(zip).map_err(failed)?;
-    let sent = file.metadata().map_err(failed)?.len();
-    let most = UNPACKED.min(sent.saturating_mul(RATIO).saturating_add(1 << 20));
-    let mut archive = zip::ZipArchive::new(io::BufReader::new(file)).map_err(bad)?;
-    if archive.len() > ENTRIES {
-        return Err(format!("the upload has {} entries; {ENTRIES} are allowed", archive.len()));
-    }
-    let mut builder = tar::Builder::new(io::BufWriter::new(File::create(tar).map_err(failed)?));
-    let mut left = most;
-    for at in 0..archive.len() {
-        let mut entry = archive.by_index(at).map_err(bad)?;
-        let name = entry.name().map_err(bad)?.into_owned();
-        let shown = name.escape_debug().to_string();
-        let path = name.replace('\\', "/");
-        let drive = path.as_bytes().get(1) == Some(&b':');
-        if path.starts_with('/') || drive || path.split('/').any(|part| part == "..") {
-            return Err(format!(
-                "entry \"{shown}\" of the upload leaves the archive; names must be relative"
-            ));
-        }
-        if entry.is_symlink() {
-            return Err(format!(
-                "entry \"{shown}\" of the upload is a symbolic link; only files and folders are read"
-            ));
-        }
-        if entry.is_dir() {
-            continue;
-        }
-        // What the entry says of its size is checked against what comes out of it.
-        let size = entry.size();
-        left = left
-            .checked_sub(size)
-            .ok_or_else(|| format!("the upload unpacks to more than {} MiB", most >> 20))?;
-        let mut header = tar::Header::new_gnu();
-        header.set_size(size);
-        header.set_mode(0o644);
-        header.set_entry_type(tar::EntryType::Regular);
-        let mut exact = Exact { source: &mut entry, left: size };
-        builder.append_data(&mut header, &path, &mut exact).map_err(failed)?;
-        if exact.left > 0 {
-            return Err(format!("entry \"{shown}\" of the upload is shorter than it says"));
-        }
-    }
-    builder.into_inner().and_then(|mut file| io::Write::flush(&mut file)).map_err(failed)
-}
-
-/// Reads no more than `left` bytes, so that an entry that is longer than it says does no harm.
-struct Exact<R> {
-    source: R,
-    left: u64,
-}
-
-impl<R: Read> Read for Exact<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
-        let read = self.source.read(&mut buffer[..most])?;
-        self.left -= read as u64;
-        Ok(read)
-    }
 }

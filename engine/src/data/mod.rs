@@ -30,7 +30,7 @@ pub use error::DataError;
 pub use image::Image;
 pub use loader::{Batches, Loader, LoaderOptions};
 pub use split::{Batch, Split};
-pub use survey::{Sample, Survey, SurveyedPart, survey, take_idx};
+pub use survey::{Sample, Survey, SurveyedPart, survey};
 pub use transform::Preprocess;
 pub use unpack::unpack;
 

@@ -1,12 +1,8 @@
 //! A look at a data set without training on it: how many pictures of each class, and some of them.
 
-use std::path::Path;
-
-use super::archive::{self, Caps};
 use super::examples::{Examples, Store};
-use super::{DataError, Image, idx, read};
+use super::{DataError, Image, read};
 use crate::config::Data;
-use crate::formats::atomic;
 
 /// What a data set holds.
 #[derive(Debug, Clone, PartialEq)]
@@ -76,21 +72,4 @@ fn surveyed(
     };
     let samples = (0..samples).map(sample).collect::<Result<_, DataError>>()?;
     Ok(SurveyedPart { counts, samples })
-}
-
-/// Writes the IDX files of an archive into `folder`, by their own names; how many there are.
-///
-/// # Errors
-/// What a hostile or damaged archive is refused for, and what the system refuses.
-pub fn take_idx(archive: &Path, folder: &Path) -> Result<usize, DataError> {
-    let wanted = |parts: &[&str]| parts.last().is_some_and(|name| idx::is_named_so(name));
-    let files = archive::read(archive, Caps::default(), wanted)?;
-    for (name, bytes) in &files {
-        // The last part of its path, so that it stays in the folder.
-        let name = name.rsplit(['/', '\\']).next().unwrap_or(name);
-        atomic::write_bytes(&folder.join(name), bytes).map_err(|error| {
-            DataError::malformed(archive, format!("cannot be taken apart: {error}"))
-        })?;
-    }
-    Ok(files.len())
 }

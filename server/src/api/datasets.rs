@@ -1,28 +1,37 @@
 //! `/api/datasets`, and names of data sets in configurations.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use engine::config::{Config, DataKind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use tokio_stream::StreamExt;
 
 use super::error::ApiError;
 use super::extract::Asked;
 use super::{App, helped};
-use crate::datasets::{BUILT_IN, Dataset, Origin, PREFIX, Part, is_name};
+use crate::datasets::{BUILT_IN, Dataset, Origin, PREFIX, Part, RESERVE, is_name};
 use crate::store::Run;
 
 /// What an upload may be.
 pub(super) const TYPES: &[&str] = &["application/zip", "application/x-tar", "application/gzip"];
 /// Most bytes of an upload.
 pub(super) const CAP: u64 = 4 << 30;
+/// How long an upload may be silent.
+const SILENCE: Duration = Duration::from_secs(60);
+/// Bytes of an upload between two looks at the free space.
+const LOOK: usize = 64 << 20;
+/// Uploads that are received at the same time.
+static UPLOADS: Semaphore = Semaphore::const_new(2);
 /// What a teacher of an earlier run is named by in a configuration.
 const RUN: &str = "run:";
 /// Samples of a preview, if the client does not say.
@@ -115,53 +124,83 @@ fn unknown(name: &str) -> ApiError {
 /// What an upload is called.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct UploadQuery {
-    /// Letters, digits, `-`, `_` and `.`.
+    /// At most 64 of a-z, 0-9, `-`, `_` and `.`, of which one of the first two begins it.
     name: String,
 }
 
 pub(super) async fn upload(
     State(app): State<Arc<App>>,
     Asked(UploadQuery { name }): Asked<UploadQuery>,
-    headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
     if !is_name(&name) || app.datasets.find(&name).is_some() {
         let message = match is_name(&name) {
             true => format!("there is a data set `{name}` already"),
-            false => "a name has letters, digits, -, _ and ., and begins with one of the first two"
-                .into(),
+            false => {
+                "a name has at most 64 of a-z, 0-9, -, _ and ., and begins with one of the first two"
+                    .into()
+            }
         };
         return Err(ApiError::conflict(message).field("name"));
     }
-    let failed =
-        |error: std::io::Error| ApiError::internal(format!("the upload cannot be kept: {error}"));
+    let _permit = UPLOADS.try_acquire().map_err(|_| {
+        ApiError::unavailable("other uploads are being received; try again when they are done")
+    })?;
     // Removed when it is dropped, however this ends.
-    let file = tempfile::NamedTempFile::new_in(app.datasets.reception()).map_err(failed)?;
-    let mut writer = tokio::fs::File::from_std(file.reopen().map_err(failed)?);
+    let file = tempfile::NamedTempFile::new_in(app.datasets.reception()).map_err(full)?;
+    receive(body, file.reopen().map_err(full)?, app.datasets.reception()).await?;
+    helped(&app, move |app| {
+        let dataset = app
+            .datasets
+            .admit(&name, file.path())
+            .map_err(|error| ApiError::unprocessable("bad_archive", error))?;
+        let location = [(header::LOCATION, format!("/api/datasets/{name}/preview"))];
+        Ok((StatusCode::CREATED, location, Json(dataset)).into_response())
+    })
+    .await
+}
+
+/// Writes a body to `file`, as long as it comes and the disk has room.
+async fn receive(
+    body: Body,
+    file: std::fs::File,
+    folder: &std::path::Path,
+) -> Result<(), ApiError> {
+    let mut writer = tokio::fs::File::from_std(file);
     let mut stream = body.into_data_stream();
-    while let Some(piece) = stream.next().await {
+    let mut until_look = 0;
+    while let Some(piece) = timeout(SILENCE, stream.next()).await.map_err(|_| {
+        let message = format!("the upload was silent for {} s", SILENCE.as_secs());
+        ApiError::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", message)
+    })? {
         let piece = piece.map_err(|_| {
             ApiError::too_large(format!(
                 "the upload was cut off, or has more than {} GiB",
                 CAP >> 30
             ))
         })?;
-        writer.write_all(&piece).await.map_err(failed)?;
+        if until_look < piece.len() {
+            if fs4::available_space(folder).is_ok_and(|free| free < RESERVE) {
+                return Err(full(std::io::ErrorKind::StorageFull.into()));
+            }
+            until_look = LOOK;
+        }
+        until_look = until_look.saturating_sub(piece.len());
+        writer.write_all(&piece).await.map_err(full)?;
     }
-    writer.flush().await.map_err(failed)?;
-    drop(writer);
-    let kind =
-        headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let is_zip = kind.starts_with("application/zip");
-    helped(&app, move |app| {
-        let dataset = app
-            .datasets
-            .admit(&name, file, is_zip)
-            .map_err(|error| ApiError::unprocessable("bad_archive", error))?;
-        let location = [(header::LOCATION, format!("/api/datasets/{name}/preview"))];
-        Ok((StatusCode::CREATED, location, Json(dataset)).into_response())
-    })
-    .await
+    writer.flush().await.map_err(full)
+}
+
+/// The disk does not take an upload.
+fn full(error: std::io::Error) -> ApiError {
+    let message = format!("the upload cannot be kept: {error}");
+    match error.kind() {
+        std::io::ErrorKind::StorageFull => {
+            ApiError::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", message)
+                .hint("free some space where the server keeps its data")
+        }
+        _ => ApiError::internal(message),
+    }
 }
 
 pub(super) async fn remove(

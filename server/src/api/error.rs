@@ -30,7 +30,8 @@ pub(crate) struct ErrorBody {
 pub(crate) struct ApiError {
     status: StatusCode,
     body: ErrorBody,
-    header: Option<(HeaderName, HeaderValue)>,
+    /// Of few: a refusal is returned often and should be small.
+    header: Option<Box<(HeaderName, HeaderValue)>>,
 }
 
 impl ApiError {
@@ -104,7 +105,7 @@ impl ApiError {
 
     /// A header that belongs to the status, as `Retry-After`.
     pub(super) fn header(mut self, name: HeaderName, value: impl Into<HeaderValue>) -> ApiError {
-        self.header = Some((name, value.into()));
+        self.header = Some(Box::new((name, value.into())));
         self
     }
 
@@ -119,7 +120,7 @@ impl IntoResponse for ApiError {
         if self.status.is_server_error() {
             tracing::error!(status = self.status.as_u16(), "{}", self.body.message);
         }
-        let header = self.header.map(|header| [header]);
+        let header = self.header.map(|header| [*header]);
         (self.status, header, Json(self.body)).into_response()
     }
 }

@@ -266,7 +266,7 @@ async fn another_site_reads_nothing_but_may_link_to_the_page() {
         let cross = ("sec-fetch-site", "cross-site");
         let answer = server.send(&method, &path, &[cross], Body::empty()).await;
         assert_eq!(answer.status, StatusCode::FORBIDDEN, "{path}");
-        let link = [cross, ("sec-fetch-mode", "navigate")];
+        let link = [cross, ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")];
         let answer = server.send(&method, &path, &link, Body::empty()).await;
         let is_page = !path.starts_with("/api") && path != "/healthz" && path != "/metrics";
         assert_eq!(answer.status != StatusCode::FORBIDDEN, is_page, "{path}");

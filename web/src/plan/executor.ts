@@ -30,7 +30,6 @@ export interface Live {
   lr?: number;
   /** The optimiser's step, from 1. */
   t?: number;
-  loss_scale?: number;
 }
 
 function words(live: Live): ArrayBuffer {
@@ -38,7 +37,7 @@ function words(live: Live): ArrayBuffer {
   [live.seed ?? 0, live.step ?? 0, live.rows, live.part ?? 0].forEach((n, k) => {
     view.setUint32(4 * k, n, true);
   });
-  [live.lr ?? 0, live.t ?? 1, live.loss_scale ?? 1].forEach((n, k) => {
+  [live.lr ?? 0, live.t ?? 1].forEach((n, k) => {
     view.setFloat32(16 + 4 * k, n, true);
   });
   return view.buffer;

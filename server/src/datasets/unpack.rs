@@ -1,0 +1,240 @@
+//! Taking an uploaded archive apart. A zip becomes a tar first, so that there is one place that knows the rules: `engine::data::unpack`.
+
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use engine::data;
+use zip::ZipArchive;
+
+use super::RESERVE;
+
+/// Entries of an archive.
+const ENTRIES: usize = 1_000_000;
+/// Bytes after decompression: in all, and for each byte that was sent.
+const UNPACKED: u64 = 8 << 30;
+const RATIO: u64 = 100;
+
+/// Writes what is data in the zip, tar or tar.gz at `archive` into the empty `folder`. What it is, its first bytes say.
+///
+/// # Errors
+/// A sentence on what is wrong with the archive, or what the system refuses.
+pub(crate) fn unpack(archive: &Path, folder: &Path) -> Result<()> {
+    let file = File::open(archive).context("the upload cannot be read")?;
+    let sent = file.metadata()?.len();
+    let most = UNPACKED.min(sent.saturating_mul(RATIO).saturating_add(1 << 20));
+    // A zip lies there twice for a while.
+    let room =
+        fs4::available_space(folder).map_or(u64::MAX, |free| free.saturating_sub(RESERVE) / 2);
+    ensure!(room > 0, "the disk has no room for the upload");
+    let most = most.min(room);
+    let mut start = Vec::new();
+    file.take(4).read_to_end(&mut start)?;
+    let count = if start.starts_with(b"PK") {
+        let tar = tempfile::NamedTempFile::new_in(folder.parent().unwrap_or(folder))?;
+        tar_of(archive, tar.as_file(), most)?;
+        let unpacked = data::unpack(tar.path(), folder, most.saturating_mul(2));
+        // The client sent no tar.
+        unpacked.map_err(|error| {
+            anyhow::anyhow!(
+                error.to_string().replace(&tar.path().display().to_string(), "the upload")
+            )
+        })?
+    } else {
+        data::unpack(archive, folder, most)?
+    };
+    ensure!(
+        count > 0,
+        "the upload holds no data: pictures as train/CLASS/NAME.jpg (or .png) with test/ or val/, or IDX files in MNIST's naming"
+    );
+    Ok(())
+}
+
+/// Copies the files of a zip into a tar of at most `most` bytes. What the zip says of sizes and sums is checked.
+fn tar_of(zip: &Path, tar: &File, most: u64) -> Result<()> {
+    let mut archive = ZipArchive::new(BufReader::new(File::open(zip)?))
+        .context("the upload is no whole zip archive")?;
+    ensure!(
+        archive.len() <= ENTRIES,
+        "the upload has {} entries; {ENTRIES} are allowed",
+        archive.len()
+    );
+    let mut builder = tar::Builder::new(BufWriter::new(tar));
+    let mut left = most;
+    for at in 0..archive.len() {
+        let mut entry = archive
+            .by_index(at)
+            .with_context(|| format!("entry {at} of the upload cannot be read"))?;
+        let name = entry
+            .name()
+            .with_context(|| format!("the name of entry {at} of the upload cannot be read"))?;
+        let (path, shown) = (name.replace('\\', "/"), name.escape_debug().to_string());
+        let drive = path.as_bytes().get(1) == Some(&b':');
+        if path.starts_with('/') || drive || path.split('/').any(|part| part == "..") {
+            bail!("entry \"{shown}\" of the upload leaves the archive; names must be relative");
+        }
+        // Zips made on unix say what kind of file it was.
+        let kind = entry.unix_mode().map_or(0, |mode| mode & 0o170_000);
+        if entry.is_dir() {
+            continue;
+        }
+        if !matches!(kind, 0 | 0o100_000) {
+            bail!(
+                "entry \"{shown}\" of the upload is a link or a device; only files and folders are read"
+            );
+        }
+        let size = entry.size();
+        left = left
+            .checked_sub(size)
+            .with_context(|| format!("the upload unpacks to more than {} MiB", most >> 20))?;
+        let mut header = tar::Header::new_gnu();
+        header.set_size(size);
+        header.set_mode(0o644);
+        header.set_entry_type(tar::EntryType::Regular);
+        let damaged = |error: io::Error| {
+            anyhow::anyhow!("entry \"{shown}\" of the upload is damaged: {error}")
+        };
+        let mut exact = (&mut entry).take(size);
+        builder.append_data(&mut header, &path, &mut exact).map_err(damaged)?;
+        ensure!(exact.limit() == 0, "entry \"{shown}\" of the upload is shorter than it says");
+        // Its sum is compared where it ends.
+        let more = entry.read(&mut [0]).map_err(damaged)?;
+        ensure!(more == 0, "entry \"{shown}\" of the upload is longer than it says");
+    }
+    builder.into_inner()?.flush()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Cursor, Seek};
+
+    use engine::config::{Data, DataKind};
+    use zip::write::SimpleFileOptions;
+    use zip::{CompressionMethod, ZipWriter};
+
+    use super::super::{Surveyed, survey};
+    use super::*;
+
+    fn png(side: u32, grey: u8) -> Vec<u8> {
+        let mut bytes = Cursor::new(Vec::new());
+        let picture = image::GrayImage::from_pixel(side, side, image::Luma([grey]));
+        picture.write_to(&mut bytes, image::ImageFormat::Png).expect("written");
+        bytes.into_inner()
+    }
+
+    fn zip_of(files: &[(&str, &[u8])], method: CompressionMethod) -> Vec<u8> {
+        let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
+        for (name, bytes) in files {
+            let options = SimpleFileOptions::default().compression_method(method);
+            zip.start_file(*name, options).expect("started");
+            zip.write_all(bytes).expect("written");
+        }
+        zip.finish().expect("an archive").into_inner()
+    }
+
+    /// As the process of an upload does: taken apart, then read. Nothing lies beside the folder afterwards.
+    fn upload(bytes: &[u8]) -> Result<Surveyed, String> {
+        let outside = tempfile::tempdir().expect("folder");
+        let mut archive = tempfile::NamedTempFile::new().expect("a file");
+        archive.write_all(bytes).expect("written");
+        archive.rewind().expect("rewound");
+        let (set, thumbnails) = (outside.path().join("set"), outside.path().join("thumbnails"));
+        std::fs::create_dir(&set).expect("made");
+        std::fs::create_dir(&thumbnails).expect("made");
+        let unpacked = unpack(archive.path(), &set);
+        assert_eq!(std::fs::read_dir(outside.path()).expect("read").count(), 2);
+        unpacked.map_err(|error| format!("{error:#}"))?;
+        let path = Some(set.to_string_lossy().into_owned());
+        let data = Data { kind: data::kind_of(&set), path, ..Data::default() };
+        assert!(matches!(data.kind, DataKind::Folder | DataKind::Idx));
+        let surveyed = survey(&data, &thumbnails).map_err(|error| format!("{error:#}"))?;
+        for (index, _) in &surveyed.train.samples {
+            let picture =
+                image::open(thumbnails.join(format!("train-{index}.png"))).expect("a PNG");
+            assert!(picture.width() <= 128 && picture.height() <= 128);
+        }
+        Ok(surveyed)
+    }
+
+    #[test]
+    fn a_zip_of_pictures_and_a_tar_of_idx_files_are_data_sets() {
+        let (small, large) = (png(3, 1), png(300, 2));
+        let files = [
+            ("set/train/dog/2.png", &small[..]),
+            ("set/train/cat/1.png", &large),
+            ("set/train/cat/2.png", &small),
+            ("set/test/cat/1.png", &small),
+            ("set/notes.txt", b"hello"),
+            ("__MACOSX/set/train/cat/._1.png", b"x"),
+        ];
+        for method in [CompressionMethod::Stored, CompressionMethod::Deflated] {
+            let surveyed = upload(&zip_of(&files, method)).expect("a data set");
+            assert_eq!(surveyed.classes, ["cat", "dog"]);
+            assert_eq!(
+                (&surveyed.train.counts[..], &surveyed.test.counts[..]),
+                (&[2, 1][..], &[1, 0][..])
+            );
+        }
+        let mut tar = tar::Builder::new(Vec::new());
+        let images: Vec<u8> =
+            [&[0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 1][..], &[7, 8]].concat();
+        let labels = [0, 0, 8, 1, 0, 0, 0, 2, 1, 0];
+        for (name, bytes) in [
+            ("MNIST/raw/train-images-idx3-ubyte", &images[..]),
+            ("MNIST/raw/train-labels-idx1-ubyte", &labels),
+        ] {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(bytes.len() as u64);
+            header.set_mode(0o644);
+            tar.append_data(&mut header, name, bytes).expect("written");
+        }
+        let surveyed = upload(&tar.into_inner().expect("an archive")).expect("a data set");
+        assert_eq!((&surveyed.train.counts[..], surveyed.train.samples.len()), (&[1, 1][..], 2));
+    }
+
+    #[test]
+    fn what_is_hostile_or_broken_is_refused_in_a_sentence() {
+        let picture = png(3, 1);
+        let stored = CompressionMethod::Stored;
+        let good = zip_of(&[("train/a/1.png", &picture)], stored);
+        let mut link = ZipWriter::new(Cursor::new(Vec::new()));
+        link.add_symlink("train/a/1.png", "/etc/passwd", SimpleFileOptions::default())
+            .expect("linked");
+        let mut damaged = good.clone();
+        let at = damaged.windows(4).position(|bytes| bytes == b"IDAT").expect("pixels");
+        damaged[at + 6] ^= 1;
+        // A header that claims 65535 × 65535 pixels, with the sum that belongs to it.
+        let mut huge = picture.clone();
+        huge[16..24].copy_from_slice(&[0, 0, 255, 255, 0, 0, 255, 255]);
+        let mut crc = flate2::Crc::new();
+        crc.update(&huge[12..29]);
+        huge[29..33].copy_from_slice(&crc.sum().to_be_bytes());
+        for (bytes, words) in [
+            (zip_of(&[("../x/train/a/1.png", &picture)], stored), "leaves the archive"),
+            (zip_of(&[("train/..\\..\\1.png", &picture)], stored), "leaves the archive"),
+            (zip_of(&[("/train/a/1.png", &picture)], stored), "leaves the archive"),
+            (
+                zip_of(&[("train/a/1.png", &picture), ("train/a/1.PNG", &picture)], stored),
+                "the same name",
+            ),
+            (zip_of(&[("train/a/1.png", &huge)], stored), "more than 16384 on a side"),
+            (
+                zip_of(&[("train/a/1.png", &vec![0; 300 << 20])], CompressionMethod::Deflated),
+                "unpacks to more than",
+            ),
+            (zip_of(&[("train/a/1.png", b"no picture")], stored), "neither a JPEG nor a PNG"),
+            (zip_of(&[("readme.md", b"hello")], stored), "holds no data"),
+            (link.finish().expect("an archive").into_inner(), "a link or a device"),
+            (good[..good.len() - 30].to_vec(), "no whole zip archive"),
+            (damaged, "is damaged"),
+            (b"PK\x03\x04".to_vec(), "no whole zip archive"),
+            (b"hello".to_vec(), "archive"),
+            (Vec::new(), "holds no data"),
+        ] {
+            let error = upload(&bytes).expect_err(words);
+            assert!(error.contains(words), "{words}: {error}");
+        }
+    }
+}
