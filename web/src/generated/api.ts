@@ -364,6 +364,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/runs/{id}/plan.json": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The model's inference as shaders and dispatches, for a browser. */
+        get: operations["get_runs_id_plan_json"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/preflight": {
         parameters: {
             query?: never;
@@ -630,6 +647,8 @@ export interface components {
              */
             limit: number;
         };
+        /** @description What kind of device a plan is compiled for; decides between register tiles and workgroup tiles. */
+        AdapterKind: "cpu" | "gpu";
         /** @description Limits of an adapter. */
         AdapterLimits: {
             /**
@@ -708,6 +727,18 @@ export interface components {
              */
             flip: boolean;
         };
+        /** @description A storage binding, as naga reflects it. */
+        Binding: {
+            /**
+             * Format: uint32
+             * @description Its number in group 0.
+             */
+            number: number;
+            /** @description Whether it is `read_write`. */
+            writes: boolean;
+            /** @description Whether it is a texture that mirrors a tensor, else a buffer. */
+            texture?: boolean;
+        };
         /** @description A block of a network. */
         Block: {
             /** @description `S1`, …, `head`. */
@@ -778,6 +809,20 @@ export interface components {
              * @default 0
              */
             step: number;
+        };
+        /** @description A buffer to be made. */
+        BufferSpec: {
+            /** @description `student.params`, `images`, `lease 3`. */
+            label: string;
+            /**
+             * Format: uint64
+             * @description Size.
+             */
+            bytes: number;
+            /** @description Whether it is a lease, whose content does not outlive a program. */
+            lease: boolean;
+            /** @description Whether it is a texture that mirrors tensors: `rgba32float`, [`TEXELS`] wide, a whole number of rows. */
+            texture?: boolean;
         };
         /** @description A copy with changes. */
         Changes: {
@@ -1220,6 +1265,34 @@ export interface components {
              */
             free: number;
         };
+        /** @description One dispatch. */
+        Dispatch: {
+            /**
+             * Format: uint
+             * @description Index into [`Plan::kernels`].
+             */
+            kernel: number;
+            /** @description `layer1.0.conv1/conv2d.forward`. */
+            label: string;
+            /** @description Copies to be made before it runs. */
+            mirrors?: components["schemas"]["Mirror"][];
+            /** @description Storage ranges, in the order of [`KernelSpec::bindings`]. */
+            binds: components["schemas"]["Range"][];
+            /** @description The words of `Dims`. */
+            dims: number[];
+            /** @description Workgroups. */
+            grid: number[];
+            /**
+             * Format: uint64
+             * @description Floating-point operations.
+             */
+            flops: number;
+            /**
+             * Format: uint64
+             * @description Bytes read and written, each tensor once.
+             */
+            bytes: number;
+        };
         /** @description A part of a run's log. */
         Entries: {
             entries: components["schemas"]["Entry"][];
@@ -1594,6 +1667,19 @@ export interface components {
              */
             step_ms: number;
         };
+        /** @description A buffer all whose words begin as one number. */
+        Fill: {
+            /**
+             * Format: uint
+             * @description Index in the plan's buffers.
+             */
+            buffer: number;
+            /**
+             * Format: uint32
+             * @description The word, a `u32`.
+             */
+            word: number;
+        };
         /** @description FitNets: a hint stage on the middle block, then knowledge distillation for `epochs`. */
         Fitnets: {
             /**
@@ -1828,6 +1914,56 @@ export interface components {
              */
             temperature: number;
         };
+        /** @description A kernel and what its entry point binds. */
+        KernelSpec: {
+            /** @description Stem of the file in `shaders/`. */
+            file: string;
+            /** @description Stem of the variant file put before the body, `matmul.tile16x16` say. */
+            variant?: string | null;
+            /** @description Entry point. */
+            entry: string;
+            /** @description How it reads its inputs; the plan decides it. */
+            reads?: components["schemas"]["Reads"];
+            /** @description Values of `override` constants, by name. */
+            constants?: [
+                string,
+                number
+            ][];
+            /** @description Storage bindings of group 0, in the order of [`Dispatch::binds`]. */
+            bindings: components["schemas"]["Binding"][];
+            /** @description Whether binding 0 of group 0, the `Dims`, is used. */
+            dims: boolean;
+            /** @description Whether group 1, the live numbers, is used. */
+            live: boolean;
+        };
+        /** @description The limits that plans are checked against; the default is WebGPU's. */
+        Limits: {
+            /**
+             * Format: uint64
+             * @description `maxStorageBufferBindingSize`, bytes.
+             */
+            binding_bytes: number;
+            /**
+             * Format: uint64
+             * @description `maxBufferSize`, bytes.
+             */
+            buffer_bytes: number;
+            /**
+             * Format: uint32
+             * @description `maxStorageBuffersPerShaderStage`.
+             */
+            storage_buffers: number;
+            /**
+             * Format: uint32
+             * @description `maxComputeWorkgroupsPerDimension`.
+             */
+            groups: number;
+            /**
+             * Format: uint64
+             * @description Most bytes of all buffers of a plan together: the user's `memory_budget`.
+             */
+            memory?: number | null;
+        };
         /** @description The data sets. */
         List: {
             datasets: components["schemas"]["Dataset"][];
@@ -1939,6 +2075,16 @@ export interface components {
         };
         /** @description How a student is trained. */
         Method: "vanilla" | "kd" | "fitnets" | "start_only" | "win";
+        /** @description A copy of a tensor into a texture, row by row from the first texel on. */
+        Mirror: {
+            /** @description Where the tensor lies. */
+            from: components["schemas"]["Range"];
+            /**
+             * Format: uint
+             * @description The texture, as an index into [`Plan::buffers`].
+             */
+            to: number;
+        };
         /** @description The student's architecture. */
         Model: {
             /** @constant */
@@ -2187,6 +2333,13 @@ export interface components {
         Nothing: Record<string, never>;
         /** @description The rule that turns gradients into new weights; formulas are PyTorch's. */
         Optimizer: "sgd" | "adam" | "adamw";
+        /** @description The file's numbers are seen as extents `view` and written axis by axis: `axes[0]` of them slowest. */
+        Order: {
+            /** @description Extents, whose product is the tensor's. */
+            view: number[];
+            /** @description Each axis of `view` once. */
+            axes: number[];
+        };
         /** @description Where a data set comes from. */
         Origin: "builtin" | "registered" | "uploaded";
         /**
@@ -2220,6 +2373,77 @@ export interface components {
         Place: {
             /** @description Id of a queued run; null: the end. */
             before?: string | null;
+        };
+        /** @description Where a tensor of the file goes. */
+        Place2: {
+            /** @description Its name in the file. */
+            name: string;
+            /** @description Its extents in the file. */
+            shape: number[];
+            /**
+             * Format: uint
+             * @description Index in the plan's buffers.
+             */
+            buffer: number;
+            /**
+             * Format: uint64
+             * @description Its first byte there.
+             */
+            offset: number;
+            /** @description In which order its numbers are written; absent: as they lie in the file. */
+            order?: components["schemas"]["Order"] | null;
+        };
+        /** @description A compiled graph; see the module. */
+        Plan: {
+            /**
+             * Format: uint32
+             * @description Version of this form, [`VERSION`].
+             */
+            version: number;
+            /** @description What it was compiled for. */
+            target: components["schemas"]["Target2"];
+            /** @description Each distinct kernel once. */
+            kernels: components["schemas"]["KernelSpec"][];
+            /** @description Named buffers, then leases. */
+            buffers: components["schemas"]["BufferSpec"][];
+            /** @description Lists of dispatches by name. */
+            programs: {
+                [key: string]: components["schemas"]["Dispatch"][];
+            };
+        };
+        /**
+         * @description A plan with all that is needed to run it.
+         *
+         *     To make it ready: a buffer for each of `plan.buffers`, zeros but for `fills`; the tensors of a safetensors file by `tensors`; a compute
+         *     pipeline for each of `plan.kernels` from `shaders[modules[k]]`, with the kernel's `constants`. Group 0 has the `Dims` of a dispatch as
+         *     a uniform at binding 0, where the kernel's `dims` says so, and its storage `bindings` in the order of the dispatch's `binds`; group 1
+         *     the eight live numbers of `shaders/lib/step.wgsl`, where `live` says so. Then a program is a list of dispatches, in their order.
+         */
+        PortablePlan: {
+            /**
+             * Format: uint32
+             * @description Version of this form, [`VERSION`].
+             */
+            version: number;
+            /** @description What the device must grant, by WebGPU's names; no more than its defaults. */
+            limits: {
+                [key: string]: number;
+            };
+            /**
+             * Format: uint64
+             * @description Bytes of a uniform's slot, in which a dispatch's `dims` lie.
+             */
+            dims_slot: number;
+            /** @description Each distinct linked shader once, WGSL. */
+            shaders: components["schemas"]["Shader"][];
+            /** @description Index in `shaders` of each kernel of the plan. */
+            modules: number[];
+            /** @description Where the tensors of the model's file go. */
+            tensors: components["schemas"]["Place2"][];
+            /** @description Buffers that begin with other words than 0. */
+            fills: components["schemas"]["Fill"][];
+            /** @description The plan. */
+            plan: components["schemas"]["Plan"];
         };
         /** @description Arithmetic of a run. */
         Precision: "f32" | "mixed";
@@ -2269,6 +2493,32 @@ export interface components {
             /** @description Ids, next one first. */
             queue: string[];
         };
+        /** @description A range of a buffer. */
+        Range: {
+            /**
+             * Format: uint
+             * @description Index into [`Plan::buffers`].
+             */
+            buffer: number;
+            /**
+             * Format: uint64
+             * @description First byte.
+             */
+            offset: number;
+            /**
+             * Format: uint64
+             * @description Length in bytes.
+             */
+            bytes: number;
+        };
+        /**
+         * @description How a kernel reads the inputs that it takes through `shaders/lib/read`.
+         *
+         *     A software adapter loads from a storage buffer lane by lane, in a loop with a branch for each number; Mesa 22.3 takes 208 ns for eight
+         *     vec4s. The same eight from a storage texture are one gather, 8 ns. A plan for such an adapter therefore copies what kernels read into
+         *     textures, each tensor once after it is written.
+         */
+        Reads: "buffers" | "textures";
         /** @description Members of one method and configuration, over their seeds. */
         Row: {
             /** @description The method, or `teacher`. */
@@ -2538,6 +2788,13 @@ export interface components {
             /** @description Whether the request has it. */
             ok: boolean;
         };
+        /** @description A linked shader. */
+        Shader: {
+            /** @description Its variant's or body's file. */
+            label: string;
+            /** @description WGSL. */
+            text: string;
+        };
         /** @description What a stage takes. */
         StageNeeds: {
             /** @description Who. */
@@ -2674,6 +2931,13 @@ export interface components {
         Stem: "imagenet" | "cifar";
         /** @description What fine-tuning follows. */
         Target: "labels" | "teacher";
+        /** @description What a plan is compiled for. */
+        Target2: {
+            /** @description Register tiles or workgroup tiles. */
+            kind: components["schemas"]["AdapterKind"];
+            /** @description What the device allows. */
+            limits: components["schemas"]["Limits"];
+        };
         /** @description The teacher: the student widened, or a trained network. */
         Teacher: {
             /**
@@ -3844,6 +4108,40 @@ export interface operations {
                 };
                 content: {
                     "application/octet-stream": string;
+                };
+            };
+            /** @description Refused. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_runs_id_plan_json: {
+        parameters: {
+            query?: {
+                /** @description Name of a member or teacher; absent: the student that the run kept. */
+                member?: string | null;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description As asked. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PortablePlan"];
                 };
             };
             /** @description Refused. */
