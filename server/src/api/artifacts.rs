@@ -11,7 +11,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use engine::formats::sums;
+use engine::formats::{ModelConfig, PortablePlan, folder, sums};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
@@ -64,7 +64,7 @@ struct Artifact {
 }
 
 /// The folder of a model.
-fn folder(app: &App, run: &Run, member: Option<&str>) -> Result<PathBuf, ApiError> {
+fn model(app: &App, run: &Run, member: Option<&str>) -> Result<PathBuf, ApiError> {
     let directory = app.jobs.directory(run);
     let Some(name) = member else { return Ok(directory.join("artifacts")) };
     let known = run.view.members.iter().find(|member| member.member == name);
@@ -86,7 +86,7 @@ pub(super) fn is_there(app: &App, run: &Run) -> bool {
 /// The files that are there, by their check sums.
 fn files(app: &App, id: &str, member: Option<&str>) -> Result<Vec<(PathBuf, Artifact)>, ApiError> {
     let run = runs::find(app, id)?;
-    let folder = folder(app, &run, member)?;
+    let folder = model(app, &run, member)?;
     let text = std::fs::read_to_string(folder.join(sums::NAME))
         .map_err(|_| ApiError::not_found("no model is there yet"))?;
     let sum = |name: &str| {
@@ -192,6 +192,25 @@ pub(super) async fn file(
         }
         None => (common, own, body).into_response(),
     })
+}
+
+/// Compiled anew from `config.json`, which is quick; the weights are `artifacts/model.safetensors`.
+pub(super) async fn plan(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    Asked(query): Asked<MemberQuery>,
+) -> Result<Json<PortablePlan>, ApiError> {
+    blocking(&app, move |app| {
+        let files = files(app, &id, query.member.as_deref())?;
+        let config = files.iter().find(|(_, file)| file.name == folder::CONFIG);
+        let (path, _) = config.ok_or_else(|| ApiError::not_found("no model is there yet"))?;
+        let config = folder::read_json::<ModelConfig>(path)
+            .map_err(|error| ApiError::internal(error.to_string()))?;
+        PortablePlan::inference(&config).map(Json).map_err(|error| {
+            ApiError::unprocessable("too_large", format!("no browser runs this model: {error}"))
+        })
+    })
+    .await
 }
 
 /// What a `Range` asks for.
