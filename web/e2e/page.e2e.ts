@@ -248,7 +248,7 @@ test("a finished run is compared, cloned and deleted", async () => {
   await page.waitForURL(`${server.origin}/`);
 });
 
-test("runs wait in a queue, which is put in order by buttons and by keys", async () => {
+test("runs wait in a queue, which is put in order by buttons and by keys; one is paused and goes on", async () => {
   const make = async (name: string, epochs: number) => {
     const made = await context.request.post(`${server.origin}/api/runs`, {
       headers: { origin: server.origin },
@@ -271,6 +271,12 @@ test("runs wait in a queue, which is put in order by buttons and by keys", async
   await picture("runs");
   for (const name of ["one", "two", "three", "long"]) {
     await page.locator("td").getByRole("link", { name, exact: true }).click();
+    if (name === "long") {
+      await page.getByRole("button", { name: "pause" }).click();
+      await badge().filter({ hasText: "paused" }).waitFor({ timeout: 60_000 });
+      await page.getByRole("button", { name: "resume" }).click();
+      await badge().filter({ hasText: "running" }).waitFor({ timeout: 60_000 });
+    }
     await page.getByRole("button", { name: "cancel" }).click();
     await page.getByRole("button", { name: "Cancel the run" }).click();
     await badge().filter({ hasText: "cancelled" }).waitFor();
