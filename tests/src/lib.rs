@@ -1,8 +1,10 @@
-//! Helpers shared by the integration tests: adapters, golden files, small networks, and the table of ops that the goldens speak of.
+//! Helpers shared by the integration tests: adapters, golden files, small networks, the table of ops that the goldens speak of, and
+//! programs of others.
 
 pub mod golden;
 pub mod nets;
 pub mod table;
+pub mod tools;
 
 use std::sync::Arc;
 

@@ -1,9 +1,11 @@
 //! Small networks, and how to train them.
 
 use engine::{
-    config::{Mlp, Model, Optimizer, Recipe, Resnet, Schedule, Stem, Unit},
+    config::{Interpolation, Mlp, Model, Optimizer, Recipe, Resnet, Schedule, Stem, Unit},
+    formats::{ModelConfig, ModelFolder, folder::Widened},
     models,
-    nn::{Extent, Network},
+    nn::{Extent, Network, Weights, fresh},
+    random::Stream,
 };
 
 /// Features of an MLP's input.
@@ -43,4 +45,48 @@ pub fn recipe(batch: u32) -> Recipe {
         clip_norm: None,
         label_smoothing: 0.0,
     }
+}
+
+/// Fresh weights; batch norms as after a training rather than as the identity.
+///
+/// # Panics
+/// If the network is none.
+pub fn weights(network: &Network, seed: u64) -> Weights {
+    let mut weights = fresh(network, seed).expect("shapes fit");
+    let mut stream = Stream::new(&[seed, 77]);
+    for (name, tensor) in &mut weights {
+        let (low, high) = match name.rsplit('.').next() {
+            Some("running_mean") => (-0.3, 0.3),
+            Some("running_var") => (0.5, 2.0),
+            Some("bias") => (-0.2, 0.2),
+            Some("weight") if tensor.shape.len() == 1 => (0.5, 1.5),
+            _ => continue,
+        };
+        tensor.data.fill_with(|| stream.between(low, high) as f32);
+    }
+    weights
+}
+
+/// A model folder of seven classes for images of `channels` and `size`, its weights as [`weights`] draws them.
+pub fn model(
+    name: &str,
+    model: Model,
+    channels: u32,
+    size: u32,
+    widened: Option<Widened>,
+) -> ModelFolder {
+    let config = ModelConfig {
+        architecture: name.into(),
+        model,
+        widened,
+        channels,
+        size,
+        mean: vec![0.5; channels as usize],
+        std: vec![0.5; channels as usize],
+        interpolation: Interpolation::Bilinear,
+        crop: 1.0,
+        labels: (0..7).map(|k| format!("class {k}")).collect(),
+    };
+    let weights = weights(&config.network(), 5);
+    ModelFolder { weights, config, merge: None, card: String::new() }
 }

@@ -4,40 +4,16 @@
 mod support;
 
 use std::{
-    env, fs,
+    fs,
     io::Write as _,
     path::{Path, PathBuf},
     process::{Command, Output},
-    sync::OnceLock,
 };
 
+use engine::config::{Mlp, Model};
 use flate2::{Compression, write::GzEncoder};
-use support::{RESNET, files, folder, leftovers, toml};
-
-/// The program of the same build; where only this test was asked for, cargo makes it, or makes it anew.
-fn taper() -> &'static Path {
-    static TAPER: OnceLock<PathBuf> = OnceLock::new();
-    TAPER.get_or_init(|| {
-        let test = env::current_exe().expect("this program");
-        let folder = test.ancestors().nth(2).expect("target/debug/deps/TEST");
-        let program = folder.join("taper").with_extension(env::consts::EXE_EXTENSION);
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the repository");
-        let sources = ["engine/src", "engine/presets", "server/src", "shaders"];
-        let time = |path: &Path| fs::metadata(path).and_then(|data| data.modified()).ok();
-        let newest = sources.iter().flat_map(|name| files(&root.join(name)));
-        if time(&program) < newest.filter_map(|path| time(&path)).max() {
-            let mut build = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-            build.args(["build", "--quiet", "--package", "taper"]).current_dir(root);
-            if folder.file_name().is_some_and(|profile| profile == "release") {
-                build.arg("--release");
-            }
-            build.arg("--target-dir").arg(folder.parent().expect("target"));
-            let status = build.status().expect("cargo starts");
-            assert!(status.success(), "cargo did not make {}", program.display());
-        }
-        program
-    })
-}
+use support::{RESNET, files, folder, leftovers, taper, toml};
+use taper_tests::nets;
 
 fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(taper());
@@ -336,6 +312,24 @@ fn a_folder_that_is_taken_and_options_that_contradict() {
         assert_eq!(output.status.code(), Some(2), "{told}");
         assert_says(&told, &["--resume", option[0], "cannot be used with"]);
     }
+}
+
+/// Its weights do not matter: the refusal comes before they do, and nothing is written.
+#[test]
+fn a_model_too_large_for_a_browser() {
+    let folder = folder();
+    let (model, out) = (folder.path().join("model"), folder.path().join("out"));
+    let mlp = Mlp { hidden: vec![4, 4], blocks: vec![1, 1], ..Mlp::default() };
+    nets::model("mlp", Model::Mlp(mlp), 1, 8, None).write(&model).expect("written");
+    let file = model.join("config.json");
+    let config = fs::read(&file).expect("read");
+    let mut config: serde_json::Value = serde_json::from_slice(&config).expect("JSON");
+    config["model"]["hidden"] = serde_json::json!([20_000, 20_000]);
+    fs::write(&file, config.to_string()).expect("written");
+    let export = ["export", path(&model), "--to", path(&out), "--plan"];
+    let told = sentence(&command(&export).output().expect("started"));
+    assert_says(&told, &["no browser runs this model", "student.params", "268435456", "--plan"]);
+    assert!(!out.exists());
 }
 
 #[test]

@@ -60,9 +60,10 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-const MODEL: [&str; 4] = ["README.md", "SHA256SUMS", "config.json", "model.safetensors"];
-const MERGED: [&str; 5] =
-    ["README.md", "SHA256SUMS", "config.json", "merge.json", "model.safetensors"];
+const MODEL: [&str; 5] =
+    ["README.md", "SHA256SUMS", "config.json", "model.onnx", "model.safetensors"];
+const MERGED: [&str; 6] =
+    ["README.md", "SHA256SUMS", "config.json", "merge.json", "model.onnx", "model.safetensors"];
 
 #[test]
 fn every_method_trains_and_leaves_its_folder() {
@@ -104,6 +105,10 @@ fn every_method_trains_and_leaves_its_folder() {
         );
     }
     assert_eq!(model(&out.join("artifacts")), model(&out.join("members/win-3/artifacts")));
+    let card = model(&out.join("artifacts")).card;
+    for part in ["- narrow 2: 1 epochs", "; discrepancy 0.", "; training loss ", "`model.onnx`"] {
+        assert!(card.contains(part), "{part} is not in\n{card}");
+    }
     assert_eq!(leftovers(out), Vec::<std::path::PathBuf>::new());
 
     // What was heard is what was written, and it says how much was trained.

@@ -12,6 +12,7 @@ use engine::{
 };
 use proptest::prelude::*;
 use support::{checkpoints, config, folder, logits, model, relative, train, weights_in};
+use taper_tests::nets;
 
 /// Greatest relative difference of logits that rounding explains.
 const GATE: f64 = 1e-5;
@@ -38,18 +39,7 @@ impl Case {
     /// Fresh weights; batch norms as after a training rather than as the identity.
     fn weights(&self) -> (Network, Weights) {
         let bridged = self.bridged();
-        let mut weights = fresh(&bridged, self.seed).expect("shapes fit");
-        let mut stream = Stream::new(&[self.seed, 77]);
-        for (name, tensor) in &mut weights {
-            let (low, high) = match name.rsplit('.').next() {
-                Some("running_mean") => (-0.3, 0.3),
-                Some("running_var") => (0.5, 2.0),
-                Some("bias") => (-0.2, 0.2),
-                Some("weight") if tensor.shape.len() == 1 => (0.5, 1.5),
-                _ => continue,
-            };
-            tensor.data.fill_with(|| stream.between(low, high) as f32);
-        }
+        let weights = nets::weights(&bridged, self.seed);
         (bridged, weights)
     }
 

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::{
-    setup,
+    browser, python, schema, setup,
     shell::{cargo, loud, works},
     web,
 };
@@ -19,12 +19,21 @@ pub(crate) fn run() -> Result<()> {
     web::checks()?;
     loud(cargo()?.args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))?;
     loud(cargo()?.args(["build", "--workspace", "--all-targets"]))?;
+    if web::there() {
+        schema::check()?;
+    }
     setup::adapter()?;
     let mut tests = cargo()?;
     tests.args(["test", "--workspace", "--no-fail-fast"]);
     // Without these, tests that lack a device or a data set say so and pass.
     tests.env("TAPER_REQUIRE_GPU", "1");
     let ci = std::env::var("CI").is_ok_and(|value| value == "true");
+    if python::setup()? || ci {
+        tests.env("TAPER_REQUIRE_ONNX", "1");
+    }
+    if browser::setup()? || ci {
+        tests.env("TAPER_REQUIRE_BROWSER", "1");
+    }
     if ci && std::env::var_os("TAPER_REQUIRE_DATA").is_none() {
         tests.env("TAPER_REQUIRE_DATA", "1");
     }

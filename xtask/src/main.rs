@@ -3,6 +3,7 @@
 //! It depends on next to nothing, so that it is built in seconds; everything else is done by `cargo` and `taper`, whose commands are
 //! printed before they run.
 
+mod browser;
 mod checks;
 mod clock;
 mod demo;
@@ -12,6 +13,9 @@ mod measured;
 mod page;
 mod peer;
 mod plot;
+mod python;
+mod schema;
+mod serve;
 mod setup;
 mod shell;
 mod web;
@@ -23,8 +27,11 @@ use anyhow::{Result, bail};
 const USAGE: &str = "\
 cargo xtask VERB
 
-  setup                 build taper; install a software Vulkan driver if there is no adapter at all (Linux)
+  setup                 build taper; install a software Vulkan driver if there is no adapter at all (Linux),
+                        Python with ONNX Runtime in target/python, the packages of web/, and Chromium
   demo [-- FLAG…]       setup, then train the `demo` preset; FLAGs go to `taper run`
+  serve [-- FLAG…]      build the page and taper, and start `taper serve`; FLAGs go to it
+  schema [--check]      write web/src/generated/ by the server's own account, or only see whether it is up to date
   page                  build the page of `taper serve` into web/dist; needs Node
   test                  everything that the CI runs
   measured RUN…         write the results of finished runs into README.md
@@ -54,6 +61,9 @@ fn run(arguments: &[String]) -> Result<()> {
     match (verb, rest) {
         ("setup", []) => setup::run(),
         ("demo", flags) => demo::run(flags),
+        ("serve", flags) => serve::run(flags),
+        ("schema", []) => schema::write(),
+        ("schema", [check]) if check == "--check" => schema::check(),
         ("page", []) => web::build(),
         ("test", []) => checks::run(),
         ("measured", runs @ [_, ..]) => measured::run(runs),

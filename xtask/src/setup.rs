@@ -1,18 +1,23 @@
-//! `cargo xtask setup`: an adapter to train on.
+//! `cargo xtask setup`: an adapter to train on, and what the tests need.
 
 use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use crate::shell::{self, loud, read, works};
+use crate::{
+    browser, python,
+    shell::{self, loud, read, works},
+};
 
 /// Mesa's software Vulkan driver (lavapipe) and the loader that finds it, as Debian and Ubuntu call them.
 const PACKAGES: [&str; 2] = ["mesa-vulkan-drivers", "libvulkan1"];
 
-/// Builds `taper` and sees to an adapter.
+/// Builds `taper`, sees to an adapter, to ONNX Runtime and to a browser.
 pub(crate) fn run() -> Result<()> {
     shell::build()?;
     adapter()?;
+    python::setup()?;
+    browser::setup()?;
     loud(shell::taper()?.arg("devices"))
 }
 
@@ -24,22 +29,10 @@ pub(crate) fn adapter() -> Result<()> {
     if !cfg!(target_os = "linux") {
         bail!("`taper devices` finds no GPU adapter; update the graphics driver of this machine");
     }
-    let packages = PACKAGES.join(" ");
-    if !works("apt-get", &["--version"]) {
-        bail!(
-            "`taper devices` finds no GPU adapter; install a Vulkan driver, or Mesa's software one (Debian: {packages})"
-        );
-    }
     eprintln!("no GPU adapter is there: installing Mesa's software Vulkan driver");
-    for arguments in [&["update"][..], &["install", "--yes", "--no-install-recommends"]] {
-        let mut apt = administrator(&packages)?;
-        apt.args(arguments);
-        if arguments[0] == "install" {
-            apt.args(PACKAGES);
-        }
-        loud(&mut apt)?;
-    }
+    install(&PACKAGES)?;
     if !found()? {
+        let packages = PACKAGES.join(" ");
         bail!("{packages} are installed, but `taper devices` still finds no adapter");
     }
     Ok(())
@@ -52,6 +45,23 @@ fn found() -> Result<bool> {
     Ok(list.matches('{').count() > 1)
 }
 
+/// Installs packages of Debian or Ubuntu.
+pub(crate) fn install(packages: &[&str]) -> Result<()> {
+    let names = packages.join(" ");
+    if !works("apt-get", &["--version"]) {
+        bail!("there is no apt-get here; install what Debian calls {names}");
+    }
+    for arguments in [&["update"][..], &["install", "--yes", "--no-install-recommends"]] {
+        let mut apt = administrator(&names)?;
+        apt.args(arguments);
+        if arguments[0] == "install" {
+            apt.args(packages);
+        }
+        loud(&mut apt)?;
+    }
+    Ok(())
+}
+
 /// `apt-get` with the right to install: as root, or by a sudo that asks nothing.
 fn administrator(packages: &str) -> Result<Command> {
     let root = read(Command::new("id").arg("-u"))?.trim() == "0";
@@ -62,9 +72,7 @@ fn administrator(packages: &str) -> Result<Command> {
         sudo.args(["-n", "DEBIAN_FRONTEND=noninteractive", "apt-get"]);
         sudo
     } else {
-        bail!(
-            "there is no GPU adapter; run `sudo apt-get install {packages}`, then this command again"
-        );
+        bail!("run `sudo apt-get install {packages}`, then this command again");
     };
     apt.env("DEBIAN_FRONTEND", "noninteractive");
     Ok(apt)

@@ -10,12 +10,25 @@ use crate::shell::{at, loud, root, works};
 const NODE: &str = "Node 20.19 or later with npm (https://nodejs.org)";
 
 /// Builds `web/dist`, which the program embeds.
+///
+/// rustc knows the files that it embedded, and not that there are others: so the source that embeds them is made newer than they are.
 pub(crate) fn build() -> Result<()> {
     if !there() {
         bail!("the page is built by {NODE}, which is not on the PATH");
     }
     packages()?;
-    run("build")
+    run("build")?;
+    let source = fs::File::options().append(true).open(root().join("server/src/api/page.rs"))?;
+    Ok(source.set_modified(std::time::SystemTime::now())?)
+}
+
+/// Writes the page's types by the document in `web/src/generated/`.
+pub(crate) fn types() -> Result<()> {
+    if !there() {
+        bail!("the page's types are made by {NODE}, which is not on the PATH");
+    }
+    packages()?;
+    run("types")
 }
 
 /// Types, lints, format, tests and the build of the page. Where there is no Node it says so, and only the CI minds.
@@ -54,7 +67,8 @@ fn npm() -> Result<Command> {
     Ok(npm)
 }
 
-fn there() -> bool {
+/// Whether the page can be built here.
+pub(crate) fn there() -> bool {
     works("node", &["--version"]) && works(name(), &["--version"])
 }
 

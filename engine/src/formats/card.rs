@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{MergeReport, ModelConfig};
+use super::{MergeReport, ModelConfig, onnx};
 use crate::config::Method;
 
 /// What a card says beside what stands in `config.json`.
@@ -14,7 +14,7 @@ pub struct CardFacts {
     pub seed: u64,
     /// Words for the data, as `cifar10, 10000 training and 2000 test images`.
     pub data: String,
-    /// Its stages, a line each.
+    /// Its stages, a line each, with what they ended in.
     pub stages: Vec<String>,
     /// Test accuracy in percent, of the last weights.
     pub accuracy: f64,
@@ -74,7 +74,24 @@ pub fn render(facts: &CardFacts, config: &ModelConfig, merge: Option<&MergeRepor
         loading(config)
     )
     .expect("a String takes all");
+    if onnx::fits(&config.network()) {
+        card.push_str(&running(config));
+    }
     card
+}
+
+/// How ONNX Runtime takes the other file.
+fn running(config: &ModelConfig) -> String {
+    format!(
+        "\n`model.onnx` is the same network for ONNX Runtime and other engines: `{}` (N, {1}, {2}, {2}) in, `{3}` (N, {4}) out.\n\n\
+         ```python\nimport onnxruntime\n\nsession = onnxruntime.InferenceSession(\"model.onnx\")\n\
+         (logits,) = session.run([\"{3}\"], {{\"{0}\": images}})  # float32\n```\n",
+        onnx::INPUT,
+        config.channels,
+        config.size,
+        onnx::LOGITS,
+        config.labels.len(),
+    )
 }
 
 /// How PyTorch loads the file: as it is where torchvision has the network, else by its names.
@@ -142,6 +159,8 @@ mod tests {
             "torchvision.models.resnet50(num_classes=2)",
             "3 channels",
             "| Seed | 3 |",
+            "(N, 3, 224, 224) in, `logits` (N, 2) out",
+            "{\"input\": images}",
         ] {
             assert!(card.contains(part), "{part} is not in\n{card}");
         }

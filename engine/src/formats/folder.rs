@@ -5,19 +5,22 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{FormatError, atomic, safetensors, sums};
+use super::{FormatError, atomic, onnx, safetensors, sums};
 use crate::config::{Interpolation, Model, Widen};
 use crate::models;
-use crate::nn::Weights;
-use crate::nn::{Extent, Network};
+use crate::nn::{Extent, Network, Tensor, Weights};
 use crate::win::surgery;
 
 /// File of the weights in a model folder.
 pub const WEIGHTS: &str = "model.safetensors";
+/// File of the weights with their network in a model folder.
+pub const ONNX: &str = "model.onnx";
 /// File of the architecture and preprocessing in a model folder.
 pub const CONFIG: &str = "config.json";
 /// File of the proof of the merge in a model folder.
 pub const MERGE: &str = "merge.json";
+/// File of the plan by which a browser runs the network, in a model folder that was exported with it.
+pub const PLAN: &str = "plan.json";
 /// File of the model card in a model folder.
 pub const CARD: &str = "README.md";
 
@@ -56,9 +59,6 @@ enum Order {
     Pytorch,
 }
 
-/// Weight of an MLP's first layer, which reads the flattened image.
-const FIRST: &str = "layers.0.weight";
-
 impl ModelConfig {
     /// The network that the weights are of.
     pub fn network(&self) -> Network {
@@ -71,29 +71,22 @@ impl ModelConfig {
         }
     }
 
-    /// `weights` with the columns of an MLP's first layer in the `wanted` order, from the other one; `None` where both are the same.
+    /// `weights` with the columns that read the flattened image in the `wanted` order, from the other one; `None` where both are the same.
     fn with_columns(&self, weights: &Weights, wanted: Order) -> Option<Weights> {
-        let (area, channels) = (self.size as usize * self.size as usize, self.channels as usize);
-        let first =
-            weights.get(FIRST).filter(|first| first.shape.get(1) == Some(&(area * channels)))?;
-        if !matches!(self.model, Model::Mlp(_)) || channels == 1 {
+        let (name, extents) = self.network().flattened()?;
+        let [h, w, c] = extents.map(|n| n as usize);
+        let Tensor { shape, data } =
+            weights.get(&name).filter(|first| first.shape.get(1) == Some(&(h * w * c)))?;
+        if c == 1 {
             return None;
         }
-        let mut tensor = first.clone();
-        let rows = first.data.chunks_exact(area * channels);
-        for (row, sorted) in rows.zip(tensor.data.chunks_exact_mut(area * channels)) {
-            for at in 0..area {
-                for c in 0..channels {
-                    let (ours, theirs) = (at * channels + c, c * area + at);
-                    match wanted {
-                        Order::Ours => sorted[ours] = row[theirs],
-                        Order::Pytorch => sorted[theirs] = row[ours],
-                    }
-                }
-            }
-        }
+        // The image's axes are those of a convolution's kernel.
+        let turned = match wanted {
+            Order::Pytorch => Tensor::new([shape[0], h, w, c], data.clone()).to_pytorch(),
+            Order::Ours => Tensor::new([shape[0], c, h, w], data.clone()).from_pytorch(),
+        };
         let mut weights = weights.clone();
-        weights.insert(FIRST.into(), tensor);
+        weights.insert(name, Tensor::new(shape.clone(), turned.data));
         Some(weights)
     }
 }
@@ -139,13 +132,15 @@ impl ModelFolder {
     /// Writes the folder, making it if it is not there; the check sums last, so that a folder with right sums is whole.
     ///
     /// # Errors
-    /// What the system refuses.
+    /// The weights are not those of the architecture, or what the system refuses.
     pub fn write(&self, folder: &Path) -> Result<(), FormatError> {
         std::fs::create_dir_all(folder).map_err(|source| FormatError::write(folder, source))?;
-        let (weights, metadata) = (folder.join(WEIGHTS), safetensors::pytorch());
-        match self.config.with_columns(&self.weights, Order::Pytorch) {
-            Some(theirs) => safetensors::write(&weights, &theirs, &metadata)?,
-            None => safetensors::write(&weights, &self.weights, &metadata)?,
+        let theirs = self.config.with_columns(&self.weights, Order::Pytorch);
+        let weights = theirs.as_ref().unwrap_or(&self.weights);
+        safetensors::write(&folder.join(WEIGHTS), weights, &safetensors::pytorch())?;
+        let network = self.config.network();
+        if onnx::fits(&network) {
+            onnx::write(&folder.join(ONNX), &network, weights)?;
         }
         write_json(&folder.join(CONFIG), &self.config)?;
         if let Some(merge) = &self.merge {
@@ -193,17 +188,21 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, FormatError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::Tensor;
+    use crate::config::Mlp;
 
-    fn sample() -> ModelFolder {
-        ModelFolder {
-            weights: Weights::from([("fc.bias".into(), Tensor::new([2], vec![0.25, 4.0]))]),
+    const FIRST: &str = "layers.0.weight";
+
+    /// A model of `size` × `size` pixels, each tensor counting 0, 1, 2, …
+    fn sample(channels: u32, size: u32) -> ModelFolder {
+        let mlp = Mlp { hidden: vec![2], blocks: vec![1], ..Mlp::default() };
+        let mut folder = ModelFolder {
+            weights: Weights::new(),
             config: ModelConfig {
                 architecture: "mlp".into(),
-                model: Model::default(),
-                widened: Some(Widened { factor: 4, widen: Widen::Mid }),
-                channels: 1,
-                size: 28,
+                model: Model::Mlp(mlp),
+                widened: None,
+                channels,
+                size,
                 mean: vec![0.1307],
                 std: vec![0.3081],
                 interpolation: Interpolation::Area,
@@ -218,15 +217,21 @@ mod tests {
                 params_after: 10,
             }),
             card: "# A model\n".into(),
+        };
+        for spec in folder.config.network().shapes().expect("shapes").params {
+            let count = spec.shape.iter().product::<usize>();
+            let tensor = Tensor::new(spec.shape, (0..count).map(|n| n as f32).collect());
+            folder.weights.insert(spec.name, tensor);
         }
+        folder
     }
 
     #[test]
     fn a_folder_is_read_back_and_its_sums_hold() {
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join("new/artifacts");
-        sample().write(&path).expect("written");
-        assert_eq!(ModelFolder::read(&path).expect("read"), sample());
+        sample(1, 3).write(&path).expect("written");
+        assert_eq!(ModelFolder::read(&path).expect("read"), sample(1, 3));
         sums::check(&path).expect("sums hold");
         let mut names: Vec<String> = std::fs::read_dir(&path)
             .expect("folder")
@@ -235,25 +240,31 @@ mod tests {
         names.sort();
         assert_eq!(
             names,
-            ["README.md", "SHA256SUMS", "config.json", "merge.json", "model.safetensors"]
+            [
+                "README.md",
+                "SHA256SUMS",
+                "config.json",
+                "merge.json",
+                "model.onnx",
+                "model.safetensors"
+            ]
         );
     }
 
     #[test]
     fn a_widened_teacher_is_a_network_again() {
-        let config = sample().config;
         let params =
             |config: &ModelConfig| config.network().shapes().expect("shapes").param_count();
-        let student = ModelConfig { widened: None, ..config.clone() };
-        assert_eq!(params(&student), 7850 + 11 * 110 + 22);
-        assert!(params(&config) > params(&student));
+        let student = sample(1, 28).config;
+        assert_eq!(params(&student), 785 * 2 + 2 * 2 + 2);
+        let widened = Some(Widened { factor: 4, widen: Widen::Mid });
+        assert_eq!(params(&ModelConfig { widened, ..student }), 785 * 8 + 8 * 2 + 2);
     }
 
     #[test]
     fn an_mlp_on_colour_images_reads_pytorchs_order() {
         let folder = tempfile::tempdir().expect("folder");
-        let mut model = sample();
-        (model.config.channels, model.config.size) = (3, 2);
+        let mut model = sample(3, 2);
         // Column (h, w, c) holds 100·(2h + w) + c.
         let row: Vec<f32> = (0..12).map(|n| (100 * (n / 3) + n % 3) as f32).collect();
         model.weights.insert(FIRST.into(), Tensor::new([2, 12], [row.clone(), row].concat()));
@@ -268,9 +279,13 @@ mod tests {
         let folder = tempfile::tempdir().expect("folder");
         let said = ModelFolder::read(folder.path()).expect_err("empty").to_string();
         assert!(said.starts_with("cannot read") && said.contains("config.json"), "{said}");
-        sample().write(folder.path()).expect("written");
+        sample(1, 3).write(folder.path()).expect("written");
         std::fs::write(folder.path().join(CONFIG), "{}").expect("written");
         let said = ModelFolder::read(folder.path()).expect_err("damaged").to_string();
         assert!(said.contains("missing field `architecture`"), "{said}");
+        let mut torn = sample(1, 3);
+        torn.weights.remove("head.bias");
+        let said = torn.write(folder.path()).expect_err("torn").to_string();
+        assert!(said.ends_with("parameter head.bias is missing"), "{said}");
     }
 }

@@ -1,14 +1,17 @@
-//! What is written for other programs, and read from them: safetensors, model folders, check sums; each file whole or not at all.
+//! What is written for other programs, and read from them: safetensors, ONNX, plans, model folders, check sums; each file whole or not at all.
 
 pub mod atomic;
 pub mod card;
 pub mod folder;
+pub mod onnx;
+pub mod plan;
 pub mod safetensors;
 pub mod sums;
 
 use std::path::{Path, PathBuf};
 
 pub use folder::{MergeReport, ModelConfig, ModelFolder};
+pub use plan::PortablePlan;
 
 /// A file that cannot be read or written.
 #[derive(Debug, thiserror::Error)]

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// PyTorch's ε of batch normalisation.
-pub(super) const BN_EPS: f32 = 1e-5;
+pub(crate) const BN_EPS: f32 = 1e-5;
 /// PyTorch's `momentum` of batch normalisation: running ← 0.9 running + 0.1 batch.
 const BN_MOMENTUM: f32 = 0.1;
 

@@ -10,6 +10,7 @@ mod network;
 mod shapes;
 mod weights;
 
+pub(crate) use build::BN_EPS;
 pub use build::{Bound, Built, Mode, build};
 pub use fold::Folded;
 pub use init::{fresh, fresh_tensor};

@@ -177,6 +177,17 @@ impl Network {
         parts.any(|layers| has_batch_norm(layers))
     }
 
+    /// The weight that reads the flattened image, and the image's (H, W, C); files have its columns in PyTorch's order, (C, H, W).
+    pub fn flattened(&self) -> Option<(String, [u32; 3])> {
+        let layers = self.blocks.first()?.layers.get(..2)?;
+        match (self.input, layers) {
+            (Extent::Map(h, w, c), [Layer::Flatten, Layer::Linear { name, .. }]) => {
+                Some((format!("{name}.weight"), [h, w, c]))
+            }
+            _ => None,
+        }
+    }
+
     /// Whether any pair is still inserted.
     pub fn is_bridged(&self) -> bool {
         self.blocks.iter().any(|b| b.lift.is_some() || b.lower.is_some())

@@ -29,6 +29,7 @@ pub mod variants;
 
 use std::{any::Any, fmt::Debug, rc::Rc};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::graph::{Graph, Node, ShapeError, Value};
@@ -37,7 +38,7 @@ use crate::graph::{Graph, Node, ShapeError, Value};
 pub type Shape = Vec<u32>;
 
 /// What kind of device a plan is compiled for; decides between register tiles and workgroup tiles.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AdapterKind {
     /// A software adapter such as lavapipe: no barriers, large register tiles.
@@ -51,7 +52,7 @@ pub enum AdapterKind {
 /// A software adapter loads from a storage buffer lane by lane, in a loop with a branch for each number; Mesa 22.3 takes 208 ns for eight
 /// vec4s. The same eight from a storage texture are one gather, 8 ns. A plan for such an adapter therefore copies what kernels read into
 /// textures, each tensor once after it is written.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Reads {
     /// From the buffers themselves.
@@ -77,7 +78,7 @@ impl Reads {
 }
 
 /// Which shader an op runs: file stem, entry point, variant file and override constants.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Kernel {
     /// Stem of the file in `shaders/`.
     pub file: String,

@@ -12,6 +12,7 @@ pub mod shaders;
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -44,7 +45,7 @@ const ROWS: u64 = 8192;
 const MIRRORS: usize = 4;
 
 /// What a plan is compiled for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Target {
     /// Register tiles or workgroup tiles.
     pub kind: AdapterKind,
@@ -60,7 +61,7 @@ impl Target {
 }
 
 /// The limits that plans are checked against; the default is WebGPU's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Limits {
     /// `maxStorageBufferBindingSize`, bytes.
     pub binding_bytes: u64,
@@ -99,7 +100,7 @@ impl Default for Limits {
 }
 
 /// A compiled graph; see the module.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Plan {
     /// Version of this form, [`VERSION`].
     pub version: u32,
@@ -114,7 +115,7 @@ pub struct Plan {
 }
 
 /// A kernel and what its entry point binds.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct KernelSpec {
     /// Shader, variant, entry point, constants.
     #[serde(flatten)]
@@ -128,7 +129,7 @@ pub struct KernelSpec {
 }
 
 /// A storage binding, as naga reflects it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Binding {
     /// Its number in group 0.
     pub number: u32,
@@ -140,7 +141,7 @@ pub struct Binding {
 }
 
 /// A buffer to be made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BufferSpec {
     /// `student.params`, `images`, `lease 3`.
     pub label: String,
@@ -154,7 +155,7 @@ pub struct BufferSpec {
 }
 
 /// One dispatch.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Dispatch {
     /// Index into [`Plan::kernels`].
     pub kernel: usize,
@@ -176,7 +177,7 @@ pub struct Dispatch {
 }
 
 /// A copy of a tensor into a texture, row by row from the first texel on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Mirror {
     /// Where the tensor lies.
     pub from: Range,
@@ -185,7 +186,7 @@ pub struct Mirror {
 }
 
 /// A range of a buffer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Range {
     /// Index into [`Plan::buffers`].
     pub buffer: usize,

@@ -323,7 +323,7 @@ impl Run {
             method: who.method,
             seed,
             data: describe_data(context.config, context.data),
-            stages: describe_stages(who, &place.micro_batches),
+            stages: describe_stages(who, &place.micro_batches, &self.ends_of_stages(&who.name)?),
             accuracy: test.accuracy,
             loss: test.loss,
             epochs: place.epochs,
@@ -352,6 +352,24 @@ impl Run {
             teacher_epochs: who.teacher.map_or(0.0, |t| t.epochs),
             teacher_seconds: who.teacher.map_or(0.0, |t| t.seconds),
         })
+    }
+
+    /// What each stage of a member came to, in words, by the log.
+    fn ends_of_stages(&self, name: &str) -> Result<BTreeMap<String, String>, TrainError> {
+        let mut ends = BTreeMap::new();
+        for entry in event::read(&self.out.join("events.jsonl"))? {
+            match entry.event {
+                Event::Step { member, stage, loss, .. } if member == name => {
+                    ends.insert(stage, format!("training loss {loss:.4} at the end"));
+                }
+                Event::BlockNarrowed { member, block, discrepancy, .. } if member == name => {
+                    let end = format!("discrepancy {discrepancy:.4} on the fixed inputs");
+                    ends.insert(format!("narrow {block}"), end);
+                }
+                _ => {}
+            }
+        }
+        Ok(ends)
     }
 
     /// Copies the WIN member (else the first method's) with the lowest final training error to `artifacts/`.
@@ -562,18 +580,23 @@ fn describe_data(config: &Config, data: &Dataset) -> String {
     format!("{kind}, {} training and {} test images", data.train.len(), data.test.len())
 }
 
-/// The stages in lines of the model card; `micro_batches` are those of a step, by the stage's index.
-fn describe_stages(who: &Who<'_>, micro_batches: &BTreeMap<usize, u32>) -> Vec<String> {
-    let line = |(k, stage)| {
+/// The stages in lines of the model card; `micro_batches` are those of a step, by the stage's index, `ends` what it came to, by its name.
+fn describe_stages(
+    who: &Who<'_>,
+    micro_batches: &BTreeMap<usize, u32>,
+    ends: &BTreeMap<String, String>,
+) -> Vec<String> {
+    let line = |(k, stage): (usize, &Stage)| {
         let batch_norm = who.network.has_batch_norm(0);
-        match micro_batches.get(&k) {
-            None | Some(1) => describe(stage),
+        let parts = match micro_batches.get(&k) {
+            None | Some(1) => String::new(),
             Some(parts) if batch_norm => format!(
-                "{} (in {parts} micro-batches; batch norm's statistics are those of a micro-batch)",
-                describe(stage)
+                " (in {parts} micro-batches; batch norm's statistics are those of a micro-batch)"
             ),
-            Some(parts) => format!("{} (in {parts} micro-batches)", describe(stage)),
-        }
+            Some(parts) => format!(" (in {parts} micro-batches)"),
+        };
+        let end = ends.get(&stage.name).map_or(String::new(), |end| format!("; {end}"));
+        describe(stage) + &parts + &end
     };
     who.stages.iter().enumerate().map(line).collect()
 }

@@ -192,6 +192,13 @@ fn routes() -> Vec<Route> {
         Route::get("/api/runs/{id}/artifacts/{name}", "One of them.", get(a::file))
             .query::<a::MemberQuery>()
             .answers_with("application/octet-stream"),
+        Route::get(
+            "/api/runs/{id}/plan.json",
+            "The model's inference as shaders and dispatches, for a browser.",
+            get(a::plan),
+        )
+        .query::<a::MemberQuery>()
+        .answers::<engine::formats::PortablePlan>(),
         Route::post(
             "/api/preflight",
             "What a configuration would take, and whether it would be accepted.",

@@ -174,8 +174,7 @@ pub(super) async fn show(
 ) -> Result<Json<Preflight>, ApiError> {
     helped(&app, move |app| {
         let refused = |error: ApiError| {
-            let mut findings = Findings::default();
-            findings.problem = Some(error.into_problem());
+            let findings = Findings { problem: Some(error.into_problem()), ..Findings::default() };
             Preflight::of(app, &Config::default(), findings)
         };
         let config = match new.config() {

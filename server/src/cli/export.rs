@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use engine::formats::FormatError;
+use engine::formats::{FormatError, PortablePlan, folder, sums};
 use serde_json::json;
 
 use super::{failure, model, print, print_json};
@@ -16,6 +16,9 @@ pub(super) struct Arguments {
     /// Folder to write; it must be new or empty.
     #[arg(long, value_name = "DIR")]
     to: PathBuf,
+    /// Write plan.json as well: shaders, buffers and dispatches, by which a browser runs the network on WebGPU.
+    #[arg(long)]
+    plan: bool,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -31,7 +34,16 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
             "give a new one",
         ));
     }
+    // Before anything is written: a model may be too large for a browser.
+    let plan = arguments.plan.then(|| PortablePlan::inference(&model.config)).transpose();
+    let plan = plan.map_err(|error| {
+        failure(format!("no browser runs this model: {error}"), "leave out --plan")
+    })?;
     model.write(to)?;
+    if let Some(plan) = plan {
+        folder::write_json(&to.join(folder::PLAN), &plan)?;
+        sums::write(to)?;
+    }
     let mut files = Vec::new();
     for entry in std::fs::read_dir(to).map_err(list("read"))? {
         files.push(entry.map_err(list("read"))?.file_name().to_string_lossy().into_owned());

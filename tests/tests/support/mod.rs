@@ -3,8 +3,9 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    env, fs,
     path::{Path, PathBuf},
+    process::Command,
     sync::{Arc, OnceLock, atomic::AtomicBool},
     time::Duration,
 };
@@ -217,4 +218,29 @@ pub(crate) fn curve(entries: &[Entry]) -> Vec<(String, u64, f64)> {
         _ => None,
     };
     entries.iter().filter_map(of).collect()
+}
+
+/// The program of the same build; where only this test was asked for, cargo makes it, or makes it anew.
+pub(crate) fn taper() -> &'static Path {
+    static TAPER: OnceLock<PathBuf> = OnceLock::new();
+    TAPER.get_or_init(|| {
+        let test = env::current_exe().expect("this program");
+        let folder = test.ancestors().nth(2).expect("target/debug/deps/TEST");
+        let program = folder.join("taper").with_extension(env::consts::EXE_EXTENSION);
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the repository");
+        let sources = ["engine/src", "engine/presets", "server/src", "shaders"];
+        let time = |path: &Path| fs::metadata(path).and_then(|data| data.modified()).ok();
+        let newest = sources.iter().flat_map(|name| files(&root.join(name)));
+        if time(&program) < newest.filter_map(|path| time(&path)).max() {
+            let mut build = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+            build.args(["build", "--quiet", "--package", "taper"]).current_dir(root);
+            if folder.file_name().is_some_and(|profile| profile == "release") {
+                build.arg("--release");
+            }
+            build.arg("--target-dir").arg(folder.parent().expect("target"));
+            let status = build.status().expect("cargo starts");
+            assert!(status.success(), "cargo did not make {}", program.display());
+        }
+        program
+    })
 }

@@ -1,0 +1,68 @@
+//! Programs that we did not write and hold ours against. `cargo xtask test` brings them; a test without them says that it is skipped.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
+
+/// The target directory, in which `cargo xtask` keeps what it installs.
+fn target() -> PathBuf {
+    let test = env::current_exe().expect("this program");
+    test.ancestors().nth(3).expect("target/debug/deps/TEST").to_path_buf()
+}
+
+/// `None`, said on stderr, for what is not there; where `require` is 1 in the environment, as in CI, it must be.
+fn found<T>(found: Option<T>, what: &str, require: &str) -> Option<T> {
+    let required = env::var(require).is_ok_and(|value| value == "1");
+    assert!(found.is_some() || !required, "{require}=1, and there is no {what}");
+    if found.is_none() {
+        eprintln!("skipped: there is no {what}; `cargo xtask setup` brings it");
+    }
+    found
+}
+
+/// Python with ONNX Runtime.
+///
+/// # Panics
+/// If there is none and `TAPER_REQUIRE_ONNX` is 1.
+pub fn python() -> Option<PathBuf> {
+    let python = if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" };
+    let path = target().join("python").join(python);
+    let what = format!("Python with ONNX Runtime at {}", path.display());
+    found(Some(path).filter(|path| path.is_file()), &what, "TAPER_REQUIRE_ONNX")
+}
+
+/// What runs the scripts of `tests/browser`.
+#[derive(Debug, Clone)]
+pub struct Browser {
+    /// Node, which drives Chromium by the packages of `web/node_modules`.
+    pub node: PathBuf,
+    /// Chromium or Chrome.
+    pub chromium: PathBuf,
+}
+
+/// Chromium and what drives it.
+///
+/// # Panics
+/// If a part is missing and `TAPER_REQUIRE_BROWSER` is 1.
+pub fn browser() -> Option<Browser> {
+    const REQUIRE: &str = "TAPER_REQUIRE_BROWSER";
+    let modules = Path::new(env!("CARGO_MANIFEST_DIR")).join("../web/node_modules");
+    let driver = Some(modules.join("playwright-core")).filter(|path| path.is_dir());
+    found(driver, "playwright-core in web/node_modules", REQUIRE)?;
+    let node = found(on_path(&["node"]), "node on the PATH", REQUIRE)?;
+    let names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
+    let chromium = found(on_path(&names), "Chromium on the PATH", REQUIRE)?;
+    Some(Browser { node, chromium })
+}
+
+/// The first of some programs that a folder of the PATH has.
+fn on_path(names: &[&str]) -> Option<PathBuf> {
+    let folders: Vec<_> = env::split_paths(&env::var_os("PATH")?).collect();
+    let paths = names.iter().flat_map(|name| {
+        folders
+            .iter()
+            .map(move |folder| folder.join(name).with_extension(env::consts::EXE_EXTENSION))
+    });
+    paths.into_iter().find(|path| path.is_file())
+}

@@ -1,0 +1,259 @@
+//! Plans in a browser: the page's executor in Chromium, on its software adapter, against ours.
+
+mod support;
+
+use std::{fs, path::Path, process::Command};
+
+use engine::{
+    config::{Mlp, Model, Recipe, Resnet, Stem, Unit},
+    data::Batch,
+    formats::{PortablePlan, safetensors, sums},
+    gpu::Live,
+    nn::{Network, Weights},
+    ops::AdapterKind,
+    plan::Target,
+    random::Stream,
+    train::Session,
+    win::program::{Objective, Program, Training, program},
+};
+use image::{Rgb, RgbImage, codecs::jpeg::JpegEncoder};
+use serde_json::{Value as Json, json};
+use support::taper;
+use taper_tests::{gpu, nets, tools};
+
+const STEPS: usize = 20;
+const BATCH: u32 = 9;
+
+/// A network that is trained twice.
+struct Lesson {
+    name: &'static str,
+    network: Network,
+    recipe: Recipe,
+    weights: Weights,
+    batches: Vec<Batch>,
+}
+
+impl Lesson {
+    fn new(name: &'static str, network: Network, lr: f64) -> Self {
+        let recipe = Recipe { lr, weight_decay: 1e-2, ..nets::recipe(BATCH) };
+        let weights = nets::weights(&network, 3);
+        let input: u32 = network.input.batch(BATCH).iter().product();
+        let mut stream = Stream::new(&[4]);
+        let mut batch = || {
+            let labels: Vec<u32> =
+                (0..BATCH).map(|_| stream.below(nets::CLASSES as usize) as u32).collect();
+            let per_row = (input / BATCH) as usize;
+            // A class has a mean of its own, so that there is something to learn.
+            let images = (0..input as usize)
+                .map(|k| (stream.normal() + f64::from(labels[k / per_row])) as f32)
+                .collect();
+            Batch { images, labels, rows: BATCH as usize }
+        };
+        let batches = (0..STEPS).map(|_| batch()).collect();
+        Self { name, network, recipe, weights, batches }
+    }
+
+    fn program(&self) -> Program {
+        let (student, recipe, objective) = (&self.network, &self.recipe, Objective::Labels);
+        let of = Training { student, teacher: None, objective, recipe };
+        program(&of, &Target::web(AdapterKind::Gpu)).expect("a plan")
+    }
+
+    /// What the browser is given.
+    fn write(&self, folder: &Path) {
+        let file = |end: &str| folder.join(format!("{}.{end}", self.name));
+        let plan = PortablePlan::of(&self.program(), &self.network).expect("a plan");
+        fs::write(file("plan.json"), serde_json::to_string(&plan).expect("JSON")).expect("written");
+        safetensors::write(&file("safetensors"), &self.weights, &safetensors::pytorch())
+            .expect("written");
+        let images = self.batches.iter().flat_map(|batch| &batch.images);
+        let labels = self.batches.iter().flat_map(|batch| &batch.labels);
+        let bytes: Vec<u8> = images.flat_map(|x| x.to_le_bytes()).collect();
+        fs::write(file("images.f32"), bytes).expect("written");
+        let bytes: Vec<u8> = labels.flat_map(|x| x.to_le_bytes()).collect();
+        fs::write(file("labels.u32"), bytes).expect("written");
+    }
+
+    /// The losses of the same plan on our adapter.
+    fn losses(&self) -> Option<Vec<f32>> {
+        let mut session = Session::new(&gpu()?, self.program()).expect("the device holds it");
+        session.load_student(&self.weights).expect("weights");
+        session.set_moments(None).expect("moments");
+        for (step, batch) in (0..).zip(&self.batches) {
+            let (lr, t) = (self.recipe.lr as f32, (step + 1) as f32);
+            let live = Live { step, lr, t, ..Live::rows(BATCH) };
+            session.step(batch, &live, step.into()).expect("a step");
+        }
+        Some(session.losses(true).expect("losses").into_iter().map(|(_, loss)| loss).collect())
+    }
+}
+
+/// Runs a script of `tests/browser` on a folder; the JSON that it prints.
+fn script(browser: &tools::Browser, name: &str, folder: &Path) -> Json {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("browser").join(name);
+    let output = Command::new(&browser.node)
+        .env("TAPER_CHROMIUM", &browser.chromium)
+        .arg(script)
+        .arg(folder)
+        .output()
+        .expect("node starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {said}"))
+}
+
+/// SGD with momentum and weight decay; a network with batch norm, whose statistics move in place.
+#[test]
+fn twenty_steps_in_chromium_are_ours() {
+    let Some(browser) = tools::browser() else { return };
+    let lessons = [
+        Lesson::new("mlp", nets::mlp(&[10, 8, 6], &[1, 1, 1]), 0.05),
+        Lesson::new("resnet", nets::resnet(Unit::Basic, 4, &[1, 1]), 0.02),
+    ];
+    let folder = tempfile::tempdir().expect("a folder");
+    lessons.iter().for_each(|lesson| lesson.write(folder.path()));
+    let cases: Vec<_> = lessons
+        .iter()
+        .map(|l| json!({ "name": l.name, "steps": STEPS, "batch": BATCH, "lr": l.recipe.lr }))
+        .collect();
+    fs::write(folder.path().join("cases.json"), json!(cases).to_string()).expect("written");
+    let results = script(&browser, "train.mjs", folder.path());
+    for (lesson, result) in lessons.iter().zip(results.as_array().expect("a list")) {
+        let Some(ours) = lesson.losses() else { return };
+        let theirs: Vec<f64> =
+            result["losses"].as_array().expect("a list").iter().filter_map(Json::as_f64).collect();
+        assert_eq!(theirs.len(), STEPS, "{result}");
+        let off = ours.iter().zip(&theirs).map(|(&a, b)| (f64::from(a) - b).abs());
+        let off = off.fold(0.0, f64::max);
+        println!(
+            "{} on {}: loss {:.4} → {:.4}, off by {off:.1e}",
+            lesson.name,
+            result["adapter"],
+            theirs[0],
+            theirs[STEPS - 1]
+        );
+        assert!(off <= 1e-4, "{}: {theirs:?}, natively {ours:?}", lesson.name);
+        assert!(theirs[STEPS - 1] < 0.9 * theirs[0], "{}: it does not learn", lesson.name);
+    }
+}
+
+/// A picture of smooth colours with some noise.
+fn picture(width: u32, height: u32) -> RgbImage {
+    let mut stream = Stream::new(&[width.into(), height.into()]);
+    RgbImage::from_fn(width, height, |x, y| {
+        let wave = |a: f64, b: f64| 127.0 + 100.0 * (a * f64::from(x) + b * f64::from(y)).sin();
+        Rgb([wave(0.21, 0.05), wave(0.04, 0.17), wave(0.11, -0.13)]
+            .map(|light| (light + stream.between(0.0, 25.0)) as u8))
+    })
+}
+
+/// A JPEG with a camera's note that it lies on its side.
+fn turned_jpeg(image: &RgbImage) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    image.write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, 90)).expect("a JPEG");
+    // One entry of TIFF: orientation (0x0112), a short, 6: the first row is the right side.
+    let exif = b"\xff\xe1\x00\x22Exif\0\0MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
+    bytes.splice(2..2, exif.iter().copied());
+    bytes
+}
+
+/// `taper predict --json`: (label, probability) of the five most probable classes.
+fn predict(model: &Path, image: &Path) -> Vec<(String, f64)> {
+    let output = Command::new(taper())
+        .args(["predict", "--json"])
+        .args([model, image])
+        .env("NODEVICE_SELECT", "1")
+        .output()
+        .expect("started");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    top(&serde_json::from_slice::<Json>(&output.stdout).expect("JSON")["top"])
+}
+
+fn top(list: &Json) -> Vec<(String, f64)> {
+    let class = |class: &Json| {
+        let label = class["label"].as_str().expect("a label").to_owned();
+        (label, class["probability"].as_f64().expect("a number"))
+    };
+    list.as_array().expect("a list").iter().map(class).collect()
+}
+
+#[test]
+fn try_it_answers_as_taper_predict() {
+    let Some(browser) = tools::browser() else { return };
+    if gpu().is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    let blocks = vec![1, 1];
+    let resnet = Resnet { width: 1.0, base: 4, unit: Unit::Basic, stem: Stem::Cifar, blocks };
+    let mlp = Mlp { hidden: vec![12, 8], blocks: vec![1, 1], ..Mlp::default() };
+    // An MLP, which a turned picture would not leave alone.
+    let mut cropped = nets::model("mlp", Model::Mlp(mlp.clone()), 3, 24, None);
+    cropped.config.crop = 0.875;
+    for (name, model) in [
+        ("colour", nets::model("resnet", Model::Resnet(resnet), 3, 24, None)),
+        ("grey", nets::model("mlp", Model::Mlp(mlp.clone()), 1, 16, None)),
+        ("flat", nets::model("mlp", Model::Mlp(mlp), 3, 16, None)),
+        ("cropped", cropped),
+    ] {
+        model.write(&at("made")).expect("written");
+        let mut export = Command::new(taper());
+        export.arg("export").arg(at("made")).arg("--plan").arg("--to").arg(at(name));
+        assert!(export.output().expect("started").status.success(), "{name}");
+        sums::check(&at(name)).expect("plan.json is in the sums");
+    }
+
+    picture(24, 24).save(at("own.png")).expect("written");
+    picture(16, 16).save(at("small.png")).expect("written");
+    // Colours under any alpha are the file's, as `taper predict` takes them.
+    let mut clear = image::DynamicImage::from(picture(24, 24)).into_rgba8();
+    clear.pixels_mut().enumerate().for_each(|(k, pixel)| pixel.0[3] = (k * 7 % 256) as u8);
+    clear.save(at("clear.png")).expect("written");
+    fs::write(at("photo.jpg"), turned_jpeg(&picture(90, 61))).expect("written");
+    fs::write(at("cut.png"), &fs::read(at("own.png")).expect("read")[..60]).expect("written");
+    let cases = [
+        ("colour", "own.png", 1e-3),
+        ("colour", "clear.png", 1e-3),
+        ("grey", "small.png", 1e-3),
+        ("flat", "small.png", 1e-3),
+        ("cropped", "cut.png", 0.0),
+        ("cropped", "photo.jpg", 2e-2),
+    ];
+    let list = cases.map(|(model, image, _)| json!({ "model": model, "image": image }));
+    fs::write(at("cases.json"), json!(list).to_string()).expect("written");
+    let said = script(&browser, "predict.mjs", folder.path());
+
+    for ((model, image, gate), answer) in
+        cases.into_iter().zip(said["answers"].as_array().expect("a list"))
+    {
+        if gate == 0.0 {
+            let notice = answer["notice"].as_str().expect("a sentence");
+            assert_eq!(notice, format!("{image}: The browser cannot decode this picture."));
+            continue;
+        }
+        let (ours, theirs) = (predict(&at(model), &at(image)), top(&answer["top"]));
+        assert_eq!(theirs.len(), 5, "{answer}");
+        let off = ours.iter().map(|(label, p)| {
+            theirs.iter().find(|(l, _)| l == label).map_or(f64::INFINITY, |(_, q)| (p - q).abs())
+        });
+        let off = off.fold(0.0, f64::max);
+        println!("{model}, {image}: {:?}, off by {off:.1e}", ours[0]);
+        assert!(off <= gate, "{ours:?}, in the browser {theirs:?}");
+        let labels =
+            |list: &[(String, f64)]| list.iter().map(|(l, _)| l.clone()).collect::<Vec<_>>();
+        let same = if gate < 1e-2 { 5 } else { 1 };
+        assert_eq!(labels(&ours)[..same], labels(&theirs)[..same]);
+        let lines = answer["lines"].as_array().expect("lines");
+        for (line, (label, p)) in lines.iter().zip(&theirs) {
+            let line = line.as_str().expect("text");
+            assert!(
+                line.contains(label) && line.contains(&format!("{:.1} %", 100.0 * p)),
+                "{line}"
+            );
+        }
+    }
+    let without = |what: &str| said["without"][what].as_str().expect("a sentence").to_owned();
+    assert!(without("adapter").contains("finds no graphics adapter"), "{}", without("adapter"));
+    assert!(without("api").contains("has no WebGPU"), "{}", without("api"));
+}

@@ -1,0 +1,170 @@
+//! `model.onnx`: its structure as text, and ONNX Runtime's logits against ours.
+
+mod support;
+
+use std::{
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use engine::{
+    config::{Activation, Mlp, Model, Resnet, Stem, Unit, Widen},
+    data::Batch,
+    formats::{
+        ModelConfig, ModelFolder,
+        folder::{ONNX, Widened},
+        onnx::{self, proto::ModelProto},
+    },
+    random::Stream,
+};
+use prost::Message;
+use support::{folder, logits};
+use taper_tests::{nets, tools};
+
+/// Inputs whose logits are compared.
+const ROWS: usize = 5;
+
+fn mlp(activation: Activation) -> Model {
+    Model::Mlp(Mlp { hidden: vec![9, 6, 5], blocks: vec![2, 1], activation })
+}
+
+fn resnet(unit: Unit, stem: Stem, blocks: &[u32]) -> Model {
+    Model::Resnet(Resnet { width: 1.0, base: 3, unit, stem, blocks: blocks.to_vec() })
+}
+
+/// Every kind of layer; odd sizes, where a pool or a stride meets a border.
+fn cases() -> Vec<(&'static str, ModelFolder)> {
+    let widened = Some(Widened { factor: 2, widen: Widen::Mid });
+    vec![
+        ("relu", nets::model("mlp", mlp(Activation::Relu), 1, 5, None)),
+        ("gelu", nets::model("mlp", mlp(Activation::Gelu), 3, 4, None)),
+        ("gelu-tanh", nets::model("mlp", mlp(Activation::GeluTanh), 3, 4, None)),
+        ("tanh", nets::model("mlp", mlp(Activation::Tanh), 1, 4, None)),
+        ("sigmoid", nets::model("mlp", mlp(Activation::Sigmoid), 1, 4, None)),
+        ("basic", nets::model("resnet", resnet(Unit::Basic, Stem::Cifar, &[2, 1]), 3, 9, None)),
+        (
+            "bottleneck",
+            nets::model("resnet", resnet(Unit::Bottleneck, Stem::Imagenet, &[1, 2]), 3, 33, None),
+        ),
+        (
+            "teacher",
+            nets::model("resnet", resnet(Unit::Bottleneck, Stem::Cifar, &[1, 1]), 1, 8, widened),
+        ),
+    ]
+}
+
+/// A line a node and a line a tensor.
+fn listing(model: &ModelProto) -> String {
+    let graph = model.graph.as_ref().expect("a graph");
+    let mut text = String::new();
+    let ops = model.opset_import[0].version.expect("a version");
+    writeln!(text, "IR {}, opset {ops}", model.ir_version.expect("a version")).expect("memory");
+    for (what, values) in [("input", &graph.input), ("output", &graph.output)] {
+        for value in values {
+            let tensor =
+                value.r#type.as_ref().and_then(|t| t.tensor_type.as_ref()).expect("a tensor");
+            let dims = tensor.shape.iter().flat_map(|shape| &shape.dim).map(|dim| {
+                dim.dim_param.clone().or(dim.dim_value.map(|n| n.to_string())).expect("an extent")
+            });
+            let dims = dims.collect::<Vec<_>>().join(" × ");
+            writeln!(text, "{what} {}: {dims}", value.name()).expect("memory");
+        }
+    }
+    for node in &graph.node {
+        let attributes: Vec<_> = node
+            .attribute
+            .iter()
+            .map(|a| match (a.f, a.i) {
+                (Some(f), _) => format!("{}={f:e}", a.name()),
+                (_, Some(i)) => format!("{}={i}", a.name()),
+                _ => format!("{}={:?}", a.name(), a.ints),
+            })
+            .collect();
+        let (inputs, outputs) = (node.input.join(", "), node.output.join(", "));
+        let line = format!("{outputs} = {}({inputs}) {}", node.op_type(), attributes.join(" "));
+        writeln!(text, "{}", line.trim_end()).expect("memory");
+    }
+    for tensor in &graph.initializer {
+        let floats = tensor.dims.iter().product::<i64>() as usize;
+        assert_eq!(tensor.raw_data().len(), 4 * floats, "{}", tensor.name());
+        writeln!(text, "tensor {} {:?}", tensor.name(), tensor.dims).expect("memory");
+    }
+    text
+}
+
+fn read(folder: &Path) -> ModelProto {
+    let bytes = fs::read(folder.join(ONNX)).expect("model.onnx");
+    ModelProto::decode(&bytes[..]).expect("a message")
+}
+
+#[test]
+fn the_graph_is_the_network() {
+    let folder = folder();
+    for (name, model) in cases() {
+        let path = folder.path().join(name);
+        model.write(&path).expect("written");
+        let written = read(&path);
+        if ["gelu", "basic"].contains(&name) {
+            insta::assert_snapshot!(name, listing(&written));
+        }
+        // Each node reads what is there before it, and no name is given twice.
+        let graph = written.graph.expect("a graph");
+        let mut there: Vec<String> = graph.initializer.iter().map(|t| t.name().into()).collect();
+        there.push(onnx::INPUT.into());
+        for node in graph.node {
+            assert!(
+                node.input.iter().all(|input| there.contains(input)),
+                "{name}: {}",
+                node.name()
+            );
+            assert!(!there.contains(&node.output[0]), "{name}: {} is made twice", node.output[0]);
+            there.extend(node.output);
+        }
+        assert!(there.iter().any(|value| value == onnx::LOGITS), "{name}");
+    }
+}
+
+/// Images in (H, W, C) order, and the same in (C, H, W).
+fn images(config: &ModelConfig) -> (Vec<f32>, Vec<f32>) {
+    let (area, channels) = ((config.size * config.size) as usize, config.channels as usize);
+    let mut stream = Stream::new(&[3]);
+    let ours: Vec<f32> = (0..ROWS * area * channels).map(|_| stream.normal() as f32).collect();
+    let theirs = ours.chunks_exact(area * channels).flat_map(|image| {
+        (0..channels).flat_map(move |c| image.iter().skip(c).step_by(channels).copied())
+    });
+    let theirs = theirs.collect();
+    (ours, theirs)
+}
+
+fn write_floats(path: PathBuf, numbers: impl IntoIterator<Item = f32>) {
+    let bytes: Vec<u8> = numbers.into_iter().flat_map(f32::to_le_bytes).collect();
+    fs::write(path, bytes).expect("written");
+}
+
+#[test]
+fn onnx_runtime_answers_our_logits() {
+    let Some(python) = tools::python() else { return };
+    let folder = folder();
+    for (name, model) in cases() {
+        let path = folder.path().join(name);
+        model.write(&path).expect("written");
+        let (ours, theirs) = images(&model.config);
+        let batch = Batch { images: ours, labels: vec![0; ROWS], rows: ROWS };
+        let rows =
+            logits(&model.config.network(), &model.weights, [batch].into_iter(), ROWS as u32);
+        write_floats(path.join("images.f32"), theirs);
+        write_floats(path.join("logits.f32"), rows.into_iter().flatten());
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/onnx.py");
+    let output = Command::new(python)
+        .arg(script)
+        .args(cases().iter().map(|(name, _)| folder.path().join(name)))
+        .output()
+        .expect("python starts");
+    let said = String::from_utf8_lossy(&output.stdout);
+    println!("{said}");
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(said.lines().count(), cases().len(), "{said}");
+}
