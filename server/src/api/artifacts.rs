@@ -10,7 +10,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Method, header};
 use axum::response::{IntoResponse, Response};
-use engine::formats::{self, ModelConfig, PortablePlan, sums};
+use engine::formats::{ModelConfig, PortablePlan, folder, sums};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -38,7 +38,7 @@ pub(super) struct Artifacts {
 }
 
 /// The folder of a model.
-fn folder(app: &App, run: &Run, member: Option<&str>) -> Result<PathBuf, ApiError> {
+fn place(app: &App, run: &Run, member: Option<&str>) -> Result<PathBuf, ApiError> {
     let directory = app.jobs.directory(run);
     let Some(name) = member else { return Ok(directory.join("artifacts")) };
     let known = run.view.members.iter().find(|member| member.member == name);
@@ -60,7 +60,7 @@ pub(super) fn is_there(app: &App, run: &Run) -> bool {
 /// The folder of a model, and its files that are there.
 fn model(app: &App, id: &str, member: Option<&str>) -> Result<(PathBuf, Vec<Item>), ApiError> {
     let run = runs::find(app, id)?;
-    let folder = folder(app, &run, member)?;
+    let folder = place(app, &run, member)?;
     match files::list(&folder) {
         Ok(items) => Ok((folder, items)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -107,6 +107,26 @@ pub(super) async fn file(
     files::send(folder, item, &method, &headers).await
 }
 
+/// Compiled anew from `config.json`, which is quick; the weights are `artifacts/model.safetensors`.
+pub(super) async fn plan(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    Asked(query): Asked<MemberQuery>,
+) -> Result<Json<PortablePlan>, ApiError> {
+    blocking(&app, move |app| {
+        let (place, files) = model(app, &id, query.member.as_deref())?;
+        if files.iter().all(|item| item.name != folder::CONFIG) {
+            return Err(ApiError::not_found("no model is there yet"));
+        }
+        let config = folder::read_json::<ModelConfig>(&place.join(folder::CONFIG))
+            .map_err(|error| ApiError::internal(error.to_string()))?;
+        PortablePlan::inference(&config).map(Json).map_err(|error| {
+            ApiError::unprocessable("too_large", format!("no browser runs this model: {error}"))
+        })
+    })
+    .await
+}
+
 pub(super) async fn zip(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
@@ -119,24 +139,6 @@ pub(super) async fn zip(
     let (folder, items) =
         blocking(&app, move |app| model(app, &id, query.member.as_deref())).await?;
     files::zip(folder, items, &stem)
-}
-
-/// Compiled anew from `config.json`, which is quick; the weights are `artifacts/model.safetensors`.
-pub(super) async fn plan(
-    State(app): State<Arc<App>>,
-    Path(id): Path<String>,
-    Asked(query): Asked<MemberQuery>,
-) -> Result<Json<PortablePlan>, ApiError> {
-    blocking(&app, move |app| {
-        let (folder, _) = model(app, &id, query.member.as_deref())?;
-        let config =
-            formats::folder::read_json::<ModelConfig>(&folder.join(formats::folder::CONFIG))
-                .map_err(|error| ApiError::internal(error.to_string()))?;
-        PortablePlan::inference(&config).map(Json).map_err(|error| {
-            ApiError::unprocessable("too_large", format!("no browser runs this model: {error}"))
-        })
-    })
-    .await
 }
 
 /// Which output.
