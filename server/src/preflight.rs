@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use engine::config::{Config, Method, presets};
+use engine::config::{Config, Method, Precision, presets};
 use engine::data::{self, DataError, Dataset, ImageShape};
 use engine::event::StagePlan;
 use engine::gpu::{Gpu, Live};
@@ -187,6 +187,9 @@ fn fill(
             return Err(Problem::new(&format!("{section}.batch"), error.to_string()));
         }
     }
+    if let (Some(gpu), Precision::Mixed) = (gpu, config.precision) {
+        gpu.check_half().map_err(|error| Problem::new("precision", error.to_string()))?;
+    }
     if let (Some(gpu), true) = (gpu, measured) {
         findings.estimate =
             Some(estimate(config, &outline, &data, gpu).map_err(|error| of_training(&error))?);
@@ -277,8 +280,13 @@ fn step(
     gpu: &Arc<Gpu>,
 ) -> Result<(f64, u32), TrainError> {
     let recipe = if of_teacher { config.wide.recipe() } else { config.vanilla.recipe() };
-    let of =
-        Training { student: network, teacher: None, objective: Objective::Labels, recipe: &recipe };
+    let of = Training {
+        student: network,
+        teacher: None,
+        objective: Objective::Labels,
+        recipe: &recipe,
+        precision: config.precision,
+    };
     let program = program::fit(&of, &gpu.target(), config.recompute)?;
     let mut session = Session::new(gpu, program)?;
     session.load_student(&nn::fresh(network, 0)?)?;
@@ -293,8 +301,7 @@ fn step(
             part: 0,
             lr: 1e-6,
             t: (done + 1) as f32,
-            loss_scale: 1.0,
-            pad2: 0.0,
+            pad: [0.0; 2],
         };
         session.step(&batch, &live, done)?;
         session.losses(true)?;

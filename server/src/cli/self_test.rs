@@ -97,7 +97,13 @@ fn run(work: &Work, gpu: &Arc<Gpu>) -> Result<(Vec<f64>, BTreeSet<String>)> {
     let trained =
         Networks { student: &student, teacher: Some(&teacher), bridged }.trained(stage.task)?;
     let objective = program::objective(stage.task, &config.win, 1.0);
-    let of = Training { student: &trained, teacher: Some(&teacher), objective, recipe };
+    let of = Training {
+        student: &trained,
+        teacher: Some(&teacher),
+        objective,
+        recipe,
+        precision: config.precision,
+    };
     let program = program::fit(&of, &gpu.target(), false)?;
     let kernels = program.plan.kernels.iter().map(|spec| format!("{:?}", spec.kernel)).collect();
     let mut session = Session::new(gpu, program)?;
@@ -115,8 +121,7 @@ fn run(work: &Work, gpu: &Arc<Gpu>) -> Result<(Vec<f64>, BTreeSet<String>)> {
             part: 0,
             lr: recipe.lr as f32,
             t: (step + 1) as f32,
-            loss_scale: 1.0,
-            pad2: 0.0,
+            pad: [0.0; 2],
         };
         session.step(&batch, &live, step)?;
         losses.extend(session.losses(true)?.into_iter().map(|(_, loss)| f64::from(loss)));

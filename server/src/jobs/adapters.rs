@@ -289,6 +289,7 @@ mod tests {
             name: name.into(),
             backend: backend.into(),
             driver: String::new(),
+            vendor_device: [0; 2],
             device_type: kind.into(),
             kind: AdapterKind::Gpu,
             limits: Limits::default(),

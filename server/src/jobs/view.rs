@@ -321,7 +321,10 @@ impl View {
                     self.warnings.push(message.clone());
                 }
             }
-            Event::Checkpoint { .. } | Event::Log { .. } | Event::RunFinished { .. } => {}
+            Event::Checkpoint { .. }
+            | Event::Tuned { .. }
+            | Event::Log { .. }
+            | Event::RunFinished { .. } => {}
         }
     }
 
