@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
@@ -5,7 +6,7 @@ import path from "node:path";
 import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
-import { Server } from "./server";
+import { PROGRAM, Server } from "./server";
 import { idx, tar, unzip } from "./zip";
 
 /**
@@ -30,6 +31,8 @@ let server: Server;
 let browser: Browser;
 let context: BrowserContext;
 let page: Page;
+/** The files of the run's model. */
+let downloaded = new Map<string, Buffer>();
 /** What the browser complains of: breaches of the content security policy, exceptions, failed requests. */
 const complaints: string[] = [];
 /** While the server is down, requests fail as they should. */
@@ -208,7 +211,7 @@ test("the download is whole: every sum is right", async () => {
   await page.getByRole("link", { name: "Files" }).click();
   const saving = page.waitForEvent("download");
   await page.getByRole("link", { name: "Download all (.zip)" }).click();
-  const files = unzip(readFileSync(await (await saving).path()));
+  const files = (downloaded = unzip(readFileSync(await (await saving).path())));
   const sums = [...files].find(([name]) => name.endsWith("SHA256SUMS"))?.[1].toString("utf8") ?? "";
   const lines = sums.trim().split("\n");
   expect(lines.length).toBeGreaterThanOrEqual(4);
@@ -225,6 +228,36 @@ test("the download is whole: every sum is right", async () => {
     if (name !== "SHA256SUMS") expect(await page.locator("code", { hasText: sum }).count(), name).toBe(1);
   }
   expect([...files.keys()].some((name) => name.endsWith("model.safetensors"))).toBe(true);
+});
+
+test("the model answers in the browser as it does in the program", async () => {
+  const preview = await context.request.get(
+    `${server.origin}/api/datasets/procedural/preview?split=test&count=4`,
+  );
+  const { samples } = (await preview.json()) as { samples: { url: string }[] };
+  const folder = path.join(server.folder, "downloaded");
+  mkdirSync(folder);
+  for (const [name, data] of downloaded) writeFileSync(path.join(folder, path.basename(name)), data);
+  await page.getByRole("link", { name: "Try it" }).click();
+  await page.getByText("Drop a picture here").waitFor({ timeout: 60_000 });
+  for (const [i, { url }] of samples.entries()) {
+    const picture = path.join(folder, `${i}.png`);
+    writeFileSync(picture, await (await context.request.get(server.origin + url)).body());
+    await page.locator('input[type="file"]').setInputFiles(picture);
+    await page.getByText(`${i}.png, as the network sees it`).waitFor();
+    const predicted = execFileSync(PROGRAM, ["predict", folder, picture, "--json"], { encoding: "utf8" });
+    const { top } = JSON.parse(predicted) as { top: { label: string; probability: number }[] };
+    const shown = await page
+      .locator(".answer li")
+      .evaluateAll((rows) => rows.map((row) => row.textContent ?? ""));
+    expect(shown.length).toBe(5);
+    for (const [k, row] of shown.entries()) {
+      const [label, percent] = row.trim().split(/\s+/);
+      expect(label).toBe(top[k]?.label);
+      // Shown to a tenth of a percent.
+      expect(Math.abs(Number(percent) / 100 - (top[k]?.probability ?? NaN))).toBeLessThan(1.5e-3);
+    }
+  }
 });
 
 test("a finished run is compared, cloned and deleted", async () => {

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 
 /** The program that is tested: `TAPER`, else what `cargo build` makes. */
-const PROGRAM =
+export const PROGRAM =
   process.env["TAPER"] ??
   path.resolve(
     import.meta.dirname,
