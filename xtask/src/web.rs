@@ -58,7 +58,7 @@ pub(crate) fn end_to_end() -> Result<()> {
 }
 
 /// The packages of the lock file, unless they are what was installed last.
-fn packages() -> Result<()> {
+pub(crate) fn packages() -> Result<()> {
     let web = root().join("web");
     let age = |path: &str| fs::metadata(web.join(path)).and_then(|file| file.modified()).ok();
     let installed = age("node_modules/.package-lock.json");

@@ -672,12 +672,16 @@ export interface components {
              */
             groups: number;
         };
-        /** @description A file of a model. */
+        /** @description A file that may be fetched. */
         Artifact: {
+            /** @description Its name, without a folder. */
             name: string;
-            /** Format: uint64 */
+            /**
+             * Format: uint64
+             * @description Its size.
+             */
             bytes: number;
-            /** @description 64 hexadecimal digits. */
+            /** @description Its SHA-256 as 64 hexadecimal digits. */
             sha256: string;
         };
         /** @description The files of a model. */
@@ -738,6 +742,8 @@ export interface components {
             writes: boolean;
             /** @description Whether it is a texture that mirrors a tensor, else a buffer. */
             texture?: boolean;
+            /** @description How the tensor is stored. */
+            storage?: components["schemas"]["Storage"];
         };
         /** @description A block of a network. */
         Block: {
@@ -821,8 +827,10 @@ export interface components {
             bytes: number;
             /** @description Whether it is a lease, whose content does not outlive a program. */
             lease: boolean;
-            /** @description Whether it is a texture that mirrors tensors: `rgba32float`, [`TEXELS`] wide, a whole number of rows. */
+            /** @description Whether it is a texture that mirrors tensors: [`TEXELS`] wide, a whole number of rows. */
             texture?: boolean;
+            /** @description Of a texture, how the tensors are stored that it mirrors: its format is `rgba32float` or `rgba16float`. */
+            storage?: components["schemas"]["Storage"];
         };
         /** @description A copy with changes. */
         Changes: {
@@ -1282,6 +1290,8 @@ export interface components {
             dims: number[];
             /** @description Workgroups. */
             grid: number[];
+            /** @description The matrix product that it is: what its tile may be chosen by. */
+            product?: components["schemas"]["Product"] | null;
             /**
              * Format: uint64
              * @description Floating-point operations.
@@ -1389,6 +1399,35 @@ export interface components {
             micro_batches: number;
         } | {
             /** @constant */
+            type: "tuned";
+            /** @description Who. */
+            member: string;
+            /** @description Name of the stage. */
+            stage: string;
+            /**
+             * Format: uint64
+             * @description Steps of the member.
+             */
+            step: number;
+            /**
+             * Format: uint64
+             * @description Classes of products in the stage's plan.
+             */
+            classes: number;
+            /**
+             * Format: uint64
+             * @description How many of them were timed, now or by an earlier run; the others keep the table's tile.
+             */
+            timed: number;
+            /**
+             * Format: double
+             * @description Seconds that this took.
+             */
+            seconds: number;
+            /** @description The products that do not take the table's tile. */
+            changed: components["schemas"]["TunedProduct"][];
+        } | {
+            /** @constant */
             type: "step";
             /** @description Who. */
             member: string;
@@ -1421,6 +1460,8 @@ export interface components {
             samples_per_s: number;
             /** @description How long the steps since the last line waited for their inputs to be read, augmented and normalised. */
             loader_wait?: components["schemas"]["LoaderWait"] | null;
+            /** @description In mixed precision, how the loss is scaled. */
+            scaling?: components["schemas"]["Scaling"] | null;
         } | {
             /** @constant */
             type: "epoch";
@@ -1924,6 +1965,8 @@ export interface components {
             entry: string;
             /** @description How it reads its inputs; the plan decides it. */
             reads?: components["schemas"]["Reads"];
+            /** @description Numbers of the bindings whose tensors are stored as f16, in rising order; the plan decides it. */
+            halves?: number[];
             /** @description Values of `override` constants, by name. */
             constants?: [
                 string,
@@ -2488,6 +2531,34 @@ export interface components {
             /** @description What to do about it. */
             hint?: string | null;
         };
+        /** @description The matrix product that a launch is: what its tile is chosen by. */
+        Product: {
+            /**
+             * Format: uint32
+             * @description Rows of C.
+             */
+            m: number;
+            /**
+             * Format: uint32
+             * @description Columns of C.
+             */
+            n: number;
+            /**
+             * Format: uint32
+             * @description Terms of a sum, of all parts together.
+             */
+            k: number;
+            /**
+             * Format: uint64
+             * @description How many of them: products of a batch, parts of the sum, phases of a convolution.
+             */
+            slabs: number;
+            /**
+             * Format: uint
+             * @description Where a launch's `Dims` has `tiles_m`, `tiles_n`, `tiles`, which follow from the tile.
+             */
+            words: number;
+        };
         /** @description The queue. */
         Queue: {
             /** @description Ids, next one first. */
@@ -2754,6 +2825,19 @@ export interface components {
             /** @description A PNG of at most 96 pixels. */
             url: string;
         };
+        /** @description How the loss of a try of a stage is scaled, in mixed precision. */
+        Scaling: {
+            /**
+             * Format: double
+             * @description What the next step's loss is multiplied by.
+             */
+            scale: number;
+            /**
+             * Format: uint64
+             * @description Steps of the try that were skipped so far, because a gradient was not finite.
+             */
+            skipped: number;
+        };
         /** @description How the learning rate moves after the warm-up. */
         Schedule: "constant" | "step" | "cosine" | "linear";
         /** @description How kernels did on an adapter, against values computed on the host. */
@@ -2929,6 +3013,8 @@ export interface components {
         State: "draft" | "queued" | "running" | "pausing" | "paused" | "stopping" | "stopped" | "done" | "failed" | "cancelled";
         /** @description First layers of a residual network. */
         Stem: "imagenet" | "cifar";
+        /** @description How a tensor's numbers lie in memory. Kernels compute in f32 whatever it is. */
+        Storage: "f32" | "f16";
         /** @description What fine-tuning follows. */
         Target: "labels" | "teacher";
         /** @description What a plan is compiled for. */
@@ -3062,6 +3148,25 @@ export interface components {
              * @default teacher
              */
             target: components["schemas"]["Target"];
+        };
+        /** @description Products that take another tile than the table's, as it is faster on this adapter. */
+        TunedProduct: {
+            /** @description Which products: `matmul.linear 2048×128×512`. */
+            product: string;
+            /** @description The table's tile. */
+            table: string;
+            /**
+             * Format: double
+             * @description Microseconds by it.
+             */
+            table_us: number;
+            /** @description The tile that is taken. */
+            tile: string;
+            /**
+             * Format: double
+             * @description Microseconds by that.
+             */
+            tile_us: number;
         };
         /** @description Building unit of a residual network. */
         Unit: "bottleneck" | "basic";
@@ -4350,7 +4455,7 @@ export interface operations {
     post_datasets: {
         parameters: {
             query: {
-                /** @description Letters, digits, `-`, `_` and `.`. */
+                /** @description At most 64 of a-z, 0-9, `-`, `_` and `.`, of which one of the first two begins it. */
                 name: string;
             };
             header?: never;
