@@ -80,7 +80,8 @@ fn an_mlp_in_mixed_precision() {
 }
 
 /// What must live at once is halved: only sums, statistics and, on a CPU, the mirrors of flat buffers stay f32. Tests stay f32 as well, of half as
-/// many inputs; on a CPU they lease textures that steps cannot share, as these are of another format.
+/// many inputs; on a CPU they lease textures that steps cannot share, as these are of another format, and the mirror from which the weights
+/// are halved is kept for the optimiser.
 #[test]
 fn mixed_precision_takes_less_memory() {
     let student = &resnet(Unit::Bottleneck, 8, &[2, 2, 2, 2]);
@@ -93,7 +94,7 @@ fn mixed_precision_takes_less_memory() {
         };
         let (single, mixed) = (bytes(F32), bytes(Mixed));
         println!("{kind:?}: {single:?} bytes live, leased and in all; mixed {mixed:?}");
-        let most = if kind == AdapterKind::Cpu { [51, 57, 60] } else { [51, 51, 54] };
+        let most = if kind == AdapterKind::Cpu { [52, 57, 60] } else { [51, 51, 54] };
         for ((mixed, single), most) in mixed.into_iter().zip(single).zip(most) {
             assert!(mixed * 100 < single * most, "{kind:?}: {mixed} of {single}, {most} % allowed");
         }

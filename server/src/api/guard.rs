@@ -21,8 +21,7 @@ use super::error::ApiError;
 use super::routes::{BODY, Route};
 use super::token::{self, Token, Verdict};
 
-/// What the page may load: its own files, and nothing that was written into it. Svelte sets styles by attribute; pictures may be made of
-/// bytes that were dropped in.
+/// What the page may load: its own files, and nothing that was written into it.
 const POLICY: &str = "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; worker-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// Headers of every answer.
