@@ -26,7 +26,7 @@ pub(crate) fn write() -> Result<()> {
     web::types()
 }
 
-/// Whether both files are what [`write`] would make of them; they stay as they are.
+/// Whether both files are what [`write()`] would make of them; they stay as they are.
 pub(crate) fn check() -> Result<()> {
     let text = |name: &&str| fs::read_to_string(file(name)).unwrap_or_default();
     let before: Vec<String> = FILES.iter().map(text).collect();
