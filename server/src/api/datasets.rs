@@ -51,19 +51,14 @@ impl App {
                     )));
             }
             (Some(given), kind) => {
-                let Some(name) = given.strip_prefix(PREFIX) else {
-                    return Err(ApiError::unprocessable(
-                        "bad_config",
-                        "`data.path` must name a data set of the server",
-                    )
-                    .field("data.path")
-                    .hint(format!(
-                        "write {PREFIX}NAME; `taper serve --data NAME=PATH` registers one"
-                    )));
-                };
+                let name = given.strip_prefix(PREFIX).unwrap_or(given);
                 let Some((_, is, path)) = self.datasets.find(name) else {
                     let message = format!("there is no data set `{}`", name.escape_debug());
-                    return Err(ApiError::unprocessable("bad_config", message).field("data.path"));
+                    return Err(ApiError::unprocessable("bad_config", message)
+                        .field("data.path")
+                        .hint(format!(
+                            "write {PREFIX}NAME; `taper serve --data NAME=PATH` registers one"
+                        )));
                 };
                 // CIFAR may also lie in folders of pictures.
                 let pictures =
@@ -97,8 +92,8 @@ impl App {
 
     /// The name of a configuration's data set.
     pub(super) fn dataset_name(&self, config: &Config) -> String {
-        let name = config.data.path.as_deref().and_then(|path| path.strip_prefix(PREFIX));
-        name.unwrap_or(BUILT_IN).to_owned()
+        let path = config.data.path.as_deref();
+        path.map_or(BUILT_IN, |path| path.strip_prefix(PREFIX).unwrap_or(path)).to_owned()
     }
 }
 
