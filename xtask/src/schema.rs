@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf};
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    shell::{self, read, root},
+    shell::{read, root, taper},
     web,
 };
 
@@ -16,10 +16,9 @@ fn file(name: &str) -> PathBuf {
     root().join("web/src/generated").join(name)
 }
 
-/// Writes both files.
+/// Writes both files by what `taper`, as it was built last, says.
 pub(crate) fn write() -> Result<()> {
-    shell::build()?;
-    let document = read(shell::taper()?.args(["serve", "--openapi"]))?;
+    let document = read(taper()?.args(["serve", "--openapi"]))?;
     let path = file(FILES[0]);
     fs::create_dir_all(path.parent().context("a folder")?)?;
     fs::write(&path, document).with_context(|| format!("cannot write `{}`", path.display()))?;
