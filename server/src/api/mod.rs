@@ -220,7 +220,7 @@ fn routes() -> Vec<Route> {
             .answers::<devices::Devices>(),
         Route::post(
             "/api/devices/{index}/self-test",
-            "Runs its kernels against values computed on the host.",
+            "Trains small networks on it and compares their losses with known ones.",
             post(devices::test),
         )
         .takes::<r::Nothing>()

@@ -458,7 +458,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Runs its kernels against values computed on the host. */
+        /** Trains small networks on it and compares their losses with known ones. */
         post: operations["post_devices_index_self_test"];
         delete?: never;
         options?: never;
