@@ -8,7 +8,7 @@ use engine::data::{self, DataError, Dataset, ImageShape};
 use engine::event::StagePlan;
 use engine::gpu::{Gpu, Live};
 use engine::models;
-use engine::nn::{self, Extent, Network};
+use engine::nn::{self, Network};
 use engine::plan::{Limits, Target};
 use engine::train::{self, Outline, Session, TrainError};
 use engine::win::needs::needs;
@@ -17,7 +17,7 @@ use engine::win::surgery;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::jobs::{Block, NetworkView};
+use crate::jobs::{Block, NetworkView, batch, method};
 
 /// Steps before the clock starts, and how long is measured then.
 const WARM_UP: u64 = 2;
@@ -199,9 +199,7 @@ fn fill(
 
 /// The student of a configuration, for images of this shape.
 pub(crate) fn network(config: &Config, shape: ImageShape, classes: usize) -> Network {
-    let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-    let input = Extent::Map(number(shape.height), number(shape.width), number(shape.channels));
-    models::network(&config.model, input, number(classes))
+    models::network(&config.model, shape.extent(), classes as u32)
 }
 
 fn view(network: &Network) -> Result<NetworkView, Problem> {
@@ -226,11 +224,6 @@ fn pairs(findings: &Findings) -> Vec<Pair> {
         teacher: teacher.width,
     };
     both.map(pair).take(findings.student.blocks.len().saturating_sub(1)).collect()
-}
-
-fn method(config: &Config, member: &str) -> Option<Method> {
-    let (name, _) = member.rsplit_once('-')?;
-    config.methods.iter().copied().find(|method| method.name() == name)
 }
 
 /// A member keeps two checkpoints and writes a third; each has weights and two moments, and where there are tries, the first and the best
@@ -294,15 +287,8 @@ fn step(
     let batch = data.train.gather(&picks)?;
     let (mut begun, mut done) = (Instant::now(), 0);
     loop {
-        let live = Live {
-            seed: 0,
-            step: done as u32,
-            rows: batch.rows as u32,
-            part: 0,
-            lr: 1e-6,
-            t: (done + 1) as f32,
-            pad: [0.0; 2],
-        };
+        let (step, t) = (done as u32, (done + 1) as f32);
+        let live = Live { step, lr: 1e-6, t, ..Live::rows(batch.rows as u32) };
         session.step(&batch, &live, done)?;
         session.losses(true)?;
         done += 1;
@@ -333,14 +319,7 @@ fn estimate(
         (outline.student.shapes()?.total_macs(), outline.teacher.shapes()?.total_macs());
     let seconds = outline.stages.iter().map(|plan| {
         let method = method(config, &plan.member);
-        let batch = match method {
-            None => u64::from(config.wide.recipe().batch),
-            Some(method) => engine::win::algorithm::stages(config, method, 1)
-                .into_iter()
-                .find(|stage| stage.name == plan.stage)
-                .and_then(|stage| stage.recipe)
-                .map_or(0, |recipe| u64::from(recipe.batch)),
-        };
+        let batch = batch(config, &plan.member, &plan.stage);
         let looked_at = plan.step_macs == (3 * thin + wide) * batch;
         let input = match (method, looked_at) {
             (None, _) => teacher,

@@ -1,8 +1,10 @@
 //! What the tests in a browser need: the packages of `web/`, and Chromium.
 
+use std::{env, path::PathBuf};
+
 use anyhow::Result;
 
-use crate::{setup, shell::works, web};
+use crate::{setup, shell, web};
 
 /// Chromium as Debian calls it, and the names by which the tests find it.
 const PACKAGE: &str = "chromium";
@@ -10,15 +12,26 @@ const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "goog
 
 /// Sees to both; whether they are there then. A machine that cannot have them goes on without.
 pub(crate) fn setup() -> Result<bool> {
-    let there = web::packages().and_then(|()| chromium());
+    let there = web::packages().and_then(|()| install());
     if let Err(error) = &there {
         eprintln!("{error:#}: nothing is tested in a browser");
     }
     Ok(there.is_ok())
 }
 
-fn chromium() -> Result<()> {
-    if NAMES.iter().any(|name| works(name, &["--version"])) {
+/// Chromium: what `CHROMIUM` names, else the first of the names that the PATH has.
+pub(crate) fn chromium() -> Option<PathBuf> {
+    if let Some(named) = env::var_os("CHROMIUM") {
+        return Some(PathBuf::from(named)).filter(|path| path.is_file());
+    }
+    let folders: Vec<PathBuf> = env::split_paths(&env::var_os("PATH")?).collect();
+    let mut paths =
+        NAMES.iter().flat_map(|name| folders.iter().map(|folder| shell::executable(folder, name)));
+    paths.find(|path| path.is_file())
+}
+
+fn install() -> Result<()> {
+    if chromium().is_some() {
         return Ok(());
     }
     eprintln!("no Chromium is there: installing it");

@@ -1,10 +1,13 @@
 //! The page in `web/`: its packages, its checks and its build, by npm.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, process::Command};
 
 use anyhow::{Result, bail};
 
-use crate::shell::{at, loud, root, taper, works};
+use crate::{
+    browser,
+    shell::{at, loud, root, taper, works},
+};
 
 /// What is needed, in words.
 const NODE: &str = "Node 20.19 or later with npm (https://nodejs.org)";
@@ -45,13 +48,12 @@ pub(crate) fn checks() -> Result<()> {
 }
 
 /// The page in a browser, against `taper` as it was built last: a run from its configuration to its download. Where there is no Node or no
-/// Chromium (`CHROMIUM`, or Debian's) it says so.
+/// Chromium it says so.
 pub(crate) fn end_to_end() -> Result<()> {
-    let chromium = std::env::var("CHROMIUM").unwrap_or_else(|_| "/usr/bin/chromium".into());
-    if !there() || !Path::new(&chromium).is_file() {
-        eprintln!("\nthe page is not tried in a browser: `{chromium}` or {NODE} is not there");
+    let (true, Some(chromium)) = (there(), browser::chromium()) else {
+        eprintln!("\nthe page is not tried in a browser: Chromium or {NODE} is not there");
         return Ok(());
-    }
+    };
     packages()?;
     let program = taper()?.get_program().to_owned();
     loud(npm()?.args(["run", "e2e"]).env("TAPER", program).env("CHROMIUM", chromium))

@@ -7,6 +7,7 @@ use toml::{Table, Value};
 
 use super::check::{self, ConfigError};
 use super::{Config, presets};
+use crate::formats::sums;
 
 /// A configuration that may still be changed; [`Draft::finish`] checks it and makes a [`Config`] of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -241,7 +242,7 @@ impl Config {
 
     /// SHA-256 of [`Config::to_toml`], as 64 hexadecimal digits.
     pub fn hash(&self) -> String {
-        Sha256::digest(self.to_toml()).iter().map(|byte| format!("{byte:02x}")).collect()
+        sums::hex(&Sha256::digest(self.to_toml()))
     }
 
     /// Every leaf as `section.key` → TOML value; lists are leaves.

@@ -35,6 +35,7 @@ pub use transform::Preprocess;
 pub use unpack::unpack;
 
 use crate::config::{Augment, Data, DataKind};
+use crate::nn::Extent;
 use crate::random;
 use examples::Examples;
 use folder::Parts;
@@ -69,6 +70,13 @@ pub struct ImageShape {
     pub width: usize,
     /// Channels: 1 or 3.
     pub channels: usize,
+}
+
+impl ImageShape {
+    /// The same for a network.
+    pub fn extent(self) -> Extent {
+        Extent::Map(self.height as u32, self.width as u32, self.channels as u32)
+    }
 }
 
 /// Opens the data set that `config` names; subsets and splits are drawn by `split_seed`.

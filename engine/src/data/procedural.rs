@@ -181,13 +181,14 @@ mod tests {
     use sha2::{Digest, Sha256};
 
     use super::*;
+    use crate::formats::sums::hex;
 
     #[test]
     fn the_set_never_changes() {
         let hash = |first: u64| {
             let mut hash = Sha256::new();
             (first..first + 200).for_each(|index| hash.update(image(index).0));
-            hash.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+            hex(&hash.finalize()[..8])
         };
         assert_eq!(
             (hash(0).as_str(), hash(MOST as u64).as_str()),

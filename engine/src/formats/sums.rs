@@ -49,7 +49,12 @@ pub fn of_file(path: &Path) -> Result<String, FormatError> {
         }
     };
     let digest = digest().map_err(|source| FormatError::read(path, source))?;
-    Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(&digest.finalize()))
+}
+
+/// Bytes as hexadecimal digits, two each.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Checks every file that `SHA256SUMS` in `folder` names.

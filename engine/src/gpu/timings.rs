@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::AdapterDescription;
 use crate::{
-    formats::{atomic, folder},
+    formats::{atomic, folder, sums::hex},
     plan::{Class, shaders::FILES},
 };
 
@@ -87,10 +87,6 @@ impl Key {
         let text = serde_json::to_vec(self).unwrap_or_default();
         format!("tiles-{}.json", &hex(&Sha256::digest(text))[..16])
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[derive(Serialize, Deserialize)]

@@ -575,11 +575,9 @@ impl<'a, 'r> Member<'a, 'r> {
             let live = Live {
                 seed,
                 step: step as u32,
-                rows: batch.rows as u32,
-                part: 0,
                 lr: lr as f32,
                 t: (step + 1) as f32,
-                pad: [0.0; 2],
+                ..Live::rows(batch.rows as u32)
             };
             session.step(&batch, &live, step)?;
             self.at.place.step += 1;

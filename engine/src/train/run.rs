@@ -23,7 +23,7 @@ use crate::{
     formats::{FormatError, ModelConfig, ModelFolder, atomic, card},
     gpu::{self, Gpu, GpuError, Tuner},
     models,
-    nn::{Extent, Network, NetworkError, Weights},
+    nn::{Network, NetworkError, Weights},
     ops::AdapterKind,
     profile::Recorder,
     win::{
@@ -522,9 +522,7 @@ fn finished(log: &Path) -> Result<BTreeMap<String, (f64, f64)>, TrainError> {
 }
 
 fn student(config: &Config, data: &Dataset) -> Network {
-    let shape = data.shape;
-    let input = Extent::Map(shape.height as u32, shape.width as u32, shape.channels as u32);
-    models::network(&config.model, input, data.classes.len() as u32)
+    models::network(&config.model, data.shape.extent(), data.classes.len() as u32)
 }
 
 /// The imported teacher of each seed, checked before anything runs.

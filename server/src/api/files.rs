@@ -14,7 +14,8 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use engine::formats::{folder, sums};
+use engine::formats::folder;
+use engine::formats::sums::{self, hex};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -117,10 +118,6 @@ fn same(a: &Metadata, b: &Metadata) -> bool {
 #[cfg(not(unix))]
 fn same(a: &Metadata, b: &Metadata) -> bool {
     b.is_file() && a.len() == b.len() && a.modified().ok() == b.modified().ok()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What a request for a file of known size and tag gets.

@@ -8,7 +8,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use engine::config::Config;
 use engine::ops::AdapterKind;
-use engine::plan::{Limits, Target};
+use engine::plan::Target;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tower::ServiceExt as _;
@@ -19,7 +19,7 @@ use super::routes::{Route, openapi};
 use super::token::Token;
 use super::{App, router, routes};
 use crate::datasets::Datasets;
-use crate::jobs::{Adapter, Adapters, Jobs};
+use crate::jobs::{Adapters, Jobs};
 use crate::preflight::{Findings, examine};
 
 const HOST: &str = "127.0.0.1:7878";
@@ -58,22 +58,6 @@ impl Answer {
     }
 }
 
-fn adapter() -> Adapter {
-    Adapter {
-        index: 0,
-        name: "llvmpipe".into(),
-        kind: "cpu".into(),
-        backend: "vulkan".into(),
-        driver: String::new(),
-        limits: Limits::default().into(),
-        features: Vec::new(),
-        slot: "cpu".into(),
-        is_default: true,
-        busy: None,
-        self_test: None,
-    }
-}
-
 impl Server {
     /// A server of this machine, or one for others with [`TOKEN`].
     fn new(address: &str, token: Option<Token>) -> Server {
@@ -84,7 +68,7 @@ impl Server {
         guard.know(&routes());
         let app = Arc::new(App {
             jobs,
-            adapters: Arc::new(Adapters::fixed(vec![adapter()])),
+            adapters: Arc::new(Adapters::fixed()),
             datasets: Arc::new(datasets.expect("opened")),
             guard,
             examiner: Box::new(Here),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use axum::http::{HeaderMap, header};
-use engine::formats::atomic;
+use engine::formats::{atomic, sums::hex};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
@@ -43,10 +43,6 @@ fn hash(parts: &[&[u8]]) -> Hash {
     let mut digest = Sha256::new();
     parts.iter().for_each(|part| digest.update(part));
     digest.finalize().into()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// `BYTES` random bytes in hexadecimal.

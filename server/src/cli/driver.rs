@@ -8,7 +8,6 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use engine::config::Config;
-use engine::nn::Extent;
 use engine::ops::AdapterKind;
 use engine::plan::{Limits, Plan, Target};
 use engine::win::program::{Objective, STEP, Training, program};
@@ -75,8 +74,7 @@ pub(super) fn presumed() -> Target {
 /// The student's plan.
 fn plan(config: &Config) -> Option<Plan> {
     let (shape, classes) = data::promised(&config.data);
-    let input = Extent::Map(shape.height as u32, shape.width as u32, shape.channels as u32);
-    let student = models::network(&config.model, input, classes as u32);
+    let student = models::network(&config.model, shape.extent(), classes as u32);
     let recipe = config.vanilla.recipe();
     let of = Training {
         student: &student,

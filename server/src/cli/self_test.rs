@@ -114,15 +114,8 @@ fn run(work: &Work, gpu: &Arc<Gpu>) -> Result<(Vec<f64>, BTreeSet<String>)> {
     let batch = data.train.gather(&(0..recipe.batch as usize).collect::<Vec<_>>())?;
     let mut losses = Vec::new();
     for step in 0..STEPS {
-        let live = Live {
-            seed: 3,
-            step: step as u32,
-            rows: batch.rows as u32,
-            part: 0,
-            lr: recipe.lr as f32,
-            t: (step + 1) as f32,
-            pad: [0.0; 2],
-        };
+        let (lr, t) = (recipe.lr as f32, (step + 1) as f32);
+        let live = Live { seed: 3, step: step as u32, lr, t, ..Live::rows(batch.rows as u32) };
         session.step(&batch, &live, step)?;
         losses.extend(session.losses(true)?.into_iter().map(|(_, loss)| f64::from(loss)));
     }

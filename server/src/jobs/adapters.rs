@@ -167,10 +167,24 @@ impl Adapters {
         Adapters { program, known: Mutex::default(), tests: Mutex::default() }
     }
 
-    /// Adapters that are known beforehand, and no program.
+    /// One software adapter, which no process is asked about.
     #[cfg(test)]
-    pub(crate) fn fixed(list: Vec<Adapter>) -> Adapters {
-        let known = Mutex::new(Some((Instant::now() + Duration::from_secs(1 << 20), list)));
+    pub(crate) fn fixed() -> Adapters {
+        let adapter = Adapter {
+            index: 0,
+            name: "llvmpipe".into(),
+            kind: "cpu".into(),
+            backend: "vulkan".into(),
+            driver: String::new(),
+            limits: Limits::default().into(),
+            features: Vec::new(),
+            slot: "cpu".into(),
+            is_default: true,
+            busy: None,
+            self_test: None,
+        };
+        let known =
+            Mutex::new(Some((Instant::now() + Duration::from_secs(1 << 20), vec![adapter])));
         Adapters { program: PathBuf::new(), known, tests: Mutex::default() }
     }
 

@@ -7,10 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use engine::event::{Event, EventLog, RunStatus};
-use engine::plan::Limits;
 
 use super::{Host, Supervisor};
-use crate::jobs::{Adapter, Adapters, Facts, Input, Jobs, Refusal, State, View, Want};
+use crate::jobs::{Adapters, Facts, Input, Jobs, Refusal, State, View, Want};
 use crate::store::{Curve, New, Run, Window};
 
 /// Steps of a run, and of its checkpoints.
@@ -128,22 +127,6 @@ impl Host for Hands {
     }
 }
 
-fn adapter() -> Adapter {
-    Adapter {
-        index: 0,
-        name: "a".into(),
-        kind: "cpu".into(),
-        backend: "vulkan".into(),
-        driver: String::new(),
-        limits: Limits::default().into(),
-        features: Vec::new(),
-        slot: "cpu".into(),
-        is_default: true,
-        busy: None,
-        self_test: None,
-    }
-}
-
 fn new(id: &str) -> New {
     New {
         id: id.into(),
@@ -182,7 +165,7 @@ fn live(folder: &Path, fuse: i64, deaths: &[u64]) {
     let world = Arc::new(Mutex::new(World { deaths: deaths.to_vec(), ..World::default() }));
     let serve = || {
         let (jobs, woken) = Jobs::open(folder).expect("opened");
-        let adapters = Arc::new(Adapters::fixed(vec![adapter()]));
+        let adapters = Arc::new(Adapters::fixed());
         let hands = Hands { world: Arc::clone(&world), runs: folder.join("runs") };
         (Arc::clone(&jobs), Supervisor::new(jobs, adapters, hands), woken)
     };
@@ -275,7 +258,7 @@ fn a_process_that_dies_again_and_again_is_given_up() {
     jobs.store.write(|db| Run::insert(db, &new("a"))).expect("inserted");
     jobs.tell("a", Input::Start, "start").expect("a draft");
     let hands = Hands { world: Arc::clone(&world), runs: folder.path().join("runs") };
-    let adapters = Arc::new(Adapters::fixed(vec![adapter()]));
+    let adapters = Arc::new(Adapters::fixed());
     let mut supervisor = Supervisor::new(Arc::clone(&jobs), adapters, hands);
     for _ in 0..20 {
         supervisor.tick().expect("ticked");

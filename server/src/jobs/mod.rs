@@ -25,7 +25,7 @@ pub(crate) use child::{Program, obey};
 pub(crate) use state::{End, Input, State, Want, next};
 pub(crate) use summary::{Block, Facts, NetworkView, RunSummary};
 pub(crate) use supervisor::Supervisor;
-pub(crate) use view::{BlockState, MemberState, StageState, View};
+pub(crate) use view::{BlockState, MemberState, StageState, View, batch, method};
 
 /// Messages that a slow reader may be behind before it is dropped.
 const BEHIND: usize = 4096;

@@ -414,13 +414,13 @@ impl View {
 }
 
 /// The method of a member; none of a teacher.
-fn method(config: &Config, member: &str) -> Option<Method> {
+pub(crate) fn method(config: &Config, member: &str) -> Option<Method> {
     let (method, _) = member.rsplit_once('-')?;
     config.methods.iter().copied().find(|known| known.name() == method)
 }
 
 /// Inputs of a step of a stage.
-fn batch(config: &Config, member: &str, stage: &str) -> u64 {
+pub(crate) fn batch(config: &Config, member: &str, stage: &str) -> u64 {
     let stages = match method(config, member) {
         Some(method) => algorithm::stages(config, method, 1),
         None => algorithm::wide(config),

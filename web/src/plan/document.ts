@@ -1,53 +1,12 @@
-/** `plan.json`, as `engine/src/formats/plan.rs` writes it: the parts that running it takes. */
-export interface PortablePlan {
-  version: number;
-  /** What the device must grant, by WebGPU's names. */
-  limits: Record<string, number>;
-  dims_slot: number;
-  shaders: { label: string; text: string }[];
-  /** Index in `shaders` of each kernel. */
-  modules: number[];
-  tensors: Place[];
-  fills: { buffer: number; word: number }[];
-  plan: {
-    kernels: Kernel[];
-    buffers: { label: string; bytes: number; texture?: boolean }[];
-    programs: Record<string, Dispatch[]>;
-  };
-}
+import type { components } from "../generated/api";
 
-export interface Kernel {
-  file: string;
-  entry: string;
-  constants?: [name: string, value: number][];
-  bindings: { number: number; writes: boolean }[];
-  dims: boolean;
-  live: boolean;
-}
+type Schemas = components["schemas"];
 
-export interface Dispatch {
-  kernel: number;
-  label: string;
-  binds: { buffer: number; offset: number; bytes: number }[];
-  dims: number[];
-  grid: [number, number, number];
-}
-
-/** Where a tensor of the weights' file goes. */
-export interface Place {
-  name: string;
-  shape: number[];
-  buffer: number;
-  /** First byte. */
-  offset: number;
-  order?: Order;
-}
-
-/** The file's numbers are seen as extents `view` and written axis by axis: `axes[0]` of them slowest. */
-export interface Order {
-  view: number[];
-  axes: number[];
-}
+/** `plan.json`, as the engine says it. */
+export type PortablePlan = Schemas["PortablePlan"];
+export type Dispatch = Schemas["Dispatch"];
+/** How the axes of a tensor in the weights' file are put in order. */
+export type Order = Schemas["Order"];
 
 /** The form that this page can run. */
 const VERSION = 1;

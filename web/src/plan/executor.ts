@@ -134,6 +134,8 @@ export class Executor {
       const step = (dispatch: Dispatch, k: number): Step => {
         const { kernel, group, pipeline } = at(kernels, dispatch.kernel, "kernel");
         numbers.set(dispatch.dims, (k * slot) / 4);
+        // JSON's schema knows three numbers, TypeScript only a list.
+        const [x = 1, y = 1, z = 1] = dispatch.grid;
         const entries: GPUBindGroupEntry[] = kernel.dims
           ? [{ binding: 0, resource: { buffer: dims, offset: k * slot, size: slot } }]
           : [];
@@ -145,7 +147,7 @@ export class Executor {
         return {
           pipeline,
           group: device.createBindGroup({ label: dispatch.label, layout: group, entries }),
-          grid: dispatch.grid,
+          grid: [x, y, z],
           live: kernel.live,
         };
       };
