@@ -88,7 +88,7 @@ pub struct Config {
     /// Seeds; each has a teacher of its own, shared by its methods.
     #[schemars(length(min = 1))]
     pub seeds: Vec<u64>,
-    /// Adapter: `auto`, a part of its name, its index in `taper devices`, or `all`.
+    /// Adapter: `auto` (the best), a part of its name, its index in `taper devices`, or `all` GPUs, each of which takes the next member.
     pub device: String,
     /// Arithmetic.
     pub precision: Precision,

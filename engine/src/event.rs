@@ -23,7 +23,7 @@ pub enum Event {
     RunStarted {
         /// Version of Taper.
         version: String,
-        /// Name of the adapter.
+        /// Name of the adapter; with `device = "all"` of each, with commas between.
         adapter: String,
         /// Kind of adapter: `discrete_gpu`, `integrated_gpu`, `cpu`, …
         adapter_kind: String,
@@ -45,6 +45,9 @@ pub enum Event {
         params: u64,
         /// Multiply-adds of one input.
         macs: u64,
+        /// The adapter that trains it from here on; absent in older logs.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        adapter: Option<String>,
     },
     /// A stage begins (or goes on after a resume, then `done` is not 0).
     StageStarted {
@@ -228,7 +231,7 @@ pub enum Event {
     RunFinished {
         /// How.
         status: RunStatus,
-        /// The sentence of the error, if it failed.
+        /// The sentence of the error, if one ended it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         error: Option<String>,
         /// Seconds since the process started.
@@ -288,7 +291,7 @@ pub struct StagePlan {
 pub enum RunStatus {
     /// Every member is trained.
     Done,
-    /// Stopped by the user after a checkpoint; it can be resumed.
+    /// Stopped by the user after a checkpoint, or by a full disk, which `error` then says; it can be resumed.
     Stopped,
     /// An error; it can be resumed from the last checkpoint.
     Failed,

@@ -8,7 +8,7 @@ use engine::data::{self, DataError, Dataset, ImageShape};
 use engine::event::StagePlan;
 use engine::gpu::{Gpu, Live};
 use engine::models;
-use engine::nn::{self, Network};
+use engine::nn::{self, BlockSize, Network, NetworkSize};
 use engine::plan::{Limits, Target};
 use engine::train::{self, Outline, Session, TrainError};
 use engine::win::needs::needs;
@@ -17,7 +17,7 @@ use engine::win::surgery;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::jobs::{Block, NetworkView, batch, method};
+use crate::jobs::{batch, method};
 
 /// Steps before the clock starts, and how long is measured then.
 const WARM_UP: u64 = 2;
@@ -82,8 +82,8 @@ pub(crate) struct DataFacts {
     pub(crate) classes: usize,
 }
 
-/// How long training would take: steps of student and teacher, measured on the adapter while it was otherwise as busy as it is now, times
-/// their numbers. Tests, starts and checkpoints come on top.
+/// How long training would take, one member after the other: steps of student and teacher, measured on the adapter while it was otherwise
+/// as busy as it is now, times their numbers, and the tests after each epoch. Starts and checkpoints come on top.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Estimate {
     /// Seconds of all stages.
@@ -96,8 +96,8 @@ pub(crate) struct Estimate {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Findings {
     pub(crate) problem: Option<Problem>,
-    pub(crate) student: NetworkView,
-    pub(crate) teacher: Option<NetworkView>,
+    pub(crate) student: NetworkSize,
+    pub(crate) teacher: Option<NetworkSize>,
     pub(crate) pairs: Vec<Pair>,
     pub(crate) stages: Vec<StageNeeds>,
     pub(crate) data: Option<DataFacts>,
@@ -143,7 +143,7 @@ fn fill(
         let (shape, classes) = data::promised(&config.data);
         let student = network(config, shape, classes);
         let teacher = surgery::widen(&student, config.teacher.factor, config.teacher.widen);
-        (findings.student, findings.teacher) = (view(&student)?, Some(view(&teacher)?));
+        (findings.student, findings.teacher) = (size(&student)?, Some(size(&teacher)?));
         findings.pairs = pairs(findings);
     }
     let data = opened.map_err(|error| of_data(&error))?;
@@ -153,9 +153,9 @@ fn fill(
         classes: data.classes.len(),
     });
     let student = network(config, data.shape, data.classes.len());
-    findings.student = view(&student)?;
+    findings.student = size(&student)?;
     let outline = train::outline(config, &data).map_err(|error| of_training(&error))?;
-    findings.teacher = Some(view(&outline.teacher)?);
+    findings.teacher = Some(size(&outline.teacher)?);
     findings.pairs = pairs(findings);
     findings.plans = outline.stages.clone();
     let limits = Limits { memory: config.memory_budget, ..target.limits };
@@ -202,23 +202,15 @@ pub(crate) fn network(config: &Config, shape: ImageShape, classes: usize) -> Net
     models::network(&config.model, shape.extent(), classes as u32)
 }
 
-fn view(network: &Network) -> Result<NetworkView, Problem> {
-    let shapes = network.shapes().map_err(|error| of_training(&error.into()))?;
-    let block = |k: usize| Block {
-        name: if k < network.blocks.len() { format!("S{}", k + 1) } else { "head".into() },
-        width: shapes.blocks.get(k).copied().unwrap_or(shapes.output).width(),
-        params: shapes.block_params(k),
-        macs: shapes.macs[k],
-    };
-    let blocks = (0..=network.blocks.len()).map(block).collect();
-    Ok(NetworkView { params: shapes.param_count(), macs: shapes.total_macs(), blocks })
+fn size(network: &Network) -> Result<NetworkSize, Problem> {
+    network.size().map_err(|error| of_training(&error.into()))
 }
 
 /// The widths behind each block, the head's left out.
 fn pairs(findings: &Findings) -> Vec<Pair> {
     let teacher = findings.teacher.iter().flat_map(|teacher| &teacher.blocks);
     let both = findings.student.blocks.iter().zip(teacher).zip(1..);
-    let pair = |((student, teacher), after_block): ((&Block, &Block), u32)| Pair {
+    let pair = |((student, teacher), after_block): ((&BlockSize, &BlockSize), u32)| Pair {
         after_block,
         student: student.width,
         teacher: teacher.width,
@@ -317,6 +309,8 @@ fn estimate(
     let teacher = teacher.map_or(0.0, |(teacher, batch)| teacher / f64::from(batch));
     let (thin, wide) =
         (outline.student.shapes()?.total_macs(), outline.teacher.shapes()?.total_macs());
+    // An input that is tested costs the forward pass, a third of a step.
+    let tested = 1.0 + data.test.len() as f64 / data.train.len() as f64 / 3.0;
     let seconds = outline.stages.iter().map(|plan| {
         let method = method(config, &plan.member);
         let batch = batch(config, &plan.member, &plan.stage);
@@ -326,7 +320,7 @@ fn estimate(
             (_, true) => per_input + teacher / 3.0,
             _ => per_input,
         };
-        plan.steps as f64 * batch as f64 * input
+        plan.steps as f64 * batch as f64 * input * tested
     });
     Ok(Estimate { seconds: seconds.sum(), step_ms: 1e3 * student })
 }

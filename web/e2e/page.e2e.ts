@@ -363,6 +363,13 @@ test("a server for others asks for its token, once", async () => {
     await tab.getByRole("status").getByText("live").waitFor();
     await tab.reload();
     await tab.getByRole("button", { name: "Self-test" }).first().waitFor();
+    // The address that was printed enters as well, and shows its token to nobody.
+    const other = await browser.newContext();
+    const entered = await other.newPage();
+    await entered.goto(`${others.origin}/devices#token=${token}`);
+    await entered.getByRole("button", { name: "Self-test" }).first().waitFor();
+    expect(entered.url()).toBe(`${others.origin}/devices`);
+    await other.close();
     // The cookie is not for scripts, and the token stands nowhere.
     expect(
       await tab.evaluate(() => document.cookie + JSON.stringify(localStorage) + location.href),

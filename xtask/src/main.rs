@@ -9,6 +9,7 @@ mod clock;
 mod demo;
 mod growth;
 mod json;
+mod load;
 mod measured;
 mod page;
 mod peer;
@@ -38,6 +39,7 @@ cargo xtask VERB
   peer [--rounds N] [WORK…]
                         time Taper, Burn and PyTorch in turn (builds Burn) and write benches/README.md
   growth                time steps of growing networks and write benches/README.md and benches/growth.svg
+  load                  time a server's answers with many runs, a long curve and many tabs, and write benches/README.md
 ";
 
 fn main() -> ExitCode {
@@ -69,6 +71,7 @@ fn run(arguments: &[String]) -> Result<()> {
         ("measured", runs @ [_, ..]) => measured::run(runs),
         ("peer", arguments) => peer::run(arguments),
         ("growth", []) => growth::run(),
+        ("load", []) => load::run(),
         ("help" | "--help" | "-h", _) => {
             print!("{USAGE}");
             Ok(())

@@ -42,6 +42,7 @@ mod tests {
             ("README.md", "measured"),
             ("benches/README.md", "peer"),
             ("benches/README.md", "growth"),
+            ("benches/README.md", "load"),
         ] {
             let text = fs::read_to_string(root().join(page)).expect("there");
             replaced(&text, part, "").unwrap_or_else(|error| panic!("{page}: {error}"));

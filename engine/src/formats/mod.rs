@@ -37,14 +37,18 @@ pub enum FormatError {
 }
 
 impl FormatError {
+    /// Whether the disk has no room left, or its owner no quota.
+    pub fn is_full(&self) -> bool {
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        match self {
+            FormatError::Io { source, .. } => matches!(source.kind(), StorageFull | QuotaExceeded),
+            FormatError::Content { .. } => false,
+        }
+    }
+
     /// What to do about it, if something can be done.
     pub fn hint(&self) -> Option<String> {
-        match self {
-            FormatError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
-                Some("the disk is full; free some space and resume the run".into())
-            }
-            _ => None,
-        }
+        self.is_full().then(|| "the disk is full; free some space and resume the run".into())
     }
 
     pub(crate) fn read(path: &Path, source: std::io::Error) -> Self {

@@ -1,4 +1,4 @@
-//! Adapters and devices.
+//! Open devices.
 
 use std::{
     collections::HashMap,
@@ -8,109 +8,11 @@ use std::{
     },
 };
 
-use serde::{Deserialize, Serialize};
-
-use super::GpuError;
-use crate::{
-    ops::AdapterKind,
-    plan::{KernelSpec, Limits, Target, shaders},
+use super::{
+    GpuError,
+    adapters::{self, ALL, AdapterDescription, limits_of},
 };
-
-/// An adapter, as `taper devices` shows it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct AdapterDescription {
-    /// What `--device` takes.
-    pub index: usize,
-    /// The driver's name for it.
-    pub name: String,
-    /// `vulkan`, `metal`, `dx12`, `gl`.
-    pub backend: String,
-    /// Driver and its version.
-    pub driver: String,
-    /// Numbers of its maker and of its model, as the bus knows them.
-    pub vendor_device: [u32; 2],
-    /// `discrete`, `integrated`, `virtual`, `cpu`, `other`.
-    pub device_type: String,
-    /// Which kernels run there.
-    pub kind: AdapterKind,
-    /// Its limits.
-    pub limits: Limits,
-    /// Whether `precision = "mixed"` can run there.
-    pub f16: bool,
-    /// Where it sits, empty if the driver does not say; two adapters of one bus are one device.
-    pub pci_bus: String,
-}
-
-fn describe(index: usize, adapter: &wgpu::Adapter) -> AdapterDescription {
-    let info = adapter.get_info();
-    let device_type = match info.device_type {
-        wgpu::DeviceType::DiscreteGpu => "discrete",
-        wgpu::DeviceType::IntegratedGpu => "integrated",
-        wgpu::DeviceType::VirtualGpu => "virtual",
-        wgpu::DeviceType::Cpu => "cpu",
-        wgpu::DeviceType::Other => "other",
-    };
-    // GL does not say what it runs on: known software rasterisers are told by name.
-    let software = ["llvmpipe", "softpipe", "swiftshader", "lavapipe"];
-    let name = info.name.to_lowercase();
-    let cpu =
-        info.device_type == wgpu::DeviceType::Cpu || software.iter().any(|s| name.contains(s));
-    AdapterDescription {
-        index,
-        backend: info.backend.to_str().into(),
-        driver: [info.driver.as_str(), info.driver_info.as_str()].join(" ").trim().to_owned(),
-        vendor_device: [info.vendor, info.device],
-        device_type: if cpu { "cpu" } else { device_type }.into(),
-        kind: if cpu { AdapterKind::Cpu } else { AdapterKind::Gpu },
-        limits: limits_of(&adapter.limits()),
-        f16: adapter.features().contains(wgpu::Features::SHADER_F16),
-        pci_bus: info.device_pci_bus_id,
-        name: info.name,
-    }
-}
-
-fn limits_of(limits: &wgpu::Limits) -> Limits {
-    Limits {
-        binding_bytes: limits.max_storage_buffer_binding_size,
-        buffer_bytes: limits.max_buffer_size,
-        storage_buffers: limits.max_storage_buffers_per_shader_stage,
-        groups: limits.max_compute_workgroups_per_dimension,
-        memory: None,
-    }
-}
-
-/// Adapters in order of preference: real GPUs before software, GL last.
-fn enumerate() -> Vec<(wgpu::Adapter, AdapterDescription)> {
-    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
-    let found = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all()));
-    let usable = |adapter: &wgpu::Adapter| {
-        adapter.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS)
-            && adapter.limits().max_storage_buffers_per_shader_stage
-                >= Limits::default().storage_buffers
-    };
-    let mut adapters: Vec<_> =
-        found.into_iter().filter(usable).map(|adapter| (describe(0, &adapter), adapter)).collect();
-    let rank = |d: &AdapterDescription| {
-        let gl = d.backend == "gl";
-        let device = ["discrete", "integrated", "virtual", "other", "cpu"]
-            .iter()
-            .position(|t| *t == d.device_type);
-        (gl, device)
-    };
-    adapters.sort_by_key(|(description, _)| rank(description));
-    adapters
-        .into_iter()
-        .enumerate()
-        .map(|(index, (description, adapter))| {
-            (adapter, AdapterDescription { index, ..description })
-        })
-        .collect()
-}
-
-/// All adapters that can run Taper, in order of preference; `auto` means the first.
-pub fn adapters() -> Vec<AdapterDescription> {
-    enumerate().into_iter().map(|(_, description)| description).collect()
-}
+use crate::plan::{KernelSpec, Limits, Target, shaders};
 
 /// How to open a device.
 #[derive(Debug, Clone, Copy, Default)]
@@ -150,31 +52,42 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Gpu {
-    /// Opens `auto` (the first adapter), an index, or the first adapter whose name or backend contains `wanted`.
+    /// Opens the best adapter that `wanted` means, see [`select`](super::select).
     ///
     /// # Errors
     /// If there is no such adapter or its driver refuses.
     pub fn open(wanted: &str, options: Options) -> Result<Arc<Self>, GpuError> {
-        let adapters = enumerate();
-        if adapters.is_empty() {
-            return Err(GpuError::NoAdapter);
-        }
-        let found =
-            adapters.iter().map(|(_, d)| format!("{}: {} ({})", d.index, d.name, d.backend));
-        let found = found.collect::<Vec<_>>().join(", ");
-        let lower = wanted.to_lowercase();
-        let chosen = adapters.into_iter().find(|(_, d)| match wanted.parse::<usize>() {
-            Ok(index) => d.index == index,
-            Err(_) => {
-                matches!(lower.as_str(), "" | "auto")
-                    || d.name.to_lowercase().contains(&lower)
-                    || d.backend == lower
-            }
-        });
-        let Some((adapter, description)) = chosen else {
-            return Err(GpuError::NotFound { wanted: wanted.into(), found });
-        };
+        let mut meant = adapters::meant(wanted)?;
+        let (adapter, description) = meant.swap_remove(0);
         Self::request(&adapter, description, options)
+    }
+
+    /// Opens what a run is to be trained on: each device for [`ALL`], else the best adapter that `wanted` means.
+    ///
+    /// # Errors
+    /// If there is no such adapter or a driver refuses.
+    pub fn open_all(wanted: &str, options: Options) -> Result<Vec<Arc<Self>>, GpuError> {
+        if !wanted.eq_ignore_ascii_case(ALL) {
+            return Ok(vec![Self::open(wanted, options)?]);
+        }
+        let open = |(adapter, description)| Self::request(&adapter, description, options);
+        adapters::meant(wanted)?.into_iter().map(open).collect()
+    }
+
+    /// Opens the same adapter again, after its device was lost; no fault is injected this time.
+    ///
+    /// # Errors
+    /// If it is there no more, or its driver refuses.
+    pub fn reopen(&self) -> Result<Arc<Self>, GpuError> {
+        let AdapterDescription { name, backend, slot, .. } = &self.adapter;
+        let same = |of: &AdapterDescription| {
+            of.name == *name && of.backend == *backend && of.slot == *slot
+        };
+        let mut meant = adapters::meant(backend)?.into_iter();
+        let Some((adapter, description)) = meant.find(|(_, of)| same(of)) else {
+            return Err(GpuError::Open { adapter: name.clone(), cause: "it is gone".into() });
+        };
+        Self::request(&adapter, description, Options { lose_after: None, ..self.options })
     }
 
     fn request(

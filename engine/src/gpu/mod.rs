@@ -1,5 +1,6 @@
 //! The only place that names wgpu: finds adapters, opens devices, runs plans.
 
+mod adapters;
 mod device;
 mod executor;
 mod profile;
@@ -18,7 +19,8 @@ fn mirror_format(storage: Storage) -> wgpu::TextureFormat {
     }
 }
 
-pub use device::{AdapterDescription, Gpu, Options, adapters};
+pub use adapters::{ALL, AdapterDescription, adapters, select};
+pub use device::{Gpu, Options};
 pub use executor::{Executor, Live, Metrics};
 pub use profile::peaks;
 pub use timings::Timing;

@@ -8,6 +8,7 @@ mod init;
 mod layout;
 mod network;
 mod shapes;
+mod size;
 mod weights;
 
 pub(crate) use build::BN_EPS;
@@ -17,4 +18,5 @@ pub use init::{fresh, fresh_tensor};
 pub use layout::{Layout, Slot};
 pub use network::{Block, Extent, Layer, Network, NetworkError, Pair};
 pub use shapes::{Fill, ParamSpec, Role, Shapes};
+pub use size::{BlockSize, NetworkSize};
 pub use weights::{Tensor, Weights};

@@ -1,17 +1,22 @@
 //! Walks the stages of a run on a device: trains, tests, checkpoints, resumes, writes what is kept.
 //!
 //! ```text
-//! Run ── per seed: teacher, then members ── per stage: Session (plan on a device) ── per try: steps ── checkpoints, events
+//! Run ── per device: members, after the teacher of their seed ── per stage: Session (plan on a device) ── per try: steps ── checkpoints, events
 //! ```
 
 mod checkpoint;
 mod error;
+mod journal;
+mod kept;
 mod member;
 pub mod model;
+mod outline;
+mod pool;
 pub mod probe;
 mod run;
 mod session;
 
 pub use error::TrainError;
-pub use run::{Options, Outline, Run, Teacher, Tune, member_names, outline};
+pub use outline::{Outline, member_names, outline};
+pub use run::{Options, Run, Teacher, Tune};
 pub use session::{LossScale, Session, Test};

@@ -1,35 +1,35 @@
-//! A run: its directory, its teachers and its members.
+//! A run: its directory, and the devices that train its members.
 
 use std::{
-    collections::BTreeMap,
     fs::{self, File},
+    panic::resume_unwind,
     path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    thread,
     time::{Duration, Instant},
 };
 
 use super::{
     TrainError,
-    member::{ARTIFACTS, Finished, Member, Who},
-    model,
+    journal::{Journal, Past},
+    kept::{self, ARTIFACTS},
+    member::{Member, Who},
+    outline::{self, Outline, Planned, Prepared},
+    pool::Pool,
 };
 use crate::{
     config::{Config, Method, Precision},
-    data::{self, DataError, Dataset},
-    event::{self, Entry, Event, EventLog, RunStatus, StagePlan},
-    formats::{FormatError, ModelConfig, ModelFolder, atomic, card},
+    data::{self, Dataset},
+    event::{Entry, Event, RunStatus},
+    formats::{FormatError, ModelFolder, atomic},
     gpu::{self, Gpu, GpuError, Tuner},
-    models,
     nn::{Network, NetworkError, Weights},
     ops::AdapterKind,
     profile::Recorder,
-    win::{
-        algorithm::{self, Stage, Task},
-        needs, surgery,
-    },
+    win::algorithm,
 };
 
 /// When the tiles of products are chosen by timing them, instead of by the built-in table.
@@ -61,6 +61,8 @@ pub struct Options {
     pub tune: Tune,
     /// A folder for what was timed, so that the next run need not; none: it is forgotten.
     pub cache: Option<PathBuf>,
+    /// Members that are trained at the same time on a software adapter. More than one pays where each keeps a single core busy.
+    pub side_by_side: usize,
 }
 
 impl Options {
@@ -68,8 +70,9 @@ impl Options {
     pub fn new(out: impl Into<PathBuf>) -> Self {
         let (device, gpu) = (None, gpu::Options::default());
         let checkpoint_every = Duration::from_secs(20);
-        let (tune, cache) = (Tune::Never, None);
-        Self { out: out.into(), device, checkpoint_every, gpu, profile: None, tune, cache }
+        let (tune, cache, side_by_side) = (Tune::Never, None, 1);
+        let (out, profile) = (out.into(), None);
+        Self { out, device, checkpoint_every, gpu, profile, tune, cache, side_by_side }
     }
 }
 
@@ -86,31 +89,58 @@ pub struct Teacher {
     pub seconds: f64,
 }
 
-/// What the members of a run share while it goes on.
+/// What a device that trains members of a run goes by.
 pub(super) struct Context<'r> {
     pub(super) config: &'r Config,
     pub(super) options: &'r Options,
+    pub(super) data: &'r Dataset,
+    pub(super) journal: &'r Journal,
     pub(super) gpu: Arc<Gpu>,
     /// Where tiles are timed.
     pub(super) tuner: Option<Tuner>,
-    pub(super) data: &'r Dataset,
-    pub(super) log: &'r mut EventLog,
-    stop: &'r AtomicBool,
-    sink: &'r mut dyn FnMut(&Entry),
+    stops: &'r Stops<'r>,
 }
 
 impl Context<'_> {
     /// Writes an event to the log, then tells the listener.
-    pub(super) fn emit(&mut self, event: Event) -> Result<(), TrainError> {
-        let entry = self.log.append(event)?;
-        (self.sink)(&entry);
-        Ok(())
+    pub(super) fn emit(&self, event: Event) -> Result<(), TrainError> {
+        Ok(self.journal.append(event)?)
     }
 
-    /// Whether the user wants the run to stop.
+    /// Whether the run shall stop at a checkpoint.
     pub(super) fn stopped(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
+        self.stops.any()
     }
+
+    /// Opens the device anew after it was lost.
+    fn reopen(&mut self) -> Result<(), TrainError> {
+        self.gpu = self.gpu.reopen()?;
+        self.tuner = tuner(&self.gpu, self.options);
+        Ok(())
+    }
+}
+
+/// Who can stop a run.
+struct Stops<'r> {
+    user: &'r AtomicBool,
+    /// Another device, on which a member failed.
+    failure: AtomicBool,
+}
+
+impl Stops<'_> {
+    fn any(&self) -> bool {
+        self.user.load(Ordering::Relaxed) || self.failure.load(Ordering::Relaxed)
+    }
+}
+
+/// Where tiles are timed, if they are on this device.
+fn tuner(gpu: &Gpu, options: &Options) -> Option<Tuner> {
+    let tunes = match options.tune {
+        Tune::Never => false,
+        Tune::OnGpus => gpu.adapter.kind == AdapterKind::Gpu,
+        Tune::Always => true,
+    };
+    tunes.then(|| Tuner::new(gpu, options.cache.as_deref(), gpu::BUDGET))
 }
 
 /// A run directory that this process holds.
@@ -119,18 +149,6 @@ pub struct Run {
     config: Config,
     out: PathBuf,
     _lock: File,
-}
-
-/// The names of a run's teachers and members, in the order in which they are trained.
-pub fn member_names(config: &Config) -> Vec<String> {
-    let mut names = Vec::new();
-    for seed in &config.seeds {
-        if config.methods.iter().any(|m| m.needs_teacher()) && config.teacher.from.is_none() {
-            names.push(format!("teacher-{seed}"));
-        }
-        names.extend(config.methods.iter().map(|method| format!("{method}-{seed}")));
-    }
-    names
 }
 
 impl Run {
@@ -184,244 +202,279 @@ impl Run {
         stop: &AtomicBool,
         sink: &mut dyn FnMut(&Entry),
     ) -> Result<(), TrainError> {
-        let begun = Instant::now();
-        let mut log = EventLog::open(&self.out.join("events.jsonl"))?;
-        let result = self.walk(options, stop, &mut log, sink);
-        let status = match &result {
-            Ok(()) => RunStatus::Done,
-            Err(TrainError::Stopped(_)) => RunStatus::Stopped,
-            Err(_) => RunStatus::Failed,
-        };
-        let error = result.as_ref().err().map(ToString::to_string);
-        let entry = log.append(Event::RunFinished {
-            status,
-            error,
-            seconds: begun.elapsed().as_secs_f64(),
-        });
-        match entry {
-            Ok(entry) => sink(&entry),
-            // What stopped the run is told rather than that the log could not be ended.
-            Err(error) if result.is_ok() => return Err(error.into()),
-            Err(_) => {}
-        }
-        result
+        let (journal, heard) = Journal::open(&self.out.join("events.jsonl"))?;
+        thread::scope(|scope| {
+            // Devices work apart from whoever listens, so that a slow listener holds nobody up. With the journal the list of entries ends.
+            let work = scope.spawn(move || self.train_and_say(options, stop, &journal));
+            heard.iter().for_each(|entry| sink(&entry));
+            work.join().unwrap_or_else(|panic| resume_unwind(panic))
+        })
     }
 
-    fn walk(
+    /// Trains what is left, and says how it ended.
+    fn train_and_say(
         &self,
         options: &Options,
         stop: &AtomicBool,
-        log: &mut EventLog,
-        sink: &mut dyn FnMut(&Entry),
+        journal: &Journal,
+    ) -> Result<(), TrainError> {
+        let begun = Instant::now();
+        let result = self.train(options, stop, journal);
+        let status = match &result {
+            Ok(()) => RunStatus::Done,
+            Err(TrainError::Stopped(_)) => RunStatus::Stopped,
+            // Nothing is wrong with the run: it goes on once there is room.
+            Err(TrainError::Format(error)) if error.is_full() => RunStatus::Stopped,
+            Err(_) => RunStatus::Failed,
+        };
+        let error = match &result {
+            Ok(()) | Err(TrainError::Stopped(_)) => None,
+            Err(error) => Some(error.to_string()),
+        };
+        let seconds = begun.elapsed().as_secs_f64();
+        let told = journal.append(Event::RunFinished { status, error, seconds });
+        // What stopped the run is told rather than that the log could not be ended.
+        result.and(told.map_err(Into::into))
+    }
+
+    fn train(
+        &self,
+        options: &Options,
+        stop: &AtomicBool,
+        journal: &Journal,
     ) -> Result<(), TrainError> {
         let config = &self.config;
-        // Before the data are opened, which may take long.
-        refuse_what_is_missing(config)?;
         let data = data::open(&config.data)?;
-        let Prepared { outline, wide, imported } = prepare(config, &data)?;
-        let Outline { student, teacher, stages } = outline;
+        let prepared = outline::prepare(config, &data)?;
+        let gpus = self.devices(options, &prepared.outline)?;
+        if let (Some(recorder), [gpu, ..]) = (&options.profile, &gpus[..]) {
+            recorder.begin(&gpu.adapter.name, gpu::peaks(gpu)?);
+        }
+        let mut names: Vec<&str> = gpus.iter().map(|gpu| gpu.adapter.name.as_str()).collect();
+        names.dedup();
+        journal.append(Event::RunStarted {
+            version: env!("CARGO_PKG_VERSION").into(),
+            adapter: names.join(", "),
+            adapter_kind: gpus[0].adapter.device_type.clone(),
+            config_hash: config.hash(),
+            stages: prepared.outline.stages.clone(),
+        })?;
+        let crew = Crew {
+            run: self,
+            options,
+            data: &data,
+            prepared: &prepared,
+            journal,
+            pool: Pool::new(outline::planned(config), &names, journal),
+            stops: Stops { user: stop, failure: AtomicBool::new(false) },
+        };
+        crew.train(gpus)?;
+        self.keep_best(journal)
+    }
+
+    /// Opens the devices that the members are trained on; each of them can do what any of the run's stages needs.
+    fn devices(&self, options: &Options, outline: &Outline) -> Result<Vec<Arc<Gpu>>, TrainError> {
+        let config = &self.config;
         let device = options.device.as_deref().unwrap_or(&config.device);
         let gpu_options = gpu::Options { memory_budget: config.memory_budget, ..options.gpu };
-        let gpu = Gpu::open(device, gpu_options)?;
-        if config.precision == Precision::Mixed {
-            gpu.check_half()?;
+        let mut gpus = Gpu::open_all(device, gpu_options)?;
+        if options.profile.is_some() && gpus.len() > 1 {
+            let message =
+                format!("a profile is of one device, and `{device}` means {}", gpus.len());
+            return Err(NetworkError::Unsupported(message).into());
         }
-        if let Some(recorder) = &options.profile {
-            recorder.begin(&gpu.adapter.name, gpu::peaks(&gpu)?);
+        for gpu in &gpus {
+            if config.precision == Precision::Mixed {
+                gpu.check_half()?;
+            }
+            outline::refuse_what_does_not_fit(config, outline, gpu)?;
         }
-        let tunes = match options.tune {
-            Tune::Never => false,
-            Tune::OnGpus => gpu.adapter.kind == AdapterKind::Gpu,
-            Tune::Always => true,
+        let software = gpus[0].adapter.kind == AdapterKind::Cpu;
+        // A profile's dispatches have their device to themselves.
+        if software && options.profile.is_none() {
+            let members = outline::planned(config).len();
+            for _ in 1..options.side_by_side.min(members) {
+                gpus.push(gpus[0].reopen()?);
+            }
+        }
+        Ok(gpus)
+    }
+
+    /// Copies the WIN member (else the first method's) with the lowest final training error to `artifacts/`.
+    fn keep_best(&self, journal: &Journal) -> Result<(), TrainError> {
+        let wanted = match self.config.methods.contains(&Method::Win) {
+            true => Some(Method::Win),
+            false => self.config.methods.first().copied(),
         };
-        let tuner = tunes.then(|| Tuner::new(&gpu, options.cache.as_deref(), gpu::BUDGET));
-        let mut context = Context { config, options, gpu, tuner, data: &data, log, stop, sink };
+        let mut best: Option<(f64, String)> = None;
+        for Planned { name, method, .. } in outline::planned(&self.config) {
+            if let (true, Some(end)) = (method == wanted, journal.past(&name).finished)
+                && best.as_ref().is_none_or(|(error, _)| end.train_error < *error)
+            {
+                best = Some((end.train_error, name));
+            }
+        }
+        let Some((_, member)) = best else { return Ok(()) };
+        let folder = ModelFolder::read(&self.out.join("members").join(member).join(ARTIFACTS))?;
+        Ok(folder.write(&self.out.join(ARTIFACTS))?)
+    }
+}
+
+/// The devices of a run at work.
+struct Crew<'r> {
+    run: &'r Run,
+    options: &'r Options,
+    data: &'r Dataset,
+    prepared: &'r Prepared,
+    journal: &'r Journal,
+    pool: Pool,
+    stops: Stops<'r>,
+}
+
+impl Crew<'_> {
+    /// Trains what is left, on each device in a thread of its own.
+    fn train(&self, mut gpus: Vec<Arc<Gpu>>) -> Result<(), TrainError> {
+        let own = gpus.pop();
+        let ends: Vec<Result<(), TrainError>> = thread::scope(|scope| {
+            let others: Vec<_> =
+                gpus.into_iter().map(|gpu| scope.spawn(|| self.work(gpu))).collect();
+            let own = own.map(|gpu| self.work(gpu));
+            let join = |other: thread::ScopedJoinHandle<'_, Result<(), TrainError>>| {
+                other.join().unwrap_or_else(|panic| resume_unwind(panic))
+            };
+            own.into_iter().chain(others.into_iter().map(join)).collect()
+        });
+        let stopped = || TrainError::Stopped(self.options.out.display().to_string());
+        // One that failed made the others stop.
+        let failed = |end: Result<(), TrainError>| {
+            end.err().filter(|error| !matches!(error, TrainError::Stopped(_)))
+        };
+        match ends.into_iter().find_map(failed) {
+            Some(error) => Err(error),
+            None if self.pool.is_done() => Ok(()),
+            None => Err(stopped()),
+        }
+    }
+
+    /// Trains members on a device until none is left for it.
+    fn work(&self, gpu: Arc<Gpu>) -> Result<(), TrainError> {
+        // Should this device's work end by an error or a panic, the others stop as well.
+        let mut watch = Watch { stops: &self.stops, well: false };
+        let tuner = tuner(&gpu, self.options);
+        let mut context = Context {
+            config: &self.run.config,
+            options: self.options,
+            data: self.data,
+            journal: self.journal,
+            gpu,
+            tuner,
+            stops: &self.stops,
+        };
         let mut lost = false;
-        refuse_what_does_not_fit(config, &student, &teacher, &context.gpu)?;
-        context.emit(Event::RunStarted {
-            version: env!("CARGO_PKG_VERSION").into(),
-            adapter: context.gpu.adapter.name.clone(),
-            adapter_kind: context.gpu.adapter.device_type.clone(),
-            config_hash: config.hash(),
-            stages,
-        })?;
-        loop {
-            match self.members(&mut context, &student, &wide, imported.as_ref()) {
+        while let Some(planned) = self.pool.take(&context.gpu.adapter.name, || self.stops.any()) {
+            match self.member(&mut context, &planned) {
+                Ok(()) => self.pool.put(&planned.name, true),
                 Err(TrainError::Gpu(GpuError::Lost(cause))) if !lost => {
                     lost = true;
                     let message = format!(
                         "the device was lost ({cause}); it is opened anew and the run goes on"
                     );
                     context.emit(Event::Warning { message })?;
-                    context.gpu =
-                        Gpu::open(device, gpu::Options { lose_after: None, ..gpu_options })?;
+                    context.reopen()?;
+                    self.pool.put(&planned.name, false);
                 }
-                other => return other,
+                Err(error) => return Err(error),
             }
         }
+        watch.well = true;
+        Ok(())
     }
 
-    fn members(
-        &self,
-        context: &mut Context<'_>,
-        student: &Network,
-        wide: &Network,
-        imported: Option<&BTreeMap<u64, Teacher>>,
-    ) -> Result<(), TrainError> {
-        let config = &self.config;
-        let done = finished(&self.out.join("events.jsonl"))?;
+    /// Trains a member or a teacher and writes what is kept of it.
+    fn member(&self, context: &mut Context<'_>, planned: &Planned) -> Result<(), TrainError> {
+        let Planned { name, method, seed } = planned;
+        let (config, outline) = (context.config, &self.prepared.outline);
+        let teacher = match method {
+            Some(method) if method.needs_teacher() => Some(self.teacher(*seed)?),
+            _ => None,
+        };
         let count = context.data.train.len() as u64;
-        for &seed in &config.seeds {
-            let needs_teacher = config.methods.iter().any(|m| m.needs_teacher());
-            let folder = self.out.join("teachers").join(seed.to_string());
-            let teacher = match imported {
-                Some(teachers) => teachers.get(&seed).cloned(),
-                None if needs_teacher => {
-                    let name = format!("teacher-{seed}");
-                    let who = Who {
-                        name,
-                        method: None,
-                        seed,
-                        folder,
-                        stages: algorithm::wide(config),
-                        network: wide,
-                        teacher: None,
-                    };
-                    Some(self.teacher(context, &who, done.get(&who.name))?)
-                }
-                None => None,
-            };
-            for &method in &config.methods {
-                let name = format!("{method}-{seed}");
-                if done.contains_key(&name) {
-                    continue;
-                }
-                let folder = self.out.join("members").join(&name);
-                let stages = algorithm::stages(config, method, count);
-                let teacher = teacher.as_ref().filter(|_| method.needs_teacher());
-                let who = Who {
-                    name,
-                    method: Some(method),
-                    seed,
-                    folder,
-                    stages,
-                    network: student,
-                    teacher,
-                };
-                self.member(context, &who)?;
-            }
-        }
-        self.keep_best()
-    }
-
-    fn teacher(
-        &self,
-        context: &mut Context<'_>,
-        who: &Who<'_>,
-        done: Option<&(f64, f64)>,
-    ) -> Result<Teacher, TrainError> {
-        if done.is_none() {
-            self.member(context, who)?;
-        }
-        let done = finished(&self.out.join("events.jsonl"))?;
-        let (epochs, seconds) = done.get(&who.name).copied().unwrap_or_default();
-        let ModelFolder { weights, .. } = ModelFolder::read(&who.folder)?;
-        Ok(Teacher { network: who.network.clone(), weights, epochs, seconds })
-    }
-
-    /// Trains a member or teacher and writes what is kept of it.
-    fn member(&self, context: &mut Context<'_>, who: &Who<'_>) -> Result<(), TrainError> {
+        let who = Who {
+            name: name.clone(),
+            method: *method,
+            seed: *seed,
+            folder: match method {
+                Some(_) => self.run.out.join("members").join(name),
+                None => self.teacher_folder(*seed),
+            },
+            stages: match method {
+                Some(method) => algorithm::stages(config, *method, count),
+                None => algorithm::wide(config),
+            },
+            network: if method.is_some() { &outline.student } else { &self.prepared.wide },
+            teacher: teacher.as_ref(),
+        };
         let shapes = who.network.shapes()?;
         let (params, macs) = (shapes.param_count(), shapes.total_macs());
-        let (member, method, seed) = (who.name.clone(), who.method, who.seed);
-        let begun = event::read(&self.out.join("events.jsonl"))?.iter().any(
-            |entry| matches!(&entry.event, Event::MemberStarted { member, .. } if *member == who.name),
-        );
+        let (member, method, seed) = (name.clone(), *method, *seed);
+        let begun = context.journal.past(name).begun.is_some();
         context.emit(Event::MemberStarted {
             member: member.clone(),
             method,
             seed,
             params,
             macs,
+            adapter: Some(context.gpu.adapter.name.clone()),
         })?;
-        let result = Member::open(who, context, begun)?.finish()?;
-        let Finished { weights, test, train_error, merge, place } = result;
-
-        let config = model_config(context.config, context.data, who.method.is_none());
-        let facts = card::CardFacts {
-            method: who.method,
-            seed,
-            data: describe_data(context.config, context.data),
-            stages: describe_stages(who, &place.micro_batches, &self.ends_of_stages(&who.name)?),
-            accuracy: test.accuracy,
-            loss: test.loss,
-            epochs: place.epochs,
-            params,
-            adapter: match context.config.precision {
-                Precision::F32 => context.gpu.adapter.name.clone(),
-                Precision::Mixed => format!("{}, in mixed precision", context.gpu.adapter.name),
-            },
-        };
-        let card = card::render(&facts, &config, merge.as_ref());
-        let folder = match who.method {
-            Some(_) => who.folder.join(ARTIFACTS),
-            None => who.folder.clone(),
-        };
-        ModelFolder { weights, config, merge, card }.write(&folder)?;
-        context.log.sync()?;
-        context.emit(Event::MemberFinished {
+        let finished = Member::open(&who, context, begun)?.finish()?;
+        let done = Event::MemberFinished {
             member,
             method,
             seed,
-            step: place.member_step,
-            accuracy: test.accuracy,
-            loss: test.loss,
-            train_error,
-            epochs: place.epochs,
-            seconds: place.seconds,
+            step: finished.place.member_step,
+            accuracy: finished.test.accuracy,
+            loss: finished.test.loss,
+            train_error: finished.train_error,
+            epochs: finished.place.epochs,
+            seconds: finished.place.seconds,
             params,
             macs,
             teacher_epochs: who.teacher.map_or(0.0, |t| t.epochs),
             teacher_seconds: who.teacher.map_or(0.0, |t| t.seconds),
-        })
-    }
-
-    /// What each stage of a member came to, in words, by the log.
-    fn ends_of_stages(&self, name: &str) -> Result<BTreeMap<String, String>, TrainError> {
-        let mut ends = BTreeMap::new();
-        for entry in event::read(&self.out.join("events.jsonl"))? {
-            match entry.event {
-                Event::Step { member, stage, loss, .. } if member == name => {
-                    ends.insert(stage, format!("training loss {loss:.4} at the end"));
-                }
-                Event::BlockNarrowed { member, block, discrepancy, .. } if member == name => {
-                    let end = format!("discrepancy {discrepancy:.4} on the fixed inputs");
-                    ends.insert(format!("narrow {block}"), end);
-                }
-                _ => {}
-            }
-        }
-        Ok(ends)
-    }
-
-    /// Copies the WIN member (else the first method's) with the lowest final training error to `artifacts/`.
-    fn keep_best(&self) -> Result<(), TrainError> {
-        let wanted = match self.config.methods.contains(&Method::Win) {
-            true => Some(Method::Win),
-            false => self.config.methods.first().copied(),
         };
-        let mut best: Option<(f64, String)> = None;
-        for entry in event::read(&self.out.join("events.jsonl"))? {
-            if let Event::MemberFinished { member, method, train_error, .. } = entry.event
-                && method == wanted
-                && best.as_ref().is_none_or(|(error, _)| train_error < *error)
-            {
-                best = Some((train_error, member));
-            }
+        kept::keep(context, &who, finished)?;
+        context.journal.sync()?;
+        context.emit(done)
+    }
+
+    fn teacher_folder(&self, seed: u64) -> PathBuf {
+        self.run.out.join("teachers").join(seed.to_string())
+    }
+
+    /// The teacher of a seed: imported, or trained before.
+    fn teacher(&self, seed: u64) -> Result<Teacher, TrainError> {
+        let imported = self.prepared.imported.as_ref();
+        if let Some(teacher) = imported.and_then(|teachers| teachers.get(&seed)) {
+            return Ok(teacher.clone());
         }
-        let Some((_, member)) = best else { return Ok(()) };
-        let folder = ModelFolder::read(&self.out.join("members").join(member).join("artifacts"))?;
-        Ok(folder.write(&self.out.join("artifacts"))?)
+        let Past { finished, .. } = self.journal.past(&format!("teacher-{seed}"));
+        let (epochs, seconds) = finished.map_or((0.0, 0.0), |end| (end.epochs, end.seconds));
+        let ModelFolder { weights, .. } = ModelFolder::read(&self.teacher_folder(seed))?;
+        Ok(Teacher { network: self.prepared.wide.clone(), weights, epochs, seconds })
+    }
+}
+
+/// Tells the other devices when one of them has failed.
+struct Watch<'r> {
+    stops: &'r Stops<'r>,
+    well: bool,
+}
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        if !self.well {
+            self.stops.failure.store(true, Ordering::Relaxed);
+        }
     }
 }
 
@@ -435,213 +488,5 @@ fn lock(out: &Path) -> Result<File, TrainError> {
             Err(TrainError::Folder(format!("another process works on `{}`", out.display())))
         }
         Err(fs::TryLockError::Error(source)) => Err(FormatError::write(&path, source).into()),
-    }
-}
-
-/// What a run trains, known before anything is.
-#[derive(Debug, Clone)]
-pub struct Outline {
-    /// The thin network that is wanted.
-    pub student: Network,
-    /// The wide one: the student widened, or an imported network.
-    pub teacher: Network,
-    /// Every stage, in order.
-    pub stages: Vec<StagePlan>,
-}
-
-/// [`Outline`] with what training takes besides.
-struct Prepared {
-    outline: Outline,
-    wide: Network,
-    imported: Option<BTreeMap<u64, Teacher>>,
-}
-
-/// Networks and stages of a run on `data`.
-///
-/// # Errors
-/// A setting that is not supported, a teacher that cannot be imported, a network whose pairs cannot be merged, a batch larger than the data.
-pub fn outline(config: &Config, data: &Dataset) -> Result<Outline, TrainError> {
-    refuse_what_is_missing(config)?;
-    prepare(config, data).map(|prepared| prepared.outline)
-}
-
-fn prepare(config: &Config, data: &Dataset) -> Result<Prepared, TrainError> {
-    let student = student(config, data);
-    let wide = surgery::widen(&student, config.teacher.factor, config.teacher.widen);
-    student.shapes()?;
-    let imported = match &config.teacher.from {
-        Some(from) => Some(import(config, from, &student)?),
-        None => None,
-    };
-    let found = imported.as_ref().and_then(|all| all.values().next());
-    let teacher = found.map_or(&wide, |teacher| &teacher.network).clone();
-    let bridges = [Method::Win, Method::StartOnly];
-    if config.methods.iter().any(|m| bridges.contains(m)) {
-        // Refuse what cannot be merged before anything is trained.
-        surgery::bridge(&student, &teacher, false)?;
-    }
-    let stages = stage_plans(config, &student, &teacher, data.train.len() as u64)?;
-    Ok(Prepared { outline: Outline { student, teacher, stages }, wide, imported })
-}
-
-/// Settings that are understood but not built yet are refused, never ignored.
-fn refuse_what_is_missing(config: &Config) -> Result<(), TrainError> {
-    if config.device == "all" {
-        let message = "device = \"all\" is not supported yet; name one adapter of `taper devices`";
-        return Err(NetworkError::Unsupported(message.into()).into());
-    }
-    Ok(())
-}
-
-/// Every stage is planned before the first one is trained.
-fn refuse_what_does_not_fit(
-    config: &Config,
-    student: &Network,
-    teacher: &Network,
-    gpu: &Gpu,
-) -> Result<(), TrainError> {
-    for needs in needs::needs(config, student, teacher, &gpu.target())? {
-        if let Some(problem) = needs.problem {
-            let stage =
-                format!("{} of {}", needs.stage, needs.method.map_or("the teacher", Method::name));
-            return Err(TrainError::TooLarge { stage, problem });
-        }
-    }
-    Ok(())
-}
-
-/// Epochs and seconds of the members that are done.
-fn finished(log: &Path) -> Result<BTreeMap<String, (f64, f64)>, TrainError> {
-    let mut done = BTreeMap::new();
-    for entry in event::read(log)? {
-        if let Event::MemberFinished { member, epochs, seconds, .. } = entry.event {
-            done.insert(member, (epochs, seconds));
-        }
-    }
-    Ok(done)
-}
-
-fn student(config: &Config, data: &Dataset) -> Network {
-    models::network(&config.model, data.shape.extent(), data.classes.len() as u32)
-}
-
-/// The imported teacher of each seed, checked before anything runs.
-fn import(
-    config: &Config,
-    from: &str,
-    student: &Network,
-) -> Result<BTreeMap<u64, Teacher>, TrainError> {
-    let teacher = |&seed: &u64| {
-        let (network, weights) = model::teacher(Path::new(from), student, &config.model, seed)?;
-        Ok((seed, Teacher { network, weights, epochs: 0.0, seconds: 0.0 }))
-    };
-    config.seeds.iter().map(teacher).collect()
-}
-
-/// Everything that a run will train, in order.
-fn stage_plans(
-    config: &Config,
-    student: &Network,
-    teacher: &Network,
-    train_count: u64,
-) -> Result<Vec<StagePlan>, TrainError> {
-    let (s, b) = (student.shapes()?.total_macs(), teacher.shapes()?.total_macs());
-    let mut plans = Vec::new();
-    for name in member_names(config) {
-        let method = config.methods.iter().copied().find(|m| name.starts_with(&format!("{m}-")));
-        let stages = match method {
-            Some(method) => algorithm::stages(config, method, train_count),
-            None => algorithm::wide(config),
-        };
-        for stage in stages {
-            let batch = stage.recipe.as_ref().map_or(0, |r| u64::from(r.batch));
-            if batch > train_count {
-                let problem = format!(
-                    "{batch} of stage {} is more than the {train_count} training images",
-                    stage.name
-                );
-                return Err(DataError::Setting { key: "batch", problem }.into());
-            }
-            let macs = match (method, stage.task) {
-                (None, _) => 3 * b,
-                (_, Task::Labels | Task::Tune { target: crate::config::Target::Labels }) => 3 * s,
-                _ => 3 * s + b,
-            };
-            let steps = stage.steps(train_count);
-            plans.push(StagePlan {
-                member: name.clone(),
-                stage: stage.name,
-                steps,
-                step_macs: macs * batch,
-            });
-        }
-    }
-    Ok(plans)
-}
-
-fn model_config(config: &Config, data: &Dataset, teacher: bool) -> ModelConfig {
-    let widened = crate::formats::folder::Widened {
-        factor: config.teacher.factor,
-        widen: config.teacher.widen,
-    };
-    let preprocess = &data.preprocess;
-    ModelConfig {
-        architecture: config.model.arch().into(),
-        model: config.model.clone(),
-        widened: teacher.then_some(widened),
-        channels: preprocess.channels() as u32,
-        size: preprocess.size() as u32,
-        mean: preprocess.mean().to_vec(),
-        std: preprocess.std().to_vec(),
-        interpolation: preprocess.interpolation(),
-        crop: preprocess.crop(),
-        labels: data.classes.clone(),
-    }
-}
-
-/// The data in a line of the model card.
-fn describe_data(config: &Config, data: &Dataset) -> String {
-    let kind = serde_json::to_value(config.data.kind).ok();
-    let kind = kind.as_ref().and_then(|k| k.as_str()).unwrap_or("images").to_owned();
-    format!("{kind}, {} training and {} test images", data.train.len(), data.test.len())
-}
-
-/// The stages in lines of the model card; `micro_batches` are those of a step, by the stage's index, `ends` what it came to, by its name.
-fn describe_stages(
-    who: &Who<'_>,
-    micro_batches: &BTreeMap<usize, u32>,
-    ends: &BTreeMap<String, String>,
-) -> Vec<String> {
-    let line = |(k, stage): (usize, &Stage)| {
-        let batch_norm = who.network.has_batch_norm(0);
-        let parts = match micro_batches.get(&k) {
-            None | Some(1) => String::new(),
-            Some(parts) if batch_norm => format!(
-                " (in {parts} micro-batches; batch norm's statistics are those of a micro-batch)"
-            ),
-            Some(parts) => format!(" (in {parts} micro-batches)"),
-        };
-        let end = ends.get(&stage.name).map_or(String::new(), |end| format!("; {end}"));
-        describe(stage) + &parts + &end
-    };
-    who.stages.iter().enumerate().map(line).collect()
-}
-
-/// A stage in a line of the model card.
-fn describe(stage: &Stage) -> String {
-    match &stage.recipe {
-        None => stage.name.clone(),
-        Some(recipe) => {
-            let length = match recipe.length {
-                crate::config::Length::Epochs(epochs) => format!("{epochs} epochs"),
-                crate::config::Length::Steps(steps) => format!("{steps} steps"),
-            };
-            let tries =
-                if stage.tries > 1 { format!(", {} tries", stage.tries) } else { String::new() };
-            format!(
-                "{}: {length}, batch {}, learning rate {}{tries}",
-                stage.name, recipe.batch, recipe.lr
-            )
-        }
     }
 }

@@ -24,9 +24,7 @@ pub(super) async fn list(State(app): State<Arc<App>>) -> Result<Json<Devices>, A
     helped(&app, |app| {
         let mut adapters = app.adapters.list().map_err(ApiError::unavailable)?;
         for run in app.jobs.store.read(Run::with_device)? {
-            for adapter in
-                adapters.iter_mut().filter(|adapter| run.slot.as_ref() == Some(&adapter.slot))
-            {
+            for adapter in adapters.iter_mut().filter(|adapter| run.slots.contains(&adapter.slot)) {
                 adapter.busy = Some(run.id.clone());
             }
         }

@@ -42,6 +42,8 @@ pub(super) struct EntriesQuery {
     after: Option<i64>,
     /// At most so many; 1000 if absent.
     limit: Option<usize>,
+    /// Instead of both: the last so many.
+    tail: Option<usize>,
 }
 
 /// A part of a run's log.
@@ -61,7 +63,10 @@ pub(super) async fn entries(
         let run = runs::find(app, &id)?;
         let after = query.after.unwrap_or(-1).max(-1);
         let limit = query.limit.unwrap_or(ENTRIES).min(MOST_ENTRIES);
-        let lines = app.jobs.store.read(|db| Line::of_run(db, &run.id, after, limit))?;
+        let lines = app.jobs.store.read(|db| match query.tail {
+            Some(count) => Line::tail(db, &run.id, count.min(MOST_ENTRIES)),
+            None => Line::of_run(db, &run.id, after, limit),
+        })?;
         let texts = read(app, &run, &lines);
         let entries: Vec<Entry> =
             texts.iter().filter_map(|(_, text)| serde_json::from_str(text).ok()).collect();

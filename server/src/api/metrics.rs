@@ -180,7 +180,7 @@ pub(super) async fn prometheus(State(app): State<Arc<App>>) -> Result<Response, 
         .collect();
         family("taper_runs", "gauge", "Runs by state.", &states);
         // Ids are letters and digits, so nothing has to be escaped.
-        let live = || runs.iter().filter(|run| run.slot.is_some());
+        let live = || runs.iter().filter(|run| !run.slots.is_empty());
         let of = |value: &dyn Fn(&Run) -> f64| -> Vec<(String, f64)> {
             live().map(|run| (format!("{{run=\"{}\"}}", run.id), value(run))).collect()
         };

@@ -2,6 +2,7 @@
 
 mod artifacts;
 mod configs;
+mod connections;
 mod datasets;
 mod devices;
 mod error;

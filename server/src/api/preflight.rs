@@ -8,6 +8,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use engine::config::Config;
+use engine::nn::NetworkSize;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -15,7 +16,7 @@ use super::configs::NewRun;
 use super::error::ApiError;
 use super::extract::Body;
 use super::{App, helped};
-use crate::jobs::{NetworkView, ask};
+use crate::jobs::{Adapter, ask};
 use crate::preflight::{DataFacts, Estimate, Findings, Pair, Problem, StageNeeds};
 
 /// How long a configuration may be looked at: its data are opened.
@@ -28,9 +29,9 @@ pub(super) struct Preflight {
     pub(super) ok: bool,
     /// Why it would not.
     pub(super) problems: Vec<Problem>,
-    student: NetworkView,
+    student: NetworkSize,
     #[serde(skip_serializing_if = "Option::is_none")]
-    teacher: Option<NetworkView>,
+    teacher: Option<NetworkSize>,
     /// The linear pairs that WIN inserts.
     pairs: Vec<Pair>,
     stages: Vec<StageNeeds>,
@@ -52,6 +53,28 @@ struct AdapterFacts {
     kind: String,
     /// Largest buffer, in bytes.
     limit: u64,
+}
+
+impl AdapterFacts {
+    /// Of the best adapter that `device` means.
+    fn of(app: &App, device: &str) -> Result<AdapterFacts, Problem> {
+        let unknown =
+            |error| Problem::new("device", format!("the adapters cannot be listed: {error}"));
+        let facts = |adapter: Adapter| AdapterFacts {
+            name: adapter.name,
+            kind: adapter.kind,
+            limit: adapter.limits.buffer_bytes,
+        };
+        if let Some(adapter) = app.adapters.meant(device).map_err(unknown)?.into_iter().next() {
+            return Ok(facts(adapter));
+        }
+        let adapters = app.adapters.list().map_err(unknown)?;
+        let line = |adapter: &Adapter| format!("{}: {}", adapter.index, adapter.name);
+        let list: Vec<_> = adapters.iter().map(line).collect();
+        let list = if list.is_empty() { "none at all".into() } else { list.join(", ") };
+        let message = format!("no adapter answers to `{device}`; there is {list}");
+        Err(Problem::new("device", message))
+    }
 }
 
 /// Room for checkpoints and models.
@@ -93,33 +116,14 @@ impl Examiner for Helper {
 impl Preflight {
     pub(super) fn of(app: &App, config: &Config, findings: Findings) -> Preflight {
         let mut problems: Vec<Problem> = findings.problem.into_iter().collect();
-        let adapter = match app.adapters.list() {
-            Err(error) => {
-                problems.push(Problem::new(
-                    "device",
-                    format!("the adapters cannot be listed: {error}"),
-                ));
-                None
-            }
-            Ok(adapters) => {
-                let found = adapters.iter().find(|adapter| adapter.answers_to(&config.device));
-                if found.is_none() && config.device != "all" {
-                    let list: Vec<_> = adapters
-                        .iter()
-                        .map(|adapter| format!("{}: {}", adapter.index, adapter.name))
-                        .collect();
-                    let list = if list.is_empty() { "none at all".into() } else { list.join(", ") };
-                    let message =
-                        format!("no adapter answers to `{}`; there is {list}", config.device);
-                    if problems.iter().all(|problem| problem.field.as_deref() != Some("device")) {
-                        problems.push(Problem::new("device", message));
-                    }
+        let adapter = match AdapterFacts::of(app, &config.device) {
+            Ok(facts) => Some(facts),
+            Err(problem) => {
+                // The process that looked may have said so already.
+                if problems.iter().all(|known| known.field != problem.field) {
+                    problems.push(problem);
                 }
-                found.map(|adapter| AdapterFacts {
-                    name: adapter.name.clone(),
-                    kind: adapter.kind.clone(),
-                    limit: adapter.limits.buffer_bytes,
-                })
+                None
             }
         };
         let disk = Disk {

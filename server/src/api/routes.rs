@@ -236,8 +236,12 @@ pub(crate) fn openapi(routes: &[Route]) -> Value {
         settings.meta_schema = None;
     });
     let mut generator = settings.into_generator();
-    // What the stream says is no answer of a route.
-    for also in [schema_of::<engine::event::Entry>, schema_of::<engine::config::Config>] {
+    // What the stream says, and what stands in a model's files, is no answer of a route.
+    for also in [
+        schema_of::<engine::event::Entry>,
+        schema_of::<engine::config::Config>,
+        schema_of::<engine::formats::ModelConfig>,
+    ] {
         also(&mut generator);
     }
     let mut paths = Map::new();

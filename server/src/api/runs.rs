@@ -9,6 +9,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use engine::config::Config;
 use engine::formats::atomic;
+use engine::nn::NetworkSize;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -19,8 +20,7 @@ use super::extract::{Asked, Body, names};
 use super::{App, artifacts, blocking, helped, preflight};
 use crate::cli::compare;
 use crate::jobs::{
-    BlockState, Facts, Input, MemberState, NetworkView, RunSummary, StageState, State as RunState,
-    View,
+    BlockState, Facts, Input, MemberState, RunSummary, StageState, State as RunState, View,
 };
 use crate::store::{self, Run};
 
@@ -46,8 +46,8 @@ pub(super) struct RunDetail {
     stages: Vec<StageState>,
     members: Vec<MemberState>,
     blocks: Vec<BlockState>,
-    teacher: NetworkView,
-    student: NetworkView,
+    teacher: NetworkSize,
+    student: NetworkSize,
     /// Whether a trained model can be downloaded.
     artifacts: bool,
     /// Whether `resume` takes it up.

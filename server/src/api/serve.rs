@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
+use super::connections::{self, Grants};
 use super::guard::Guard;
 use super::preflight::Helper;
 use super::token::Token;
@@ -63,7 +64,7 @@ pub(crate) fn serve(options: Options) -> Result<()> {
         true => None,
         false => Some(Token::open(&data_dir, |token| {
             println!(
-                "token: {token}\nIt is shown this once. Remove token.sha256 in the data directory for a new one."
+                "token: {token}\nIt is shown this once. Remove token.sha256 in the data directory for a new one.\nhttp://{address}/#token={token} opens the page with it."
             );
         })?),
     };
@@ -98,10 +99,9 @@ pub(crate) fn serve(options: Options) -> Result<()> {
     runtime.block_on(async {
         let end = Arc::new(tokio::sync::Notify::new());
         let told = Arc::clone(&end);
+        let told = async move { told.notified().await };
         let server =
-            axum::serve(listener, router(&app).into_make_service_with_connect_info::<SocketAddr>())
-                .with_graceful_shutdown(async move { told.notified().await });
-        let server = tokio::spawn(server.into_future());
+            tokio::spawn(connections::serve(listener, router(&app), Grants::default(), told));
         signal().await;
         tracing::info!("stopping runs at a checkpoint; the next start takes them up");
         end.notify_one();

@@ -19,7 +19,7 @@ use super::routes::{Route, openapi};
 use super::token::Token;
 use super::{App, router, routes};
 use crate::datasets::Datasets;
-use crate::jobs::{Adapters, Jobs};
+use crate::jobs::{Adapters, Jobs, described};
 use crate::preflight::{Findings, examine};
 
 const HOST: &str = "127.0.0.1:7878";
@@ -68,7 +68,7 @@ impl Server {
         guard.know(&routes());
         let app = Arc::new(App {
             jobs,
-            adapters: Arc::new(Adapters::fixed()),
+            adapters: Arc::new(Adapters::fixed(vec![described(0, "llvmpipe", "cpu")])),
             datasets: Arc::new(datasets.expect("opened")),
             guard,
             examiner: Box::new(Here),

@@ -113,7 +113,10 @@ impl Token {
 
     /// The `Set-Cookie` of who gave the token, which is `text`. It ends with the browser's session, or with the token.
     pub(super) fn set_cookie(text: &str) -> String {
-        format!("{COOKIE}={}; Path=/; HttpOnly; SameSite=Strict", cookie_of(text))
+        let value = cookie_of(text);
+        // Browsers send cookies to every port of a host: servers beside each other must not overwrite each other's.
+        let mark = &hex(&hash(&[value.as_bytes()]))[..8];
+        format!("{COOKIE}_{mark}={value}; Path=/; HttpOnly; SameSite=Strict")
     }
 }
 
@@ -151,7 +154,7 @@ fn cookies(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     let all = headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
     all.flat_map(|value| value.split(';')).filter_map(|pair| {
         let (name, value) = pair.trim().split_once('=')?;
-        (name == COOKIE).then_some(value)
+        name.starts_with(COOKIE).then_some(value)
     })
 }
 
@@ -204,5 +207,13 @@ mod tests {
         // Who is in stays in, also behind the same address.
         assert_eq!(token.admits(&cookie("right"), guesser), Verdict::Right);
         assert_eq!(token.admits(&cookie("old"), guesser), Verdict::Wrong);
+        // Those of two servers of a host have two names, and neither is in the other's way.
+        let [mine, other] = ["right", "old"].map(|text| {
+            cookie(text)[header::COOKIE].to_str().expect("text")["a=b; ".len()..].to_owned()
+        });
+        assert_ne!(mine.split('=').next(), other.split('=').next());
+        let mut both = HeaderMap::new();
+        both.insert(header::COOKIE, format!("{other}; {mine}").parse().expect("a value"));
+        assert_eq!(token.admits(&both, guesser), Verdict::Right);
     }
 }

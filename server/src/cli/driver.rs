@@ -4,8 +4,11 @@
 //! `LP_NUM_THREADS=0` it runs dispatches where they are submitted. The bits are the same. A process cannot change its environment
 //! safely once it has threads, so the program starts itself anew, under the same process number, before it has any.
 
+use std::env::var_os;
 use std::ffi::OsString;
+use std::num::NonZero;
 use std::path::Path;
+use std::thread::available_parallelism;
 
 use engine::config::Config;
 use engine::ops::AdapterKind;
@@ -25,7 +28,7 @@ const STARTED: &str = "TAPER_ENVIRONMENT";
 /// done or it cannot be. `config` is what will be trained, for the verb that trains.
 #[cfg(target_os = "linux")]
 pub(super) fn settle(config: Option<&Config>) {
-    use std::env::{args_os, current_exe, temp_dir, var_os};
+    use std::env::{args_os, current_exe, temp_dir};
     use std::os::unix::process::CommandExt as _;
 
     if var_os(STARTED).is_some() {
@@ -55,10 +58,20 @@ pub(super) fn alone(plan: &Plan, cache: &Path) -> Vec<(&'static str, OsString)> 
     caches.into_iter().map(|name| (name, cache.into())).chain(inline(plan)).collect()
 }
 
+/// How many threads lavapipe hands a dispatch to.
+const THREADS: &str = "LP_NUM_THREADS";
+
 /// The variable that keeps lavapipe from its threads, if the dispatches of a step are small and the user has not set it.
 fn inline(plan: &Plan) -> Option<(&'static str, OsString)> {
-    let name = "LP_NUM_THREADS";
-    (is_small(plan) && std::env::var_os(name).is_none()).then(|| (name, "0".into()))
+    (is_small(plan) && var_os(THREADS).is_none()).then(|| (THREADS, "0".into()))
+}
+
+/// Members that a software adapter trains at the same time: one a core where each of them keeps to one.
+pub(super) fn side_by_side() -> usize {
+    match var_os(THREADS) {
+        Some(threads) if threads == "0" => available_parallelism().map_or(1, NonZero::get),
+        _ => 1,
+    }
 }
 
 /// Whether a step has small dispatches, in the mean.
@@ -114,7 +127,7 @@ mod tests {
         };
         let caches = ["MESA_SHADER_CACHE_DIR", "__GL_SHADER_DISK_CACHE_PATH"];
         assert_eq!(names("resnet_bottleneck_b64_sgdm"), caches);
-        let threads = std::env::var_os("LP_NUM_THREADS").is_none().then_some("LP_NUM_THREADS");
+        let threads = var_os(THREADS).is_none().then_some(THREADS);
         let expected: Vec<_> = caches.into_iter().chain(threads).collect();
         assert_eq!(names("mlp_base"), expected);
     }

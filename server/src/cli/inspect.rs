@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use engine::config::{Config, Data, DataKind, Method, presets};
 use engine::gpu::{self, Gpu};
-use engine::nn::{Extent, Network, Shapes};
+use engine::nn::{BlockSize, Extent};
 use engine::ops::AdapterKind;
 use engine::plan::{Limits, Target};
 use engine::win::needs::{Needs, needs};
@@ -103,21 +103,8 @@ struct Size {
 struct BlockPair {
     /// `S1`, …, `head`.
     block: String,
-    /// Height and width of what leaves it; none behind the pooling.
-    resolution: Option<[u32; 2]>,
     student: BlockSize,
     teacher: BlockSize,
-}
-
-/// A block of one network.
-#[derive(Debug, Serialize)]
-struct BlockSize {
-    /// Channels or features that leave it.
-    width: u32,
-    /// Least and greatest width of a layer inside it.
-    inner: [u32; 2],
-    #[serde(flatten)]
-    size: Size,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
@@ -141,23 +128,19 @@ fn inspect(label: String, config: &Config, target: &Target) -> Result<Inspection
     let extent = Extent::Map(input.size, input.size, input.channels);
     let student = models::network(&config.model, extent, input.classes);
     let teacher = surgery::widen(&student, config.teacher.factor, config.teacher.widen);
-    let (thin, wide) = (student.shapes()?, teacher.shapes()?);
+    let (thin, wide) = (student.size()?, teacher.size()?);
     let limits = Limits { memory: config.memory_budget, ..target.limits };
     let stages = needs(config, &student, &teacher, &Target { limits, ..*target })?;
-    let blocks = (0..=student.blocks.len()).map(|k| BlockPair {
-        block: if k < student.blocks.len() { format!("S{}", k + 1) } else { "head".into() },
-        resolution: match thin.blocks.get(k) {
-            Some(&Extent::Map(h, w, _)) => Some([h, w]),
-            _ => None,
-        },
-        student: block_size(&student, &thin, k),
-        teacher: block_size(&teacher, &wide, k),
+    let blocks = thin.blocks.into_iter().zip(wide.blocks).map(|(student, teacher)| BlockPair {
+        block: student.name.clone(),
+        student,
+        teacher,
     });
     Ok(Inspection {
         label,
         input,
-        student: Size { params: thin.param_count(), macs: thin.total_macs() },
-        teacher: Size { params: wide.param_count(), macs: wide.total_macs() },
+        student: Size { params: thin.params, macs: thin.macs },
+        teacher: Size { params: wide.params, macs: wide.macs },
         blocks: blocks.collect(),
         stages: stages.into_iter().map(StageNeeds::from).collect(),
         deviations: presets::deviations(config),
@@ -185,32 +168,6 @@ fn of((shape, classes): (data::ImageShape, usize), assumed: bool) -> Input {
     }
 }
 
-fn block_size(network: &Network, shapes: &Shapes, k: usize) -> BlockSize {
-    let layers = network.blocks.get(k).map_or(&network.head, |block| &block.layers);
-    let mut widths = Vec::new();
-    inner_widths(layers, shapes, &mut widths);
-    let out = shapes.blocks.get(k).copied().unwrap_or(shapes.output).width();
-    BlockSize {
-        width: out,
-        inner: [
-            widths.iter().copied().min().unwrap_or(out),
-            widths.iter().copied().max().unwrap_or(out),
-        ],
-        size: Size { params: shapes.block_params(k), macs: shapes.macs[k] },
-    }
-}
-
-/// Widths of all named layers, those inside of units as well.
-fn inner_widths(layers: &[engine::nn::Layer], shapes: &Shapes, widths: &mut Vec<u32>) {
-    for layer in layers {
-        if let engine::nn::Layer::Unit { body, .. } = layer {
-            inner_widths(body, shapes, widths);
-        } else if let Some(extent) = layer.name().and_then(|name| shapes.layer(name)) {
-            widths.push(extent.width());
-        }
-    }
-}
-
 fn render(inspection: &Inspection) -> String {
     let Input { size, channels, classes, assumed } = inspection.input;
     let mut text = String::new();
@@ -232,13 +189,13 @@ fn render(inspection: &Inspection) -> String {
         .map(|block| {
             vec![
                 block.block.clone(),
-                block.resolution.map_or(String::new(), |[h, w]| format!("{h} × {w}")),
+                block.student.resolution.map_or(String::new(), |[h, w]| format!("{h} × {w}")),
                 width(&block.student),
-                count(block.student.size.params),
-                count(block.student.size.macs),
+                count(block.student.params),
+                count(block.student.macs),
                 width(&block.teacher),
-                count(block.teacher.size.params),
-                count(block.teacher.size.macs),
+                count(block.teacher.params),
+                count(block.teacher.macs),
             ]
         })
         .chain([vec![
@@ -316,7 +273,7 @@ mod tests {
                 (student, teacher),
                 "{preset}"
             );
-            let sum: u64 = inspection.blocks.iter().map(|block| block.student.size.params).sum();
+            let sum: u64 = inspection.blocks.iter().map(|block| block.student.params).sum();
             assert_eq!(sum, inspection.student.params);
             assert_eq!(inspection.deviations.len(), 1);
         }

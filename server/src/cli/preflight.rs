@@ -1,6 +1,7 @@
 //! `taper preflight`: what the server asks before it accepts a configuration.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Result;
 use engine::config::Config;
@@ -30,11 +31,18 @@ impl Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
     let config = Config::open(&arguments.config.to_string_lossy())?;
-    match Gpu::open(
-        &config.device,
-        gpu::Options { memory_budget: config.memory_budget, ..Default::default() },
-    ) {
-        Ok(gpu) => print_json(&examine(&config, Some(&gpu), &gpu.target(), arguments.measure)),
+    let options = gpu::Options { memory_budget: config.memory_budget, ..Default::default() };
+    match Gpu::open_all(&config.device, options) {
+        Ok(gpus) => {
+            let look =
+                |gpu: &Arc<Gpu>, measured| examine(&config, Some(gpu), &gpu.target(), measured);
+            let mut findings = look(&gpus[0], arguments.measure);
+            // A member may come to any of them.
+            for gpu in &gpus[1..] {
+                findings.problem = findings.problem.or_else(|| look(gpu, false).problem);
+            }
+            print_json(&findings)
+        }
         Err(error) => {
             let mut findings = examine(&config, None, &Target::web(AdapterKind::Gpu), false);
             if findings.problem.is_none() {

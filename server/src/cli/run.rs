@@ -8,13 +8,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
 use engine::config::Config;
-use engine::event::{Entry, Event};
+use engine::event::{self, Entry, Event};
 use engine::profile::Recorder;
 use engine::train::{Options, Run, TrainError, Tune};
 use etcetera::BaseStrategy as _;
 
 use crate::jobs;
 
+use super::driver;
 use super::progress::Progress;
 use super::source::Source;
 use super::{compare, failure, print, print_json, profile, teachers};
@@ -30,8 +31,8 @@ pub(super) struct Arguments {
     /// Directory for everything the run writes; it must be new or empty.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Go on with the run in --out, with its own configuration.
-    #[arg(long, conflicts_with_all = ["config", "set", "grid", "device"])]
+    /// Go on with the run in --out, with its own configuration; --device may name another adapter.
+    #[arg(long, conflicts_with_all = ["config", "set", "grid"])]
     resume: bool,
     /// Time some steps of each stage kernel by kernel, and write them as DIR/profile.json for chrome://tracing or Perfetto.
     #[arg(long)]
@@ -60,6 +61,11 @@ fn cache() -> Option<PathBuf> {
 const PROFILE: &str = "profile.json";
 
 impl Arguments {
+    /// The adapter that goes on with a run, if it is not to be that of its configuration.
+    fn resumed_on(&self) -> Option<String> {
+        self.source.device.clone().filter(|_| self.resume)
+    }
+
     fn tunes(&self) -> Tune {
         match (self.tune, self.no_tune) {
             (true, _) => Tune::Always,
@@ -92,7 +98,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         let recorder = arguments.profile.then(Recorder::default);
         let profile = recorder.clone();
         let (tune, cache) = (arguments.tunes(), cache());
-        let options = Options { profile, tune, cache, ..Options::new(folder) };
+        let (device, side_by_side) = (arguments.resumed_on(), driver::side_by_side());
+        let options =
+            Options { device, profile, tune, cache, side_by_side, ..Options::new(folder) };
         let (begun, done) = train(run, &options, arguments.json, &stop);
         // However it ended; but what stopped the run is told rather than that its profile could not be written.
         let shown = recorder.map_or(Ok(()), |of| show_profile(&of, folder, arguments.json));
@@ -189,11 +197,12 @@ fn train(
     json: bool,
     stop: &AtomicBool,
 ) -> (bool, Result<(), TrainError>) {
-    let mut progress = Progress::new();
+    let history = event::read(&options.out.join("events.jsonl")).unwrap_or_default();
+    let mut progress = Progress::new(&history);
     let mut begun = false;
     let mut take = |entry: &Entry| {
         begun |= matches!(entry.event, Event::RunStarted { .. });
-        progress.take(&entry.event);
+        progress.take(entry);
         if json
             && let Ok(line) = entry.to_line()
             && print(&line).is_err()

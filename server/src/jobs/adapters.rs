@@ -6,7 +6,9 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use engine::gpu::AdapterDescription;
+use engine::gpu::{self, AdapterDescription};
+#[cfg(test)]
+use engine::ops::AdapterKind;
 use engine::plan::Limits;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -37,7 +39,7 @@ pub(crate) struct Adapter {
     pub(crate) features: Vec<String>,
     /// Adapters of one slot are one device: it trains one run at a time.
     pub(crate) slot: String,
-    /// Whether `device = "auto"` means it.
+    /// Whether `device = "auto"` may mean it.
     pub(crate) is_default: bool,
     /// The run that its slot trains.
     pub(crate) busy: Option<String>,
@@ -89,49 +91,10 @@ pub(crate) struct Worst {
     pub(crate) tolerance: f64,
 }
 
-impl Adapter {
-    /// Whether a configuration's `device` means it; the first that does is taken.
-    pub(crate) fn answers_to(&self, device: &str) -> bool {
-        let wanted = device.to_lowercase();
-        match wanted.parse::<usize>() {
-            Ok(index) => self.index == index,
-            Err(_) => {
-                matches!(wanted.as_str(), "" | "auto")
-                    || self.name.to_lowercase().contains(&wanted)
-                    || self.backend == wanted
-            }
-        }
-    }
-}
-
-/// The key of the device that an adapter is one way to.
-fn slot(adapter: &AdapterDescription, all: &[AdapterDescription]) -> String {
-    if adapter.device_type == "cpu" {
-        // Software drivers, whatever their names, share the processor.
-        return "cpu".into();
-    }
-    let plain = |name: &str| name.split('/').next().unwrap_or(name).trim().to_lowercase();
-    let name = plain(&adapter.name);
-    // GL does not say where its device sits: it is that of the other adapter of this name.
-    let twin = all.iter().find(|other| {
-        other.backend != "gl" && {
-            let other = plain(&other.name);
-            other.contains(&name) || name.contains(&other)
-        }
-    });
-    let known = |adapter: &AdapterDescription| match adapter.pci_bus.as_str() {
-        "" => plain(&adapter.name),
-        bus => bus.to_owned(),
-    };
-    match twin {
-        Some(twin) if adapter.backend == "gl" && adapter.pci_bus.is_empty() => known(twin),
-        _ => known(adapter),
-    }
-}
-
 /// Adapters as the store and the API see them.
 fn adapters(found: &[AdapterDescription]) -> Vec<Adapter> {
-    let of = |adapter: &AdapterDescription| Adapter {
+    let usual = gpu::select(found, "auto");
+    let of = |(place, adapter): (usize, &AdapterDescription)| Adapter {
         index: adapter.index,
         name: adapter.name.clone(),
         kind: adapter.device_type.clone(),
@@ -139,12 +102,12 @@ fn adapters(found: &[AdapterDescription]) -> Vec<Adapter> {
         driver: adapter.driver.clone(),
         limits: adapter.limits.into(),
         features: if adapter.f16 { vec!["f16".into()] } else { Vec::new() },
-        slot: slot(adapter, found),
-        is_default: adapter.index == 0,
+        slot: adapter.slot.clone(),
+        is_default: usual.contains(&place),
         busy: None,
         self_test: None,
     };
-    found.iter().map(of).collect()
+    found.iter().enumerate().map(of).collect()
 }
 
 /// What `taper devices --json` prints.
@@ -157,7 +120,7 @@ struct Listed {
 #[derive(Debug)]
 pub(crate) struct Adapters {
     program: PathBuf,
-    known: Mutex<Option<(Instant, Vec<Adapter>)>>,
+    known: Mutex<Option<(Instant, Vec<AdapterDescription>)>>,
     tests: Mutex<Vec<(String, SelfTest)>>,
 }
 
@@ -167,25 +130,24 @@ impl Adapters {
         Adapters { program, known: Mutex::default(), tests: Mutex::default() }
     }
 
-    /// One software adapter, which no process is asked about.
+    /// These adapters, which no process is asked about.
     #[cfg(test)]
-    pub(crate) fn fixed() -> Adapters {
-        let adapter = Adapter {
-            index: 0,
-            name: "llvmpipe".into(),
-            kind: "cpu".into(),
-            backend: "vulkan".into(),
-            driver: String::new(),
-            limits: Limits::default().into(),
-            features: Vec::new(),
-            slot: "cpu".into(),
-            is_default: true,
-            busy: None,
-            self_test: None,
-        };
-        let known =
-            Mutex::new(Some((Instant::now() + Duration::from_secs(1 << 20), vec![adapter])));
+    pub(crate) fn fixed(found: Vec<AdapterDescription>) -> Adapters {
+        let forever = Instant::now() + Duration::from_secs(1 << 20);
+        let known = Mutex::new(Some((forever, found)));
         Adapters { program: PathBuf::new(), known, tests: Mutex::default() }
+    }
+
+    fn found(&self) -> Result<Vec<AdapterDescription>, String> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, found)) = known.as_ref().filter(|(at, _)| at.elapsed() < FRESH) {
+            return Ok(found.clone());
+        }
+        let mut command = Command::new(&self.program);
+        command.args(["devices", "--json"]);
+        let Listed { devices } = ask(&mut command, LIST)?;
+        *known = Some((Instant::now(), devices.clone()));
+        Ok(devices)
     }
 
     /// The adapters; asks a process where the last answer is old.
@@ -193,16 +155,17 @@ impl Adapters {
     /// # Errors
     /// A sentence on why the process did not answer.
     pub(crate) fn list(&self) -> Result<Vec<Adapter>, String> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, list)) = known.as_ref().filter(|(at, _)| at.elapsed() < FRESH) {
-            return Ok(self.tested(list.clone()));
-        }
-        let mut command = Command::new(&self.program);
-        command.args(["devices", "--json"]);
-        let listed: Listed = ask(&mut command, LIST)?;
-        let list = adapters(&listed.devices);
-        *known = Some((Instant::now(), list.clone()));
-        Ok(self.tested(list))
+        Ok(self.tested(adapters(&self.found()?)))
+    }
+
+    /// Those that `device` of a configuration means, best first.
+    ///
+    /// # Errors
+    /// As [`Self::list`].
+    pub(crate) fn meant(&self, device: &str) -> Result<Vec<Adapter>, String> {
+        let found = self.found()?;
+        let list = adapters(&found);
+        Ok(gpu::select(&found, device).into_iter().map(|place| list[place].clone()).collect())
     }
 
     fn tested(&self, mut list: Vec<Adapter>) -> Vec<Adapter> {
@@ -286,46 +249,20 @@ pub(crate) fn ask<T: DeserializeOwned>(
     Err(said.map_or_else(|| format!("a helper process ended with {status}"), str::to_owned))
 }
 
+/// One way to a device, for tests.
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use engine::ops::AdapterKind;
-
-    fn adapter(
-        index: usize,
-        name: &str,
-        backend: &str,
-        kind: &str,
-        bus: &str,
-    ) -> AdapterDescription {
-        AdapterDescription {
-            index,
-            name: name.into(),
-            backend: backend.into(),
-            driver: String::new(),
-            vendor_device: [0; 2],
-            device_type: kind.into(),
-            kind: AdapterKind::Gpu,
-            limits: Limits::default(),
-            f16: false,
-            pci_bus: bus.into(),
-        }
-    }
-
-    #[test]
-    fn adapters_of_one_device_share_a_slot() {
-        let found = [
-            adapter(0, "NVIDIA GeForce RTX 4090", "vulkan", "discrete", "0000:01:00.0"),
-            adapter(1, "NVIDIA GeForce RTX 4090", "vulkan", "discrete", "0000:02:00.0"),
-            adapter(2, "AMD Radeon 780M", "vulkan", "integrated", ""),
-            adapter(3, "llvmpipe (LLVM 15)", "vulkan", "cpu", ""),
-            adapter(4, "NVIDIA GeForce RTX 4090/PCIe/SSE2", "gl", "other", ""),
-            adapter(5, "AMD Radeon 780M", "gl", "other", ""),
-            adapter(6, "softpipe", "gl", "cpu", ""),
-        ];
-        let slots: Vec<String> = adapters(&found).into_iter().map(|adapter| adapter.slot).collect();
-        let radeon = "amd radeon 780m";
-        let nvidia = "0000:01:00.0";
-        assert_eq!(slots, [nvidia, "0000:02:00.0", radeon, "cpu", nvidia, radeon, "cpu"]);
+pub(crate) fn described(index: usize, name: &str, device_type: &str) -> AdapterDescription {
+    AdapterDescription {
+        index,
+        name: name.into(),
+        backend: "vulkan".into(),
+        driver: String::new(),
+        vendor_device: [0; 2],
+        device_type: device_type.into(),
+        kind: if device_type == "cpu" { AdapterKind::Cpu } else { AdapterKind::Gpu },
+        limits: Limits::default(),
+        f16: false,
+        pci_bus: String::new(),
+        slot: if device_type == "cpu" { "cpu".into() } else { format!("bus {index}") },
     }
 }

@@ -75,7 +75,7 @@ impl Program {
 }
 
 impl Host for Program {
-    fn launch(&mut self, run: &Run) -> io::Result<()> {
+    fn launch(&mut self, run: &Run, adapter: Option<usize>) -> io::Result<()> {
         let folder = self.jobs.directory(run);
         Control::write(&folder, Want::Run).map_err(io::Error::other)?;
         let file =
@@ -87,6 +87,9 @@ impl Host for Program {
             .stdin(Stdio::null())
             .stdout(file("stdout.log")?)
             .stderr(file("stderr.log")?);
+        if let Some(adapter) = adapter {
+            command.args(["--device", &adapter.to_string()]);
+        }
         detach(&mut command);
         let child = command.spawn()?;
         tracing::info!(run = %run.id, process = child.id(), "started");

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use engine::event::{Event, EventLog, RunStatus};
 
 use super::{Host, Supervisor};
-use crate::jobs::{Adapters, Facts, Input, Jobs, Refusal, State, View, Want};
+use crate::jobs::{Adapters, Facts, Input, Jobs, Refusal, State, View, Want, described};
 use crate::store::{Curve, New, Run, Window};
 
 /// Steps of a run, and of its checkpoints.
@@ -93,7 +93,7 @@ struct Hands {
 }
 
 impl Host for Hands {
-    fn launch(&mut self, run: &Run) -> io::Result<()> {
+    fn launch(&mut self, run: &Run, _adapter: Option<usize>) -> io::Result<()> {
         let mut world = self.world.lock().expect("whole");
         assert!(world.processes.is_empty(), "two processes on one device: {run:?}");
         let mut log = EventLog::open(&self.runs.join(&run.id).join("events.jsonl")).expect("a log");
@@ -125,6 +125,10 @@ impl Host for Hands {
     fn kill(&mut self, run: &Run) {
         self.world.lock().expect("whole").processes.remove(&run.id);
     }
+}
+
+fn software() -> Adapters {
+    Adapters::fixed(vec![described(0, "llvmpipe", "cpu")])
 }
 
 fn new(id: &str) -> New {
@@ -165,7 +169,7 @@ fn live(folder: &Path, fuse: i64, deaths: &[u64]) {
     let world = Arc::new(Mutex::new(World { deaths: deaths.to_vec(), ..World::default() }));
     let serve = || {
         let (jobs, woken) = Jobs::open(folder).expect("opened");
-        let adapters = Arc::new(Adapters::fixed());
+        let adapters = Arc::new(software());
         let hands = Hands { world: Arc::clone(&world), runs: folder.join("runs") };
         (Arc::clone(&jobs), Supervisor::new(jobs, adapters, hands), woken)
     };
@@ -196,7 +200,7 @@ fn live(folder: &Path, fuse: i64, deaths: &[u64]) {
         world.lock().expect("whole").tick();
         let runs = server.0.store.read(Run::all).expect("read");
         if script.peek().is_none()
-            && runs.iter().all(|run| run.state.is_ended() && run.slot.is_none())
+            && runs.iter().all(|run| run.state.is_ended() && run.slots.is_empty())
         {
             break;
         }
@@ -205,14 +209,16 @@ fn live(folder: &Path, fuse: i64, deaths: &[u64]) {
         |id: &str| server.0.store.read(|db| Run::find(db, id)).expect("read").expect("there");
     for id in ["a", "b"] {
         let run = find(id);
-        assert_eq!((run.state, &run.slot, run.place), (State::Done, &None, None), "{run:?}");
+        assert!(run.slots.is_empty() && run.place.is_none(), "{run:?}");
+        assert_eq!(run.state, State::Done, "{run:?}");
         let all = Window { from: 0, to: u64::MAX, points: usize::MAX };
         let series = ["loss".to_owned()];
         let curves = server.0.store.read(|db| Curve::read(db, id, None, &series, all));
         let curve = curves.expect("read").into_values().next().expect("a curve");
         assert_eq!(curve.x, (1..=STEPS).collect::<Vec<_>>(), "{id}");
     }
-    assert_eq!((find("c").state, find("c").slot), (State::Cancelled, None));
+    assert_eq!(find("c").state, State::Cancelled);
+    assert!(find("c").slots.is_empty());
     assert!(world.lock().expect("whole").processes.is_empty());
 }
 
@@ -258,7 +264,7 @@ fn a_process_that_dies_again_and_again_is_given_up() {
     jobs.store.write(|db| Run::insert(db, &new("a"))).expect("inserted");
     jobs.tell("a", Input::Start, "start").expect("a draft");
     let hands = Hands { world: Arc::clone(&world), runs: folder.path().join("runs") };
-    let adapters = Arc::new(Adapters::fixed());
+    let adapters = Arc::new(software());
     let mut supervisor = Supervisor::new(Arc::clone(&jobs), adapters, hands);
     for _ in 0..20 {
         supervisor.tick().expect("ticked");

@@ -66,11 +66,12 @@ pub(super) fn take(db: &Connection, run: &mut Run, part: &Part) -> rusqlite::Res
             Event::RunStarted { .. } => run.outcome = None,
             Event::Checkpoint { .. } | Event::MemberFinished { .. } => run.attempts = 0,
             Event::RunFinished { status, error, .. } => {
-                let error = error.clone().unwrap_or_default();
                 run.outcome = Some(match status {
                     RunStatus::Done => Outcome::Done,
-                    RunStatus::Stopped => Outcome::Stopped,
-                    RunStatus::Failed => Outcome::Failed { error },
+                    RunStatus::Stopped => Outcome::Stopped { cause: error.clone() },
+                    RunStatus::Failed => {
+                        Outcome::Failed { error: error.clone().unwrap_or_default() }
+                    }
                 });
             }
             Event::Resumed { member, step } => {

@@ -20,10 +20,12 @@ use tokio::sync::broadcast;
 
 use crate::store::{Kind, Line, Run, Store, now};
 
+#[cfg(test)]
+pub(crate) use adapters::described;
 pub(crate) use adapters::{Adapter, Adapters, SelfTest, Worst, ask};
 pub(crate) use child::{Program, obey};
 pub(crate) use state::{End, Input, State, Want, next};
-pub(crate) use summary::{Block, Facts, NetworkView, RunSummary};
+pub(crate) use summary::{Facts, RunSummary};
 pub(crate) use supervisor::Supervisor;
 pub(crate) use view::{BlockState, MemberState, StageState, View, batch, method};
 
@@ -37,7 +39,11 @@ pub(crate) enum Outcome {
     /// All is trained.
     Done,
     /// At a checkpoint.
-    Stopped,
+    Stopped {
+        /// Why, where nobody asked for it.
+        #[serde(default)]
+        cause: Option<String>,
+    },
     /// By an error.
     Failed {
         /// Its sentence.
@@ -152,7 +158,7 @@ impl Jobs {
     pub(crate) fn delete(&self, id: &str) -> Result<(), Refusal> {
         let run = self.store.write(|db| -> Result<Run, Refusal> {
             let run = Run::find(db, id)?.ok_or_else(|| Refusal::Unknown(id.into()))?;
-            if run.slot.is_some() {
+            if !run.slots.is_empty() {
                 return Err(Refusal::Alive);
             }
             Run::delete(db, id)?;

@@ -15,7 +15,7 @@ pub(crate) enum State {
     Running,
     /// Its process shall write a checkpoint and end; then it is paused.
     Pausing,
-    /// Has no process; `resume` puts it at the head of the queue.
+    /// Has no process; `resume` puts it at the head of the queue. A full disk pauses a run as well.
     Paused,
     /// Its process shall write a checkpoint and end; then it counts as ended.
     Stopping,
@@ -55,6 +55,8 @@ pub(crate) enum End {
     Done,
     /// Its log says that it stopped at a checkpoint.
     Stopped,
+    /// The disk had no room for what it was to write.
+    Full,
     /// Its log tells of an error that would come again.
     Failed,
     /// Its log says nothing: it was killed, or the machine went down.
@@ -158,6 +160,8 @@ pub(crate) fn next(state: State, input: Input) -> Option<State> {
         // Nobody asked for it through the server: a shutdown, or a signal of someone else. It goes on.
         (Running, Input::End(End::Stopped | End::Died)) => Queued,
         (Running, Input::End(End::Hopeless)) => Failed,
+        // It would only fill the disk again; somebody must make room first.
+        (Running, Input::End(End::Full)) => Paused,
         // Its last checkpoint is there, which is all that a pause or a stop promises.
         (Pausing, Input::End(_)) => Paused,
         (Stopping, Input::End(_)) => Stopped,
@@ -169,7 +173,8 @@ pub(crate) fn next(state: State, input: Input) -> Option<State> {
 mod tests {
     use super::*;
 
-    const ENDS: [End; 5] = [End::Done, End::Stopped, End::Failed, End::Died, End::Hopeless];
+    const ENDS: [End; 6] =
+        [End::Done, End::Stopped, End::Full, End::Failed, End::Died, End::Hopeless];
 
     #[test]
     fn names_are_those_of_json() {

@@ -1,35 +1,12 @@
 //! A run as lists show it.
 
 use engine::config::Method;
+use engine::nn::NetworkSize;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::State;
 use crate::store::Run;
-
-/// A network, block by block.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub(crate) struct NetworkView {
-    /// Trainable parameters.
-    pub(crate) params: u64,
-    /// Multiply-adds of one input.
-    pub(crate) macs: u64,
-    /// S₁ … Sₙ, then the head.
-    pub(crate) blocks: Vec<Block>,
-}
-
-/// A block of a network.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub(crate) struct Block {
-    /// `S1`, …, `head`.
-    pub(crate) name: String,
-    /// Channels or features that leave it.
-    pub(crate) width: u32,
-    /// Trainable parameters.
-    pub(crate) params: u64,
-    /// Multiply-adds of one input.
-    pub(crate) macs: u64,
-}
 
 /// What a run's configuration comes to.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -43,9 +20,9 @@ pub(crate) struct Facts {
     /// For each of these.
     pub(crate) seeds: Vec<u64>,
     /// The thin network.
-    pub(crate) student: NetworkView,
+    pub(crate) student: NetworkSize,
     /// The wide one.
-    pub(crate) teacher: NetworkView,
+    pub(crate) teacher: NetworkSize,
 }
 
 /// A run in a list.
@@ -105,7 +82,7 @@ pub(crate) struct RunSummary {
     /// The student that has it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) best_member: Option<String>,
-    /// Why it failed.
+    /// Why it failed, or is paused where nobody asked for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) error: Option<String>,
     /// Place in the queue, from 0.
@@ -120,7 +97,7 @@ impl RunSummary {
     pub(crate) fn of(run: &Run, position: Option<usize>) -> RunSummary {
         let (view, facts) = (&run.view, &run.facts);
         let (done_steps, total_steps) = view.steps();
-        let alive = run.slot.is_some();
+        let alive = !run.slots.is_empty();
         let now = view.now().filter(|_| alive);
         let best = view.best();
         RunSummary {

@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use super::{Adapters, End, Input, Jobs, Message, Outcome, State, Want, ingest, next};
+use super::{Adapter, Adapters, End, Input, Jobs, Message, Outcome, State, Want, ingest, next};
 use crate::store::{Kind, Run, now};
 
 /// How often logs and processes are looked at.
@@ -14,16 +15,20 @@ const TICK: Duration = Duration::from_millis(200);
 const SUMMARY: Duration = Duration::from_millis(500);
 /// Processes of a run that may die one after the other without a new checkpoint.
 const ATTEMPTS: u32 = 3;
+/// Free bytes under which a run's process is taken to have died of a full disk.
+const LEAST: u64 = 1 << 20;
+/// What to do about a full disk.
+const ROOM: &str = "; free some space and resume the run";
 /// How long a process that was cancelled may take to end by itself.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What the supervisor does to the world, apart from the store.
 pub(crate) trait Host {
-    /// Starts the process of a run.
+    /// Starts the process of a run, on the adapter of this index, or on all that its configuration means.
     ///
     /// # Errors
     /// What the system refuses.
-    fn launch(&mut self, run: &Run) -> io::Result<()>;
+    fn launch(&mut self, run: &Run, adapter: Option<usize>) -> io::Result<()>;
     /// Whether it has one.
     fn alive(&mut self, run: &Run) -> bool;
     /// Says what it shall do; again and again, so it must be cheap where nothing changes.
@@ -187,8 +192,13 @@ impl<H: Host> Supervisor<H> {
             let mut run = Run::find(db, &run.id)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
             let (end, error) = match run.outcome.take() {
                 Some(Outcome::Done) => (End::Done, None),
-                Some(Outcome::Stopped) => (End::Stopped, None),
+                Some(Outcome::Stopped { cause: None }) => (End::Stopped, None),
+                Some(Outcome::Stopped { cause }) => (End::Full, cause.map(|cause| cause + ROOM)),
                 Some(Outcome::Failed { error }) => (End::Failed, Some(error)),
+                // It could not even write why.
+                None if is_full(&self.jobs.directory(&run)) => {
+                    (End::Full, Some(format!("the disk is full{ROOM}")))
+                }
                 None if run.attempts >= ATTEMPTS => {
                     let last = last_words(&self.jobs.directory(&run));
                     let error =
@@ -197,7 +207,7 @@ impl<H: Host> Supervisor<H> {
                 }
                 None => (End::Died, None),
             };
-            if end == End::Stopped {
+            if matches!(end, End::Stopped | End::Full) {
                 // It ended in order, so it did not fail to get on.
                 run.attempts = 0;
             }
@@ -205,7 +215,7 @@ impl<H: Host> Supervisor<H> {
             if let Some(state) = next(run.state, input) {
                 run.enter(db, state, input)?;
             }
-            run.slot = None;
+            run.slots.clear();
             run.error = error;
             run.save(db)?;
             Ok(run)
@@ -224,42 +234,42 @@ impl<H: Host> Supervisor<H> {
         if queue.is_empty() {
             return Ok(());
         }
-        let adapters = match self.adapters.list() {
-            Ok(adapters) => adapters,
-            Err(error) => {
-                tracing::warn!(%error, "no adapters: the queue waits");
-                return Ok(());
-            }
-        };
-        let mut busy: Vec<String> = self
-            .jobs
-            .store
-            .read(Run::with_device)?
-            .into_iter()
-            .filter_map(|run| run.slot)
-            .collect();
+        let holders = self.jobs.store.read(Run::with_device)?;
+        let mut busy: Vec<String> = holders.into_iter().flat_map(|run| run.slots).collect();
         for run in queue {
             let device = run.device();
-            let Some(adapter) = adapters.iter().find(|adapter| adapter.answers_to(&device)) else {
+            let meant = match self.adapters.meant(&device) {
+                Ok(meant) => meant,
+                Err(error) => {
+                    tracing::warn!(%error, "no adapters: the queue waits");
+                    return Ok(());
+                }
+            };
+            if meant.is_empty() {
                 self.fail(&run.id, format!("there is no adapter `{device}` any more"))?;
                 continue;
-            };
-            if busy.contains(&adapter.slot) {
+            }
+            let all = device.eq_ignore_ascii_case(engine::gpu::ALL);
+            let chosen = if all { meant } else { run.choose(meant, &busy) };
+            let slots: Vec<String> = chosen.iter().map(|adapter| adapter.slot.clone()).collect();
+            let free = slots.iter().all(|slot| !busy.contains(slot));
+            // Held by this run from now on, or kept for it: a later run must not overtake one that waits for several devices.
+            busy.extend(slots.iter().cloned());
+            if !free || slots.is_empty() {
                 continue;
             }
-            busy.push(adapter.slot.clone());
             let launched = self.jobs.store.write(|db| -> rusqlite::Result<Option<Run>> {
                 let Some(mut run) = Run::find(db, &run.id)? else { return Ok(None) };
                 let Some(state) = next(run.state, Input::Launch) else { return Ok(None) };
                 run.enter(db, state, Input::Launch)?;
-                run.slot = Some(adapter.slot.clone());
-                (run.launched, run.outcome) = (now(), None);
+                (run.slots, run.launched, run.outcome) = (slots, now(), None);
                 run.attempts += 1;
                 run.save(db)?;
                 Ok(Some(run))
             })?;
             let Some(run) = launched else { continue };
-            if let Err(error) = self.host.launch(&run) {
+            let adapter = chosen.first().filter(|_| !all).map(|adapter| adapter.index);
+            if let Err(error) = self.host.launch(&run, adapter) {
                 self.fail(&run.id, format!("its process cannot be started: {error}"))?;
                 continue;
             }
@@ -273,7 +283,8 @@ impl<H: Host> Supervisor<H> {
         let run = self.jobs.store.write(|db| -> rusqlite::Result<Option<Run>> {
             let Some(mut run) = Run::find(db, id)? else { return Ok(None) };
             run.enter(db, State::Failed, Input::End(End::Failed))?;
-            (run.slot, run.error) = (None, Some(error));
+            run.slots.clear();
+            run.error = Some(error);
             run.save(db)?;
             Ok(Some(run))
         })?;
@@ -291,10 +302,25 @@ impl Run {
         let table = self.config.parse::<toml::Table>().unwrap_or_default();
         table.get("device").and_then(toml::Value::as_str).unwrap_or("auto").to_owned()
     }
+
+    /// The adapter to train it on, of those that its configuration means; none while they are busy. A run that has begun goes on on an adapter
+    /// of the same name, where there is one, as it comes to the same bits there.
+    fn choose(&self, meant: Vec<Adapter>, busy: &[String]) -> Vec<Adapter> {
+        let known = self.view.adapter.as_ref();
+        let same = |adapter: &Adapter| known == Some(&adapter.name);
+        let begun = self.view.has_begun() && meant.iter().any(same);
+        let free = |adapter: &Adapter| (!begun || same(adapter)) && !busy.contains(&adapter.slot);
+        meant.into_iter().find(free).into_iter().collect()
+    }
+}
+
+/// Whether nothing can be written any more.
+fn is_full(folder: &Path) -> bool {
+    fs4::available_space(folder).is_ok_and(|free| free < LEAST)
 }
 
 /// The last line that a process wrote to standard error, as the end of a sentence.
-fn last_words(folder: &std::path::Path) -> String {
+fn last_words(folder: &Path) -> String {
     let text = std::fs::read(folder.join("stderr.log")).unwrap_or_default();
     let text = String::from_utf8_lossy(&text[text.len().saturating_sub(4096)..]).into_owned();
     let last = text.lines().rev().find(|line| !line.trim().is_empty());
@@ -304,3 +330,6 @@ fn last_words(folder: &std::path::Path) -> String {
 #[cfg(test)]
 #[path = "crashes.rs"]
 mod crashes;
+#[cfg(test)]
+#[path = "slots.rs"]
+mod slots;

@@ -228,8 +228,8 @@ impl View {
                 self.begun = None;
                 self.plan(stages);
             }
-            Event::MemberStarted { member, params, macs, .. } => {
-                let adapter = self.adapter.clone();
+            Event::MemberStarted { member, params, macs, adapter, .. } => {
+                let adapter = adapter.clone().or_else(|| self.adapter.clone());
                 if let Some(state) = self.member(member) {
                     (state.params, state.macs, state.adapter) =
                         (Some(*params), Some(*macs), adapter);
@@ -378,10 +378,19 @@ impl View {
             .fold((0, 0), |(done, all), s| (done + s.done.min(s.steps), all + s.steps))
     }
 
+    /// A stage of a member.
+    pub(crate) fn find(&self, member: &str, stage: &str) -> Option<&StageState> {
+        self.stages.iter().find(|state| state.member == member && state.stage == stage)
+    }
+
     /// Inputs of a step of a stage.
     pub(crate) fn batch(&self, member: &str, stage: &str) -> u64 {
-        let stages = &mut self.stages.iter();
-        stages.find(|s| s.member == member && s.stage == stage).map_or(0, |s| s.batch)
+        self.find(member, stage).map_or(0, |state| state.batch)
+    }
+
+    /// Whether any stage has begun, in any process.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.stages.iter().any(|state| state.first_step.is_some())
     }
 
     /// Share that is done, from 0 to 1, weighed by multiply-adds.

@@ -102,6 +102,19 @@ impl Line {
         let sql = "SELECT seq, run, kind, start, length FROM log WHERE run = ? AND own > ? AND kind = 'entry' ORDER BY own LIMIT ?";
         db.prepare_cached(sql)?.query_map(params![run, own, limit as i64], line)?.collect()
     }
+
+    /// The last `count` entries of one run, the earliest first.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub(crate) fn tail(db: &Connection, run: &str, count: usize) -> Result<Vec<Line>> {
+        let sql = "SELECT seq, run, kind, start, length FROM log WHERE run = ? AND kind = 'entry' ORDER BY own DESC LIMIT ?";
+        let mut statement = db.prepare_cached(sql)?;
+        let lines = statement.query_map(params![run, count as i64], line)?;
+        let mut lines = lines.collect::<Result<Vec<Line>>>()?;
+        lines.reverse();
+        Ok(lines)
+    }
 }
 
 fn line(row: &rusqlite::Row<'_>) -> Result<Line> {

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::Result;
 
 /// Points of a chunk. The last one of a curve is written anew with each point that comes, so it must stay small.
-const CHUNK: usize = 4096;
+const CHUNK: usize = 512;
 
 /// A curve: values over steps of a member. Values that are no numbers are NaN.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -32,8 +32,8 @@ pub(crate) struct Run {
     pub(crate) view: View,
     /// Rank in the queue.
     pub(crate) place: Option<i64>,
-    /// The device it holds; none without a process.
-    pub(crate) slot: Option<String>,
+    /// The devices it holds; none without a process.
+    pub(crate) slots: Vec<String>,
     /// When its last process was started.
     pub(crate) launched: f64,
     /// Processes since its last checkpoint.
@@ -42,7 +42,7 @@ pub(crate) struct Run {
     pub(crate) bytes: u64,
     /// How its last process says it ended.
     pub(crate) outcome: Option<Outcome>,
-    /// Why it failed.
+    /// Why it failed, or is paused where nobody asked for it.
     pub(crate) error: Option<String>,
 }
 
@@ -78,6 +78,8 @@ fn parsed<T>(row: &Row<'_>, column: &str, parse: impl FnOnce(&str) -> Option<T>)
 
 fn run(row: &Row<'_>) -> Result<Run> {
     let outcome: Option<String> = row.get("outcome")?;
+    // One a line: names of devices and places on a bus have no line ends.
+    let slots: Option<String> = row.get("slot")?;
     Ok(Run {
         id: row.get("id")?,
         name: row.get("name")?,
@@ -91,7 +93,7 @@ fn run(row: &Row<'_>) -> Result<Run> {
         facts: parsed(row, "facts", |text| serde_json::from_str(text).ok())?,
         view: parsed(row, "view", |text| serde_json::from_str(text).ok())?,
         place: row.get("place")?,
-        slot: row.get("slot")?,
+        slots: slots.unwrap_or_default().lines().map(str::to_owned).collect(),
         launched: row.get("launched")?,
         attempts: row.get("attempts")?,
         bytes: row.get::<_, i64>("bytes")?.unsigned_abs(),
@@ -194,7 +196,7 @@ impl Run {
             self.finished,
             json(&self.view)?,
             self.place,
-            self.slot,
+            (!self.slots.is_empty()).then(|| self.slots.join("\n")),
             self.launched,
             self.attempts,
             i64::try_from(self.bytes).unwrap_or(i64::MAX),

@@ -12,7 +12,7 @@ CREATE TABLE runs (
     facts       TEXT NOT NULL,              -- what its configuration comes to, JSON
     view        TEXT NOT NULL,              -- what its events came to, JSON
     place       INTEGER,                    -- in the queue
-    slot        TEXT,                       -- the device it holds; none without a process
+    slot        TEXT,                       -- the devices it holds, one a line; none without a process
     launched    REAL NOT NULL DEFAULT 0,    -- when its last process was started
     attempts    INTEGER NOT NULL DEFAULT 0, -- processes since its last checkpoint
     bytes       INTEGER NOT NULL DEFAULT 0, -- how much of its log is taken in

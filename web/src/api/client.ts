@@ -134,8 +134,8 @@ export const api = {
   metrics: (id: string, query: MetricsQuery, signal?: AbortSignal) =>
     get<Metrics>(`${run(id)}/metrics${search({ ...query, series: query.series?.join(",") })}`, signal),
   metricsCsv: (id: string) => `${run(id)}/metrics.csv`,
-  log: (id: string, after: number, limit: number, signal?: AbortSignal) =>
-    get<{ entries: Entry[]; last: number }>(`${run(id)}/events${search({ after, limit })}`, signal),
+  log: (id: string, tail: number, signal?: AbortSignal) =>
+    get<{ entries: Entry[]; last: number }>(`${run(id)}/events${search({ tail })}`, signal),
   output: async (id: string, stream: "stdout" | "stderr", tail: number, signal?: AbortSignal) =>
     (await request("GET", `${run(id)}/output${search({ stream, tail })}`, undefined, signal)).text(),
   outputUrl: (id: string, stream: "stdout" | "stderr") => `${run(id)}/output${search({ stream })}`,

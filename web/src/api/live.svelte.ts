@@ -21,6 +21,7 @@ class Live {
   /** Why the list of runs could not be fetched. */
   problem: string | null = $state(null);
 
+  #started = false;
   #source: EventSource | null = null;
   #lastId = "";
   #watched = new Map<string, Set<(entry: Entry) => void>>();
@@ -31,8 +32,10 @@ class Live {
   /** Changes since the list was asked for; null while nothing is under way. */
   #since: Change[] | null = null;
 
-  start(): () => void {
-    this.#open();
+  /** Begins to listen, if the tab is seen. */
+  start(seen = true): () => void {
+    this.#started = true;
+    this.seen(seen);
     void this.refresh();
     return () => {
       this.stop();
@@ -40,6 +43,20 @@ class Live {
   }
 
   stop(): void {
+    this.#started = false;
+    this.#close();
+  }
+
+  /**
+   * A tab that nobody sees gives its stream back, and catches up once it is seen again: browsers allow six connections to a server,
+   * over all tabs.
+   */
+  seen(seen: boolean): void {
+    if (!seen) this.#close();
+    else if (this.#started && !this.#source) this.#open();
+  }
+
+  #close(): void {
     clearTimeout(this.#retry);
     this.#source?.close();
     this.#source = null;
@@ -111,8 +128,7 @@ class Live {
   }
 
   #open(): void {
-    clearTimeout(this.#retry);
-    this.#source?.close();
+    this.#close();
     this.#opened = [...this.#watched.keys()].sort().join(",");
     const source = (this.#source = new EventSource(this.#address()));
     const on = (name: string, act: (data: never) => void) => {

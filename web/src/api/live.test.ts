@@ -108,6 +108,33 @@ describe("the stream", () => {
     expect(live.connection).toBe("live");
   });
 
+  it("is given back by a tab that nobody sees, and catches up", async () => {
+    const { live } = await import("./live.svelte");
+    live.start();
+    last().send("hello", 5, { last: 5 });
+    live.seen(false);
+    expect(last().closed).toBe(true);
+    live.watch("a", () => undefined);
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(FakeSource.all).toHaveLength(1);
+    live.seen(true);
+    live.seen(true);
+    expect(FakeSource.all).toHaveLength(2);
+    expect(last().url).toBe("/api/events?runs=a&last_event_id=5");
+    live.stop();
+    live.seen(true);
+    expect(FakeSource.all).toHaveLength(2);
+  });
+
+  it("begins in a tab that is opened behind others once that is seen", async () => {
+    const { live } = await import("./live.svelte");
+    live.start(false);
+    await settle();
+    expect([FakeSource.all.length, live.world.runs.size]).toEqual([0, 1]);
+    live.seen(true);
+    expect(last().url).toBe("/api/events?");
+  });
+
   it("asks for the token where that is why it was refused", async () => {
     const { whenUnauthorised } = await import("./client");
     const { live } = await import("./live.svelte");

@@ -630,7 +630,7 @@ export interface components {
             features: string[];
             /** @description Adapters of one slot are one device: it trains one run at a time. */
             slot: string;
-            /** @description Whether `device = "auto"` means it. */
+            /** @description Whether `device = "auto"` may mean it. */
             is_default: boolean;
             /** @description The run that its slot trains. */
             busy?: string | null;
@@ -745,8 +745,8 @@ export interface components {
             /** @description How the tensor is stored. */
             storage?: components["schemas"]["Storage"];
         };
-        /** @description A block of a network. */
-        Block: {
+        /** @description A block of a network in numbers. */
+        BlockSize: {
             /** @description `S1`, …, `head`. */
             name: string;
             /**
@@ -754,6 +754,16 @@ export interface components {
              * @description Channels or features that leave it.
              */
             width: number;
+            /**
+             * @description Least and greatest width of a layer inside it.
+             * @default [
+             *       0,
+             *       0
+             *     ]
+             */
+            inner: number[];
+            /** @description Height and width of what leaves it; none behind the pooling. */
+            resolution?: number[] | null;
             /**
              * Format: uint64
              * @description Trainable parameters.
@@ -897,7 +907,7 @@ export interface components {
              */
             seeds: number[];
             /**
-             * @description Adapter: `auto`, a part of its name, its index in `taper devices`, or `all`.
+             * @description Adapter: `auto` (the best), a part of its name, its index in `taper devices`, or `all` GPUs, each of which takes the next member.
              * @default auto
              */
             device: string;
@@ -1329,7 +1339,7 @@ export interface components {
             type: "run_started";
             /** @description Version of Taper. */
             version: string;
-            /** @description Name of the adapter. */
+            /** @description Name of the adapter; with `device = "all"` of each, with commas between. */
             adapter: string;
             /** @description Kind of adapter: `discrete_gpu`, `integrated_gpu`, `cpu`, … */
             adapter_kind: string;
@@ -1359,6 +1369,8 @@ export interface components {
              * @description Multiply-adds of one input.
              */
             macs: number;
+            /** @description The adapter that trains it from here on; absent in older logs. */
+            adapter?: string | null;
         } | {
             /** @constant */
             type: "stage_started";
@@ -1673,7 +1685,7 @@ export interface components {
             type: "run_finished";
             /** @description How. */
             status: components["schemas"]["RunStatus"];
-            /** @description The sentence of the error, if it failed. */
+            /** @description The sentence of the error, if one ended it. */
             error?: string | null;
             /**
              * Format: double
@@ -1693,8 +1705,8 @@ export interface components {
             field?: string | null;
         };
         /**
-         * @description How long training would take: steps of student and teacher, measured on the adapter while it was otherwise as busy as it is now, times
-         *     their numbers. Tests, starts and checkpoints come on top.
+         * @description How long training would take, one member after the other: steps of student and teacher, measured on the adapter while it was otherwise
+         *     as busy as it is now, times their numbers, and the tests after each epoch. Starts and checkpoints come on top.
          */
         Estimate: {
             /**
@@ -2229,6 +2241,38 @@ export interface components {
              */
             stem: components["schemas"]["Stem"];
         };
+        /** @description `config.json`: the architecture, and what is done to an image before it. */
+        ModelConfig: {
+            /** @description Name of the architecture, as torchvision and timm call it where they have it. */
+            architecture: string;
+            /** @description The architecture in full, as in a configuration's `[model]`. */
+            model: components["schemas"]["Model"];
+            /** @description Set for a teacher made of `model` by widening. */
+            widened?: components["schemas"]["Widened"] | null;
+            /**
+             * Format: uint32
+             * @description Channels of the input image.
+             */
+            channels: number;
+            /**
+             * Format: uint32
+             * @description Height and width of the input image in pixels.
+             */
+            size: number;
+            /** @description Mean of each channel, of pixels in 0..1. */
+            mean: number[];
+            /** @description Standard deviation of each channel. */
+            std: number[];
+            /** @description How an image is resized. */
+            interpolation: components["schemas"]["Interpolation"];
+            /**
+             * Format: double
+             * @description Share of the shorter side kept by the centre crop.
+             */
+            crop: number;
+            /** @description Name of each class, in the order of the outputs. */
+            labels: string[];
+        };
         /** @description A narrow step; the length is that of one block. */
         Narrow: {
             /**
@@ -2327,8 +2371,8 @@ export interface components {
              */
             label_smoothing: number;
         };
-        /** @description A network, block by block. */
-        NetworkView: {
+        /** @description A network in numbers. */
+        NetworkSize: {
             /**
              * Format: uint64
              * @description Trainable parameters.
@@ -2340,7 +2384,7 @@ export interface components {
              */
             macs: number;
             /** @description S₁ … Sₙ, then the head. */
-            blocks: components["schemas"]["Block"][];
+            blocks: components["schemas"]["BlockSize"][];
         };
         /** @description A run that is wanted. */
         NewRun: {
@@ -2496,8 +2540,8 @@ export interface components {
             ok: boolean;
             /** @description Why it would not. */
             problems: components["schemas"]["Problem"][];
-            student: components["schemas"]["NetworkView"];
-            teacher?: components["schemas"]["NetworkView"] | null;
+            student: components["schemas"]["NetworkSize"];
+            teacher?: components["schemas"]["NetworkSize"] | null;
             /** @description The linear pairs that WIN inserts. */
             pairs: components["schemas"]["Pair"][];
             stages: components["schemas"]["StageNeeds"][];
@@ -2694,7 +2738,7 @@ export interface components {
             best_accuracy?: number | null;
             /** @description The student that has it. */
             best_member?: string | null;
-            /** @description Why it failed. */
+            /** @description Why it failed, or is paused where nobody asked for it. */
             error?: string | null;
             /**
              * Format: uint
@@ -2711,8 +2755,8 @@ export interface components {
             stages: components["schemas"]["StageState"][];
             members: components["schemas"]["MemberState"][];
             blocks: components["schemas"]["BlockState"][];
-            teacher: components["schemas"]["NetworkView"];
-            student: components["schemas"]["NetworkView"];
+            teacher: components["schemas"]["NetworkSize"];
+            student: components["schemas"]["NetworkSize"];
             /** @description Whether a trained model can be downloaded. */
             artifacts: boolean;
             /** @description Whether `resume` takes it up. */
@@ -2800,7 +2844,7 @@ export interface components {
             best_accuracy?: number | null;
             /** @description The student that has it. */
             best_member?: string | null;
-            /** @description Why it failed. */
+            /** @description Why it failed, or is paused where nobody asked for it. */
             error?: string | null;
             /**
              * Format: uint
@@ -3368,6 +3412,16 @@ export interface components {
         };
         /** @description Which channels of a residual network the teacher has more of. */
         Widen: "mid" | "all";
+        /** @description How a teacher was made of a student's architecture. */
+        Widened: {
+            /**
+             * Format: uint32
+             * @description How many times as wide.
+             */
+            factor: number;
+            /** @description Which channels. */
+            widen: components["schemas"]["Widen"];
+        };
         /** @description The choices of WIN itself. */
         Win: {
             /**
@@ -4027,6 +4081,8 @@ export interface operations {
                 after?: number | null;
                 /** @description At most so many; 1000 if absent. */
                 limit?: number | null;
+                /** @description Instead of both: the last so many. */
+                tail?: number | null;
             };
             header?: never;
             path: {

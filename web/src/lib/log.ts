@@ -66,19 +66,3 @@ export function says(entry: Entry): { text: string; tone: "plain" | "quiet" | "g
       return { text: (entry as { type: string }).type, tone: "quiet" };
   }
 }
-
-/**
- * A place in a log from which at most `most` lines, and at least half of them where there are so many, lead to its end: for a log that
- * is read forwards, and whose lines are numbered from 0 without a gap. `isThere(n)` answers whether a line has a number above n.
- */
-export async function tail(isThere: (n: number) => Promise<boolean>, most: number): Promise<number> {
-  let [low, high] = [-1, most - 1];
-  while (await isThere(high)) [low, high] = [high, 2 * high + 1];
-  // The end lies in low+1 ..= high.
-  while (high - low > most / 2) {
-    const middle = Math.floor((low + high) / 2);
-    if (await isThere(middle)) low = middle;
-    else high = middle;
-  }
-  return Math.max(-1, high - most);
-}

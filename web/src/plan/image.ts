@@ -1,17 +1,11 @@
+import type { ModelConfig as WholeConfig } from "../api/types";
 import { checked, readBack } from "./executor";
 
 /** What is done to a picture before the network: the part of a model's `config.json` that this page takes. */
-export interface ModelConfig {
-  channels: number;
-  /** Height and width of the network's input. */
-  size: number;
-  mean: number[];
-  std: number[];
-  interpolation: "bilinear" | "area";
-  /** Share of the shorter side kept by the centre crop. */
-  crop: number;
-  labels: string[];
-}
+export type ModelConfig = Pick<
+  WholeConfig,
+  "channels" | "size" | "mean" | "std" | "interpolation" | "crop" | "labels"
+>;
 
 /** A picture: bytes in (height, width, channels) order, channels fastest. */
 export interface Image {

@@ -1,0 +1,89 @@
+//! How large a network is, block by block.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Extent, Layer, Network, NetworkError, Shapes};
+
+/// A network in numbers.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct NetworkSize {
+    /// Trainable parameters.
+    pub params: u64,
+    /// Multiply-adds of one input.
+    pub macs: u64,
+    /// S₁ … Sₙ, then the head.
+    pub blocks: Vec<BlockSize>,
+}
+
+/// A block of a network in numbers.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct BlockSize {
+    /// `S1`, …, `head`.
+    pub name: String,
+    /// Channels or features that leave it.
+    pub width: u32,
+    /// Least and greatest width of a layer inside it.
+    #[serde(default)]
+    pub inner: [u32; 2],
+    /// Height and width of what leaves it; none behind the pooling.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolution: Option<[u32; 2]>,
+    /// Trainable parameters.
+    pub params: u64,
+    /// Multiply-adds of one input.
+    pub macs: u64,
+}
+
+impl Network {
+    /// How large it is.
+    ///
+    /// # Errors
+    /// If its layers do not fit each other.
+    pub fn size(&self) -> Result<NetworkSize, NetworkError> {
+        let shapes = self.shapes()?;
+        let blocks = (0..=self.blocks.len()).map(|block| block_size(self, &shapes, block));
+        Ok(NetworkSize {
+            params: shapes.param_count(),
+            macs: shapes.total_macs(),
+            blocks: blocks.collect(),
+        })
+    }
+}
+
+/// The size of a block; the head is the one behind the last.
+fn block_size(network: &Network, shapes: &Shapes, block: usize) -> BlockSize {
+    let (name, layers) = match network.blocks.get(block) {
+        Some(inside) => (format!("S{}", block + 1), &inside.layers),
+        None => ("head".into(), &network.head),
+    };
+    let mut widths = Vec::new();
+    inner_widths(layers, shapes, &mut widths);
+    let out = shapes.blocks.get(block).copied();
+    let width = out.unwrap_or(shapes.output).width();
+    BlockSize {
+        name,
+        width,
+        inner: [
+            widths.iter().copied().min().unwrap_or(width),
+            widths.iter().copied().max().unwrap_or(width),
+        ],
+        resolution: match out {
+            Some(Extent::Map(height, width, _)) => Some([height, width]),
+            _ => None,
+        },
+        params: shapes.block_params(block),
+        macs: shapes.macs[block],
+    }
+}
+
+/// Widths of all named layers, those inside of units as well.
+fn inner_widths(layers: &[Layer], shapes: &Shapes, widths: &mut Vec<u32>) {
+    for layer in layers {
+        if let Layer::Unit { body, .. } = layer {
+            inner_widths(body, shapes, widths);
+        } else if let Some(extent) = layer.name().and_then(|name| shapes.layer(name)) {
+            widths.push(extent.width());
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! What is kept of a trained member: its weights, what a reader needs to use them, and how it came about.
+
+use std::collections::BTreeMap;
+
+use super::{
+    TrainError,
+    member::{Finished, Who},
+    run::Context,
+};
+use crate::{
+    config::{Config, Length, Precision},
+    data::Dataset,
+    formats::{ModelConfig, ModelFolder, card, folder},
+    win::algorithm::Stage,
+};
+
+/// Folder of a student's model in that of its member.
+pub(super) const ARTIFACTS: &str = "artifacts";
+
+/// Writes the model of a member that is trained.
+///
+/// # Errors
+/// A file that cannot be written, or read.
+pub(super) fn keep(
+    context: &Context<'_>,
+    who: &Who<'_>,
+    finished: Finished,
+) -> Result<(), TrainError> {
+    let Finished { weights, test, merge, place, .. } = finished;
+    let config = model_config(context.config, context.data, who.method.is_none());
+    let ends = context.journal.past(&who.name).ends;
+    let adapter = &context.gpu.adapter.name;
+    let facts = card::CardFacts {
+        method: who.method,
+        seed: who.seed,
+        data: describe_data(context.config, context.data),
+        stages: describe_stages(who, &place.micro_batches, &ends),
+        accuracy: test.accuracy,
+        loss: test.loss,
+        epochs: place.epochs,
+        params: who.network.shapes()?.param_count(),
+        adapter: match context.config.precision {
+            Precision::F32 => adapter.clone(),
+            Precision::Mixed => format!("{adapter}, in mixed precision"),
+        },
+    };
+    let card = card::render(&facts, &config, merge.as_ref());
+    let folder = match who.method {
+        Some(_) => who.folder.join(ARTIFACTS),
+        None => who.folder.clone(),
+    };
+    Ok(ModelFolder { weights, config, merge, card }.write(&folder)?)
+}
+
+fn model_config(config: &Config, data: &Dataset, teacher: bool) -> ModelConfig {
+    let widened = folder::Widened { factor: config.teacher.factor, widen: config.teacher.widen };
+    let preprocess = &data.preprocess;
+    ModelConfig {
+        architecture: config.model.arch().into(),
+        model: config.model.clone(),
+        widened: teacher.then_some(widened),
+        channels: preprocess.channels() as u32,
+        size: preprocess.size() as u32,
+        mean: preprocess.mean().to_vec(),
+        std: preprocess.std().to_vec(),
+        interpolation: preprocess.interpolation(),
+        crop: preprocess.crop(),
+        labels: data.classes.clone(),
+    }
+}
+
+/// The data in a line of the model card.
+fn describe_data(config: &Config, data: &Dataset) -> String {
+    let kind = serde_json::to_value(config.data.kind).ok();
+    let kind = kind.as_ref().and_then(|k| k.as_str()).unwrap_or("images").to_owned();
+    format!("{kind}, {} training and {} test images", data.train.len(), data.test.len())
+}
+
+/// The stages in lines of the model card; `micro_batches` are those of a step, by the stage's index, `ends` what it came to, by its name.
+fn describe_stages(
+    who: &Who<'_>,
+    micro_batches: &BTreeMap<usize, u32>,
+    ends: &BTreeMap<String, String>,
+) -> Vec<String> {
+    let line = |(k, stage): (usize, &Stage)| {
+        let batch_norm = who.network.has_batch_norm(0);
+        let parts = match micro_batches.get(&k) {
+            None | Some(1) => String::new(),
+            Some(parts) if batch_norm => format!(
+                " (in {parts} micro-batches; batch norm's statistics are those of a micro-batch)"
+            ),
+            Some(parts) => format!(" (in {parts} micro-batches)"),
+        };
+        let end = ends.get(&stage.name).map_or(String::new(), |end| format!("; {end}"));
+        describe(stage) + &parts + &end
+    };
+    who.stages.iter().enumerate().map(line).collect()
+}
+
+/// A stage in a line of the model card.
+fn describe(stage: &Stage) -> String {
+    match &stage.recipe {
+        None => stage.name.clone(),
+        Some(recipe) => {
+            let length = match recipe.length {
+                Length::Epochs(epochs) => format!("{epochs} epochs"),
+                Length::Steps(steps) => format!("{steps} steps"),
+            };
+            let tries =
+                if stage.tries > 1 { format!(", {} tries", stage.tries) } else { String::new() };
+            format!(
+                "{}: {length}, batch {}, learning rate {}{tries}",
+                stage.name, recipe.batch, recipe.lr
+            )
+        }
+    }
+}

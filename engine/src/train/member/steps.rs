@@ -1,0 +1,265 @@
+//! The steps of a try of a stage: batches in; losses, tests and checkpoints out.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{Member, ORDER};
+use crate::{
+    config::Recipe,
+    data::{Loader, LoaderOptions},
+    event::{Event, LoaderWait},
+    gpu::Live,
+    train::{TrainError, session::Session},
+    win::algorithm::Stage,
+};
+
+/// Lines of the log for each pass over the data.
+const LINES_PER_EPOCH: u64 = 20;
+/// Steps of a stage before those that are profiled, and how many these are at most: none stands beside a test or a checkpoint.
+const WARM_UP: u64 = 3;
+const PROFILED: u64 = 10;
+
+impl Member<'_, '_> {
+    /// The steps of a try that are left, with tests, log lines and checkpoints.
+    pub(super) fn steps(
+        &mut self,
+        stage: &Stage,
+        recipe: &Recipe,
+        session: &mut Session,
+    ) -> Result<(), TrainError> {
+        let (gpu_batch, attempt) = (recipe.batch as usize, self.at.place.attempt);
+        session.load_student(&self.at.now)?;
+        session.set_moments(self.at.moments.as_ref())?;
+        session.set_loss_scale(self.at.place.loss_scale)?;
+        let mut loader = Loader::new(
+            Arc::clone(&self.run.data.train),
+            LoaderOptions {
+                batch: gpu_batch,
+                order_seed: self.seed(ORDER, attempt),
+                augment: true,
+                start_batch: self.at.place.step,
+                threads: 0,
+                drop_last: true,
+            },
+        )?;
+        let per_epoch = loader.batches_per_epoch();
+        let total = recipe.steps(per_epoch);
+        let line = per_epoch.div_ceil(LINES_PER_EPOCH).max(1);
+        self.run.emit(Event::StageStarted {
+            member: self.who.name.clone(),
+            stage: stage.name.clone(),
+            restart: attempt + 1,
+            step: self.at.place.member_step - self.at.place.step,
+            steps: total,
+            done: self.at.place.step,
+            memory: session.memory(),
+            micro_batches: session.micro_batches(),
+        })?;
+
+        let first = self.at.place.step;
+        let mut profiling = false;
+        let mut meter = Meter::new(first);
+        let seed = self.seed(ORDER, attempt) as u32;
+        while self.at.place.step < total {
+            let step = self.at.place.step;
+            if step == first + WARM_UP && self.wants_profile(stage) {
+                session.start_profile()?;
+                profiling = true;
+            }
+            let asked = Instant::now();
+            let batch = match loader.next() {
+                Some(batch) => batch?,
+                None => break,
+            };
+            meter.waited(asked.elapsed());
+            let lr = recipe.lr_at(step, per_epoch);
+            let live = Live {
+                seed,
+                step: step as u32,
+                lr: lr as f32,
+                t: (step + 1) as f32,
+                ..Live::rows(batch.rows as u32)
+            };
+            session.step(&batch, &live, step)?;
+            self.at.place.step += 1;
+            self.at.place.member_step += 1;
+            let done = self.at.place.step;
+            self.read(stage, session, &mut meter, false)?;
+            let epoch_ends = done.is_multiple_of(per_epoch) || done == total;
+            let pauses = epoch_ends || self.pauses();
+            if profiling && (pauses || done == first + WARM_UP + PROFILED) {
+                self.record(stage, session)?;
+                profiling = false;
+            }
+            if done.is_multiple_of(line) || epoch_ends {
+                if epoch_ends {
+                    self.read(stage, session, &mut meter, true)?;
+                }
+                self.say(stage, session, &mut meter, lr, gpu_batch)?;
+            }
+            if epoch_ends && session.tests() {
+                let test = meter.pause(|| session.test(&self.run.data.test))?;
+                self.run.emit(Event::Epoch {
+                    member: self.who.name.clone(),
+                    stage: stage.name.clone(),
+                    step: self.at.place.member_step,
+                    epoch: done as f64 / per_epoch as f64,
+                    accuracy: Some(test.accuracy),
+                    loss: test.loss,
+                })?;
+            }
+            if self.pauses() && done < total {
+                let stop = self.run.stopped();
+                self.read(stage, session, &mut meter, true)?;
+                self.at.place.seconds += meter.take();
+                self.save(stage, session)?;
+                if stop {
+                    return Err(TrainError::Stopped(self.run.options.out.display().to_string()));
+                }
+            }
+        }
+        self.read(stage, session, &mut meter, true)?;
+        self.at.place.seconds += meter.take();
+        self.at.place.epochs += total as f64 / per_epoch as f64;
+        self.fetch(stage, session)
+    }
+
+    /// Whether a checkpoint is due, or the user wants the run to stop.
+    fn pauses(&self) -> bool {
+        self.run.stopped() || self.kept.elapsed() >= self.run.options.checkpoint_every
+    }
+
+    /// Whether the steps of a stage are to be profiled.
+    fn wants_profile(&self, stage: &Stage) -> bool {
+        let recorder = self.run.options.profile.as_ref();
+        recorder.is_some_and(|recorder| recorder.wants(self.who.method, &stage.name))
+    }
+
+    /// Records the steps that were profiled.
+    fn record(&self, stage: &Stage, session: &mut Session) -> Result<(), TrainError> {
+        let window = session.stop_profile(&self.who.name, &stage.name)?;
+        if let Some(recorder) = &self.run.options.profile {
+            recorder.add(window);
+        }
+        Ok(())
+    }
+
+    /// Takes the losses that have arrived; all of them if `wait`.
+    fn read(
+        &mut self,
+        stage: &Stage,
+        session: &mut Session,
+        meter: &mut Meter,
+        wait: bool,
+    ) -> Result<(), TrainError> {
+        for (step, loss) in session.losses(wait)? {
+            if !loss.is_finite() {
+                return Err(self.non_finite("the loss".into(), stage, step + 1, loss));
+            }
+            meter.add(loss);
+        }
+        Ok(())
+    }
+
+    fn say(
+        &mut self,
+        stage: &Stage,
+        session: &Session,
+        meter: &mut Meter,
+        lr: f64,
+        batch: usize,
+    ) -> Result<(), TrainError> {
+        let Some((loss, rate, wait)) = meter.line(self.at.place.step, batch) else {
+            return Ok(());
+        };
+        self.at.place.loss = Some(loss);
+        self.run.emit(Event::Step {
+            member: self.who.name.clone(),
+            stage: stage.name.clone(),
+            step: self.at.place.member_step,
+            stage_step: self.at.place.step,
+            loss,
+            lr,
+            samples_per_s: rate,
+            loader_wait: Some(wait),
+            scaling: session.scaling(),
+        })
+    }
+}
+
+/// Mean loss, rate and what was waited for since the last line, and the seconds of a stage without its tests.
+struct Meter {
+    sum: f64,
+    count: u64,
+    step: u64,
+    line: Instant,
+    since: Instant,
+    paused: Duration,
+    line_paused: Duration,
+    wait: Duration,
+    longest: Duration,
+}
+
+impl Meter {
+    fn new(step: u64) -> Self {
+        let now = Instant::now();
+        let zero = Duration::ZERO;
+        Self {
+            sum: 0.0,
+            count: 0,
+            step,
+            line: now,
+            since: now,
+            paused: zero,
+            line_paused: zero,
+            wait: zero,
+            longest: zero,
+        }
+    }
+
+    fn add(&mut self, loss: f32) {
+        self.sum += f64::from(loss);
+        self.count += 1;
+    }
+
+    /// A step got its inputs after so long.
+    fn waited(&mut self, wait: Duration) {
+        self.wait += wait;
+        self.longest = self.longest.max(wait);
+    }
+
+    fn line(&mut self, step: u64, batch: usize) -> Option<(f64, f64, LoaderWait)> {
+        if self.count == 0 {
+            return None;
+        }
+        let seconds = self.line.elapsed().saturating_sub(self.line_paused).as_secs_f64();
+        let steps = (step - self.step) as f64;
+        let rate = steps * batch as f64 / seconds.max(1e-9);
+        let loss = self.sum / self.count as f64;
+        let microseconds = |time: Duration, by: f64| (1e6 * time.as_secs_f64() / by).round() / 1e3;
+        let wait = LoaderWait {
+            mean_ms: microseconds(self.wait, steps.max(1.0)),
+            max_ms: microseconds(self.longest, 1.0),
+        };
+        (self.sum, self.count, self.step, self.line, self.line_paused) =
+            (0.0, 0, step, Instant::now(), Duration::ZERO);
+        (self.wait, self.longest) = (Duration::ZERO, Duration::ZERO);
+        Some((loss, rate, wait))
+    }
+
+    fn pause<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        let from = Instant::now();
+        let result = work();
+        self.paused += from.elapsed();
+        self.line_paused += from.elapsed();
+        result
+    }
+
+    fn take(&mut self) -> f64 {
+        let seconds = self.since.elapsed().saturating_sub(self.paused).as_secs_f64();
+        (self.since, self.paused) = (Instant::now(), Duration::ZERO);
+        seconds
+    }
+}
