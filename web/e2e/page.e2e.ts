@@ -153,7 +153,7 @@ test("a run is set up, started, and watched in two tabs", async () => {
   listen(other);
   await other.goto(page.url());
   await badge(other).filter({ hasText: "running" }).waitFor();
-  await page.locator(".stage.running").waitFor();
+  await page.locator(".stage.running").first().waitFor();
   // Both tabs move by themselves.
   const shown = (of: Page) => of.locator(".big").textContent();
   const [first, second] = [await shown(page), await shown(other)];

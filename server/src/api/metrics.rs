@@ -1,6 +1,5 @@
 //! Curves of runs, and numbers of the server for Prometheus.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
@@ -16,7 +15,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::error::ApiError;
 use super::extract::{Asked, names};
 use super::{App, blocking, runs};
-use crate::jobs::State as RunState;
+use crate::jobs::{MemberState, State as RunState};
 use crate::store::{self, Curve, Line, Run, Window};
 
 /// The names of curves.
@@ -82,18 +81,25 @@ pub(super) async fn curves(
             to: query.to.unwrap_or(u64::MAX),
             points: query.points.unwrap_or(POINTS).clamp(2, MOST_POINTS),
         };
-        let member = query.member.as_deref();
-        let found = app.jobs.store.read(|db| Curve::read(db, &run.id, member, &series, window))?;
-        let mut by_member: BTreeMap<String, Vec<Series>> = BTreeMap::new();
-        for ((member, name), Curve { x, y }) in found {
-            let y = y.into_iter().map(|y| y.is_finite().then_some(y)).collect();
-            by_member.entry(member).or_default().push(Series { name, x, y });
-        }
-        // In the order in which they are trained.
-        let place = |name: &str| run.view.members.iter().position(|member| member.member == name);
-        let mut members: Vec<MemberCurves> =
-            by_member.into_iter().map(|(member, series)| MemberCurves { member, series }).collect();
-        members.sort_by_key(|curves| place(&curves.member));
+        let wanted = |name: &&str| series.is_empty() || series.iter().any(|asked| asked == name);
+        let asked = |name: &str| query.member.as_ref().is_none_or(|member| member == name);
+        // From one moment, in the order in which members are trained.
+        let members = app.jobs.store.read(|db| -> store::Result<_> {
+            let mut members = Vec::new();
+            for MemberState { member, .. } in run.view.members.iter().filter(|m| asked(&m.member)) {
+                let mut series = Vec::new();
+                for name in SERIES.into_iter().filter(wanted) {
+                    let Curve { x, y } = Curve::read(db, &run.id, member, name, window)?;
+                    let y = y.into_iter().map(|y| y.is_finite().then_some(y)).collect();
+                    series.push(Series { name: name.to_owned(), x, y });
+                }
+                series.retain(|curve| !curve.x.is_empty());
+                if !series.is_empty() {
+                    members.push(MemberCurves { member: member.clone(), series });
+                }
+            }
+            Ok(members)
+        })?;
         Ok(Json(Curves { members }))
     })
     .await
@@ -114,27 +120,22 @@ pub(super) async fn csv(
         }
         for member in &run.view.members {
             for series in SERIES {
-                let name = Some(member.member.as_str());
-                let read = app
-                    .jobs
-                    .store
-                    .read(|db| Curve::read(db, &run.id, name, &[series.to_owned()], all));
-                let curves = match read {
-                    Ok(curves) => curves,
+                let name = &member.member;
+                let read = app.jobs.store.read(|db| Curve::read(db, &run.id, name, series, all));
+                let curve = match read {
+                    Ok(curve) => curve,
                     Err(error) => {
                         drop(sender.blocking_send(Err(std::io::Error::other(error))));
                         return;
                     }
                 };
-                for curve in curves.into_values() {
-                    for (x, y) in curve.x.chunks(4096).zip(curve.y.chunks(4096)) {
-                        let mut text = String::new();
-                        for (x, y) in x.iter().zip(y) {
-                            text += &format!("{},{series},{x},{y}\n", member.member);
-                        }
-                        if !send(text) {
-                            return;
-                        }
+                for (x, y) in curve.x.chunks(4096).zip(curve.y.chunks(4096)) {
+                    let mut text = String::new();
+                    for (x, y) in x.iter().zip(y) {
+                        text += &format!("{name},{series},{x},{y}\n");
+                    }
+                    if !send(text) {
+                        return;
                     }
                 }
             }

@@ -212,9 +212,8 @@ fn live(folder: &Path, fuse: i64, deaths: &[u64]) {
         assert!(run.slots.is_empty() && run.place.is_none(), "{run:?}");
         assert_eq!(run.state, State::Done, "{run:?}");
         let all = Window { from: 0, to: u64::MAX, points: usize::MAX };
-        let series = ["loss".to_owned()];
-        let curves = server.0.store.read(|db| Curve::read(db, id, None, &series, all));
-        let curve = curves.expect("read").into_values().next().expect("a curve");
+        let curve = server.0.store.read(|db| Curve::read(db, id, "win-0", "loss", all));
+        let curve = curve.expect("read");
         assert_eq!(curve.x, (1..=STEPS).collect::<Vec<_>>(), "{id}");
     }
     assert_eq!(find("c").state, State::Cancelled);

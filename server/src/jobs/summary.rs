@@ -61,7 +61,7 @@ pub(crate) struct RunSummary {
     /// `discrete`, `integrated`, `virtual`, `cpu`, `other`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) adapter_kind: Option<String>,
-    /// The stage under way.
+    /// The stage under way; the first, where devices train several members.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) stage: Option<String>,
     /// Whose stage.
@@ -98,7 +98,7 @@ impl RunSummary {
         let (view, facts) = (&run.view, &run.facts);
         let (done_steps, total_steps) = view.steps();
         let alive = !run.slots.is_empty();
-        let now = view.now().filter(|_| alive);
+        let now = view.now().next().filter(|_| alive);
         let best = view.best();
         RunSummary {
             id: run.id.clone(),

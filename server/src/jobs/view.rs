@@ -153,8 +153,6 @@ pub(crate) struct View {
     pub(crate) members: Vec<MemberState>,
     /// Blocks of the members that narrow.
     pub(crate) blocks: Vec<BlockState>,
-    /// Place of the current stage.
-    pub(crate) current: Option<usize>,
     /// What the user should know.
     pub(crate) warnings: Vec<String>,
     /// When the process took its first step and the share that was done then.
@@ -215,7 +213,6 @@ impl View {
             ..StageState::default()
         };
         self.stages = stages.iter().map(state).collect();
-        self.current = None;
     }
 
     /// Takes an entry in.
@@ -245,12 +242,11 @@ impl View {
                 memory,
                 micro_batches,
             } => {
-                self.enter(member, stage);
                 let now = entry.time;
-                if let Some(state) = self.current.and_then(|at| self.stages.get_mut(at)) {
+                if let Some(state) = self.enter(member, stage) {
                     state.earlier = u64::from(restart.saturating_sub(1)) * steps;
                     state.done = state.earlier + done;
-                    (state.restart, state.state) = (*restart, Phase::Running);
+                    state.restart = *restart;
                     state.first_step.get_or_insert(*step);
                     state.last_step = Some(step + done);
                     (state.memory, state.micro_batches) = (Some(*memory), Some(*micro_batches));
@@ -347,16 +343,14 @@ impl View {
     }
 
     /// Goes on to a stage; what went before it in the same member is done.
-    fn enter(&mut self, member: &str, stage: &str) {
-        let place = self.stages.iter().position(|s| s.member == member && s.stage == stage);
-        let Some(place) = place else { return };
+    fn enter(&mut self, member: &str, stage: &str) -> Option<&mut StageState> {
+        let place = self.stages.iter().position(|s| s.member == member && s.stage == stage)?;
         for state in self.stages[..place].iter_mut().filter(|state| state.member == member) {
             state.end();
         }
-        if self.current != Some(place) {
-            self.stages[place].state = Phase::Running;
-            self.current = Some(place);
-        }
+        let state = &mut self.stages[place];
+        state.state = Phase::Running;
+        Some(state)
     }
 
     fn stage(&mut self, member: &str, stage: &str) -> Option<&mut StageState> {
@@ -415,10 +409,10 @@ impl View {
         scored.max_by(|a, b| a.1.total_cmp(&b.1))
     }
 
-    /// Member and stage that are under way.
-    pub(crate) fn now(&self) -> Option<(&str, &str)> {
-        let state = self.stages.get(self.current?)?;
-        Some((&state.member, &state.stage))
+    /// Members and stages that are under way, in order: as many as there are devices at work.
+    pub(crate) fn now(&self) -> impl Iterator<Item = (&str, &str)> {
+        let running = self.stages.iter().filter(|state| state.state == Phase::Running);
+        running.map(|state| (state.member.as_str(), state.stage.as_str()))
     }
 }
 

@@ -17,7 +17,7 @@ pub(crate) use points::{Curve, Window};
 pub(crate) use runs::{New, Run};
 
 /// Version of the tables, as `user_version` has it.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// One writer; readers have connections of their own, so that a long answer holds nobody up.
 #[derive(Debug)]

@@ -1,13 +1,13 @@
 //! Rows of `chunks`: curves, and curves with fewer points that look the same.
 
-use std::collections::BTreeMap;
-
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::Result;
 
 /// Points of a chunk. The last one of a curve is written anew with each point that comes, so it must stay small.
 const CHUNK: usize = 512;
+/// Points that stand for a chunk where a curve is seen from afar: its ends, its extremes, and one that is no number.
+const BRIEF: usize = 5;
 
 /// A curve: values over steps of a member. Values that are no numbers are NaN.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -38,6 +38,13 @@ fn unpack(steps: &[u8], points: &[u8]) -> impl Iterator<Item = (u64, f64)> {
     let number = |bytes: &[u8]| -> [u8; 8] { bytes.try_into().unwrap_or_default() };
     let steps = steps.chunks_exact(8).map(move |bytes| u64::from_le_bytes(number(bytes)));
     steps.zip(points.chunks_exact(8).map(move |bytes| f64::from_le_bytes(number(bytes))))
+}
+
+/// The points that stand for a chunk.
+fn brief(x: &[u64], y: &[f64]) -> Vec<u8> {
+    let chunk = Curve { x: x.to_vec(), y: y.to_vec() }.thinned(BRIEF);
+    let (steps, points) = pack(&chunk.x, &chunk.y);
+    [steps, points].concat()
 }
 
 impl Curve {
@@ -72,20 +79,13 @@ impl Curve {
         curve.x.extend(&self.x);
         curve.y.extend(&self.y);
         let mut insert =
-            db.prepare_cached("INSERT OR REPLACE INTO chunks VALUES (?, ?, ?, ?, ?, ?, ?, ?)")?;
+            db.prepare_cached("INSERT OR REPLACE INTO chunks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")?;
         for (x, y) in curve.x.chunks(CHUNK).zip(curve.y.chunks(CHUNK)) {
             let (steps, points) = pack(x, y);
-            let (first, last) = (x[0] as i64, x[x.len() - 1] as i64);
-            insert.execute(params![
-                run,
-                member,
-                series,
-                first,
-                last,
-                x.len() as i64,
-                steps,
-                points
-            ])?;
+            let (first, last, count) = (x[0] as i64, x[x.len() - 1] as i64, x.len() as i64);
+            let brief = brief(x, y);
+            insert
+                .execute(params![run, member, series, first, last, count, brief, steps, points])?;
         }
         Ok(())
     }
@@ -120,12 +120,13 @@ impl Curve {
             let (x, y): (Vec<u64>, Vec<f64>) = kept.unzip();
             let (steps, points) = pack(&x, &y);
             db.prepare_cached(
-                "UPDATE chunks SET last = ?, count = ?, steps = ?, points = ?
+                "UPDATE chunks SET last = ?, count = ?, brief = ?, steps = ?, points = ?
                  WHERE run = ? AND member = ? AND series = ? AND first = ?",
             )?
             .execute(params![
                 x.last().map_or(first, |&last| last as i64),
                 x.len() as i64,
+                brief(&x, &y),
                 steps,
                 points,
                 run,
@@ -137,45 +138,62 @@ impl Curve {
         Ok(())
     }
 
-    /// Curves of a run by member and series, each with at most `window.points` points.
+    /// A curve of a member, with at most `window.points` points; none where it has no point there.
+    ///
+    /// Of a long one, chunks that lie wholly inside the window are known by their brief form, which has every extreme of them.
     ///
     /// # Errors
     /// What SQLite says.
     pub(crate) fn read(
         db: &Connection,
         run: &str,
-        member: Option<&str>,
-        series: &[String],
+        member: &str,
+        series: &str,
         window: Window,
-    ) -> Result<BTreeMap<(String, String), Curve>> {
-        let mut statement = db.prepare_cached(
-            "SELECT member, series, steps, points FROM chunks
-             WHERE run = ?1 AND (?2 IS NULL OR member = ?2) AND last >= ?3 AND first <= ?4
-             ORDER BY member, series, first",
-        )?;
+    ) -> Result<Curve> {
         let bound = |step: u64| i64::try_from(step).unwrap_or(i64::MAX);
-        let mut rows =
-            statement.query(params![run, member, bound(window.from), bound(window.to)])?;
-        let mut curves: BTreeMap<(String, String), Curve> = BTreeMap::new();
-        while let Some(row) = rows.next()? {
-            let (member, name): (String, String) = (row.get(0)?, row.get(1)?);
-            if !series.is_empty() && !series.contains(&name) {
-                continue;
+        let (from, to) = (bound(window.from), bound(window.to));
+        // The chunk in which the window begins.
+        let start: i64 = db
+            .prepare_cached(
+                "SELECT coalesce(max(first), 0) FROM chunks WHERE run = ? AND member = ? AND series = ? AND first <= ?",
+            )?
+            .query_row(params![run, member, series, from], |row| row.get(0))?;
+        let count: i64 = db
+            .prepare_cached(
+                "SELECT count(*) FROM chunks WHERE run = ? AND member = ? AND series = ? AND first BETWEEN ? AND ?",
+            )?
+            .query_row(params![run, member, series, start, to], |row| row.get(0))?;
+        let afar = count.unsigned_abs() * BRIEF as u64 >= (window.points as u64).saturating_mul(2);
+        let mut whole = db.prepare_cached(
+            "SELECT steps, points FROM chunks WHERE run = ? AND member = ? AND series = ? AND first = ?",
+        )?;
+        let mut chunks = db.prepare_cached(
+            "SELECT first, last, brief FROM chunks WHERE run = ? AND member = ? AND series = ? AND first BETWEEN ? AND ? ORDER BY first",
+        )?;
+        let mut rows = chunks.query(params![run, member, series, start, to])?;
+        let mut curve = Curve::default();
+        let mut add = |points: &mut dyn Iterator<Item = (u64, f64)>| {
+            for (x, y) in points.filter(|(x, _)| (window.from..=window.to).contains(x)) {
+                curve.x.push(x);
+                curve.y.push(y);
             }
-            let (steps, points) = (row.get_ref(2)?, row.get_ref(3)?);
-            let (Ok(steps), Ok(points)) = (steps.as_blob(), points.as_blob()) else { continue };
-            let curve = curves.entry((member, name)).or_default();
-            for (x, y) in unpack(steps, points) {
-                if (window.from..=window.to).contains(&x) {
-                    curve.x.push(x);
-                    curve.y.push(y);
+        };
+        while let Some(row) = rows.next()? {
+            let (first, last): (i64, i64) = (row.get(0)?, row.get(1)?);
+            if afar && first >= from && last <= to {
+                let brief = row.get_ref(2)?.as_blob()?;
+                let (steps, points) = brief.split_at(brief.len() / 2);
+                add(&mut unpack(steps, points));
+            } else {
+                let mut found = whole.query(params![run, member, series, first])?;
+                if let Some(row) = found.next()? {
+                    let (steps, points) = (row.get_ref(0)?.as_blob()?, row.get_ref(1)?.as_blob()?);
+                    add(&mut unpack(steps, points));
                 }
             }
         }
-        for curve in curves.values_mut() {
-            *curve = std::mem::take(curve).thinned(window.points);
-        }
-        Ok(curves)
+        Ok(curve.thinned(window.points))
     }
 
     /// At most `points` points: the first and the last, and of each bucket of neighbours the least and the greatest, and one that is no
@@ -238,8 +256,7 @@ mod tests {
     const ALL: Window = Window { from: 0, to: u64::MAX, points: usize::MAX };
 
     fn read(store: &Store, window: Window) -> Curve {
-        let curves = store.read(|db| Curve::read(db, "r", None, &[], window)).expect("read");
-        curves.into_values().next().unwrap_or_default()
+        store.read(|db| Curve::read(db, "r", "win-0", "loss", window)).expect("read")
     }
 
     #[test]
@@ -268,6 +285,34 @@ mod tests {
         assert_eq!((all.x.len(), all.y[7001].is_nan()), (7002, true));
         let window = Window { from: 4090, to: 4100, points: 100 };
         assert_eq!(read(&store, window).x, (4090..=4100).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_long_curve_is_the_same_from_afar() {
+        let (_folder, store) = store();
+        let x: Vec<u64> = (0..300_000).map(|x| 3 * x).collect();
+        let mut y: Vec<f64> = x.iter().map(|&x| (x as f64 / 7000.0).sin()).collect();
+        (y[31_234], y[250_001], y[120_000]) = (9.0, -9.0, f64::NAN);
+        for (x, y) in x.chunks(10_000).zip(y.chunks(10_000)) {
+            let part = Curve { x: x.to_vec(), y: y.to_vec() };
+            store.write(|db| part.append(db, "r", "win-0", "loss")).expect("written");
+        }
+        for (from, to) in [(0, u64::MAX), (93_000, 750_100)] {
+            let window = Window { from, to, points: 300 };
+            let thin = read(&store, window);
+            assert!(thin.x.len() <= 300 && thin.x.len() > 100, "{}", thin.x.len());
+            assert!(thin.x.windows(2).all(|pair| pair[0] < pair[1]));
+            let (first, last) = (from.div_ceil(3) * 3, (to.min(3 * 299_999)) / 3 * 3);
+            assert_eq!((thin.x[0], thin.x[thin.x.len() - 1]), (first, last));
+            // The extremes of the window, where they stand; the first window has both, the second begins behind one of them.
+            let at = |x: u64, y: f64| thin.x.iter().zip(&thin.y).any(|p| p == (&x, &y));
+            assert_eq!(at(3 * 31_234, 9.0), from < 93_702);
+            assert!(at(3 * 250_001, -9.0) && thin.y.iter().any(|y| y.is_nan()));
+        }
+        // Near enough, every point.
+        let near = read(&store, Window { from: 3000, to: 6000, points: 2000 });
+        assert_eq!(near.x, (1000..=2000).map(|x| 3 * x).collect::<Vec<u64>>());
+        assert_eq!(near.y, y[1000..=2000]);
     }
 
     #[test]

@@ -31,7 +31,7 @@ CREATE TABLE log (
 ) STRICT;
 CREATE INDEX log_of_run ON log (run, own);
 
--- Curves, in chunks of little-endian numbers: steps as u64, values as f64.
+-- Curves, in chunks of little-endian numbers: steps as u64, values as f64. What is read of many chunks stands before what is large.
 CREATE TABLE chunks (
     run    TEXT NOT NULL,
     member TEXT NOT NULL,
@@ -39,6 +39,7 @@ CREATE TABLE chunks (
     first  INTEGER NOT NULL,                -- step of its first point
     last   INTEGER NOT NULL,
     count  INTEGER NOT NULL,
+    brief  BLOB NOT NULL,                   -- its ends, extremes and a gap: steps, then values
     steps  BLOB NOT NULL,
     points BLOB NOT NULL,
     PRIMARY KEY (run, member, series, first)
