@@ -63,10 +63,18 @@ impl<H: Host> Supervisor<H> {
 
     /// Ticks until `woken` is closed; then stops all runs at checkpoints and waits for them, at most so long. They are taken up at the next start.
     pub(crate) fn run(mut self, woken: &mpsc::Receiver<()>, close: &mpsc::Receiver<Duration>) {
+        // What is in the way, said once: it may take somebody hours to make room on a disk.
+        let mut trouble = None;
         loop {
-            if let Err(error) = self.tick() {
-                tracing::error!(%error, "the queue is at a standstill; trying again");
+            let now = self.tick().err().map(|error| error.to_string());
+            match &now {
+                Some(error) if now != trouble => {
+                    tracing::error!(%error, "the queue is at a standstill; trying again and again");
+                }
+                None if trouble.is_some() => tracing::info!("the queue goes on"),
+                _ => {}
             }
+            trouble = now;
             // Woken or not, it looks again.
             let (Ok(()) | Err(_)) = woken.recv_timeout(TICK);
             if let Ok(patience) = close.try_recv() {
