@@ -305,7 +305,7 @@ fn a_folder_that_is_taken_and_options_that_contradict() {
     assert_eq!(files(&out), [out.join("mine.txt")]);
 
     // The command line's own parser tells what does not go together, and exits with 2 as such parsers do.
-    for option in [["--set", "tune.lr=1"], ["--grid", "tune.lr=1,2"], ["--device", "0"]] {
+    for option in [["--set", "tune.lr=1"], ["--grid", "tune.lr=1,2"]] {
         let arguments = [&["run", "--resume", "--out", path(&out)], &option[..]].concat();
         let output = command(&arguments).output().expect("started");
         let told = String::from_utf8_lossy(&output.stderr);
