@@ -27,7 +27,7 @@ use tower::ServiceExt as _;
 pub(super) struct Grants {
     /// Connections at the same time.
     connections: usize,
-    /// Those of one address. This machine's own may have all: a proxy on it speaks for many.
+    /// Those of one address, or network of version 6. This machine's own may have all: a proxy on it speaks for many.
     each: usize,
     /// How long headers may take, and how long a connection may stay without a request.
     headers: Duration,
@@ -39,27 +39,38 @@ impl Default for Grants {
     }
 }
 
+/// Whom an address speaks for: who has one address of version 6 has the others of its network as well.
+pub(super) fn network(peer: IpAddr) -> u64 {
+    match peer.to_canonical() {
+        IpAddr::V4(address) => u64::from(address.to_bits()),
+        IpAddr::V6(address) => (address.to_bits() >> 64) as u64 | 1 << 63,
+    }
+}
+
 /// Who is connected.
 #[derive(Debug)]
 struct Seats {
     grants: Grants,
-    taken: Mutex<HashMap<IpAddr, usize>>,
+    /// Connections by [`network`].
+    taken: Mutex<HashMap<u64, usize>>,
 }
 
 /// A connection that counts as long as this lives.
 #[derive(Debug)]
 struct Seat {
     seats: Arc<Seats>,
-    whose: IpAddr,
+    whose: u64,
 }
 
 impl Seats {
     /// None where there is no room, or not for this address.
-    fn take(self: &Arc<Self>, whose: IpAddr) -> Option<Seat> {
+    fn take(self: &Arc<Self>, peer: IpAddr) -> Option<Seat> {
+        let peer = peer.to_canonical();
+        let whose = network(peer);
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let all: usize = taken.values().sum();
         let own = taken.entry(whose).or_default();
-        let most = if whose.is_loopback() { self.grants.connections } else { self.grants.each };
+        let most = if peer.is_loopback() { self.grants.connections } else { self.grants.each };
         let granted = all < self.grants.connections && *own < most;
         if granted {
             *own += 1;
@@ -98,7 +109,7 @@ pub(super) async fn serve(
         match accepted {
             // One too many is closed without a word, which costs nothing.
             Ok((stream, peer)) => {
-                if let Some(seat) = seats.take(peer.ip().to_canonical()) {
+                if let Some(seat) = seats.take(peer.ip()) {
                     connect(stream, peer, &router, &graceful, seat);
                 }
             }
@@ -160,6 +171,11 @@ mod tests {
         held.extend(seats.take(two));
         assert_eq!(held.len(), 5);
         assert!(seats.take(own).is_none() && seats.take(two).is_none(), "more than there are");
+        // The addresses of a version 6 network are one.
+        held.clear();
+        let six = |last: u16| IpAddr::from([0xfd00, 0, 0, 7, 0, 0, 0, last]);
+        held.extend([1, 2, 3].into_iter().filter_map(|last| seats.take(six(last))));
+        assert_eq!(held.len(), 2);
         held.clear();
         assert!(seats.taken.lock().expect("whole").is_empty());
         assert!(seats.take(one).is_some());

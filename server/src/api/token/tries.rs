@@ -6,6 +6,8 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::api::connections::network;
+
 /// Wrong tries that an address has at once.
 const AT_ONCE: u32 = 5;
 /// It gets one back in this time.
@@ -54,11 +56,7 @@ impl Tries {
     }
 
     fn place(&self, peer: IpAddr) -> usize {
-        let key = match peer.to_canonical() {
-            IpAddr::V4(address) => u64::from(address.to_bits()),
-            // Who has one address of version 6 has the others of its network as well.
-            IpAddr::V6(address) => (address.to_bits() >> 64) as u64 | 1 << 63,
-        };
+        let key = network(peer);
         (self.hasher.hash_one(key) % PLACES as u64) as usize
     }
 }
