@@ -159,19 +159,18 @@ impl Curve {
                 "SELECT coalesce(max(first), 0) FROM chunks WHERE run = ? AND member = ? AND series = ? AND first <= ?",
             )?
             .query_row(params![run, member, series, from], |row| row.get(0))?;
-        let count: i64 = db
-            .prepare_cached(
-                "SELECT count(*) FROM chunks WHERE run = ? AND member = ? AND series = ? AND first BETWEEN ? AND ?",
-            )?
-            .query_row(params![run, member, series, start, to], |row| row.get(0))?;
-        let afar = count.unsigned_abs() * BRIEF as u64 >= (window.points as u64).saturating_mul(2);
-        let mut whole = db.prepare_cached(
-            "SELECT steps, points FROM chunks WHERE run = ? AND member = ? AND series = ? AND first = ?",
-        )?;
         let mut chunks = db.prepare_cached(
             "SELECT first, last, brief FROM chunks WHERE run = ? AND member = ? AND series = ? AND first BETWEEN ? AND ? ORDER BY first",
         )?;
-        let mut rows = chunks.query(params![run, member, series, start, to])?;
+        let chunks: Vec<(i64, i64, Vec<u8>)> = chunks
+            .query_map(params![run, member, series, start, to], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })?
+            .collect::<Result<_>>()?;
+        let afar = chunks.len().saturating_mul(BRIEF) >= window.points.saturating_mul(2);
+        let mut whole = db.prepare_cached(
+            "SELECT steps, points FROM chunks WHERE run = ? AND member = ? AND series = ? AND first = ?",
+        )?;
         let mut curve = Curve::default();
         let mut add = |points: &mut dyn Iterator<Item = (u64, f64)>| {
             for (x, y) in points.filter(|(x, _)| (window.from..=window.to).contains(x)) {
@@ -179,18 +178,16 @@ impl Curve {
                 curve.y.push(y);
             }
         };
-        while let Some(row) = rows.next()? {
-            let (first, last): (i64, i64) = (row.get(0)?, row.get(1)?);
+        for (first, last, brief) in chunks {
             if afar && first >= from && last <= to {
-                let brief = row.get_ref(2)?.as_blob()?;
                 let (steps, points) = brief.split_at(brief.len() / 2);
                 add(&mut unpack(steps, points));
-            } else {
-                let mut found = whole.query(params![run, member, series, first])?;
-                if let Some(row) = found.next()? {
-                    let (steps, points) = (row.get_ref(0)?.as_blob()?, row.get_ref(1)?.as_blob()?);
-                    add(&mut unpack(steps, points));
-                }
+                continue;
+            }
+            let mut found = whole.query(params![run, member, series, first])?;
+            if let Some(row) = found.next()? {
+                let (steps, points) = (row.get_ref(0)?.as_blob()?, row.get_ref(1)?.as_blob()?);
+                add(&mut unpack(steps, points));
             }
         }
         Ok(curve.thinned(window.points))
