@@ -290,8 +290,8 @@ impl Run {
             outline::refuse_what_does_not_fit(config, outline, gpu)?;
         }
         let software = gpus[0].adapter.kind == AdapterKind::Cpu;
-        // A profile's dispatches have their device to themselves.
-        if software && options.profile.is_none() {
+        // A profile's dispatches have their device to themselves, and a budget is of all that runs.
+        if software && options.profile.is_none() && config.memory_budget.is_none() {
             let members = outline::planned(config).len();
             for _ in 1..options.side_by_side.min(members) {
                 gpus.push(gpus[0].reopen()?);

@@ -445,3 +445,82 @@ impl StageState {
         (self.state, self.done, self.eta_seconds) = (Phase::Done, self.steps, None);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(member: &str, stage: &str, step_macs: u64) -> StagePlan {
+        StagePlan { member: member.into(), stage: stage.into(), steps: 100, step_macs }
+    }
+
+    fn apply(view: &mut View, time: f64, event: Event) {
+        view.apply(&Entry { seq: 0, time, event });
+    }
+
+    fn started(member: &str, stage: &str, restart: u32, done: u64) -> Event {
+        Event::StageStarted {
+            member: member.into(),
+            stage: stage.into(),
+            restart,
+            step: 0,
+            steps: 100,
+            done,
+            memory: 1,
+            micro_batches: 1,
+        }
+    }
+
+    fn step(member: &str, stage: &str, step: u64) -> Event {
+        Event::Step {
+            member: member.into(),
+            stage: stage.into(),
+            step,
+            stage_step: step,
+            loss: 1.0,
+            lr: 0.1,
+            samples_per_s: 1.0,
+            loader_wait: None,
+            scaling: None,
+        }
+    }
+
+    #[test]
+    fn members_side_by_side_count_as_far_as_each_is() {
+        let mut view = View::default();
+        let stages = vec![
+            plan("teacher-0", "wide", 3),
+            plan("vanilla-0", "vanilla", 1),
+            plan("win-0", "narrow 1", 1),
+            plan("win-0", "tune", 1),
+        ];
+        let begin = Event::RunStarted {
+            version: String::new(),
+            adapter: "a, b".into(),
+            adapter_kind: "discrete".into(),
+            config_hash: String::new(),
+            stages,
+        };
+        apply(&mut view, 0.0, begin.clone());
+        assert!(!view.has_begun() && view.now().next().is_none());
+        apply(&mut view, 0.0, started("teacher-0", "wide", 1, 0));
+        apply(&mut view, 0.0, started("vanilla-0", "vanilla", 1, 0));
+        apply(&mut view, 10.0, step("vanilla-0", "vanilla", 50));
+        apply(&mut view, 10.0, step("teacher-0", "wide", 50));
+        assert!(view.now().eq([("teacher-0", "wide"), ("vanilla-0", "vanilla")]));
+        // 3·50 and 1·50 of 3·100 and three times 1·100, in ten seconds.
+        assert_eq!(view.share(), 200.0 / 600.0);
+        assert!((view.eta().expect("a rate") - 20.0).abs() < 1e-9);
+        assert_eq!(view.find("vanilla-0", "vanilla").and_then(|s| s.eta_seconds), Some(10.0));
+        // A later stage of a member says that those before it are over.
+        apply(&mut view, 11.0, started("win-0", "tune", 1, 0));
+        assert_eq!(view.find("win-0", "narrow 1").map(|s| s.state), Some(Phase::Done));
+        assert_eq!(view.share(), 300.0 / 600.0);
+        // A process that goes on has a rate of its own.
+        apply(&mut view, 100.0, begin);
+        apply(&mut view, 100.0, started("teacher-0", "wide", 1, 40));
+        assert_eq!((view.eta(), view.share()), (None, 270.0 / 600.0));
+        apply(&mut view, 101.0, step("teacher-0", "wide", 60));
+        assert!((view.eta().expect("a rate") - 4.5).abs() < 1e-9, "{:?}", view.eta());
+    }
+}

@@ -128,3 +128,30 @@ fn line(row: &rusqlite::Row<'_>) -> Result<Line> {
         range: (number(3)?, number(4)?),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Store;
+    use super::*;
+
+    #[test]
+    fn a_runs_own_lines_are_read_from_a_number_on_and_from_the_end() {
+        let folder = tempfile::tempdir().expect("folder");
+        let store = Store::open(&folder.path().join("taper.sqlite")).expect("opened");
+        let write = |run: &str, own: u64| {
+            store.write(|db| Line::append(db, run, own, (10 * own, 10))).expect("written");
+        };
+        for own in 0..9 {
+            write("a", own);
+            write("b", own + 100);
+        }
+        store.write(|db| Kind::Run.append(db, "a")).expect("written");
+        let starts = |lines: Result<Vec<Line>>| -> Vec<u64> {
+            lines.expect("read").into_iter().map(|line| line.range.0).collect()
+        };
+        assert_eq!(starts(store.read(|db| Line::of_run(db, "a", 2, 3))), [30, 40, 50]);
+        assert_eq!(starts(store.read(|db| Line::tail(db, "a", 3))), [60, 70, 80]);
+        assert_eq!(starts(store.read(|db| Line::tail(db, "b", 100))).len(), 9);
+        assert_eq!(starts(store.read(|db| Line::tail(db, "c", 100))), [0; 0]);
+    }
+}

@@ -2707,7 +2707,7 @@ export interface components {
             adapter?: string | null;
             /** @description `discrete`, `integrated`, `virtual`, `cpu`, `other`. */
             adapter_kind?: string | null;
-            /** @description The stage under way. */
+            /** @description The stage under way; the first, where devices train several members. */
             stage?: string | null;
             /** @description Whose stage. */
             member?: string | null;
@@ -2813,7 +2813,7 @@ export interface components {
             adapter?: string | null;
             /** @description `discrete`, `integrated`, `virtual`, `cpu`, `other`. */
             adapter_kind?: string | null;
-            /** @description The stage under way. */
+            /** @description The stage under way; the first, where devices train several members. */
             stage?: string | null;
             /** @description Whose stage. */
             member?: string | null;
