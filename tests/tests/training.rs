@@ -404,3 +404,32 @@ fn two_devices_at_once() {
         }
     });
 }
+
+/// Who waits for a step has its loss, though other threads poll the same device and may fetch what it waits for.
+#[test]
+fn losses_are_there_though_others_poll_the_same_device() {
+    let Some(gpu) = &*PLAIN else { return };
+    let lesson = lesson("mlp-sgd");
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let mut session =
+                    Session::new(gpu, lesson.program(&gpu.target())).expect("it fits");
+                session.load_student(&lesson.start).expect("weights");
+                session.set_moments(None).expect("moments");
+                for t in 1..=200 {
+                    let live = Live {
+                        step: t - 1,
+                        lr: 1e-3,
+                        t: t as f32,
+                        ..Live::rows(lesson.recipe.batch)
+                    };
+                    session.step(&lesson.batches[0], &live, t.into()).expect("a step");
+                    let losses = session.losses(true).expect("losses");
+                    let tags: Vec<u64> = losses.iter().map(|(tag, _)| *tag).collect();
+                    assert_eq!(tags, [u64::from(t)]);
+                }
+            });
+        }
+    });
+}

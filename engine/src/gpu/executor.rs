@@ -428,7 +428,7 @@ impl Executor {
     /// If the device is lost.
     pub fn stop_profile(&mut self) -> Result<(Vec<Pass>, f64), GpuError> {
         self.gpu.wait(wgpu::PollType::wait_indefinitely())?;
-        self.collect()?;
+        self.settle(0)?;
         self.profiler.take().map_or(Ok((Vec::new(), 0.0)), Profiler::finish)
     }
 
@@ -437,7 +437,19 @@ impl Executor {
             let submission_index = Some(slot.submission.clone());
             self.gpu.wait(wgpu::PollType::Wait { submission_index, timeout: None })?;
         }
-        self.collect()
+        self.settle(self.flying.len().saturating_sub(1))
+    }
+
+    /// Takes in what the device has answered, until at most `left` answers are to come: those of submits that are done.
+    fn settle(&mut self, left: usize) -> Result<(), GpuError> {
+        self.collect()?;
+        // Another thread that polls the same device may have fetched an answer, and not have said so yet.
+        while self.flying.len() > left {
+            std::thread::yield_now();
+            self.gpu.wait(wgpu::PollType::Poll)?;
+            self.collect()?;
+        }
+        Ok(())
     }
 
     fn collect(&mut self) -> Result<(), GpuError> {
@@ -476,7 +488,7 @@ impl Executor {
     /// If the device is lost.
     pub fn finish(&mut self) -> Result<Vec<Metrics>, GpuError> {
         self.gpu.wait(wgpu::PollType::wait_indefinitely())?;
-        self.collect()?;
+        self.settle(0)?;
         Ok(self.done.drain(..).collect())
     }
 

@@ -131,6 +131,8 @@ fn connect(
     graceful: &GracefulShutdown,
     seat: Seat,
 ) {
+    // Events are short, and nobody wants to wait until more of them fill a packet; where that cannot be had, they come a little later.
+    drop(stream.set_nodelay(true));
     let router = router.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(Body::new);
