@@ -10,7 +10,7 @@ use engine::gpu::{Gpu, Live};
 use engine::models;
 use engine::nn::{self, BlockSize, Network, NetworkSize};
 use engine::plan::{Limits, Target};
-use engine::train::{self, Outline, Session, TrainError};
+use engine::train::{self, Outline, Planned, Session, TrainError};
 use engine::win::needs::needs;
 use engine::win::program::{self, Objective, Training};
 use engine::win::surgery;
@@ -230,11 +230,11 @@ fn disk(config: &Config, findings: &Findings) -> u64 {
         .iter()
         .map(|pair| 2 * u64::from(pair.student) * u64::from(pair.teacher))
         .sum();
-    let member = |name: &String| match method(config, name) {
+    let member = |planned: &Planned| match planned.method {
         None => 4 * teacher * (3 * 3 + 1),
         Some(_) => 4 * (student + pairs) * (3 * copies) + 4 * student * 3,
     };
-    LOGS + train::member_names(config).iter().map(member).sum::<u64>()
+    LOGS + train::planned(config).iter().map(member).sum::<u64>()
 }
 
 fn of_data(error: &DataError) -> Problem {

@@ -17,6 +17,6 @@ mod run;
 mod session;
 
 pub use error::TrainError;
-pub use outline::{Outline, member_names, outline};
+pub use outline::{Outline, Planned, outline, planned};
 pub use run::{Options, Run, Teacher, Tune};
 pub use session::{LossScale, Session, Test};

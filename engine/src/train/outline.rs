@@ -18,16 +18,17 @@ use crate::{
 
 /// A member that a run trains, or a teacher.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Planned {
+pub struct Planned {
     /// The name of its folder and in the log: `win-0`, `teacher-0`.
-    pub(super) name: String,
+    pub name: String,
     /// Its method; none for a teacher.
-    pub(super) method: Option<Method>,
-    pub(super) seed: u64,
+    pub method: Option<Method>,
+    /// Its seed.
+    pub seed: u64,
 }
 
 /// A run's teachers and members, in their order: a teacher stands before those that need it.
-pub(super) fn planned(config: &Config) -> Vec<Planned> {
+pub fn planned(config: &Config) -> Vec<Planned> {
     let teaches = config.methods.iter().any(|method| method.needs_teacher());
     let teacher = (teaches && config.teacher.from.is_none()).then_some(None);
     let methods = || teacher.into_iter().chain(config.methods.iter().copied().map(Some));
@@ -37,11 +38,6 @@ pub(super) fn planned(config: &Config) -> Vec<Planned> {
     };
     let of_seed = |&seed: &u64| methods().map(move |method| named(seed, method));
     config.seeds.iter().flat_map(of_seed).collect()
-}
-
-/// The names of a run's teachers and members, in their order.
-pub fn member_names(config: &Config) -> Vec<String> {
-    planned(config).into_iter().map(|planned| planned.name).collect()
 }
 
 /// What a run trains, known before anything is.

@@ -69,13 +69,14 @@ impl Seats {
         let whose = network(peer);
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let all: usize = taken.values().sum();
-        let own = taken.entry(whose).or_default();
+        let own = taken.get(&whose).copied().unwrap_or(0);
         let most = if peer.is_loopback() { self.grants.connections } else { self.grants.each };
-        let granted = all < self.grants.connections && *own < most;
-        if granted {
-            *own += 1;
+        if all >= self.grants.connections || own >= most {
+            // Nothing is remembered of who is refused: addresses cost an attacker nothing.
+            return None;
         }
-        granted.then(|| Seat { seats: Arc::clone(self), whose })
+        taken.insert(whose, own + 1);
+        Some(Seat { seats: Arc::clone(self), whose })
     }
 }
 
@@ -173,6 +174,7 @@ mod tests {
         held.extend(seats.take(two));
         assert_eq!(held.len(), 5);
         assert!(seats.take(own).is_none() && seats.take(two).is_none(), "more than there are");
+        assert!(seats.take(IpAddr::from([10, 0, 0, 3])).is_none(), "nor for another address");
         // The addresses of a version 6 network are one.
         held.clear();
         let six = |last: u16| IpAddr::from([0xfd00, 0, 0, 7, 0, 0, 0, last]);

@@ -1,8 +1,9 @@
 //! Shows the events of a run on standard error: on a terminal a bar for each member under way and one for the whole, elsewhere lines.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
-use engine::event::{Entry, Event, LoaderWait, RunStatus, TunedProduct};
+use engine::event::{self, Entry, Event, LoaderWait, RunStatus, TunedProduct};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::{bytes, duration};
@@ -78,16 +79,17 @@ fn style(template: &str) -> ProgressStyle {
 }
 
 impl Progress {
-    /// Of a run of which `history` is known.
-    pub(super) fn new(history: &[Entry]) -> Self {
+    /// Of a run with this log, if it has one already.
+    pub(super) fn new(log: &Path) -> Self {
         let bars = MultiProgress::new();
         let whole = bars.add(ProgressBar::new(TICKS));
         whole.set_style(style("{prefix:>22!} {bar:30} {percent}%  {msg}"));
         whole.set_prefix("run");
         let drawn = !bars.is_hidden();
         let mut view = View::default();
-        for entry in history {
-            view.apply(entry);
+        // Lines say nothing of the whole run, and a log can be long.
+        if drawn {
+            event::read(log).unwrap_or_default().iter().for_each(|entry| view.apply(entry));
         }
         let (members, waits) = (BTreeMap::new(), Waits::default());
         Progress { bars, members, whole, drawn, view, waits }

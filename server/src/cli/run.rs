@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
 use engine::config::Config;
-use engine::event::{self, Entry, Event};
+use engine::event::{Entry, Event};
 use engine::profile::Recorder;
 use engine::train::{Options, Run, TrainError, Tune};
 use etcetera::BaseStrategy as _;
@@ -197,8 +197,7 @@ fn train(
     json: bool,
     stop: &AtomicBool,
 ) -> (bool, Result<(), TrainError>) {
-    let history = event::read(&options.out.join("events.jsonl")).unwrap_or_default();
-    let mut progress = Progress::new(&history);
+    let mut progress = Progress::new(&options.out.join("events.jsonl"));
     let mut begun = false;
     let mut take = |entry: &Entry| {
         begun |= matches!(entry.event, Event::RunStarted { .. });

@@ -3,6 +3,7 @@
 use engine::config::{Config, Method};
 use engine::event::{Entry, Event, StagePlan};
 use engine::formats::MergeReport;
+use engine::train::{self, Planned};
 use engine::win::algorithm;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -169,9 +170,7 @@ impl View {
         for state in &mut view.stages {
             state.batch = batch(config, &state.member, &state.stage);
         }
-        for name in engine::train::member_names(config) {
-            let (method, seed) =
-                (method(config, &name), name.rsplit('-').next().unwrap_or_default());
+        for Planned { name, method, seed } in train::planned(config) {
             if method == Some(Method::Win) {
                 let blocks =
                     widths.iter().zip(1..).map(|(&(student_width, teacher_width), block)| {
@@ -185,12 +184,7 @@ impl View {
                     });
                 view.blocks.extend(blocks);
             }
-            view.members.push(MemberState {
-                seed: seed.parse().unwrap_or_default(),
-                member: name.clone(),
-                method,
-                ..MemberState::default()
-            });
+            view.members.push(MemberState { member: name, method, seed, ..MemberState::default() });
         }
         view
     }
