@@ -1,4 +1,4 @@
-// uses: read, write
+// uses: strips, read, write
 // 2-D convolution, NHWC, weights (O, KH, KW, I), as implicit matrix products: nothing is unfolded in memory.
 //
 // As in matmul.wgsl an invocation owns a register tile of 4·TM4 rows by 4·TN4 columns (constants of the variant file), entry points read and
@@ -44,7 +44,8 @@ struct Tile { row: u32, col: u32, slab: u32 }
 
 fn tile_of(id: u32) -> Tile {
     for (var i = 0u; i < TM4; i++) { acc[i] = array<Block, TN4>(); }
-    return Tile(id / dims.tiles_n % dims.tiles_m * TM4 * 4u, id % dims.tiles_n * TN4 * 4u, id / (dims.tiles_n * dims.tiles_m));
+    let turn = turn_of(id, dims.tiles_m, dims.tiles_n);
+    return Tile(turn.row * TM4 * 4u, turn.col * TN4 * 4u, turn.slab);
 }
 
 // Four pixels: image, and row and column there, before a tap's shift.

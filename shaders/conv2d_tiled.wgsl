@@ -1,4 +1,4 @@
-// uses: tiled, read, write
+// uses: strips, tiled, read, write
 // The convolutions of conv2d.wgsl by workgroup tiles, for GPUs: same entry points, dims and bindings.
 //
 // What lies side by side along k is fetched by scalars, so that neighbouring invocations read neighbouring numbers; what lies side by side
@@ -37,7 +37,8 @@ struct Tile { row: u32, col: u32, slab: u32 }
 fn tile_of(id: u32) -> Tile {
     // A workgroup too many stores no rows. It must not return, as barriers follow.
     if id >= dims.tiles { return Tile(dims.m, 0u, 0u); }
-    return Tile(id / dims.tiles_n % dims.tiles_m * ROWS, id % dims.tiles_n * COLUMNS, id / (dims.tiles_n * dims.tiles_m));
+    let turn = turn_of(id, dims.tiles_m, dims.tiles_n);
+    return Tile(turn.row * ROWS, turn.col * COLUMNS, turn.slab);
 }
 
 // Four pixels: image, and row and column there, before a tap's shift.

@@ -1,4 +1,4 @@
-// uses: read, write
+// uses: strips, read, write
 // C = op(A)·op(B), batched, the sum over k cut into `parts` where asked; with what belongs to it done on the way out:
 //
 //     matmul         C = op(A)·op(B)
@@ -61,20 +61,19 @@ struct Tile {
 }
 
 fn tile_of(id: u32) -> Tile {
-    let of_n = id % dims.tiles_n;
-    let of_m = id / dims.tiles_n % dims.tiles_m;
-    let slab = id / (dims.tiles_n * dims.tiles_m);
+    let turn = turn_of(id, dims.tiles_m, dims.tiles_n);
+    let slab = turn.slab;
     let batch = slab / dims.parts;
     // Rounding k_part up may leave the last parts nothing.
     let k0 = min(slab % dims.parts * dims.k_part, dims.k);
     let k1 = min(k0 + dims.k_part, dims.k);
-    return Tile(of_m * TM4 * 4u, of_n * TN4 * 4u, batch * dims.a_batch, batch * dims.b_batch, slab * dims.m * dims.n, k0, k1);
+    return Tile(turn.row * TM4 * 4u, turn.col * TN4 * 4u, batch * dims.a_batch, batch * dims.b_batch, slab * dims.m * dims.n, k0, k1);
 }
 
 // acc = the tile's sums. Rows and columns past the edge repeat the last one and are not stored; k past the end counts as zero.
 // Needs: the contiguous extents of A and B are multiples of 4.
 fn sum_vec(t: Tile) {
-    // Places (in vec4s) of the next block's four vectors.
+    // Places (in vec4s) of the four vectors of a block, less what k adds to them.
     var a_at: array<vec4<u32>, TM4>;
     var b_at: array<vec4<u32>, TN4>;
     for (var i = 0u; i < TM4; i++) {
@@ -82,17 +81,17 @@ fn sum_vec(t: Tile) {
         a_sums[i] = vec4<f32>();
         let row = t.row + i * 4u;
         if TA {
-            a_at[i] = (t.a + min(row, dims.m - 4u) + (t.k0 + STEP) * dims.m) / 4u;
+            a_at[i] = (t.a + min(row, dims.m - 4u) + STEP * dims.m) / 4u;
         } else {
-            a_at[i] = (t.a + t.k0 + min(row + STEP, vec4(dims.m - 1u)) * dims.k) / 4u;
+            a_at[i] = (t.a + min(row + STEP, vec4(dims.m - 1u)) * dims.k) / 4u;
         }
     }
     for (var j = 0u; j < TN4; j++) {
         let col = t.col + j * 4u;
         if TB {
-            b_at[j] = (t.b + t.k0 + min(col + STEP, vec4(dims.n - 1u)) * dims.k) / 4u;
+            b_at[j] = (t.b + min(col + STEP, vec4(dims.n - 1u)) * dims.k) / 4u;
         } else {
-            b_at[j] = (t.b + min(col, dims.n - 4u) + (t.k0 + STEP) * dims.n) / 4u;
+            b_at[j] = (t.b + min(col, dims.n - 4u) + STEP * dims.n) / 4u;
         }
     }
     let a_step = select(1u, dims.m, TA);
@@ -100,30 +99,29 @@ fn sum_vec(t: Tile) {
     let whole = t.k0 + (t.k1 - t.k0) / 4u * 4u;
     for (var k = t.k0; k < whole; k += 4u) {
         var a: array<Block, TM4>;
+        let a_k = k / 4u * a_step;
+        let b_k = k / 4u * b_step;
         for (var i = 0u; i < TM4; i++) {
-            let at = a_at[i];
+            let at = a_at[i] + a_k;
             a[i] = Block(a4(at.x), a4(at.y), a4(at.z), a4(at.w));
             if SUMS { a_sums[i] += (a[i][0] + a[i][1]) + (a[i][2] + a[i][3]); }
             if TA { a[i] = transpose(a[i]); }
-            a_at[i] = at + a_step;
         }
         for (var j = 0u; j < TN4; j++) {
-            let at = b_at[j];
+            let at = b_at[j] + b_k;
             var b = Block(b4(at.x), b4(at.y), b4(at.z), b4(at.w));
             if TB { b = transpose(b); }
-            b_at[j] = at + b_step;
             for (var i = 0u; i < TM4; i++) { acc[i][j] += b * a[i]; }
         }
     }
     // A rest of one to three, which only exists with A transposed and B not: k runs over whole vectors otherwise.
     if TA && !TB {
         for (var k = whole; k < t.k1; k++) {
-            let rest = k - whole;
             for (var i = 0u; i < TM4; i++) {
-                let a = a4(a_at[i].x + rest * dims.m / 4u);
+                let a = a4(a_at[i].x + k * dims.m / 4u);
                 if SUMS { a_sums[i] += a; }
                 for (var j = 0u; j < TN4; j++) {
-                    let b = b4(b_at[j].x + rest * dims.n / 4u);
+                    let b = b4(b_at[j].x + k * dims.n / 4u);
                     acc[i][j] += Block(b * a.x, b * a.y, b * a.z, b * a.w);
                 }
             }

@@ -1,4 +1,4 @@
-// uses: tiled, read, write
+// uses: strips, tiled, read, write
 // The products of matmul.wgsl by workgroup tiles, for GPUs: same entry points, dims and bindings.
 //
 // An operand whose rows (columns) lie side by side is fetched by vec4s, one whose k lie side by side by scalars, four to a quad, so that
@@ -46,14 +46,13 @@ struct Tile {
 fn tile_of(id: u32) -> Tile {
     // A workgroup too many: no rows, nothing to sum. It must not return, as barriers follow.
     if id >= dims.tiles { return Tile(dims.m, 0u, 0u, 0u, 0u, 0u, 0u); }
-    let of_n = id % dims.tiles_n;
-    let of_m = id / dims.tiles_n % dims.tiles_m;
-    let slab = id / (dims.tiles_n * dims.tiles_m);
+    let turn = turn_of(id, dims.tiles_m, dims.tiles_n);
+    let slab = turn.slab;
     let batch = slab / dims.parts;
     // Rounding k_part up may leave the last parts nothing.
     let k0 = min(slab % dims.parts * dims.k_part, dims.k);
     let k1 = min(k0 + dims.k_part, dims.k);
-    return Tile(of_m * ROWS, of_n * COLUMNS, batch * dims.a_batch, batch * dims.b_batch, slab * dims.m * dims.n, k0, k1);
+    return Tile(turn.row * ROWS, turn.col * COLUMNS, batch * dims.a_batch, batch * dims.b_batch, slab * dims.m * dims.n, k0, k1);
 }
 
 // Places of a quad of rows of op(A), of columns of op(B); past the edge the last one's, which is not stored.

@@ -15,7 +15,14 @@ use engine::config::{
 use engine::gpu::{BUDGET, Executor, Gpu, Live, Tuned, Tuner};
 use engine::graph::Graph;
 use engine::nn::{self, Extent, Layer, Network};
-use engine::ops::{Arcs, Op, adam::Adam, conv2d::Conv2d, count, matmul::Matmul, scaler};
+use engine::ops::{
+    Arcs, Op,
+    adam::Adam,
+    conv2d::Conv2d,
+    count,
+    matmul::{Matmul, product},
+    scaler,
+};
 use engine::plan::{Choices, Plan, Target, compile};
 use engine::profile::{Job, Window};
 use engine::random::Stream;
@@ -69,6 +76,8 @@ pub fn works() -> Vec<Work> {
         Work::new("matmul_1024", 2.147_484, |on| matmul(1024, on)),
         Work::new("conv_n32_c16_hw32_k3_fb", 0.453, |on| conv(16, 32, on)),
         Work::new("conv_n32_c64_hw16_k3_fb", 1.812, |on| conv(64, 16, on)),
+        Work::new("products_n32_c16_hw32_k3_fb", 0.453, |on| products(16, 32, on)),
+        Work::new("products_n32_c64_hw16_k3_fb", 1.812, |on| products(64, 16, on)),
         Work::new("mlp_784_32x16_10_b256_sgdm", 0.0626, |on| mlp(on, F32)),
         Work::new("resnet_bottleneck_b64_sgdm", 4.650, |on| resnet(on, F32)),
         Work::new("bert_h128_l4_s128_b16_adam", 24.16, bert),
@@ -249,6 +258,29 @@ fn conv(c: u32, size: u32, on: &Target) -> Result<Ready> {
         floats: vec![("x".into(), numbers.clone()), ("dy".into(), numbers), ("w".into(), weights)],
         words: Vec::new(),
     })
+}
+
+/// The matrix products that [`conv`] stands for, of matrices that are there: pixels × taps by taps × channels twice, and pixels are summed up
+/// once. What the convolutions' rates are to be compared with.
+fn products(c: u32, size: u32, on: &Target) -> Result<Ready> {
+    let (pixels, taps) = (32 * size * size, 9 * c);
+    let mut graph = Graph::new();
+    let [x, dy] = ["x", "dy"].map(|label| graph.input(label, &[pixels, taps]));
+    let (w, thin) = (graph.input("w", &[c, taps]), graph.input("thin", &[pixels, c]));
+    let of = |ta, tb| Matmul { ta, tb };
+    for (label, a, b, of) in [
+        ("y", x, w, of(false, true)),
+        ("dx", dy, w, of(false, true)),
+        ("dw", thin, x, of(true, false)),
+    ] {
+        let c = product(&mut graph, a, b, of)?;
+        graph.place(c, label, 0);
+    }
+    let plan = compile(&[(STEP, &graph)], on)?;
+    let floats =
+        [("x", pixels * taps), ("dy", pixels * taps), ("w", c * taps), ("thin", pixels * c)];
+    let floats = floats.map(|(label, count)| (label.to_owned(), noise(count.into(), 1.0)));
+    Ok(Ready { plan, floats: floats.into(), words: Vec::new() })
 }
 
 fn mlp(on: &Target, precision: Precision) -> Result<Ready> {

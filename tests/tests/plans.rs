@@ -10,7 +10,7 @@ use engine::{
         AdapterKind, activation::Activation, cross_entropy::cross_entropy, elementwise::Add,
         layer_norm::LayerNorm, matmul::Linear,
     },
-    plan::{BufferSpec, Limits, Mirror, Plan, PlanError, Range, Target, compile},
+    plan::{BufferSpec, Limits, Mirror, PITCH, Plan, PlanError, Range, Target, compile},
     win::{
         program::{
             ACCUMULATE, DISCREPANCY, EVALUATE, Objective, Program, ProgramError, STEP, Saving,
@@ -465,7 +465,7 @@ fn memory_grows_by_what_must_be_kept() {
     assert_eq!(more(AdapterKind::Gpu), 64 * 64 * 4);
     // In mirrors of whole rows, and with one of its weight and one of its bias; then, for the optimiser, with one of all its parameters
     // and one of their momentum.
-    assert_eq!(more(AdapterKind::Cpu), (3 + 2) * 16 * 1024);
+    assert_eq!(more(AdapterKind::Cpu), (3 + 2) * 16 * PITCH);
 }
 
 /// The blocks of a transformer without their attention, and a wide head over a vocabulary: temporaries of sizes far apart.

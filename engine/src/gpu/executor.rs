@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     ops::{AdapterKind, Storage},
-    plan::{BufferSpec, DIMS_SLOT, Dispatch, Mirror, Plan, TEXELS, texel},
+    plan::{BufferSpec, DIMS_SLOT, Dispatch, Mirror, PITCH, Plan, TEXELS, texel},
     profile::Pass,
 };
 
@@ -520,8 +520,8 @@ fn mirror(device: &wgpu::Device, spec: &BufferSpec) -> wgpu::Texture {
     device.create_texture(&wgpu::TextureDescriptor {
         label: Some(&spec.label),
         size: wgpu::Extent3d {
-            width: TEXELS as u32,
-            height: (spec.bytes / (TEXELS * texel(spec.storage))) as u32,
+            width: PITCH as u32,
+            height: (spec.bytes / (PITCH * texel(spec.storage))) as u32,
             depth_or_array_layers: 1,
         },
         mip_level_count: 1,

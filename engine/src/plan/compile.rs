@@ -6,10 +6,10 @@
 use std::collections::BTreeMap;
 
 use super::{
-    BufferSpec, Dispatch, KernelSpec, MIRRORS, Mirror, Plan, PlanError, ROWS, Range, Target,
+    BufferSpec, Dispatch, KernelSpec, MIRRORS, Mirror, PITCH, Plan, PlanError, ROWS, Range, Target,
     VERSION,
     memory::{Leases, Lifetime},
-    row, shaders,
+    rows, shaders, texel,
 };
 use crate::{
     graph::{Graph, Home, Node, Value},
@@ -201,8 +201,8 @@ impl Draft {
                 let known = *now.entry(place).or_insert(self.mirrored.len());
                 if known == self.mirrored.len() {
                     let tensor = graph.tensor_of(*value);
-                    let row = row(tensor.storage);
-                    let size = tensor.bytes().next_multiple_of(row);
+                    let row = PITCH * texel(tensor.storage);
+                    let size = rows(tensor.bytes(), tensor.storage) * row;
                     if size > ROWS * row {
                         let (tensor, bytes) = (tensor.label.clone(), size);
                         return Err(PlanError::Binding { tensor, bytes, limit: ROWS * row });

@@ -32,17 +32,20 @@ pub const VERSION: u32 = 1;
 /// Bytes from one `dims` slot to the next: WebGPU's `minUniformBufferOffsetAlignment`.
 pub const DIMS_SLOT: u64 = 256;
 
-/// Texels of a mirror's row, four numbers each; `shaders/lib/read.textures.wgsl` knows it too.
+/// Texels of a mirror's row that hold numbers, four each; `shaders/lib/read.textures.wgsl` knows it too.
 pub const TEXELS: u64 = 1024;
+
+/// Texels from one row of a mirror to the next. Rows 16 KiB apart would all fall into the same few sets of a CPU's caches.
+pub const PITCH: u64 = TEXELS + 16;
 
 /// Bytes of a texel.
 pub fn texel(storage: Storage) -> u64 {
     4 * storage.bytes()
 }
 
-/// Bytes of a mirror's row.
-fn row(storage: Storage) -> u64 {
-    TEXELS * texel(storage)
+/// Rows of a mirror of so many bytes.
+fn rows(bytes: u64, storage: Storage) -> u64 {
+    bytes.div_ceil(TEXELS * texel(storage))
 }
 
 /// Most rows of a mirror: WebGPU's default `maxTextureDimension2D`.
@@ -159,7 +162,7 @@ pub struct BufferSpec {
     pub bytes: u64,
     /// Whether it is a lease, whose content does not outlive a program.
     pub lease: bool,
-    /// Whether it is a texture that mirrors tensors: [`TEXELS`] wide, a whole number of rows.
+    /// Whether it is a texture that mirrors tensors: [`PITCH`] wide, a whole number of rows.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub texture: bool,
     /// Of a texture, how the tensors are stored that it mirrors: its format is `rgba32float` or `rgba16float`.
@@ -246,7 +249,7 @@ impl Plan {
         for (k, moment) in moments.iter().enumerate().rev() {
             for (range, writes) in moment.iter().filter(|(r, _)| self.buffers[r.buffer].lease) {
                 let BufferSpec { texture, storage, .. } = self.buffers[range.buffer];
-                let rows = range.bytes.next_multiple_of(row(storage));
+                let rows = rows(range.bytes, storage) * PITCH * texel(storage);
                 let bytes = if texture { rows } else { range.bytes };
                 let (last, bytes) = *ends.entry(range.buffer).or_insert((k, bytes));
                 if *writes {

@@ -837,7 +837,7 @@ export interface components {
             bytes: number;
             /** @description Whether it is a lease, whose content does not outlive a program. */
             lease: boolean;
-            /** @description Whether it is a texture that mirrors tensors: [`TEXELS`] wide, a whole number of rows. */
+            /** @description Whether it is a texture that mirrors tensors: [`PITCH`] wide, a whole number of rows. */
             texture?: boolean;
             /** @description Of a texture, how the tensors are stored that it mirrors: its format is `rgba32float` or `rgba16float`. */
             storage?: components["schemas"]["Storage"];
