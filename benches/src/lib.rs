@@ -94,6 +94,16 @@ pub fn mixed() -> Vec<Work> {
     ]
 }
 
+/// What a GPU's kernels are judged by, and a CPU takes minutes for: a large product, and ResNet-50 on 64 pictures of 224×224.
+pub fn large() -> Vec<Work> {
+    vec![
+        Work::new("matmul_4096", 137.438_953, |on| matmul(4096, on)),
+        Work::new("resnet50_n64_hw224_sgdm", 1_570.247, |on| {
+            training(&resnet50(), None, Objective::Labels, 64, F32, on)
+        }),
+    ]
+}
+
 /// Untimed steps before the timed ones.
 const WARM_UP: usize = 3;
 /// Fewest timed steps, unless they take longer than [`LONGEST`].
@@ -301,6 +311,13 @@ fn thin_resnet() -> Network {
     network
 }
 
+/// torchvision's ResNet-50.
+fn resnet50() -> Network {
+    let (unit, stem, blocks) = (Unit::Bottleneck, Stem::Imagenet, vec![3, 4, 6, 3]);
+    let model = Model::Resnet(Resnet { width: 1.0, base: 64, unit, stem, blocks });
+    models::network(&model, Extent::Map(224, 224, 3), 1000)
+}
+
 fn resnet(on: &Target, precision: Precision) -> Result<Ready> {
     training(&thin_resnet(), None, Objective::Labels, 64, precision, on)
 }
@@ -393,6 +410,7 @@ fn named(owner: &str, (params, state): (Vec<f32>, Vec<f32>)) -> [(String, Vec<f3
 mod tests {
     use super::*;
     use engine::ops::AdapterKind;
+    use engine::plan::Limits;
 
     #[test]
     fn every_work_has_a_plan_on_webgpus_default_limits() {
@@ -466,5 +484,32 @@ mod tests {
         let stated =
             works().iter().find(|work| work.name == "win_narrow_b64").expect("there").gflop;
         assert!((counted / stated - 1.0).abs() < 0.01, "{counted}");
+
+        let shapes = resnet50().shapes().expect("shapes");
+        assert_eq!(shapes.param_count(), 25_557_032);
+        let stated = large()[1].gflop;
+        assert!(
+            (gflop(shapes.total_macs()) / stated - 1.0).abs() < 1e-3,
+            "{}",
+            gflop(shapes.total_macs())
+        );
+    }
+
+    /// Where bindings may be as large as an NVIDIA or AMD driver allows.
+    #[test]
+    fn large_works_have_plans_on_a_gpus_limits() {
+        let web = Target::web(AdapterKind::Gpu);
+        let wide = Limits { buffer_bytes: 4 << 30, binding_bytes: (4 << 30) - 4, ..web.limits };
+        for work in large() {
+            let plan = work.plan(&Target { limits: wide, ..web }).expect("a plan");
+            println!(
+                "{}: {} launches, {} MB",
+                work.name,
+                plan.launches(STEP),
+                plan.memory() / 1_000_000
+            );
+            assert!(plan.launches(STEP) <= 700, "{}", work.name);
+        }
+        assert!(large()[1].plan(&web).is_err(), "a first map of 205 MB is above WebGPU's default");
     }
 }

@@ -124,8 +124,8 @@ impl Window {
         (busy, until - first)
     }
 
-    /// What the window comes to.
-    pub fn total(&self) -> StageTotal {
+    /// What the window comes to on an adapter with these peaks.
+    pub fn total(&self, peaks: &Peaks) -> StageTotal {
         let steps = self.passes.len();
         let each = |seconds: f64| 1e3 * seconds / steps.max(1) as f64;
         let (busy, whole) = self.busy();
@@ -138,6 +138,8 @@ impl Window {
             device_ms: each(busy as f64 / 1e9),
             wall_ms: each(self.seconds),
             busy: share(busy as f64, whole as f64),
+            floor_ms: 1e3
+                * self.jobs.iter().map(|job| peaks.floor(job.flops, job.bytes)).sum::<f64>(),
         }
     }
 }
@@ -161,6 +163,8 @@ pub struct StageTotal {
     pub wall_ms: f64,
     /// Share of the device's time in which some dispatch ran, from 0 to 1; the rest are gaps between dispatches and between passes.
     pub busy: f64,
+    /// Milliseconds that a pass takes at the adapter's peaks: the sum of its dispatches' floors.
+    pub floor_ms: f64,
 }
 
 /// A kernel's line of the summary, over all windows.
@@ -243,7 +247,7 @@ impl Profile {
 
     /// Every window.
     pub fn stages(&self) -> Vec<StageTotal> {
-        self.windows.iter().map(Window::total).collect()
+        self.windows.iter().map(|window| window.total(&self.peaks)).collect()
     }
 }
 
@@ -347,12 +351,13 @@ mod tests {
     fn a_device_is_busy_between_its_first_and_last_dispatch_but_for_the_gaps() {
         let jobs = vec![job("a.a", 1, 1), job("b.b", 1, 1)];
         // The second dispatch overlaps the first; 20 ns of 100 are idle.
-        let total =
-            window(jobs, &[&[(1000, 1030), (1020, 1050)], &[(1070, 1100), (1100, 1100)]]).total();
+        let total = window(jobs, &[&[(1000, 1030), (1020, 1050)], &[(1070, 1100), (1100, 1100)]])
+            .total(&PEAKS);
         assert_eq!((total.steps, total.launches), (2, 2));
         assert_eq!((total.busy, total.device_ms), (0.8, 40e-6));
         assert_eq!(total.wall_ms, 0.5e-3);
-        assert_eq!(window(Vec::new(), &[]).total().busy, 0.0);
+        assert_eq!(total.floor_ms, 1e3 * 2.0 * PEAKS.floor(1, 1));
+        assert_eq!(window(Vec::new(), &[]).total(&PEAKS).busy, 0.0);
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod browser;
 mod checks;
 mod clock;
 mod demo;
+mod gpu;
 mod growth;
 mod json;
 mod load;
@@ -38,6 +39,7 @@ cargo xtask VERB
   measured RUN…         write the results of finished runs into README.md
   peer [--rounds N] [WORK…]
                         time Taper, Burn and PyTorch in turn (builds Burn) and write benches/README.md
+  gpu [WORK…]           time, tune and profile every work on a GPU, and PyTorch on the same one, and write benches/README.md
   growth                time steps of growing networks and write benches/README.md and benches/growth.svg
   load                  time a server's answers with many runs, a long curve and many tabs, and write benches/README.md
 ";
@@ -70,6 +72,7 @@ fn run(arguments: &[String]) -> Result<()> {
         ("test", []) => checks::run(),
         ("measured", runs @ [_, ..]) => measured::run(runs),
         ("peer", arguments) => peer::run(arguments),
+        ("gpu", works) => gpu::run(works),
         ("growth", []) => growth::run(),
         ("load", []) => load::run(),
         ("help" | "--help" | "-h", _) => {

@@ -41,6 +41,7 @@ mod tests {
         for (page, part) in [
             ("README.md", "measured"),
             ("benches/README.md", "peer"),
+            ("benches/README.md", "gpu"),
             ("benches/README.md", "growth"),
             ("benches/README.md", "load"),
         ] {

@@ -22,7 +22,8 @@ const PAGE: &str = "benches/README.md";
 /// A workspace of its own, see its manifest.
 const BURN: &str = "benches/peer/Cargo.toml";
 const BURN_LOCK: &str = "benches/peer/Cargo.lock";
-const PYTORCH: &str = "benches/peer/torch_cpu.py";
+/// Its works in PyTorch.
+pub(crate) const PYTORCH: &str = "benches/peer/pytorch.py";
 const ROUNDS: usize = 3;
 
 /// What a process says of one work.
@@ -124,7 +125,7 @@ impl Programs {
             taper: executable(&target.join("release"), "taper"),
             burn: executable(&apart.join("release"), "taper-peer"),
             cache: apart.join("cache"),
-            python: python()?,
+            python: python(Enough::PyTorch)?,
         })
     }
 
@@ -175,16 +176,31 @@ impl Programs {
     }
 }
 
-/// The Python that `TAPER_PYTHON` names, else `python3` if it has PyTorch.
-fn python() -> Result<Option<OsString>> {
+/// The Python that `TAPER_PYTHON` names, else `python3`, if what it has of PyTorch is enough.
+pub(crate) fn python(enough: Enough) -> Result<Option<OsString>> {
     let named = env::var_os("TAPER_PYTHON");
     let python = named.clone().unwrap_or_else(|| "python3".into());
-    if works(&python, &["-c", "import torch"]) {
+    let (check, lacks) = match enough {
+        Enough::PyTorch => ("import torch", "has no PyTorch"),
+        Enough::Gpu => {
+            ("import torch; torch.zeros(1, device='cuda')", "has no PyTorch that finds a GPU")
+        }
+    };
+    if works(&python, &["-c", check]) {
         return Ok(Some(python));
     }
-    ensure!(named.is_none(), "`{}` of TAPER_PYTHON has no PyTorch", python.display());
-    eprintln!("PyTorch is left out: python3 does not have it, and TAPER_PYTHON names no other");
+    ensure!(named.is_none(), "`{}` of TAPER_PYTHON {lacks}", python.display());
+    eprintln!("PyTorch is left out: python3 {lacks}, and TAPER_PYTHON names no other");
     Ok(None)
+}
+
+/// What is asked of a Python.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Enough {
+    /// PyTorch.
+    PyTorch,
+    /// PyTorch that computes on a GPU.
+    Gpu,
 }
 
 /// Reads the line that a process printed.
@@ -283,7 +299,8 @@ fn table(rows: &[Row]) -> String {
     text
 }
 
-fn cell(text: Option<String>) -> String {
+/// A cell of a table; a dash where there is nothing.
+pub(crate) fn cell(text: Option<String>) -> String {
     text.unwrap_or_else(|| "–".into())
 }
 

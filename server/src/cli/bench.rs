@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail};
-use benches::{Work, growth, mixed, time, works};
+use benches::{Work, growth, large, mixed, time, works};
 use engine::gpu::{self, Gpu, Timing, Tuned};
 use engine::profile::Profile;
 
@@ -26,6 +26,9 @@ pub(super) struct Arguments {
     /// Time the training steps in mixed precision instead.
     #[arg(long, conflicts_with = "growth")]
     mixed: bool,
+    /// Time a product of 4096 × 4096 matrices and ResNet-50 on 64 pictures of 224 × 224 instead; for GPUs.
+    #[arg(long, conflicts_with_all = ["growth", "mixed"])]
+    large: bool,
     /// Print the names of the works.
     #[arg(long)]
     list: bool,
@@ -92,10 +95,11 @@ fn profiled(works: &[Work], path: &Path, arguments: &Arguments) -> Result<()> {
 
 /// The works that are named, in the order of their list; all of it, if none is.
 fn chosen(arguments: &Arguments) -> Result<Vec<Work>> {
-    let mut works = match (arguments.growth, arguments.mixed) {
-        (true, _) => growth::works(),
-        (false, true) => mixed(),
-        (false, false) => works(),
+    let mut works = match arguments {
+        Arguments { growth: true, .. } => growth::works(),
+        Arguments { mixed: true, .. } => mixed(),
+        Arguments { large: true, .. } => large(),
+        _ => works(),
     };
     let named = &arguments.works;
     if let Some(unknown) = named.iter().find(|name| works.iter().all(|w| w.name != **name)) {
@@ -116,7 +120,12 @@ fn apart(work: &Work, arguments: &Arguments) -> Result<Option<benches::Timing>> 
     let cache = tempfile::tempdir().context("cannot make a folder for the cache of shaders")?;
     let mut command = Command::new(program);
     command.args(["bench", &work.name, "--here", "--device", &arguments.device]);
-    for (set, flag) in [(arguments.growth, "--growth"), (arguments.mixed, "--mixed")] {
+    let lists = [
+        (arguments.growth, "--growth"),
+        (arguments.mixed, "--mixed"),
+        (arguments.large, "--large"),
+    ];
+    for (set, flag) in lists {
         command.args(set.then_some(flag));
     }
     if arguments.tune {

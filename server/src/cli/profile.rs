@@ -44,6 +44,7 @@ impl<'a> Summary<'a> {
                 format!("{:.2}", total.device_ms),
                 format!("{:.2}", total.wall_ms),
                 format!("{:.1}", 100.0 * total.busy),
+                format!("{:.2}", total.floor_ms),
             ]
         };
         let kernel = |total: &KernelTotal| {
@@ -57,7 +58,7 @@ impl<'a> Summary<'a> {
                 format!("{:.1}", 100.0 * total.floor),
             ]
         };
-        let head = ["program", "steps", "launches", "device ms", "wall ms", "busy %"];
+        let head = ["program", "steps", "launches", "device ms", "wall ms", "busy %", "floor ms"];
         let stages = table(&head, &stages.iter().map(stage).collect::<Vec<_>>());
         let (top, rest) = kernels.split_at(kernels.len().min(TOP));
         let head = ["kernel", "launches", "ms", "share %", "GFLOP/s", "GB/s", "floor %"];

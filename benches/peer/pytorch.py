@@ -1,6 +1,6 @@
-"""torch_cpu.py WORK…: the works of `taper bench` in PyTorch on the CPU, a line of the same JSON each.
+"""pytorch.py [--cuda] WORK…: the works of `taper bench` in PyTorch on the CPU or on a GPU, a line of the same JSON each.
 
-Shapes, counts of operations and the rule of timing are those of benches/src/lib.rs.
+Shapes, counts of operations and the rule of timing are those of benches/src/lib.rs. On a GPU nothing is computed in TF32.
 """
 
 import json
@@ -97,6 +97,19 @@ def resnet():
     return training(model, 224_474, sgd(model), lambda model: F.cross_entropy(model(x), labels))
 
 
+def resnet50():
+    """torchvision's ResNet-50: 64 pictures of 224×224, 1000 classes."""
+    stem = [conv_norm(3, 64, 7, 2), nn.ReLU(), nn.MaxPool2d(3, 2, 1)]
+    layers, before = stem, 64
+    for width, blocks, first in [(64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2)]:
+        for stride in [first] + [1] * (blocks - 1):
+            layers.append(Bottleneck(before, width, stride))
+            before = 4 * width
+    model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, 1000))
+    x, labels = torch.randn(64, 3, 224, 224), torch.arange(64) % 10
+    return training(model, 25_557_032, sgd(model), lambda model: F.cross_entropy(model(x), labels))
+
+
 class Attention(nn.Module):
     """Four heads over (N, 128, 128)."""
 
@@ -162,11 +175,27 @@ WORKS = {
     "mlp_784_32x16_10_b256_sgdm": (0.0626, mlp),
     "resnet_bottleneck_b64_sgdm": (4.650, resnet),
     "bert_h128_l4_s128_b16_adam": (24.16, bert),
+    "matmul_4096": (137.438_953, lambda: matmul(4096)),
+    "resnet50_n64_hw224_sgdm": (1_570.247, resnet50),
 }
+# What takes minutes on a CPU, so only when it is named.
+LARGE = ("matmul_4096", "resnet50_n64_hw224_sgdm")
 
 
-def timing(name):
-    """Makes a work, steps once, warms up, then times steps."""
+def peak_bytes(cuda):
+    """On a GPU of its memory; else of the process as a whole, interpreter and libraries included, which Linux counts in KiB."""
+    if cuda:
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def device(cuda):
+    """What it runs on."""
+    return torch.cuda.get_device_name() if cuda else f"CPU, {torch.get_num_threads()} threads"
+
+
+def timing(name, cuda):
+    """Makes a work, steps once, warms up, then times steps, each to the end of what the device does for it."""
     gflop, make = WORKS[name]
     begun = time.perf_counter()
     step = make()
@@ -174,6 +203,8 @@ def timing(name):
     def timed_step():
         begun = time.perf_counter()
         step()
+        if cuda:
+            torch.cuda.synchronize()
         return (time.perf_counter() - begun) * 1e3
 
     timed_step()
@@ -193,15 +224,20 @@ def timing(name):
         "gflops": gflop / (median_ms / 1e3),
         "launches": None,
         "first_step_ms": first_step_ms,
-        # The process as a whole, interpreter and libraries included; Linux counts in KiB.
-        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        "adapter": f"PyTorch CPU, {torch.get_num_threads()} threads",
+        "peak_bytes": peak_bytes(cuda),
+        "adapter": f"PyTorch {device(cuda)}",
     }
 
 
 if __name__ == "__main__":
-    unknown = [name for name in sys.argv[1:] if name not in WORKS]
+    cuda, names = "--cuda" in sys.argv[1:], [name for name in sys.argv[1:] if name != "--cuda"]
+    unknown = [name for name in names if name not in WORKS]
     if unknown:
         sys.exit(f"error: unknown work `{unknown[0]}`; there are {', '.join(WORKS)}")
-    for name in sys.argv[1:] or WORKS:
-        print(json.dumps(timing(name), separators=(",", ":")), flush=True)
+    if cuda:
+        if not torch.cuda.is_available():
+            sys.exit("error: this PyTorch finds no GPU")
+        torch.set_default_device("cuda")
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    for name in names or [name for name in WORKS if name not in LARGE]:
+        print(json.dumps(timing(name, cuda), separators=(",", ":")), flush=True)
