@@ -155,7 +155,7 @@ fn a_run_is_profiled_once_a_stage_and_trains_the_same_weights() {
     for window in &profile.windows {
         assert!(window.passes.iter().map(|pass| pass.tag).eq(3..8));
         assert!(window.passes.iter().all(|pass| pass.spans.len() == window.jobs.len()));
-        let total = window.total();
+        let total = window.total(&profile.peaks);
         assert!(total.busy > 0.0 && total.busy <= 1.0, "{total:?}");
         assert!(total.device_ms <= total.wall_ms, "{total:?}");
     }

@@ -6,10 +6,10 @@
 use std::collections::BTreeMap;
 
 use super::{
-    BufferSpec, Dispatch, KernelSpec, MIRRORS, Mirror, PITCH, Plan, PlanError, ROWS, Range, Target,
+    BufferSpec, Dispatch, KernelSpec, MIRRORS, Mirror, Plan, PlanError, ROWS, Range, Target,
     VERSION,
     memory::{Leases, Lifetime},
-    rows, shaders, texel,
+    mirrored, row, shaders,
 };
 use crate::{
     graph::{Graph, Home, Node, Value},
@@ -201,11 +201,11 @@ impl Draft {
                 let known = *now.entry(place).or_insert(self.mirrored.len());
                 if known == self.mirrored.len() {
                     let tensor = graph.tensor_of(*value);
-                    let row = PITCH * texel(tensor.storage);
-                    let size = rows(tensor.bytes(), tensor.storage) * row;
-                    if size > ROWS * row {
+                    let size = mirrored(tensor.bytes(), tensor.storage);
+                    let limit = ROWS * row(tensor.storage);
+                    if size > limit {
                         let (tensor, bytes) = (tensor.label.clone(), size);
-                        return Err(PlanError::Binding { tensor, bytes, limit: ROWS * row });
+                        return Err(PlanError::Binding { tensor, bytes, limit });
                     }
                     let lifetime = Lifetime { first: clock + first, last: clock + k, size };
                     self.mirrored.push((lifetime, tensor.storage));

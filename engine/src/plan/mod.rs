@@ -43,9 +43,14 @@ pub fn texel(storage: Storage) -> u64 {
     4 * storage.bytes()
 }
 
-/// Rows of a mirror of so many bytes.
-fn rows(bytes: u64, storage: Storage) -> u64 {
-    bytes.div_ceil(TEXELS * texel(storage))
+/// Bytes of a mirror's row, with what lies between it and the next.
+fn row(storage: Storage) -> u64 {
+    PITCH * texel(storage)
+}
+
+/// Bytes of a mirror of a tensor of so many bytes.
+fn mirrored(bytes: u64, storage: Storage) -> u64 {
+    bytes.div_ceil(TEXELS * texel(storage)) * row(storage)
 }
 
 /// Most rows of a mirror: WebGPU's default `maxTextureDimension2D`.
@@ -249,8 +254,7 @@ impl Plan {
         for (k, moment) in moments.iter().enumerate().rev() {
             for (range, writes) in moment.iter().filter(|(r, _)| self.buffers[r.buffer].lease) {
                 let BufferSpec { texture, storage, .. } = self.buffers[range.buffer];
-                let rows = rows(range.bytes, storage) * PITCH * texel(storage);
-                let bytes = if texture { rows } else { range.bytes };
+                let bytes = if texture { mirrored(range.bytes, storage) } else { range.bytes };
                 let (last, bytes) = *ends.entry(range.buffer).or_insert((k, bytes));
                 if *writes {
                     live[k..=last].iter_mut().for_each(|sum| *sum += bytes);

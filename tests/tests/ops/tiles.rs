@@ -166,6 +166,10 @@ fn products_are_exact_in_every_tile() {
         (11, 61, 9),
         (601, 15, 3),
         (65, 3, 11),
+        // Rows and strips of tiles, the last strip a narrow one.
+        (40, 172, 20),
+        (41, 165, 21),
+        (200, 204, 92),
         // The sum of the weight's gradient in several parts.
         (1100, 8, 12),
         (1101, 7, 13),
@@ -193,6 +197,7 @@ fn convolutions_are_exact_in_large_tiles_and_in_parts() {
         (conv(20, 1, 8, 64, true), AdapterKind::Cpu),
         (conv(24, 1, 3, 13, true), AdapterKind::Cpu),
         (conv(33, 2, 4, 12, false), AdapterKind::Cpu),
+        (conv(9, 1, 4, 84, true), AdapterKind::Cpu),
         (conv(24, 1, 8, 12, true), AdapterKind::Gpu),
         (conv(47, 2, 5, 9, false), AdapterKind::Gpu),
     ] {
