@@ -85,29 +85,33 @@ class Bottleneck(nn.Module):
         return F.relu(self.body(x) + self.shortcut(x))
 
 
-def resnet():
-    """A stem of 16 channels, four stages of two bottlenecks of 8, 16, 32, 64, batch 64."""
-    layers, before = [conv_norm(3, 16, 3), nn.ReLU()], 16
-    for width, stride in [(8, 1), (16, 2), (32, 2), (64, 2)]:
-        for stride in (stride, 1):
+def residual(stem, before, stages, classes):
+    """Bottlenecks on a stem of `before` channels; a stage is its width, its units and the stride of the first."""
+    layers = list(stem)
+    for width, units, first in stages:
+        for stride in [first] + [1] * (units - 1):
             layers.append(Bottleneck(before, width, stride))
             before = 4 * width
-    model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, 10))
-    x, labels = torch.randn(64, 3, 32, 32), torch.arange(64) % 10
-    return training(model, 224_474, sgd(model), lambda model: F.cross_entropy(model(x), labels))
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, classes))
+
+
+def pictures(model, params, size):
+    """A step on 64 pictures of ten classes."""
+    x, labels = torch.randn(64, 3, size, size), torch.arange(64) % 10
+    return training(model, params, sgd(model), lambda model: F.cross_entropy(model(x), labels))
+
+
+def resnet():
+    """A stem of 16 channels, four stages of two bottlenecks of 8, 16, 32, 64, batch 64."""
+    stages = [(8, 2, 1), (16, 2, 2), (32, 2, 2), (64, 2, 2)]
+    return pictures(residual([conv_norm(3, 16, 3), nn.ReLU()], 16, stages, 10), 224_474, 32)
 
 
 def resnet50():
     """torchvision's ResNet-50: 64 pictures of 224×224, 1000 classes."""
     stem = [conv_norm(3, 64, 7, 2), nn.ReLU(), nn.MaxPool2d(3, 2, 1)]
-    layers, before = stem, 64
-    for width, blocks, first in [(64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2)]:
-        for stride in [first] + [1] * (blocks - 1):
-            layers.append(Bottleneck(before, width, stride))
-            before = 4 * width
-    model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, 1000))
-    x, labels = torch.randn(64, 3, 224, 224), torch.arange(64) % 10
-    return training(model, 25_557_032, sgd(model), lambda model: F.cross_entropy(model(x), labels))
+    stages = [(64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2)]
+    return pictures(residual(stem, 64, stages, 1000), 25_557_032, 224)
 
 
 class Attention(nn.Module):

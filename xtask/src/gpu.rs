@@ -1,15 +1,15 @@
 //! `cargo xtask gpu`: what a GPU does with the works of `taper bench`, beside PyTorch on the same GPU, written into benches/README.md.
 
-use std::{env, ffi::OsStr, path::PathBuf, process::Command};
+use std::{ffi::OsStr, path::PathBuf, process::Command};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
 use crate::{
     clock::Moment,
     json::{number, string},
     page,
     peer::{self, Enough, cell, short},
-    shell::{self, at, cargo, executable, loud, read},
+    shell::{self, at, read},
 };
 
 const PAGE: &str = "benches/README.md";
@@ -28,6 +28,7 @@ struct Row {
 /// The line of a timing.
 #[derive(Debug, PartialEq)]
 struct Timing {
+    adapter: String,
     median_ms: f64,
     gflops: f64,
 }
@@ -35,7 +36,6 @@ struct Timing {
 /// The line of a profile.
 #[derive(Debug, PartialEq)]
 struct Profile {
-    adapter: String,
     /// The adapter's peaks, GFLOP/s and GB/s.
     peaks: [f64; 2],
     floor_ms: f64,
@@ -44,21 +44,19 @@ struct Profile {
 
 /// Builds `taper`, then times, tunes and profiles each work, those for GPUs first; `named` chooses some.
 pub(crate) fn run(named: &[String]) -> Result<()> {
-    loud(cargo()?.args(["build", "--release", "--package", "taper"]))?;
-    let taper = Taper(executable(&shell::target()?.join("release"), "taper"));
-    let mut works = taper.works()?;
-    let unknown = named.iter().find(|name| works.iter().all(|(work, _)| work != *name));
-    if let Some(unknown) = unknown {
-        let names: Vec<&str> = works.iter().map(|(work, _)| work.as_str()).collect();
-        anyhow::bail!("unknown work `{unknown}`; there are {}", names.join(", "));
-    }
-    works.retain(|(work, _)| named.is_empty() || named.contains(work));
+    let taper = Taper(shell::build_release()?);
+    let (large, others) = (taper.works(true)?, taper.works(false)?);
+    let mut works = [&large[..], &others].concat();
+    peer::known(named, &works)?;
+    works.retain(|work| named.is_empty() || named.contains(work));
     let python = peer::python(Enough::Gpu)?;
+    let trace = shell::target()?.join("gpu-profile.json");
 
     let mut failed = 0;
     let mut rows = Vec::new();
-    for (work, large) in works {
+    for work in works {
         eprintln!("\n{work}");
+        let large = large.contains(&work);
         let mut said = |what: &str, line: Result<String>| match line {
             Ok(line) => Some(line),
             // What else was measured is not lost for one that failed.
@@ -70,7 +68,6 @@ pub(crate) fn run(named: &[String]) -> Result<()> {
         };
         let plain = said("timing", taper.bench(&work, large, &["--json"]));
         let tuned = said("with tuned tiles", taper.bench(&work, large, &["--json", "--tune"]));
-        let trace = env::temp_dir().join("taper-gpu-profile.json");
         let flag = format!("--profile={}", trace.display());
         let profile = said("profile", taper.bench(&work, large, &["--json", &flag]));
         // Works that PyTorch does not have are no failure.
@@ -83,7 +80,7 @@ pub(crate) fn run(named: &[String]) -> Result<()> {
             work,
         });
     }
-    let text = heading(&rows)? + "\n" + &table(&rows);
+    let text = heading(&rows) + "\n" + &table(&rows);
     println!("\n{text}");
     page::write(PAGE, "gpu", &text)?;
     println!("{PAGE}: the GPU's figures are written");
@@ -95,14 +92,10 @@ pub(crate) fn run(named: &[String]) -> Result<()> {
 struct Taper(PathBuf);
 
 impl Taper {
-    /// Its works, and whether each is one of the large ones.
-    fn works(&self) -> Result<Vec<(String, bool)>> {
-        let list = |large: bool| -> Result<Vec<(String, bool)>> {
-            let flags = large.then_some("--large");
-            let text = read(at(&self.0)?.args(["bench", "--list"]).args(flags))?;
-            Ok(text.lines().map(|work| (work.to_owned(), large)).collect())
-        };
-        Ok([list(true)?, list(false)?].concat())
+    /// Its large works, or the others.
+    fn works(&self, large: bool) -> Result<Vec<String>> {
+        let text = read(at(&self.0)?.args(["bench", "--list"]).args(large.then_some("--large")))?;
+        Ok(text.lines().map(str::to_owned).collect())
     }
 
     fn bench(&self, work: &str, large: bool, flags: &[&str]) -> Result<String> {
@@ -115,28 +108,35 @@ fn pytorch(python: &OsStr, work: &str) -> Result<String> {
 }
 
 fn timing(line: &str) -> Option<Timing> {
-    Some(Timing { median_ms: number(line, "median_ms")?, gflops: number(line, "gflops")? })
+    Some(Timing {
+        adapter: string(line, "adapter")?.into(),
+        median_ms: number(line, "median_ms")?,
+        gflops: number(line, "gflops")?,
+    })
 }
 
 /// The first `gflops` of the line is the peak; it has one stage.
 fn profile(line: &str) -> Option<Profile> {
     Some(Profile {
-        adapter: string(line, "adapter")?.into(),
         peaks: [number(line, "gflops")?, number(line, "gbytes")?],
         floor_ms: number(line, "floor_ms")?,
         busy: number(line, "busy")?,
     })
 }
 
-fn heading(rows: &[Row]) -> Result<String> {
-    let seen = rows.iter().find_map(|row| row.profile.as_ref());
-    let Profile { adapter, peaks: [gflops, gbytes], .. } =
-        seen.context("no work could be profiled, so nothing is known of the adapter")?;
-    Ok(format!(
-        "Written by `cargo xtask gpu` on {}, on {adapter}, which was seen to do {gflops:.0} GFLOP/s of f32 and {gbytes:.0} GB/s.\n\
+/// What the table has to be read with; peaks only if the adapter has timestamps, without which nothing is profiled.
+fn heading(rows: &[Row]) -> String {
+    let on = rows.iter().find_map(|row| Some(row.timing.as_ref()?.adapter.as_str()));
+    let peaks = rows.iter().find_map(|row| Some(row.profile.as_ref()?.peaks));
+    let peaks = peaks.map_or_else(String::new, |[gflops, gbytes]| {
+        format!(", which was seen to do {gflops:.0} GFLOP/s of f32 and {gbytes:.0} GB/s")
+    });
+    format!(
+        "Written by `cargo xtask gpu` on {}, on {}{peaks}.\n\
          A floor is the sum over a step's dispatches of the time that their operations or their bytes take at these rates. PyTorch has TF32 off.\n",
-        Moment::now().date()
-    ))
+        Moment::now().date(),
+        on.unwrap_or("no adapter"),
+    )
 }
 
 fn table(rows: &[Row]) -> String {
@@ -181,11 +181,13 @@ mod tests {
 
     #[test]
     fn lines_of_the_program_are_read() {
-        let line = r#"{"work":"w","median_ms":2.5,"gflops":100.0,"launches":1}"#;
-        assert_eq!(timing(line), Some(Timing { median_ms: 2.5, gflops: 100.0 }));
+        let line = r#"{"work":"w","median_ms":2.5,"gflops":100.0,"launches":1,"adapter":"a"}"#;
+        assert_eq!(
+            timing(line),
+            Some(Timing { adapter: "a".into(), median_ms: 2.5, gflops: 100.0 })
+        );
         let line = r#"{"path":"p","adapter":"a","peaks":{"gflops":87.5,"gbytes":15.5},"stages":[{"owner":"w","busy":0.5,"floor_ms":2.0}],"kernels":[{"gflops":1.0,"floor":0.4}]}"#;
-        let expected =
-            Profile { adapter: "a".into(), peaks: [87.5, 15.5], floor_ms: 2.0, busy: 0.5 };
+        let expected = Profile { peaks: [87.5, 15.5], floor_ms: 2.0, busy: 0.5 };
         assert_eq!(profile(line), Some(expected));
     }
 
@@ -203,14 +205,9 @@ mod tests {
     fn the_faster_tiles_count_and_dashes_stand_for_what_is_missing() {
         let row = Row {
             work: "resnet50_n64_hw224_sgdm".into(),
-            timing: Some(Timing { median_ms: 200.0, gflops: 50.0 }),
+            timing: Some(Timing { adapter: "a".into(), median_ms: 200.0, gflops: 50.0 }),
             tuned_ms: Some(160.0),
-            profile: Some(Profile {
-                adapter: "a".into(),
-                peaks: [1.0, 1.0],
-                floor_ms: 80.0,
-                busy: 0.97,
-            }),
+            profile: Some(Profile { peaks: [1.0, 1.0], floor_ms: 80.0, busy: 0.97 }),
             pytorch_ms: Some(96.0),
         };
         let bare = Row { work: "matmul_4096".into(), ..Row::default() };

@@ -10,7 +10,7 @@ use crate::{
     page,
     peer::short,
     plot::{Line, Panel, svg},
-    shell::{self, at, cargo, executable, loud, read},
+    shell::{self, at, read},
 };
 
 const PAGE: &str = "benches/README.md";
@@ -32,8 +32,7 @@ struct Point {
 
 /// Builds `taper`, times every size and writes the table and the plot.
 pub(crate) fn run() -> Result<()> {
-    loud(cargo()?.args(["build", "--release", "--package", "taper"]))?;
-    let taper = executable(&shell::target()?.join("release"), "taper");
+    let taper = shell::build_release()?;
     eprintln!("\n$ taper bench --growth --json");
     let lines = read(at(&taper)?.args(["bench", "--growth", "--json"]))?;
     let point = |line: &str| point(line).with_context(|| format!("`{line}` is no timing"));

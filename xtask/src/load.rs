@@ -9,7 +9,7 @@ use crate::{
     json::{number, string},
     page,
     peer::short,
-    shell::{self, at, cargo, executable, loud, read, works},
+    shell::{self, at, read, works},
 };
 
 const PAGE: &str = "benches/README.md";
@@ -30,8 +30,7 @@ struct Answer {
 /// Builds `taper`, fills a server and writes how long it takes to answer.
 pub(crate) fn run() -> Result<()> {
     ensure!(works("node", &["--version"]), "{SCRIPT} needs Node, which is not on the PATH");
-    loud(cargo()?.args(["build", "--release", "--package", "taper"]))?;
-    let taper = executable(&shell::target()?.join("release"), "taper");
+    let taper = shell::build_release()?;
     eprintln!("\n$ node {SCRIPT}");
     let lines = read(node()?.arg(SCRIPT).arg(taper))?;
     let answer = |line: &str| answer(line).with_context(|| format!("`{line}` is no answer"));

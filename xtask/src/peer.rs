@@ -113,16 +113,15 @@ struct Programs {
 
 impl Programs {
     fn build() -> Result<Self> {
-        let target = shell::target()?;
-        let apart = target.join("peer");
-        loud(cargo()?.args(["build", "--release", "--package", "taper"]))?;
+        let apart = shell::target()?.join("peer");
+        let taper = shell::build_release()?;
         loud(
             cargo()?
                 .args(["build", "--release", "--locked", "--manifest-path", BURN, "--target-dir"])
                 .arg(&apart),
         )?;
         Ok(Self {
-            taper: executable(&target.join("release"), "taper"),
+            taper,
             burn: executable(&apart.join("release"), "taper-peer"),
             cache: apart.join("cache"),
             python: python(Enough::PyTorch)?,
@@ -134,9 +133,7 @@ impl Programs {
         let list = |text: String| text.lines().map(str::to_owned).collect::<Vec<_>>();
         let ours = list(read(at(&self.taper)?.args(["bench", "--list"]))?);
         let mut works = list(read(at(&self.burn)?.arg("--list"))?);
-        if let Some(unknown) = named.iter().find(|name| !works.contains(name)) {
-            bail!("unknown work `{unknown}`; there are {}", works.join(", "));
-        }
+        known(named, &works)?;
         works.retain(|work| named.is_empty() || named.contains(work));
         works.retain(|work| {
             let known = ours.contains(work);
@@ -173,6 +170,14 @@ impl Programs {
         let mut command = Command::new(python);
         command.args([PYTORCH, work]);
         Ok(command)
+    }
+}
+
+/// That all works that are named exist.
+pub(crate) fn known(named: &[String], works: &[String]) -> Result<()> {
+    match named.iter().find(|name| !works.contains(name)) {
+        Some(unknown) => bail!("unknown work `{unknown}`; there are {}", works.join(", ")),
+        None => Ok(()),
     }
 }
 

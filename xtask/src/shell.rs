@@ -53,6 +53,12 @@ pub(crate) fn build() -> Result<()> {
     loud(cargo()?.args(["build", "--package", "taper"]))
 }
 
+/// Builds `taper` as it is timed, and says where it lies.
+pub(crate) fn build_release() -> Result<PathBuf> {
+    loud(cargo()?.args(["build", "--release", "--package", "taper"]))?;
+    Ok(executable(&target()?.join("release"), "taper"))
+}
+
 /// A folder for `XDG_RUNTIME_DIR` where the session has none (a container, `sudo`): Mesa warns without it.
 fn runtime_dir() -> Result<Option<PathBuf>> {
     if !cfg!(target_os = "linux") || std::env::var_os("XDG_RUNTIME_DIR").is_some() {

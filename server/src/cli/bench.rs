@@ -177,5 +177,5 @@ fn tuned_lines(tuned: &Tuned) -> String {
 /// A line of the table, whose widths are fixed because each is printed when its work is done.
 fn line([work, rest @ ..]: &[&str; 7]) -> String {
     let rest: String = rest.iter().map(|cell| format!("  {cell:>13}")).collect();
-    format!("{work:<26}{rest}\n")
+    format!("{work:<32}{rest}\n")
 }
