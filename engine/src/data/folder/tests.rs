@@ -167,6 +167,7 @@ fn class_folders_alone_are_one_part() {
         (&["train/1.png", "test/1.png"][..], "without a folder for each class"),
         (&["1.png"], "a folder for each class is needed"),
         (&["a/1.txt", "a/.1.png"], "skipped 2: 1 of another kind (a/1.txt); 1 hidden (a/.1.png)"),
+        (&["raw/t10k-labels-idx1-ubyte"], "data.kind = \"idx\""),
         (&["test/a/1.png", "cat/1.png"], "\"test\" beside \"cat\""),
         (&["x/train/a/1.png", "y/test/a/1.png"], "in \"x\" and in \"y\""),
         (&["x/train/a/1.png", "y/1.png"], "in \"x\" and in \"y\""),
