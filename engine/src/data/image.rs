@@ -32,14 +32,8 @@ pub(super) const MAX_ALLOC: u64 = 256 << 20;
 pub(super) const MAX_BYTES: u64 = 64 << 20;
 
 /// What the names of pictures end in, in any case: what torchvision's `ImageFolder` takes.
-pub const EXTENSIONS: [&str; 9] =
-    ["jpg", "jpeg", "png", "ppm", "bmp", "pgm", "tif", "tiff", "webp"];
-
-/// Whether a file of this name is a picture; hidden ones are none.
-pub(super) fn is_picture(name: &str) -> bool {
-    let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
-    !name.starts_with('.') && EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(extension))
-}
+pub(super) const EXTENSIONS: [&str; 9] =
+    ["jpg", "jpeg", "png", "bmp", "webp", "tif", "tiff", "ppm", "pgm"];
 
 /// A picture: bytes in (height, width, channels) order, channels fastest.
 #[derive(Debug, Clone, PartialEq, Eq)]
