@@ -2,6 +2,7 @@
 //!
 //! A client never names a path. `dataset:NAME` in a configuration stands for what is registered under that name, or was uploaded as it.
 
+mod freshness;
 mod unpack;
 
 use std::collections::BTreeMap;
@@ -10,7 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use engine::config::{Data, DataKind};
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::jobs::ask;
 
+use freshness::Fingerprints;
 pub(crate) use unpack::unpack;
 
 /// The set that is always there.
@@ -104,13 +106,14 @@ pub(crate) struct Datasets {
     folder: PathBuf,
     program: PathBuf,
     seen: Mutex<BTreeMap<String, Seen>>,
+    fingerprints: Fingerprints,
 }
 
 /// What was seen of a data set; also kept beside its thumbnails.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Seen {
-    /// Of its folder or archive, then.
-    time: Option<SystemTime>,
+    /// Of its files, before the look; none where they could not be looked through.
+    fingerprint: Option<u64>,
     /// Of the program that looked.
     version: String,
     bytes: u64,
@@ -118,18 +121,19 @@ struct Seen {
 }
 
 impl Seen {
-    fn new(path: Option<&Path>, surveyed: Result<Surveyed, String>) -> Seen {
+    fn new(
+        fingerprint: Option<u64>,
+        path: Option<&Path>,
+        surveyed: Result<Surveyed, String>,
+    ) -> Seen {
         let bytes = path.map_or(0, size);
-        Seen { time: time(path), version: env!("CARGO_PKG_VERSION").into(), bytes, surveyed }
+        Seen { fingerprint, version: env!("CARGO_PKG_VERSION").into(), bytes, surveyed }
     }
 
-    fn holds(&self, path: Option<&Path>) -> bool {
-        self.time == time(path) && self.version == env!("CARGO_PKG_VERSION")
+    /// Whether it is still so, by the fingerprint of now; where that is not known yet, it is until it is.
+    fn holds(&self, now: Option<u64>) -> bool {
+        (now.is_none() || self.fingerprint == now) && self.version == env!("CARGO_PKG_VERSION")
     }
-}
-
-fn time(path: Option<&Path>) -> Option<SystemTime> {
-    path.and_then(|path| path.metadata().ok()?.modified().ok())
 }
 
 /// The file of a [`Seen`] beside the thumbnails.
@@ -185,7 +189,8 @@ impl Datasets {
         }
         std::fs::create_dir_all(folder.join("uploads"))?;
         sweep(&folder)?;
-        Ok(Datasets { registered, folder, program, seen: Mutex::default() })
+        let (seen, fingerprints) = (Mutex::default(), Fingerprints::default());
+        Ok(Datasets { registered, folder, program, seen, fingerprints })
     }
 
     fn upload(&self, name: &str) -> PathBuf {
@@ -268,16 +273,19 @@ impl Datasets {
     fn seen(&self, name: &str) -> Option<Seen> {
         let (_, _, path) = self.find(name)?;
         let path = path.as_deref();
-        let known = lock(&self.seen).get(name).filter(|seen| seen.holds(path)).cloned();
+        let now = self.fingerprints.now(path);
+        let known = lock(&self.seen).get(name).filter(|seen| seen.holds(now)).cloned();
         if known.is_some() {
             return known;
         }
         let thumbnails = self.thumbnails(name);
         let kept = std::fs::read(thumbnails.join(SEEN)).ok();
         let kept = kept.and_then(|bytes| serde_json::from_slice::<Seen>(&bytes).ok());
-        let seen = kept.filter(|seen| seen.holds(path)).unwrap_or_else(|| {
-            let seen = Seen::new(path, self.look(name, None, path, &thumbnails));
-            // An error may be mended without a trace in the times of files: it is looked at again after a restart.
+        let seen = kept.filter(|seen| seen.holds(now)).unwrap_or_else(|| {
+            // Before the look: what changes meanwhile is seen by the next one.
+            let fingerprint = self.fingerprints.awaited(path);
+            let seen = Seen::new(fingerprint, path, self.look(name, None, path, &thumbnails));
+            // An error may be mended without a trace in the files: it is looked at again after a restart.
             if seen.surveyed.is_ok() {
                 keep(&seen, &thumbnails);
             }
@@ -347,7 +355,8 @@ impl Datasets {
                 .and_then(|uploads| uploads.sync_all())
                 .map_err(failed)?;
         }
-        let seen = Seen::new(Some(&place), Ok(surveyed));
+        self.fingerprints.forget(&place);
+        let seen = Seen::new(self.fingerprints.awaited(Some(&place)), Some(&place), Ok(surveyed));
         keep(&seen, &thumbnails);
         // Thumbnails are made anew where this fails.
         let theirs = self.thumbnails(name);
@@ -368,6 +377,7 @@ impl Datasets {
         let gone = tempfile::tempdir_in(&self.folder)?;
         std::fs::rename(self.upload(name), gone.path().join("set"))?;
         lock(&self.seen).remove(name);
+        self.fingerprints.forget(&self.upload(name));
         drop(std::fs::rename(self.thumbnails(name), gone.path().join("thumbnails")));
         gone.close()
     }

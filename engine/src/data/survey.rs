@@ -43,12 +43,12 @@ pub struct Sample {
 /// What [`super::open`] says of the files.
 pub fn survey(config: &Data, samples: usize) -> Result<Survey, DataError> {
     let parts = read(config)?;
-    let (classes, account) = (parts.classes, parts.account);
-    let part = |examples: Option<Examples>| match examples {
-        Some(examples) => surveyed(&examples, classes.len(), samples),
-        None => Ok(SurveyedPart { counts: vec![0; classes.len()], samples: Vec::new() }),
+    let (classes, mut account) = (parts.classes, parts.account);
+    let mut part = |examples: Option<Examples>| match examples {
+        Some(examples) => surveyed(&examples, classes.len(), samples, &mut account),
+        None => SurveyedPart { counts: vec![0; classes.len()], samples: Vec::new() },
     };
-    let (train, test) = (part(parts.train)?, part(parts.test)?);
+    let (train, test) = (part(parts.train), part(parts.test));
     Ok(Survey { classes, train, test, account })
 }
 
@@ -56,17 +56,20 @@ fn surveyed(
     examples: &Examples,
     classes: usize,
     samples: usize,
-) -> Result<SurveyedPart, DataError> {
+    account: &mut Account,
+) -> SurveyedPart {
     let counts = split::counts(&examples.labels, classes);
     let (there, samples) = (examples.len(), samples.min(examples.len()));
     let sample = |k: usize| {
         let index = k * there / samples;
         let image = match &examples.store {
-            Store::Decoded(images) => images[index].clone(),
-            Store::Encoded(sources) => sources[index].decode()?,
+            Store::Decoded(images) => Ok(images[index].clone()),
+            Store::Encoded(sources) => sources[index].decode(),
         };
-        Ok(Sample { index, label: examples.labels[index], image })
+        // Whether a run may go on without it is not for a look to say.
+        let image = image.map_err(|error| account.note(error.to_string())).ok()?;
+        Some(Sample { index, label: examples.labels[index], image })
     };
-    let samples = (0..samples).map(sample).collect::<Result<_, DataError>>()?;
-    Ok(SurveyedPart { counts, samples })
+    let samples = (0..samples).filter_map(sample).collect();
+    SurveyedPart { counts, samples }
 }
