@@ -312,7 +312,7 @@ fn measured(
     };
     let mean = one_a_channel("data.mean", &config.mean, 0.0)?;
     let std = one_a_channel("data.std", &config.std, 1.0)?;
-    let preprocess = Preprocess::new(size, mean, std, config.interpolation, config.crop)?;
+    let preprocess = Preprocess::new(size, mean, std, config.resizing(), config.kept())?;
     let split = Split::new(train, &preprocess, &config.augment, held_bytes)?;
     if config.mean.is_some() && config.std.is_some() {
         return Ok((preprocess, split));
@@ -320,7 +320,7 @@ fn measured(
     let (mean, std) = split.measure(config.split_seed)?;
     let mean = config.mean.clone().unwrap_or(mean);
     let std = config.std.clone().unwrap_or(std);
-    let preprocess = Preprocess::new(size, mean, std, config.interpolation, config.crop)?;
+    let preprocess = Preprocess::new(size, mean, std, config.resizing(), config.kept())?;
     Ok((preprocess.clone(), split.with_preprocess(preprocess)))
 }
 

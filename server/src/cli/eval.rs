@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use engine::classes;
 use engine::config::{Config, Data};
 use engine::data::{self, Preprocess};
 use engine::gpu::{self, Gpu};
@@ -31,16 +32,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     let model = model::open(&arguments.model)?;
     let data = tested_on(&arguments.model, arguments.data.as_deref())?;
     let set = data::open_for(&data, &Preprocess::try_from(&model.config)?)?;
-    let (known, found) = (model.config.labels.len(), set.classes.len());
-    if found > known {
-        return Err(failure(
-            format!("the data has {found} classes, the model knows {known}"),
-            "name the data it was trained on: --data PATH",
-        ));
+    let matched = classes::some(&model.config.labels, &set.classes)
+        .map_err(|what| unknown(&arguments.model, &what))?;
+    if matched.by_position {
+        eprintln!("warning: {}", by_position(&model.config.labels, &set.classes));
     }
     let model = Trained::of(model)?;
     let gpu = Gpu::open(&arguments.device, gpu::Options::default())?;
-    let test = model.test(&gpu, &set.test)?;
+    let test = model.test(&gpu, &set.test, &matched.outputs)?;
     if arguments.json {
         return print_json(
             &json!({ "accuracy": test.accuracy, "loss": test.loss, "count": test.count }),
@@ -50,6 +49,26 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         "accuracy {:.2} %, loss {:.4} on {} images\n",
         test.accuracy, test.loss, test.count
     ))
+}
+
+/// The refusal of classes that a model does not have.
+fn unknown(model: &Path, what: &str) -> anyhow::Error {
+    failure(
+        format!("`{}` {what}", model.display()),
+        "data to test on may have fewer classes than the model, each by the model's name for it",
+    )
+}
+
+/// That numbers had to do for names.
+fn by_position(known: &[String], there: &[String]) -> String {
+    let (who, names) = match classes::are_numbers(known) {
+        true => ("the model has", there),
+        false => ("the data have", known),
+    };
+    format!(
+        "{who} no names for the classes, so they are matched by their place, in the order {}",
+        classes::shown(names)
+    )
 }
 
 /// The data that a model is evaluated on: `path`, or what its run was tested on.
