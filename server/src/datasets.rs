@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
 use engine::config::{Data, DataKind};
-use engine::data;
+use engine::data::{self, Account};
 use engine::formats::atomic;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -62,6 +62,9 @@ pub(crate) struct Dataset {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) classes: Option<Vec<ClassCount>>,
     pub(crate) source: Origin,
+    /// What was found in it, what was left out and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) account: Option<Account>,
     /// Why it cannot be used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) error: Option<String>,
@@ -80,6 +83,7 @@ pub(crate) struct Surveyed {
     pub(crate) classes: Vec<String>,
     pub(crate) train: SurveyedPart,
     pub(crate) test: SurveyedPart,
+    pub(crate) account: Account,
 }
 
 /// A part of it.
@@ -227,6 +231,7 @@ impl Datasets {
             test_count: 0,
             classes: None,
             source,
+            account: None,
             error: None,
         };
         match surveyed {
@@ -238,6 +243,7 @@ impl Datasets {
                 } else {
                     surveyed.test.counts
                 };
+                dataset.account = Some(surveyed.account);
                 let count = |(label, count)| ClassCount { label, count };
                 dataset.classes =
                     Some(surveyed.classes.into_iter().zip(counts).map(count).collect());
@@ -412,7 +418,7 @@ impl Surveyed {
 /// # Errors
 /// What is wrong with the data, and what the system refuses.
 pub(crate) fn survey(config: &Data, thumbnails: &Path) -> Result<Surveyed> {
-    let data::Survey { classes, train, test } = data::survey(config, SAMPLES)?;
+    let data::Survey { classes, train, test, account } = data::survey(config, SAMPLES)?;
     let part = |part: Part, surveyed: data::SurveyedPart| -> Result<SurveyedPart> {
         let mut samples = Vec::new();
         for data::Sample { index, label, image } in surveyed.samples {
@@ -431,7 +437,8 @@ pub(crate) fn survey(config: &Data, thumbnails: &Path) -> Result<Surveyed> {
         }
         Ok(SurveyedPart { counts: surveyed.counts, samples })
     };
-    Ok(Surveyed { classes, train: part(Part::Train, train)?, test: part(Part::Test, test)? })
+    let (train, test) = (part(Part::Train, train)?, part(Part::Test, test)?);
+    Ok(Surveyed { classes, train, test, account })
 }
 
 /// Bytes of a file, or of all files below a folder.

@@ -1,12 +1,15 @@
 //! Labelled pictures as a reader of a format found them, before anything is done to them.
 
 use std::borrow::Cow;
+use std::fs::File;
+use std::io::{BufReader, Read};
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::DataError;
+use super::account::Account;
 use super::image::{self, Image};
 
 /// Pictures whose sizes are looked at to guess what all of them would take.
@@ -27,7 +30,8 @@ pub(super) enum Source {
 }
 
 impl Source {
-    fn name(&self) -> Cow<'_, str> {
+    /// The file, or archive and entry.
+    pub(super) fn name(&self) -> Cow<'_, str> {
         match self {
             Self::File(path) => path.to_string_lossy(),
             Self::Bytes { name, .. } => name.into(),
@@ -38,6 +42,17 @@ impl Source {
         match self {
             Self::File(path) => std::fs::read(path).map(Cow::Owned).map_err(DataError::read(path)),
             Self::Bytes { bytes, .. } => Ok(Cow::Borrowed(bytes)),
+        }
+    }
+
+    /// Its bytes as a stream.
+    pub(super) fn open(&self) -> Result<Box<dyn Read + '_>, DataError> {
+        match self {
+            Self::File(path) => {
+                let file = File::open(path).map_err(DataError::read(path))?;
+                Ok(Box::new(BufReader::new(file)))
+            }
+            Self::Bytes { bytes, .. } => Ok(Box::new(&bytes[..])),
         }
     }
 
@@ -63,6 +78,17 @@ pub(super) struct Examples {
     pub(super) labels: Vec<u32>,
     /// Where they lie, for errors.
     pub(super) place: String,
+}
+
+/// What a reader of a format found in all; a part may be missing.
+#[derive(Debug)]
+pub(super) struct Parts {
+    pub(super) train: Option<Examples>,
+    pub(super) test: Option<Examples>,
+    /// Name of each class of either part, which labels count.
+    pub(super) classes: Vec<String>,
+    /// What was left out, and what the parts are called; the numbers are filled in behind.
+    pub(super) account: Account,
 }
 
 impl Examples {

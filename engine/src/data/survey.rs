@@ -1,7 +1,7 @@
 //! A look at a data set without training on it: how many pictures of each class, and some of them.
 
 use super::examples::{Examples, Store};
-use super::{DataError, Image, read};
+use super::{Account, DataError, Image, read, split};
 use crate::config::Data;
 
 /// What a data set holds.
@@ -13,6 +13,8 @@ pub struct Survey {
     pub train: SurveyedPart,
     /// What is there for testing; empty where training splits the other part.
     pub test: SurveyedPart,
+    /// What was found, what was left out and why.
+    pub account: Account,
 }
 
 /// What a part of a data set holds.
@@ -41,13 +43,13 @@ pub struct Sample {
 /// What [`super::open`] says of the files.
 pub fn survey(config: &Data, samples: usize) -> Result<Survey, DataError> {
     let parts = read(config)?;
-    let classes = parts.classes;
+    let (classes, account) = (parts.classes, parts.account);
     let part = |examples: Option<Examples>| match examples {
         Some(examples) => surveyed(&examples, classes.len(), samples),
         None => Ok(SurveyedPart { counts: vec![0; classes.len()], samples: Vec::new() }),
     };
     let (train, test) = (part(parts.train)?, part(parts.test)?);
-    Ok(Survey { classes, train, test })
+    Ok(Survey { classes, train, test, account })
 }
 
 fn surveyed(
@@ -55,12 +57,7 @@ fn surveyed(
     classes: usize,
     samples: usize,
 ) -> Result<SurveyedPart, DataError> {
-    let mut counts = vec![0; classes];
-    for &label in &examples.labels {
-        if let Some(count) = counts.get_mut(label as usize) {
-            *count += 1;
-        }
-    }
+    let counts = split::counts(&examples.labels, classes);
     let (there, samples) = (examples.len(), samples.min(examples.len()));
     let sample = |k: usize| {
         let index = k * there / samples;
