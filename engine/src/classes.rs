@@ -1,8 +1,10 @@
 //! Classes of a model and of data, matched by their names.
 //!
-//! Some formats number their classes only. Where one side has numbers, its classes are the other's by their place.
+//! Names that differ in their Unicode form only are one name. Some formats number their classes only. Where one side has numbers, its classes are the other's by their place.
 
 use std::collections::{BTreeMap, BTreeSet};
+
+use unicode_normalization::UnicodeNormalization;
 
 /// Names of a list that an error shows.
 const SHOWN: usize = 8;
@@ -66,11 +68,11 @@ pub fn some(model: &[String], data: &[String]) -> Result<Matched, String> {
 
 /// The model's output of each name of the data, else the names that are not there or stand there twice.
 fn by_name(model: &[String], data: &[String]) -> Result<Vec<u32>, Vec<String>> {
-    let mut places: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
+    let mut places: BTreeMap<String, Vec<u32>> = BTreeMap::new();
     for (label, place) in model.iter().zip(0..) {
-        places.entry(label).or_default().push(place);
+        places.entry(composed(label)).or_default().push(place);
     }
-    let place = |label: &String| match places.get(label.as_str()).map(Vec::as_slice) {
+    let place = |label: &String| match places.get(&composed(label)).map(Vec::as_slice) {
         Some(&[place]) => Ok(place),
         _ => Err(label.clone()),
     };
@@ -81,10 +83,17 @@ fn by_name(model: &[String], data: &[String]) -> Result<Vec<u32>, Vec<String>> {
     }
 }
 
+/// A name in Unicode's composed form, as data are read.
+fn composed(label: impl AsRef<str>) -> String {
+    let label = label.as_ref();
+    label.nfc().collect()
+}
+
 fn difference(model: &[String], data: &[String]) -> String {
-    let (known, there) = (BTreeSet::from_iter(model), BTreeSet::from_iter(data));
-    let lacks = |of: &BTreeSet<&String>, from: &[String]| -> Vec<String> {
-        from.iter().filter(|label| !of.contains(label)).cloned().collect()
+    let set = |labels: &[String]| labels.iter().map(composed).collect::<BTreeSet<String>>();
+    let (known, there) = (set(model), set(data));
+    let lacks = |of: &BTreeSet<String>, from: &[String]| -> Vec<String> {
+        from.iter().filter(|label| !of.contains(&composed(label))).cloned().collect()
     };
     let (unknown, absent) = (lacks(&known, data), lacks(&there, model));
     let mut parts = Vec::new();
@@ -150,6 +159,13 @@ mod tests {
         );
         assert!(all(&model, &labels("cat dog")).expect_err("one less").contains("knows `emu`"));
         assert!(all(&labels("cat cat"), &labels("cat cat")).expect_err("twice").contains("twice"));
+    }
+
+    #[test]
+    fn unicode_forms_of_a_name_are_one_name() {
+        let (model, data) = (labels("e\u{301}clair a"), labels("a \u{e9}clair"));
+        assert_eq!(outputs(all(&model, &data)), (vec![1, 0], false));
+        assert_eq!(outputs(some(&data, &model[..1])), (vec![1], false));
     }
 
     #[test]

@@ -42,7 +42,9 @@ use crate::config::{Augment, Data, DataKind};
 use crate::nn::Extent;
 use crate::random;
 use account::{PartAccount, Used};
+use archive::Caps;
 use examples::{Examples, Parts, Store};
+use listing::Place;
 use split::HELD_BYTES;
 
 /// Side of the network's input for pictures of many sizes, unless `data.size` says another.
@@ -159,6 +161,25 @@ pub fn kind_of(path: &Path) -> DataKind {
     } else {
         DataKind::Folder
     }
+}
+
+/// [`kind_of`], for an archive by the names in it, which takes as long as reading it where it is compressed.
+///
+/// # Errors
+/// The archive is none that is read.
+pub fn kind_within(path: &Path) -> Result<DataKind, DataError> {
+    if !path.is_file() {
+        return Ok(kind_of(path));
+    }
+    let listing = Place::open(path, Caps::default())?.list(&mut Account::default())?;
+    let holds = |name: &str| listing.files.iter().any(|file| file.split().1 == name);
+    Ok(if holds(cifar::CIFAR10.test) {
+        DataKind::Cifar10
+    } else if holds(cifar::CIFAR100.test) {
+        DataKind::Cifar100
+    } else {
+        DataKind::Folder
+    })
 }
 
 /// The folder at `path`, or the one in it that is alone, and so on; and the names in that.

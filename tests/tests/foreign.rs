@@ -1,5 +1,5 @@
-//! Teachers from elsewhere: what they and the run both know is compared, what only they know is taken over, and what does not fit is refused
-//! before anything is trained, by every command that reads them.
+//! Teachers, models and data that were not made for each other. What both sides know is compared, what only one knows is taken over, and what
+//! does not fit is refused before anything is trained, by every command that reads it.
 
 mod support;
 
@@ -544,4 +544,117 @@ fn a_map_of_layers_is_checked_before_anything_is_trained() {
     assert!(matches!(error, TrainError::Network(_)), "{error:?}");
     assert!(error.to_string().contains("teacher.layer_map has 2 entries"), "{error}");
     assert!(!out.path().join("teachers").exists());
+}
+
+/// `taper eval` of the model by colour on pictures: accuracy, loss, and how many of how many; or what it was refused with.
+fn scored(model: &Path, data: Option<&Path>) -> Result<serde_json::Value, String> {
+    let mut arguments = vec!["eval", text(model), "--json"];
+    if let Some(data) = data {
+        arguments.extend(["--data", text(data)]);
+    }
+    let output = command(&arguments);
+    match output.status.success() {
+        true => Ok(serde_json::from_slice(&output.stdout).expect("JSON")),
+        false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+    }
+}
+
+#[track_caller]
+fn assert_whole(found: &serde_json::Value, count: u64) {
+    assert_eq!((&found["count"], &found["there"]), (&count.into(), &count.into()), "{found}");
+    assert_eq!(found["accuracy"], 100.0, "{found}");
+    assert!(found["skipped"].as_object().is_some_and(serde_json::Map::is_empty), "{found}");
+}
+
+#[test]
+fn a_test_set_may_have_some_of_the_classes() {
+    let (model, data) = (folder(), folder());
+    by_colour(["cat", "dog", "emu"], 0.5, 0.25).write(model.path()).expect("written");
+    pictures(data.path(), &[DOG, EMU]);
+    let found = scored(model.path(), Some(data.path())).expect("scored");
+    assert_whole(&found, 8);
+    // The loss is that of the right classes: their logits are the largest by far.
+    assert!(found["loss"].as_f64().is_some_and(|loss| loss < 0.1), "{found}");
+    // All the model's classes are answers: what looks like a cat is no dog.
+    let wrong = folder();
+    pictures(wrong.path(), &[("dog", CAT.1), EMU]);
+    assert_eq!(scored(model.path(), Some(wrong.path())).expect("scored")["accuracy"], 50.0);
+    let other = folder();
+    pictures(other.path(), &[ANT, DOG]);
+    let told = scored(model.path(), Some(other.path())).expect_err("unknown");
+    assert!(told.contains("does not know `ant`; it knows `cat`, `dog`, `emu`"), "{told}");
+}
+
+#[test]
+fn all_of_foreign_data_are_scored() {
+    // A run on fewer pictures than there are, whose rules for splitting are its own.
+    let (data, teacher, out) = (folder(), folder(), folder());
+    pictures(data.path(), &[CAT, DOG, EMU]);
+    by_colour(["cat", "dog", "emu"], 0.5, 0.25).write(teacher.path()).expect("written");
+    let counts = ["data.train_count=24", "data.test_count=6"];
+    let mut config = on(data.path(), teacher.path(), &[]);
+    config = counts.iter().fold(config, |config, set| config.with_set(set).expect("valid"));
+    train(&config, out.path());
+    let own = scored(out.path(), None).expect("scored");
+    assert_eq!((&own["count"], &own["there"]), (&6.into(), &12.into()), "{own}");
+    assert_eq!(own["accuracy"], 100.0);
+
+    // The test part, where both are there.
+    assert_whole(&scored(out.path(), Some(data.path())).expect("scored"), 12);
+    // A lone part, whole; class folders alone, whole.
+    let (lone, classes) = (folder(), folder());
+    fs::rename(data.path().join("train"), lone.path().join("test")).expect("moved");
+    assert_whole(&scored(out.path(), Some(lone.path())).expect("scored"), 36);
+    for class in ["cat", "dog", "emu"] {
+        fs::rename(lone.path().join("test").join(class), classes.path().join(class))
+            .expect("moved");
+    }
+    assert_whole(&scored(out.path(), Some(classes.path())).expect("scored"), 36);
+    // An archive of that.
+    let file = lone.path().join("pictures.tar");
+    let mut archive = tar::Builder::new(fs::File::create(&file).expect("made"));
+    archive.append_dir_all("test", classes.path()).expect("packed");
+    archive.finish().expect("packed");
+    assert_whole(&scored(out.path(), Some(&file)).expect("scored"), 36);
+    // A line tells people, with what was left out.
+    fs::write(classes.path().join("cat/notes.txt"), "").expect("written");
+    let output = command(&["eval", text(out.path()), "--data", text(classes.path())]);
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(told.contains("accuracy 100.00 %") && told.contains("36 of 36 images"), "{told}");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.contains("notes.txt"), "{told}");
+}
+
+/// CIFAR's own archive is known by the names in it.
+#[test]
+fn an_archive_of_records_is_recognised() {
+    let (model, place) = (folder(), folder());
+    let mut of = by_colour(["cat", "dog", "emu"], 0.5, 0.25);
+    of.config.labels = (0..10).map(|class| class.to_string()).collect();
+    let wide = Tensor::new([10, 3], vec![0.0; 30]);
+    of.weights.insert("head.weight".into(), wide);
+    // Whatever it sees, it answers 7.
+    let bias = (0..10).map(|class| f32::from(u8::from(class == 7))).collect();
+    of.weights.insert("head.bias".into(), Tensor::new([10], bias));
+    of.write(model.path()).expect("written");
+    let file = place.path().join("cifar-10-binary.tar");
+    let mut archive = tar::Builder::new(fs::File::create(&file).expect("made"));
+    let mut add = |name: &str, labels: &[u8]| {
+        let bytes: Vec<u8> =
+            labels.iter().flat_map(|&label| [&[label][..], &[9; 3072]].concat()).collect();
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        header.set_cksum();
+        archive
+            .append_data(&mut header, format!("cifar-10-batches-bin/{name}"), &bytes[..])
+            .expect("packed");
+    };
+    for n in 1..=5 {
+        add(&format!("data_batch_{n}.bin"), &[0, 1]);
+    }
+    add("test_batch.bin", &[7, 7, 3, 7]);
+    archive.finish().expect("packed");
+    let found = scored(model.path(), Some(&file)).expect("scored");
+    assert_eq!((&found["count"], &found["accuracy"]), (&4.into(), &75.0.into()), "{found}");
 }
