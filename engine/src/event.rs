@@ -202,18 +202,18 @@ pub enum Event {
         loss: f64,
         /// Final error on the training data in percent.
         train_error: f64,
-        /// Passes over the training data, restarts included.
-        epochs: f64,
-        /// Seconds of training, restarts included.
-        seconds: f64,
+        /// Passes over the training data, restarts included; absent where nobody knows, as of a teacher from elsewhere.
+        epochs: Option<f64>,
+        /// Seconds of training, restarts included; likewise.
+        seconds: Option<f64>,
         /// Trainable parameters of the network that is kept.
         params: u64,
         /// Multiply-adds of one input.
         macs: u64,
-        /// Epochs of the teacher it used.
-        teacher_epochs: f64,
-        /// Seconds of the teacher it used.
-        teacher_seconds: f64,
+        /// Epochs of the teacher it used; 0 if it used none, absent where nobody knows.
+        teacher_epochs: Option<f64>,
+        /// Seconds of the teacher it used; likewise.
+        teacher_seconds: Option<f64>,
     },
     /// The run goes on from a checkpoint: what was said above of `member`'s steps after `step` did not happen.
     Resumed {

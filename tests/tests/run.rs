@@ -44,7 +44,7 @@ fn tests(entries: &[Entry]) -> Vec<(String, u64, Option<f64>)> {
 fn ends(entries: &[Entry]) -> BTreeMap<String, (f64, f64)> {
     let of = |entry: &Entry| match &entry.event {
         Event::MemberFinished { member, accuracy, epochs, .. } => {
-            Some((member.clone(), (*accuracy, *epochs)))
+            Some((member.clone(), (*accuracy, epochs.unwrap_or(f64::NAN))))
         }
         _ => None,
     };

@@ -212,10 +212,13 @@ impl Progress {
                 if let Some(bar) = self.members.remove(member) {
                     bar.finish_and_clear();
                 }
-                self.say(&format!(
-                    "{member}: accuracy {accuracy:.2} % after {epochs:.2} epochs, {}",
-                    duration(*seconds)
-                ));
+                let after = match epochs.zip(*seconds) {
+                    Some((epochs, seconds)) => {
+                        format!(" after {epochs:.2} epochs, {}", duration(seconds))
+                    }
+                    None => String::new(),
+                };
+                self.say(&format!("{member}: accuracy {accuracy:.2} %{after}"));
             }
             Event::Tuned { member, stage, classes, timed, changed, .. } => {
                 for line in tuned(member, stage, *classes, *timed, changed) {
@@ -223,6 +226,7 @@ impl Progress {
                 }
             }
             Event::Warning { message } => self.say(&format!("warning: {message}")),
+            Event::Log { message } => self.say(message),
             Event::Resumed { member: Some(member), step } => {
                 self.say(&format!("{member}: goes on from step {step}"));
             }
