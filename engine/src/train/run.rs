@@ -259,6 +259,11 @@ impl Run {
             config_hash: config.hash(),
             stages: prepared.outline.stages.clone(),
         })?;
+        let mut caveats: Vec<String> = gpus.iter().filter_map(|gpu| gpu.adapter.caveat()).collect();
+        caveats.dedup();
+        for message in caveats {
+            journal.append(Event::Warning { message })?;
+        }
         let crew = Crew {
             run: self,
             options,

@@ -5,11 +5,10 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use engine::config::{Config, Data};
 use engine::data::{self, Preprocess};
-use engine::gpu::{self, Gpu};
 use engine::train::model::Trained;
 use serde_json::json;
 
-use super::{failure, model, print, print_json};
+use super::{failure, model, open, print, print_json};
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -39,7 +38,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         ));
     }
     let model = Trained::of(model)?;
-    let gpu = Gpu::open(&arguments.device, gpu::Options::default())?;
+    let gpu = open(&arguments.device)?;
     let test = model.test(&gpu, &set.test)?;
     if arguments.json {
         return print_json(

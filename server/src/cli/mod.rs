@@ -22,10 +22,16 @@ mod teachers;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use engine::{config::ConfigError, formats::FormatError, train::TrainError};
+use engine::{
+    config::ConfigError,
+    formats::FormatError,
+    gpu::{self, Gpu},
+    train::TrainError,
+};
 
 /// Trains deep thin networks by going wide, then narrow, on any GPU that WebGPU reaches.
 #[derive(Debug, Parser)]
@@ -131,6 +137,15 @@ pub(crate) fn report(error: &anyhow::Error) {
     if let Some(hint) = hint {
         drop(writeln!(stderr, "hint: {hint}"));
     }
+}
+
+/// Opens the adapter that `device` means; what is to be said of it goes to standard error.
+fn open(device: &str) -> Result<Arc<Gpu>> {
+    let gpu = Gpu::open(device, gpu::Options::default())?;
+    if let Some(caveat) = gpu.adapter.caveat() {
+        drop(writeln!(io::stderr().lock(), "warning: {caveat}"));
+    }
+    Ok(gpu)
 }
 
 /// Prints to standard output; a reader that has gone away (`taper presets | head -1`) is no error.
