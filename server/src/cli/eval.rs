@@ -9,12 +9,11 @@ use engine::classes::{self, Matched};
 use engine::config::{Config, Data};
 use engine::data::account::Skipped;
 use engine::data::{self, Account, Dataset, Preprocess, Reason, Scored, Split};
-use engine::gpu::{self, Gpu};
 use engine::train::Test;
 use engine::train::model::Trained;
 use serde::Serialize;
 
-use super::{failure, model, print, print_json};
+use super::{failure, model, open, print, print_json};
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -68,7 +67,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         eprintln!("warning: {}", unnamed(&model.config.labels, &classes));
     }
     let model = Trained::of(model)?;
-    let gpu = Gpu::open(&arguments.device, gpu::Options::default())?;
+    let gpu = open(&arguments.device)?;
     let Test { accuracy, loss, count } = model.test(&gpu, &split, &outputs)?;
     if arguments.json {
         return print_json(&Score { accuracy, loss, count, there, skipped: account.skipped });

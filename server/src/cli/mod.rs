@@ -22,10 +22,17 @@ mod teachers;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use engine::{config::ConfigError, formats::FormatError, text, train::TrainError};
+use engine::{
+    config::ConfigError,
+    formats::FormatError,
+    gpu::{self, Gpu},
+    text,
+    train::TrainError,
+};
 
 /// Trains deep thin networks by going wide, then narrow, on any GPU that WebGPU reaches.
 #[derive(Debug, Parser)]
@@ -134,7 +141,16 @@ pub(crate) fn report(error: &anyhow::Error) {
     }
 }
 
-/// Prints text to standard output, in which names obey nobody (see [`text`]).
+/// Opens the adapter that `device` means; what is to be said of it goes to standard error.
+fn open(device: &str) -> Result<Arc<Gpu>> {
+    let gpu = Gpu::open(device, gpu::Options::default())?;
+    if let Some(caveat) = gpu.adapter.caveat() {
+        drop(writeln!(io::stderr().lock(), "warning: {caveat}"));
+    }
+    Ok(gpu)
+}
+
+/// Prints text to standard output, with what a terminal would obey spelt out (see [`text`]).
 fn print(text: &str) -> Result<()> {
     write_out(&text::printable(text))
 }
