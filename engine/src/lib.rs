@@ -11,6 +11,8 @@
 //! [`train`] walks the stages of a run and writes checkpoints; [`data`] feeds it; [`formats`] reads and writes
 //! what other programs understand; [`config`] says what to do and [`event`] what has happened.
 
+#![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
+
 pub mod config;
 pub mod data;
 pub mod event;

@@ -19,13 +19,15 @@ mod serve;
 mod source;
 mod survey;
 mod teachers;
+mod voice;
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use engine::{config::ConfigError, formats::FormatError, train::TrainError};
+
+pub(crate) use voice::{Unheard, say, tell};
 
 /// Trains deep thin networks by going wide, then narrow, on any GPU that WebGPU reaches.
 #[derive(Debug, Parser)]
@@ -116,8 +118,11 @@ fn failure(message: impl Into<String>, hint: impl Into<String>) -> anyhow::Error
     Failure { message: message.into(), hint: Some(hint.into()) }.into()
 }
 
-/// Says on standard error what went wrong and, where something can be done, what.
-pub(crate) fn report(error: &anyhow::Error) {
+/// Says on standard error what went wrong and, where something can be done, what; the exit status that belongs to it.
+pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
+    if error.is::<voice::Gone>() {
+        return ExitCode::SUCCESS;
+    }
     let hint = error.chain().find_map(|cause| {
         let failure = cause.downcast_ref::<Failure>().and_then(|failure| failure.hint.clone());
         let config = || cause.downcast_ref::<ConfigError>().and_then(ConfigError::hint);
@@ -125,21 +130,28 @@ pub(crate) fn report(error: &anyhow::Error) {
         let train = || cause.downcast_ref::<TrainError>().and_then(TrainError::hint);
         failure.or_else(config).or_else(format).or_else(train)
     });
-    // Nobody is left to tell when standard error is closed.
-    let mut stderr = io::stderr().lock();
-    drop(writeln!(stderr, "error: {error}"));
+    say(&format!("error: {}", sentence(error)));
     if let Some(hint) = hint {
-        drop(writeln!(stderr, "hint: {hint}"));
+        say(&format!("hint: {hint}"));
     }
+    ExitCode::FAILURE
 }
 
-/// Prints to standard output; a reader that has gone away (`taper presets | head -1`) is no error.
-fn print(text: &str) -> Result<()> {
-    let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        done => Ok(done?),
+/// An error with its causes: what was tried, and what the system said to that. Some say their cause themselves.
+fn sentence(error: &anyhow::Error) -> String {
+    let mut said = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !said.contains(&cause) {
+            said += ": ";
+            said += &cause;
+        }
     }
+    said
+}
+
+/// Answers on standard output; where nobody reads that any more, the error ends the verb without a word.
+fn print(text: &str) -> Result<()> {
+    voice::answer(text)
 }
 
 /// Prints a value as one line of JSON.
@@ -211,6 +223,16 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn causes_are_said_once() {
+        let system = || std::io::Error::from_raw_os_error(2);
+        let error = anyhow::Error::from(system()).context("cannot make `a/b`");
+        assert_eq!(sentence(&error), format!("cannot make `a/b`: {}", system()));
+        let path = "a/b".into();
+        let error = anyhow::Error::from(FormatError::Io { action: "read", path, source: system() });
+        assert_eq!(sentence(&error), format!("cannot read `a/b`: {}", system()));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::Path;
 use engine::event::{self, Entry, Event, LoaderWait, RunStatus, TunedProduct};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::{bytes, duration};
+use super::{bytes, duration, say};
 use crate::jobs::View;
 
 /// Ticks of the bar of the whole run.
@@ -110,7 +110,7 @@ impl Progress {
             // A terminal that has gone away is noticed by whoever writes the results.
             drop(self.bars.println(line));
         } else {
-            eprintln!("{line}");
+            say(line);
         }
     }
 
