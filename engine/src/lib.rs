@@ -12,6 +12,8 @@
 //! what other programs understand; [`classes`] matches what models and data call their classes; [`config`] says what to do
 //! and [`event`] what has happened.
 
+#![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
+
 pub mod classes;
 pub mod config;
 pub mod data;

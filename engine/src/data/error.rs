@@ -43,7 +43,7 @@ pub enum DataError {
         problem: String,
     },
     /// More images are asked for than there are.
-    #[error("{key} = {asked} is more than the {there} images in {}", shown(place))]
+    #[error("{key} = {asked} is more than the {there} images in {}", escape(place))]
     Count {
         /// The configuration's key.
         key: &'static str,

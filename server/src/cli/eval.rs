@@ -13,7 +13,7 @@ use engine::train::Test;
 use engine::train::model::Trained;
 use serde::Serialize;
 
-use super::{failure, model, open, print, print_json};
+use super::{failure, model, open, print, print_json, say};
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -64,7 +64,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     let Matched { outputs, by_position } = outputs(&model.config.labels, &classes, &split)
         .map_err(|what| unknown(&arguments.model, &what))?;
     if by_position {
-        eprintln!("warning: {}", unnamed(&model.config.labels, &classes));
+        say(&format!("warning: {}", unnamed(&model.config.labels, &classes)));
     }
     let model = Trained::of(model)?;
     let gpu = open(&arguments.device)?;
@@ -73,7 +73,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         return print_json(&Score { accuracy, loss, count, there, skipped: account.skipped });
     }
     for line in account.lines() {
-        eprintln!("{line}");
+        say(&line);
     }
     print(&format!("accuracy {accuracy:.2} %, loss {loss:.4} on {count} of {there} images\n"))
 }

@@ -9,7 +9,10 @@ use engine::nn::BlockSize;
 use engine::ops::AdapterKind;
 use engine::plan::{Limits, Target};
 use engine::win::needs::{Needs, needs};
-use engine::{data::{self, Account}, train};
+use engine::{
+    data::{self, Account},
+    train,
+};
 use serde::Serialize;
 
 use super::source::Source;

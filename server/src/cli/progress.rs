@@ -7,7 +7,7 @@ use engine::event::{self, Entry, Event, LoaderWait, RunStatus, TunedProduct};
 use engine::text;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::{bytes, duration};
+use super::{bytes, duration, say};
 use crate::jobs::View;
 
 /// Ticks of the bar of the whole run.
@@ -113,7 +113,7 @@ impl Progress {
             // A terminal that has gone away is noticed by whoever writes the results.
             drop(self.bars.println(&*line));
         } else {
-            eprintln!("{line}");
+            say(line);
         }
     }
 
