@@ -113,7 +113,7 @@ impl Progress {
             // A terminal that has gone away is noticed by whoever writes the results.
             drop(self.bars.println(&*line));
         } else {
-            say(line);
+            say(&line);
         }
     }
 
