@@ -273,6 +273,7 @@ impl Run {
             config_hash: config.hash(),
             stages: prepared.outline.stages.clone(),
         })?;
+        journal.append(Event::DataRead { account: data.account.clone() })?;
         for message in &self.taken {
             journal.append(Event::Log { message: message.clone() })?;
         }

@@ -4,12 +4,13 @@ use std::path::Path;
 
 use anyhow::Result;
 use engine::config::{Config, DataKind, Method, presets};
+use engine::data::{self, Account};
 use engine::gpu::{self, Gpu};
 use engine::nn::BlockSize;
 use engine::ops::AdapterKind;
 use engine::plan::{Limits, Target};
+use engine::train;
 use engine::win::needs::{Needs, needs};
-use engine::{data, train};
 use serde::Serialize;
 
 use super::source::Source;
@@ -31,6 +32,8 @@ struct Inspection {
     #[serde(skip_serializing_if = "String::is_empty")]
     label: String,
     input: Input,
+    /// What was read of the data; none where they are not there.
+    data: Option<Account>,
     student: Size,
     teacher: Size,
     /// S₁ … Sₙ, then the head.
@@ -142,7 +145,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
 
 fn inspect(label: String, config: &Config, target: &Target) -> Result<Inspection> {
     let (config, mut notes) = train::settled(config)?;
-    let (shape, classes, assumed) = input(&config)?;
+    let Subject { shape, classes, assumed, account } = subject(&config)?;
     let networks = train::networks(&config, shape, &classes)?;
     notes.extend(networks.warnings());
     let (student, teacher) = (&networks.student, &networks.teacher);
@@ -152,6 +155,7 @@ fn inspect(label: String, config: &Config, target: &Target) -> Result<Inspection
     Ok(Inspection {
         label,
         input: of((shape, classes.len()), assumed),
+        data: account,
         student: Size { params: thin.params, macs: thin.macs },
         teacher: Size { params: wide.params, macs: wide.macs },
         blocks: pairs(thin.blocks, wide.blocks),
@@ -162,15 +166,25 @@ fn inspect(label: String, config: &Config, target: &Target) -> Result<Inspection
     })
 }
 
-/// What the data are, or usually are when they are not there: the shape of an input, the classes, and whether they had to be assumed.
-fn input(config: &Config) -> Result<(data::ImageShape, Vec<String>, bool)> {
+/// What the networks read and tell apart.
+struct Subject {
+    shape: data::ImageShape,
+    classes: Vec<String>,
+    /// Whether the data are not there, so that this is what they usually are.
+    assumed: bool,
+    /// What was read.
+    account: Option<Account>,
+}
+
+fn subject(config: &Config) -> Result<Subject> {
     let there = config.data.path.as_ref().is_some_and(|path| Path::new(path).exists());
     if there {
-        let set = data::open(&config.data)?;
-        return Ok((set.shape, set.classes, false));
+        let data::Dataset { shape, classes, account, .. } = data::open(&config.data)?;
+        return Ok(Subject { shape, classes, assumed: false, account: Some(account) });
     }
     let (shape, classes) = train::presumed(config)?;
-    Ok((shape, classes, config.data.kind != DataKind::Procedural))
+    let assumed = config.data.kind != DataKind::Procedural;
+    Ok(Subject { shape, classes, assumed, account: None })
 }
 
 fn of((shape, classes): (data::ImageShape, usize), assumed: bool) -> Input {
@@ -190,9 +204,13 @@ fn render(inspection: &Inspection) -> String {
         text.push_str(&format!("{}\n", inspection.label));
     }
     text.push_str(&format!(
-        "input {size} × {size} × {channels}, {classes} classes{}\n\n",
+        "input {size} × {size} × {channels}, {classes} classes{}\n",
         if assumed { " (usual for this kind of data; data.path is not there)" } else { "" }
     ));
+    for line in inspection.data.iter().flat_map(Account::lines) {
+        text.push_str(&format!("{line}\n"));
+    }
+    text.push('\n');
     let width = |block: &BlockSize| match block.inner {
         [low, high] if low == high && high == block.width => format!("{high}"),
         [low, high] if low == high => format!("{high} → {}", block.width),
@@ -349,6 +367,7 @@ mod tests {
             "/teacher/macs",
             "/blocks/0",
             "/deviations",
+            "/data",
         ] {
             assert!(json.pointer(key).is_some(), "{key}");
         }
