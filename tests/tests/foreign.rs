@@ -474,6 +474,13 @@ fn a_teacher_is_shown_as_it_is_and_tested_once() {
     assert_eq!(found["teacher"]["params"], params);
     assert_eq!(found["input"]["size"], 16);
     assert!(found["notes"].to_string().contains("data.mean = [0.5]"), "{found}");
+    let output = command(&["preflight", text(&file)]);
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(
+        (&found["problem"], &found["teacher"]["params"]),
+        (&serde_json::Value::Null, &params.into())
+    );
+    assert_eq!(found["framed"]["mean"], serde_json::json!([0.5]));
 
     // Two seeds, one teacher: it is one row, and the cost that nobody knows is none.
     let out = place.path().join("out");

@@ -4,15 +4,13 @@ use std::path::Path;
 
 use anyhow::Result;
 use engine::config::{Config, DataKind, Method, presets};
+use engine::data::{self, Account};
 use engine::gpu::{self, Gpu};
 use engine::nn::BlockSize;
 use engine::ops::AdapterKind;
 use engine::plan::{Limits, Target};
+use engine::train;
 use engine::win::needs::{Needs, needs};
-use engine::{
-    data::{self, Account},
-    train,
-};
 use serde::Serialize;
 
 use super::source::Source;
@@ -147,7 +145,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
 
 fn inspect(label: String, config: &Config, target: &Target) -> Result<Inspection> {
     let (config, mut notes) = train::settled(config)?;
-    let Read { shape, classes, assumed, data } = read(&config)?;
+    let Subject { shape, classes, assumed, account } = subject(&config)?;
     let networks = train::networks(&config, shape, &classes)?;
     notes.extend(networks.warnings());
     let (student, teacher) = (&networks.student, &networks.teacher);
@@ -157,7 +155,7 @@ fn inspect(label: String, config: &Config, target: &Target) -> Result<Inspection
     Ok(Inspection {
         label,
         input: of((shape, classes.len()), assumed),
-        data,
+        data: account,
         student: Size { params: thin.params, macs: thin.macs },
         teacher: Size { params: wide.params, macs: wide.macs },
         blocks: pairs(thin.blocks, wide.blocks),
@@ -168,25 +166,25 @@ fn inspect(label: String, config: &Config, target: &Target) -> Result<Inspection
     })
 }
 
-/// The data of a configuration.
-struct Read {
+/// What the networks read and tell apart.
+struct Subject {
     shape: data::ImageShape,
     classes: Vec<String>,
-    /// Whether they are not there, so that these are what data of this kind usually have.
+    /// Whether the data are not there, so that this is what they usually are.
     assumed: bool,
-    /// What was read, where they are there.
-    data: Option<Account>,
+    /// What was read.
+    account: Option<Account>,
 }
 
-/// What the data are, or usually are when they are not there.
-fn read(config: &Config) -> Result<Read> {
-    if config.data.path.as_ref().is_some_and(|path| Path::new(path).exists()) {
+fn subject(config: &Config) -> Result<Subject> {
+    let there = config.data.path.as_ref().is_some_and(|path| Path::new(path).exists());
+    if there {
         let data::Dataset { shape, classes, account, .. } = data::open(&config.data)?;
-        return Ok(Read { shape, classes, assumed: false, data: Some(account) });
+        return Ok(Subject { shape, classes, assumed: false, account: Some(account) });
     }
     let (shape, classes) = train::presumed(config)?;
     let assumed = config.data.kind != DataKind::Procedural;
-    Ok(Read { shape, classes, assumed, data: None })
+    Ok(Subject { shape, classes, assumed, account: None })
 }
 
 fn of((shape, classes): (data::ImageShape, usize), assumed: bool) -> Input {
