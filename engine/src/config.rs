@@ -185,13 +185,13 @@ impl Config {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DataKind {
-    /// IDX files in MNIST's naming, plain or gzip; `path` is their folder.
+    /// IDX files in MNIST's naming, plain or gzip; `path` is their folder, or an archive of it.
     Idx,
-    /// CIFAR-10's binary version, or pictures in folders by class; `path` is the folder or a tar archive of it.
+    /// CIFAR-10's binary version, or pictures in folders by class; `path` is the folder, or an archive of it.
     Cifar10,
     /// CIFAR-100, likewise.
     Cifar100,
-    /// A folder (or tar or zip archive) of images: `train/CLASS/…` with `test/`, `val/`, `valid/` or `validation/`, or `CLASS/…` alone. JPEG, PNG, BMP, WebP, TIFF, PPM and PGM are read.
+    /// A folder, or a tar, tar.gz or zip of it, of pictures: `train/CLASS/…` with `test/`, `val/`, `valid/` or `validation/`, or `CLASS/…`. JPEG, PNG, BMP, WebP, TIFF, PPM and PGM are read.
     Folder,
     /// The built-in images; nothing is downloaded.
     #[default]
@@ -226,7 +226,7 @@ pub struct Data {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1), extend("x-unit" = "images"))]
     pub test_count: Option<u64>,
-    /// Share of the images held out for testing when the data has no test part and no counts are given.
+    /// Share of the images held out for testing, each class by its share, when the data has no test part and no counts are given.
     #[schemars(extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 1.0))]
     pub test_fraction: f64,
     /// Draws the split and the subsets; the same for every member of a run, whatever its seed.

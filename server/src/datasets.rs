@@ -67,6 +67,8 @@ pub(crate) struct Dataset {
     /// What was found in it, what was left out and why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) account: Option<Account>,
+    /// The same in sentences.
+    pub(crate) read: Vec<String>,
     /// Why it cannot be used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) error: Option<String>,
@@ -178,6 +180,9 @@ impl Datasets {
             }
             let path = std::fs::canonicalize(path)
                 .with_context(|| format!("`--data {text}`: there is no such file or folder"))?;
+            if path.to_str().is_none() {
+                bail!("`--data {text}`: the name of where it lies is no UTF-8");
+            }
             if registered.insert(name.to_owned(), path).is_some() {
                 bail!("`--data {text}`: there are two of this name");
             }
@@ -237,6 +242,7 @@ impl Datasets {
             classes: None,
             source,
             account: None,
+            read: Vec::new(),
             error: None,
         };
         match surveyed {
@@ -248,6 +254,7 @@ impl Datasets {
                 } else {
                     surveyed.test.counts
                 };
+                dataset.read = surveyed.account.lines();
                 dataset.account = Some(surveyed.account);
                 let count = |(label, count)| ClassCount { label, count };
                 dataset.classes =

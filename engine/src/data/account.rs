@@ -100,17 +100,17 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// Its words behind a number: `3 hidden files`.
+    /// Its words behind a number: `3 hidden`.
     fn words(self) -> &'static str {
         match self {
             Self::Unreadable => "unreadable",
-            Self::UnreadKind => "pictures of a kind that is not read",
-            Self::NoClass => "pictures outside of the class folders",
-            Self::NoPicture => "no pictures",
+            Self::UnreadKind => "in a picture format that is not read",
+            Self::NoClass => "outside of the class folders",
+            Self::NoPicture => "of another kind",
             Self::Hidden => "hidden",
             Self::Macos => "in __MACOSX",
-            Self::Link => "links",
-            Self::Device => "devices or pipes",
+            Self::Link => "behind links",
+            Self::Device => "no file but a device or pipe",
             Self::BadName => "with a name that is not UTF-8 or too long",
             Self::Twice => "there twice",
             Self::Packed => "encrypted, sparse or packed in a way that is not read",
@@ -180,8 +180,17 @@ impl Account {
             let room = FIRST.saturating_sub(to.first.len());
             to.first.extend(skipped.first.iter().take(room).cloned());
         }
-        self.ignored.extend(earlier.ignored.iter().cloned());
-        self.notes.extend(earlier.notes.iter().cloned());
+        // Both looks may have come to the same decision.
+        for ignored in &earlier.ignored {
+            if !self.ignored.contains(ignored) {
+                self.ignored.push(ignored.clone());
+            }
+        }
+        for note in &earlier.notes {
+            if !self.notes.contains(note) {
+                self.notes.push(note.clone());
+            }
+        }
     }
 
     /// All files that are not used, those of ignored folders not counted.

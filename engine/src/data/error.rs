@@ -2,14 +2,19 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::text::escape;
+use super::account::shown;
+
+/// A path as it may be shown.
+fn place(path: &Path) -> String {
+    shown(&path.to_string_lossy())
+}
 
 /// Why a data set could not be opened or a batch could not be made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DataError {
     /// The system refused to read a file or a folder.
-    #[error("cannot read {}: {source}", shown(path))]
+    #[error("cannot read {}: {source}", place(path))]
     Read {
         /// The file or folder.
         path: PathBuf,
@@ -17,7 +22,7 @@ pub enum DataError {
         source: std::io::Error,
     },
     /// A file does not hold what its format says.
-    #[error("{}: {problem}", shown(path))]
+    #[error("{}: {problem}", place(path))]
     Malformed {
         /// The file.
         path: PathBuf,
@@ -25,7 +30,7 @@ pub enum DataError {
         problem: String,
     },
     /// An archive holds an entry that is never unpacked.
-    #[error("{}: entry \"{entry}\" {problem}", shown(archive))]
+    #[error("{}: entry \"{entry}\" {problem}", place(archive))]
     Entry {
         /// The archive.
         archive: PathBuf,
@@ -35,7 +40,7 @@ pub enum DataError {
         problem: String,
     },
     /// A picture cannot be decoded, or is larger than what is decoded.
-    #[error("image {}: {problem}", escape(name))]
+    #[error("image {}: {problem}", shown(name))]
     Image {
         /// The file, or archive and entry.
         name: String,
@@ -43,7 +48,7 @@ pub enum DataError {
         problem: String,
     },
     /// More images are asked for than there are.
-    #[error("{key} = {asked} is more than the {there} images in {place}")]
+    #[error("{key} = {asked} is more than the {there} images in {}", shown(place))]
     Count {
         /// The configuration's key.
         key: &'static str,
@@ -65,10 +70,6 @@ pub enum DataError {
     /// A thread that makes batches ended before its time.
     #[error("a data thread stopped without an answer; this is a defect of the program")]
     Stopped,
-}
-
-fn shown(path: &Path) -> String {
-    escape(&path.display().to_string()).into_owned()
 }
 
 impl DataError {

@@ -339,6 +339,52 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn strangers_have_a_line_and_two_sets_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let inner = folder.path().join("MNIST/raw");
+        std::fs::create_dir_all(&inner).unwrap();
+        write_pair(&inner, "train", 5);
+        write_pair(&inner, "t10k", 4);
+        std::fs::write(inner.join("._train-images-idx3-ubyte"), "Mac OS X").unwrap();
+        std::fs::write(inner.join("train-images-idx3-ubyte.gz"), "packed").unwrap();
+        std::fs::write(inner.join("README"), "").unwrap();
+        let parts = open(folder.path()).unwrap();
+        assert_eq!((parts.train.unwrap().labels.len(), parts.test.unwrap().labels.len()), (5, 4));
+        let skipped: Vec<(Reason, u64)> = parts
+            .account
+            .skipped
+            .iter()
+            .map(|(reason, skipped)| (*reason, skipped.count))
+            .collect();
+        assert_eq!(skipped, [(Reason::NoPicture, 1), (Reason::Hidden, 1), (Reason::Twice, 1)]);
+        assert_eq!(parts.account.notes, ["the folder \"MNIST/raw\" was opened"]);
+        // The same from an archive.
+        let names =
+            ["train-images-idx3-ubyte", "train-labels-idx1-ubyte.gz", "._train-images-idx3-ubyte"];
+        let bytes = names.map(|name| std::fs::read(inner.join(name)).unwrap());
+        let files: Vec<(&str, &[u8])> =
+            names.into_iter().zip(bytes.iter().map(|bytes| &bytes[..])).collect();
+        let archive = folder.path().join("x.tar");
+        std::fs::write(&archive, super::super::archive::tests::tar(&files)).unwrap();
+        assert_eq!(open(&archive).unwrap().train.unwrap().labels, [0, 1, 2, 0, 1]);
+
+        for other in ["fashion-train", "test"] {
+            write_pair(&inner, other, 3);
+            let error = open(&inner).unwrap_err().to_string();
+            assert!(
+                error.contains("two sets") && error.contains(&format!("\"{other}-")),
+                "{error}"
+            );
+            for end in ["images-idx3-ubyte", "labels-idx1-ubyte.gz"] {
+                std::fs::remove_file(inner.join(format!("{other}-{end}"))).unwrap();
+            }
+        }
+        write_pair(folder.path(), "train", 3);
+        let error = open(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("in two folders"), "{error}");
+    }
+
+    #[test]
     fn half_a_pair_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         write_pair(folder.path(), "train", 5);

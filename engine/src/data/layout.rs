@@ -335,7 +335,7 @@ fn nothing(root: &Node, account: &Account) -> String {
         0 => "holds no pictures",
         _ => "has its pictures in no folders; a folder for each class is needed",
     });
-    text += "; expected are train/CLASS/NAME.jpg and test/CLASS/NAME.jpg (or val, valid, validation), or CLASS/NAME.jpg, of ";
+    text += "; expected are train/CLASS/NAME.jpg with test/, val/, valid/ or validation/, or CLASS/NAME.jpg: ";
     text += &EXTENSIONS.join(", ");
     if let Some(line) = account.skipped_line() {
         text += &format!(" ({line})");

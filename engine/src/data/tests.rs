@@ -498,3 +498,77 @@ fn kinds_are_told_by_names_and_promise_shapes() {
     let small = Data { kind: DataKind::Cifar100, size: Some(16), ..Data::default() };
     assert_eq!(promised(&small), (ImageShape { height: 16, width: 16, channels: 3 }, 100));
 }
+
+/// The sentence that opening pictures of these names ends with; none if they are a data set.
+fn refusal(names: &[&str]) -> Option<String> {
+    let folder = tempfile::tempdir().unwrap();
+    names.iter().for_each(|name| write_png(folder.path(), name, 2, [7; 3]));
+    let path = Some(folder.path().display().to_string());
+    let data = Data { kind: DataKind::Folder, path, size: Some(2), ..Data::default() };
+    open(&data).err().map(|error| error.to_string())
+}
+
+#[test]
+fn what_cannot_be_learnt_is_refused() {
+    for (names, words) in [
+        (&["train/a/1.png", "test/a/1.png"][..], "one class only, \"a\""),
+        (&["a/1.png", "a/2.png"], "one class only, \"a\""),
+        (
+            &["train/a/1.png", "train/b/1.png", "test/c/1.png"],
+            "a class \"c\" of the test part without training pictures",
+        ),
+        (
+            &["train/a/1.png", "train/b/1.png", "train/c/1.gif", "train/c/2.heic"],
+            "a class \"c\" without a picture that can be read (skipped 2: 2 in a picture format",
+        ),
+    ] {
+        let error = refusal(names).expect("refused");
+        assert!(error.contains(words), "{error}");
+    }
+    assert_eq!(refusal(&["train/a/1.png", "train/b/1.png", "test/a/1.png"]), None);
+}
+
+#[test]
+fn a_model_is_scored_on_all_that_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["test/b/1.png", "test/b/2.png", "test/c/1.png"] {
+        write_png(folder.path(), name, 2, [7; 3]);
+    }
+    let path = Some(folder.path().display().to_string());
+    let counts = (Some(1), Some(1));
+    let data = Data {
+        kind: DataKind::Folder,
+        path,
+        train_count: counts.0,
+        test_count: counts.1,
+        ..Data::default()
+    };
+    let preprocess = open(&Data { size: Some(2), ..data.clone() }).unwrap().preprocess;
+    let scored = open_to_score(&data, &preprocess).unwrap();
+    assert_eq!(
+        (scored.split.labels(), &scored.classes[..]),
+        (&[0, 0, 1][..], &["b".to_owned(), "c".into()][..])
+    );
+    assert_eq!((scored.account.test.counts, scored.account.used), (vec![2, 1], None));
+    // One class, and one that was not trained on, will do.
+    write_png(folder.path(), "train/a/1.png", 2, [7; 3]);
+    let scored = open_to_score(&data, &preprocess).unwrap();
+    assert_eq!((scored.split.labels(), scored.classes.len()), (&[1, 1, 2][..], 3));
+}
+
+#[test]
+fn one_part_is_cut_by_class() {
+    let folder = tempfile::tempdir().unwrap();
+    for (class, count) in [("a", 30), ("b", 8), ("c", 2)] {
+        for at in 0..count {
+            write_png(folder.path(), &format!("{class}/{at}.png"), 2, [at; 3]);
+        }
+    }
+    let path = Some(folder.path().display().to_string());
+    let data = Data { kind: DataKind::Folder, path, size: Some(2), ..Data::default() };
+    let used = |data: &Data| open(data).unwrap().account.used.unwrap();
+    let split = used(&data);
+    assert_eq!((split.train, split.test), (vec![24, 7, 1], vec![6, 1, 1]));
+    let split = used(&Data { train_count: Some(5), test_count: Some(20), ..data });
+    assert_eq!((split.train, split.test), (vec![3, 1, 1], vec![15, 4, 1]));
+}

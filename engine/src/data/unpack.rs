@@ -290,7 +290,9 @@ fn sync(
 
 #[cfg(test)]
 mod tests {
-    use super::super::archive::tests::tar;
+    use ::tar::EntryType;
+
+    use super::super::archive::tests::{append, link, tar, zip};
     use super::super::image::tests::png;
     use super::*;
 
@@ -322,75 +324,136 @@ mod tests {
     }
 
     #[test]
-    fn only_data_is_kept_without_the_folder_around_it() {
+    fn only_data_is_kept_without_the_folders_around_it() {
         let picture = png(2, 2, [1; 3]);
-        let (count, names) = try_unpack(
+        let (count, found) = try_unpack(
             &tar(&[
-                ("set/train/a/1.png", &picture),
-                ("./set/train/b/deep/2.JPG", &picture),
-                ("set/val/a/1.png", &picture),
-                ("set/train/a/run.sh", b"x"),
-                ("set/README", b"x"),
-                ("set/train/a/.hidden.png", b"x"),
-                ("__MACOSX/train/a/._1.png", b"x"),
-                ("other/data_batch_1.bin", b"x"),
-                ("raw/train-images-idx3-ubyte.gz", b"x"),
-                ("raw/t10k-labels-idx1-ubyte", b"x"),
+                ("archive/set/train/a/1.png", &picture),
+                ("./archive/set/train/b/deep/2.JPG", &picture),
+                ("archive/set/val/a/1.png", &picture),
+                ("archive/set/train/a/run.sh", b"x"),
+                ("archive/README", b"x"),
+                ("archive/set/train/a/.hidden.png", b"x"),
+                ("__MACOSX/archive/set/train/a/._1.png", b"x"),
             ]),
             1 << 20,
         );
-        assert_eq!(count, Ok(6));
-        assert_eq!(
-            names,
-            [
-                "data_batch_1.bin",
-                "t10k-labels-idx1-ubyte",
-                "train-images-idx3-ubyte.gz",
-                "train/a/1.png",
-                "train/b/deep/2.JPG",
-                "val/a/1.png",
-            ]
+        assert_eq!(count, Ok(3));
+        assert_eq!(found, [LEDGER, "train/a/1.png", "train/b/deep_2.JPG", "val/a/1.png"]);
+        let (count, found) = try_unpack(
+            &zip(&[
+                ("raw/train-images-idx3-ubyte.gz", b"x"),
+                ("raw/._train-images-idx3-ubyte.gz", b"x"),
+                ("raw/t10k-labels-idx1-ubyte", b"x"),
+                ("train/a/1.png", &picture),
+            ]),
+            1 << 20,
         );
-    }
-
-    #[test]
-    fn names_that_clash_or_mislead_are_refused() {
-        let long = format!("train/{}/1.png", "a".repeat(80));
-        let longer = format!("{}/x-idx1-ubyte", "a/".repeat(30));
-        assert_eq!(try_unpack(&tar(&[(&long, b"x"), (&longer, b"x")]), 1 << 20).0, Ok(2));
-        let deep = format!("train/a{}/1.png", "/b".repeat(9));
-        for (files, words) in [
-            (&["train/a/1.png", "train/a/1.png"][..], "twice"),
-            (&["train/a/1.png", "train/a/1.PNG"], "the same name as \"train/a/1.png\""),
-            (&["train/a/1.png", "train/A/2.png"], "the same name as \"train/a\""),
-            (&["train/a/b.png", "train/a/b.png/c.png"], "twice"),
-            (&["train/a/b.png/c.png", "train/a/b.png"], "twice"),
-            (&["x/train/a/1.png", "y/train/a/2.png"], "beside another folder"),
-            (&["x/train-images-idx3-ubyte", "y/train-images-idx3-ubyte"], "twice"),
-            (&[deep.as_str()], "too long"),
-            (&["train/a:b/1.png"], "some file systems"),
-            (&["train/a\\b/1.png"], "some file systems"),
-            (&["train/a./1.png"], "some file systems"),
-            (&["train/a\n/1.png"], "some file systems"),
-            (&["train/../../1.png"], "leaves the archive"),
-            (&["/train/a/1.png"], "absolute"),
+        assert_eq!(count, Ok(2));
+        assert_eq!(found, [LEDGER, "t10k-labels-idx1-ubyte", "train-images-idx3-ubyte.gz"]);
+        let cifar: [(&str, &[u8]); 2] = [("c/data_batch_1.bin", b"x"), ("c/test_batch.bin", b"x")];
+        assert_eq!(
+            try_unpack(&tar(&cifar), 1 << 20).1,
+            [LEDGER, "data_batch_1.bin", "test_batch.bin"]
+        );
+        for files in [
+            ["a/x-train-images-idx3-ubyte", "b/x-train-images-idx3-ubyte"],
+            ["a/test.bin", "b/test.bin"],
         ] {
             let files: Vec<(&str, &[u8])> = files.iter().map(|name| (*name, &b"x"[..])).collect();
             let error = try_unpack(&tar(&files), 1 << 20).0.unwrap_err();
-            assert!(error.contains(words), "{files:?}: {error}");
+            assert!(error.contains("in two folders"), "{error}");
         }
-        // Bytes that are no UTF-8.
-        let mut bytes = tar(&[("train/a/1.png", b"x")]);
-        bytes[6] = 0xff;
-        let sum: u32 = bytes[..148]
+    }
+
+    #[test]
+    fn names_are_made_safe_and_told_as_they_were() {
+        let picture = png(2, 2, [1; 3]);
+        let long = format!("train/{}/{}.png", "l".repeat(300), "n".repeat(300));
+        let mut builder = ::tar::Builder::new(Vec::new());
+        for name in [
+            "train/a:b/IMG_1.JPG?15.png",
+            "train/a:b/img_1.jpg_15.png",
+            "train/A:B/1.png",
+            "train/con/nul.png",
+            "train/caf\u{e9}/1.png",
+            "train/cafe\u{301}/1.png",
+            "train/end. /\u{202e}x.png",
+            "train/nul/deep/1.png",
+            "train/nul/deep_1.png",
+            "test/a:b/1.png",
+        ] {
+            append(&mut builder, EntryType::Regular, name.as_bytes(), &picture);
+        }
+        link(&mut builder, "train/a:b/again.png", "train/con/nul.png");
+        let mut header = ::tar::Header::new_gnu();
+        header.set_size(picture.len() as u64);
+        header.set_entry_type(EntryType::Regular);
+        builder.append_data(&mut header, &long, &picture[..]).unwrap();
+        let bytes = builder.into_inner().unwrap();
+        let outside = tempfile::tempdir().unwrap();
+        let (archive, folder) = (outside.path().join("x.tar"), outside.path().join("set"));
+        std::fs::write(&archive, bytes).unwrap();
+        std::fs::create_dir(&folder).unwrap();
+        assert_eq!(unpack(&archive, &folder, 1 << 20).unwrap(), 12);
+        for name in names(&folder, "") {
+            let plain = |c: char| !c.is_control() && !"\\:*?\"<>|\u{202e}".contains(c);
+            assert!(name.chars().all(plain) && name.len() < 300, "{name}");
+            let stems = name.split('/').map(|part| part.split('.').next().unwrap());
+            assert!(stems.into_iter().all(|stem| stem != "con" && stem != "nul"), "{name}");
+        }
+        let alike: HashSet<String> = names(&folder, "")
             .iter()
-            .chain(&[b' '; 8])
-            .chain(&bytes[156..512])
-            .map(|&byte| u32::from(byte))
-            .sum();
-        bytes[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-        let error = try_unpack(&bytes, 1 << 20).0.unwrap_err();
-        assert!(error.contains("no UTF-8"), "{error}");
+            .map(|name| name.nfc().collect::<String>().to_lowercase())
+            .collect();
+        assert_eq!(alike.len(), 13);
+        let parts = super::super::folder::open(&folder).unwrap();
+        let direct = super::super::folder::open(&archive).unwrap();
+        assert_eq!(parts.classes, direct.classes);
+        assert_eq!(
+            parts.classes,
+            ["A:B", "a:b", "caf\u{e9}", "con", "end. ", &"l".repeat(300), "nul"]
+        );
+        let counts = |labels: Vec<u32>| super::super::split::counts(&labels, 7);
+        assert_eq!(counts(parts.train.unwrap().labels), counts(direct.train.unwrap().labels));
+        assert_eq!(parts.account.notes, direct.account.notes);
+    }
+
+    #[test]
+    fn what_was_left_out_is_told_again() {
+        let picture = png(2, 2, [1; 3]);
+        let outside = tempfile::tempdir().unwrap();
+        let (archive, folder) = (outside.path().join("x.zip"), outside.path().join("set"));
+        let files: [(&str, &[u8]); 6] = [
+            ("a/train/x/1.png", &picture),
+            ("a/train/y/1.png", &picture),
+            ("a/train/z/1.heic", b"x"),
+            ("a/train/x/._1.png", b"x"),
+            ("b/1.png", &picture),
+            ("a/val/x/1.png", &picture),
+        ];
+        std::fs::write(&archive, zip(&files)).unwrap();
+        std::fs::create_dir(&folder).unwrap();
+        unpack(&archive, &folder, 1 << 20).unwrap();
+        let [direct, kept] =
+            [&archive, &folder].map(|path| super::super::folder::open(path).unwrap());
+        assert_eq!(kept.account, direct.account);
+        assert_eq!(kept.classes, ["x", "y", "z"]);
+    }
+
+    #[test]
+    fn nothing_is_kept_of_what_leaves_the_archive() {
+        for (files, words) in [
+            (&["train/../../1.png"][..], "leaves the archive"),
+            (&["/train/a/1.png"], "absolute"),
+            (&["train/a/1.png", "x/../../y"], "leaves the archive"),
+            (&["readme"], "holds no pictures"),
+        ] {
+            let files: Vec<(&str, &[u8])> = files.iter().map(|name| (*name, &b"x"[..])).collect();
+            let (done, found) = try_unpack(&tar(&files), 1 << 20);
+            let error = done.unwrap_err();
+            assert!(error.contains(words) && found.is_empty(), "{files:?}: {error}");
+        }
     }
 
     #[test]
@@ -403,7 +466,5 @@ mod tests {
         let whole = tar(&[("train/a/1.png", &[7; 3000])]);
         let error = try_unpack(&whole[..2000], 1 << 20).0.unwrap_err();
         assert!(error.contains("truncated"), "{error}");
-        let (count, names) = try_unpack(&tar(&[("readme", b"x")]), 1 << 20);
-        assert_eq!((count, names.len()), (Ok(0), 0));
     }
 }

@@ -124,6 +124,9 @@ impl Progress {
             Event::RunStarted { adapter, adapter_kind, .. } => {
                 self.say(&format!("adapter: {adapter} ({adapter_kind})"));
             }
+            Event::DataRead { account } => {
+                account.lines().iter().for_each(|line| self.say(line));
+            }
             Event::StageStarted {
                 member,
                 stage,

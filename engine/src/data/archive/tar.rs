@@ -130,10 +130,11 @@ fn next(
     if filled == BLOCK && said.is_ok_and(|said| said == sum(false) || said == sum(true)) {
         return Ok(Some(header));
     }
-    if number == 0 {
+    let marked = block[257..].starts_with(b"ustar");
+    if number == 0 && !marked {
         return Err(archive.malformed(match filled {
             0 => "is empty; a tar, tar.gz or zip archive is expected",
-            _ => "is no tar, tar.gz or zip archive, or its first header is damaged",
+            _ => "is no tar, tar.gz or zip archive",
         }));
     }
     if filled < BLOCK {
@@ -141,7 +142,7 @@ fn next(
     }
     let name = String::from_utf8_lossy(&header.path_bytes()).into_owned();
     Err(archive
-        .refused(&name, format!("has a damaged header, the {}th of the archive", number + 1)))
+        .refused(&name, format!("has a damaged header, number {} of the archive", number + 1)))
 }
 
 /// What kind of entry it is, by its type.
