@@ -193,7 +193,7 @@ pub enum DataKind {
     Cifar10,
     /// CIFAR-100, likewise.
     Cifar100,
-    /// A folder (or tar or zip archive) of images: `train/CLASS/…` with `test/`, `val/`, `valid/` or `validation/`, or `CLASS/…` alone. JPEG, PNG, BMP, WebP, TIFF, PPM and PGM are read.
+    /// A folder, or a tar, tar.gz or zip of it, of pictures: `train/CLASS/…` with `test/`, `val/`, `valid/` or `validation/`, or `CLASS/…`. JPEG, PNG, BMP, WebP, TIFF, PPM and PGM are read.
     Folder,
     /// The built-in images; nothing is downloaded.
     #[default]

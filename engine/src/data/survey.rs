@@ -37,18 +37,19 @@ pub struct Sample {
     pub image: Image,
 }
 
-/// Counts what `config` names, and decodes at most `samples` pictures of each part.
+/// Counts what `config` names, and decodes at most `samples` pictures of each part. The account notes those that cannot
+/// be decoded.
 ///
 /// # Errors
-/// What [`super::open`] says of the files.
+/// What [`super::open`] says of the files; a part of which no picture that was tried can be decoded.
 pub fn survey(config: &Data, samples: usize) -> Result<Survey, DataError> {
     let parts = read(config)?;
     let (classes, mut account) = (parts.classes, parts.account);
     let mut part = |examples: Option<Examples>| match examples {
         Some(examples) => surveyed(&examples, classes.len(), samples, &mut account),
-        None => SurveyedPart { counts: vec![0; classes.len()], samples: Vec::new() },
+        None => Ok(SurveyedPart { counts: vec![0; classes.len()], samples: Vec::new() }),
     };
-    let (train, test) = (part(parts.train), part(parts.test));
+    let (train, test) = (part(parts.train)?, part(parts.test)?);
     Ok(Survey { classes, train, test, account })
 }
 
@@ -57,7 +58,7 @@ fn surveyed(
     classes: usize,
     samples: usize,
     account: &mut Account,
-) -> SurveyedPart {
+) -> Result<SurveyedPart, DataError> {
     let counts = split::counts(&examples.labels, classes);
     let (there, samples) = (examples.len(), samples.min(examples.len()));
     let sample = |k: usize| {
@@ -66,10 +67,21 @@ fn surveyed(
             Store::Decoded(images) => Ok(images[index].clone()),
             Store::Encoded(sources) => sources[index].decode(),
         };
-        // Whether a run may go on without it is not for a look to say.
-        let image = image.map_err(|error| account.note(error.to_string())).ok()?;
-        Some(Sample { index, label: examples.labels[index], image })
+        image.map(|image| Sample { index, label: examples.labels[index], image })
     };
-    let samples = (0..samples).filter_map(sample).collect();
-    SurveyedPart { counts, samples }
+    let (mut shown, mut bad) = (Vec::new(), Vec::new());
+    for sample in (0..samples).map(sample) {
+        match sample {
+            Ok(sample) => shown.push(sample),
+            Err(error) => bad.push(error),
+        }
+    }
+    // Whether a run may go on without some of them is not for a look to say; without any it may not.
+    if shown.is_empty()
+        && let Some(error) = bad.pop()
+    {
+        return Err(error);
+    }
+    bad.iter().for_each(|error| account.note(error.to_string()));
+    Ok(SurveyedPart { counts, samples: shown })
 }
