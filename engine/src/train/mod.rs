@@ -16,6 +16,7 @@ pub mod probe;
 mod run;
 mod session;
 
+pub use checkpoint::Checkpoint;
 pub use error::TrainError;
 pub use outline::{Outline, Planned, outline, planned};
 pub use run::{Options, Run, Teacher, Tune};

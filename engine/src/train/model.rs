@@ -9,7 +9,7 @@ use super::{Session, Test, TrainError, session::some};
 use crate::{
     config::{Activation, Model},
     data::{Batch, Image, Preprocess, Split},
-    formats::{ModelFolder, folder, safetensors},
+    formats::{FormatError, ModelFolder, folder, safetensors},
     gpu::Gpu,
     models,
     nn::{Network, NetworkError, Weights},
@@ -127,6 +127,8 @@ pub fn teacher(
             let network = Network { input: student.input, ..folder.config.network() };
             (network, folder.weights)
         }
+        // A damaged one is no reason to guess.
+        Some(Err(error @ FormatError::Sum { .. })) => return Err(error.into()),
         // Without our own config.json (timm and transformers have others) the architecture is read off the tensors.
         _ => {
             let (weights, _) = safetensors::read(&path)?;
