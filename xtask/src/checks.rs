@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::{
-    browser, python, schema, setup,
+    browser, fuzz, python, schema, setup,
     shell::{cargo, loud, works},
     web,
 };
@@ -38,6 +38,7 @@ pub(crate) fn run() -> Result<()> {
         tests.env("TAPER_REQUIRE_DATA", "1");
     }
     loud(&mut tests)?;
+    fuzz::short()?;
     web::end_to_end()
 }
 
