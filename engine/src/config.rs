@@ -185,13 +185,13 @@ impl Config {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DataKind {
-    /// IDX files in MNIST's naming, plain or gzip; `path` is their folder.
+    /// IDX files in MNIST's naming, plain or gzip; `path` is their folder, or an archive of it.
     Idx,
-    /// CIFAR-10's binary version, or pictures in folders by class; `path` is the folder or a tar archive of it.
+    /// CIFAR-10's binary version, or pictures in folders by class; `path` is the folder, or an archive of it.
     Cifar10,
     /// CIFAR-100, likewise.
     Cifar100,
-    /// A folder (or tar archive) of JPEG or PNG images: `train/CLASS/…` with `test/` or `val/`.
+    /// A folder, or a tar, tar.gz or zip of it, of pictures: `train/CLASS/…` with `test/`, `val/`, `valid/` or `validation/`, or `CLASS/…`. JPEG, PNG, BMP, WebP, TIFF, PPM and PGM are read.
     Folder,
     /// The built-in images; nothing is downloaded.
     #[default]
@@ -226,7 +226,7 @@ pub struct Data {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1), extend("x-unit" = "images"))]
     pub test_count: Option<u64>,
-    /// Share of the images held out for testing when the data has no test part and no counts are given.
+    /// Share of the images held out for testing, each class by its share, when the data has no test part and no counts are given.
     #[schemars(extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 1.0))]
     pub test_fraction: f64,
     /// Draws the split and the subsets; the same for every member of a run, whatever its seed.
@@ -246,6 +246,8 @@ pub struct Data {
     /// Standard deviation of each channel; absent: measured on the training images.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub std: Option<Vec<f64>>,
+    /// What is done about a damaged image.
+    pub on_error: OnError,
     /// Random changes to training images.
     pub augment: Augment,
 }
@@ -264,9 +266,21 @@ impl Default for Data {
             crop: 1.0,
             mean: None,
             std: None,
+            on_error: OnError::default(),
             augment: Augment::default(),
         }
     }
+}
+
+/// What is done about a picture of a `folder` that is damaged, or too large to be decoded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnError {
+    /// It ends the run, by name: at the start where all images fit in memory, else when it is first read.
+    #[default]
+    Refuse,
+    /// It is left out and counted. Each image is decoded once more at the start to know.
+    Skip,
 }
 
 /// Random changes to training images, in this order; all off by default.

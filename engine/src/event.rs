@@ -12,6 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::config::Method;
+use crate::data::Account;
 use crate::formats::{FormatError, MergeReport};
 
 /// One thing that happened. `member` is the name of its folder, as `win-0`, or `teacher-0`; `step` counts the optimiser steps that the
@@ -31,6 +32,11 @@ pub enum Event {
         config_hash: String,
         /// Everything that will be trained, in order.
         stages: Vec<StagePlan>,
+    },
+    /// The data were read; so again by each process that goes on with the run.
+    DataRead {
+        /// What was found, what is used, what was left out and why.
+        account: Account,
     },
     /// A member or a teacher begins.
     MemberStarted {

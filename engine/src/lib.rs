@@ -23,5 +23,6 @@ pub mod ops;
 pub mod plan;
 pub mod profile;
 pub mod random;
+pub mod text;
 pub mod train;
 pub mod win;

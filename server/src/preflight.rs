@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use engine::config::{Config, Method, Precision, presets};
-use engine::data::{self, DataError, Dataset, ImageShape};
+use engine::data::{self, Account, DataError, Dataset, ImageShape};
 use engine::event::StagePlan;
 use engine::gpu::{Gpu, Live};
 use engine::models;
@@ -101,6 +101,8 @@ pub(crate) struct Findings {
     pub(crate) pairs: Vec<Pair>,
     pub(crate) stages: Vec<StageNeeds>,
     pub(crate) data: Option<DataFacts>,
+    /// What was read of the data.
+    pub(crate) account: Option<Account>,
     pub(crate) estimate: Option<Estimate>,
     pub(crate) deviations: Vec<String>,
     pub(crate) plans: Vec<StagePlan>,
@@ -152,6 +154,7 @@ fn fill(
         test_count: data.test.len(),
         classes: data.classes.len(),
     });
+    findings.account = Some(data.account.clone());
     let student = network(config, data.shape, data.classes.len());
     findings.student = size(&student)?;
     let outline = train::outline(config, &data).map_err(|error| of_training(&error))?;

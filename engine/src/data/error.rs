@@ -2,12 +2,19 @@
 
 use std::path::{Path, PathBuf};
 
+use super::account::shown;
+
+/// A path as it may be shown.
+fn place(path: &Path) -> String {
+    shown(&path.to_string_lossy())
+}
+
 /// Why a data set could not be opened or a batch could not be made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DataError {
     /// The system refused to read a file or a folder.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {source}", place(path))]
     Read {
         /// The file or folder.
         path: PathBuf,
@@ -15,7 +22,7 @@ pub enum DataError {
         source: std::io::Error,
     },
     /// A file does not hold what its format says.
-    #[error("{}: {problem}", path.display())]
+    #[error("{}: {problem}", place(path))]
     Malformed {
         /// The file.
         path: PathBuf,
@@ -23,7 +30,7 @@ pub enum DataError {
         problem: String,
     },
     /// An archive holds an entry that is never unpacked.
-    #[error("{}: entry \"{entry}\" {problem}", archive.display())]
+    #[error("{}: entry \"{entry}\" {problem}", place(archive))]
     Entry {
         /// The archive.
         archive: PathBuf,
@@ -33,7 +40,7 @@ pub enum DataError {
         problem: String,
     },
     /// A picture cannot be decoded, or is larger than what is decoded.
-    #[error("image {name}: {problem}")]
+    #[error("image {}: {problem}", shown(name))]
     Image {
         /// The file, or archive and entry.
         name: String,
@@ -41,7 +48,7 @@ pub enum DataError {
         problem: String,
     },
     /// More images are asked for than there are.
-    #[error("{key} = {asked} is more than the {there} images in {place}")]
+    #[error("{key} = {asked} is more than the {there} images in {}", shown(place))]
     Count {
         /// The configuration's key.
         key: &'static str,

@@ -262,6 +262,7 @@ impl Run {
             config_hash: config.hash(),
             stages: prepared.outline.stages.clone(),
         })?;
+        journal.append(Event::DataRead { account: data.account.clone() })?;
         let crew = Crew {
             run: self,
             options,

@@ -4,7 +4,7 @@ use anyhow::Result;
 use engine::gpu::{self, GpuError};
 use serde_json::json;
 
-use super::{bytes, print, print_json, self_test};
+use super::{bytes, print, print_json, print_json_pretty, self_test};
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -49,7 +49,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
 
 fn tested(device: &str, arguments: &Arguments) -> Result<()> {
     if arguments.losses {
-        return print(&(serde_json::to_string_pretty(&self_test::losses(device)?)? + "\n"));
+        return print_json_pretty(&self_test::losses(device)?);
     }
     let test = self_test::test(device)?;
     if arguments.json {

@@ -4,13 +4,14 @@ use std::path::Path;
 
 use anyhow::Result;
 use engine::config::{Config, Data, DataKind, Method, presets};
+use engine::data::{self, Account};
 use engine::gpu::{self, Gpu};
+use engine::models;
 use engine::nn::{BlockSize, Extent};
 use engine::ops::AdapterKind;
 use engine::plan::{Limits, Target};
 use engine::win::needs::{Needs, needs};
 use engine::win::surgery;
-use engine::{data, models};
 use serde::Serialize;
 
 use super::source::Source;
@@ -32,6 +33,8 @@ struct Inspection {
     #[serde(skip_serializing_if = "String::is_empty")]
     label: String,
     input: Input,
+    /// What was read of the data; none where they are not there.
+    data: Option<Account>,
     student: Size,
     teacher: Size,
     /// S₁ … Sₙ, then the head.
@@ -124,7 +127,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
 }
 
 fn inspect(label: String, config: &Config, target: &Target) -> Result<Inspection> {
-    let input = input(&config.data)?;
+    let (input, data) = input(&config.data)?;
     let extent = Extent::Map(input.size, input.size, input.channels);
     let student = models::network(&config.model, extent, input.classes);
     let teacher = surgery::widen(&student, config.teacher.factor, config.teacher.widen);
@@ -139,6 +142,7 @@ fn inspect(label: String, config: &Config, target: &Target) -> Result<Inspection
     Ok(Inspection {
         label,
         input,
+        data,
         student: Size { params: thin.params, macs: thin.macs },
         teacher: Size { params: wide.params, macs: wide.macs },
         blocks: blocks.collect(),
@@ -148,14 +152,14 @@ fn inspect(label: String, config: &Config, target: &Target) -> Result<Inspection
     })
 }
 
-/// What the data is, or usually is when it is not there.
-fn input(data: &Data) -> Result<Input> {
+/// What the data is, with the account of what was read; or what it usually is when it is not there.
+fn input(data: &Data) -> Result<(Input, Option<Account>)> {
     let there = data.path.as_ref().is_some_and(|path| Path::new(path).exists());
     if there {
         let set = data::open(data)?;
-        return Ok(of((set.shape, set.classes.len()), false));
+        return Ok((of((set.shape, set.classes.len()), false), Some(set.account)));
     }
-    Ok(of(data::promised(data), data.kind != DataKind::Procedural))
+    Ok((of(data::promised(data), data.kind != DataKind::Procedural), None))
 }
 
 fn of((shape, classes): (data::ImageShape, usize), assumed: bool) -> Input {
@@ -175,9 +179,13 @@ fn render(inspection: &Inspection) -> String {
         text.push_str(&format!("{}\n", inspection.label));
     }
     text.push_str(&format!(
-        "input {size} × {size} × {channels}, {classes} classes{}\n\n",
+        "input {size} × {size} × {channels}, {classes} classes{}\n",
         if assumed { " (usual for this kind of data; data.path is not there)" } else { "" }
     ));
+    for line in inspection.data.iter().flat_map(Account::lines) {
+        text.push_str(&format!("{line}\n"));
+    }
+    text.push('\n');
     let width = |block: &BlockSize| match block.inner {
         [low, high] if low == high && high == block.width => format!("{high}"),
         [low, high] if low == high => format!("{high} → {}", block.width),
@@ -327,6 +335,7 @@ mod tests {
             "/teacher/macs",
             "/blocks/0",
             "/deviations",
+            "/data",
         ] {
             assert!(json.pointer(key).is_some(), "{key}");
         }

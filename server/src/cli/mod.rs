@@ -25,7 +25,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use engine::{config::ConfigError, formats::FormatError, train::TrainError};
+use engine::{config::ConfigError, formats::FormatError, text, train::TrainError};
 
 /// Trains deep thin networks by going wide, then narrow, on any GPU that WebGPU reaches.
 #[derive(Debug, Parser)]
@@ -116,7 +116,7 @@ fn failure(message: impl Into<String>, hint: impl Into<String>) -> anyhow::Error
     Failure { message: message.into(), hint: Some(hint.into()) }.into()
 }
 
-/// Says on standard error what went wrong and, where something can be done, what.
+/// Says on standard error what went wrong and, where something can be done, what. Names in it obey nobody: see [`text`].
 pub(crate) fn report(error: &anyhow::Error) {
     let hint = error.chain().find_map(|cause| {
         let failure = cause.downcast_ref::<Failure>().and_then(|failure| failure.hint.clone());
@@ -127,16 +127,27 @@ pub(crate) fn report(error: &anyhow::Error) {
     });
     // Nobody is left to tell when standard error is closed.
     let mut stderr = io::stderr().lock();
-    drop(writeln!(stderr, "error: {error}"));
+    let say = |word: &str, what: &str| format!("{word}: {}", text::printable(what));
+    drop(writeln!(stderr, "{}", say("error", &error.to_string())));
     if let Some(hint) = hint {
-        drop(writeln!(stderr, "hint: {hint}"));
+        drop(writeln!(stderr, "{}", say("hint", &hint)));
     }
 }
 
-/// Prints to standard output; a reader that has gone away (`taper presets | head -1`) is no error.
+/// Prints text to standard output, in which names obey nobody (see [`text`]).
 fn print(text: &str) -> Result<()> {
+    write_out(&text::printable(text))
+}
+
+/// Prints JSON to standard output: exactly what it says, and nothing that a terminal obeys.
+fn print_raw_json(json: &str) -> Result<()> {
+    write_out(&text::printable_json(json))
+}
+
+/// Writes to standard output; a reader that has gone away (`taper presets | head -1`) is no error.
+fn write_out(safe: &str) -> Result<()> {
     let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    match stdout.write_all(safe.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         done => Ok(done?),
     }
@@ -144,11 +155,18 @@ fn print(text: &str) -> Result<()> {
 
 /// Prints a value as one line of JSON.
 fn print_json(value: &impl serde::Serialize) -> Result<()> {
-    print(&(serde_json::to_string(value)? + "\n"))
+    print_raw_json(&(serde_json::to_string(value)? + "\n"))
 }
 
-/// A text table: the first column to the left, the others to the right as numbers are.
+/// Prints a value as JSON of many lines.
+fn print_json_pretty(value: &impl serde::Serialize) -> Result<()> {
+    print_raw_json(&(serde_json::to_string_pretty(value)? + "\n"))
+}
+
+/// A text table: the first column to the left, the others to the right as numbers are. A name stays in its cell.
 fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+    let escaped = |row: &Vec<String>| row.iter().map(|cell| text::escape(cell).into()).collect();
+    let rows: Vec<Vec<String>> = rows.iter().map(escaped).collect();
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
         cells.chain([head[column].chars().count()]).max().unwrap_or(0)
@@ -226,5 +244,7 @@ mod tests {
         let text =
             table(&["a", "n"], &[vec!["long".into(), "1".into()], vec!["b".into(), "23".into()]]);
         assert_eq!(text, "a      n\n────────\nlong   1\nb     23\n");
+        let text = table(&["a", "n"], &[vec!["\u{1b}c\n".into(), "1".into()]]);
+        assert_eq!(text, "a         n\n───────────\n\\u{1b}c\\n  1\n");
     }
 }

@@ -6,6 +6,7 @@ use anyhow::Result;
 use engine::data::Image;
 use engine::formats::FormatError;
 use engine::gpu::{self, Gpu};
+use engine::text;
 use engine::train::model::Trained;
 use serde::Serialize;
 
@@ -19,7 +20,7 @@ const PART: usize = 256;
 pub(super) struct Arguments {
     /// A run directory, a member of one, or a model folder.
     model: PathBuf,
-    /// JPEG or PNG files.
+    /// Pictures.
     #[arg(required = true, value_name = "INPUT")]
     inputs: Vec<PathBuf>,
     /// How many classes to name.
@@ -76,7 +77,8 @@ fn show(prediction: Prediction, json: bool) -> Result<()> {
         .iter()
         .map(|class| format!("{} {:.1} %", class.label, 100.0 * class.probability))
         .collect();
-    print(&format!("{}: {}\n", prediction.input.display(), classes.join(", ")))
+    let line = format!("{}: {}", prediction.input.display(), classes.join(", "));
+    print(&(text::escape(&line) + "\n"))
 }
 
 /// The `count` most probable classes, ties to the lower index.

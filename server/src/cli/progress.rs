@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use engine::event::{self, Entry, Event, LoaderWait, RunStatus, TunedProduct};
+use engine::text;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::{bytes, duration};
@@ -105,10 +106,12 @@ impl Progress {
         })
     }
 
+    /// Says one line; names of members and data in it obey nobody.
     fn say(&self, line: &str) {
+        let line = text::escape(line);
         if self.drawn {
             // A terminal that has gone away is noticed by whoever writes the results.
-            drop(self.bars.println(line));
+            drop(self.bars.println(&*line));
         } else {
             eprintln!("{line}");
         }
@@ -120,6 +123,9 @@ impl Progress {
         match &entry.event {
             Event::RunStarted { adapter, adapter_kind, .. } => {
                 self.say(&format!("adapter: {adapter} ({adapter_kind})"));
+            }
+            Event::DataRead { account } => {
+                account.lines().iter().for_each(|line| self.say(line));
             }
             Event::StageStarted {
                 member,
@@ -134,7 +140,7 @@ impl Progress {
                 let bar = self.bar(member);
                 bar.reset();
                 bar.set_length(*steps);
-                bar.set_prefix(format!("{member} {stage}"));
+                bar.set_prefix(text::escape(&format!("{member} {stage}")).into_owned());
                 bar.set_message("");
                 bar.set_position(*done);
                 self.tell_whole();

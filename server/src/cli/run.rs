@@ -18,7 +18,7 @@ use crate::jobs;
 use super::driver;
 use super::progress::Progress;
 use super::source::Source;
-use super::{compare, failure, print, print_json, profile, teachers};
+use super::{compare, failure, print, print_json, print_raw_json, profile, teachers};
 
 /// Exit status of a run that Ctrl-C stopped: 128 + SIGINT, as shells have it.
 const STOPPED: u8 = 130;
@@ -204,7 +204,7 @@ fn train(
         progress.take(entry);
         if json
             && let Ok(line) = entry.to_line()
-            && print(&line).is_err()
+            && print_raw_json(&line).is_err()
         {
             // Nobody reads any more: keep what is trained, and end.
             stop.store(true, Ordering::SeqCst);

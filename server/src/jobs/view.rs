@@ -312,6 +312,7 @@ impl View {
                 }
             }
             Event::Checkpoint { .. }
+            | Event::DataRead { .. }
             | Event::Tuned { .. }
             | Event::Log { .. }
             | Event::RunFinished { .. } => {}
