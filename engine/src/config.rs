@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 mod check;
 mod draft;
+mod framing;
 pub mod presets;
 mod recipe;
 #[cfg(test)]
@@ -16,6 +17,7 @@ mod tests;
 pub use crate::ops::activation::Activation;
 pub use check::ConfigError;
 pub use draft::Draft;
+pub use framing::{Disagreement, Framing};
 use recipe::stage;
 pub use recipe::{Length, Optimizer, Recipe, Schedule};
 
@@ -231,19 +233,22 @@ pub struct Data {
     pub test_fraction: f64,
     /// Draws the split and the subsets; the same for every member of a run, whatever its seed.
     pub split_seed: u64,
-    /// Height and width of the network's input; absent: the images' own (224 for `folder`).
+    /// Height and width of the network's input; absent: that of the teacher of `teacher.from`, else the images' own (224 for `folder`).
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 4096), extend("x-unit" = "pixels"))]
     pub size: Option<u32>,
-    /// How images are resized to `size`.
-    pub interpolation: Interpolation,
-    /// Share of the shorter side kept by the centre crop at evaluation: resize to `size / crop`, crop `size`. ImageNet: 0.875.
+    /// How images are resized to `size`; absent: as for the teacher of `teacher.from`, else bilinear.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interpolation: Option<Interpolation>,
+    /// Share of the shorter side kept by the centre crop at evaluation: resize to `size / crop`, crop `size`; absent: as for the teacher of
+    /// `teacher.from`, else 1. ImageNet: 0.875.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(max = 1.0), extend("exclusiveMinimum" = 0.0))]
-    pub crop: f64,
-    /// Mean of each channel, of pixels in 0..1; absent: measured on the training images.
+    pub crop: Option<f64>,
+    /// Mean of each channel, of pixels in 0..1; absent: that of the teacher of `teacher.from`, else measured on the training images.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mean: Option<Vec<f64>>,
-    /// Standard deviation of each channel; absent: measured on the training images.
+    /// Standard deviation of each channel; absent: likewise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub std: Option<Vec<f64>>,
     /// What is done about a damaged image.
@@ -262,8 +267,8 @@ impl Default for Data {
             test_fraction: 0.2,
             split_seed: 0,
             size: None,
-            interpolation: Interpolation::default(),
-            crop: 1.0,
+            interpolation: None,
+            crop: None,
             mean: None,
             std: None,
             on_error: OnError::default(),
@@ -480,7 +485,9 @@ pub struct Teacher {
     pub factor: u32,
     /// Which channels of a residual network are widened; an MLP has all its hidden layers widened.
     pub widen: Widen,
-    /// A trained teacher: a model folder or an earlier run; absent: the teacher is trained by `[wide]`.
+    /// A trained teacher: a model folder, a safetensors file with torchvision's or timm's names, or an earlier run; absent: the teacher is
+    /// trained by `[wide]`. It must tell the data's classes apart. What its folder says of its pictures (size, interpolation, crop, mean,
+    /// deviation) holds where `[data]` does not write it, and must agree where it does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
     /// For a teacher of another depth: the 0-based teacher layer (or unit) that each student layer (or unit) copies, over the whole network;

@@ -21,6 +21,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::jobs::ask;
+use crate::names;
 
 use freshness::Fingerprints;
 pub(crate) use unpack::unpack;
@@ -154,12 +155,16 @@ fn sweep(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// What [`is_name`] says, for people.
+pub(crate) const NAMES: &str = "a name has at most 64 of a-z, 0-9, -, _ and ., begins with one of the first two, does not end with a dot, and is not that of a device, as con, nul, aux or com1";
+
 /// A name that is safe as a folder of any system, in an address and in a configuration.
 pub(crate) fn is_name(name: &str) -> bool {
     let first = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     (1..=64).contains(&name.len())
         && name.starts_with(first)
         && name.chars().all(|c| first(c) || "-_.".contains(c))
+        && names::trouble(name).is_none()
 }
 
 impl Datasets {
@@ -174,9 +179,7 @@ impl Datasets {
                 .split_once('=')
                 .with_context(|| format!("`--data {text}` must be NAME=PATH"))?;
             if !is_name(name) || name == BUILT_IN {
-                bail!(
-                    "`--data {text}`: a name has at most 64 of a-z, 0-9, -, _ and ., begins with one of the first two, and is not {BUILT_IN}"
-                );
+                bail!("`--data {text}`: {NAMES}; and it is not {BUILT_IN}");
             }
             let path = std::fs::canonicalize(path)
                 .with_context(|| format!("`--data {text}`: there is no such file or folder"))?;
@@ -187,10 +190,17 @@ impl Datasets {
                 bail!("`--data {text}`: there are two of this name");
             }
         }
-        std::fs::create_dir_all(folder.join("uploads"))?;
-        sweep(&folder)?;
+        let uploads = folder.join("uploads");
+        std::fs::create_dir_all(&uploads)
+            .with_context(|| format!("cannot make `{}`", uploads.display()))?;
+        sweep(&folder).with_context(|| format!("cannot tidy up `{}`", folder.display()))?;
         let (seen, fingerprints) = (Mutex::default(), Fingerprints::default());
         Ok(Datasets { registered, folder, program, seen, fingerprints })
+    }
+
+    /// Names and places of what was registered.
+    pub(crate) fn registered(&self) -> impl Iterator<Item = (&str, &Path)> {
+        self.registered.iter().map(|(name, path)| (name.as_str(), path.as_path()))
     }
 
     fn upload(&self, name: &str) -> PathBuf {
@@ -449,7 +459,8 @@ pub(crate) fn survey(config: &Data, thumbnails: &Path) -> Result<Surveyed> {
             let image = image.context("a picture has not the pixels that it says")?;
             let large = width.max(height) > THUMBNAIL;
             let image = if large { image.thumbnail(THUMBNAIL, THUMBNAIL) } else { image };
-            image.save(thumbnails.join(part.file(index)))?;
+            let file = thumbnails.join(part.file(index));
+            image.save(&file).with_context(|| format!("cannot write `{}`", file.display()))?;
             samples.push((index, label));
         }
         Ok(SurveyedPart { counts: surveyed.counts, samples })

@@ -167,7 +167,7 @@ fn settings_reach_the_images() {
     assert!((opened.preprocess.mean()[0] - 81.5 / 255.0).abs() < 1e-12);
     let small = Data {
         size: Some(4),
-        interpolation: Interpolation::Area,
+        interpolation: Some(Interpolation::Area),
         mean: Some(vec![0.5; 3]),
         ..data
     };
@@ -189,7 +189,7 @@ fn held_and_decoded_on_demand_are_the_same_bits() {
     for (size, crop, augment) in
         [(8, 1.0, Augment::default()), (5, 0.8, Augment::default()), (5, 0.8, random)]
     {
-        let data = Data { size: Some(size), crop, augment, ..data.clone() };
+        let data = Data { size: Some(size), crop: Some(crop), augment, ..data.clone() };
         let held = open_parts(&data, None, HELD_BYTES).unwrap();
         let read = open_parts(&data, None, 100).unwrap();
         assert_eq!(held.preprocess, read.preprocess);
@@ -443,7 +443,7 @@ fn cifar10_as_folders_of_jpegs_is_read_as_given() {
         train_count: Some(200),
         test_count: Some(100),
         size: Some(16),
-        interpolation: Interpolation::Area,
+        interpolation: Some(Interpolation::Area),
         ..Data::default()
     };
     let opened = open(&data).unwrap();

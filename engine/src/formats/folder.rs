@@ -71,24 +71,34 @@ impl ModelConfig {
         }
     }
 
-    /// `weights` with the columns that read the flattened image in the `wanted` order, from the other one; `None` where both are the same.
+    /// [`columns`] of the network that the weights are of.
     fn with_columns(&self, weights: &Weights, wanted: Order) -> Option<Weights> {
-        let (name, extents) = self.network().flattened()?;
-        let [h, w, c] = extents.map(|n| n as usize);
-        let Tensor { shape, data } =
-            weights.get(&name).filter(|first| first.shape.get(1) == Some(&(h * w * c)))?;
-        if c == 1 {
-            return None;
-        }
-        // The image's axes are those of a convolution's kernel.
-        let turned = match wanted {
-            Order::Pytorch => Tensor::new([shape[0], h, w, c], data.clone()).to_pytorch(),
-            Order::Ours => Tensor::new([shape[0], c, h, w], data.clone()).from_pytorch(),
-        };
-        let mut weights = weights.clone();
-        weights.insert(name, Tensor::new(shape.clone(), turned.data));
-        Some(weights)
+        columns(&self.network(), weights, wanted)
     }
+}
+
+/// `weights` with the columns that read the flattened image in the `wanted` order, from the other one; `None` where both are the same.
+fn columns(network: &Network, weights: &Weights, wanted: Order) -> Option<Weights> {
+    let (name, extents) = network.flattened()?;
+    let [h, w, c] = extents.map(|n| n as usize);
+    let Tensor { shape, data } =
+        weights.get(&name).filter(|first| first.shape.get(1) == Some(&(h * w * c)))?;
+    if c == 1 {
+        return None;
+    }
+    // The image's axes are those of a convolution's kernel.
+    let turned = match wanted {
+        Order::Pytorch => Tensor::new([shape[0], h, w, c], data.clone()).to_pytorch(),
+        Order::Ours => Tensor::new([shape[0], c, h, w], data.clone()).from_pytorch(),
+    };
+    let mut weights = weights.clone();
+    weights.insert(name, Tensor::new(shape.clone(), turned.data));
+    Some(weights)
+}
+
+/// Weights of a file without a model folder around it, as the device reads them: the columns of an MLP's first layer come in PyTorch's order.
+pub(crate) fn as_ours(network: &Network, weights: Weights) -> Weights {
+    columns(network, &weights, Order::Ours).unwrap_or(weights)
 }
 
 /// How a teacher was made of a student's architecture.

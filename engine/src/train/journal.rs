@@ -26,8 +26,8 @@ pub(super) struct Past {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct End {
     pub(super) train_error: f64,
-    pub(super) epochs: f64,
-    pub(super) seconds: f64,
+    pub(super) epochs: Option<f64>,
+    pub(super) seconds: Option<f64>,
 }
 
 /// The log, who listens, and what it said so far.

@@ -33,7 +33,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     }
     let line = |adapter: &gpu::AdapterDescription| {
         format!(
-            "{}  {} ({}, {}, {})\n   largest buffer {}{}{}\n",
+            "{}  {} ({}, {}, {})\n   largest buffer {}{}{}{}\n",
             adapter.index,
             adapter.name,
             adapter.device_type,
@@ -41,6 +41,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
             adapter.driver,
             bytes(adapter.limits.buffer_bytes),
             if adapter.f16 { ", precision f32 or mixed" } else { ", precision f32" },
+            if adapter.is_gl() { "; by OpenGL, best effort" } else { "" },
             if adapter.index == 0 { "; used by --device auto" } else { "" },
         )
     };

@@ -19,13 +19,22 @@ mod serve;
 mod source;
 mod survey;
 mod teachers;
+mod voice;
 
-use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use engine::{config::ConfigError, formats::FormatError, text, train::TrainError};
+use engine::{
+    config::ConfigError,
+    formats::FormatError,
+    gpu::{self, Gpu},
+    text,
+    train::TrainError,
+};
+
+pub(crate) use voice::{Unheard, say, tell};
 
 /// Trains deep thin networks by going wide, then narrow, on any GPU that WebGPU reaches.
 #[derive(Debug, Parser)]
@@ -116,8 +125,11 @@ fn failure(message: impl Into<String>, hint: impl Into<String>) -> anyhow::Error
     Failure { message: message.into(), hint: Some(hint.into()) }.into()
 }
 
-/// Says on standard error what went wrong and, where something can be done, what. Names in it obey nobody: see [`text`].
-pub(crate) fn report(error: &anyhow::Error) {
+/// Says on standard error what went wrong and, where something can be done, what; the exit status that belongs to it.
+pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
+    if error.is::<voice::Gone>() {
+        return ExitCode::SUCCESS;
+    }
     let hint = error.chain().find_map(|cause| {
         let failure = cause.downcast_ref::<Failure>().and_then(|failure| failure.hint.clone());
         let config = || cause.downcast_ref::<ConfigError>().and_then(ConfigError::hint);
@@ -125,42 +137,52 @@ pub(crate) fn report(error: &anyhow::Error) {
         let train = || cause.downcast_ref::<TrainError>().and_then(TrainError::hint);
         failure.or_else(config).or_else(format).or_else(train)
     });
-    // Nobody is left to tell when standard error is closed.
-    let mut stderr = io::stderr().lock();
-    let say = |word: &str, what: &str| format!("{word}: {}", text::printable(what));
-    drop(writeln!(stderr, "{}", say("error", &error.to_string())));
+    say(&format!("error: {}", sentence(error)));
     if let Some(hint) = hint {
-        drop(writeln!(stderr, "{}", say("hint", &hint)));
+        say(&format!("hint: {hint}"));
     }
+    ExitCode::FAILURE
 }
 
-/// Prints text to standard output, in which names obey nobody (see [`text`]).
+/// Opens the adapter that `device` means; what is to be said of it goes to standard error.
+fn open(device: &str) -> Result<Arc<Gpu>> {
+    let gpu = Gpu::open(device, gpu::Options::default())?;
+    if let Some(caveat) = gpu.adapter.caveat() {
+        say(&format!("warning: {caveat}"));
+    }
+    Ok(gpu)
+}
+
+/// An error with its causes: what was tried, and what the system said to that. Some say their cause themselves.
+fn sentence(error: &anyhow::Error) -> String {
+    let mut said = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !said.contains(&cause) {
+            said += ": ";
+            said += &cause;
+        }
+    }
+    said
+}
+
+/// Answers on standard output; where nobody reads that any more, the error ends the verb without a word.
 fn print(text: &str) -> Result<()> {
-    write_out(&text::printable(text))
-}
-
-/// Prints JSON to standard output: exactly what it says, and nothing that a terminal obeys.
-fn print_raw_json(json: &str) -> Result<()> {
-    write_out(&text::printable_json(json))
-}
-
-/// Writes to standard output; a reader that has gone away (`taper presets | head -1`) is no error.
-fn write_out(safe: &str) -> Result<()> {
-    let mut stdout = io::stdout().lock();
-    match stdout.write_all(safe.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        done => Ok(done?),
-    }
+    voice::answer(text)
 }
 
 /// Prints a value as one line of JSON.
 fn print_json(value: &impl serde::Serialize) -> Result<()> {
-    print_raw_json(&(serde_json::to_string(value)? + "\n"))
+    print(&json_line(value)?)
+}
+
+/// A value as one line of JSON.
+fn json_line(value: &impl serde::Serialize) -> Result<String> {
+    Ok(text::printable_json(&(serde_json::to_string(value)? + "\n")).into_owned())
 }
 
 /// Prints a value as JSON of many lines.
 fn print_json_pretty(value: &impl serde::Serialize) -> Result<()> {
-    print_raw_json(&(serde_json::to_string_pretty(value)? + "\n"))
+    print(&text::printable_json(&(serde_json::to_string_pretty(value)? + "\n")))
 }
 
 /// A text table: the first column to the left, the others to the right as numbers are. A name stays in its cell.
@@ -229,6 +251,16 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn causes_are_said_once() {
+        let system = || std::io::Error::from_raw_os_error(2);
+        let error = anyhow::Error::from(system()).context("cannot make `a/b`");
+        assert_eq!(sentence(&error), format!("cannot make `a/b`: {}", system()));
+        let path = "a/b".into();
+        let error = anyhow::Error::from(FormatError::Io { action: "read", path, source: system() });
+        assert_eq!(sentence(&error), format!("cannot read `a/b`: {}", system()));
     }
 
     #[test]

@@ -5,12 +5,11 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use engine::data::Image;
 use engine::formats::FormatError;
-use engine::gpu::{self, Gpu};
 use engine::text;
 use engine::train::model::Trained;
 use serde::Serialize;
 
-use super::{model, print, print_json};
+use super::{model, open, print, print_json};
 
 /// Pictures that are held in memory at once.
 const PART: usize = 256;
@@ -51,7 +50,7 @@ struct Class {
 
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
     let model = Trained::of(model::open(&arguments.model)?)?;
-    let gpu = Gpu::open(&arguments.device, gpu::Options::default())?;
+    let gpu = open(&arguments.device)?;
     for inputs in arguments.inputs.chunks(PART) {
         let images: Vec<Image> = inputs.iter().map(|path| read(path)).collect::<Result<_>>()?;
         for (input, probabilities) in inputs.iter().zip(model.predict(&gpu, &images)?) {

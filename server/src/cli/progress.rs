@@ -7,7 +7,7 @@ use engine::event::{self, Entry, Event, LoaderWait, RunStatus, TunedProduct};
 use engine::text;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::{bytes, duration};
+use super::{bytes, duration, say};
 use crate::jobs::View;
 
 /// Ticks of the bar of the whole run.
@@ -113,7 +113,7 @@ impl Progress {
             // A terminal that has gone away is noticed by whoever writes the results.
             drop(self.bars.println(&*line));
         } else {
-            eprintln!("{line}");
+            say(&line);
         }
     }
 
@@ -212,10 +212,13 @@ impl Progress {
                 if let Some(bar) = self.members.remove(member) {
                     bar.finish_and_clear();
                 }
-                self.say(&format!(
-                    "{member}: accuracy {accuracy:.2} % after {epochs:.2} epochs, {}",
-                    duration(*seconds)
-                ));
+                let after = match epochs.zip(*seconds) {
+                    Some((epochs, seconds)) => {
+                        format!(" after {epochs:.2} epochs, {}", duration(seconds))
+                    }
+                    None => String::new(),
+                };
+                self.say(&format!("{member}: accuracy {accuracy:.2} %{after}"));
             }
             Event::Tuned { member, stage, classes, timed, changed, .. } => {
                 for line in tuned(member, stage, *classes, *timed, changed) {
@@ -223,6 +226,7 @@ impl Progress {
                 }
             }
             Event::Warning { message } => self.say(&format!("warning: {message}")),
+            Event::Log { message } => self.say(message),
             Event::Resumed { member: Some(member), step } => {
                 self.say(&format!("{member}: goes on from step {step}"));
             }
