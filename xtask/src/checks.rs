@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::{
-    adapters, browser, python, schema, setup,
+    adapters, browser, fuzz, python, schema, setup,
     shell::{cargo, loud, works},
     web,
 };
@@ -39,6 +39,7 @@ pub(crate) fn run() -> Result<()> {
         required.push("TAPER_REQUIRE_DATA");
     }
     let tested = [on_what_is_there(&required)?, on_gl_alone(&required)?];
+    fuzz::short()?;
     web::end_to_end()?;
     eprintln!("\ntested:\n  {}", tested.join("\n  "));
     Ok(())
