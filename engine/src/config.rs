@@ -193,7 +193,7 @@ pub enum DataKind {
     Cifar10,
     /// CIFAR-100, likewise.
     Cifar100,
-    /// A folder, or a tar, tar.gz or zip of it, of pictures: `train/CLASS/…` with `test/`, `val/`, `valid/` or `validation/`, or `CLASS/…`.
+    /// A folder, or a tar, tar.gz or zip of it, of pictures: `train/CLASS/…` with `test/`, `val/`, `valid/` or `validation/`, or `CLASS/…`. JPEG, PNG, BMP, WebP, TIFF, PPM and PGM are read.
     Folder,
     /// The built-in images; nothing is downloaded.
     #[default]
@@ -251,6 +251,8 @@ pub struct Data {
     /// Standard deviation of each channel; absent: likewise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub std: Option<Vec<f64>>,
+    /// What is done about a damaged image.
+    pub on_error: OnError,
     /// Random changes to training images.
     pub augment: Augment,
 }
@@ -269,9 +271,21 @@ impl Default for Data {
             crop: None,
             mean: None,
             std: None,
+            on_error: OnError::default(),
             augment: Augment::default(),
         }
     }
+}
+
+/// What is done about a picture of a `folder` that is damaged, or too large to be decoded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnError {
+    /// It ends the run, by name: at the start where all images fit in memory, else when it is first read.
+    #[default]
+    Refuse,
+    /// It is left out and counted. Each image is decoded once more at the start to know.
+    Skip,
 }
 
 /// Random changes to training images, in this order; all off by default.

@@ -360,6 +360,7 @@ pub struct EventLog {
     path: PathBuf,
     /// `seq` of the next line.
     next: u64,
+    clock: Clock,
     /// Whether the last line has no end.
     torn: bool,
 }
@@ -376,9 +377,11 @@ impl EventLog {
             let mut bytes = Vec::new();
             file.seek(SeekFrom::Start(0))?;
             file.read_to_end(&mut bytes)?;
-            let next = parse(&bytes).last().map_or(0, |entry| entry.seq + 1);
+            let last = parse(&bytes).last();
+            let next = last.as_ref().map_or(0, |entry| entry.seq + 1);
+            let clock = Clock { last: last.map_or(0.0, |entry| entry.time), ahead: 0.0 };
             let torn = bytes.last().is_some_and(|&byte| byte != b'\n');
-            Ok(EventLog { file, path: path.into(), next, torn })
+            Ok(EventLog { file, path: path.into(), next, clock, torn })
         };
         open().map_err(|source| FormatError::write(path, source))
     }
@@ -388,8 +391,8 @@ impl EventLog {
     /// # Errors
     /// What the system refuses; the next line then starts behind what was written of this one.
     pub fn append(&mut self, event: Event) -> Result<Entry, FormatError> {
-        let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let time = (time.as_secs_f64() * 1e3).round() / 1e3;
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let time = self.clock.tell((now.as_secs_f64() * 1e3).round() / 1e3);
         let entry = Entry { seq: self.next, time, event };
         let line = entry.to_line().map_err(|error| FormatError::content(&self.path, error))?;
         let line = if self.torn { format!("\n{line}") } else { line };
@@ -407,6 +410,24 @@ impl EventLog {
     /// What the system refuses.
     pub fn sync(&self) -> Result<(), FormatError> {
         self.file.sync_data().map_err(|source| FormatError::write(&self.path, source))
+    }
+}
+
+/// The system's clock, which never goes back here: readers take differences of a log's times. Where it was set back, it is as much ahead
+/// from then on.
+#[derive(Debug, Default)]
+struct Clock {
+    last: f64,
+    ahead: f64,
+}
+
+impl Clock {
+    fn tell(&mut self, now: f64) -> f64 {
+        if now + self.ahead < self.last {
+            self.ahead = self.last - now;
+        }
+        self.last = now + self.ahead;
+        self.last
     }
 }
 
@@ -486,6 +507,22 @@ mod tests {
         assert_eq!((&lines[1]["seq"], &lines[1]["relative_error"]), (&1.into(), &1e-7.into()));
         assert!(lines[0]["time"].as_f64().is_some_and(|time| time > 1.6e9));
         assert_eq!(read(&path).expect("read").len(), 2);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_goes_on_from_where_it_was() {
+        let mut clock = Clock::default();
+        let told: Vec<f64> =
+            [100.0, 101.0, 41.0, 43.5, 200.0].map(|now| clock.tell(now)).into_iter().collect();
+        assert_eq!(told, [100.0, 101.0, 101.0, 103.5, 260.0]);
+        // A log goes on where it ended as well.
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("events.jsonl");
+        std::fs::write(&path, "{\"seq\":0,\"time\":1e10,\"type\":\"warning\",\"message\":\"a\"}\n")
+            .expect("written");
+        let mut log = EventLog::open(&path).expect("opened");
+        let entry = log.append(Event::Warning { message: "b".into() }).expect("written");
+        assert_eq!((entry.seq, entry.time), (1, 1e10));
     }
 
     #[test]

@@ -12,6 +12,8 @@
 //! what other programs understand; [`classes`] matches what models and data call their classes; [`config`] says what to do
 //! and [`event`] what has happened.
 
+#![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
+
 pub mod classes;
 pub mod config;
 pub mod data;
@@ -25,5 +27,6 @@ pub mod ops;
 pub mod plan;
 pub mod profile;
 pub mod random;
+pub mod text;
 pub mod train;
 pub mod win;

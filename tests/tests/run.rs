@@ -22,9 +22,10 @@ use engine::{
     win::{needs::needs, surgery},
 };
 use support::{
-    RESNET, checkpoints, config, files, folder, go_on, kinds, leftovers, model, models_in, train,
-    try_train, weights_in,
+    RESNET, checkpoints, config, files, folder, go_on, kinds, leftovers, model, models_in, on,
+    train, try_train, warnings, weights_in,
 };
+use taper_tests::{Feature, gpu_that_has, gpus};
 
 /// The log as readers see it.
 fn log(out: &Path) -> Vec<Entry> {
@@ -459,7 +460,8 @@ fn a_stopped_run_goes_on_to_the_same_bits() {
 /// What loss scaling knows is part of a checkpoint, and of the log.
 #[test]
 fn a_checkpoint_holds_the_loss_scale() {
-    let config = config(&[r#"methods=["vanilla"]"#, "precision=mixed"]);
+    let Some(gpu) = gpu_that_has(Feature::F16) else { return };
+    let config = config(&[r#"methods=["vanilla"]"#, "precision=mixed", &on(&gpu)]);
     let out = folder();
     let run = Run::create(config, out.path()).expect("an empty folder");
     assert!(stop_after(&run, out.path(), 5), "the run was over");
@@ -573,7 +575,9 @@ fn killing_a_run_with_batch_norms_changes_no_bit() {
 
 #[test]
 fn killing_a_run_in_mixed_precision_changes_no_bit() {
-    let steps = ["precision=mixed", "wide.steps=10", "vanilla.steps=10", "vanilla.lr=0.05"];
+    let Some(gpu) = gpu_that_has(Feature::F16) else { return };
+    let on = on(&gpu);
+    let steps = ["precision=mixed", &on, "wide.steps=10", "vanilla.steps=10", "vanilla.lr=0.05"];
     let methods = [r#"methods=["vanilla","kd"]"#, "kd.steps=6", "vanilla.optimizer=sgd"];
     check_kills(&[&RESNET[..], &methods, &steps].concat(), 3);
 }
@@ -650,6 +654,23 @@ fn two_runs_side_by_side_do_not_disturb_each_other() {
     assert!(!files(one.path()).is_empty());
 }
 
+/// Who trains by OpenGL is told so, once a start.
+#[test]
+fn a_run_by_opengl_says_so() {
+    let Some(gl) = gpus().into_iter().find(|gpu| gpu.adapter.is_gl()) else {
+        eprintln!("skipped: there is no OpenGL driver");
+        return;
+    };
+    let out = folder();
+    let heard = train(&config(&[r#"methods=["vanilla"]"#, &on(&gl)]), out.path());
+    let told = heard.iter().filter_map(|entry| match &entry.event {
+        Event::Warning { message } => Some(message.clone()),
+        _ => None,
+    });
+    assert_eq!(told.collect::<Vec<_>>(), Vec::from_iter(gl.adapter.caveat()));
+    assert!(gl.adapter.caveat().is_some_and(|words| words.contains("best effort")));
+}
+
 /// The device is destroyed in the middle of a stage, as by a driver's reset.
 #[test]
 fn a_lost_device_is_opened_anew_and_changes_no_bit() {
@@ -661,13 +682,10 @@ fn a_lost_device_is_opened_anew_and_changes_no_bit() {
     let mut options = Options::new(broken.path());
     options.checkpoint_every = Duration::ZERO;
     options.gpu.lose_after = Some(40);
-    let mut warnings = Vec::new();
-    let mut hear = |entry: &Entry| {
-        if let Event::Warning { message } = &entry.event {
-            warnings.push(message.clone());
-        }
-    };
+    let mut heard = Vec::new();
+    let mut hear = |entry: &Entry| heard.push(entry.clone());
     run.execute(&options, &AtomicBool::new(false), &mut hear).expect("the run goes on");
+    let warnings = warnings(&heard);
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(warnings[0].starts_with("the device was lost"), "{}", warnings[0]);
     assert_eq!(models_in(broken.path()), models_in(whole.path()));

@@ -38,7 +38,7 @@ pub use survey::{Sample, Survey, SurveyedPart, survey};
 pub use transform::Preprocess;
 pub use unpack::unpack;
 
-use crate::config::{Augment, Data, DataKind};
+use crate::config::{Augment, Data, DataKind, OnError};
 use crate::nn::Extent;
 use crate::random;
 use account::{PartAccount, Used};
@@ -229,6 +229,9 @@ fn open_parts(
 /// counted.
 fn read(config: &Data) -> Result<Parts, DataError> {
     let mut parts = parts(config)?;
+    if config.on_error == OnError::Skip {
+        parts.leave_out_unreadable()?;
+    }
     let part = |examples: &Option<Examples>, name: &str| {
         let labels = examples.as_ref().map_or(&[][..], |examples| &examples.labels);
         let counts = split::counts(labels, parts.classes.len());

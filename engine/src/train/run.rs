@@ -280,6 +280,11 @@ impl Run {
         for message in &prepared.outline.warnings {
             journal.append(Event::Warning { message: message.clone() })?;
         }
+        let mut caveats: Vec<String> = gpus.iter().filter_map(|gpu| gpu.adapter.caveat()).collect();
+        caveats.dedup();
+        for message in caveats {
+            journal.append(Event::Warning { message })?;
+        }
         if let Some(imported) = &prepared.imported {
             self.test_imported(imported, &data, journal, &gpus[0])?;
         }

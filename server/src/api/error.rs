@@ -1,7 +1,7 @@
 //! What a client is told when something is refused.
 
 use axum::Json;
-use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use engine::config::ConfigError;
 use schemars::JsonSchema;
@@ -72,6 +72,12 @@ impl ApiError {
         ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
     }
 
+    /// A client took too long; what else it has to say is not waited for.
+    pub(super) fn timeout(message: impl Into<String>) -> ApiError {
+        ApiError::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", message)
+            .header(header::CONNECTION, HeaderValue::from_static("close"))
+    }
+
     pub(super) fn media_type(message: impl Into<String>) -> ApiError {
         ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message)
     }
@@ -130,7 +136,9 @@ impl From<Refusal> for ApiError {
         let message = refusal.to_string();
         match refusal {
             Refusal::Unknown(_) => ApiError::not_found(message),
-            Refusal::State { .. } | Refusal::Alive => ApiError::conflict(message),
+            Refusal::State { .. } | Refusal::Alive | Refusal::Taught(_) => {
+                ApiError::conflict(message)
+            }
             Refusal::Store(_) => ApiError::internal(message),
         }
     }

@@ -42,6 +42,15 @@ pub(super) const NAMES: [(&str, &str); 9] = [
     ("tokenizer_config.json", "application/json"),
     ("vocab.txt", "text/plain; charset=utf-8"),
 ];
+/// The types of [`NAMES`], without what follows them.
+pub(super) fn kinds() -> Vec<&'static str> {
+    let mut kinds: Vec<&str> =
+        NAMES.iter().map(|(_, kind)| kind.split(';').next().unwrap_or(kind)).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    kinds
+}
+
 /// The most bytes of `SHA256SUMS` that are read.
 const SUMS: u64 = 64 << 10;
 /// Bytes that are sent at once.

@@ -9,12 +9,11 @@ use engine::classes::{self, Matched};
 use engine::config::{Config, Data};
 use engine::data::account::Skipped;
 use engine::data::{self, Account, Dataset, Preprocess, Reason, Scored, Split};
-use engine::gpu::{self, Gpu};
 use engine::train::Test;
 use engine::train::model::Trained;
 use serde::Serialize;
 
-use super::{failure, model, print, print_json};
+use super::{failure, model, open, print, print_json, say};
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -65,16 +64,16 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     let Matched { outputs, by_position } = outputs(&model.config.labels, &classes, &split)
         .map_err(|what| unknown(&arguments.model, &what))?;
     if by_position {
-        eprintln!("warning: {}", unnamed(&model.config.labels, &classes));
+        say(&format!("warning: {}", unnamed(&model.config.labels, &classes)));
     }
     let model = Trained::of(model)?;
-    let gpu = Gpu::open(&arguments.device, gpu::Options::default())?;
+    let gpu = open(&arguments.device)?;
     let Test { accuracy, loss, count } = model.test(&gpu, &split, &outputs)?;
     if arguments.json {
         return print_json(&Score { accuracy, loss, count, there, skipped: account.skipped });
     }
     for line in account.lines() {
-        eprintln!("{line}");
+        say(&line);
     }
     print(&format!("accuracy {accuracy:.2} %, loss {loss:.4} on {count} of {there} images\n"))
 }

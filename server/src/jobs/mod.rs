@@ -29,8 +29,13 @@ pub(crate) use summary::{Facts, RunSummary};
 pub(crate) use supervisor::Supervisor;
 pub(crate) use view::{BlockState, MemberState, StageState, View, batch, method};
 
+/// Names that a refusal lists at most.
+const SAID: usize = 5;
 /// Messages that a slow reader may be behind before it is dropped.
 const BEHIND: usize = 4096;
+
+/// What a teacher of an earlier run is named by in a configuration.
+pub(crate) const RUN: &str = "run:";
 
 /// How the last process of a run says it ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,6 +96,9 @@ pub(crate) enum Refusal {
     /// It has a process.
     #[error("a process of the run is still alive; cancel it, or wait until it has stopped")]
     Alive,
+    /// Others are to learn from it.
+    #[error("the run is the teacher of {0}, which would need it; cancel or delete that first")]
+    Taught(String),
     /// The store.
     #[error("the store cannot be used: {0}")]
     Store(#[from] rusqlite::Error),
@@ -154,12 +162,16 @@ impl Jobs {
     /// Forgets a run and removes its directory.
     ///
     /// # Errors
-    /// There is no such run, or it has a process.
+    /// There is no such run, it has a process, or it is the teacher of one that is not finished.
     pub(crate) fn delete(&self, id: &str) -> Result<(), Refusal> {
         let run = self.store.write(|db| -> Result<Run, Refusal> {
             let run = Run::find(db, id)?.ok_or_else(|| Refusal::Unknown(id.into()))?;
             if !run.slots.is_empty() {
                 return Err(Refusal::Alive);
+            }
+            let taught = pupils(db, id)?;
+            if !taught.is_empty() {
+                return Err(Refusal::Taught(taught));
             }
             Run::delete(db, id)?;
             Ok(run)
@@ -222,7 +234,25 @@ impl Jobs {
     }
 }
 
+/// Names of those runs that may still need run `id` as their teacher, for people.
+fn pupils(db: &Connection, id: &str) -> rusqlite::Result<String> {
+    let runs = Run::all(db)?.into_iter();
+    let needs = |run: &Run| run.state.needs_inputs() && run.teacher().as_deref() == Some(id);
+    let names: Vec<String> =
+        runs.filter(needs).map(|run| format!("`{}` ({})", run.name, run.id)).collect();
+    let more = names.len().saturating_sub(SAID);
+    let said = names[..names.len() - more].join(", ");
+    Ok(if more > 0 { format!("{said} and {more} more") } else { said })
+}
+
 impl Run {
+    /// The run that its configuration names as its teacher's.
+    pub(crate) fn teacher(&self) -> Option<String> {
+        let table = self.config.parse::<toml::Table>().unwrap_or_default();
+        let from = table.get("teacher")?.get("from")?.as_str()?;
+        from.strip_prefix(RUN).map(str::to_owned)
+    }
+
     /// Goes on to `state`, with what belongs to it in the row.
     fn enter(&mut self, db: &Connection, state: State, input: Input) -> rusqlite::Result<()> {
         self.state = state;
