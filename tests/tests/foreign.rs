@@ -17,7 +17,7 @@ use engine::{
     random::Stream,
     train::{Run, TrainError},
 };
-use support::{config, folder, model, taper, toml, train, try_train};
+use support::{config, folder, model, taper, toml, train, try_train, warnings};
 use taper_tests::nets;
 
 /// Side of the pictures.
@@ -88,14 +88,6 @@ fn end(entries: &[Entry], name: &str) -> End {
         _ => None,
     };
     entries.iter().find_map(of).unwrap_or_else(|| panic!("{name} has no end"))
-}
-
-fn warnings(entries: &[Entry]) -> Vec<String> {
-    let of = |entry: &Entry| match &entry.event {
-        Event::Warning { message } => Some(message.clone()),
-        _ => None,
-    };
-    entries.iter().filter_map(of).collect()
 }
 
 /// A teacher by hand for flat pictures: its three units are the means of red, green and blue, and a class is its colour.

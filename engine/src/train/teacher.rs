@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     classes,
-    config::{Activation, Config, Disagreement, Framing, Model},
+    config::{Activation, Config, DataKind, Disagreement, Framing, Model},
     data::{self, DataError, Dataset, ImageShape, Preprocess},
     event::{self, Event},
     formats::{FormatError, ModelConfig, ModelFolder, folder, safetensors, sums},
@@ -176,14 +176,16 @@ pub fn settled(config: &Config) -> Result<(Config, Vec<String>), TrainError> {
     Ok((config, lines))
 }
 
-/// What the networks of a run read and tell apart while its data are not there: what such data usually are, and what a teacher from elsewhere
-/// says of its own.
+/// What the networks of a run read and tell apart while its data are not there: what such data usually are, or what a teacher from elsewhere
+/// says of its own; the built-in images are always there.
 ///
 /// # Errors
 /// The teacher cannot be read.
 pub fn presumed(config: &Config) -> Result<(ImageShape, Vec<String>), TrainError> {
     let (mut shape, usual) = data::promised(&config.data);
-    let (Some(from), Some(&seed)) = (&config.teacher.from, config.seeds.first()) else {
+    let built_in = config.data.kind == DataKind::Procedural;
+    let (Some(from), Some(&seed), false) = (&config.teacher.from, config.seeds.first(), built_in)
+    else {
         return Ok((shape, classes::numbers(usual)));
     };
     let found = find(from, seed)?;
