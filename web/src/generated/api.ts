@@ -4268,7 +4268,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/json": unknown;
                     "application/octet-stream": string;
+                    "text/markdown": string;
+                    "text/plain": string;
                 };
             };
             /** @description Refused. */
@@ -4352,7 +4355,7 @@ export interface operations {
     get_compare: {
         parameters: {
             query: {
-                /** @description Ids, with commas. */
+                /** @description At most 100 ids, with commas; what is named twice counts once. */
                 runs: string;
             };
             header?: never;
@@ -4511,7 +4514,10 @@ export interface operations {
     post_datasets: {
         parameters: {
             query: {
-                /** @description At most 64 of a-z, 0-9, `-`, `_` and `.`, of which one of the first two begins it. */
+                /**
+                 * @description At most 64 of a-z, 0-9, `-`, `_` and `.`, of which one of the first two begins it and no dot ends it; not that of a device, as
+                 *     `con` or `nul`.
+                 */
                 name: string;
             };
             header?: never;
