@@ -2,6 +2,7 @@
 //!
 //! A client never names a path. `dataset:NAME` in a configuration stands for what is registered under that name, or was uploaded as it.
 
+mod freshness;
 mod unpack;
 
 use std::collections::BTreeMap;
@@ -10,11 +11,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use engine::config::{Data, DataKind};
-use engine::data;
+use engine::data::{self, Account};
 use engine::formats::atomic;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::jobs::ask;
 use crate::names;
 
+use freshness::Fingerprints;
 pub(crate) use unpack::unpack;
 
 /// The set that is always there.
@@ -63,6 +65,11 @@ pub(crate) struct Dataset {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) classes: Option<Vec<ClassCount>>,
     pub(crate) source: Origin,
+    /// What was found in it, what was left out and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) account: Option<Account>,
+    /// The same in sentences.
+    pub(crate) read: Vec<String>,
     /// Why it cannot be used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) error: Option<String>,
@@ -81,6 +88,7 @@ pub(crate) struct Surveyed {
     pub(crate) classes: Vec<String>,
     pub(crate) train: SurveyedPart,
     pub(crate) test: SurveyedPart,
+    pub(crate) account: Account,
 }
 
 /// A part of it.
@@ -99,13 +107,14 @@ pub(crate) struct Datasets {
     folder: PathBuf,
     program: PathBuf,
     seen: Mutex<BTreeMap<String, Seen>>,
+    fingerprints: Fingerprints,
 }
 
 /// What was seen of a data set; also kept beside its thumbnails.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Seen {
-    /// Of its folder or archive, then.
-    time: Option<SystemTime>,
+    /// Of its files, before the look; none where they could not be looked through.
+    fingerprint: Option<u64>,
     /// Of the program that looked.
     version: String,
     bytes: u64,
@@ -113,18 +122,19 @@ struct Seen {
 }
 
 impl Seen {
-    fn new(path: Option<&Path>, surveyed: Result<Surveyed, String>) -> Seen {
+    fn new(
+        fingerprint: Option<u64>,
+        path: Option<&Path>,
+        surveyed: Result<Surveyed, String>,
+    ) -> Seen {
         let bytes = path.map_or(0, size);
-        Seen { time: time(path), version: env!("CARGO_PKG_VERSION").into(), bytes, surveyed }
+        Seen { fingerprint, version: env!("CARGO_PKG_VERSION").into(), bytes, surveyed }
     }
 
-    fn holds(&self, path: Option<&Path>) -> bool {
-        self.time == time(path) && self.version == env!("CARGO_PKG_VERSION")
+    /// Whether it is still so, by the fingerprint of now; where that is not known yet, it is until it is.
+    fn holds(&self, now: Option<u64>) -> bool {
+        (now.is_none() || self.fingerprint == now) && self.version == env!("CARGO_PKG_VERSION")
     }
-}
-
-fn time(path: Option<&Path>) -> Option<SystemTime> {
-    path.and_then(|path| path.metadata().ok()?.modified().ok())
 }
 
 /// The file of a [`Seen`] beside the thumbnails.
@@ -173,6 +183,9 @@ impl Datasets {
             }
             let path = std::fs::canonicalize(path)
                 .with_context(|| format!("`--data {text}`: there is no such file or folder"))?;
+            if path.to_str().is_none() {
+                bail!("`--data {text}`: the name of where it lies is no UTF-8");
+            }
             if registered.insert(name.to_owned(), path).is_some() {
                 bail!("`--data {text}`: there are two of this name");
             }
@@ -181,7 +194,8 @@ impl Datasets {
         std::fs::create_dir_all(&uploads)
             .with_context(|| format!("cannot make `{}`", uploads.display()))?;
         sweep(&folder).with_context(|| format!("cannot tidy up `{}`", folder.display()))?;
-        Ok(Datasets { registered, folder, program, seen: Mutex::default() })
+        let (seen, fingerprints) = (Mutex::default(), Fingerprints::default());
+        Ok(Datasets { registered, folder, program, seen, fingerprints })
     }
 
     /// Names and places of what was registered.
@@ -237,6 +251,8 @@ impl Datasets {
             test_count: 0,
             classes: None,
             source,
+            account: None,
+            read: Vec::new(),
             error: None,
         };
         match surveyed {
@@ -248,6 +264,8 @@ impl Datasets {
                 } else {
                     surveyed.test.counts
                 };
+                dataset.read = surveyed.account.lines();
+                dataset.account = Some(surveyed.account);
                 let count = |(label, count)| ClassCount { label, count };
                 dataset.classes =
                     Some(surveyed.classes.into_iter().zip(counts).map(count).collect());
@@ -265,16 +283,19 @@ impl Datasets {
     fn seen(&self, name: &str) -> Option<Seen> {
         let (_, _, path) = self.find(name)?;
         let path = path.as_deref();
-        let known = lock(&self.seen).get(name).filter(|seen| seen.holds(path)).cloned();
+        let now = self.fingerprints.now(path);
+        let known = lock(&self.seen).get(name).filter(|seen| seen.holds(now)).cloned();
         if known.is_some() {
             return known;
         }
         let thumbnails = self.thumbnails(name);
         let kept = std::fs::read(thumbnails.join(SEEN)).ok();
         let kept = kept.and_then(|bytes| serde_json::from_slice::<Seen>(&bytes).ok());
-        let seen = kept.filter(|seen| seen.holds(path)).unwrap_or_else(|| {
-            let seen = Seen::new(path, self.look(name, None, path, &thumbnails));
-            // An error may be mended without a trace in the times of files: it is looked at again after a restart.
+        let seen = kept.filter(|seen| seen.holds(now)).unwrap_or_else(|| {
+            // Before the look: what changes meanwhile is seen by the next one.
+            let fingerprint = self.fingerprints.awaited(path);
+            let seen = Seen::new(fingerprint, path, self.look(name, None, path, &thumbnails));
+            // An error may be mended without a trace in the files: it is looked at again after a restart.
             if seen.surveyed.is_ok() {
                 keep(&seen, &thumbnails);
             }
@@ -344,7 +365,8 @@ impl Datasets {
                 .and_then(|uploads| uploads.sync_all())
                 .map_err(failed)?;
         }
-        let seen = Seen::new(Some(&place), Ok(surveyed));
+        self.fingerprints.forget(&place);
+        let seen = Seen::new(self.fingerprints.awaited(Some(&place)), Some(&place), Ok(surveyed));
         keep(&seen, &thumbnails);
         // Thumbnails are made anew where this fails.
         let theirs = self.thumbnails(name);
@@ -365,6 +387,7 @@ impl Datasets {
         let gone = tempfile::tempdir_in(&self.folder)?;
         std::fs::rename(self.upload(name), gone.path().join("set"))?;
         lock(&self.seen).remove(name);
+        self.fingerprints.forget(&self.upload(name));
         drop(std::fs::rename(self.thumbnails(name), gone.path().join("thumbnails")));
         gone.close()
     }
@@ -422,7 +445,7 @@ impl Surveyed {
 /// # Errors
 /// What is wrong with the data, and what the system refuses.
 pub(crate) fn survey(config: &Data, thumbnails: &Path) -> Result<Surveyed> {
-    let data::Survey { classes, train, test } = data::survey(config, SAMPLES)?;
+    let data::Survey { classes, train, test, account } = data::survey(config, SAMPLES)?;
     let part = |part: Part, surveyed: data::SurveyedPart| -> Result<SurveyedPart> {
         let mut samples = Vec::new();
         for data::Sample { index, label, image } in surveyed.samples {
@@ -442,7 +465,8 @@ pub(crate) fn survey(config: &Data, thumbnails: &Path) -> Result<Surveyed> {
         }
         Ok(SurveyedPart { counts: surveyed.counts, samples })
     };
-    Ok(Surveyed { classes, train: part(Part::Train, train)?, test: part(Part::Test, test)? })
+    let (train, test) = (part(Part::Train, train)?, part(Part::Test, test)?);
+    Ok(Surveyed { classes, train, test, account })
 }
 
 /// Bytes of a file, or of all files below a folder.

@@ -3,10 +3,13 @@
 use anyhow::Result;
 
 use crate::{
-    browser, python, schema, setup,
+    adapters, browser, fuzz, python, schema, setup,
     shell::{cargo, loud, works},
     web,
 };
+
+/// The tests of a pass on OpenGL alone: what runs on a device. All else has been tested by then, and does not know which one there is.
+const ON_GL: [&str; 3] = ["taper-engine", "taper-tests", "taper"];
 
 /// Formatting, lints, documentation, tests; the first that fails ends it.
 ///
@@ -19,26 +22,70 @@ pub(crate) fn run() -> Result<()> {
     web::checks()?;
     loud(cargo()?.args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))?;
     loud(cargo()?.args(["build", "--workspace", "--all-targets"]))?;
-    if web::there() {
+    if web::missing().is_none() {
         schema::check()?;
     }
     setup::adapter()?;
-    let mut tests = cargo()?;
-    tests.args(["test", "--workspace", "--no-fail-fast"]);
-    // Without these, tests that lack a device or a data set say so and pass.
-    tests.env("TAPER_REQUIRE_GPU", "1");
     let ci = std::env::var("CI").is_ok_and(|value| value == "true");
+    // Without these, tests that lack a device, a program or a data set say so and pass.
+    let mut required = vec!["TAPER_REQUIRE_GPU"];
     if python::setup()? || ci {
-        tests.env("TAPER_REQUIRE_ONNX", "1");
+        required.push("TAPER_REQUIRE_ONNX");
     }
     if browser::setup()? || ci {
-        tests.env("TAPER_REQUIRE_BROWSER", "1");
+        required.push("TAPER_REQUIRE_BROWSER");
     }
     if ci && std::env::var_os("TAPER_REQUIRE_DATA").is_none() {
-        tests.env("TAPER_REQUIRE_DATA", "1");
+        required.push("TAPER_REQUIRE_DATA");
+    }
+    let tested = [on_what_is_there(&required)?, on_gl_alone(&required)?];
+    fuzz::short()?;
+    web::end_to_end()?;
+    eprintln!("\ntested:\n  {}", tested.join("\n  "));
+    Ok(())
+}
+
+/// Every test, on the adapters that are there; which they are.
+fn on_what_is_there(required: &[&str]) -> Result<String> {
+    let found = adapters::all()?;
+    let name = adapters::named(&found);
+    eprintln!("\nadapters of this pass: {name}");
+    let mut tests = cargo()?;
+    tests.args(["test", "--workspace", "--no-fail-fast"]);
+    tests.envs(required.iter().map(|name| (name, "1")));
+    if found.iter().any(|adapter| !adapter.is_gl()) {
+        // A software Vulkan driver has both.
+        tests.envs([("TAPER_REQUIRE_F16", "1"), ("TAPER_REQUIRE_TIMESTAMPS", "1")]);
     }
     loud(&mut tests)?;
-    web::end_to_end()
+    Ok(format!("all, on {name}"))
+}
+
+/// What runs on a device, on OpenGL alone; what was tested, or why nothing was.
+fn on_gl_alone(required: &[&str]) -> Result<String> {
+    let found = adapters::all_without_vulkan()?;
+    let skipped = match found.iter().find(|adapter| !adapter.is_gl()) {
+        _ if !adapters::all()?.iter().any(|adapter| !adapter.is_gl()) => {
+            Some("there was no other adapter".into())
+        }
+        _ if found.is_empty() => Some("there is no OpenGL driver".into()),
+        Some(other) => Some(format!("{other} cannot be hidden")),
+        None => None,
+    };
+    if let Some(why) = skipped {
+        let words = format!("no second pass on OpenGL alone: {why}");
+        eprintln!("\n{words}");
+        return Ok(words);
+    }
+    let name = adapters::named(&found);
+    eprintln!("\nadapters of this pass: {name}");
+    let mut tests = cargo()?;
+    tests.args(["test", "--no-fail-fast"]);
+    tests.args(ON_GL.iter().flat_map(|name| ["--package", name]));
+    tests.envs(required.iter().map(|name| (name, "1")));
+    tests.envs(adapters::without_vulkan());
+    loud(&mut tests)?;
+    Ok(format!("what runs on a device, on OpenGL alone: {name}"))
 }
 
 /// A minimal toolchain has neither rustfmt nor clippy; rustup brings them.

@@ -1,15 +1,16 @@
 //! CIFAR's binary version: records of one label (CIFAR-100: a coarse and a fine one) and 3072 bytes, the red plane of
 //! 32×32 first. Read from its folder or from the archive as it is downloaded.
 
-use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::DataError;
-use super::archive::{self, Caps};
-use super::examples::{Examples, Store};
-use super::folder::Parts;
+use super::account::{Account, Reason, shown};
+use super::archive::Caps;
+use super::examples::{Examples, Parts, Store};
 use super::image::Image;
+use super::listing::{self, File, Place};
+use super::unpack::Ledger;
 
 /// Height and width of an image.
 pub(super) const SIDE: usize = 32;
@@ -65,22 +66,34 @@ impl Version {
 /// # Errors
 /// Some files are missing, have broken records or a class that does not exist.
 pub(super) fn open(path: &Path, version: &Version) -> Result<Option<Parts>, DataError> {
-    let wanted = |name: &str| version.knows(name);
-    let files: Vec<(String, Vec<u8>)> = if path.is_dir() {
-        from_folder(path, &wanted)?
-    } else {
-        let caps = Caps { file: MAX_BYTES, ..Caps::default() };
-        let files =
-            archive::read(path, caps, |parts| parts.last().is_some_and(|name| wanted(name)))?;
-        files
-            .into_iter()
-            .map(|(name, bytes)| (name.rsplit('/').next().unwrap_or(&name).to_owned(), bytes))
-            .collect()
-    };
-    let find = |wanted: &str| files.iter().find(|(name, _)| name == wanted).map(|(_, bytes)| bytes);
-    if version.train.iter().chain([&version.test]).all(|name| find(name).is_none()) {
+    let place = Place::open(path, Caps { file: MAX_BYTES, ..Caps::default() })?;
+    let mut account = Account::default();
+    let listing = place.list(&mut account)?;
+    let (wanted, others): (Vec<&File>, Vec<&File>) =
+        listing.files.iter().partition(|file| version.knows(file.split().1));
+    if wanted.iter().all(|file| file.split().1 == version.names) {
         return Ok(None);
     }
+    if let Place::Folder(root) = &place {
+        Ledger::account(root, &mut account)?;
+    }
+    others.iter().for_each(|file| account.skip(Reason::NoPicture, &file.name));
+    let folder = listing::only_folder(&wanted, "CIFAR's files", path)?;
+    if !folder.is_empty() {
+        account.note(format!("the folder \"{}\" was opened", shown(folder)));
+    }
+    let mut files: Vec<(String, Vec<u8>)> = Vec::new();
+    for (file, source) in wanted.iter().zip(place.sources(&wanted)?) {
+        let mut bytes = Vec::new();
+        let name = PathBuf::from(&*source.name());
+        source
+            .open()?
+            .take(MAX_BYTES + 1)
+            .read_to_end(&mut bytes)
+            .map_err(DataError::read(&name))?;
+        files.push((file.split().1.to_owned(), bytes));
+    }
+    let find = |wanted: &str| files.iter().find(|(name, _)| name == wanted).map(|(_, bytes)| bytes);
     let part = |names: &[&str]| {
         let mut examples = Examples {
             store: Store::Decoded(Vec::new()),
@@ -106,34 +119,7 @@ pub(super) fn open(path: &Path, version: &Version) -> Result<Option<Parts>, Data
     } else {
         (0..version.classes).map(|class| class.to_string()).collect()
     };
-    Ok(Some(Parts { train: Some(train), test: Some(test), classes }))
-}
-
-/// The wanted files of `path`, or of the folder in it that the archive makes.
-fn from_folder(
-    path: &Path,
-    wanted: &dyn Fn(&str) -> bool,
-) -> Result<Vec<(String, Vec<u8>)>, DataError> {
-    let mut files = Vec::new();
-    for inner in FOLDERS {
-        let folder = path.join(inner);
-        if !folder.is_dir() {
-            continue;
-        }
-        for entry in std::fs::read_dir(&folder).map_err(DataError::read(&folder))? {
-            let entry = entry.map_err(DataError::read(&folder))?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if wanted(&name) {
-                let mut bytes = Vec::new();
-                let file = File::open(entry.path()).map_err(DataError::read(&entry.path()))?;
-                file.take(MAX_BYTES + 1)
-                    .read_to_end(&mut bytes)
-                    .map_err(DataError::read(&entry.path()))?;
-                files.push((name, bytes));
-            }
-        }
-    }
-    Ok(files)
+    Ok(Some(Parts { train: Some(train), test: Some(test), classes, account }))
 }
 
 fn records(bytes: &[u8], version: &Version, examples: &mut Examples) -> Result<(), String> {
@@ -159,6 +145,7 @@ fn records(bytes: &[u8], version: &Version, examples: &mut Examples) -> Result<(
 
 #[cfg(test)]
 mod tests {
+    use super::super::archive;
     use super::*;
 
     /// One record of each class `0..count` after `skipped` bytes; red is the class, green 100, blue 200.

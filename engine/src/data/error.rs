@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::text::escape;
+
 /// Why a data set could not be opened or a batch could not be made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DataError {
     /// The system refused to read a file or a folder.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {source}", shown(path))]
     Read {
         /// The file or folder.
         path: PathBuf,
@@ -15,7 +17,7 @@ pub enum DataError {
         source: std::io::Error,
     },
     /// A file does not hold what its format says.
-    #[error("{}: {problem}", path.display())]
+    #[error("{}: {problem}", shown(path))]
     Malformed {
         /// The file.
         path: PathBuf,
@@ -23,7 +25,7 @@ pub enum DataError {
         problem: String,
     },
     /// An archive holds an entry that is never unpacked.
-    #[error("{}: entry \"{entry}\" {problem}", archive.display())]
+    #[error("{}: entry \"{entry}\" {problem}", shown(archive))]
     Entry {
         /// The archive.
         archive: PathBuf,
@@ -33,7 +35,7 @@ pub enum DataError {
         problem: String,
     },
     /// A picture cannot be decoded, or is larger than what is decoded.
-    #[error("image {name}: {problem}")]
+    #[error("image {}: {problem}", escape(name))]
     Image {
         /// The file, or archive and entry.
         name: String,
@@ -41,7 +43,7 @@ pub enum DataError {
         problem: String,
     },
     /// More images are asked for than there are.
-    #[error("{key} = {asked} is more than the {there} images in {place}")]
+    #[error("{key} = {asked} is more than the {there} images in {}", escape(place))]
     Count {
         /// The configuration's key.
         key: &'static str,
@@ -63,6 +65,11 @@ pub enum DataError {
     /// A thread that makes batches ended before its time.
     #[error("a data thread stopped without an answer; this is a defect of the program")]
     Stopped,
+}
+
+/// A path as it may be shown.
+fn shown(path: &Path) -> String {
+    escape(&path.display().to_string()).into_owned()
 }
 
 impl DataError {

@@ -1,15 +1,19 @@
 //! IDX, the format of MNIST: a magic number (two zero bytes, a type, the number of dimensions), the dimensions as
 //! big-endian u32, then the numbers. Only type 8 (unsigned bytes) is read; plain or gzip.
 
-use std::fs::File;
-use std::io::{BufReader, ErrorKind, Read};
+use std::collections::BTreeMap;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 
 use super::DataError;
-use super::examples::{Examples, Store};
+use super::account::{Account, Reason, shown};
+use super::archive::Caps;
+use super::examples::{Examples, Parts, Source, Store};
 use super::image::Image;
+use super::listing::{self, File, Place};
+use super::unpack::Ledger;
 
 /// The most bytes of one file after decompression: the header says how many there are, and it may lie.
 const MAX_BYTES: u64 = 4 << 30;
@@ -21,73 +25,124 @@ struct Idx {
     bytes: Vec<u8>,
 }
 
-/// The image/label pairs of a folder in MNIST's naming.
-#[derive(Debug)]
-pub(super) struct Pairs {
-    /// `train-images-idx3-ubyte` and `train-labels-idx1-ubyte`.
-    pub(super) train: Option<Examples>,
-    /// `t10k-` or `test-`.
-    pub(super) test: Option<Examples>,
-}
-
-/// Reads the pairs that lie in `folder`.
+/// Reads the pairs of a folder, or of an archive of one; folders around them may be more.
 ///
 /// # Errors
-/// No pair at all, images without labels or the other way round, and whatever is wrong inside a file.
-pub(super) fn open(folder: &Path) -> Result<Pairs, DataError> {
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(DataError::read(folder))? {
-        names.push(
-            entry.map_err(DataError::read(folder))?.file_name().to_string_lossy().into_owned(),
-        );
+/// No pair at all, two sets, images without labels or the other way round, and whatever is wrong inside a file.
+pub(super) fn open(path: &Path) -> Result<Parts, DataError> {
+    let place = Place::open(path, Caps { file: MAX_BYTES, ..Caps::default() })?;
+    let mut account = Account::default();
+    let listing = place.list(&mut account)?;
+    if let Place::Folder(root) = &place {
+        Ledger::account(root, &mut account)?;
     }
-    // A plain file sorts before its gzip, so it is the one that is found.
-    names.sort();
-    let find = |splits: &[&str], what: &str| -> Option<PathBuf> {
-        let wanted = |name: &&String| {
-            let stem = name.strip_suffix(".gz").unwrap_or(name);
-            let Some(stem) = stem.strip_suffix("-ubyte") else { return false };
-            let Some((stem, dims)) = stem.rsplit_once("idx") else { return false };
-            let Some(stem) = stem.strip_suffix(['-', '.']).and_then(|stem| stem.strip_suffix(what))
-            else {
-                return false;
-            };
-            dims.parse::<u8>().is_ok()
-                && stem
-                    .strip_suffix('-')
-                    .is_some_and(|stem| splits.iter().any(|split| stem.ends_with(split)))
+    let (files, others): (Vec<&File>, Vec<&File>) =
+        listing.files.iter().partition(|file| named(file.split().1).is_some());
+    others.iter().for_each(|file| account.skip(Reason::NoPicture, &file.name));
+    if files.is_empty() {
+        let mut problem = "no IDX files in MNIST's naming, such as train-images-idx3-ubyte and train-labels-idx1-ubyte, each plain or with .gz".to_owned();
+        if let Some(line) = account.skipped_line() {
+            problem += &format!(" ({line})");
+        }
+        return Err(DataError::malformed(path, problem));
+    }
+    let folder = listing::only_folder(&files, "IDX files", path)?;
+    if !folder.is_empty() {
+        account.note(format!("the folder \"{}\" was opened", shown(folder)));
+    }
+    let set = one_set(&files, path)?;
+    for file in files.iter().filter(|file| !set.values().any(|taken| taken == *file)) {
+        account.skip(Reason::Twice, &file.name);
+    }
+    let taken: Vec<&File> = set.values().copied().collect();
+    let mut sources: BTreeMap<Role, Source> =
+        set.keys().copied().zip(place.sources(&taken)?).collect();
+    let mut pair = |of: Of, name: &mut String| {
+        let beside = |there: Source, what: &str| {
+            let there = PathBuf::from(there.name().into_owned());
+            Err(DataError::malformed(&there, format!("its {what} are not beside it")))
         };
-        names.iter().find(wanted).map(|name| folder.join(name))
-    };
-    let pair = |splits: &[&str]| match (find(splits, "images"), find(splits, "labels")) {
-        (Some(images), Some(labels)) => read_pair(&images, &labels).map(Some),
-        (None, None) => Ok(None),
-        (Some(there), None) => {
-            Err(DataError::malformed(&there, "its labels (…-labels-idx1-ubyte) are not beside it"))
+        let images = sources.remove(&(of, What::Images));
+        match (images, sources.remove(&(of, What::Labels))) {
+            (Some(images), Some(labels)) => {
+                name.clone_from(&set[&(of, What::Images)].name);
+                read_pair(&images, &labels).map(Some)
+            }
+            (None, None) => Ok(None),
+            (Some(there), None) => beside(there, "labels (…-labels-idx1-ubyte)"),
+            (None, Some(there)) => beside(there, "images (…-images-idx3-ubyte)"),
         }
-        (None, Some(there)) => {
-            Err(DataError::malformed(&there, "its images (…-images-idx3-ubyte) are not beside it"))
-        }
     };
-    let pairs = Pairs { train: pair(&["train"])?, test: pair(&["t10k", "test"])? };
-    if pairs.train.is_none() && pairs.test.is_none() {
-        return Err(DataError::malformed(
-            folder,
-            "no IDX files in MNIST's naming, such as train-images-idx3-ubyte and train-labels-idx1-ubyte, each plain or with .gz",
-        ));
-    }
-    Ok(pairs)
+    let train = pair(Of::Train, &mut account.train.name)?;
+    let test = pair(Of::Test, &mut account.test.name)?;
+    let labels = train.iter().chain(&test).flat_map(|part| &part.labels);
+    let most = labels.max().copied().unwrap_or(0);
+    let classes = (0..=most).map(|class| class.to_string()).collect();
+    Ok(Parts { train, test, classes, account })
 }
 
-/// Whether a file is one that [`open`] reads, by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Of {
+    Train,
+    Test,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum What {
+    Images,
+    Labels,
+}
+
+/// What a file is for.
+type Role = (Of, What);
+
+/// What the name of a file says: its set, what it is for, and the name without `.gz`.
+fn named(name: &str) -> Option<(&str, Role, &str)> {
+    let plain = name.strip_suffix(".gz").unwrap_or(name);
+    let (stem, dims) = plain.strip_suffix("-ubyte")?.rsplit_once("idx")?;
+    dims.parse::<u8>().ok()?;
+    let stem = stem.strip_suffix(['-', '.'])?;
+    let whats = [("-images", What::Images), ("-labels", What::Labels)];
+    let (stem, what) =
+        whats.iter().find_map(|(word, what)| Some((stem.strip_suffix(word)?, *what)))?;
+    let ofs = [("train", Of::Train), ("t10k", Of::Test), ("test", Of::Test)];
+    let (set, of) = ofs.iter().find_map(|(word, of)| Some((stem.strip_suffix(word)?, *of)))?;
+    Some((set, (of, what), plain))
+}
+
+/// The file of each role. Of a plain file and its gzip the plain one is taken.
+fn one_set<'a>(files: &[&'a File], path: &Path) -> Result<BTreeMap<Role, &'a File>, DataError> {
+    let mut set: BTreeMap<Role, &File> = BTreeMap::new();
+    let of = |file: &'a File| named(file.split().1);
+    let mut sorted = files.to_vec();
+    // A plain file sorts before its gzip.
+    sorted.sort_by(|a, b| a.name.cmp(&b.name));
+    for file in sorted {
+        let Some((name, role, plain)) = of(file) else { continue };
+        let other = set.values().find(|other| of(other).is_some_and(|(set, ..)| set != name));
+        let same = set.get(&role).filter(|other| of(other).is_some_and(|(.., of)| of != plain));
+        if let Some(other) = other.or(same) {
+            let (one, two) = (shown(&other.name), shown(&file.name));
+            let problem = format!(
+                "has two sets of IDX files, as \"{one}\" and \"{two}\" say; one in a folder is allowed"
+            );
+            return Err(DataError::malformed(path, problem));
+        }
+        set.entry(role).or_insert(file);
+    }
+    Ok(set)
+}
+
+/// Whether a file looks like one that [`open`] reads, by its name.
 pub(super) fn is_named_so(name: &str) -> bool {
     let stem = name.strip_suffix(".gz").unwrap_or(name);
     (stem.ends_with("idx3-ubyte") || stem.ends_with("idx1-ubyte")) && !name.starts_with('.')
 }
 
-fn read_pair(images_path: &Path, labels_path: &Path) -> Result<Examples, DataError> {
-    let images = read(images_path)?;
-    let labels = read(labels_path)?;
+fn read_pair(images: &Source, labels: &Source) -> Result<Examples, DataError> {
+    let (images_path, labels_path) =
+        (&*PathBuf::from(&*images.name()), &*PathBuf::from(&*labels.name()));
+    let (images, labels) = (read(images, images_path)?, read(labels, labels_path)?);
     let (height, width, channels) = match images.dims[..] {
         [_, height, width] => (height, width, 1),
         [_, height, width, channels @ (1 | 3)] => (height, width, channels),
@@ -124,12 +179,12 @@ fn read_pair(images_path: &Path, labels_path: &Path) -> Result<Examples, DataErr
     })
 }
 
-fn read(path: &Path) -> Result<Idx, DataError> {
-    let file = BufReader::new(File::open(path).map_err(DataError::read(path))?);
+fn read(source: &Source, path: &Path) -> Result<Idx, DataError> {
+    let bytes = source.open()?;
     if path.extension().is_some_and(|extension| extension == "gz") {
-        parse(MultiGzDecoder::new(file), path)
+        parse(MultiGzDecoder::new(bytes), path)
     } else {
-        parse(file, path)
+        parse(bytes, path)
     }
 }
 
@@ -281,6 +336,52 @@ pub(super) mod tests {
             .unwrap_err()
             .to_string();
         assert!(error.contains("truncated"), "{error}");
+    }
+
+    #[test]
+    fn strangers_have_a_line_and_two_sets_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let inner = folder.path().join("MNIST/raw");
+        std::fs::create_dir_all(&inner).unwrap();
+        write_pair(&inner, "train", 5);
+        write_pair(&inner, "t10k", 4);
+        std::fs::write(inner.join("._train-images-idx3-ubyte"), "Mac OS X").unwrap();
+        std::fs::write(inner.join("train-images-idx3-ubyte.gz"), "packed").unwrap();
+        std::fs::write(inner.join("README"), "").unwrap();
+        let parts = open(folder.path()).unwrap();
+        assert_eq!((parts.train.unwrap().labels.len(), parts.test.unwrap().labels.len()), (5, 4));
+        let skipped: Vec<(Reason, u64)> = parts
+            .account
+            .skipped
+            .iter()
+            .map(|(reason, skipped)| (*reason, skipped.count))
+            .collect();
+        assert_eq!(skipped, [(Reason::NoPicture, 1), (Reason::Hidden, 1), (Reason::Twice, 1)]);
+        assert_eq!(parts.account.notes, ["the folder \"MNIST/raw\" was opened"]);
+        // The same from an archive.
+        let names =
+            ["train-images-idx3-ubyte", "train-labels-idx1-ubyte.gz", "._train-images-idx3-ubyte"];
+        let bytes = names.map(|name| std::fs::read(inner.join(name)).unwrap());
+        let files: Vec<(&str, &[u8])> =
+            names.into_iter().zip(bytes.iter().map(|bytes| &bytes[..])).collect();
+        let archive = folder.path().join("x.tar");
+        std::fs::write(&archive, super::super::archive::tests::tar(&files)).unwrap();
+        assert_eq!(open(&archive).unwrap().train.unwrap().labels, [0, 1, 2, 0, 1]);
+
+        for other in ["fashion-train", "test"] {
+            write_pair(&inner, other, 3);
+            let error = open(&inner).unwrap_err().to_string();
+            assert!(
+                error.contains("two sets") && error.contains(&format!("\"{other}-")),
+                "{error}"
+            );
+            for end in ["images-idx3-ubyte", "labels-idx1-ubyte.gz"] {
+                std::fs::remove_file(inner.join(format!("{other}-{end}"))).unwrap();
+            }
+        }
+        write_pair(folder.path(), "train", 3);
+        let error = open(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("in two folders"), "{error}");
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! Files are not trusted: sizes are checked against what is really there before memory follows, archives are read as
 //! they are. Only [`unpack`], for archives that others send, writes what is data in them to the disk.
 
+pub mod account;
 mod archive;
 mod cifar;
 mod error;
@@ -15,6 +16,8 @@ mod examples;
 mod folder;
 mod idx;
 mod image;
+mod layout;
+mod listing;
 mod loader;
 mod procedural;
 
@@ -23,9 +26,10 @@ mod survey;
 mod transform;
 mod unpack;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use account::{Account, Reason};
 pub use error::DataError;
 pub use image::Image;
 pub use loader::{Batches, Loader, LoaderOptions};
@@ -34,11 +38,13 @@ pub use survey::{Sample, Survey, SurveyedPart, survey};
 pub use transform::Preprocess;
 pub use unpack::unpack;
 
-use crate::config::{Augment, Data, DataKind};
+use crate::config::{Augment, Data, DataKind, OnError};
 use crate::nn::Extent;
 use crate::random;
-use examples::Examples;
-use folder::Parts;
+use account::{PartAccount, Used};
+use archive::Caps;
+use examples::{Examples, Parts, Store};
+use listing::Place;
 use split::HELD_BYTES;
 
 /// Side of the network's input for pictures of many sizes, unless `data.size` says another.
@@ -59,6 +65,19 @@ pub struct Dataset {
     pub shape: ImageShape,
     /// What is done to any picture before the network.
     pub preprocess: Preprocess,
+    /// What was found, what was left out and why.
+    pub account: Account,
+}
+
+/// A data set to score a trained model on: every picture that is there.
+#[derive(Debug, Clone)]
+pub struct Scored {
+    /// The test part, or the only part that there is; never augmented.
+    pub split: Arc<Split>,
+    /// Name of each class that `split`'s labels count.
+    pub classes: Vec<String>,
+    /// What was found, what was left out and why.
+    pub account: Account,
 }
 
 /// Shape of one input of a network.
@@ -96,6 +115,23 @@ pub fn open_for(config: &Data, preprocess: &Preprocess) -> Result<Dataset, DataE
     open_parts(config, Some(preprocess), HELD_BYTES)
 }
 
+/// Opens every picture that `config` names a trained model can be scored on: its test part, or the only part that it
+/// has. Nothing is split, and `train_count` and `test_count` do not count. Its classes may be fewer than the model's.
+///
+/// # Errors
+/// Whatever is wrong with the files.
+pub fn open_to_score(config: &Data, preprocess: &Preprocess) -> Result<Scored, DataError> {
+    let Parts { train, test, classes, account } = read(config)?;
+    let examples = test.or(train).ok_or_else(|| nothing(config))?;
+    let split = Split::new(examples, preprocess, &Augment::default(), HELD_BYTES)?;
+    Ok(Scored { split: Arc::new(split), classes, account })
+}
+
+fn nothing(config: &Data) -> DataError {
+    let path = config.path.as_deref().unwrap_or_default();
+    DataError::malformed(Path::new(path), "holds no pictures")
+}
+
 /// Shape and classes that `config` promises before any file is read, for a look at a network without its data:
 /// `size`, else the format's own numbers, where `idx` means MNIST's and `folder` ImageNet's.
 pub fn promised(config: &Data) -> (ImageShape, usize) {
@@ -110,13 +146,13 @@ pub fn promised(config: &Data) -> (ImageShape, usize) {
     (ImageShape { height: side, width: side, channels }, classes)
 }
 
-/// The kind of the data at `path`, told by the names of its files; pictures where no other format is recognised.
+/// The kind of the data at `path`, told by the names of its files; pictures where no other format is recognised, and for
+/// an archive, whose names it would take long to read.
 pub fn kind_of(path: &Path) -> DataKind {
+    let (path, names) = innermost(path);
     let holds =
         |name: &str| cifar::FOLDERS.iter().any(|inner| path.join(inner).join(name).is_file());
-    let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
-    let mut names = entries.map(|entry| entry.file_name());
-    if names.any(|name| idx::is_named_so(&name.to_string_lossy())) {
+    if names.iter().any(|name| idx::is_named_so(name)) {
         DataKind::Idx
     } else if holds(cifar::CIFAR10.test) {
         DataKind::Cifar10
@@ -127,14 +163,54 @@ pub fn kind_of(path: &Path) -> DataKind {
     }
 }
 
+/// [`kind_of`], for an archive by the names in it, which takes as long as reading it where it is compressed.
+///
+/// # Errors
+/// The archive is none that is read.
+pub fn kind_within(path: &Path) -> Result<DataKind, DataError> {
+    if !path.is_file() {
+        return Ok(kind_of(path));
+    }
+    let listing = Place::open(path, Caps::default())?.list(&mut Account::default())?;
+    let holds = |name: &str| listing.files.iter().any(|file| file.split().1 == name);
+    Ok(if holds(cifar::CIFAR10.test) {
+        DataKind::Cifar10
+    } else if holds(cifar::CIFAR100.test) {
+        DataKind::Cifar100
+    } else {
+        DataKind::Folder
+    })
+}
+
+/// The folder at `path`, or the one in it that is alone, and so on; and the names in that.
+fn innermost(path: &Path) -> (PathBuf, Vec<String>) {
+    let mut path = path.to_owned();
+    loop {
+        let entries = std::fs::read_dir(&path).into_iter().flatten().flatten();
+        let names: Vec<String> = entries
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .filter(|name| listing::out_of_sight(name).is_none())
+            .collect();
+        match &names[..] {
+            [only] if path.join(only).is_dir() && path.components().count() < 256 => {
+                path.push(only);
+            }
+            _ => return (path, names),
+        }
+    }
+}
+
 fn open_parts(
     config: &Data,
     given: Option<&Preprocess>,
     held_bytes: u64,
 ) -> Result<Dataset, DataError> {
     let parts = read(config)?;
-    let classes = parts.classes.clone();
+    trainable(&parts, config)?;
+    let (classes, mut account) = (parts.classes.clone(), parts.account.clone());
     let (train, test) = divide(parts, config)?;
+    let of = |examples: &Examples| split::counts(&examples.labels, classes.len());
+    account.used = Some(Used { train: of(&train), test: of(&test) });
     let plain = Augment::default();
     let (preprocess, train) = match given {
         Some(preprocess) => {
@@ -145,11 +221,72 @@ fn open_parts(
     let test = Split::new(test, &preprocess, &plain, held_bytes)?;
     let side = preprocess.size();
     let shape = ImageShape { height: side, width: side, channels: preprocess.channels() };
-    Ok(Dataset { train: Arc::new(train), test: Arc::new(test), classes, shape, preprocess })
+    let (train, test) = (Arc::new(train), Arc::new(test));
+    Ok(Dataset { train, test, classes, shape, preprocess, account })
 }
 
-/// What the files hold.
+/// What the files hold, with the account of it: a picture that is not to be used is gone from the parts before they are
+/// counted.
 fn read(config: &Data) -> Result<Parts, DataError> {
+    let mut parts = parts(config)?;
+    if config.on_error == OnError::Skip {
+        parts.leave_out_unreadable()?;
+    }
+    let part = |examples: &Option<Examples>, name: &str| {
+        let labels = examples.as_ref().map_or(&[][..], |examples| &examples.labels);
+        let counts = split::counts(labels, parts.classes.len());
+        PartAccount { name: name.into(), counts }
+    };
+    let train = part(&parts.train, &parts.account.train.name);
+    let test = part(&parts.test, &parts.account.test.name);
+    parts.account.found(&parts.classes, train, test);
+    Ok(parts)
+}
+
+/// That there is something to tell apart, and nothing is tested that was never seen.
+fn trainable(parts: &Parts, config: &Data) -> Result<(), DataError> {
+    if config.kind == DataKind::Procedural {
+        return Ok(());
+    }
+    let Account { classes, train, test, .. } = &parts.account;
+    let path = Path::new(config.path.as_deref().unwrap_or_default());
+    let both = |at: usize| train.counts[at] + test.counts[at];
+    let there: Vec<&str> =
+        (0..classes.len()).filter(|at| both(*at) > 0).map(|at| classes[at].as_str()).collect();
+    if let [only] = there[..] {
+        let problem = format!("has pictures of one class only, \"{only}\"; training needs two");
+        return Err(DataError::malformed(path, problem));
+    }
+    let of = |wanted: &dyn Fn(usize) -> bool| -> Vec<&str> {
+        (0..classes.len()).filter(|at| wanted(*at)).map(|at| classes[at].as_str()).collect()
+    };
+    let (seen, tested) = (|at: usize| train.counts[at] > 0, |at: usize| test.counts[at] > 0);
+    let unseen = of(&|at| !seen(at) && tested(at));
+    if train.total() > 0 && !unseen.is_empty() {
+        let problem = format!("{} of the test part without training pictures", named(&unseen));
+        return Err(DataError::malformed(path, problem));
+    }
+    // Numbers may have gaps; a folder stands for a class.
+    let folders = [&parts.train, &parts.test].into_iter().flatten();
+    let folders = folders.into_iter().any(|part| matches!(part.store, Store::Encoded(_)));
+    let empty = of(&|at| !seen(at) && !tested(at));
+    if folders && !empty.is_empty() {
+        let mut problem = format!("{} without a picture that can be read", named(&empty));
+        if let Some(line) = parts.account.skipped_line() {
+            problem += &format!(" ({line})");
+        }
+        return Err(DataError::malformed(path, problem));
+    }
+    Ok(())
+}
+
+/// `has a class "a"`, or more of them.
+fn named(classes: &[&str]) -> String {
+    let word = if classes.len() == 1 { "a class" } else { "classes" };
+    format!("has {word} {}", account::list(classes))
+}
+
+fn parts(config: &Data) -> Result<Parts, DataError> {
     let path = config.path.as_deref().map(Path::new);
     let needed = || {
         let problem = "is missing; this kind of data needs a folder or an archive";
@@ -157,12 +294,7 @@ fn read(config: &Data) -> Result<Parts, DataError> {
     };
     match config.kind {
         DataKind::Procedural => procedural_parts(config),
-        DataKind::Idx => {
-            let idx::Pairs { train, test } = idx::open(needed()?)?;
-            let labels = train.iter().chain(&test).flat_map(|part| &part.labels);
-            let most = labels.max().copied().unwrap_or(0);
-            Ok(Parts { train, test, classes: (0..=most).map(|class| class.to_string()).collect() })
-        }
+        DataKind::Idx => idx::open(needed()?),
         DataKind::Cifar10 => cifar_parts(needed()?, &cifar::CIFAR10),
         DataKind::Cifar100 => cifar_parts(needed()?, &cifar::CIFAR100),
         DataKind::Folder => folder::open(needed()?),
@@ -193,6 +325,7 @@ fn procedural_parts(config: &Data) -> Result<Parts, DataError> {
         train: Some(procedural::examples(0, train)),
         test: Some(procedural::examples(procedural::MOST as u64, test)),
         classes: (0..procedural::CLASSES).map(|digit| digit.to_string()).collect(),
+        account: Account::default(),
     })
 }
 
@@ -209,7 +342,7 @@ fn divide(parts: Parts, config: &Data) -> Result<(Examples, Examples), DataError
         (Some(only), None) | (None, Some(only)) => {
             cut_in_two(only, train_count, test_count, config)?
         }
-        (None, None) => return Err(DataError::setting("data.path", "holds no images")),
+        (None, None) => return Err(nothing(config)),
     };
     for (part, key) in [(&train, "data.train_count"), (&test, "data.test_count")] {
         if part.len() == 0 {
@@ -243,8 +376,8 @@ fn subset(
     }
 }
 
-/// One part as two: training examples from the front of a seeded permutation, test examples from its back, so that
-/// another `train_count` tests on the same images.
+/// One part as two, by class: training examples from the front of a seeded permutation, test examples from its back, so
+/// that another `train_count` tests on the same images.
 fn cut_in_two(
     only: Examples,
     train: Option<usize>,
@@ -261,7 +394,9 @@ fn cut_in_two(
     }
     let place = only.place.clone();
     let too_many = |key, asked| DataError::Count { key, asked, there, place: place.clone() };
-    let held_out = ((there as f64 * fraction).round() as usize).max(1);
+    // Of each class that has two pictures, one is tested on.
+    let shared = split::several(&only.labels);
+    let held_out = ((there as f64 * fraction).round() as usize).max(1).max(shared);
     let test_count = test.unwrap_or_else(|| {
         train.map_or(held_out, |train| held_out.min(there.saturating_sub(train)))
     });
@@ -276,8 +411,8 @@ fn cut_in_two(
         return Err(too_many("data.train_count + data.test_count", train_count + test_count));
     }
     let order = random::permutation(there, &[config.split_seed, SPLIT]);
-    let (train, test) = (&order[..train_count], &order[there - test_count..]);
-    let both: Vec<usize> = train.iter().chain(test).copied().collect();
+    let (train, test) = split::by_class(&only.labels, &order, train_count, test_count);
+    let both: Vec<usize> = train.iter().chain(&test).copied().collect();
     let (train_part, test_part) = only.pick(&both).halves(train_count);
     Ok((train_part, test_part))
 }
@@ -312,7 +447,7 @@ fn measured(
     };
     let mean = one_a_channel("data.mean", &config.mean, 0.0)?;
     let std = one_a_channel("data.std", &config.std, 1.0)?;
-    let preprocess = Preprocess::new(size, mean, std, config.interpolation, config.crop)?;
+    let preprocess = Preprocess::new(size, mean, std, config.resizing(), config.kept())?;
     let split = Split::new(train, &preprocess, &config.augment, held_bytes)?;
     if config.mean.is_some() && config.std.is_some() {
         return Ok((preprocess, split));
@@ -320,7 +455,7 @@ fn measured(
     let (mean, std) = split.measure(config.split_seed)?;
     let mean = config.mean.clone().unwrap_or(mean);
     let std = config.std.clone().unwrap_or(std);
-    let preprocess = Preprocess::new(size, mean, std, config.interpolation, config.crop)?;
+    let preprocess = Preprocess::new(size, mean, std, config.resizing(), config.kept())?;
     Ok((preprocess.clone(), split.with_preprocess(preprocess)))
 }
 

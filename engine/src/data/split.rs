@@ -1,6 +1,8 @@
 //! One part of a data set, training or test: pictures, labels and what is done to them.
 
 use std::borrow::Cow;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use super::DataError;
@@ -39,6 +41,89 @@ pub struct Batch {
     pub labels: Vec<u32>,
     /// Valid samples; those behind are zeros.
     pub rows: usize,
+}
+
+/// Samples of each of `classes`.
+pub(super) fn counts(labels: &[u32], classes: usize) -> Vec<u64> {
+    let mut counts = vec![0; classes];
+    for &label in labels {
+        if let Some(count) = counts.get_mut(label as usize) {
+            *count += 1;
+        }
+    }
+    counts
+}
+
+fn classes(labels: &[u32]) -> usize {
+    labels.iter().max().map_or(0, |most| *most as usize + 1)
+}
+
+/// Classes that have two samples or more.
+pub(super) fn several(labels: &[u32]) -> usize {
+    counts(labels, classes(labels)).into_iter().filter(|count| *count > 1).count()
+}
+
+/// `train` samples from the front of `order` and `test` others from its back, each class by its share: within one of
+/// it, and where the numbers allow that, one at least of each class that has two is on either side.
+pub(super) fn by_class(
+    labels: &[u32],
+    order: &[usize],
+    train: usize,
+    test: usize,
+) -> (Vec<usize>, Vec<usize>) {
+    let there = counts(labels, classes(labels));
+    let least: Vec<u64> = there.iter().map(|&count| u64::from(count > 1)).collect();
+    let most: Vec<u64> = there.iter().map(|&count| count.saturating_sub(1)).collect();
+    let mut tested = apportion(test as u64, &there, &least, &most);
+    let left: Vec<u64> = there.iter().zip(&tested).map(|(all, test)| all - test).collect();
+    let least: Vec<u64> = left.iter().map(|&count| count.min(1)).collect();
+    let mut trained = apportion(train as u64, &left, &least, &left);
+    let take = |quota: &mut [u64], pick: usize| {
+        let left = &mut quota[labels[pick] as usize];
+        let taken = *left > 0;
+        *left = left.saturating_sub(1);
+        taken
+    };
+    let front = order.iter().copied().filter(|&pick| take(&mut trained, pick)).collect();
+    let mut back: Vec<usize> =
+        order.iter().rev().copied().filter(|&pick| take(&mut tested, pick)).collect();
+    back.reverse();
+    (front, back)
+}
+
+/// `total` in whole numbers by the shares of `there`, none under `least` or over `most`: by the largest remainders.
+/// Where the bounds leave no way, they are 0 and what is there. `total` is at most the sum of `there`.
+fn apportion(total: u64, there: &[u64], least: &[u64], most: &[u64]) -> Vec<u64> {
+    let sum = |numbers: &[u64]| numbers.iter().sum::<u64>();
+    let all = sum(there);
+    let low = if sum(least) > total { vec![0; there.len()] } else { least.to_vec() };
+    let high = if sum(most) < total { there.to_vec() } else { most.to_vec() };
+    if all == 0 {
+        return low;
+    }
+    let share = |at: usize| u128::from(total) * u128::from(there[at]);
+    let mut given: Vec<u64> = (0..there.len())
+        .map(|at| ((share(at) / u128::from(all)) as u64).max(low[at]).min(high[at]))
+        .collect();
+    // What a class lacks of its share, times `all`.
+    let lacks = |at: usize, given: u64| share(at) as i128 - i128::from(given) * i128::from(all);
+    let mut missing = total as i64 - sum(&given) as i64;
+    let step = missing.signum();
+    let room = |at: usize, given: u64| if step > 0 { given < high[at] } else { given > low[at] };
+    let mut next: BinaryHeap<(i128, Reverse<usize>)> = (0..there.len())
+        .filter(|&at| room(at, given[at]))
+        .map(|at| (lacks(at, given[at]) * i128::from(step), Reverse(at)))
+        .collect();
+    while missing != 0
+        && let Some((_, Reverse(at))) = next.pop()
+    {
+        given[at] = given[at].saturating_add_signed(step);
+        missing -= step;
+        if room(at, given[at]) {
+            next.push((lacks(at, given[at]) * i128::from(step), Reverse(at)));
+        }
+    }
+    given
 }
 
 impl Split {
@@ -226,3 +311,40 @@ impl Split {
 }
 
 const EMPTY: Image = Image { height: 0, width: 0, channels: 1, pixels: Vec::new() };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_cut_by_class() {
+        // 60, 30, 8 and 2 samples, and a class of one.
+        let sizes = [60usize, 30, 8, 2, 1];
+        let labels: Vec<u32> =
+            sizes.iter().zip(0..).flat_map(|(&size, class)| vec![class; size]).collect();
+        let order = random::permutation(labels.len(), &[3]);
+        let of = |picks: &[usize]| {
+            let labels: Vec<u32> = picks.iter().map(|&pick| labels[pick]).collect();
+            counts(&labels, sizes.len())
+        };
+        let (train, test) = by_class(&labels, &order, 81, 20);
+        assert_eq!((of(&test), of(&train)), (vec![12, 6, 1, 1, 0], vec![48, 24, 7, 1, 1]));
+        // Whatever the counts, they are exact, nothing is in both, and the test part does not depend on the other.
+        for (train, test) in
+            [(81, 20), (10, 20), (1, 1), (1, 100), (100, 1), (50, 4), (3, 97), (5, 4)]
+        {
+            let (a, b) = by_class(&labels, &order, train, test);
+            let mut all = [&a[..], &b[..]].concat();
+            all.sort_unstable();
+            all.dedup();
+            assert_eq!((a.len(), b.len(), all.len()), (train, test, train + test));
+            assert_eq!(b, by_class(&labels, &order, 1, test).1);
+            if test >= 4 && train >= 5 {
+                assert!(of(&b)[..4].iter().all(|count| *count > 0), "{train} {test}");
+                assert!(of(&a).iter().all(|count| *count > 0), "{train} {test}");
+            }
+        }
+        assert_eq!(several(&labels), 4);
+        assert_eq!(by_class(&[], &[], 0, 0), (vec![], vec![]));
+    }
+}

@@ -1,7 +1,7 @@
 //! A look at a data set without training on it: how many pictures of each class, and some of them.
 
 use super::examples::{Examples, Store};
-use super::{DataError, Image, read};
+use super::{Account, DataError, Image, read, split};
 use crate::config::Data;
 
 /// What a data set holds.
@@ -13,6 +13,8 @@ pub struct Survey {
     pub train: SurveyedPart,
     /// What is there for testing; empty where training splits the other part.
     pub test: SurveyedPart,
+    /// What was found, what was left out and why.
+    pub account: Account,
 }
 
 /// What a part of a data set holds.
@@ -35,41 +37,51 @@ pub struct Sample {
     pub image: Image,
 }
 
-/// Counts what `config` names, and decodes at most `samples` pictures of each part.
+/// Counts what `config` names, and decodes at most `samples` pictures of each part. The account notes those that cannot
+/// be decoded.
 ///
 /// # Errors
-/// What [`super::open`] says of the files.
+/// What [`super::open`] says of the files; a part of which no picture that was tried can be decoded.
 pub fn survey(config: &Data, samples: usize) -> Result<Survey, DataError> {
     let parts = read(config)?;
-    let classes = parts.classes;
-    let part = |examples: Option<Examples>| match examples {
-        Some(examples) => surveyed(&examples, classes.len(), samples),
+    let (classes, mut account) = (parts.classes, parts.account);
+    let mut part = |examples: Option<Examples>| match examples {
+        Some(examples) => surveyed(&examples, classes.len(), samples, &mut account),
         None => Ok(SurveyedPart { counts: vec![0; classes.len()], samples: Vec::new() }),
     };
     let (train, test) = (part(parts.train)?, part(parts.test)?);
-    Ok(Survey { classes, train, test })
+    Ok(Survey { classes, train, test, account })
 }
 
 fn surveyed(
     examples: &Examples,
     classes: usize,
     samples: usize,
+    account: &mut Account,
 ) -> Result<SurveyedPart, DataError> {
-    let mut counts = vec![0; classes];
-    for &label in &examples.labels {
-        if let Some(count) = counts.get_mut(label as usize) {
-            *count += 1;
-        }
-    }
+    let counts = split::counts(&examples.labels, classes);
     let (there, samples) = (examples.len(), samples.min(examples.len()));
     let sample = |k: usize| {
         let index = k * there / samples;
         let image = match &examples.store {
-            Store::Decoded(images) => images[index].clone(),
-            Store::Encoded(sources) => sources[index].decode()?,
+            Store::Decoded(images) => Ok(images[index].clone()),
+            Store::Encoded(sources) => sources[index].decode(),
         };
-        Ok(Sample { index, label: examples.labels[index], image })
+        image.map(|image| Sample { index, label: examples.labels[index], image })
     };
-    let samples = (0..samples).map(sample).collect::<Result<_, DataError>>()?;
-    Ok(SurveyedPart { counts, samples })
+    let (mut shown, mut bad) = (Vec::new(), Vec::new());
+    for sample in (0..samples).map(sample) {
+        match sample {
+            Ok(sample) => shown.push(sample),
+            Err(error) => bad.push(error),
+        }
+    }
+    // Whether a run may go on without some of them is not for a look to say; without any it may not.
+    if shown.is_empty()
+        && let Some(error) = bad.pop()
+    {
+        return Err(error);
+    }
+    bad.iter().for_each(|error| account.note(error.to_string()));
+    Ok(SurveyedPart { counts, samples: shown })
 }

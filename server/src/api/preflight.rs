@@ -8,6 +8,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use engine::config::Config;
+use engine::data::Account;
 use engine::nn::NetworkSize;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -40,10 +41,17 @@ pub(super) struct Preflight {
     disk: Disk,
     #[serde(skip_serializing_if = "Option::is_none")]
     data: Option<DataFacts>,
+    /// What was found in the data, what is used, what was left out and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account: Option<Account>,
+    /// The same in sentences.
+    read: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     estimate: Option<Estimate>,
     /// Where it departs from the paper.
     deviations: Vec<String>,
+    /// What is taken over from a teacher from elsewhere, and what has to be assumed of it.
+    notes: Vec<String>,
 }
 
 /// The adapter that it would be trained on.
@@ -152,8 +160,11 @@ impl Preflight {
             adapter,
             disk,
             data: findings.data,
+            read: findings.account.iter().flat_map(Account::lines).collect(),
+            account: findings.account,
             estimate: findings.estimate,
             deviations: findings.deviations,
+            notes: findings.notes,
         }
     }
 }

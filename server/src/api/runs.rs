@@ -211,6 +211,7 @@ fn make(
     if let Some(problem) = shown.problems.into_iter().next() {
         return Err(problem.into());
     }
+    let (config, resolved) = (&findings.settled(config), findings.settled(&resolved));
     let id = new_id()?;
     let folder = app.jobs.directory_of_new(&id);
     let io = |error: std::io::Error| {

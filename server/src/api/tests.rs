@@ -6,7 +6,9 @@ use std::sync::{Arc, mpsc};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
-use engine::config::Config;
+use engine::config::{Config, Interpolation, Mlp, Model};
+use engine::formats::{ModelConfig, ModelFolder};
+use engine::nn::fresh;
 use engine::ops::AdapterKind;
 use engine::plan::Target;
 use serde_json::{Value, json};
@@ -433,6 +435,63 @@ async fn a_run_goes_through_its_life_without_a_process() {
     let gone = server.send(&Method::DELETE, &format!("/api/runs/{id}"), &[], Body::empty()).await;
     assert_eq!(gone.status, StatusCode::NO_CONTENT);
     assert_eq!(server.get(&format!("/api/runs/{id}")).await.status, StatusCode::NOT_FOUND);
+}
+
+/// What a teacher's folder says of its pictures is in the configuration that a run is made with, and is not contradicted.
+#[tokio::test]
+async fn a_run_takes_over_what_its_teacher_says_of_pictures() {
+    let server = Server::here();
+    let id = server.draft().await;
+    let mlp = Mlp { hidden: vec![12, 12, 12, 12], blocks: vec![1; 4], ..Mlp::default() };
+    let config = ModelConfig {
+        architecture: "mlp".into(),
+        model: Model::Mlp(mlp),
+        widened: None,
+        channels: 1,
+        size: 16,
+        mean: vec![0.375],
+        std: vec![0.25],
+        interpolation: Interpolation::Area,
+        crop: 0.875,
+        labels: (0..10).map(|class| class.to_string()).collect(),
+    };
+    let weights = fresh(&config.network(), 1).expect("weights");
+    let model = ModelFolder { weights, config, merge: None, card: String::new() };
+    let folder = server.folder.path().join("runs").join(&id);
+    assert!(folder.is_dir(), "the run's directory");
+    model.write(&folder.join("artifacts")).expect("written");
+
+    let with = |more: Value| {
+        let mut set = small();
+        set["teacher.from"] = json!(format!("run:{id}"));
+        set["methods"] = json!(["kd"]);
+        for (key, value) in more.as_object().expect("keys") {
+            set[key] = value.clone();
+        }
+        json!({ "preset": "demo", "set": set, "start": false })
+    };
+    let made = server.post("/api/runs", with(json!({}))).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+    let made = made.json()["id"].as_str().expect("an id").to_owned();
+    let toml = server.get(&format!("/api/runs/{made}/config.toml")).await.text;
+    let own =
+        std::fs::read_to_string(server.folder.path().join("runs").join(&made).join("config.toml"));
+    for text in [toml, own.expect("the run's own")] {
+        for line in [
+            "size = 16",
+            "crop = 0.875",
+            "interpolation = \"area\"",
+            "mean = [0.375]",
+            "std = [0.25]",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
+        }
+    }
+    let shown = server.post("/api/preflight", with(json!({}))).await.json();
+    assert!(shown["notes"].to_string().contains("data.crop = 0.875"), "{shown}");
+    let refused = server.post("/api/runs", with(json!({ "data.crop": 1.0 }))).await;
+    assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(refused.json()["field"], "data.crop", "{}", refused.text);
 }
 
 #[tokio::test]

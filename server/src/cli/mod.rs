@@ -22,10 +22,17 @@ mod teachers;
 mod voice;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use engine::{config::ConfigError, formats::FormatError, train::TrainError};
+use engine::{
+    config::ConfigError,
+    formats::FormatError,
+    gpu::{self, Gpu},
+    text,
+    train::TrainError,
+};
 
 pub(crate) use voice::{Unheard, say, tell};
 
@@ -137,6 +144,15 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// Opens the adapter that `device` means; what is to be said of it goes to standard error.
+fn open(device: &str) -> Result<Arc<Gpu>> {
+    let gpu = Gpu::open(device, gpu::Options::default())?;
+    if let Some(caveat) = gpu.adapter.caveat() {
+        say(&format!("warning: {caveat}"));
+    }
+    Ok(gpu)
+}
+
 /// An error with its causes: what was tried, and what the system said to that. Some say their cause themselves.
 fn sentence(error: &anyhow::Error) -> String {
     let mut said = error.to_string();
@@ -156,11 +172,23 @@ fn print(text: &str) -> Result<()> {
 
 /// Prints a value as one line of JSON.
 fn print_json(value: &impl serde::Serialize) -> Result<()> {
-    print(&(serde_json::to_string(value)? + "\n"))
+    print(&json_line(value)?)
 }
 
-/// A text table: the first column to the left, the others to the right as numbers are.
+/// A value as one line of JSON.
+fn json_line(value: &impl serde::Serialize) -> Result<String> {
+    Ok(text::printable_json(&(serde_json::to_string(value)? + "\n")).into_owned())
+}
+
+/// Prints a value as JSON of many lines.
+fn print_json_pretty(value: &impl serde::Serialize) -> Result<()> {
+    print(&text::printable_json(&(serde_json::to_string_pretty(value)? + "\n")))
+}
+
+/// A text table: the first column to the left, the others to the right as numbers are. A name stays in its cell.
 fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+    let escaped = |row: &Vec<String>| row.iter().map(|cell| text::escape(cell).into()).collect();
+    let rows: Vec<Vec<String>> = rows.iter().map(escaped).collect();
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
         cells.chain([head[column].chars().count()]).max().unwrap_or(0)
@@ -248,5 +276,7 @@ mod tests {
         let text =
             table(&["a", "n"], &[vec!["long".into(), "1".into()], vec!["b".into(), "23".into()]]);
         assert_eq!(text, "a      n\n────────\nlong   1\nb     23\n");
+        let text = table(&["a", "n"], &[vec!["\u{1b}c\n".into(), "1".into()]]);
+        assert_eq!(text, "a         n\n───────────\n\\u{1b}c\\n  1\n");
     }
 }

@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result};
 use engine::config::Config;
 use engine::event::{Entry, Event};
 use engine::profile::Recorder;
+use engine::text;
 use engine::train::{Options, Run, TrainError, Tune};
 use etcetera::BaseStrategy as _;
 
@@ -19,7 +20,7 @@ use crate::signals;
 use super::driver;
 use super::progress::Progress;
 use super::source::Source;
-use super::{compare, failure, profile, say, teachers, tell};
+use super::{compare, failure, json_line, profile, say, teachers, tell};
 
 /// Exit status of a run that Ctrl-C stopped, or another signal: 128 + SIGINT, as shells have it.
 const STOPPED: u8 = 130;
@@ -205,7 +206,7 @@ fn train(
         begun |= matches!(entry.event, Event::RunStarted { .. });
         progress.take(entry);
         if json && let Ok(line) = entry.to_line() {
-            tell(&line);
+            tell(&text::printable_json(&line));
         }
     };
     let done = run.execute(options, stop, &mut take);
@@ -224,7 +225,7 @@ fn show_profile(recorder: &Recorder, folder: &Path, json: bool) -> Result<()> {
     profile::write(&recorded, &path)?;
     let summary = profile::Summary::of(&recorded, &path);
     tell(&match json {
-        true => serde_json::to_string(&Line { kind: "profile", summary })? + "\n",
+        true => json_line(&Line { kind: "profile", summary })?,
         false => summary.text(),
     });
     Ok(())

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use super::{failure, print};
+use super::{failure, print_json_pretty};
 use crate::api;
 
 /// The arguments.
@@ -33,7 +33,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: Arguments) -> Result<()> {
     if arguments.openapi {
-        return print(&(serde_json::to_string_pretty(&api::openapi())? + "\n"));
+        return print_json_pretty(&api::openapi());
     }
     if arguments.no_token && !arguments.bind.ip().is_loopback() {
         return Err(failure(

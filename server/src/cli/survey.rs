@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use engine::config::{Data, DataKind};
 use engine::data::kind_of;
 
@@ -28,7 +28,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         unpack(archive, folder)?;
     }
     let kind = arguments.path.as_deref().map_or(DataKind::Procedural, kind_of);
-    let path = arguments.path.as_ref().map(|path| path.to_string_lossy().into_owned());
+    let path = arguments.path.as_deref().map(|path| {
+        let path = path.to_str().context("the name of the folder is no UTF-8")?;
+        Ok::<_, anyhow::Error>(path.to_owned())
+    });
+    let path = path.transpose()?;
     let data = Data { kind, path, ..Data::default() };
     print_json(&survey(&data, &arguments.thumbnails)?)
 }

@@ -1,10 +1,11 @@
 //! What the program says. All of it passes here, as a lint sees to: a reader may go away at any time, and neither a run nor a server ends
-//! for want of one.
+//! for want of one; and names from files give no orders to a terminal (see [`text`]).
 
 use std::io::{self, ErrorKind, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, Result};
+use engine::text;
 
 /// Who asked reads no more, as with `taper presets | head -1`: there is nothing left to do, and nothing wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -13,7 +14,7 @@ pub(super) struct Gone;
 
 fn write(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
+    stdout.write_all(text::printable(text).as_bytes()).and_then(|()| stdout.flush())
 }
 
 /// Answers a question on standard output.
@@ -42,7 +43,7 @@ pub(crate) fn tell(text: &str) {
 
 /// Says a line on standard error. Where that is closed, nobody is left to hear it.
 pub(crate) fn say(line: &str) {
-    drop(writeln!(Unheard(io::stderr().lock()), "{line}"));
+    drop(writeln!(Unheard(io::stderr().lock()), "{}", text::printable(line)));
 }
 
 /// Takes everything, and gives on what it can.

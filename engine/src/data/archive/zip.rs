@@ -1,0 +1,130 @@
+//! Zip: a list of all entries stands at the end, and it may lie.
+
+use std::fs::File;
+use std::io::{BufReader, Read, Seek, SeekFrom};
+
+use ::zip::read::ZipFileEntry;
+use ::zip::result::ZipError;
+use ::zip::{CompressionMethod, ZipArchive};
+
+use super::super::DataError;
+use super::super::account::{Reason, shown};
+use super::Archive;
+use super::names::{Entry, Kind, Names};
+
+type Zip = ZipArchive<BufReader<File>>;
+/// Who is shown the files that are wanted: number, name, size and bytes.
+type Show<'a> = dyn FnMut(usize, &str, u64, &mut dyn Read) -> Result<(), DataError> + 'a;
+
+/// The longest end of a zip: its record, and a comment.
+const END: u64 = 22 + (1 << 16);
+
+/// Takes in all names. What they say of sizes is held against the caps.
+pub(super) fn list(archive: &Archive, names: &mut Names<'_>) -> Result<(), DataError> {
+    let mut zip = open(archive)?;
+    if zip.has_overlapping_entries().map_err(|error| broken(archive, &error))? {
+        return Err(archive.malformed("has entries that lie over one another, as bombs have"));
+    }
+    let mut total = 0u64;
+    for number in 0..zip.len() {
+        let entry = zip.by_index_data(number).map_err(|error| broken(archive, &error))?;
+        let said = described(&entry);
+        total = total.saturating_add(said.size);
+        if total > archive.caps.total {
+            let most = archive.caps.total >> 20;
+            let problem = format!("unpacks to more than {most} MiB; unpack it and give the folder");
+            return Err(archive.malformed(problem));
+        }
+        names.add(number, &said)?;
+    }
+    names.replaced(zip.has_duplicate_names());
+    Ok(())
+}
+
+/// Shows the entries with these numbers.
+pub(super) fn read(
+    archive: &Archive,
+    numbers: impl Iterator<Item = usize>,
+    show: &mut Show<'_>,
+) -> Result<(), DataError> {
+    let mut zip = open(archive)?;
+    let mut left = archive.caps.total;
+    for number in numbers {
+        let entry = zip.by_index_data(number).map_err(|error| broken(archive, &error))?;
+        let said = described(&entry);
+        let name = String::from_utf8_lossy(&said.name).into_owned();
+        left = left.saturating_sub(said.size);
+        let problem = |error: &ZipError| {
+            archive.refused(&name, format!("is damaged: {}", shown(&error.to_string())))
+        };
+        let mut file = zip.by_index(number).map_err(|error| problem(&error))?;
+        show(number, &name, said.size, &mut file)?;
+    }
+    Ok(())
+}
+
+fn open(archive: &Archive) -> Result<Zip, DataError> {
+    let path = &archive.path;
+    let mut file = File::open(path).map_err(DataError::read(path))?;
+    let count = count(&mut file).map_err(DataError::read(path))?;
+    // The whole list is held before it can be looked at.
+    if count.is_some_and(|count| count > archive.caps.entries as u64) {
+        return Err(archive.too_many());
+    }
+    let zip = ZipArchive::new(BufReader::new(file)).map_err(|error| broken(archive, &error))?;
+    if zip.len() > archive.caps.entries {
+        return Err(archive.too_many());
+    }
+    Ok(zip)
+}
+
+/// How many entries the record at the end says that there are; none where there is no such record.
+fn count(file: &mut File) -> std::io::Result<Option<u64>> {
+    let length = file.seek(SeekFrom::End(0))?;
+    file.seek(SeekFrom::Start(length.saturating_sub(END)))?;
+    let mut end = Vec::new();
+    Read::by_ref(file).take(END).read_to_end(&mut end)?;
+    file.rewind()?;
+    let Some(at) = end.windows(22).rposition(|bytes| bytes.starts_with(b"PK\x05\x06")) else {
+        return Ok(None);
+    };
+    let count = u16::from_le_bytes([end[at + 10], end[at + 11]]);
+    let size = u32::from_le_bytes([end[at + 12], end[at + 13], end[at + 14], end[at + 15]]);
+    if count < u16::MAX && size < u32::MAX {
+        return Ok(Some(count.into()));
+    }
+    // More than 65,534 stand in another record before it.
+    let more = end[..at].windows(40).rposition(|bytes| bytes.starts_with(b"PK\x06\x06"));
+    let more = more.and_then(|at| end[at + 32..at + 40].try_into().ok());
+    Ok(more.map(u64::from_le_bytes).or(Some(count.into())))
+}
+
+fn described(entry: &ZipFileEntry<'_>) -> Entry {
+    let raw = entry.name_raw();
+    // macOS and others write UTF-8 without saying so; what is none is code page 437.
+    let name = match std::str::from_utf8(raw) {
+        Ok(name) => name.to_owned(),
+        Err(_) => entry.name().map_or(String::new(), |name| name.into_owned()),
+    };
+    let name = if name.is_empty() { raw.to_vec() } else { name.into_bytes() };
+    // Some programs of Windows write its separators.
+    let name: Vec<u8> =
+        name.into_iter().map(|byte| if byte == b'\\' { b'/' } else { byte }).collect();
+    // Zips made on unix say what kind of file it was.
+    let mode = entry.unix_mode().map_or(0, |mode| mode & 0o170_000);
+    let kind = match mode {
+        _ if name.ends_with(b"/") => Kind::Folder,
+        0o040_000 => Kind::Folder,
+        0o120_000 => Kind::Other(Reason::Link),
+        0 | 0o100_000 => match (entry.encrypted(), entry.compression()) {
+            (false, CompressionMethod::Stored | CompressionMethod::Deflated) => Kind::File,
+            _ => Kind::Other(Reason::Packed),
+        },
+        _ => Kind::Other(Reason::Device),
+    };
+    Entry { name, kind, size: entry.size() }
+}
+
+fn broken(archive: &Archive, error: &ZipError) -> DataError {
+    archive.malformed(format!("is no whole zip archive: {}", shown(&error.to_string())))
+}

@@ -1,0 +1,214 @@
+//! What a folder or an archive holds, by its names alone, and where the bytes of each file are.
+
+use std::path::{Path, PathBuf};
+
+use super::DataError;
+use super::account::{Account, Reason, shown};
+use super::archive::{Archive, Caps};
+use super::examples::Source;
+
+/// Folders are followed so deep.
+const DEEPEST: usize = 64;
+/// The most files and folders of a folder that are looked at.
+const MOST: usize = 10_000_000;
+/// What the unpacking of an upload leaves in its folder; see [`super::unpack`].
+pub(super) const LEDGER: &str = ".taper-upload.json";
+
+/// The names of a folder or an archive.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    pub(super) files: Vec<File>,
+    /// The folders, those without files among them.
+    pub(super) folders: Vec<String>,
+}
+
+/// A file that can be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct File {
+    /// Its name from the outermost folder, with `/` between the folders.
+    pub(super) name: String,
+    /// The number of the entry in an archive that has its bytes.
+    pub(super) entry: usize,
+}
+
+impl File {
+    /// Its name in its folder, and that folder's.
+    pub(super) fn split(&self) -> (&str, &str) {
+        self.name.rsplit_once('/').unwrap_or(("", &self.name))
+    }
+}
+
+/// Where data lie.
+#[derive(Debug)]
+pub(super) enum Place {
+    Folder(PathBuf),
+    Archive(Archive),
+}
+
+impl Place {
+    /// Looks whether `path` is a folder or an archive.
+    ///
+    /// # Errors
+    /// Neither is there, or it is an archive of a kind that is not read.
+    pub(super) fn open(path: &Path, caps: Caps) -> Result<Self, DataError> {
+        let found = path.metadata().map_err(DataError::read(path))?;
+        if found.is_dir() {
+            return Ok(Self::Folder(path.into()));
+        }
+        if !found.is_file() {
+            return Err(DataError::malformed(path, "is neither a folder nor a file"));
+        }
+        Archive::open(path, caps).map(Self::Archive)
+    }
+
+    /// All names; what is no file that can be read goes into `account`.
+    ///
+    /// # Errors
+    /// What the system refuses, a folder whose name is no UTF-8, and what [`Archive::list`] refuses.
+    pub(super) fn list(&self, account: &mut Account) -> Result<Listing, DataError> {
+        match self {
+            Self::Archive(archive) => archive.list(account),
+            Self::Folder(root) => {
+                let mut walk = Walk { root, listing: Listing::default(), account };
+                walk.folder(root, "", 0)?;
+                Ok(walk.listing)
+            }
+        }
+    }
+
+    /// Where the bytes of `files` are; those of an archive are read now.
+    ///
+    /// # Errors
+    /// What [`Archive::read`] refuses.
+    pub(super) fn sources(&self, files: &[&File]) -> Result<Vec<Source>, DataError> {
+        match self {
+            Self::Folder(root) => {
+                Ok(files.iter().map(|file| Source::File(root.join(&file.name))).collect())
+            }
+            Self::Archive(archive) => {
+                let read = archive.read(files.iter().map(|file| file.entry))?;
+                let read: std::collections::BTreeMap<usize, std::sync::Arc<[u8]>> =
+                    read.into_iter().map(|(entry, bytes)| (entry, bytes.into())).collect();
+                let source = |file: &&File| {
+                    let name = format!("{}: {}", archive.path().display(), file.name);
+                    Source::Bytes {
+                        name,
+                        bytes: read.get(&file.entry).cloned().unwrap_or_default(),
+                    }
+                };
+                Ok(files.iter().map(source).collect())
+            }
+        }
+    }
+}
+
+/// A walk through a folder.
+struct Walk<'a> {
+    root: &'a Path,
+    listing: Listing,
+    account: &'a mut Account,
+}
+
+impl Walk<'_> {
+    /// Everything in `folder`, whose name from the root is `prefix`. Links are followed, as the folder is the user's own;
+    /// what is no file is never opened.
+    fn folder(&mut self, folder: &Path, prefix: &str, depth: usize) -> Result<(), DataError> {
+        if depth > DEEPEST {
+            let problem = format!("folders nested deeper than {DEEPEST}");
+            return Err(DataError::malformed(folder, problem));
+        }
+        let read = DataError::read(folder);
+        let entries = std::fs::read_dir(folder).and_then(Iterator::collect).map_err(read);
+        let mut entries: Vec<std::fs::DirEntry> = entries?;
+        entries.sort_by_key(std::fs::DirEntry::file_name);
+        for entry in entries {
+            let name = entry.file_name();
+            let lossy = format!("{prefix}{}", name.to_string_lossy());
+            if let Some(reason) = out_of_sight(&name.to_string_lossy()) {
+                if lossy != LEDGER {
+                    self.account.skip(reason, &lossy);
+                }
+                continue;
+            }
+            let path = entry.path();
+            let kind = entry.file_type().map_err(DataError::read(&path))?;
+            let kind = match kind.is_symlink() {
+                false => Some(kind),
+                true => self.led_to(&path, folder),
+            };
+            let Some(kind) = kind else {
+                self.account.skip(Reason::Link, &lossy);
+                continue;
+            };
+            let name = name.into_string().ok().map(|_| lossy.clone());
+            match (name, kind) {
+                (None, kind) if kind.is_dir() => {
+                    let problem = "is no UTF-8, which names of folders must be";
+                    return Err(DataError::malformed(&path, format!("its name {problem}")));
+                }
+                (None, _) => self.account.skip(Reason::BadName, &lossy),
+                (Some(name), kind) if kind.is_dir() => {
+                    self.folder(&path, &format!("{name}/"), depth + 1)?;
+                    self.listing.folders.push(name);
+                }
+                (Some(name), kind) if kind.is_file() => {
+                    self.listing.files.push(File { name, entry: 0 });
+                }
+                (Some(name), _) => self.account.skip(Reason::Device, &name),
+            }
+            if self.listing.files.len() + self.listing.folders.len() > MOST {
+                let problem = format!("has more than {MOST} files and folders");
+                return Err(DataError::malformed(self.root, problem));
+            }
+        }
+        Ok(())
+    }
+
+    /// What a link in `folder` leads to; none if that is nowhere, or a folder around it.
+    fn led_to(&self, link: &Path, folder: &Path) -> Option<std::fs::FileType> {
+        let kind = link.metadata().ok()?.file_type();
+        let back = kind.is_dir() && {
+            let target = link.canonicalize().ok()?;
+            folder.canonicalize().ok()?.starts_with(target)
+        };
+        (!back).then_some(kind)
+    }
+}
+
+/// A name without what means nothing in it: empty parts and dots.
+pub(super) fn clean(name: &str) -> String {
+    let parts: Vec<&str> =
+        name.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    parts.join("/")
+}
+
+/// Why a name is passed over wherever it stands: hidden files, and what macOS adds to archives.
+pub(super) fn out_of_sight(name: &str) -> Option<Reason> {
+    let mut parts = name.split('/');
+    if parts.clone().any(|part| part == "__MACOSX") {
+        return Some(Reason::Macos);
+    }
+    parts.any(|part| part.starts_with('.')).then_some(Reason::Hidden)
+}
+
+/// The only folder that holds some of `files`, which the sentence calls `what`.
+///
+/// # Errors
+/// There are two; the sentence names one file of each.
+pub(super) fn only_folder<'a>(
+    files: &[&'a File],
+    what: &str,
+    path: &Path,
+) -> Result<&'a str, DataError> {
+    let Some(first) = files.first() else { return Ok("") };
+    let folder = first.split().0;
+    match files.iter().find(|file| file.split().0 != folder) {
+        None => Ok(folder),
+        Some(other) => {
+            let (one, two) = (shown(&first.name), shown(&other.name));
+            let problem =
+                format!("has {what} in two folders, \"{one}\" and \"{two}\"; name one of them");
+            Err(DataError::malformed(path, problem))
+        }
+    }
+}
