@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 mod check;
 mod draft;
+mod framing;
 pub mod presets;
 mod recipe;
 #[cfg(test)]
@@ -16,6 +17,7 @@ mod tests;
 pub use crate::ops::activation::Activation;
 pub use check::ConfigError;
 pub use draft::Draft;
+pub use framing::{Disagreement, Framing};
 use recipe::stage;
 pub use recipe::{Length, Optimizer, Recipe, Schedule};
 
@@ -191,7 +193,7 @@ pub enum DataKind {
     Cifar10,
     /// CIFAR-100, likewise.
     Cifar100,
-    /// A folder, or a tar, tar.gz or zip of it, of pictures: `train/CLASS/…` with `test/`, `val/`, `valid/` or `validation/`, or `CLASS/…`.
+    /// A folder, or a tar, tar.gz or zip of it, of pictures: `train/CLASS/…` with `test/`, `val/`, `valid/` or `validation/`, or `CLASS/…`. JPEG, PNG, BMP, WebP, TIFF, PPM and PGM are read.
     Folder,
     /// The built-in images; nothing is downloaded.
     #[default]
@@ -231,21 +233,26 @@ pub struct Data {
     pub test_fraction: f64,
     /// Draws the split and the subsets; the same for every member of a run, whatever its seed.
     pub split_seed: u64,
-    /// Height and width of the network's input; absent: the images' own (224 for `folder`).
+    /// Height and width of the network's input; absent: that of the teacher of `teacher.from`, else the images' own (224 for `folder`).
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 4096), extend("x-unit" = "pixels"))]
     pub size: Option<u32>,
-    /// How images are resized to `size`.
-    pub interpolation: Interpolation,
-    /// Share of the shorter side kept by the centre crop at evaluation: resize to `size / crop`, crop `size`. ImageNet: 0.875.
+    /// How images are resized to `size`; absent: as for the teacher of `teacher.from`, else bilinear.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interpolation: Option<Interpolation>,
+    /// Share of the shorter side kept by the centre crop at evaluation: resize to `size / crop`, crop `size`; absent: as for the teacher of
+    /// `teacher.from`, else 1. ImageNet: 0.875.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(max = 1.0), extend("exclusiveMinimum" = 0.0))]
-    pub crop: f64,
-    /// Mean of each channel, of pixels in 0..1; absent: measured on the training images.
+    pub crop: Option<f64>,
+    /// Mean of each channel, of pixels in 0..1; absent: that of the teacher of `teacher.from`, else measured on the training images.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mean: Option<Vec<f64>>,
-    /// Standard deviation of each channel; absent: measured on the training images.
+    /// Standard deviation of each channel; absent: likewise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub std: Option<Vec<f64>>,
+    /// What is done about a damaged image.
+    pub on_error: OnError,
     /// Random changes to training images.
     pub augment: Augment,
 }
@@ -260,13 +267,25 @@ impl Default for Data {
             test_fraction: 0.2,
             split_seed: 0,
             size: None,
-            interpolation: Interpolation::default(),
-            crop: 1.0,
+            interpolation: None,
+            crop: None,
             mean: None,
             std: None,
+            on_error: OnError::default(),
             augment: Augment::default(),
         }
     }
+}
+
+/// What is done about a picture of a `folder` that is damaged, or too large to be decoded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnError {
+    /// It ends the run, by name: at the start where all images fit in memory, else when it is first read.
+    #[default]
+    Refuse,
+    /// It is left out and counted. Each image is decoded once more at the start to know.
+    Skip,
 }
 
 /// Random changes to training images, in this order; all off by default.
@@ -466,7 +485,9 @@ pub struct Teacher {
     pub factor: u32,
     /// Which channels of a residual network are widened; an MLP has all its hidden layers widened.
     pub widen: Widen,
-    /// A trained teacher: a model folder or an earlier run; absent: the teacher is trained by `[wide]`.
+    /// A trained teacher: a model folder, a safetensors file with torchvision's or timm's names, or an earlier run; absent: the teacher is
+    /// trained by `[wide]`. It must tell the data's classes apart. What its folder says of its pictures (size, interpolation, crop, mean,
+    /// deviation) holds where `[data]` does not write it, and must agree where it does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
     /// For a teacher of another depth: the 0-based teacher layer (or unit) that each student layer (or unit) copies, over the whole network;

@@ -202,18 +202,18 @@ pub enum Event {
         loss: f64,
         /// Final error on the training data in percent.
         train_error: f64,
-        /// Passes over the training data, restarts included.
-        epochs: f64,
-        /// Seconds of training, restarts included.
-        seconds: f64,
+        /// Passes over the training data, restarts included; absent where nobody knows, as of a teacher from elsewhere.
+        epochs: Option<f64>,
+        /// Seconds of training, restarts included; likewise.
+        seconds: Option<f64>,
         /// Trainable parameters of the network that is kept.
         params: u64,
         /// Multiply-adds of one input.
         macs: u64,
-        /// Epochs of the teacher it used.
-        teacher_epochs: f64,
-        /// Seconds of the teacher it used.
-        teacher_seconds: f64,
+        /// Epochs of the teacher it used; 0 if it used none, absent where nobody knows.
+        teacher_epochs: Option<f64>,
+        /// Seconds of the teacher it used; likewise.
+        teacher_seconds: Option<f64>,
     },
     /// The run goes on from a checkpoint: what was said above of `member`'s steps after `step` did not happen.
     Resumed {
@@ -360,6 +360,7 @@ pub struct EventLog {
     path: PathBuf,
     /// `seq` of the next line.
     next: u64,
+    clock: Clock,
     /// Whether the last line has no end.
     torn: bool,
 }
@@ -376,9 +377,13 @@ impl EventLog {
             let mut bytes = Vec::new();
             file.seek(SeekFrom::Start(0))?;
             file.read_to_end(&mut bytes)?;
-            let next = parse(&bytes).last().map_or(0, |entry| entry.seq + 1);
+            let last = parse(&bytes).last();
+            // A number that has no successor is damage; what was counted before it goes on.
+            let next = parse(&bytes).map(|entry| entry.seq).max();
+            let next = next.map_or(0, |seq| seq.saturating_add(1));
+            let clock = Clock { last: last.map_or(0.0, |entry| entry.time), ahead: 0.0 };
             let torn = bytes.last().is_some_and(|&byte| byte != b'\n');
-            Ok(EventLog { file, path: path.into(), next, torn })
+            Ok(EventLog { file, path: path.into(), next, clock, torn })
         };
         open().map_err(|source| FormatError::write(path, source))
     }
@@ -388,8 +393,8 @@ impl EventLog {
     /// # Errors
     /// What the system refuses; the next line then starts behind what was written of this one.
     pub fn append(&mut self, event: Event) -> Result<Entry, FormatError> {
-        let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let time = (time.as_secs_f64() * 1e3).round() / 1e3;
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let time = self.clock.tell((now.as_secs_f64() * 1e3).round() / 1e3);
         let entry = Entry { seq: self.next, time, event };
         let line = entry.to_line().map_err(|error| FormatError::content(&self.path, error))?;
         let line = if self.torn { format!("\n{line}") } else { line };
@@ -397,7 +402,7 @@ impl EventLog {
         let written = self.file.write_all(line.as_bytes());
         self.torn = written.is_err();
         written.map_err(|source| FormatError::write(&self.path, source))?;
-        self.next += 1;
+        self.next = self.next.saturating_add(1);
         Ok(entry)
     }
 
@@ -410,12 +415,42 @@ impl EventLog {
     }
 }
 
+/// The system's clock, which never goes back here: readers take differences of a log's times. Where it was set back, it is as much ahead
+/// from then on.
+#[derive(Debug, Default)]
+struct Clock {
+    last: f64,
+    ahead: f64,
+}
+
+impl Clock {
+    fn tell(&mut self, now: f64) -> f64 {
+        if now + self.ahead < self.last {
+            self.ahead = self.last - now;
+        }
+        self.last = now + self.ahead;
+        self.last
+    }
+}
+
 /// All complete lines that are entries.
 fn parse(bytes: &[u8]) -> impl Iterator<Item = Entry> {
+    lines(bytes).filter_map(|line| serde_json::from_slice(line).ok())
+}
+
+/// The lines that have their end.
+fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     let complete = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
-    bytes[..complete]
-        .split(|&byte| byte == b'\n')
-        .filter_map(|line| serde_json::from_slice(line).ok())
+    bytes[..complete].split(|&byte| byte == b'\n').filter(|line| !line.is_empty())
+}
+
+/// How many complete lines of a log are no entries and are passed over: torn by a kill, damaged, or of a later Taper.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn passed_over(path: &Path) -> Result<usize, FormatError> {
+    let bytes = std::fs::read(path).map_err(|source| FormatError::read(path, source))?;
+    Ok(lines(&bytes).count() - parse(&bytes).count())
 }
 
 /// Reads a log: complete lines only, without what a later [`Event::Resumed`] took back.
@@ -486,6 +521,22 @@ mod tests {
         assert_eq!((&lines[1]["seq"], &lines[1]["relative_error"]), (&1.into(), &1e-7.into()));
         assert!(lines[0]["time"].as_f64().is_some_and(|time| time > 1.6e9));
         assert_eq!(read(&path).expect("read").len(), 2);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_goes_on_from_where_it_was() {
+        let mut clock = Clock::default();
+        let told: Vec<f64> =
+            [100.0, 101.0, 41.0, 43.5, 200.0].map(|now| clock.tell(now)).into_iter().collect();
+        assert_eq!(told, [100.0, 101.0, 101.0, 103.5, 260.0]);
+        // A log goes on where it ended as well.
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("events.jsonl");
+        std::fs::write(&path, "{\"seq\":0,\"time\":1e10,\"type\":\"warning\",\"message\":\"a\"}\n")
+            .expect("written");
+        let mut log = EventLog::open(&path).expect("opened");
+        let entry = log.append(Event::Warning { message: "b".into() }).expect("written");
+        assert_eq!((entry.seq, entry.time), (1, 1e10));
     }
 
     #[test]
@@ -560,5 +611,6 @@ mod tests {
         std::fs::write(&path, "not json\n{\"seq\":3,\"time\":1,\"type\":\"of_the_future\"}\n")
             .expect("written");
         assert!(read(&path).expect("read").is_empty());
+        assert_eq!(passed_over(&path).expect("read"), 2);
     }
 }

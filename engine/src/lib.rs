@@ -9,8 +9,12 @@
 //! * [`gpu::Executor`] — runs a plan on wgpu, one submit a training step.
 //!
 //! [`train`] walks the stages of a run and writes checkpoints; [`data`] feeds it; [`formats`] reads and writes
-//! what other programs understand; [`config`] says what to do and [`event`] what has happened.
+//! what other programs understand; [`classes`] matches what models and data call their classes; [`config`] says what to do
+//! and [`event`] what has happened.
 
+#![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
+
+pub mod classes;
 pub mod config;
 pub mod data;
 pub mod event;
@@ -23,5 +27,6 @@ pub mod ops;
 pub mod plan;
 pub mod profile;
 pub mod random;
+pub mod text;
 pub mod train;
 pub mod win;

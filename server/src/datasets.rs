@@ -2,6 +2,7 @@
 //!
 //! A client never names a path. `dataset:NAME` in a configuration stands for what is registered under that name, or was uploaded as it.
 
+mod freshness;
 mod unpack;
 
 use std::collections::BTreeMap;
@@ -10,7 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use engine::config::{Data, DataKind};
@@ -20,7 +21,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::jobs::ask;
+use crate::names;
 
+use freshness::Fingerprints;
 pub(crate) use unpack::unpack;
 
 /// The set that is always there.
@@ -104,13 +107,14 @@ pub(crate) struct Datasets {
     folder: PathBuf,
     program: PathBuf,
     seen: Mutex<BTreeMap<String, Seen>>,
+    fingerprints: Fingerprints,
 }
 
 /// What was seen of a data set; also kept beside its thumbnails.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Seen {
-    /// Of its folder or archive, then.
-    time: Option<SystemTime>,
+    /// Of its files, before the look; none where they could not be looked through.
+    fingerprint: Option<u64>,
     /// Of the program that looked.
     version: String,
     bytes: u64,
@@ -118,18 +122,19 @@ struct Seen {
 }
 
 impl Seen {
-    fn new(path: Option<&Path>, surveyed: Result<Surveyed, String>) -> Seen {
+    fn new(
+        fingerprint: Option<u64>,
+        path: Option<&Path>,
+        surveyed: Result<Surveyed, String>,
+    ) -> Seen {
         let bytes = path.map_or(0, size);
-        Seen { time: time(path), version: env!("CARGO_PKG_VERSION").into(), bytes, surveyed }
+        Seen { fingerprint, version: env!("CARGO_PKG_VERSION").into(), bytes, surveyed }
     }
 
-    fn holds(&self, path: Option<&Path>) -> bool {
-        self.time == time(path) && self.version == env!("CARGO_PKG_VERSION")
+    /// Whether it is still so, by the fingerprint of now; where that is not known yet, it is until it is.
+    fn holds(&self, now: Option<u64>) -> bool {
+        (now.is_none() || self.fingerprint == now) && self.version == env!("CARGO_PKG_VERSION")
     }
-}
-
-fn time(path: Option<&Path>) -> Option<SystemTime> {
-    path.and_then(|path| path.metadata().ok()?.modified().ok())
 }
 
 /// The file of a [`Seen`] beside the thumbnails.
@@ -150,12 +155,16 @@ fn sweep(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// What [`is_name`] says, for people.
+pub(crate) const NAMES: &str = "a name has at most 64 of a-z, 0-9, -, _ and ., begins with one of the first two, does not end with a dot, and is not that of a device, as con, nul, aux or com1";
+
 /// A name that is safe as a folder of any system, in an address and in a configuration.
 pub(crate) fn is_name(name: &str) -> bool {
     let first = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     (1..=64).contains(&name.len())
         && name.starts_with(first)
         && name.chars().all(|c| first(c) || "-_.".contains(c))
+        && names::trouble(name).is_none()
 }
 
 impl Datasets {
@@ -170,9 +179,7 @@ impl Datasets {
                 .split_once('=')
                 .with_context(|| format!("`--data {text}` must be NAME=PATH"))?;
             if !is_name(name) || name == BUILT_IN {
-                bail!(
-                    "`--data {text}`: a name has at most 64 of a-z, 0-9, -, _ and ., begins with one of the first two, and is not {BUILT_IN}"
-                );
+                bail!("`--data {text}`: {NAMES}; and it is not {BUILT_IN}");
             }
             let path = std::fs::canonicalize(path)
                 .with_context(|| format!("`--data {text}`: there is no such file or folder"))?;
@@ -183,9 +190,17 @@ impl Datasets {
                 bail!("`--data {text}`: there are two of this name");
             }
         }
-        std::fs::create_dir_all(folder.join("uploads"))?;
-        sweep(&folder)?;
-        Ok(Datasets { registered, folder, program, seen: Mutex::default() })
+        let uploads = folder.join("uploads");
+        std::fs::create_dir_all(&uploads)
+            .with_context(|| format!("cannot make `{}`", uploads.display()))?;
+        sweep(&folder).with_context(|| format!("cannot tidy up `{}`", folder.display()))?;
+        let (seen, fingerprints) = (Mutex::default(), Fingerprints::default());
+        Ok(Datasets { registered, folder, program, seen, fingerprints })
+    }
+
+    /// Names and places of what was registered.
+    pub(crate) fn registered(&self) -> impl Iterator<Item = (&str, &Path)> {
+        self.registered.iter().map(|(name, path)| (name.as_str(), path.as_path()))
     }
 
     fn upload(&self, name: &str) -> PathBuf {
@@ -268,16 +283,19 @@ impl Datasets {
     fn seen(&self, name: &str) -> Option<Seen> {
         let (_, _, path) = self.find(name)?;
         let path = path.as_deref();
-        let known = lock(&self.seen).get(name).filter(|seen| seen.holds(path)).cloned();
+        let now = self.fingerprints.now(path);
+        let known = lock(&self.seen).get(name).filter(|seen| seen.holds(now)).cloned();
         if known.is_some() {
             return known;
         }
         let thumbnails = self.thumbnails(name);
         let kept = std::fs::read(thumbnails.join(SEEN)).ok();
         let kept = kept.and_then(|bytes| serde_json::from_slice::<Seen>(&bytes).ok());
-        let seen = kept.filter(|seen| seen.holds(path)).unwrap_or_else(|| {
-            let seen = Seen::new(path, self.look(name, None, path, &thumbnails));
-            // An error may be mended without a trace in the times of files: it is looked at again after a restart.
+        let seen = kept.filter(|seen| seen.holds(now)).unwrap_or_else(|| {
+            // Before the look: what changes meanwhile is seen by the next one.
+            let fingerprint = self.fingerprints.awaited(path);
+            let seen = Seen::new(fingerprint, path, self.look(name, None, path, &thumbnails));
+            // An error may be mended without a trace in the files: it is looked at again after a restart.
             if seen.surveyed.is_ok() {
                 keep(&seen, &thumbnails);
             }
@@ -347,7 +365,8 @@ impl Datasets {
                 .and_then(|uploads| uploads.sync_all())
                 .map_err(failed)?;
         }
-        let seen = Seen::new(Some(&place), Ok(surveyed));
+        self.fingerprints.forget(&place);
+        let seen = Seen::new(self.fingerprints.awaited(Some(&place)), Some(&place), Ok(surveyed));
         keep(&seen, &thumbnails);
         // Thumbnails are made anew where this fails.
         let theirs = self.thumbnails(name);
@@ -368,6 +387,7 @@ impl Datasets {
         let gone = tempfile::tempdir_in(&self.folder)?;
         std::fs::rename(self.upload(name), gone.path().join("set"))?;
         lock(&self.seen).remove(name);
+        self.fingerprints.forget(&self.upload(name));
         drop(std::fs::rename(self.thumbnails(name), gone.path().join("thumbnails")));
         gone.close()
     }
@@ -439,7 +459,8 @@ pub(crate) fn survey(config: &Data, thumbnails: &Path) -> Result<Surveyed> {
             let image = image.context("a picture has not the pixels that it says")?;
             let large = width.max(height) > THUMBNAIL;
             let image = if large { image.thumbnail(THUMBNAIL, THUMBNAIL) } else { image };
-            image.save(thumbnails.join(part.file(index)))?;
+            let file = thumbnails.join(part.file(index));
+            image.save(&file).with_context(|| format!("cannot write `{}`", file.display()))?;
             samples.push((index, label));
         }
         Ok(SurveyedPart { counts: surveyed.counts, samples })

@@ -1,10 +1,15 @@
 //! The `taper` program.
 
+// A reader may be gone: see `cli::voice`.
+#![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
+
 mod api;
 mod cli;
 mod datasets;
 mod jobs;
+mod names;
 mod preflight;
+mod signals;
 mod store;
 
 use std::process::ExitCode;
@@ -12,11 +17,5 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
-    match cli::run(cli::Cli::parse()) {
-        Ok(code) => code,
-        Err(error) => {
-            cli::report(&error);
-            ExitCode::FAILURE
-        }
-    }
+    cli::run(cli::Cli::parse()).unwrap_or_else(|error| cli::report(&error))
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use engine::config::{Config, Method, Precision, presets};
+use engine::config::{Config, Data, Method, Precision, presets};
 use engine::data::{self, Account, DataError, Dataset, ImageShape};
 use engine::event::StagePlan;
 use engine::gpu::{Gpu, Live};
@@ -13,7 +13,6 @@ use engine::plan::{Limits, Target};
 use engine::train::{self, Outline, Planned, Session, TrainError};
 use engine::win::needs::needs;
 use engine::win::program::{self, Objective, Training};
-use engine::win::surgery;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -108,9 +107,24 @@ pub(crate) struct Findings {
     pub(crate) plans: Vec<StagePlan>,
     /// Bytes that checkpoints, models and logs take at most.
     pub(crate) disk: u64,
+    /// What a teacher from elsewhere brings along, and what has to be assumed of it.
+    #[serde(default)]
+    pub(crate) notes: Vec<String>,
+    /// How pictures are framed, what a teacher from elsewhere says of it included: `data.size` and so on.
+    #[serde(default)]
+    pub(crate) framed: Option<Data>,
 }
 
 impl Findings {
+    /// A configuration with what was found out about its pictures written down.
+    pub(crate) fn settled(&self, config: &Config) -> Config {
+        let mut config = config.clone();
+        if let Some(Data { size, interpolation, crop, mean, std, .. }) = self.framed.clone() {
+            config.data = Data { size, interpolation, crop, mean, std, ..config.data };
+        }
+        config
+    }
+
     /// Widths of each block, of student and teacher.
     pub(crate) fn widths(&self) -> Vec<(u32, u32)> {
         self.pairs.iter().map(|pair| (pair.student, pair.teacher)).collect()
@@ -139,14 +153,20 @@ fn fill(
     target: &Target,
     measured: bool,
 ) -> Result<(), Problem> {
+    let (config, notes) = train::settled(config).map_err(|error| of_training(&error))?;
+    (findings.notes, findings.framed) = (notes, Some(config.data.clone()));
+    let config = &config;
     let opened = data::open(&config.data);
     if opened.is_err() {
         // The networks are shown all the same, for what such data usually are.
-        let (shape, classes) = data::promised(&config.data);
-        let student = network(config, shape, classes);
-        let teacher = surgery::widen(&student, config.teacher.factor, config.teacher.widen);
-        (findings.student, findings.teacher) = (size(&student)?, Some(size(&teacher)?));
-        findings.pairs = pairs(findings);
+        let presumed = train::presumed(config);
+        let networks =
+            presumed.and_then(|(shape, classes)| train::networks(config, shape, &classes));
+        if let Ok(networks) = networks {
+            findings.student = size(&networks.student)?;
+            findings.teacher = Some(size(&networks.teacher)?);
+            findings.pairs = pairs(findings);
+        }
     }
     let data = opened.map_err(|error| of_data(&error))?;
     findings.data = Some(DataFacts {
@@ -158,6 +178,7 @@ fn fill(
     let student = network(config, data.shape, data.classes.len());
     findings.student = size(&student)?;
     let outline = train::outline(config, &data).map_err(|error| of_training(&error))?;
+    findings.notes.extend(outline.warnings.iter().cloned());
     findings.teacher = Some(size(&outline.teacher)?);
     findings.pairs = pairs(findings);
     findings.plans = outline.stages.clone();
@@ -211,7 +232,8 @@ fn size(network: &Network) -> Result<NetworkSize, Problem> {
 
 /// The widths behind each block, the head's left out.
 fn pairs(findings: &Findings) -> Vec<Pair> {
-    let teacher = findings.teacher.iter().flat_map(|teacher| &teacher.blocks);
+    let blocks = findings.teacher.as_ref().map_or(&[][..], |teacher| &teacher.blocks);
+    let teacher = blocks.split_last().map_or(&[][..], |(_, blocks)| blocks);
     let both = findings.student.blocks.iter().zip(teacher).zip(1..);
     let pair = |((student, teacher), after_block): ((&BlockSize, &BlockSize), u32)| Pair {
         after_block,
@@ -253,7 +275,7 @@ fn of_training(error: &TrainError) -> Problem {
         TrainError::Data(error) => return of_data(error),
         TrainError::Network(_) => "model",
         TrainError::Gpu(_) => "device",
-        TrainError::Format(_) => "teacher.from",
+        TrainError::Format(_) | TrainError::Teacher { .. } => "teacher.from",
         _ => return Problem { field: None, message: error.to_string(), hint: error.hint() },
     };
     Problem { hint: error.hint(), ..Problem::new(field, error.to_string()) }

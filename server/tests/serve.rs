@@ -425,6 +425,58 @@ fn data_sets_are_uploaded_shown_and_named() {
     assert_eq!(server.delete("/api/datasets/blooms"), 204);
 }
 
+/// What is put into the folder of a class later is counted and shown, by this server and by the next.
+#[test]
+fn a_data_set_that_grows_is_looked_at_again() {
+    let folder = tempfile::tempdir().expect("folder");
+    let (data, own) = (folder.path().join("data"), folder.path().join("own"));
+    let write = |name: &str, colour: [u8; 3]| {
+        let path = own.join(name);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+        image::RgbImage::from_pixel(8, 8, image::Rgb(colour)).save(path).expect("written");
+    };
+    for name in ["train/a/1.png", "train/b/1.png", "test/a/1.png", "test/b/1.png"] {
+        write(name, [200, 10, 10]);
+    }
+    let registered = format!("own={}", own.display());
+    let count = |server: &Server, expected: &str| {
+        let mut seen = String::new();
+        for _ in 0..150 {
+            let list = server.json("/api/datasets");
+            let set = list["datasets"]
+                .as_array()
+                .and_then(|sets| sets.iter().find(|set| set["name"] == "own").cloned());
+            let set = set.expect("registered");
+            seen = format!("{} {} {}", set["train_count"], set["test_count"], set["classes"]);
+            if seen.starts_with(expected) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        panic!("expected {expected}, and {seen} is seen");
+    };
+    let first = |server: &Server| server.get("/api/datasets/own/preview/train/0");
+
+    let server = Server::with(&data, 1, &["--data", &registered]);
+    count(&server, "2 2");
+    let red = first(&server);
+    write("train/a/2.png", [10, 200, 10]);
+    count(&server, "3 2");
+    // Changed in its place.
+    write("train/a/1.png", [10, 10, 200]);
+    let begun = Instant::now();
+    while first(&server) == red {
+        assert!(begun.elapsed() < Duration::from_secs(30), "its old thumbnail is shown");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    fs::remove_file(own.join("test/b/1.png")).expect("removed");
+    count(&server, "3 1");
+    drop(server);
+    write("train/b/2.png", [10, 200, 10]);
+    let server = Server::with(&data, 1, &["--data", &registered]);
+    count(&server, "4 1");
+}
+
 #[test]
 fn others_are_not_served_without_a_token() {
     let folder = tempfile::tempdir().expect("folder");

@@ -1,6 +1,7 @@
-//! Helpers shared by the integration tests: adapters, golden files, small networks, the table of ops that the goldens speak of, and
-//! programs of others.
+//! Helpers shared by the integration tests: adapters, golden files, small networks, the table of ops that the goldens speak of,
+//! programs of others, and the mutation fuzz.
 
+pub mod fuzz;
 pub mod golden;
 pub mod nets;
 pub mod table;
@@ -12,6 +13,37 @@ use engine::gpu::{Gpu, Options, adapters};
 
 /// Set to 1 where a missing adapter must fail a test instead of skipping it, as in CI.
 pub const REQUIRE: &str = "TAPER_REQUIRE_GPU";
+
+/// What not every adapter has.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Feature {
+    /// 16-bit floats.
+    F16,
+    /// Times of dispatches.
+    Timestamps,
+}
+
+impl Feature {
+    /// Whether a device has it.
+    pub fn is_of(self, gpu: &Gpu) -> bool {
+        match self {
+            Self::F16 => gpu.check_half().is_ok(),
+            Self::Timestamps => gpu.check_timestamps().is_ok(),
+        }
+    }
+
+    /// In words, and what is set to 1 where an adapter must have it.
+    fn names(self) -> [&'static str; 2] {
+        match self {
+            Self::F16 => ["16-bit floats", "TAPER_REQUIRE_F16"],
+            Self::Timestamps => ["timestamps", "TAPER_REQUIRE_TIMESTAMPS"],
+        }
+    }
+}
+
+fn required(variable: &str) -> bool {
+    std::env::var(variable).is_ok_and(|value| value == "1")
+}
 
 /// Every adapter, opened. One that its driver does not open is named and passed over: GL is best effort.
 ///
@@ -26,8 +58,7 @@ pub fn gpus() -> Vec<Arc<Gpu>> {
         }
     }
     if open.is_empty() {
-        let required = std::env::var(REQUIRE).is_ok_and(|value| value == "1");
-        assert!(!required, "{REQUIRE}=1, and no adapter can be opened");
+        assert!(!required(REQUIRE), "{REQUIRE}=1, and no adapter can be opened");
         eprintln!("skipped: no adapter can be opened");
     }
     open
@@ -41,8 +72,7 @@ pub fn gpu_with(options: Options) -> Option<Arc<Gpu>> {
     match Gpu::open("auto", options) {
         Ok(gpu) => Some(gpu),
         Err(error) => {
-            let required = std::env::var(REQUIRE).is_ok_and(|value| value == "1");
-            assert!(!required, "{REQUIRE}=1: {error}");
+            assert!(!required(REQUIRE), "{REQUIRE}=1: {error}");
             eprintln!("skipped: {error}");
             None
         }
@@ -55,4 +85,27 @@ pub fn gpu_with(options: Options) -> Option<Arc<Gpu>> {
 /// As [`gpus`].
 pub fn gpu() -> Option<Arc<Gpu>> {
     gpu_with(Options::default())
+}
+
+/// Those of [`gpus`] that have a feature, best first.
+///
+/// # Panics
+/// If none has it and the feature's variable is set, see [`Feature`].
+pub fn gpus_with(feature: Feature) -> Vec<Arc<Gpu>> {
+    let mut found = gpus();
+    found.retain(|gpu| feature.is_of(gpu));
+    if found.is_empty() {
+        let [what, variable] = feature.names();
+        assert!(!required(variable), "{variable}=1, and no adapter has {what}");
+        eprintln!("skipped: no adapter has {what}");
+    }
+    found
+}
+
+/// The best adapter that has a feature; `None`, said on stderr, where there is none.
+///
+/// # Panics
+/// As [`gpus_with`].
+pub fn gpu_that_has(feature: Feature) -> Option<Arc<Gpu>> {
+    gpus_with(feature).into_iter().next()
 }

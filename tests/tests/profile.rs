@@ -6,15 +6,15 @@ use std::sync::atomic::AtomicBool;
 
 use engine::{
     event::Event,
-    gpu::{self, Executor, Gpu, GpuError, Live, peaks},
+    gpu::{self, Executor, Live, peaks},
     graph::Graph,
     ops::{elementwise::Scale, peak::Peak},
     plan::{Plan, Target, compile},
     profile::{Job, Recorder},
     train::{Options, Run},
 };
-use support::{config, folder, models_in, train};
-use taper_tests::{gpu_with, gpus};
+use support::{config, folder, models_in, on, train};
+use taper_tests::{Feature, gpu_that_has, gpu_with, gpus_with};
 
 /// Multiply-adds, and their sums halved.
 fn plan(target: &Target) -> Plan {
@@ -28,7 +28,7 @@ fn plan(target: &Target) -> Plan {
 
 #[test]
 fn each_dispatch_of_each_pass_is_timed_and_no_bit_changes() {
-    for gpu in gpus() {
+    for gpu in gpus_with(Feature::Timestamps) {
         let plan = plan(&gpu.target());
         let jobs = Job::of(&plan, "run");
         let mut executor = Executor::new(&gpu, plan).expect("an executor");
@@ -38,13 +38,7 @@ fn each_dispatch_of_each_pass_is_timed_and_no_bit_changes() {
         assert!(plain.iter().all(|z| (z - 4.5).abs() < 1e-5), "{plain:?}");
         executor.write("z", &vec![0.0f32; plain.len()]).expect("written");
 
-        match executor.start_profile() {
-            Err(GpuError::NoTimestamps(name)) => {
-                eprintln!("skipped: {name} has no timestamps");
-                continue;
-            }
-            other => other.expect("begun"),
-        }
+        executor.start_profile().expect("begun");
         for tag in [7, 8, 9] {
             executor.run("run", &Live::rows(0), tag).expect("run");
         }
@@ -69,16 +63,14 @@ fn each_dispatch_of_each_pass_is_timed_and_no_bit_changes() {
 
 #[test]
 fn a_plan_may_have_more_dispatches_than_a_query_set_has_room() {
-    for gpu in gpus() {
+    for gpu in gpus_with(Feature::Timestamps) {
         let mut graph = Graph::new();
         let first = graph.input("x", &[4]);
         let last = (0..2050).fold(first, |x, _| graph.add(Scale(1.0), &[x]).expect("scaled"));
         graph.place(last, "y", 0);
         let plan = compile(&[("run", &graph)], &gpu.target()).expect("a plan");
         let mut executor = Executor::new(&gpu, plan).expect("an executor");
-        if executor.start_profile().is_err() {
-            continue;
-        }
+        executor.start_profile().expect("begun");
         executor.run("run", &Live::rows(0), 0).expect("run");
         let (passes, _) = executor.stop_profile().expect("timed");
         let spans = &passes[0].spans;
@@ -101,22 +93,17 @@ fn an_adapter_without_timestamps_is_named() {
 
 #[test]
 fn peaks_are_rates() {
-    let Some(gpu) = gpu_with(gpu::Options::default()) else { return };
-    match peaks(&gpu) {
-        Err(GpuError::NoTimestamps(name)) => eprintln!("skipped: {name} has no timestamps"),
-        found => {
-            let found = found.expect("measured");
-            // No adapter is so slow, and none so fast: between a thousandth of lavapipe's rates and a thousand times a large GPU's.
-            assert!((0.05..1e8).contains(&found.gflops), "{found:?}");
-            assert!((0.005..1e7).contains(&found.gbytes), "{found:?}");
-        }
-    }
+    let Some(gpu) = gpu_that_has(Feature::Timestamps) else { return };
+    let found = peaks(&gpu).expect("measured");
+    // No adapter is so slow, and none so fast: between a thousandth of lavapipe's rates and a thousand times a large GPU's.
+    assert!((0.05..1e8).contains(&found.gflops), "{found:?}");
+    assert!((0.005..1e7).contains(&found.gbytes), "{found:?}");
 }
 
 #[test]
 fn a_run_is_profiled_once_a_stage_and_trains_the_same_weights() {
-    let Some(_) = gpu_with(gpu::Options::default()) else { return };
-    let config = config(&["seeds=[0,1]"]);
+    let Some(gpu) = gpu_that_has(Feature::Timestamps) else { return };
+    let config = config(&["seeds=[0,1]", &on(&gpu)]);
     let (plain, profiled) = (folder(), folder());
     train(&config, plain.path());
 
@@ -124,16 +111,12 @@ fn a_run_is_profiled_once_a_stage_and_trains_the_same_weights() {
     let options = Options { profile: Some(recorder.clone()), ..Options::new(profiled.path()) };
     let run = Run::create(config, profiled.path()).expect("an empty folder");
     let mut waits = Vec::new();
-    let heard = run.execute(&options, &AtomicBool::new(false), &mut |entry| {
+    let done = run.execute(&options, &AtomicBool::new(false), &mut |entry| {
         if let Event::Step { loader_wait, .. } = entry.event {
             waits.push(loader_wait.expect("what was waited"));
         }
     });
-    if let Err(error) = heard {
-        let gpu = Gpu::open("auto", gpu::Options::default()).expect("a device");
-        assert!(peaks(&gpu).is_err(), "{error}");
-        return;
-    }
+    done.expect("trained");
     assert_eq!(models_in(plain.path()), models_in(profiled.path()));
     assert!(waits.iter().all(|wait| 0.0 <= wait.mean_ms && wait.mean_ms <= wait.max_ms + 1e-3));
     assert!(waits.iter().any(|wait| wait.max_ms > 0.0));

@@ -22,9 +22,10 @@ use engine::{
     win::{needs::needs, surgery},
 };
 use support::{
-    RESNET, checkpoints, config, files, folder, go_on, kinds, leftovers, model, models_in, train,
-    try_train, weights_in,
+    RESNET, checkpoints, config, files, folder, go_on, kinds, leftovers, model, models_in, on,
+    train, try_train, warnings, weights_in,
 };
+use taper_tests::{Feature, gpu_that_has, gpus};
 
 /// The log as readers see it.
 fn log(out: &Path) -> Vec<Entry> {
@@ -44,7 +45,7 @@ fn tests(entries: &[Entry]) -> Vec<(String, u64, Option<f64>)> {
 fn ends(entries: &[Entry]) -> BTreeMap<String, (f64, f64)> {
     let of = |entry: &Entry| match &entry.event {
         Event::MemberFinished { member, accuracy, epochs, .. } => {
-            Some((member.clone(), (*accuracy, *epochs)))
+            Some((member.clone(), (*accuracy, epochs.unwrap_or(f64::NAN))))
         }
         _ => None,
     };
@@ -153,7 +154,7 @@ fn every_method_trains_and_leaves_its_folder() {
     // A run that is done has nothing left to do, and stays the same.
     let before = models_in(out);
     let again = go_on(&Run::resume(out).expect("a run"), out, Duration::from_secs(20));
-    assert_eq!(kinds(&again.expect("done")), ["run_started", "run_finished"]);
+    assert_eq!(kinds(&again.expect("done")), ["run_started", "data_read", "run_finished"]);
     assert_eq!(models_in(out), before);
 }
 
@@ -273,7 +274,8 @@ fn a_teacher_may_come_from_anywhere() {
         let out = folder();
         let entries = train(&config(&[&[from.as_str()], changes].concat()), out.path());
         assert!(!out.path().join("teachers").exists(), "it is not trained again");
-        assert_eq!(ends(&entries).len(), 1);
+        let ends: Vec<String> = ends(&entries).into_keys().collect();
+        assert_eq!(ends, ["teacher-0", "win-0"], "it is tested, and its student trained");
         fs::read(out.path().join("artifacts/model.safetensors")).expect("a student")
     };
     // A run, the folder of its teacher, the weights alone: the same teacher, so the same student.
@@ -455,10 +457,56 @@ fn a_stopped_run_goes_on_to_the_same_bits() {
     assert_eq!(tests(&log(out)), tests(&log(whole.path())));
 }
 
+/// A flipped bit of the newest checkpoint is said, and costs some steps; of both, one sentence.
+#[test]
+fn a_damaged_checkpoint_is_passed_over_and_changes_no_bit() {
+    let config = config(&[r#"methods=["vanilla"]"#]);
+    let (whole, parts) = (folder(), folder());
+    train(&config, whole.path());
+    let out = parts.path();
+    let options = Options { checkpoint_every: Duration::ZERO, ..Options::new(out) };
+    let (stop, mut kept) = (AtomicBool::new(false), 0);
+    let run = Run::create(config, out).expect("an empty folder");
+    let stopped = run.execute(&options, &stop, &mut |entry| {
+        kept += usize::from(matches!(entry.event, Event::Checkpoint { .. }));
+        stop.store(kept >= 3, Ordering::Relaxed);
+    });
+    assert!(matches!(stopped, Err(TrainError::Stopped(_))), "{stopped:?}");
+    drop(run);
+    let both = checkpoints(&out.join("members/vanilla-0"));
+    let good: Vec<Vec<u8>> = both.iter().map(|path| fs::read(path).expect("read")).collect();
+    let flip = |of: usize| {
+        let mut bytes = good[of].clone();
+        *bytes.last_mut().expect("not empty") ^= 1;
+        fs::write(&both[of], bytes).expect("written");
+    };
+    (0..both.len()).for_each(flip);
+    let error = try_go_on(out).expect_err("none is whole").to_string();
+    assert!(error.contains("none of its checkpoints is whole"), "{error}");
+    fs::write(&both[0], &good[0]).expect("written");
+    let heard = try_go_on(out).expect("one is whole");
+    let warnings: Vec<&str> = heard
+        .iter()
+        .filter_map(|entry| match &entry.event {
+            Event::Warning { message } => Some(message.as_str()),
+            _ => None,
+        })
+        .collect();
+    let name = |path: &Path| path.file_name().expect("a name").to_string_lossy().into_owned();
+    assert!(warnings.iter().any(|said| said.contains(&name(&both[1]))), "{warnings:?}");
+    assert!(warnings.iter().any(|said| said.contains(&name(&both[0]))), "{warnings:?}");
+    assert_eq!(models_in(out), models_in(whole.path()));
+}
+
+fn try_go_on(out: &Path) -> Result<Vec<Entry>, TrainError> {
+    go_on(&Run::resume(out)?, out, Duration::from_secs(20))
+}
+
 /// What loss scaling knows is part of a checkpoint, and of the log.
 #[test]
 fn a_checkpoint_holds_the_loss_scale() {
-    let config = config(&[r#"methods=["vanilla"]"#, "precision=mixed"]);
+    let Some(gpu) = gpu_that_has(Feature::F16) else { return };
+    let config = config(&[r#"methods=["vanilla"]"#, "precision=mixed", &on(&gpu)]);
     let out = folder();
     let run = Run::create(config, out.path()).expect("an empty folder");
     assert!(stop_after(&run, out.path(), 5), "the run was over");
@@ -572,7 +620,9 @@ fn killing_a_run_with_batch_norms_changes_no_bit() {
 
 #[test]
 fn killing_a_run_in_mixed_precision_changes_no_bit() {
-    let steps = ["precision=mixed", "wide.steps=10", "vanilla.steps=10", "vanilla.lr=0.05"];
+    let Some(gpu) = gpu_that_has(Feature::F16) else { return };
+    let on = on(&gpu);
+    let steps = ["precision=mixed", &on, "wide.steps=10", "vanilla.steps=10", "vanilla.lr=0.05"];
     let methods = [r#"methods=["vanilla","kd"]"#, "kd.steps=6", "vanilla.optimizer=sgd"];
     check_kills(&[&RESNET[..], &methods, &steps].concat(), 3);
 }
@@ -649,6 +699,23 @@ fn two_runs_side_by_side_do_not_disturb_each_other() {
     assert!(!files(one.path()).is_empty());
 }
 
+/// Who trains by OpenGL is told so, once a start.
+#[test]
+fn a_run_by_opengl_says_so() {
+    let Some(gl) = gpus().into_iter().find(|gpu| gpu.adapter.is_gl()) else {
+        eprintln!("skipped: there is no OpenGL driver");
+        return;
+    };
+    let out = folder();
+    let heard = train(&config(&[r#"methods=["vanilla"]"#, &on(&gl)]), out.path());
+    let told = heard.iter().filter_map(|entry| match &entry.event {
+        Event::Warning { message } => Some(message.clone()),
+        _ => None,
+    });
+    assert_eq!(told.collect::<Vec<_>>(), Vec::from_iter(gl.adapter.caveat()));
+    assert!(gl.adapter.caveat().is_some_and(|words| words.contains("best effort")));
+}
+
 /// The device is destroyed in the middle of a stage, as by a driver's reset.
 #[test]
 fn a_lost_device_is_opened_anew_and_changes_no_bit() {
@@ -660,13 +727,10 @@ fn a_lost_device_is_opened_anew_and_changes_no_bit() {
     let mut options = Options::new(broken.path());
     options.checkpoint_every = Duration::ZERO;
     options.gpu.lose_after = Some(40);
-    let mut warnings = Vec::new();
-    let mut hear = |entry: &Entry| {
-        if let Event::Warning { message } = &entry.event {
-            warnings.push(message.clone());
-        }
-    };
+    let mut heard = Vec::new();
+    let mut hear = |entry: &Entry| heard.push(entry.clone());
     run.execute(&options, &AtomicBool::new(false), &mut hear).expect("the run goes on");
+    let warnings = warnings(&heard);
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(warnings[0].starts_with("the device was lost"), "{}", warnings[0]);
     assert_eq!(models_in(broken.path()), models_in(whole.path()));

@@ -3,28 +3,47 @@
 use std::{
     sync::{Arc, LazyLock},
     thread,
+    time::Instant,
 };
 
 use engine::{
     config::{Activation, Optimizer, Precision, Recipe},
     data::Batch,
     formats::safetensors::read,
-    gpu::{Gpu, Live, Options},
+    gpu::{Executor, Gpu, Live, Options},
+    graph::Graph,
     models,
     nn::{Extent, Network, Weights},
-    plan::Target,
+    ops::peak::Peak,
+    plan::{Target, compile},
     train::{LossScale, Session},
     win::program::{ACCUMULATE, APPLY, Objective, Program, STEP, Saving, Training, saving},
 };
 use serde_json::Value as Json;
 use taper_tests::{
+    Feature,
     golden::{Golden, path},
-    gpu, gpus,
+    gpu, gpu_that_has, gpus,
     nets::recipe,
 };
 
 /// The device that the tests share, as compiling its kernels is most of the work.
 static PLAIN: LazyLock<Option<Arc<Gpu>>> = LazyLock::new(gpu);
+
+/// The device of all that is in mixed precision.
+static MIXED: LazyLock<Option<Arc<Gpu>>> = LazyLock::new(|| gpu_that_has(Feature::F16));
+
+/// The device for steps of a precision; `None`, said on stderr, where there is none.
+fn device(precision: Precision) -> Option<&'static Arc<Gpu>> {
+    let device = match precision {
+        Precision::F32 => PLAIN.as_ref(),
+        Precision::Mixed => MIXED.as_ref(),
+    };
+    if device.is_none() {
+        eprintln!("skipped: no adapter for {precision:?}");
+    }
+    device
+}
 
 /// A golden of `golden/train`, with the network that its weights say it is.
 struct Lesson {
@@ -168,7 +187,7 @@ fn mlp_with_adam() {
 /// What PyTorch's own mixed precision is off by, in a golden of `golden/mixed.py`: (relative, of a loss), (absolute, of a weight). Both of us
 /// round at the same places, but for gradients of weights, which stay f32 here: twice as far is another order of the same roundings.
 fn mixed(case: &str) {
-    let Some(gpu) = &*PLAIN else { return };
+    let Some(gpu) = device(Precision::Mixed) else { return };
     let golden = Golden::read(&format!("train/{case}.mixed"));
     let error = |key: &str| golden.about[key].as_f64().expect("an error") as f32;
     let mut lesson = lesson(case);
@@ -268,7 +287,7 @@ impl Lesson {
 /// changed then, not even Adam's count of steps; and a power of two more or less in the scale changes no bit of a step.
 #[test]
 fn an_overflow_skips_the_step_and_halves_the_scale() {
-    let Some(gpu) = &*PLAIN else { return };
+    let Some(gpu) = device(Precision::Mixed) else { return };
     for (case, micro_batches, clip_norm) in [
         ("mlp-sgd", 1, None),
         ("mlp-sgd", 3, Some(0.5)),
@@ -307,7 +326,7 @@ fn an_overflow_skips_the_step_and_halves_the_scale() {
 /// After 2000 steps that were taken the scale doubles, unless it would be infinite.
 #[test]
 fn the_scale_grows_after_two_thousand_steps() {
-    let Some(gpu) = &*PLAIN else { return };
+    let Some(gpu) = device(Precision::Mixed) else { return };
     let mut lesson = lesson("mlp-sgd");
     lesson.precision = Precision::Mixed;
     for (taken, scale, wanted) in [(1998, 1024.0, (1999, 1024.0)), (1999, 1024.0, (0, 2048.0))] {
@@ -334,11 +353,11 @@ fn mixed_precision_needs_f16() {
 /// Activations that are made anew are those that were not kept, to the bit, and batch norm's running statistics move once.
 #[test]
 fn recomputed_activations_change_no_bit() {
-    let Some(gpu) = &*PLAIN else { return };
     let mut lesson = lesson("resnet-sgd");
     for (micro_batches, precision) in
         [(1, Precision::F32), (2, Precision::F32), (2, Precision::Mixed)]
     {
+        let Some(gpu) = device(precision) else { continue };
         lesson.precision = precision;
         let run = |recompute| {
             let how = Saving { micro_batches, recompute };
@@ -360,12 +379,12 @@ fn recomputed_activations_change_no_bit() {
 
 #[test]
 fn the_same_bits_twice() {
-    let Some(gpu) = &*PLAIN else { return };
     for (case, precision) in [
         ("mlp-adam", Precision::F32),
         ("resnet-sgd", Precision::F32),
         ("resnet-sgd", Precision::Mixed),
     ] {
+        let Some(gpu) = device(precision) else { continue };
         let lesson = Lesson { precision, ..lesson(case) };
         let run = || {
             let (losses, weights) = lesson.run(gpu, lesson.program(&gpu.target()), 5);
@@ -432,4 +451,36 @@ fn losses_are_there_though_others_poll_the_same_device() {
             });
         }
     });
+}
+
+/// A GL driver computes within the submit, and wgpu panics in a thread that has waited six seconds for the context: nobody waits there, and
+/// those who wait their turn get it, however long it takes.
+#[test]
+fn threads_that_share_a_gl_device_wait_their_turn() {
+    let Some(gpu) = gpus().into_iter().find(|gpu| gpu.adapter.is_gl()) else {
+        eprintln!("skipped: there is no OpenGL driver");
+        return;
+    };
+    let compute = |rounds: u32| {
+        let mut graph = Graph::new();
+        let y = graph.add(Peak { invocations: 4096, rounds }, &[]).expect("multiply-adds");
+        graph.place(y, "y", 0);
+        let plan = compile(&[("run", &graph)], &gpu.target()).expect("a plan");
+        let mut executor = Executor::new(&gpu, plan).expect("an executor");
+        let begun = Instant::now();
+        executor.run("run", &Live::rows(0), 0).expect("run");
+        let y = executor.read("y").expect("read");
+        // v ← 0.75 v + 0.75 goes to 3; y is the sum of three.
+        assert!(y.iter().all(|y| (y - 9.0).abs() < 1e-3));
+        begun.elapsed()
+    };
+    compute(64);
+    let second = 256.0 / compute(256).as_secs_f64();
+    let begun = Instant::now();
+    thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| compute((1.5 * second) as u32));
+        }
+    });
+    println!("six threads had their turns in {:?}", begun.elapsed());
 }

@@ -2,9 +2,9 @@
 
 use std::{env, path::PathBuf};
 
-use anyhow::Result;
+use anyhow::{Error, Result};
 
-use crate::{setup, shell, web};
+use crate::{apt, shell, web};
 
 /// Chromium as Debian calls it, and the names by which the tests find it.
 const PACKAGE: &str = "chromium";
@@ -14,7 +14,7 @@ const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "goog
 pub(crate) fn setup() -> Result<bool> {
     let there = web::packages().and_then(|()| install());
     if let Err(error) = &there {
-        eprintln!("{error:#}: nothing is tested in a browser");
+        eprintln!("\nnothing is tested in a browser: {error:#}");
     }
     Ok(there.is_ok())
 }
@@ -34,6 +34,6 @@ fn install() -> Result<()> {
     if chromium().is_some() {
         return Ok(());
     }
-    eprintln!("no Chromium is there: installing it");
-    setup::install(&[PACKAGE])
+    eprintln!("\nno Chromium is there: installing it");
+    apt::way(&[PACKAGE]).and_then(|way| apt::install(way, &[PACKAGE])).map_err(Error::msg)
 }

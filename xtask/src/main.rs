@@ -3,10 +3,13 @@
 //! It depends on next to nothing, so that it is built in seconds; everything else is done by `cargo` and `taper`, whose commands are
 //! printed before they run.
 
+mod adapters;
+mod apt;
 mod browser;
 mod checks;
 mod clock;
 mod demo;
+mod fuzz;
 mod gpu;
 mod growth;
 mod json;
@@ -29,13 +32,16 @@ use anyhow::{Result, bail};
 const USAGE: &str = "\
 cargo xtask VERB
 
-  setup                 build taper; install a software Vulkan driver if there is no adapter at all (Linux),
+  setup                 build taper; install a software Vulkan driver if there is no adapter, or OpenGL alone (Linux),
                         Python with ONNX Runtime in target/python, the packages of web/, and Chromium
   demo [-- FLAG…]       setup, then train the `demo` preset; FLAGs go to `taper run`
   serve [-- FLAG…]      build the page and taper, and start `taper serve`; FLAGs go to it
   schema [--check]      write web/src/generated/ by the server's own account, or only see whether it is up to date
   page                  build the page of `taper serve` into web/dist; needs Node
-  test                  everything that the CI runs
+  test                  everything that the CI runs, on the adapters that are there and on OpenGL alone
+  fuzz [--seed S] [--inputs N] [--input K] [KIND…]
+                        have Taper read mutated data, archives, pictures, models, checkpoints, configurations and runs;
+                        inputs that fail are kept in target/fuzz/failed
   measured RUN…         write the results of finished runs into README.md
   peer [--rounds N] [WORK…]
                         time Taper, Burn and PyTorch in turn (builds Burn) and write benches/README.md
@@ -70,6 +76,7 @@ fn run(arguments: &[String]) -> Result<()> {
         ("schema", [check]) if check == "--check" => shell::build().and_then(|()| schema::check()),
         ("page", []) => web::build(),
         ("test", []) => checks::run(),
+        ("fuzz", arguments) => fuzz::run(arguments),
         ("measured", runs @ [_, ..]) => measured::run(runs),
         ("peer", arguments) => peer::run(arguments),
         ("gpu", works) => gpu::run(works),

@@ -1,11 +1,11 @@
-//! Python with ONNX Runtime in `target/python`: it runs our `model.onnx` in a test.
+//! Python with ONNX Runtime and Pillow in `target/python`: it runs our `model.onnx` in a test, and reads pictures for the fuzz.
 
 use std::{fs, path::Path, process::Command};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result};
 
 use crate::{
-    setup,
+    apt,
     shell::{executable, loud, root, target, works},
 };
 
@@ -22,23 +22,28 @@ pub(crate) fn setup() -> Result<bool> {
     }
     let there = python().and_then(|python| make(python, &folder));
     if let Err(error) = &there {
-        eprintln!("{error:#}: model.onnx is not run in ONNX Runtime");
+        eprintln!(
+            "\nmodel.onnx is not run in ONNX Runtime, nothing is held against Pillow: {error:#}"
+        );
         return Ok(false);
     }
     fs::write(stamp, wanted).context("cannot write to target/python")?;
     Ok(true)
 }
 
-/// A Python that makes environments; Debian has that part in a package of its own.
+/// What Debian calls a Python that makes environments; that part is a package of its own.
+const PACKAGES: [&str; 2] = ["python3", "python3-venv"];
+
 fn python() -> Result<&'static str> {
     let find = || {
         let able = |name: &&str| works(name, &["-c", "import ensurepip, venv"]);
         ["python3", "python"].into_iter().find(able)
     };
     if find().is_none() {
-        setup::install(&["python3", "python3-venv"])?;
+        let way = apt::way(&PACKAGES);
+        way.and_then(|way| apt::install(way, &PACKAGES)).map_err(Error::msg)?;
     }
-    find().context("there is no Python with `venv`")
+    find().context("there is no Python 3 with `venv` on the PATH, even now that it is installed")
 }
 
 fn make(python: &str, folder: &Path) -> Result<()> {
@@ -46,5 +51,7 @@ fn make(python: &str, folder: &Path) -> Result<()> {
     let bin = folder.join(if cfg!(windows) { "Scripts" } else { "bin" });
     let mut pip = Command::new(executable(&bin, "python"));
     pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]);
-    loud(pip.arg(REQUIREMENTS))
+    loud(pip.arg(REQUIREMENTS)).with_context(|| {
+        format!("pip cannot install {REQUIREMENTS}; see to the network or to pip's index, then run this again")
+    })
 }

@@ -10,10 +10,11 @@ use crate::{
 
 /// Builds the page where there is Node, then the program, sees to an adapter, and serves until it is interrupted.
 pub(crate) fn run(flags: &[String]) -> Result<()> {
-    if web::there() {
-        web::build()?;
-    } else {
-        eprintln!("the page is not built, as there is no Node; everything else is served");
+    match web::missing() {
+        None => web::build()?,
+        Some(missing) => {
+            eprintln!("the page is not built, everything else is served: {missing}");
+        }
     }
     shell::build()?;
     setup::adapter()?;

@@ -1,16 +1,18 @@
 //! `cargo xtask setup`: an adapter to train on, and what the tests need.
 
-use std::process::Command;
-
 use anyhow::{Result, bail};
 
 use crate::{
-    browser, python,
-    shell::{self, loud, read, works},
+    adapters::{self, Adapter},
+    apt, browser, python,
+    shell::{self, loud},
 };
 
 /// Mesa's software Vulkan driver (lavapipe) and the loader that finds it, as Debian and Ubuntu call them.
 const PACKAGES: [&str; 2] = ["mesa-vulkan-drivers", "libvulkan1"];
+
+/// What a user sets to choose among Vulkan drivers: where none is left, another one that is installed would not be found either.
+const HIDERS: [&str; 3] = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES", "VK_LOADER_DRIVERS_DISABLE"];
 
 /// Builds `taper`, sees to an adapter, to ONNX Runtime and to a browser.
 pub(crate) fn run() -> Result<()> {
@@ -21,59 +23,99 @@ pub(crate) fn run() -> Result<()> {
     loud(shell::taper()?.arg("devices"))
 }
 
-/// Sees to it that the built `taper` finds an adapter: on Linux, a software one is installed where there is none at all.
+/// Sees to it that the built `taper` finds an adapter that is not by OpenGL: on Linux, a software one is installed where there is none.
+///
+/// # Errors
+/// If there is none, and none can be had. Where OpenGL is all that can be had, that is said.
 pub(crate) fn adapter() -> Result<()> {
-    if found()? {
-        return Ok(());
-    }
-    if !cfg!(target_os = "linux") {
-        bail!("`taper devices` finds no GPU adapter; update the graphics driver of this machine");
-    }
-    eprintln!("no GPU adapter is there: installing Mesa's software Vulkan driver");
-    install(&PACKAGES)?;
-    if !found()? {
-        let packages = PACKAGES.join(" ");
-        bail!("{packages} are installed, but `taper devices` still finds no adapter");
-    }
-    Ok(())
-}
-
-/// Whether `taper devices` lists an adapter.
-fn found() -> Result<bool> {
-    let list = read(shell::taper()?.args(["devices", "--json"]))?;
-    // Each adapter is an object in the list.
-    Ok(list.matches('{').count() > 1)
-}
-
-/// Installs packages of Debian or Ubuntu.
-pub(crate) fn install(packages: &[&str]) -> Result<()> {
-    let names = packages.join(" ");
-    if !works("apt-get", &["--version"]) {
-        bail!("there is no apt-get here; install what Debian calls {names}");
-    }
-    for arguments in [&["update"][..], &["install", "--yes", "--no-install-recommends"]] {
-        let mut apt = administrator(&names)?;
-        apt.args(arguments);
-        if arguments[0] == "install" {
-            apt.args(packages);
-        }
-        loud(&mut apt)?;
-    }
-    Ok(())
-}
-
-/// `apt-get` with the right to install: as root, or by a sudo that asks nothing.
-fn administrator(packages: &str) -> Result<Command> {
-    let root = read(Command::new("id").arg("-u"))?.trim() == "0";
-    let mut apt = if root {
-        Command::new("apt-get")
-    } else if works("sudo", &["-n", "true"]) {
-        let mut sudo = Command::new("sudo");
-        sudo.args(["-n", "DEBIAN_FRONTEND=noninteractive", "apt-get"]);
-        sudo
-    } else {
-        bail!("run `sudo apt-get install {packages}`, then this command again");
+    let found = adapters::all()?;
+    let hidden = HIDERS.into_iter().find(|name| std::env::var_os(name).is_some());
+    let way = match hidden {
+        Some(name) => Err(format!("{name} is set and leaves none: unset it, then run this again")),
+        None if cfg!(target_os = "linux") => apt::way(&PACKAGES),
+        None => Err("update the graphics driver of this machine".into()),
     };
-    apt.env("DEBIAN_FRONTEND", "noninteractive");
-    Ok(apt)
+    let decision = match decide(&found, way.as_ref().err().map(String::as_str)) {
+        Decision::Install => {
+            let have = adapters::named(&found);
+            eprintln!("adapters: {have}; installing Mesa's software Vulkan driver");
+            let problem = match way.and_then(|way| apt::install(way, &PACKAGES)) {
+                Ok(()) => format!(
+                    "{} are installed, but the Vulkan loader does not find the driver: `VK_LOADER_DEBUG=all taper devices` says why",
+                    PACKAGES.join(" ")
+                ),
+                Err(problem) => problem,
+            };
+            decide(&adapters::all()?, Some(&problem))
+        }
+        decision => decision,
+    };
+    match decision {
+        Decision::Go => Ok(()),
+        Decision::GoOnGl(warning) => {
+            eprintln!("warning: {warning}");
+            Ok(())
+        }
+        Decision::Install => unreachable!("a problem stands against it"),
+        Decision::Refuse(error) => bail!(error),
+    }
+}
+
+/// What follows from the adapters that there are.
+#[derive(Debug, PartialEq)]
+enum Decision {
+    /// There is one that counts.
+    Go,
+    /// Install one.
+    Install,
+    /// OpenGL is all that can be had; in words.
+    GoOnGl(String),
+    /// Nothing can be had; in words.
+    Refuse(String),
+}
+
+/// Decides by what was found, and by what stands against installing a driver: a sentence that says what to do.
+fn decide(found: &[Adapter], problem: Option<&str>) -> Decision {
+    match (found.iter().find(|adapter| !adapter.is_gl()), found.first(), problem) {
+        (Some(_), _, _) => Decision::Go,
+        (None, _, None) => Decision::Install,
+        (None, Some(gl), Some(problem)) => Decision::GoOnGl(format!(
+            "{gl} is used, which is best effort: OpenGL is slower, and knows neither mixed precision nor profiles. There is no Vulkan driver: {problem}"
+        )),
+        (None, None, Some(problem)) => {
+            Decision::Refuse(format!("`taper devices` finds no adapter: {problem}"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapters::of;
+
+    #[test]
+    fn an_adapter_that_is_not_by_opengl_is_enough() {
+        for problem in [None, Some("no sudo")] {
+            assert_eq!(decide(&[of("vulkan")], problem), Decision::Go);
+            assert_eq!(decide(&[of("gl"), of("vulkan")], problem), Decision::Go);
+            assert_eq!(decide(&[of("metal")], problem), Decision::Go);
+        }
+    }
+
+    #[test]
+    fn a_driver_is_installed_where_there_is_only_opengl_or_nothing() {
+        assert_eq!(decide(&[of("gl")], None), Decision::Install);
+        assert_eq!(decide(&[], None), Decision::Install);
+    }
+
+    #[test]
+    fn where_none_can_be_had_opengl_is_used_and_that_is_said() {
+        let Decision::GoOnGl(words) = decide(&[of("gl")], Some("do this")) else { panic!("no") };
+        assert!(words.starts_with("llvmpipe by gl (gl, cpu) is used, which is best effort"));
+        assert!(words.ends_with("do this"), "{words}");
+        assert_eq!(
+            decide(&[], Some("do this")),
+            Decision::Refuse("`taper devices` finds no adapter: do this".into())
+        );
+    }
 }

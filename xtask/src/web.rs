@@ -2,22 +2,22 @@
 
 use std::{fs, process::Command};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::{
     browser,
-    shell::{at, loud, root, taper, works},
+    shell::{at, loud, read, root, taper, works},
 };
 
-/// What is needed, in words.
-const NODE: &str = "Node 20.19 or later with npm (https://nodejs.org)";
+/// The oldest Node that will do: `engines` in web/package.json.
+const NODE: [u32; 2] = [20, 19];
 
 /// Builds `web/dist`, which the program embeds.
 ///
 /// rustc knows the files that it embedded, and not that there are others: so the source that embeds them is made newer than they are.
 pub(crate) fn build() -> Result<()> {
-    if !there() {
-        bail!("the page is built by {NODE}, which is not on the PATH");
+    if let Some(missing) = missing() {
+        bail!("the page is not built: {missing}");
     }
     packages()?;
     run("build")?;
@@ -27,8 +27,8 @@ pub(crate) fn build() -> Result<()> {
 
 /// Writes the page's types by the document in `web/src/generated/`.
 pub(crate) fn types() -> Result<()> {
-    if !there() {
-        bail!("the page's types are made by {NODE}, which is not on the PATH");
+    if let Some(missing) = missing() {
+        bail!("the page's types are not made: {missing}");
     }
     packages()?;
     run("types")
@@ -36,11 +36,11 @@ pub(crate) fn types() -> Result<()> {
 
 /// Types, lints, format, tests and the build of the page. Where there is no Node it says so, and only the CI minds.
 pub(crate) fn checks() -> Result<()> {
-    if !there() {
+    if let Some(missing) = missing() {
         if std::env::var("CI").is_ok_and(|value| value == "true") {
-            bail!("the page is checked by {NODE}, which is not on the PATH");
+            bail!("the page is not checked: {missing}");
         }
-        eprintln!("\nthe page is not checked: there is no {NODE}");
+        eprintln!("\nthe page is not checked: {missing}");
         return Ok(());
     }
     packages()?;
@@ -50,9 +50,13 @@ pub(crate) fn checks() -> Result<()> {
 /// The page in a browser, against `taper` as it was built last: a run from its configuration to its download. Where there is no Node or no
 /// Chromium it says so.
 pub(crate) fn end_to_end() -> Result<()> {
-    let (true, Some(chromium)) = (there(), browser::chromium()) else {
-        eprintln!("\nthe page is not tried in a browser: Chromium or {NODE} is not there");
-        return Ok(());
+    let chromium = match (missing(), browser::chromium()) {
+        (None, Some(chromium)) => chromium,
+        (missing, _) => {
+            let missing = missing.unwrap_or_else(|| "there is no Chromium".into());
+            eprintln!("\nthe page is not tried in a browser: {missing}");
+            return Ok(());
+        }
     };
     packages()?;
     let program = taper()?.get_program().to_owned();
@@ -67,7 +71,12 @@ pub(crate) fn packages() -> Result<()> {
     if installed.is_some() && installed >= age("package-lock.json") {
         return Ok(());
     }
-    loud(npm()?.arg("ci"))
+    if let Some(missing) = missing() {
+        bail!(missing);
+    }
+    loud(npm()?.arg("ci")).context(
+        "npm cannot install the packages of web/; see to the network or to npm's registry, then run this again",
+    )
 }
 
 fn run(script: &str) -> Result<()> {
@@ -82,12 +91,51 @@ fn npm() -> Result<Command> {
     Ok(npm)
 }
 
-/// Whether the page can be built here.
-pub(crate) fn there() -> bool {
-    works("node", &["--version"]) && works(name(), &["--version"])
+/// What is missing to work on the page, and what to do; none where nothing is.
+pub(crate) fn missing() -> Option<String> {
+    let there = works("node", &["--version"]) && works(name(), &["--version"]);
+    let version = there.then(|| read(Command::new("node").arg("--version")).ok()).flatten();
+    lacks(version.as_deref())
+}
+
+fn lacks(version: Option<&str>) -> Option<String> {
+    let [major, minor] = NODE;
+    let what = format!(
+        "install Node {major}.{minor} or later with npm (https://nodejs.org), then run this again"
+    );
+    let Some(version) = version.map(str::trim) else {
+        return Some(format!("Node with npm is not on the PATH: {what}"));
+    };
+    let mut numbers = version.trim_start_matches('v').split('.').map(|part| part.parse().ok());
+    let found = [numbers.next().flatten().unwrap_or(0), numbers.next().flatten().unwrap_or(0)];
+    (found < NODE).then(|| format!("Node {version} is too old: {what}"))
 }
 
 /// npm is a script, and on Windows a script has an ending.
 fn name() -> &'static str {
     if cfg!(windows) { "npm.cmd" } else { "npm" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_is_not_there_or_too_old_is_named() {
+        for fine in ["v20.19.0\n", "v22.1.0", "v100.0.0"] {
+            assert_eq!(lacks(Some(fine)), None);
+        }
+        let what = "install Node 20.19 or later with npm (https://nodejs.org), then run this again";
+        for old in ["v18.20.4", "v20.18.1", "?"] {
+            assert_eq!(lacks(Some(old)), Some(format!("Node {old} is too old: {what}")));
+        }
+        assert_eq!(lacks(None), Some(format!("Node with npm is not on the PATH: {what}")));
+    }
+
+    #[test]
+    fn the_oldest_node_is_that_of_the_page() {
+        let package = fs::read_to_string(root().join("web/package.json")).expect("there");
+        let [major, minor] = NODE;
+        assert!(package.contains(&format!("\"node\": \">={major}.{minor}\"")));
+    }
 }

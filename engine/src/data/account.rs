@@ -12,6 +12,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::text;
+
 /// Names that are kept of each [`Reason`].
 const FIRST: usize = 5;
 /// Classes that are named one by one in [`Account::lines`].
@@ -302,15 +304,7 @@ pub(super) fn list(names: &[&str]) -> String {
 
 /// A name as it may be shown: what a terminal would obey is spelt out.
 pub fn shown(name: &str) -> String {
-    let spelt = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
-    };
-    let mut text = String::with_capacity(name.len());
-    for c in name.chars() {
-        if spelt(c) { text.extend(c.escape_default()) } else { text.push(c) }
-    }
-    text
+    text::escape(name).into_owned()
 }
 
 #[cfg(test)]

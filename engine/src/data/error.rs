@@ -2,19 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use super::account::shown;
-
-/// A path as it may be shown.
-fn place(path: &Path) -> String {
-    shown(&path.to_string_lossy())
-}
+use crate::text::escape;
 
 /// Why a data set could not be opened or a batch could not be made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DataError {
     /// The system refused to read a file or a folder.
-    #[error("cannot read {}: {source}", place(path))]
+    #[error("cannot read {}: {source}", shown(path))]
     Read {
         /// The file or folder.
         path: PathBuf,
@@ -22,7 +17,7 @@ pub enum DataError {
         source: std::io::Error,
     },
     /// A file does not hold what its format says.
-    #[error("{}: {problem}", place(path))]
+    #[error("{}: {problem}", shown(path))]
     Malformed {
         /// The file.
         path: PathBuf,
@@ -30,7 +25,7 @@ pub enum DataError {
         problem: String,
     },
     /// An archive holds an entry that is never unpacked.
-    #[error("{}: entry \"{entry}\" {problem}", place(archive))]
+    #[error("{}: entry \"{entry}\" {problem}", shown(archive))]
     Entry {
         /// The archive.
         archive: PathBuf,
@@ -40,7 +35,7 @@ pub enum DataError {
         problem: String,
     },
     /// A picture cannot be decoded, or is larger than what is decoded.
-    #[error("image {}: {problem}", shown(name))]
+    #[error("image {}: {problem}", escape(name))]
     Image {
         /// The file, or archive and entry.
         name: String,
@@ -48,7 +43,7 @@ pub enum DataError {
         problem: String,
     },
     /// More images are asked for than there are.
-    #[error("{key} = {asked} is more than the {there} images in {}", shown(place))]
+    #[error("{key} = {asked} is more than the {there} images in {}", escape(place))]
     Count {
         /// The configuration's key.
         key: &'static str,
@@ -70,6 +65,11 @@ pub enum DataError {
     /// A thread that makes batches ended before its time.
     #[error("a data thread stopped without an answer; this is a defect of the program")]
     Stopped,
+}
+
+/// A path as it may be shown.
+fn shown(path: &Path) -> String {
+    escape(&path.display().to_string()).into_owned()
 }
 
 impl DataError {

@@ -4,13 +4,13 @@ use std::borrow::Cow;
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::num::NonZero;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::DataError;
-use super::account::Account;
-use super::image::{self, Image};
+use super::account::{Account, Reason};
+use super::image::{self, Image, MAX_BYTES};
 
 /// Pictures whose sizes are looked at to guess what all of them would take.
 const PROBES: usize = 64;
@@ -18,13 +18,13 @@ const PROBES: usize = 64;
 /// Where an encoded picture lies.
 #[derive(Debug, Clone)]
 pub(super) enum Source {
-    /// A JPEG or PNG file.
+    /// A file.
     File(PathBuf),
     /// The bytes of one, read from an archive.
     Bytes {
         /// Archive and entry, for errors.
         name: String,
-        /// JPEG or PNG.
+        /// Encoded.
         bytes: Arc<[u8]>,
     },
 }
@@ -40,7 +40,13 @@ impl Source {
 
     fn bytes(&self) -> Result<Cow<'_, [u8]>, DataError> {
         match self {
-            Self::File(path) => std::fs::read(path).map(Cow::Owned).map_err(DataError::read(path)),
+            Self::File(path) => {
+                let mut bytes = Vec::new();
+                // One byte more is enough to be refused as too long.
+                let mut file = open_file(path)?.take(MAX_BYTES + 1);
+                file.read_to_end(&mut bytes).map_err(DataError::read(path))?;
+                Ok(Cow::Owned(bytes))
+            }
             Self::Bytes { bytes, .. } => Ok(Cow::Borrowed(bytes)),
         }
     }
@@ -48,16 +54,38 @@ impl Source {
     /// Its bytes as a stream.
     pub(super) fn open(&self) -> Result<Box<dyn Read + '_>, DataError> {
         match self {
-            Self::File(path) => {
-                let file = File::open(path).map_err(DataError::read(path))?;
-                Ok(Box::new(BufReader::new(file)))
-            }
+            Self::File(path) => Ok(Box::new(BufReader::new(open_file(path)?))),
             Self::Bytes { bytes, .. } => Ok(Box::new(&bytes[..])),
         }
     }
 
     pub(super) fn decode(&self) -> Result<Image, DataError> {
-        Image::decode(&self.bytes()?, &self.name())
+        Image::decode(&self.bytes()?, &self.name()).map_err(with_a_way_out)
+    }
+
+    /// Height and width from its header.
+    fn dimensions(&self) -> Result<(u32, u32), DataError> {
+        image::dimensions(&self.bytes()?, &self.name()).map_err(with_a_way_out)
+    }
+}
+
+/// A file that is one: to open a pipe would wait for whoever writes to it.
+fn open_file(path: &Path) -> Result<File, DataError> {
+    let what = std::fs::metadata(path).map_err(DataError::read(path))?;
+    if !what.is_file() {
+        return Err(DataError::malformed(path, "is a folder, a device or a pipe, and no file"));
+    }
+    File::open(path).map_err(DataError::read(path))
+}
+
+/// What may be done about a picture of a data set that cannot be decoded.
+fn with_a_way_out(error: DataError) -> DataError {
+    match error {
+        DataError::Image { name, problem } => {
+            let problem = format!("{problem}; data.on_error = \"skip\" leaves such pictures out");
+            DataError::Image { name, problem }
+        }
+        other => other,
     }
 }
 
@@ -66,7 +94,7 @@ impl Source {
 pub(super) enum Store {
     /// As bytes of pixels.
     Decoded(Vec<Image>),
-    /// As JPEG or PNG.
+    /// As they lie in their files.
     Encoded(Vec<Source>),
 }
 
@@ -91,7 +119,35 @@ pub(super) struct Parts {
     pub(super) account: Account,
 }
 
+impl Parts {
+    /// Decodes every picture once and takes out those that cannot be, so that numbers, splits and orders are those of
+    /// the others. The account names them. A part stays, even if nothing is left of it.
+    ///
+    /// # Errors
+    /// [`DataError::Stopped`] alone.
+    pub(super) fn leave_out_unreadable(&mut self) -> Result<(), DataError> {
+        for part in [&mut self.train, &mut self.test].into_iter().flatten() {
+            part.leave_out_unreadable(&mut self.account)?;
+        }
+        Ok(())
+    }
+}
+
 impl Examples {
+    fn leave_out_unreadable(&mut self, account: &mut Account) -> Result<(), DataError> {
+        let Store::Encoded(sources) = &mut self.store else { return Ok(()) };
+        let readable = parallel(sources.len(), |at| Ok(Some(sources[at].decode().is_ok())))?;
+        let is_readable = |at: usize| readable[at] == Some(true);
+        for (source, _) in sources.iter().zip(&readable).filter(|(_, good)| **good != Some(true)) {
+            account.skip(Reason::Unreadable, &source.name());
+        }
+        let mut at = 0..;
+        sources.retain(|_| at.next().is_some_and(is_readable));
+        let mut at = 0..;
+        self.labels.retain(|_| at.next().is_some_and(is_readable));
+        Ok(())
+    }
+
     pub(super) fn len(&self) -> usize {
         self.labels.len()
     }
@@ -156,7 +212,7 @@ pub(super) fn decode_all(
         None => {
             let probes = sources.iter().step_by(sources.len().div_ceil(PROBES).max(1));
             let sizes = probes.map(|source| {
-                let (height, width) = image::dimensions(&source.bytes()?, &source.name())?;
+                let (height, width) = source.dimensions()?;
                 Ok(u64::from(height) * u64::from(width) * 3)
             });
             let sizes: Vec<u64> = sizes.collect::<Result<_, DataError>>()?;

@@ -9,15 +9,13 @@ use std::collections::BTreeMap;
 use unicode_normalization::UnicodeNormalization;
 
 use super::account::{Account, Reason, list, shown};
+use super::image::EXTENSIONS;
 use super::listing::Listing;
 
 /// What the test part may be called, the first of those that are there is taken. ImageNet's own `test` has no labels, so
 /// that its `val` is.
 const TEST: [&str; 4] = ["test", "val", "valid", "validation"];
 const TRAIN: &str = "train";
-/// Extensions of what is decoded: those of torchvision's `ImageFolder`.
-pub(super) const PICTURES: [&str; 9] =
-    ["jpg", "jpeg", "png", "bmp", "webp", "tif", "tiff", "ppm", "pgm"];
 /// The most folders that are held: a class has one, and names of archives may lie.
 const FOLDERS: usize = 300_000;
 /// Extensions of pictures that are not.
@@ -61,7 +59,7 @@ struct Node {
 
 /// Whether a file is a picture that is read, by its name.
 pub(super) fn is_picture(name: &str) -> bool {
-    has_extension(name, &PICTURES)
+    has_extension(name, &EXTENSIONS)
 }
 
 fn has_extension(name: &str, extensions: &[&str]) -> bool {
@@ -362,7 +360,7 @@ fn nothing(root: &Node, account: &Account) -> String {
         _ => "has its pictures in no folders; a folder for each class is needed",
     });
     text += "; expected are train/CLASS/NAME.jpg with test/, val/, valid/ or validation/, or CLASS/NAME.jpg: ";
-    text += &PICTURES.join(", ");
+    text += &EXTENSIONS.join(", ");
     if let Some(line) = account.skipped_line() {
         text += &format!(" ({line})");
     }

@@ -38,11 +38,13 @@ pub use survey::{Sample, Survey, SurveyedPart, survey};
 pub use transform::Preprocess;
 pub use unpack::unpack;
 
-use crate::config::{Augment, Data, DataKind};
+use crate::config::{Augment, Data, DataKind, OnError};
 use crate::nn::Extent;
 use crate::random;
 use account::{PartAccount, Used};
+use archive::Caps;
 use examples::{Examples, Parts, Store};
+use listing::Place;
 use split::HELD_BYTES;
 
 /// Side of the network's input for pictures of many sizes, unless `data.size` says another.
@@ -161,6 +163,25 @@ pub fn kind_of(path: &Path) -> DataKind {
     }
 }
 
+/// [`kind_of`], for an archive by the names in it, which takes as long as reading it where it is compressed.
+///
+/// # Errors
+/// The archive is none that is read.
+pub fn kind_within(path: &Path) -> Result<DataKind, DataError> {
+    if !path.is_file() {
+        return Ok(kind_of(path));
+    }
+    let listing = Place::open(path, Caps::default())?.list(&mut Account::default())?;
+    let holds = |name: &str| listing.files.iter().any(|file| file.split().1 == name);
+    Ok(if holds(cifar::CIFAR10.test) {
+        DataKind::Cifar10
+    } else if holds(cifar::CIFAR100.test) {
+        DataKind::Cifar100
+    } else {
+        DataKind::Folder
+    })
+}
+
 /// The folder at `path`, or the one in it that is alone, and so on; and the names in that.
 fn innermost(path: &Path) -> (PathBuf, Vec<String>) {
     let mut path = path.to_owned();
@@ -208,6 +229,9 @@ fn open_parts(
 /// counted.
 fn read(config: &Data) -> Result<Parts, DataError> {
     let mut parts = parts(config)?;
+    if config.on_error == OnError::Skip {
+        parts.leave_out_unreadable()?;
+    }
     let part = |examples: &Option<Examples>, name: &str| {
         let labels = examples.as_ref().map_or(&[][..], |examples| &examples.labels);
         let counts = split::counts(labels, parts.classes.len());
@@ -423,7 +447,7 @@ fn measured(
     };
     let mean = one_a_channel("data.mean", &config.mean, 0.0)?;
     let std = one_a_channel("data.std", &config.std, 1.0)?;
-    let preprocess = Preprocess::new(size, mean, std, config.interpolation, config.crop)?;
+    let preprocess = Preprocess::new(size, mean, std, config.resizing(), config.kept())?;
     let split = Split::new(train, &preprocess, &config.augment, held_bytes)?;
     if config.mean.is_some() && config.std.is_some() {
         return Ok((preprocess, split));
@@ -431,7 +455,7 @@ fn measured(
     let (mean, std) = split.measure(config.split_seed)?;
     let mean = config.mean.clone().unwrap_or(mean);
     let std = config.std.clone().unwrap_or(std);
-    let preprocess = Preprocess::new(size, mean, std, config.interpolation, config.crop)?;
+    let preprocess = Preprocess::new(size, mean, std, config.resizing(), config.kept())?;
     Ok((preprocess.clone(), split.with_preprocess(preprocess)))
 }
 

@@ -37,15 +37,16 @@ pub struct Sample {
     pub image: Image,
 }
 
-/// Counts what `config` names, and decodes at most `samples` pictures of each part.
+/// Counts what `config` names, and decodes at most `samples` pictures of each part. The account notes those that cannot
+/// be decoded.
 ///
 /// # Errors
-/// What [`super::open`] says of the files.
+/// What [`super::open`] says of the files; a part of which no picture that was tried can be decoded.
 pub fn survey(config: &Data, samples: usize) -> Result<Survey, DataError> {
     let parts = read(config)?;
-    let (classes, account) = (parts.classes, parts.account);
-    let part = |examples: Option<Examples>| match examples {
-        Some(examples) => surveyed(&examples, classes.len(), samples),
+    let (classes, mut account) = (parts.classes, parts.account);
+    let mut part = |examples: Option<Examples>| match examples {
+        Some(examples) => surveyed(&examples, classes.len(), samples, &mut account),
         None => Ok(SurveyedPart { counts: vec![0; classes.len()], samples: Vec::new() }),
     };
     let (train, test) = (part(parts.train)?, part(parts.test)?);
@@ -56,17 +57,31 @@ fn surveyed(
     examples: &Examples,
     classes: usize,
     samples: usize,
+    account: &mut Account,
 ) -> Result<SurveyedPart, DataError> {
     let counts = split::counts(&examples.labels, classes);
     let (there, samples) = (examples.len(), samples.min(examples.len()));
     let sample = |k: usize| {
         let index = k * there / samples;
         let image = match &examples.store {
-            Store::Decoded(images) => images[index].clone(),
-            Store::Encoded(sources) => sources[index].decode()?,
+            Store::Decoded(images) => Ok(images[index].clone()),
+            Store::Encoded(sources) => sources[index].decode(),
         };
-        Ok(Sample { index, label: examples.labels[index], image })
+        image.map(|image| Sample { index, label: examples.labels[index], image })
     };
-    let samples = (0..samples).map(sample).collect::<Result<_, DataError>>()?;
-    Ok(SurveyedPart { counts, samples })
+    let (mut shown, mut bad) = (Vec::new(), Vec::new());
+    for sample in (0..samples).map(sample) {
+        match sample {
+            Ok(sample) => shown.push(sample),
+            Err(error) => bad.push(error),
+        }
+    }
+    // Whether a run may go on without some of them is not for a look to say; without any it may not.
+    if shown.is_empty()
+        && let Some(error) = bad.pop()
+    {
+        return Err(error);
+    }
+    bad.iter().for_each(|error| account.note(error.to_string()));
+    Ok(SurveyedPart { counts, samples: shown })
 }

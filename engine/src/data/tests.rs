@@ -167,7 +167,7 @@ fn settings_reach_the_images() {
     assert!((opened.preprocess.mean()[0] - 81.5 / 255.0).abs() < 1e-12);
     let small = Data {
         size: Some(4),
-        interpolation: Interpolation::Area,
+        interpolation: Some(Interpolation::Area),
         mean: Some(vec![0.5; 3]),
         ..data
     };
@@ -189,7 +189,7 @@ fn held_and_decoded_on_demand_are_the_same_bits() {
     for (size, crop, augment) in
         [(8, 1.0, Augment::default()), (5, 0.8, Augment::default()), (5, 0.8, random)]
     {
-        let data = Data { size: Some(size), crop, augment, ..data.clone() };
+        let data = Data { size: Some(size), crop: Some(crop), augment, ..data.clone() };
         let held = open_parts(&data, None, HELD_BYTES).unwrap();
         let read = open_parts(&data, None, 100).unwrap();
         assert_eq!(held.preprocess, read.preprocess);
@@ -276,7 +276,7 @@ fn an_error_in_a_thread_comes_out_once() {
     let (folder, data) = pictures();
     std::fs::write(folder.path().join("train/b/2.png"), b"not a picture").unwrap();
     let error = open(&data).unwrap_err().to_string();
-    assert!(error.contains("2.png") && error.contains("neither a JPEG nor a PNG"), "{error}");
+    assert!(error.contains("2.png") && error.contains("begins as no JPEG"), "{error}");
     // Decoded on demand, with the mean given, it is met only by the loader.
     let given = Data { mean: Some(vec![0.5; 3]), std: Some(vec![0.5; 3]), ..data };
     let train = open_parts(&given, None, 100).unwrap().train;
@@ -285,6 +285,138 @@ fn an_error_in_a_thread_comes_out_once() {
     assert!(failed.to_string().contains("2.png"));
     assert!(loader.next().is_none());
     assert!(train.gather(&[6]).is_err());
+}
+
+/// A picture that is cut, in the middle of class `a` and at the end of class `b`.
+fn damage(folder: &Path) {
+    for name in ["train/a/1.png", "train/b/3.png", "val/b/0.png"] {
+        let path = folder.join(name);
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+    }
+}
+
+#[test]
+fn damaged_pictures_are_refused_by_name_or_left_out_and_counted() {
+    let (folder, data) = pictures();
+    damage(folder.path());
+    let error = open(&data).unwrap_err().to_string();
+    assert!(error.contains("train/a/1.png: it cannot be decoded"), "{error}");
+    assert!(error.contains("data.on_error = \"skip\""), "{error}");
+
+    let skip = Data { on_error: OnError::Skip, ..data.clone() };
+    let opened = open(&skip).unwrap();
+    assert_eq!(opened.train.labels(), [0, 0, 0, 1, 1, 1]);
+    assert_eq!(opened.test.labels(), [0, 0, 1]);
+    let account = &opened.account;
+    assert_eq!((&account.train.counts[..], &account.test.counts[..]), (&[3, 3][..], &[2, 1][..]));
+    let skipped = &account.skipped[&Reason::Unreadable];
+    assert_eq!(skipped.count, 3);
+    assert!(skipped.first.iter().any(|name| name.ends_with("train/a/1.png")), "{skipped:?}");
+    // The picture behind a damaged one has its own label and pixels: red is 12 in the third of class `a`.
+    let red = |split: &Split, at: usize| {
+        let first = split.gather(&[at]).unwrap().images[0];
+        let (mean, std) = (split.preprocess().mean()[0], split.preprocess().std()[0]);
+        ((f64::from(first) * std + mean) * 255.0).round()
+    };
+    assert_eq!([0, 1, 2, 3].map(|at| red(&opened.train, at)), [10.0, 12.0, 13.0, 150.0]);
+    // What is too large to be held is the same data, in the same order.
+    let read = open_parts(&skip, None, 100).unwrap();
+    let batches = |data: &Dataset| -> Vec<Batch> {
+        Loader::new(data.train.clone(), options(2)).unwrap().take(9).map(Result::unwrap).collect()
+    };
+    assert_eq!(batches(&opened), batches(&read));
+    assert_eq!(read.account, opened.account);
+    // The same pictures without the damaged ones are the same run.
+    for name in ["train/a/1.png", "train/b/3.png", "val/b/0.png"] {
+        std::fs::remove_file(folder.path().join(name)).unwrap();
+    }
+    assert_eq!(batches(&open(&data).unwrap()), batches(&opened));
+}
+
+#[test]
+fn what_skipping_leaves_empty_is_refused() {
+    let all = |folder: &Path, part: &str| {
+        for entry in std::fs::read_dir(folder.join(part)).unwrap() {
+            std::fs::write(entry.unwrap().path(), "no picture").unwrap();
+        }
+    };
+    let (folder, data) = pictures();
+    let skip = Data { on_error: OnError::Skip, ..data };
+    all(folder.path(), "val/b");
+    assert_eq!(open(&skip).unwrap().account.test.counts, [2, 0]);
+    // A test part of which nothing is left is not made up from the other one.
+    all(folder.path(), "val/a");
+    let error = open(&skip).unwrap_err().to_string();
+    assert!(error.contains("no images are left"), "{error}");
+    all(folder.path(), "train/b");
+    let error = open(&skip).unwrap_err().to_string();
+    assert!(error.contains("one class only") || error.contains("class \"b\""), "{error}");
+}
+
+/// A look at a set shows what can be shown and says the rest.
+#[test]
+fn a_survey_goes_round_a_damaged_picture() {
+    let (folder, data) = pictures();
+    damage(folder.path());
+    let survey = survey(&data, 64).unwrap();
+    assert_eq!((survey.train.samples.len(), survey.test.samples.len()), (6, 3));
+    let notes = survey.account.notes.join("\n");
+    assert!(notes.contains("train/a/1.png: it cannot be decoded"), "{notes}");
+}
+
+/// Pictures of every kind in one folder, by names in any case.
+#[test]
+fn every_kind_of_picture_is_trained_on() {
+    use ::image::ImageFormat;
+    let folder = tempfile::tempdir().unwrap();
+    let kinds = [
+        ("jpg", ImageFormat::Jpeg),
+        ("JPEG", ImageFormat::Jpeg),
+        ("png", ImageFormat::Png),
+        ("bmp", ImageFormat::Bmp),
+        ("WebP", ImageFormat::WebP),
+        ("tif", ImageFormat::Tiff),
+        ("TIFF", ImageFormat::Tiff),
+        ("ppm", ImageFormat::Pnm),
+        ("pgm", ImageFormat::Pnm),
+    ];
+    for class in ["train/a", "train/b", "test/a", "test/b"] {
+        std::fs::create_dir_all(folder.path().join(class)).unwrap();
+        for (extension, format) in kinds {
+            let bytes = image::tests::encoded(8, 8, [200, 100, 50], format);
+            std::fs::write(folder.path().join(format!("{class}/1.{extension}")), bytes).unwrap();
+        }
+    }
+    let path = Some(folder.path().display().to_string());
+    let opened = open(&Data { kind: DataKind::Folder, path, size: Some(8), ..Data::default() });
+    let opened = opened.unwrap();
+    assert_eq!((opened.train.len(), opened.test.len()), (18, 18));
+    assert_eq!(opened.account.skipped(), 0);
+    // JPEG alone rounds.
+    let mean: Vec<f64> = opened.preprocess.mean().iter().map(|mean| mean * 255.0).collect();
+    let close =
+        mean.iter().zip([200.0, 100.0, 50.0]).all(|(mean, right)| (mean - right).abs() < 1.0);
+    assert!(close, "{mean:?}");
+}
+
+/// To open a pipe would wait for whoever writes to it.
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_no_picture() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("1.png");
+    let made = std::process::Command::new("mkfifo").arg(&path).status();
+    if !made.is_ok_and(|status| status.success()) {
+        println!("skipped: there is no mkfifo");
+        return;
+    }
+    let error = examples::Source::File(path).decode().unwrap_err().to_string();
+    assert!(error.contains("1.png: is a folder, a device or a pipe"), "{error}");
+    let long = folder.path().join("2.png");
+    std::fs::File::create(&long).unwrap().set_len(image::MAX_BYTES + 1).unwrap();
+    let error = examples::Source::File(long).decode().unwrap_err().to_string();
+    assert!(error.contains("2.png: its file is longer than 64 MiB"), "{error}");
 }
 
 #[test]
@@ -311,7 +443,7 @@ fn cifar10_as_folders_of_jpegs_is_read_as_given() {
         train_count: Some(200),
         test_count: Some(100),
         size: Some(16),
-        interpolation: Interpolation::Area,
+        interpolation: Some(Interpolation::Area),
         ..Data::default()
     };
     let opened = open(&data).unwrap();

@@ -35,6 +35,22 @@ pub struct AdapterDescription {
     pub slot: String,
 }
 
+impl AdapterDescription {
+    /// Whether it is reached by OpenGL, which is best effort.
+    pub fn is_gl(&self) -> bool {
+        self.backend == "gl"
+    }
+
+    /// What is said wherever this adapter is used; nothing of one that is reached as it should be.
+    pub fn caveat(&self) -> Option<String> {
+        let Self { name, .. } = self;
+        let words = format!(
+            "{name} is reached by OpenGL, which is best effort: slower, in f32 only, and without profiles; with a Vulkan driver (`apt-get install mesa-vulkan-drivers`) it is not needed"
+        );
+        self.is_gl().then_some(words)
+    }
+}
+
 fn describe(adapter: &wgpu::Adapter) -> AdapterDescription {
     let info = adapter.get_info();
     let device_type = match info.device_type {
@@ -87,11 +103,10 @@ fn enumerate() -> Vec<(wgpu::Adapter, AdapterDescription)> {
     let mut usable: Vec<_> =
         found.into_iter().filter(usable).map(|adapter| (describe(&adapter), adapter)).collect();
     let rank = |d: &AdapterDescription| {
-        let gl = d.backend == "gl";
         let device = ["discrete", "integrated", "virtual", "other", "cpu"]
             .iter()
             .position(|t| *t == d.device_type);
-        (gl, device)
+        (d.is_gl(), device)
     };
     usable.sort_by_key(|(description, _)| rank(description));
     let (mut descriptions, adapters): (Vec<_>, Vec<_>) = usable.into_iter().unzip();
@@ -121,7 +136,7 @@ fn slot(adapter: &AdapterDescription, all: &[AdapterDescription]) -> String {
     let name = plain(&adapter.name);
     // GL does not say where its device sits: it is that of the other adapter of this name.
     let twin = all.iter().find(|other| {
-        other.backend != "gl" && {
+        !other.is_gl() && {
             let other = plain(&other.name);
             other.contains(&name) || name.contains(&other)
         }
@@ -131,7 +146,7 @@ fn slot(adapter: &AdapterDescription, all: &[AdapterDescription]) -> String {
         bus => bus.to_owned(),
     };
     match twin {
-        Some(twin) if adapter.backend == "gl" && adapter.pci_bus.is_empty() => known(twin),
+        Some(twin) if adapter.is_gl() && adapter.pci_bus.is_empty() => known(twin),
         _ => known(adapter),
     }
 }
@@ -139,7 +154,7 @@ fn slot(adapter: &AdapterDescription, all: &[AdapterDescription]) -> String {
 /// Places in `adapters` of those that `device` means, best first; none where there is no such adapter.
 ///
 /// An index means one adapter. `auto` means any of the first one's type, so that a run never falls to a slower sort of device because a
-/// better one is busy. `all` means one adapter of each device, of software drivers only where there is no GPU. Anything else means
+/// better one is busy, and one of OpenGL only where there are no others. `all` means one adapter of each device, of software drivers only where there is no GPU. Anything else means
 /// the adapters whose name contains it, or whose backend it is.
 pub fn select(adapters: &[AdapterDescription], device: &str) -> Vec<usize> {
     let wanted = device.to_lowercase();
@@ -150,7 +165,11 @@ pub fn select(adapters: &[AdapterDescription], device: &str) -> Vec<usize> {
         return whose(&|adapter| adapter.index == index);
     }
     match wanted.as_str() {
-        "" | "auto" => whose(&|adapter| adapter.device_type == adapters[0].device_type),
+        "" | "auto" => {
+            let sort =
+                |adapter: &AdapterDescription| (adapter.is_gl(), adapter.device_type.clone());
+            whose(&|adapter| sort(adapter) == sort(&adapters[0]))
+        }
         ALL => {
             let gpu = adapters.iter().any(|adapter| adapter.kind == AdapterKind::Gpu);
             let mut slots: Vec<&str> = Vec::new();
@@ -231,6 +250,13 @@ mod tests {
     }
 
     #[test]
+    fn only_of_opengl_is_something_to_be_said() {
+        let caveats = machine().iter().filter_map(AdapterDescription::caveat).collect::<Vec<_>>();
+        assert_eq!(caveats.len(), 3);
+        assert!(caveats[2].starts_with("softpipe is reached by OpenGL, which is best effort"));
+    }
+
+    #[test]
     fn a_device_means_adapters() {
         let found = machine();
         assert_eq!(select(&found, "auto"), [0, 1]);
@@ -246,7 +272,8 @@ mod tests {
             vec![adapter("llvmpipe", "vulkan", "cpu", ""), adapter("llvmpipe", "gl", "cpu", "")];
         place(&mut software);
         assert_eq!(select(&software, "all"), [0]);
-        assert_eq!(select(&software, "auto"), [0, 1]);
+        assert_eq!(select(&software, "auto"), [0]);
+        assert_eq!(select(&software[1..], "auto"), [0]);
         assert_eq!(select(&[], "auto"), [0; 0]);
     }
 }

@@ -27,7 +27,7 @@ pub struct Options {
     pub lose_after: Option<u32>,
 }
 
-/// An open device with its compiled pipelines.
+/// An open device with its compiled pipelines. Threads may share it; see `turn` for one of OpenGL.
 #[derive(Debug)]
 pub struct Gpu {
     pub(super) device: wgpu::Device,
@@ -38,6 +38,7 @@ pub struct Gpu {
     trouble: Arc<Mutex<Option<GpuError>>>,
     submits: AtomicU32,
     pipelines: Mutex<HashMap<String, Arc<Pipeline>>>,
+    turns: Mutex<()>,
 }
 
 /// A compiled entry point.
@@ -139,7 +140,18 @@ impl Gpu {
             trouble,
             submits: AtomicU32::new(0),
             pipelines: Mutex::default(),
+            turns: Mutex::default(),
         }))
+    }
+
+    /// The turn to talk to a GL device, which one thread has at a time; other devices need none.
+    ///
+    /// wgpu locks a GL context for each call: to submit, to poll, to map, to make a resource and to free it. Software computes within the
+    /// submit, for seconds, and a thread that waits for the lock longer than six panics. So every public function that reaches the device
+    /// takes the turn before anything else, for as long as there is work, and gives it back after all that it made is gone. A thread that
+    /// has the turn must not ask for it again.
+    pub(super) fn turn(&self) -> Option<MutexGuard<'_, ()>> {
+        self.adapter.is_gl().then(|| lock(&self.turns))
     }
 
     /// Submits commands.
@@ -164,7 +176,13 @@ impl Gpu {
     /// # Errors
     /// If the device is lost, or what the driver reported since the last call.
     pub(super) fn wait(&self, how: wgpu::PollType) -> Result<(), GpuError> {
-        let polled = self.device.poll(how);
+        let polled = loop {
+            match self.device.poll(how.clone()) {
+                // GL waits for two seconds at most, a busy device takes longer.
+                Err(wgpu::PollError::Timeout) => self.check()?,
+                polled => break polled,
+            }
+        };
         self.check()?;
         polled.map(|_| ()).map_err(|e| GpuError::Lost(e.to_string()))
     }
@@ -181,6 +199,15 @@ impl Gpu {
     /// If it has none; [`GpuError::NoHalf`] says what to do.
     pub fn check_half(&self) -> Result<(), GpuError> {
         self.adapter.f16.then_some(()).ok_or_else(|| GpuError::NoHalf(self.adapter.name.clone()))
+    }
+
+    /// That the device can say when a dispatch began and ended.
+    ///
+    /// # Errors
+    /// If it cannot.
+    pub fn check_timestamps(&self) -> Result<(), GpuError> {
+        let there = self.device.features().contains(wgpu::Features::TIMESTAMP_QUERY);
+        there.then_some(()).ok_or_else(|| GpuError::NoTimestamps(self.adapter.name.clone()))
     }
 
     /// The first error that the driver reported since the last call.

@@ -111,8 +111,8 @@ pub struct Executor {
     plan: Plan,
     memory: Vec<Memory>,
     programs: BTreeMap<String, Vec<Step>>,
-    live: wgpu::Buffer,
-    live_group: wgpu::BindGroup,
+    /// The live numbers and their bind group, where a kernel reads them.
+    live: Option<(wgpu::Buffer, wgpu::BindGroup)>,
     /// Index of the buffer `metrics`, if the plan has one.
     metrics: Option<usize>,
     idle: Vec<wgpu::Buffer>,
@@ -127,6 +127,7 @@ impl Executor {
     /// # Errors
     /// If the device cannot hold the plan or rejects a kernel.
     pub fn new(gpu: &Arc<Gpu>, plan: Plan) -> Result<Self, GpuError> {
+        let _turn = gpu.turn();
         let has = &gpu.adapter.limits;
         let largest = plan.buffers.iter().map(|b| b.bytes).max().unwrap_or(0);
         if largest > has.buffer_bytes {
@@ -163,11 +164,17 @@ impl Executor {
             .collect();
         let count = plan.programs.values().map(Vec::len).sum::<usize>().max(1) as u64;
         let dims = make("dims", count * DIMS_SLOT, uniform);
-        let live = make("live", size_of::<Live>() as u64, uniform);
-        let live_group = gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
-            label: Some("live"),
-            layout: &gpu.live_layout(),
-            entries: &[wgpu::BindGroupEntry { binding: 0, resource: live.as_entire_binding() }],
+        let live = plan.kernels.iter().any(|spec| spec.live).then(|| {
+            let buffer = make("live", size_of::<Live>() as u64, uniform);
+            let group = gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
+                label: Some("live"),
+                layout: &gpu.live_layout(),
+                entries: &[wgpu::BindGroupEntry {
+                    binding: 0,
+                    resource: buffer.as_entire_binding(),
+                }],
+            });
+            (buffer, group)
         });
         gpu.check()?;
 
@@ -245,7 +252,6 @@ impl Executor {
             memory,
             programs,
             live,
-            live_group,
             metrics,
             idle,
             flying,
@@ -269,6 +275,7 @@ impl Executor {
     /// # Errors
     /// If the plan has no such buffer or the data is longer than it.
     pub fn write<T: Pod>(&self, label: &str, data: &[T]) -> Result<(), GpuError> {
+        let _turn = self.gpu.turn();
         let k = self.find(label)?;
         let bytes: &[u8] = bytemuck::cast_slice(data);
         if bytes.len() as u64 > self.plan.buffers[k].bytes {
@@ -303,13 +310,17 @@ impl Executor {
     }
 
     fn submit(&mut self, program: &str, live: &Live, tag: Option<u64>) -> Result<(), GpuError> {
+        let gpu = Arc::clone(&self.gpu);
+        let _turn = gpu.turn();
         let metrics = self.metrics.zip(tag);
         if metrics.is_some() && self.idle.is_empty() {
             self.wait_oldest()?;
         }
         let missing = || GpuError::Missing(format!("program {program}"));
         let steps = self.programs.get(program).ok_or_else(missing)?;
-        self.gpu.queue.write_buffer(&self.live, 0, bytemuck::bytes_of(live));
+        if let Some((buffer, _)) = &self.live {
+            gpu.queue.write_buffer(buffer, 0, bytemuck::bytes_of(live));
+        }
 
         let mut recording = self
             .profiler
@@ -323,7 +334,7 @@ impl Executor {
             let (now, later) = rest.split_at(end);
             rest = later;
             let label = wgpu::CommandEncoderDescriptor { label: Some(program) };
-            let mut encoder = self.gpu.device.create_command_encoder(&label);
+            let mut encoder = gpu.device.create_command_encoder(&label);
             // A pass ends where copies are to be made; and timestamps stand at the ends of passes only.
             let timed = recording.is_some();
             for part in now.chunk_by(|_, next| next.mirrors.is_empty() && !timed) {
@@ -336,8 +347,8 @@ impl Executor {
                 for step in part {
                     pass.set_pipeline(&step.pipeline.pipeline);
                     pass.set_bind_group(0, &step.group, &[]);
-                    if step.live {
-                        pass.set_bind_group(1, &self.live_group, &[]);
+                    if let (true, Some((_, group))) = (step.live, &self.live) {
+                        pass.set_bind_group(1, group, &[]);
                     }
                     let [x, y, z] = step.grid;
                     pass.dispatch_workgroups(x, y, z);
@@ -353,7 +364,7 @@ impl Executor {
             if let (true, Some(recording)) = (rest.is_empty(), &recording) {
                 recording.resolve(&mut encoder);
             }
-            let submission = self.gpu.submit(encoder.finish())?;
+            let submission = gpu.submit(encoder.finish())?;
             if rest.is_empty() {
                 if let Some((buffer, tag)) = slot.take() {
                     let state = Arc::new(AtomicU8::new(PENDING));
@@ -367,14 +378,13 @@ impl Executor {
             }
             // Wait for the piece before this one: the device always has the next, and no queue of seconds builds up behind a watchdog.
             if let Some(before) = before.replace(submission) {
-                self.gpu
-                    .wait(wgpu::PollType::Wait { submission_index: Some(before), timeout: None })?;
+                gpu.wait(wgpu::PollType::Wait { submission_index: Some(before), timeout: None })?;
             }
         }
         if let (Some(profiler), Some(recording)) = (&mut self.profiler, recording) {
             profiler.take(recording);
         }
-        self.gpu.check()
+        gpu.check()
     }
 
     /// Fills a mirror: whole rows, then what is left.
@@ -418,6 +428,7 @@ impl Executor {
     /// # Errors
     /// If the device has no timestamps.
     pub fn start_profile(&mut self) -> Result<(), GpuError> {
+        let _turn = self.gpu.turn();
         self.profiler = Some(Profiler::new(&self.gpu)?);
         Ok(())
     }
@@ -427,7 +438,9 @@ impl Executor {
     /// # Errors
     /// If the device is lost.
     pub fn stop_profile(&mut self) -> Result<(Vec<Pass>, f64), GpuError> {
-        self.gpu.wait(wgpu::PollType::wait_indefinitely())?;
+        let gpu = Arc::clone(&self.gpu);
+        let _turn = gpu.turn();
+        gpu.wait(wgpu::PollType::wait_indefinitely())?;
         self.settle(0)?;
         self.profiler.take().map_or(Ok((Vec::new(), 0.0)), Profiler::finish)
     }
@@ -477,7 +490,9 @@ impl Executor {
     /// # Errors
     /// If the device is lost.
     pub fn metrics(&mut self) -> Result<Vec<Metrics>, GpuError> {
-        self.gpu.wait(wgpu::PollType::Poll)?;
+        let gpu = Arc::clone(&self.gpu);
+        let _turn = gpu.turn();
+        gpu.wait(wgpu::PollType::Poll)?;
         self.collect()?;
         Ok(self.done.drain(..).collect())
     }
@@ -487,7 +502,9 @@ impl Executor {
     /// # Errors
     /// If the device is lost.
     pub fn finish(&mut self) -> Result<Vec<Metrics>, GpuError> {
-        self.gpu.wait(wgpu::PollType::wait_indefinitely())?;
+        let gpu = Arc::clone(&self.gpu);
+        let _turn = gpu.turn();
+        gpu.wait(wgpu::PollType::wait_indefinitely())?;
         self.settle(0)?;
         Ok(self.done.drain(..).collect())
     }
@@ -497,6 +514,7 @@ impl Executor {
     /// # Errors
     /// If the plan has no such buffer or the device is lost.
     pub fn read(&self, label: &str) -> Result<Vec<f32>, GpuError> {
+        let _turn = self.gpu.turn();
         let k = self.find(label)?;
         let (from, size) = (self.memory[k].buffer()?, self.plan.buffers[k].bytes);
         let to = self.gpu.device.create_buffer(&wgpu::BufferDescriptor {
@@ -512,6 +530,30 @@ impl Executor {
         self.gpu.wait(wgpu::PollType::wait_indefinitely())?;
         let view = to.get_mapped_range(..).map_err(|e| GpuError::Lost(e.to_string()))?;
         Ok(bytemuck::cast_slice(&view).to_vec())
+    }
+}
+
+impl Drop for Executor {
+    /// Frees what lives on the device in a turn: a field that holds such a thing belongs here.
+    fn drop(&mut self) {
+        let Self {
+            gpu,
+            plan: _,
+            memory,
+            programs,
+            live,
+            metrics: _,
+            idle,
+            flying,
+            done: _,
+            profiler,
+        } = self;
+        let _turn = gpu.turn();
+        programs.clear();
+        memory.clear();
+        idle.clear();
+        flying.clear();
+        (*live, *profiler) = (None, None);
     }
 }
 

@@ -43,9 +43,7 @@ impl Profiler {
     /// # Errors
     /// If the device has no timestamps.
     pub(super) fn new(gpu: &Arc<Gpu>) -> Result<Self, GpuError> {
-        if !gpu.device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
-            return Err(GpuError::NoTimestamps(gpu.adapter.name.clone()));
-        }
+        gpu.check_timestamps()?;
         Ok(Self { gpu: Arc::clone(gpu), begun: Instant::now(), passes: Vec::new() })
     }
 
@@ -177,6 +175,7 @@ pub fn peaks(gpu: &Arc<Gpu>) -> Result<Peaks, GpuError> {
 
 /// Nanoseconds in which the driver copies [`COPIED`] floats by itself, between two empty passes.
 fn driver_copy(gpu: &Arc<Gpu>) -> Result<f64, GpuError> {
+    let _turn = gpu.turn();
     let size = 4 * u64::from(COPIED);
     let buffer = |label| {
         gpu.device.create_buffer(&wgpu::BufferDescriptor {

@@ -12,7 +12,17 @@ fn shape<'a>(weights: &'a Weights, name: &str) -> Result<&'a [usize], NetworkErr
     Ok(&weights.get(name).ok_or_else(missing)?.shape)
 }
 
-/// Extents out, kernel and in of a convolution.
+/// Outputs of a linear layer.
+fn linear(weights: &Weights, name: &str) -> Result<u32, NetworkError> {
+    match *shape(weights, &format!("{name}.weight"))? {
+        [out, _] => Ok(out as u32),
+        ref other => Err(NetworkError::Weights(format!(
+            "parameter {name}.weight has shape {other:?}, not that of a linear layer"
+        ))),
+    }
+}
+
+/// Extents out and kernel of a convolution.
 fn conv(weights: &Weights, name: &str) -> Result<(u32, u32), NetworkError> {
     match *shape(weights, &format!("{name}.weight"))? {
         [out, kernel, same, _] if kernel == same => Ok((out as u32, kernel as u32)),
@@ -43,9 +53,9 @@ pub fn infer(
     let depth = count(weights, |k| format!("layers.{k}.weight"));
     if depth > 0 && weights.contains_key("head.weight") {
         let hidden = (0..depth)
-            .map(|k| Ok(shape(weights, &format!("layers.{k}.weight"))?[0] as u32))
+            .map(|k| linear(weights, &format!("layers.{k}")))
             .collect::<Result<Vec<_>, NetworkError>>()?;
-        let classes = shape(weights, "head.weight")?[0] as u32;
+        let classes = linear(weights, "head")?;
         let config = Mlp { hidden, activation, blocks: vec![depth as u32] };
         return Ok(mlp::network(&config, input, classes));
     }
@@ -103,7 +113,7 @@ fn resnet(weights: &Weights, input: Extent) -> Result<Network, NetworkError> {
         }
         blocks.push(Block { layers, ..Block::default() });
     }
-    let classes = shape(weights, "fc.weight")?[0] as u32;
+    let classes = linear(weights, "fc")?;
     let head =
         vec![Layer::GlobalAvgPool, Layer::Linear { name: "fc".into(), out: classes, bias: true }];
     Ok(Network { input, blocks, head })
@@ -112,16 +122,22 @@ fn resnet(weights: &Weights, input: Extent) -> Result<Network, NetworkError> {
 /// Checks that the weights are exactly the network's; PyTorch's `num_batches_tracked` is passed over.
 ///
 /// # Errors
-/// The first tensor that is missing, superfluous or of another shape, by name.
+/// The first tensor that is missing, superfluous or of another shape, by its block and name.
 pub fn check(network: &Network, weights: &Weights) -> Result<(), NetworkError> {
-    let params = network.shapes()?.params;
+    let params = network.shapes().map_err(|error| in_its_block(network, error))?.params;
     for spec in &params {
-        let found = shape(weights, &spec.name)?;
-        if found != spec.shape {
-            let (name, wanted) = (&spec.name, pytorch(&spec.shape));
-            let found = pytorch(found);
+        let place = place(spec.block, network.blocks.len());
+        let name = &spec.name;
+        let found = match weights.get(name) {
+            Some(tensor) => &tensor.shape,
+            None => {
+                return Err(NetworkError::Weights(format!("{place}: parameter {name} is missing")));
+            }
+        };
+        if *found != spec.shape {
+            let (found, wanted) = (pytorch(found), pytorch(&spec.shape));
             return Err(NetworkError::Weights(format!(
-                "parameter {name} has shape {found:?}, the network wants {wanted:?}"
+                "{place}: parameter {name} has shape {found:?}, the network wants {wanted:?}"
             )));
         }
     }
@@ -135,6 +151,25 @@ pub fn check(network: &Network, weights: &Weights) -> Result<(), NetworkError> {
         }
         None => Ok(()),
     }
+}
+
+/// A block (0-based) in words; behind the last comes the head.
+fn place(block: usize, blocks: usize) -> String {
+    if block < blocks { format!("block {}", block + 1) } else { "the head".into() }
+}
+
+/// An error about a layer, with the block that the layer is of.
+fn in_its_block(network: &Network, error: NetworkError) -> NetworkError {
+    let NetworkError::Layer { layer, got } = error else { return error };
+    let inside = |of: &Layer| match of.name() {
+        Some(name) => {
+            layer == name || layer.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'))
+        }
+        None => false,
+    };
+    let block = network.blocks.iter().position(|block| block.layers.iter().any(inside));
+    let place = place(block.unwrap_or(network.blocks.len()), network.blocks.len());
+    NetworkError::Layer { layer: format!("{layer} of {place}"), got }
 }
 
 /// A shape as the user's file has it.

@@ -40,6 +40,15 @@ impl Extent {
     }
 }
 
+impl std::fmt::Display for Extent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Extent::Map(h, w, c) => write!(f, "{h} × {w} positions of {c} channels"),
+            Extent::Flat(c) => write!(f, "{c} features"),
+        }
+    }
+}
+
 /// A layer. Only output widths are written down, input widths are inferred; so surgery is a map over widths.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

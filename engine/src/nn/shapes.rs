@@ -152,7 +152,7 @@ impl Walk {
 
     fn layer(&mut self, layer: &Layer, at: Extent) -> Result<Extent, NetworkError> {
         let name = layer.name().unwrap_or("pool");
-        let refuse = || Err(NetworkError::Layer { layer: name.into(), got: format!("{at:?}") });
+        let refuse = || Err(NetworkError::Layer { layer: name.into(), got: at.to_string() });
         Ok(match (layer, at) {
             (Layer::Linear { out, bias, .. }, Extent::Flat(width)) => {
                 let (o, i) = (*out as usize, width as usize);
@@ -208,8 +208,7 @@ impl Walk {
                 let long = self.layers(body, at)?;
                 let short = self.layers(shortcut, at)?;
                 if long != short {
-                    let got =
-                        format!("{at:?}: its body ends in {long:?}, its shortcut in {short:?}");
+                    let got = format!("{at}: its body ends in {long}, its shortcut in {short}");
                     return Err(NetworkError::Layer { layer: name.into(), got });
                 }
                 long

@@ -30,6 +30,16 @@ pub enum TrainError {
     /// A network.
     #[error(transparent)]
     Network(#[from] NetworkError),
+    /// A teacher from elsewhere that cannot teach this run.
+    #[error("teacher.from = \"{from}\": {message}")]
+    Teacher {
+        /// The configuration's value.
+        from: String,
+        /// What is wrong.
+        message: String,
+        /// What to do about it, where there is something to do.
+        hint: Option<String>,
+    },
     /// A plan.
     #[error(transparent)]
     Plan(#[from] PlanError),
@@ -97,6 +107,7 @@ impl TrainError {
     pub fn hint(&self) -> Option<String> {
         match self {
             TrainError::Format(error) => error.hint(),
+            TrainError::Teacher { hint, .. } => hint.clone(),
             _ => None,
         }
     }

@@ -32,7 +32,7 @@ const INIT: u64 = 1;
 const ORDER: u64 = 2;
 const STARTS: u64 = 3;
 const SCORE: u64 = 4;
-const TRAIN_ERROR: u64 = 5;
+pub(super) const TRAIN_ERROR: u64 = 5;
 
 /// Folder of a member's checkpoints.
 const CHECKPOINTS: &str = "checkpoints";
@@ -42,7 +42,7 @@ const MERGE_GATE: f64 = 1e-5;
 /// Held-out inputs on which a merge is proved, at most.
 const PROOF_INPUTS: usize = 2000;
 /// Training inputs on which the training error is measured, at most.
-const TRAIN_ERROR_INPUTS: usize = 50_000;
+pub(super) const TRAIN_ERROR_INPUTS: usize = 50_000;
 /// Training inputs on which tries are compared.
 const SCORE_INPUTS: usize = 2000;
 /// Standard deviation over a batch under which a unit is dead.
@@ -104,7 +104,10 @@ impl<'a, 'r> Member<'a, 'r> {
                 atomic::remove_leftovers(&folder)?;
             }
         }
-        let found = Checkpoint::newest(&who.folder.join(CHECKPOINTS))?;
+        let (found, doubts) = Checkpoint::newest(&who.folder.join(CHECKPOINTS))?;
+        for message in doubts {
+            run.emit(Event::Warning { message })?;
+        }
         let kept_step = found.as_ref().map(|found| found.place.member_step);
         // Killed before its first checkpoint, it begins anew, and readers have to know that as well.
         if let Some(step) = kept_step.or(begun.then_some(0)) {

@@ -15,8 +15,11 @@ mod pool;
 pub mod probe;
 mod run;
 mod session;
+mod teacher;
 
+pub use checkpoint::Checkpoint;
 pub use error::TrainError;
-pub use outline::{Outline, Planned, outline, planned};
+pub use outline::{Networks, Outline, Planned, networks, outline, planned};
 pub use run::{Options, Run, Teacher, Tune};
 pub use session::{LossScale, Session, Test};
+pub use teacher::{presumed, settled};

@@ -1,18 +1,14 @@
-//! Trained models: what eval, predict and an imported teacher begin with.
+//! Trained models: what eval and predict begin with.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use super::{Session, Test, TrainError, session::some};
 use crate::{
-    config::{Activation, Model},
     data::{Batch, Image, Preprocess, Split},
-    formats::{ModelFolder, folder, safetensors},
+    formats::ModelFolder,
     gpu::Gpu,
     models,
-    nn::{Network, NetworkError, Weights},
+    nn::{Network, Weights},
     win::program,
 };
 
@@ -45,12 +41,17 @@ impl Trained {
         Ok(session)
     }
 
-    /// Loss and accuracy on a split.
+    /// Loss and accuracy on a split, over all the outputs of the network: class k of the split is the output `outputs[k]`.
     ///
     /// # Errors
     /// If a picture cannot be read or the device fails.
-    pub fn test(&self, gpu: &Arc<Gpu>, split: &Arc<Split>) -> Result<Test, TrainError> {
-        self.session(gpu, EVAL_BATCH.min(split.len().max(1) as u32))?.test(split)
+    pub fn test(
+        &self,
+        gpu: &Arc<Gpu>,
+        split: &Arc<Split>,
+        outputs: &[u32],
+    ) -> Result<Test, TrainError> {
+        self.session(gpu, EVAL_BATCH.min(split.len().max(1) as u32))?.test_as(split, outputs)
     }
 
     /// Logits of the first `count` samples of a split.
@@ -100,77 +101,4 @@ fn softmax(logits: &[f32]) -> Vec<f64> {
     let powers: Vec<f64> = logits.iter().map(|&x| f64::from(x - most).exp()).collect();
     let sum: f64 = powers.iter().sum();
     powers.into_iter().map(|p| p / sum).collect()
-}
-
-/// A teacher from elsewhere: a model folder, a safetensors file with torchvision's or timm's names, or an earlier run, whose
-/// teacher of `seed` it is (else its first).
-///
-/// # Errors
-/// If there is none, or it does not fit the student: other classes, other resolutions, other blocks; nothing has run then.
-pub fn teacher(
-    from: &Path,
-    student: &Network,
-    model: &Model,
-    seed: u64,
-) -> Result<(Network, Weights), TrainError> {
-    let path = locate(from, seed)?;
-    let described =
-        path.parent().map(|dir| dir.join(folder::CONFIG)).filter(|config| config.is_file());
-    let described = described.and_then(|_| path.parent()).map(ModelFolder::read);
-    let activation = match model {
-        Model::Mlp(mlp) => mlp.activation,
-        _ => Activation::Relu,
-    };
-    let (network, weights) = match described {
-        Some(Ok(folder)) => {
-            // Widths do not depend on the image's extent; the student's data decides that.
-            let network = Network { input: student.input, ..folder.config.network() };
-            (network, folder.weights)
-        }
-        // Without our own config.json (timm and transformers have others) the architecture is read off the tensors.
-        _ => {
-            let (weights, _) = safetensors::read(&path)?;
-            let network = models::infer(&weights, student.input, activation);
-            (network.map_err(|error| in_file(&path, error))?, weights)
-        }
-    };
-    models::check(&network, &weights).map_err(|error| in_file(&path, error))?;
-    let network = models::regroup(network, student);
-    let (ours, theirs) = (student.shapes()?.output.width(), network.shapes()?.output.width());
-    if ours != theirs {
-        let message =
-            format!("`{}` tells {theirs} classes apart, the data has {ours}", from.display());
-        return Err(NetworkError::Mismatch(message).into());
-    }
-    let weights =
-        weights.into_iter().filter(|(name, _)| !name.ends_with("num_batches_tracked")).collect();
-    Ok((network, weights))
-}
-
-/// What is wrong with the weights of a file, with its name.
-fn in_file(path: &Path, error: NetworkError) -> NetworkError {
-    NetworkError::Weights(format!("`{}`: {error}", path.display()))
-}
-
-fn locate(from: &Path, seed: u64) -> Result<PathBuf, TrainError> {
-    let teachers = from.join("teachers");
-    let first = std::fs::read_dir(&teachers).ok().and_then(|entries| {
-        let mut folders: Vec<PathBuf> = entries.filter_map(|e| e.ok().map(|e| e.path())).collect();
-        folders.sort();
-        folders.into_iter().find(|folder| folder.join(folder::WEIGHTS).is_file())
-    });
-    let candidates = [
-        Some(from.to_path_buf()),
-        Some(teachers.join(seed.to_string()).join(folder::WEIGHTS)),
-        first.map(|folder| folder.join(folder::WEIGHTS)),
-        Some(from.join(folder::WEIGHTS)),
-        Some(from.join("artifacts").join(folder::WEIGHTS)),
-    ];
-    candidates.into_iter().flatten().find(|path| path.is_file()).ok_or_else(|| {
-        TrainError::Folder(format!(
-            "teacher.from = \"{}\" holds no teacher; give a safetensors file, a folder with {}, or a finished run",
-            from.display(),
-            folder::WEIGHTS
-        ))
-    })
 }

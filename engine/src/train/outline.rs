@@ -1,18 +1,21 @@
 //! What a run will train, known before anything is.
 
-use std::{collections::BTreeMap, path::Path};
+use std::collections::BTreeMap;
 
-use super::{TrainError, model, run::Teacher};
+use super::{
+    TrainError,
+    teacher::{self, Imported},
+};
 use crate::{
-    config::{Config, Method, Target},
-    data::{DataError, Dataset},
+    config::{Config, Method, Start, Target},
+    data::{DataError, Dataset, ImageShape},
     event::StagePlan,
     gpu::Gpu,
     models,
-    nn::Network,
+    nn::{Network, NetworkError},
     win::{
         algorithm::{self, Task},
-        needs, surgery,
+        needs, start, surgery,
     },
 };
 
@@ -49,6 +52,33 @@ pub struct Outline {
     pub teacher: Network,
     /// Every stage, in order.
     pub stages: Vec<StagePlan>,
+    /// What had to be assumed of a teacher from elsewhere, in words.
+    pub warnings: Vec<String>,
+}
+
+/// The networks of a run.
+#[derive(Debug, Clone)]
+pub struct Networks {
+    /// The thin network that is wanted.
+    pub student: Network,
+    /// The wide one: the student widened, or an imported network.
+    pub teacher: Network,
+    /// The teacher of each seed, where they were trained elsewhere.
+    pub(super) imported: Option<BTreeMap<u64, Imported>>,
+}
+
+impl Networks {
+    /// What had to be assumed of a teacher from elsewhere, in words.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings: Vec<String> = Vec::new();
+        for warning in self.imported.iter().flat_map(|all| all.values()).flat_map(|of| &of.warnings)
+        {
+            if !warnings.contains(warning) {
+                warnings.push(warning.clone());
+            }
+        }
+        warnings
+    }
 }
 
 /// [`Outline`] with what training takes besides.
@@ -57,7 +87,7 @@ pub(super) struct Prepared {
     /// The teacher that is trained here.
     pub(super) wide: Network,
     /// The teacher of each seed, where they were trained elsewhere.
-    pub(super) imported: Option<BTreeMap<u64, Teacher>>,
+    pub(super) imported: Option<BTreeMap<u64, Imported>>,
 }
 
 /// Networks and stages of a run on `data`.
@@ -69,22 +99,68 @@ pub fn outline(config: &Config, data: &Dataset) -> Result<Outline, TrainError> {
 }
 
 pub(super) fn prepare(config: &Config, data: &Dataset) -> Result<Prepared, TrainError> {
-    let student = student(config, data);
+    let networks = networks(config, data.shape, &data.classes)?;
+    let warnings = networks.warnings();
+    let Networks { student, teacher, imported } = networks;
     let wide = surgery::widen(&student, config.teacher.factor, config.teacher.widen);
-    student.shapes()?;
-    let imported = match &config.teacher.from {
-        Some(from) => Some(import(config, from, &student)?),
-        None => None,
-    };
-    let found = imported.as_ref().and_then(|all| all.values().next());
-    let teacher = found.map_or(&wide, |teacher| &teacher.network).clone();
-    let bridges = [Method::Win, Method::StartOnly];
-    if config.methods.iter().any(|m| bridges.contains(m)) {
-        // Refuse what cannot be merged before anything is trained.
-        surgery::bridge(&student, &teacher, false)?;
-    }
     let stages = stage_plans(config, &student, &teacher, data.train.len() as u64)?;
-    Ok(Prepared { outline: Outline { student, teacher, stages }, wide, imported })
+    let outline = Outline { student, teacher, stages, warnings };
+    Ok(Prepared { outline, wide, imported })
+}
+
+/// The networks of a run on pictures of this shape and classes of these names; the teachers are imported, if they come from elsewhere.
+///
+/// # Errors
+/// A teacher that cannot be imported, or that a method of the run could not read: everything that does not depend on numbers is checked here.
+pub fn networks(
+    config: &Config,
+    shape: ImageShape,
+    classes: &[String],
+) -> Result<Networks, TrainError> {
+    let student = models::network(&config.model, shape.extent(), classes.len() as u32);
+    student.shapes()?;
+    let Some(from) = &config.teacher.from else {
+        let teacher = surgery::widen(&student, config.teacher.factor, config.teacher.widen);
+        fits(config, &student, &teacher)?;
+        return Ok(Networks { student, teacher, imported: None });
+    };
+    let mut imported = BTreeMap::new();
+    for &seed in &config.seeds {
+        let of = teacher::import(config, from, seed, &student, classes)?;
+        fits(config, &student, &of.teacher.network).map_err(|error| TrainError::Teacher {
+            from: from.clone(),
+            message: error.to_string(),
+            hint: None,
+        })?;
+        imported.insert(seed, of);
+    }
+    let first = imported.values().next().map(|of| of.teacher.network.clone());
+    let none = || NetworkError::Mismatch("there is no seed".into());
+    let teacher = first.ok_or_else(none)?;
+    Ok(Networks { student, teacher, imported: Some(imported) })
+}
+
+/// Refuses a teacher that one of the methods could not read; what says so names the block.
+fn fits(config: &Config, student: &Network, teacher: &Network) -> Result<(), NetworkError> {
+    teacher.shapes()?;
+    for method in &config.methods {
+        match method {
+            // Logits are all that is read, and both tell the same classes apart.
+            Method::Vanilla | Method::Kd => {}
+            Method::Fitnets => {
+                let (thin, wide) = (student.shapes()?, teacher.shapes()?);
+                surgery::same_resolution(&thin, &wide, algorithm::hinted(thin.blocks.len()))?;
+            }
+            Method::StartOnly | Method::Win => {
+                let random = config.win.start == Start::Random;
+                surgery::bridge(student, teacher, random)?;
+                if !random {
+                    start::fits(student, teacher, &config.teacher.layer_map)?;
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Every stage is planned before the first one is trained.
@@ -101,23 +177,6 @@ pub(super) fn refuse_what_does_not_fit(
         }
     }
     Ok(())
-}
-
-fn student(config: &Config, data: &Dataset) -> Network {
-    models::network(&config.model, data.shape.extent(), data.classes.len() as u32)
-}
-
-/// The imported teacher of each seed, checked before anything runs.
-fn import(
-    config: &Config,
-    from: &str,
-    student: &Network,
-) -> Result<BTreeMap<u64, Teacher>, TrainError> {
-    let teacher = |&seed: &u64| {
-        let (network, weights) = model::teacher(Path::new(from), student, &config.model, seed)?;
-        Ok((seed, Teacher { network, weights, epochs: 0.0, seconds: 0.0 }))
-    };
-    config.seeds.iter().map(teacher).collect()
 }
 
 /// Everything that a run will train, in order.

@@ -1,6 +1,7 @@
 //! A run: its directory, and the devices that train its members.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     panic::resume_unwind,
     path::{Path, PathBuf},
@@ -19,6 +20,7 @@ use super::{
     member::{Member, Who},
     outline::{self, Outline, Planned, Prepared},
     pool::Pool,
+    teacher::{self, Imported, Worth},
 };
 use crate::{
     config::{Config, Method, Precision},
@@ -83,10 +85,10 @@ pub struct Teacher {
     pub network: Network,
     /// Its weights.
     pub weights: Weights,
-    /// Passes over the training data; 0 if it was imported.
-    pub epochs: f64,
-    /// Seconds of training; 0 if it was imported.
-    pub seconds: f64,
+    /// Passes over the training data; none if nobody knows.
+    pub epochs: Option<f64>,
+    /// Seconds of training; none if nobody knows.
+    pub seconds: Option<f64>,
 }
 
 /// What a device that trains members of a run goes by.
@@ -143,19 +145,25 @@ fn tuner(gpu: &Gpu, options: &Options) -> Option<Tuner> {
     tunes.then(|| Tuner::new(gpu, options.cache.as_deref(), gpu::BUDGET))
 }
 
+/// The log of a run.
+const EVENTS: &str = "events.jsonl";
+
 /// A run directory that this process holds.
 #[derive(Debug)]
 pub struct Run {
     config: Config,
+    /// What was taken over into the configuration, in words.
+    taken: Vec<String>,
     out: PathBuf,
     _lock: File,
 }
 
 impl Run {
-    /// Makes a run directory; `out` must be empty or not there.
+    /// Makes a run directory; `out` must be empty or not there. What a teacher from elsewhere says of its pictures is written into the
+    /// configuration, so that whoever reads that knows it.
     ///
     /// # Errors
-    /// If `out` holds anything, or cannot be written.
+    /// If `out` holds anything, or cannot be written; if the teacher is not there, or the configuration contradicts it.
     pub fn create(config: Config, out: &Path) -> Result<Self, TrainError> {
         if fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some()) {
             let message = format!(
@@ -164,16 +172,17 @@ impl Run {
             );
             return Err(TrainError::Folder(message));
         }
+        let (config, taken) = teacher::settled(&config)?;
         fs::create_dir_all(out).map_err(|source| FormatError::write(out, source))?;
         let lock = lock(out)?;
         atomic::write_bytes(&out.join("config.toml"), config.to_toml())?;
-        Ok(Self { config, out: out.into(), _lock: lock })
+        Ok(Self { config, taken, out: out.into(), _lock: lock })
     }
 
-    /// Takes up a run directory.
+    /// Takes up a run directory, also one that has nothing but a configuration yet.
     ///
     /// # Errors
-    /// If `out` is none, is damaged, or another process works on it.
+    /// If `out` is none, is damaged, or another process works on it; before the run has begun, as [`Self::create`].
     pub fn resume(out: &Path) -> Result<Self, TrainError> {
         let path = out.join("config.toml");
         if !path.is_file() {
@@ -183,8 +192,13 @@ impl Run {
         let lock = lock(out)?;
         atomic::remove_leftovers(out)?;
         let text = fs::read_to_string(&path).map_err(|source| FormatError::read(&path, source))?;
-        let config = Config::from_toml(&text, &path.display().to_string())?;
-        Ok(Self { config, out: out.into(), _lock: lock })
+        let mut config = Config::from_toml(&text, &path.display().to_string())?;
+        let mut taken = Vec::new();
+        if !out.join(EVENTS).exists() {
+            (config, taken) = teacher::settled(&config)?;
+            atomic::write_bytes(&path, config.to_toml())?;
+        }
+        Ok(Self { config, taken, out: out.into(), _lock: lock })
     }
 
     /// The configuration.
@@ -202,7 +216,7 @@ impl Run {
         stop: &AtomicBool,
         sink: &mut dyn FnMut(&Entry),
     ) -> Result<(), TrainError> {
-        let (journal, heard) = Journal::open(&self.out.join("events.jsonl"))?;
+        let (journal, heard) = Journal::open(&self.out.join(EVENTS))?;
         thread::scope(|scope| {
             // Devices work apart from whoever listens, so that a slow listener holds nobody up. With the journal the list of entries ends.
             let work = scope.spawn(move || self.train_and_say(options, stop, &journal));
@@ -252,6 +266,9 @@ impl Run {
         }
         let mut names: Vec<&str> = gpus.iter().map(|gpu| gpu.adapter.name.as_str()).collect();
         names.dedup();
+        for message in journal.doubts(&config.hash()) {
+            journal.append(Event::Warning { message })?;
+        }
         journal.append(Event::RunStarted {
             version: env!("CARGO_PKG_VERSION").into(),
             adapter: names.join(", "),
@@ -260,6 +277,20 @@ impl Run {
             stages: prepared.outline.stages.clone(),
         })?;
         journal.append(Event::DataRead { account: data.account.clone() })?;
+        for message in &self.taken {
+            journal.append(Event::Log { message: message.clone() })?;
+        }
+        for message in &prepared.outline.warnings {
+            journal.append(Event::Warning { message: message.clone() })?;
+        }
+        let mut caveats: Vec<String> = gpus.iter().filter_map(|gpu| gpu.adapter.caveat()).collect();
+        caveats.dedup();
+        for message in caveats {
+            journal.append(Event::Warning { message })?;
+        }
+        if let Some(imported) = &prepared.imported {
+            self.test_imported(imported, &data, journal, &gpus[0])?;
+        }
         let crew = Crew {
             run: self,
             options,
@@ -271,6 +302,51 @@ impl Run {
         };
         crew.train(gpus)?;
         self.keep_best(journal)
+    }
+
+    /// Tests each teacher from elsewhere that has not been tested, so that it has a row beside its students.
+    fn test_imported(
+        &self,
+        imported: &BTreeMap<u64, Imported>,
+        data: &Dataset,
+        journal: &Journal,
+        gpu: &Arc<Gpu>,
+    ) -> Result<(), TrainError> {
+        for (seed, Imported { teacher, .. }) in teacher::distinct(imported) {
+            let member = format!("teacher-{seed}");
+            if journal.past(&member).finished.is_some() {
+                continue;
+            }
+            let shapes = teacher.network.shapes()?;
+            let (params, macs) = (shapes.param_count(), shapes.total_macs());
+            let adapter = Some(gpu.adapter.name.clone());
+            journal.append(Event::MemberStarted {
+                member: member.clone(),
+                method: None,
+                seed,
+                params,
+                macs,
+                adapter,
+            })?;
+            let Worth { accuracy, loss, train_error } =
+                teacher::worth(teacher, seed, self.config.vanilla.batch, data, gpu)?;
+            journal.append(Event::MemberFinished {
+                member,
+                method: None,
+                seed,
+                step: 0,
+                accuracy,
+                loss,
+                train_error,
+                epochs: teacher.epochs,
+                seconds: teacher.seconds,
+                params,
+                macs,
+                teacher_epochs: Some(0.0),
+                teacher_seconds: Some(0.0),
+            })?;
+        }
+        Ok(())
     }
 
     /// Opens the devices that the members are trained on; each of them can do what any of the run's stages needs.
@@ -436,12 +512,12 @@ impl Crew<'_> {
             accuracy: finished.test.accuracy,
             loss: finished.test.loss,
             train_error: finished.train_error,
-            epochs: finished.place.epochs,
-            seconds: finished.place.seconds,
+            epochs: Some(finished.place.epochs),
+            seconds: Some(finished.place.seconds),
             params,
             macs,
-            teacher_epochs: who.teacher.map_or(0.0, |t| t.epochs),
-            teacher_seconds: who.teacher.map_or(0.0, |t| t.seconds),
+            teacher_epochs: who.teacher.map_or(Some(0.0), |teacher| teacher.epochs),
+            teacher_seconds: who.teacher.map_or(Some(0.0), |teacher| teacher.seconds),
         };
         kept::keep(context, &who, finished)?;
         context.journal.sync()?;
@@ -455,11 +531,11 @@ impl Crew<'_> {
     /// The teacher of a seed: imported, or trained before.
     fn teacher(&self, seed: u64) -> Result<Teacher, TrainError> {
         let imported = self.prepared.imported.as_ref();
-        if let Some(teacher) = imported.and_then(|teachers| teachers.get(&seed)) {
-            return Ok(teacher.clone());
+        if let Some(of) = imported.and_then(|teachers| teachers.get(&seed)) {
+            return Ok(of.teacher.clone());
         }
         let Past { finished, .. } = self.journal.past(&format!("teacher-{seed}"));
-        let (epochs, seconds) = finished.map_or((0.0, 0.0), |end| (end.epochs, end.seconds));
+        let (epochs, seconds) = finished.map_or((None, None), |end| (end.epochs, end.seconds));
         let ModelFolder { weights, .. } = ModelFolder::read(&self.teacher_folder(seed))?;
         Ok(Teacher { network: self.prepared.wide.clone(), weights, epochs, seconds })
     }

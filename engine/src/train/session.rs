@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::TrainError;
 use crate::{
-    data::{Batch, Split},
+    data::{Batch, DataError, Split},
     event::Scaling,
     gpu::{Executor, Gpu, Live, Metrics},
     nn::Weights,
@@ -300,6 +300,26 @@ impl Session {
     /// If a picture cannot be read or the device is lost.
     pub fn test(&mut self, split: &Arc<Split>) -> Result<Test, TrainError> {
         let batches = split.batches(self.rows()).map(|batch| batch.map_err(TrainError::from));
+        let (loss, accuracy, count) = self.sweep(EVALUATE, batches)?;
+        Ok(Test { loss, accuracy, count })
+    }
+
+    /// Tests on all samples of a split whose class k is the network's output `outputs[k]`.
+    ///
+    /// # Errors
+    /// As [`Self::test`].
+    ///
+    /// # Panics
+    /// `outputs` lacks a class of the split.
+    pub fn test_as(&mut self, split: &Arc<Split>, outputs: &[u32]) -> Result<Test, TrainError> {
+        let named = |batch: Result<Batch, DataError>| {
+            let mut batch = batch?;
+            for label in &mut batch.labels {
+                *label = outputs[*label as usize];
+            }
+            Ok(batch)
+        };
+        let batches = split.batches(self.rows()).map(named);
         let (loss, accuracy, count) = self.sweep(EVALUATE, batches)?;
         Ok(Test { loss, accuracy, count })
     }

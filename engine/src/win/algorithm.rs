@@ -76,6 +76,11 @@ pub fn wide(config: &Config) -> Vec<Stage> {
     vec![Stage::train("wide", Task::Labels, config.wide.recipe())]
 }
 
+/// Blocks of a student of `blocks` that the hint of FitNets trains: the first half.
+pub fn hinted(blocks: usize) -> usize {
+    blocks.div_ceil(2)
+}
+
 /// The stages of a method after the teacher is there.
 ///
 /// `win` is Algorithm 1: narrow 1 … n, tune, merge; under MAP the merge comes before tuning.
@@ -98,7 +103,7 @@ pub fn stages(config: &Config, method: Method, train_count: u64) -> Vec<Stage> {
         Method::Fitnets => {
             let fitnets = &config.fitnets;
             let task = Task::Distill { alpha: fitnets.alpha, temperature: fitnets.temperature };
-            let hint = Task::Hint { blocks: blocks.div_ceil(2) };
+            let hint = Task::Hint { blocks: hinted(blocks) };
             vec![
                 Stage::train("hint", hint, fitnets.hint_recipe()),
                 Stage::train("kd", task, fitnets.recipe()),

@@ -2,7 +2,7 @@
 
 use crate::{
     config::Widen,
-    nn::{Block, Extent, Layer, Network, NetworkError, Pair, Tensor, Weights},
+    nn::{Block, Extent, Layer, Network, NetworkError, Pair, Shapes, Tensor, Weights},
 };
 
 /// The teacher's architecture: the student's with `factor` times as many neurons (MLP), mid channels (`mid`) or channels (`all`).
@@ -52,19 +52,10 @@ pub fn bridge(student: &Network, teacher: &Network, lower: bool) -> Result<Netwo
         return Err(NetworkError::Mismatch(format!("the student has {n} blocks, the teacher {m}")));
     }
     let (thin, wide) = (student.shapes()?, teacher.shapes()?);
+    (1..=n).try_for_each(|block| same_resolution(&thin, &wide, block))?;
     let mut bridged = student.clone();
     for (k, (s, b)) in thin.blocks.iter().zip(&wide.blocks).enumerate() {
         let number = k + 1;
-        let same = match (s, b) {
-            (Extent::Map(h, w, _), Extent::Map(bh, bw, _)) => (h, w) == (bh, bw),
-            (Extent::Flat(_), Extent::Flat(_)) => true,
-            _ => false,
-        };
-        if !same {
-            return Err(NetworkError::Mismatch(format!(
-                "block {number} of the student ends in {s:?}, of the teacher in {b:?}; the resolutions must agree"
-            )));
-        }
         readers_after(student, k)?;
         bridged.blocks[k].lift = Some(Pair { name: format!("lift.{number}"), out: b.width() });
         if lower && k + 1 < n {
@@ -73,6 +64,33 @@ pub fn bridge(student: &Network, teacher: &Network, lower: bool) -> Result<Netwo
         }
     }
     Ok(bridged)
+}
+
+/// Refuses a teacher whose block `block` (from 1) does not end in as many positions as the student's: then nothing there can be compared.
+///
+/// # Errors
+/// [`NetworkError::Mismatch`] that names the block.
+pub fn same_resolution(thin: &Shapes, wide: &Shapes, block: usize) -> Result<(), NetworkError> {
+    let of =
+        |shapes: &Shapes| block.checked_sub(1).and_then(|place| shapes.blocks.get(place)).copied();
+    let (Some(s), Some(b)) = (of(thin), of(wide)) else {
+        return Err(NetworkError::Mismatch(format!(
+            "block {block} of the student has none to follow: the student has {} blocks, the teacher {}",
+            thin.blocks.len(),
+            wide.blocks.len()
+        )));
+    };
+    let same = match (s, b) {
+        (Extent::Map(h, w, _), Extent::Map(bh, bw, _)) => (h, w) == (bh, bw),
+        (Extent::Flat(_), Extent::Flat(_)) => true,
+        _ => false,
+    };
+    match same {
+        true => Ok(()),
+        false => Err(NetworkError::Mismatch(format!(
+            "block {block} of the student ends in {s}, of the teacher in {b}; the resolutions must agree"
+        ))),
+    }
 }
 
 /// Folds every pair into the linear layers behind it: S̄ with its weights → S with its weights, in f64.

@@ -1,7 +1,6 @@
 //! `/api/datasets`, and names of data sets in configurations.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
@@ -13,27 +12,24 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
 use tokio_stream::StreamExt;
 
 use super::error::ApiError;
 use super::extract::Asked;
-use super::{App, helped};
-use crate::datasets::{BUILT_IN, Dataset, Origin, PREFIX, Part, RESERVE, is_name};
+use super::runs::no_teacher;
+use super::{App, helped, pace};
+use crate::datasets::{BUILT_IN, Dataset, NAMES, Origin, PREFIX, Part, RESERVE, is_name};
+use crate::jobs::RUN;
 use crate::store::Run;
 
 /// What an upload may be.
 pub(super) const TYPES: &[&str] = &["application/zip", "application/x-tar", "application/gzip"];
 /// Most bytes of an upload.
 pub(super) const CAP: u64 = 4 << 30;
-/// How long an upload may be silent.
-const SILENCE: Duration = Duration::from_secs(60);
 /// Bytes of an upload between two looks at the free space.
 const LOOK: usize = 64 << 20;
 /// Uploads that are received at the same time.
 static UPLOADS: Semaphore = Semaphore::const_new(2);
-/// What a teacher of an earlier run is named by in a configuration.
-const RUN: &str = "run:";
 /// Samples of a preview, if the client does not say.
 const SAMPLES: usize = 16;
 
@@ -81,10 +77,7 @@ impl App {
                 .hint(format!("write {RUN}ID")));
             };
             let run = self.jobs.store.read(|db| Run::find(db, id))?;
-            let run = run.ok_or_else(|| {
-                let message = format!("there is no run `{}`", id.escape_debug());
-                ApiError::unprocessable("bad_config", message).field("teacher.from")
-            })?;
+            let run = run.ok_or_else(|| no_teacher(id))?;
             resolved.teacher.from = Some(self.jobs.directory(&run).to_string_lossy().into_owned());
         }
         Ok(resolved)
@@ -119,7 +112,8 @@ fn unknown(name: &str) -> ApiError {
 /// What an upload is called.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct UploadQuery {
-    /// At most 64 of a-z, 0-9, `-`, `_` and `.`, of which one of the first two begins it.
+    /// At most 64 of a-z, 0-9, `-`, `_` and `.`, of which one of the first two begins it and no dot ends it; not that of a device, as
+    /// `con` or `nul`.
     name: String,
 }
 
@@ -131,10 +125,7 @@ pub(super) async fn upload(
     if !is_name(&name) || app.datasets.find(&name).is_some() {
         let message = match is_name(&name) {
             true => format!("there is a data set `{name}` already"),
-            false => {
-                "a name has at most 64 of a-z, 0-9, -, _ and ., and begins with one of the first two"
-                    .into()
-            }
+            false => NAMES.into(),
         };
         return Err(ApiError::conflict(message).field("name"));
     }
@@ -164,16 +155,8 @@ async fn receive(
     let mut writer = tokio::fs::File::from_std(file);
     let mut stream = body.into_data_stream();
     let mut until_look = 0;
-    while let Some(piece) = timeout(SILENCE, stream.next()).await.map_err(|_| {
-        let message = format!("the upload was silent for {} s", SILENCE.as_secs());
-        ApiError::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", message)
-    })? {
-        let piece = piece.map_err(|_| {
-            ApiError::too_large(format!(
-                "the upload was cut off, or has more than {} GiB",
-                CAP >> 30
-            ))
-        })?;
+    while let Some(piece) = stream.next().await {
+        let piece = piece.map_err(|error| pace::refusal(&error, "the upload", CAP))?;
         if until_look < piece.len() {
             if fs4::available_space(folder).is_ok_and(|free| free < RESERVE) {
                 return Err(full(std::io::ErrorKind::StorageFull.into()));
@@ -190,10 +173,7 @@ async fn receive(
 fn full(error: std::io::Error) -> ApiError {
     let message = format!("the upload cannot be kept: {error}");
     match error.kind() {
-        std::io::ErrorKind::StorageFull => {
-            ApiError::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", message)
-                .hint("free some space where the server keeps its data")
-        }
+        std::io::ErrorKind::StorageFull => ApiError::full(message),
         _ => ApiError::internal(message),
     }
 }
@@ -210,7 +190,7 @@ pub(super) async fn remove(
         }
         let runs = app.jobs.store.read(Run::all)?;
         if let Some(run) =
-            runs.iter().find(|run| run.facts.dataset == name && run.state.needs_data())
+            runs.iter().find(|run| run.facts.dataset == name && run.state.needs_inputs())
         {
             return Err(ApiError::conflict(format!("run `{}` still uses it", run.id)));
         }

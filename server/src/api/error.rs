@@ -1,13 +1,13 @@
 //! What a client is told when something is refused.
 
 use axum::Json;
-use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use engine::config::ConfigError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::jobs::Refusal;
+use crate::jobs::{Refusal, is_of_room};
 
 /// Every answer that is no success.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -72,6 +72,12 @@ impl ApiError {
         ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
     }
 
+    /// A client took too long; what else it has to say is not waited for.
+    pub(super) fn timeout(message: impl Into<String>) -> ApiError {
+        ApiError::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", message)
+            .header(header::CONNECTION, HeaderValue::from_static("close"))
+    }
+
     pub(super) fn media_type(message: impl Into<String>) -> ApiError {
         ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message)
     }
@@ -91,6 +97,12 @@ impl ApiError {
     /// Something of ours went wrong; the log has it as well.
     pub(super) fn internal(message: impl Into<String>) -> ApiError {
         ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
+    }
+
+    /// The disk has no room for it.
+    pub(super) fn full(message: impl Into<String>) -> ApiError {
+        ApiError::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", message)
+            .hint("free some space where the server keeps its data")
     }
 
     #[cfg(test)]
@@ -130,7 +142,10 @@ impl From<Refusal> for ApiError {
         let message = refusal.to_string();
         match refusal {
             Refusal::Unknown(_) => ApiError::not_found(message),
-            Refusal::State { .. } | Refusal::Alive => ApiError::conflict(message),
+            Refusal::State { .. } | Refusal::Alive | Refusal::Taught(_) => {
+                ApiError::conflict(message)
+            }
+            Refusal::Store(error) if is_of_room(&error) => ApiError::full("the disk is full"),
             Refusal::Store(_) => ApiError::internal(message),
         }
     }

@@ -1,11 +1,16 @@
 //! What handlers take from a request, with refusals in our own words.
 
-use axum::body::Bytes;
+use std::collections::HashSet;
+
 use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use axum::http::request::Parts;
+use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
 
 use super::error::ApiError;
+use super::guard::Cap;
+use super::pace;
+use super::routes::BODY;
 
 /// A JSON body.
 pub(super) struct Body<T>(pub(super) T);
@@ -13,10 +18,10 @@ pub(super) struct Body<T>(pub(super) T);
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        let bytes = Bytes::from_request(request, state)
-            .await
-            .map_err(|_| ApiError::too_large("the body is too large, or was cut off"))?;
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        let cap = request.extensions().get().map_or(BODY, |Cap(cap)| *cap);
+        let body = request.into_body().collect().await;
+        let bytes = body.map_err(|error| pace::refusal(&error, "the body", cap))?.to_bytes();
         // Verbs without anything to say may be sent without a body.
         let bytes: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
         let parsed = serde_json::from_slice(bytes);
@@ -40,9 +45,12 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
     }
 }
 
-/// Names in a list with commas; none where there is no list.
+/// Names in a list with commas, each once; none where there is no list.
 pub(super) fn names(list: Option<&str>) -> Option<Vec<String>> {
-    let split =
-        |list: &str| list.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    let split = |list: &str| {
+        let mut known = HashSet::new();
+        let new = list.split(',').filter(|name| !name.is_empty() && known.insert(*name));
+        new.map(str::to_owned).collect()
+    };
     list.map(split)
 }

@@ -3,21 +3,25 @@
 //! A page of another site can send requests here, and with DNS rebinding even read the answers: hence the list of hosts. It can send forms
 //! and pictures' addresses: hence the rules on what changes something. Who may talk to a server for others is known by its token.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, Extension, MatchedPath, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http_body_util::Limited;
+use http_body_util::{BodyExt as _, Limited};
 
 use super::App;
+use super::connections::Place;
+use super::discretion::Discretion;
 use super::error::ApiError;
+use super::pace::{Pace, Paced, Paces};
 use super::routes::{BODY, Route};
 use super::token::{self, Token, Verdict};
 
@@ -47,7 +51,24 @@ struct Rule {
     types: &'static [&'static str],
     cap: u64,
     open: bool,
+    /// Whether its bodies are uploads.
+    bytes: bool,
 }
+
+/// What a request is granted that breaks no rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Admitted {
+    /// Bytes that its body may have at most.
+    cap: u64,
+    /// How fast that has to come.
+    pace: Pace,
+    /// Whether its client may use the server, which is more than to load the page or to log in.
+    known: bool,
+}
+
+/// The most bytes of a request's body, for who reads it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cap(pub(super) u64);
 
 /// Who is served.
 #[derive(Debug)]
@@ -58,6 +79,8 @@ pub(crate) struct Guard {
     any_address: Option<u16>,
     /// None where only this machine is served.
     pub(super) token: Option<Token>,
+    /// How fast bodies have to come.
+    pub(super) paces: Paces,
     rules: HashMap<(Method, &'static str), Rule>,
 }
 
@@ -86,13 +109,14 @@ impl Guard {
             hosts.extend(bare.collect::<Vec<_>>());
         }
         let any_address = (!address.ip().is_loopback()).then_some(port);
-        Guard { hosts, any_address, token, rules: HashMap::new() }
+        Guard { hosts, any_address, token, paces: Paces::default(), rules: HashMap::new() }
     }
 
     /// Takes the rules of the routes.
     pub(super) fn know(&mut self, routes: &[Route]) {
         for route in routes {
-            let rule = Rule { types: route.types(), cap: route.cap, open: route.open };
+            let (types, bytes) = (route.types(), route.takes_uploads());
+            let rule = Rule { types, cap: route.cap, open: route.open, bytes };
             self.rules.insert((route.method.clone(), route.path), rule);
         }
     }
@@ -110,11 +134,16 @@ impl Guard {
         }
     }
 
-    /// What is asked of a request to the route `path`, or to the page where there is none; the most bytes that its body may have.
+    /// What is asked of a request to the route `path`, or to the page where there is none. Nothing of its body is read before.
     ///
     /// # Errors
     /// The first rule that it breaks.
-    fn check(&self, request: &Parts, path: Option<&str>, peer: IpAddr) -> Result<u64, ApiError> {
+    fn check(
+        &self,
+        request: &Parts,
+        path: Option<&str>,
+        peer: IpAddr,
+    ) -> Result<Admitted, ApiError> {
         let Parts { method, uri, headers, .. } = request;
         let host = host(uri, headers)?;
         if !self.knows(&host) {
@@ -147,7 +176,10 @@ impl Guard {
                 Verdict::Later(wait) => return Err(too_often(wait)),
             }
         }
-        let Some(rule) = rule else { return Ok(BODY) };
+        let known = self.token.as_ref().is_none_or(|token| token.is_shown(headers));
+        let Some(rule) = rule else {
+            return Ok(Admitted { cap: BODY, pace: self.paces.small, known });
+        };
         if !reads {
             check_type(headers, method, rule.types)?;
         }
@@ -156,7 +188,8 @@ impl Guard {
         if length.is_some_and(|length| length > rule.cap) {
             return Err(ApiError::too_large(format!("the body may have {} bytes", rule.cap)));
         }
-        Ok(rule.cap)
+        let pace = if rule.bytes { self.paces.upload } else { self.paces.small };
+        Ok(Admitted { cap: rule.cap, pace, known })
     }
 }
 
@@ -251,16 +284,22 @@ pub(super) async fn guard(
     let peer = peer.map_or(IpAddr::from([0; 4]), |Extension(ConnectInfo(peer))| peer.ip());
     let (mut parts, body) = request.into_parts();
     let mut response = match app.guard.check(&parts, path, peer) {
-        Ok(cap) => {
+        Ok(Admitted { cap, pace, known }) => {
+            let place = parts.extensions.get::<Arc<Place>>().cloned();
+            if let (Some(place), true) = (&place, known) {
+                place.set_known();
+            }
             parts.extensions.insert(Peer(peer));
+            parts.extensions.insert(Cap(cap));
             // Streams as well: a body that is longer than it says, or does not say, is cut here.
             let cap = usize::try_from(cap).unwrap_or(usize::MAX);
-            next.run(Request::from_parts(parts, Body::new(Limited::new(body, cap)))).await
+            let body = Body::new(Limited::new(Paced::new(body, pace, place), cap));
+            next.run(Request::from_parts(parts, body)).await
         }
         Err(refused) => refused.into_response(),
     };
     if path.is_some() {
-        response = in_our_words(response).await;
+        response = discreet(&app, in_our_words(response).await).await;
         let headers = response.headers_mut();
         if !headers.contains_key(header::CACHE_CONTROL) {
             headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -270,6 +309,50 @@ pub(super) async fn guard(
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     response
+}
+
+/// The answer without the server's paths; but for a file, which goes out as its sum says it is.
+async fn discreet(app: &Arc<App>, response: Response) -> Response {
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default();
+    if response.headers().contains_key(header::ETAG) {
+        return response;
+    }
+    match kind {
+        // An event is a frame of its own.
+        "text/event-stream" => {
+            let app = Arc::clone(app);
+            response.map(|body| {
+                Body::new(body.map_frame(move |frame| {
+                    frame.map_data(|data| cleaned(&app.discretion, &data).unwrap_or(data))
+                }))
+            })
+        }
+        "application/json" | "application/toml" | "text/plain" => {
+            let (mut parts, body) = response.into_parts();
+            // It is there in whole already: what is long is a stream or a file.
+            let Ok(whole) = axum::body::to_bytes(body, usize::MAX).await else {
+                return ApiError::internal("an answer broke off").into_response();
+            };
+            match cleaned(&app.discretion, &whole) {
+                Some(whole) => {
+                    parts.headers.remove(header::CONTENT_LENGTH);
+                    Response::from_parts(parts, whole.into())
+                }
+                None => Response::from_parts(parts, whole.into()),
+            }
+        }
+        _ => response,
+    }
+}
+
+/// A text without the server's paths, if it has any.
+fn cleaned(discretion: &Discretion, text: &[u8]) -> Option<Bytes> {
+    match discretion.clean(std::str::from_utf8(text).ok()?) {
+        Cow::Owned(clean) => Some(clean.into()),
+        Cow::Borrowed(_) => None,
+    }
 }
 
 /// Refusals of axum's own are text; every error of the API is JSON.
@@ -364,7 +447,7 @@ mod tests {
         let route = super::super::routes().into_iter().find(|route| route.path == path);
         let checked =
             guard.check(&parts, route.map(|route| route.path), IpAddr::from([10, 0, 0, 7]));
-        checked.map_err(|refused| {
+        checked.map(|admitted| admitted.cap).map_err(|refused| {
             let status = refused.clone().into_response().status().as_u16();
             (status, refused.code().to_owned())
         })

@@ -5,18 +5,22 @@ mod configs;
 mod connections;
 mod datasets;
 mod devices;
+mod discretion;
 mod error;
 mod extract;
 mod files;
 mod guard;
 mod live;
 mod metrics;
+mod pace;
 mod page;
 mod preflight;
 mod routes;
 mod runs;
 mod serve;
 mod session;
+#[cfg(test)]
+mod sockets;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -31,6 +35,7 @@ use tokio::sync::Semaphore;
 
 use crate::datasets::Datasets;
 use crate::jobs::{Adapters, Jobs};
+use discretion::Discretion;
 use error::ApiError;
 use guard::Guard;
 use routes::Route;
@@ -50,6 +55,7 @@ pub(crate) struct App {
     guard: Guard,
     /// Looks at a configuration before it is accepted.
     examiner: Box<dyn preflight::Examiner>,
+    discretion: Discretion,
     data_dir: PathBuf,
     streams: Arc<Semaphore>,
     helpers: Arc<Semaphore>,
@@ -88,9 +94,9 @@ fn routes() -> Vec<Route> {
             get(session::health),
         )
         .open()
-        .answers_with("text/plain"),
+        .answers_with(["text/plain"]),
         Route::get("/metrics", "Numbers for Prometheus.", get(metrics::prometheus))
-            .answers_with("text/plain"),
+            .answers_with(["text/plain"]),
         Route::get("/api/openapi.json", "This document.", get(configs::openapi))
             .answers::<serde_json::Value>(),
         Route::get(
@@ -171,7 +177,7 @@ fn routes() -> Vec<Route> {
         .query::<metrics::CurvesQuery>()
         .answers::<metrics::Curves>(),
         Route::get("/api/runs/{id}/metrics.csv", "Every point.", get(metrics::csv))
-            .answers_with("text/csv"),
+            .answers_with(["text/csv"]),
         Route::get("/api/runs/{id}/events", "The run's own log.", get(live::entries))
             .query::<live::EntriesQuery>()
             .answers::<live::Entries>(),
@@ -181,18 +187,18 @@ fn routes() -> Vec<Route> {
             get(a::output),
         )
         .query::<a::OutputQuery>()
-        .answers_with("text/plain"),
+        .answers_with(["text/plain"]),
         Route::get("/api/runs/{id}/config.toml", "Its configuration.", get(r::config))
-            .answers_with("application/toml"),
+            .answers_with(["application/toml"]),
         Route::get("/api/runs/{id}/artifacts", "The files of a trained model.", get(a::list))
             .query::<a::MemberQuery>()
             .answers::<a::Artifacts>(),
         Route::get("/api/runs/{id}/artifacts.zip", "All of them in one archive.", get(a::zip))
             .query::<a::MemberQuery>()
-            .answers_with("application/zip"),
+            .answers_with(["application/zip"]),
         Route::get("/api/runs/{id}/artifacts/{name}", "One of them.", get(a::file))
             .query::<a::MemberQuery>()
-            .answers_with("application/octet-stream"),
+            .answers_with(files::kinds()),
         Route::get(
             "/api/runs/{id}/plan.json",
             "The model's inference as shaders and dispatches, for a browser.",
@@ -216,7 +222,7 @@ fn routes() -> Vec<Route> {
         .answers::<r::Compared>(),
         Route::get("/api/events", "The stream of events.", get(live::stream))
             .query::<live::StreamQuery>()
-            .answers_with("text/event-stream"),
+            .answers_with(["text/event-stream"]),
         Route::get("/api/devices", "The adapters of this machine.", get(devices::list))
             .answers::<devices::Devices>(),
         Route::post(
@@ -254,7 +260,7 @@ fn routes() -> Vec<Route> {
             "One sample as a PNG.",
             get(datasets::thumbnail),
         )
-        .answers_with("image/png"),
+        .answers_with(["image/png"]),
         Route::get("/api/presets", "The built-in configurations.", get(configs::presets))
             .answers::<configs::Presets>(),
         Route::get("/api/schema", "The JSON schema of a configuration.", get(configs::schema))

@@ -50,6 +50,8 @@ pub(super) struct Preflight {
     estimate: Option<Estimate>,
     /// Where it departs from the paper.
     deviations: Vec<String>,
+    /// What is taken over from a teacher from elsewhere, and what has to be assumed of it.
+    notes: Vec<String>,
 }
 
 /// The adapter that it would be trained on.
@@ -162,6 +164,7 @@ impl Preflight {
             account: findings.account,
             estimate: findings.estimate,
             deviations: findings.deviations,
+            notes: findings.notes,
         }
     }
 }

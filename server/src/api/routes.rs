@@ -32,11 +32,12 @@ enum Takes {
 }
 
 /// What a route answers when all is well.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 enum Answers {
     Nothing,
     Json(SchemaOf),
-    Other(&'static str),
+    /// One of these types.
+    Other(Vec<&'static str>),
 }
 
 /// One method of one path.
@@ -131,8 +132,8 @@ impl Route {
         self
     }
 
-    pub(super) fn answers_with(mut self, kind: &'static str) -> Route {
-        self.answers = Answers::Other(kind);
+    pub(super) fn answers_with(mut self, kinds: impl Into<Vec<&'static str>>) -> Route {
+        self.answers = Answers::Other(kinds.into());
         self
     }
 
@@ -142,6 +143,11 @@ impl Route {
             Takes::Nothing | Takes::Json(_) => &["application/json"],
             Takes::Bytes(types) => types,
         }
+    }
+
+    /// Whether a body is an upload.
+    pub(super) fn takes_uploads(&self) -> bool {
+        matches!(self.takes, Takes::Bytes(_))
     }
 
     fn operation(&self, generator: &mut SchemaGenerator) -> Value {
@@ -178,14 +184,19 @@ impl Route {
             }
         }
         let mut good = json!({ "description": "As asked." });
-        match self.answers {
+        match &self.answers {
             Answers::Nothing => {}
             Answers::Json(schema) => {
                 good["content"] =
                     json!({ "application/json": { "schema": schema(generator).to_value() } });
             }
-            Answers::Other(kind) => {
-                good["content"] = json!({ kind: { "schema": { "type": "string" } } });
+            Answers::Other(kinds) => {
+                let schema = |kind: &str| match kind {
+                    "application/json" => json!({}),
+                    _ => json!({ "type": "string" }),
+                };
+                let content = |kind: &&str| ((*kind).into(), json!({ "schema": schema(kind) }));
+                good["content"] = Value::Object(kinds.iter().map(content).collect());
             }
         }
         let error = generator.subschema_for::<ErrorBody>().to_value();

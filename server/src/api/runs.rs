@@ -16,16 +16,18 @@ use serde_json::{Map, Value};
 
 use super::configs::{NewRun, changed};
 use super::error::ApiError;
-use super::extract::{Asked, Body, names};
+use super::extract::{self, Asked, Body};
 use super::{App, artifacts, blocking, helped, preflight};
 use crate::cli::compare;
-use crate::jobs::{
-    BlockState, Facts, Input, MemberState, RunSummary, StageState, State as RunState, View,
-};
+use crate::jobs::{BlockState, Facts, Input, MemberState, RUN, RunSummary, StageState, View};
+use crate::names;
 use crate::store::{self, Run};
 
 /// Most letters of a run's name.
 const NAME: usize = 200;
+
+/// Most runs that are compared.
+const COMPARED: usize = 100;
 
 /// All runs.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -110,7 +112,7 @@ pub(super) async fn list(State(app): State<Arc<App>>) -> Result<Json<RunList>, A
             .jobs
             .store
             .read(|db| -> store::Result<_> { Ok((Run::all(db)?, Run::queued_ids(db)?)) })?;
-        let summary = |run: &Run| RunSummary::of(run, queue.iter().position(|id| *id == run.id));
+        let summary = |run: &Run| app.jobs.summary(run, queue.iter().position(|id| *id == run.id));
         Ok(Json(RunList { runs: runs.iter().map(summary).collect(), queue: queue.clone() }))
     })
     .await
@@ -131,7 +133,7 @@ pub(super) async fn show(
             set.replace('\'', "'\\''")
         );
         Ok(Json(RunDetail {
-            summary: RunSummary::of(&run, position),
+            summary: app.jobs.summary(&run, position),
             config,
             artifacts: artifacts::is_there(app, &run),
             resumable: run.state.is_resumable(),
@@ -176,11 +178,23 @@ fn new_id() -> Result<String, ApiError> {
 fn name(given: Option<String>, otherwise: impl FnOnce() -> String) -> Result<String, ApiError> {
     let name = given.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
     let name = name.unwrap_or_else(otherwise);
-    if name.chars().count() > NAME || name.chars().any(char::is_control) {
-        let message = format!("the name must be one line of at most {NAME} letters");
-        return Err(ApiError::unprocessable("bad_name", message).field("name"));
+    let problem = match name.chars().count() > NAME || name.chars().any(char::is_control) {
+        true => Some(format!("must be one line of at most {NAME} letters")),
+        false => names::trouble(&name).map(str::to_owned),
+    };
+    match problem {
+        Some(problem) => {
+            let message = format!("the name {problem}");
+            Err(ApiError::unprocessable("bad_name", message).field("name"))
+        }
+        None => Ok(name),
     }
-    Ok(name)
+}
+
+/// A configuration names a run as its teacher's that is not there.
+pub(super) fn no_teacher(id: &str) -> ApiError {
+    let message = format!("there is no run `{}`", id.escape_debug());
+    ApiError::unprocessable("bad_config", message).field("teacher.from")
 }
 
 /// Makes a run: looked at, its directory written, then the row. What a crash leaves between the two is swept away at the next start.
@@ -197,14 +211,21 @@ fn make(
     if let Some(problem) = shown.problems.into_iter().next() {
         return Err(problem.into());
     }
+    let (config, resolved) = (&findings.settled(config), findings.settled(&resolved));
     let id = new_id()?;
     let folder = app.jobs.directory_of_new(&id);
     let io = |error: std::io::Error| {
-        ApiError::internal(format!("the directory of a run cannot be made: {error}"))
+        let message = format!("the directory of a run cannot be made: {error}");
+        match error.kind() {
+            std::io::ErrorKind::StorageFull => ApiError::full(message),
+            _ => ApiError::internal(message),
+        }
     };
     std::fs::create_dir(&folder).map_err(io)?;
-    atomic::write_bytes(&folder.join("config.toml"), resolved.to_toml())
-        .map_err(|error| ApiError::internal(error.to_string()))?;
+    atomic::write_bytes(&folder.join("config.toml"), resolved.to_toml()).map_err(|error| {
+        let full = error.is_full();
+        if full { ApiError::full(error.to_string()) } else { ApiError::internal(error.to_string()) }
+    })?;
     let widths = findings.widths();
     let new = store::New {
         id: id.clone(),
@@ -222,7 +243,14 @@ fn make(
             teacher: findings.teacher.unwrap_or_default(),
         },
     };
-    let run = app.jobs.store.write(|db| Run::insert(db, &new))?;
+    let teacher = config.teacher.from.as_deref().and_then(|from| from.strip_prefix(RUN));
+    let run = app.jobs.store.write(|db| -> Result<Run, ApiError> {
+        match teacher {
+            // It may have been deleted since it was looked at.
+            Some(id) if Run::find(db, id)?.is_none() => Err(no_teacher(id)),
+            _ => Ok(Run::insert(db, &new)?),
+        }
+    })?;
     app.jobs.say_run(&run);
     if start { Ok(app.jobs.tell(&id, Input::Start, "start")?) } else { Ok(run) }
 }
@@ -231,7 +259,7 @@ fn make(
 fn made(app: &App, run: &Run) -> Result<Response, ApiError> {
     let position = app.jobs.store.read(|db| run.position(db))?;
     let location = [(header::LOCATION, format!("/api/runs/{}", run.id))];
-    Ok((StatusCode::CREATED, location, Json(RunSummary::of(run, position))).into_response())
+    Ok((StatusCode::CREATED, location, Json(app.jobs.summary(run, position))).into_response())
 }
 
 pub(super) async fn create(
@@ -287,7 +315,7 @@ async fn tell(
     blocking(app, move |app| {
         let run = app.jobs.tell(&id, input, verb)?;
         let position = app.jobs.store.read(|db| run.position(db))?;
-        Ok(Json(RunSummary::of(&run, position)))
+        Ok(Json(app.jobs.summary(&run, position)))
     })
     .await
 }
@@ -334,7 +362,7 @@ pub(super) async fn reorder(
 /// Which runs.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct CompareQuery {
-    /// Ids, with commas.
+    /// At most 100 ids, with commas; what is named twice counts once.
     runs: String,
 }
 
@@ -362,9 +390,14 @@ pub(super) async fn compare(
     Asked(query): Asked<CompareQuery>,
 ) -> Result<Json<Compared>, ApiError> {
     blocking(&app, move |app| {
-        let ids = names(Some(&query.runs)).unwrap_or_default();
+        let ids = extract::names(Some(&query.runs)).unwrap_or_default();
         if ids.is_empty() {
             return Err(ApiError::bad_request("name runs, as `?runs=a,b`").field("runs"));
+        }
+        if ids.len() > COMPARED {
+            let message =
+                format!("{} runs are too many to compare; at most {COMPARED} are", ids.len());
+            return Err(ApiError::unprocessable("too_many", message).field("runs"));
         }
         let runs: Vec<Run> = ids.iter().map(|id| find(app, id)).collect::<Result<_, _>>()?;
         let folders: Vec<_> = runs.iter().map(|run| app.jobs.directory(run)).collect();
@@ -389,11 +422,4 @@ pub(super) async fn compare(
         Ok(Json(Compared { rows: compared.rows, teachers: compared.teachers, differences }))
     })
     .await
-}
-
-impl RunState {
-    /// Whether a data set that it names is still needed.
-    pub(super) fn needs_data(self) -> bool {
-        !matches!(self, RunState::Done | RunState::Cancelled)
-    }
 }

@@ -6,24 +6,29 @@ use std::sync::{Arc, mpsc};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
-use engine::config::Config;
+use engine::config::{Config, Interpolation, Mlp, Model};
+use engine::formats::{ModelConfig, ModelFolder};
+use engine::nn::fresh;
 use engine::ops::AdapterKind;
 use engine::plan::Target;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tower::ServiceExt as _;
 
+use super::discretion::Discretion;
 use super::guard::Guard;
+use super::pace::Paces;
 use super::preflight::Examiner;
 use super::routes::{Route, openapi};
 use super::token::Token;
-use super::{App, router, routes};
+use super::{App, files, router, routes};
 use crate::datasets::Datasets;
 use crate::jobs::{Adapters, Jobs, described};
 use crate::preflight::{Findings, examine};
+use crate::store::Run;
 
-const HOST: &str = "127.0.0.1:7878";
-const TOKEN: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+pub(super) const HOST: &str = "127.0.0.1:7878";
+pub(super) const TOKEN: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
 /// Looks in this process, at what a browser's device would allow.
 struct Here;
@@ -34,9 +39,10 @@ impl Examiner for Here {
     }
 }
 
-struct Server {
-    router: Router,
-    _folder: tempfile::TempDir,
+pub(super) struct Server {
+    pub(super) router: Router,
+    app: Arc<App>,
+    folder: tempfile::TempDir,
     _woken: mpsc::Receiver<()>,
 }
 
@@ -61,15 +67,33 @@ impl Answer {
 impl Server {
     /// A server of this machine, or one for others with [`TOKEN`].
     fn new(address: &str, token: Option<Token>) -> Server {
+        Server::paced(address, token, Paces::default())
+    }
+
+    fn paced(address: &str, token: Option<Token>, paces: Paces) -> Server {
+        Server::with(address, token, paces, &[], PathBuf::new())
+    }
+
+    /// With registered data, that `program` looks at.
+    fn with(
+        address: &str,
+        token: Option<Token>,
+        paces: Paces,
+        data: &[String],
+        program: PathBuf,
+    ) -> Server {
         let folder = tempfile::tempdir().expect("folder");
         let (jobs, woken) = Jobs::open(folder.path()).expect("opened");
-        let datasets = Datasets::open(folder.path().join("datasets"), &[], PathBuf::new());
+        let datasets = Datasets::open(folder.path().join("datasets"), data, program);
         let mut guard = Guard::new(address.parse().expect("an address"), &[], token);
         guard.know(&routes());
+        guard.paces = paces;
+        let datasets = Arc::new(datasets.expect("opened"));
         let app = Arc::new(App {
+            discretion: Discretion::new(folder.path(), datasets.registered()),
             jobs,
             adapters: Arc::new(Adapters::fixed(vec![described(0, "llvmpipe", "cpu")])),
-            datasets: Arc::new(datasets.expect("opened")),
+            datasets,
             guard,
             examiner: Box::new(Here),
             data_dir: folder.path().into(),
@@ -77,7 +101,7 @@ impl Server {
             helpers: Arc::new(Semaphore::new(2)),
             document: openapi(&routes()),
         });
-        Server { router: router(&app), _folder: folder, _woken: woken }
+        Server { router: router(&app), app, folder, _woken: woken }
     }
 
     fn here() -> Server {
@@ -85,7 +109,17 @@ impl Server {
     }
 
     fn for_others() -> Server {
-        Server::new("0.0.0.0:7878", Some(Token::of(TOKEN)))
+        Server::for_others_at(Paces::default())
+    }
+
+    /// As [`Server::here`], where bodies have to come at this pace.
+    pub(super) fn here_at(paces: Paces) -> Server {
+        Server::paced(HOST, None, paces)
+    }
+
+    /// As [`Server::for_others`], likewise.
+    pub(super) fn for_others_at(paces: Paces) -> Server {
+        Server::paced("0.0.0.0:7878", Some(Token::of(TOKEN)), paces)
     }
 
     /// `headers` replace the usual ones, or remove them where they are empty.
@@ -329,8 +363,16 @@ async fn the_token_is_exchanged_for_a_cookie() {
     for _ in 0..10 {
         server.post("/api/session", json!({ "token": "x" })).await;
     }
-    let late = server.post("/api/session", json!({ "token": TOKEN })).await;
+    let late = server.post("/api/session", json!({ "token": "x" })).await;
     assert_eq!(late.status, StatusCode::TOO_MANY_REQUESTS);
+    assert!(late.headers.contains_key("retry-after"));
+    // Who has it is let in, however often others behind the same address were wrong.
+    let right = server.post("/api/session", json!({ "token": TOKEN })).await;
+    assert_eq!(right.status, StatusCode::NO_CONTENT);
+    let bearer = format!("Bearer {TOKEN}");
+    let headers = [("authorization", bearer.as_str())];
+    let list = server.send(&Method::GET, "/api/runs", &headers, Body::empty()).await;
+    assert_eq!(list.status, StatusCode::OK);
 }
 
 #[tokio::test]
@@ -395,6 +437,63 @@ async fn a_run_goes_through_its_life_without_a_process() {
     assert_eq!(server.get(&format!("/api/runs/{id}")).await.status, StatusCode::NOT_FOUND);
 }
 
+/// What a teacher's folder says of its pictures is in the configuration that a run is made with, and is not contradicted.
+#[tokio::test]
+async fn a_run_takes_over_what_its_teacher_says_of_pictures() {
+    let server = Server::here();
+    let id = server.draft().await;
+    let mlp = Mlp { hidden: vec![12, 12, 12, 12], blocks: vec![1; 4], ..Mlp::default() };
+    let config = ModelConfig {
+        architecture: "mlp".into(),
+        model: Model::Mlp(mlp),
+        widened: None,
+        channels: 1,
+        size: 16,
+        mean: vec![0.375],
+        std: vec![0.25],
+        interpolation: Interpolation::Area,
+        crop: 0.875,
+        labels: (0..10).map(|class| class.to_string()).collect(),
+    };
+    let weights = fresh(&config.network(), 1).expect("weights");
+    let model = ModelFolder { weights, config, merge: None, card: String::new() };
+    let folder = server.folder.path().join("runs").join(&id);
+    assert!(folder.is_dir(), "the run's directory");
+    model.write(&folder.join("artifacts")).expect("written");
+
+    let with = |more: Value| {
+        let mut set = small();
+        set["teacher.from"] = json!(format!("run:{id}"));
+        set["methods"] = json!(["kd"]);
+        for (key, value) in more.as_object().expect("keys") {
+            set[key] = value.clone();
+        }
+        json!({ "preset": "demo", "set": set, "start": false })
+    };
+    let made = server.post("/api/runs", with(json!({}))).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+    let made = made.json()["id"].as_str().expect("an id").to_owned();
+    let toml = server.get(&format!("/api/runs/{made}/config.toml")).await.text;
+    let own =
+        std::fs::read_to_string(server.folder.path().join("runs").join(&made).join("config.toml"));
+    for text in [toml, own.expect("the run's own")] {
+        for line in [
+            "size = 16",
+            "crop = 0.875",
+            "interpolation = \"area\"",
+            "mean = [0.375]",
+            "std = [0.25]",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
+        }
+    }
+    let shown = server.post("/api/preflight", with(json!({}))).await.json();
+    assert!(shown["notes"].to_string().contains("data.crop = 0.875"), "{shown}");
+    let refused = server.post("/api/runs", with(json!({ "data.crop": 1.0 }))).await;
+    assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(refused.json()["field"], "data.crop", "{}", refused.text);
+}
+
 #[tokio::test]
 async fn a_bad_run_is_refused_with_its_field() {
     let server = Server::here();
@@ -415,6 +514,10 @@ async fn a_bad_run_is_refused_with_its_field() {
         (json!({ "preset": "demo", "set": { "device": "9" } }), "device"),
         (json!({ "preset": "demo", "set": { "data.train_count": 2000000 } }), "data.train_count"),
         (json!({ "preset": "demo", "name": "a\u{7}b" }), "name"),
+        (json!({ "preset": "demo", "name": "a\u{202e}gpj" }), "name"),
+        (json!({ "preset": "demo", "name": "NUL" }), "name"),
+        (json!({ "preset": "demo", "name": "com1.txt" }), "name"),
+        (json!({ "preset": "demo", "name": "a." }), "name"),
     ] {
         let answer = server.post("/api/runs", body.clone()).await;
         assert!(answer.status.is_client_error(), "{body}: {}", answer.text);
@@ -508,4 +611,264 @@ async fn configurations_go_to_toml_and_back() {
         "{}",
         bad.text
     );
+}
+
+#[tokio::test]
+async fn a_teacher_that_is_needed_is_not_deleted() {
+    let server = Server::here();
+    let teacher = server.draft().await;
+    let mut set = small();
+    set["teacher.from"] = format!("run:{teacher}").into();
+    let run = server.app.jobs.store.read(|db| Run::find(db, &teacher));
+    let mut run = run.expect("read").expect("there");
+    // It has no weights to examine: the pupil is put beside it as the store has it.
+    run.config += &format!("\n[teacher]\nfrom = \"run:{teacher}\"\n");
+    let pupil = crate::store::New {
+        id: "pupil".into(),
+        name: "my pupil".into(),
+        config: format!("[teacher]\nfrom = \"run:{teacher}\"\n"),
+        config_hash: String::new(),
+        preset: None,
+        facts: run.facts,
+        view: run.view,
+    };
+    server.app.jobs.store.write(|db| Run::insert(db, &pupil)).expect("inserted");
+    let place = format!("/api/runs/{teacher}");
+    let delete = async || server.send(&Method::DELETE, &place, &[], Body::empty()).await;
+    for verb in ["", "start", "stop"] {
+        if !verb.is_empty() {
+            let told = server.post(&format!("/api/runs/pupil/{verb}"), json!({})).await;
+            assert_eq!(told.status, StatusCode::OK, "{}", told.text);
+        }
+        let refused = delete().await;
+        assert_eq!(refused.status, StatusCode::CONFLICT, "{verb}: {}", refused.text);
+        assert!(refused.text.contains("`my pupil` (pupil)"), "{}", refused.text);
+        assert_eq!(server.get(&place).await.status, StatusCode::OK);
+    }
+    server.post("/api/runs/pupil/cancel", json!({})).await;
+    assert_eq!(delete().await.status, StatusCode::NO_CONTENT);
+    let made = server.post("/api/runs", json!({ "preset": "demo", "set": set })).await;
+    assert_eq!((made.status.as_u16(), &made.json()["field"]), (422, &"teacher.from".into()));
+}
+
+#[tokio::test]
+async fn so_many_runs_are_compared_and_each_once() {
+    let server = Server::here();
+    let id = server.draft().await;
+    let begun = std::time::Instant::now();
+    let one = server.get(&format!("/api/compare?runs={id}")).await;
+    let alone = begun.elapsed();
+    let begun = std::time::Instant::now();
+    let many = vec![id.as_str(); 3000].join(",");
+    let same = server.get(&format!("/api/compare?runs={many}")).await;
+    assert_eq!((same.status, same.text), (StatusCode::OK, one.text));
+    assert!(begun.elapsed() < 100 * alone, "{:?} and {alone:?}", begun.elapsed());
+    let ids: Vec<String> = (0..101).map(|n| format!("{id}{n}")).collect();
+    let refused = server.get(&format!("/api/compare?runs={}", ids.join(","))).await;
+    assert_eq!((refused.status.as_u16(), &refused.json()["field"]), (422, &"runs".into()));
+}
+
+/// A program that says these words to whoever runs it.
+#[cfg(unix)]
+fn program(folder: &std::path::Path, script: &str) -> PathBuf {
+    use std::os::unix::fs::PermissionsExt;
+    let path = folder.join("program");
+    std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("written");
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("made");
+    path
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn no_answer_tells_where_things_lie() {
+    let outside = tempfile::tempdir().expect("folder");
+    let flowers = outside.path().join("flowers");
+    std::fs::create_dir_all(flowers.join("train/rose")).expect("made");
+    std::fs::write(flowers.join("train/rose/1.png"), "no picture").expect("written");
+    // What is asked of it is in its refusal, paths and all.
+    let program = program(outside.path(), "echo \"error: cannot read $*\" >&2; exit 1");
+    let data = [format!("flowers={}", flowers.display())];
+    let server = Server::with(HOST, None, Paces::default(), &data, program);
+    let secrets = [server.folder.path(), outside.path()].map(|path| path.display().to_string());
+    let check = |what: &str, text: &str| {
+        for secret in &secrets {
+            assert!(!text.contains(secret), "{what}: {text}");
+        }
+    };
+
+    // A run of whom everything speaks of paths.
+    let id = server.draft().await;
+    let directory = server.folder.path().join("runs").join(&id);
+    let told = format!(
+        "cannot read `{}/a` or `{}/teachers/0` or `{}/x`",
+        flowers.display(),
+        directory.display(),
+        server.folder.path().display()
+    );
+    std::fs::write(directory.join("stderr.log"), format!("error: {told}\n")).expect("written");
+    let run = server.app.jobs.store.write(|db| -> rusqlite::Result<Run> {
+        let mut run = Run::find(db, &id)?.expect("there");
+        run.error = Some(told.clone());
+        let event = engine::event::Event::Warning { message: told.clone() };
+        run.view.apply(&engine::event::Entry { seq: 0, time: 0.0, event });
+        run.save(db)?;
+        Ok(run)
+    });
+    let run = run.expect("written");
+    let clean = format!("cannot read `dataset:flowers/a` or `run:{id}/teachers/0` or `DATA_DIR/x`");
+    let output = server.get(&format!("/api/runs/{id}/output")).await;
+    assert_eq!(output.text, format!("error: {clean}\n"));
+    for path in ["/api/runs".into(), format!("/api/runs/{id}")] {
+        assert!(server.get(&path).await.text.contains(&clean), "{path}");
+    }
+    let request = Request::builder().uri("/api/events").header("host", HOST);
+    let request = request.body(Body::empty()).expect("a request");
+    let mut stream = server.router.clone().oneshot(request).await.expect("infallible").into_body();
+    server.app.jobs.say_run(&run);
+    let mut heard = String::new();
+    while !heard.contains("dataset:flowers/a") {
+        let frame =
+            http_body_util::BodyExt::frame(&mut stream).await.expect("more").expect("whole");
+        heard += &String::from_utf8_lossy(frame.data_ref().expect("data"));
+    }
+    check("the stream", &heard);
+
+    // A model whose file is a folder, and logs that are none.
+    std::fs::create_dir_all(directory.join("artifacts/SHA256SUMS")).expect("made");
+    std::fs::create_dir_all(directory.join("events.jsonl")).expect("made");
+    let bad = json!({ "preset": "demo", "set": {
+        "data.kind": "folder", "data.path": "dataset:flowers", "methods": ["vanilla"]
+    } });
+    let pupil = json!({ "preset": "demo", "set": { "teacher.from": format!("run:{id}") } });
+    let mut seen = 0;
+    for body in [&bad, &pupil] {
+        for path in ["/api/runs", "/api/preflight"] {
+            let refused = server.post(path, body.clone()).await;
+            check(path, &refused.text);
+            seen += usize::from(
+                refused.text.contains("dataset:flowers") || refused.text.contains("run:"),
+            );
+        }
+    }
+    assert!(seen >= 2, "the refusals speak of files: {seen}");
+    for broken in [false, true] {
+        for route in routes() {
+            let values = [
+                ("{id}", id.as_str()),
+                ("{name}", "flowers"),
+                ("{split}", "train"),
+                ("{index}", "0"),
+            ];
+            let path = values.iter().fold(route.path.to_owned(), |path, (name, value)| {
+                let value = if path.contains("artifacts") && *name == "{name}" {
+                    "config.json"
+                } else {
+                    value
+                };
+                path.replace(name, value)
+            });
+            let path = match route.path {
+                "/api/compare" => format!("{path}?runs={id}"),
+                "/api/datasets" if route.method == Method::POST => format!("{path}?name=a"),
+                _ => path,
+            };
+            if route.method == Method::DELETE && !broken {
+                continue;
+            }
+            let kind = ("content-type", route.types()[0]);
+            let body = if route.types()[0] == "application/json" { "{}" } else { "PK" };
+            let answer = server.send(&route.method, &path, &[kind], Body::from(body)).await;
+            check(&format!("{} {path}", route.method), &answer.text);
+            for (name, value) in &answer.headers {
+                check(name.as_str(), &String::from_utf8_lossy(value.as_bytes()));
+            }
+        }
+        // All that is left of the run is a file.
+        if !broken {
+            std::fs::remove_dir_all(&directory).expect("removed");
+            std::fs::write(&directory, "").expect("written");
+        }
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn every_answer_is_of_a_type_that_the_document_has() {
+    let outside = tempfile::tempdir().expect("folder");
+    let surveyed = json!({
+        "classes": ["a"], "train": { "counts": [1], "samples": [[0, 0]] },
+        "test": { "counts": [0], "samples": [] }
+    });
+    let program =
+        program(outside.path(), &format!("echo x > \"$3/train-0.png\"; echo '{surveyed}'"));
+    let server = Server::with(HOST, None, Paces::default(), &[], program);
+    let document = server.get("/api/openapi.json").await.json();
+    let id = server.draft().await;
+    let artifacts = server.folder.path().join("runs").join(&id).join("artifacts");
+    std::fs::create_dir(&artifacts).expect("made");
+    for (name, _) in files::NAMES {
+        std::fs::write(artifacts.join(name), "x").expect("written");
+    }
+    std::fs::remove_file(artifacts.join(engine::formats::sums::NAME)).expect("removed");
+    engine::formats::sums::write(&artifacts).expect("written");
+
+    let mut of_files = std::collections::BTreeSet::new();
+    let mut good = 0;
+    // What deletes comes last.
+    let (last, first): (Vec<_>, Vec<_>) =
+        routes().into_iter().partition(|route| route.method == Method::DELETE);
+    for route in first.into_iter().chain(last) {
+        let operation = &document["paths"][route.path][route.method.as_str().to_lowercase()];
+        let is_file = route.path.ends_with("/artifacts/{name}");
+        let names: Vec<&str> = match is_file {
+            true => files::NAMES.iter().map(|(name, _)| *name).collect(),
+            false if route.method == Method::DELETE => vec!["mine"],
+            false => vec!["procedural"],
+        };
+        for name in names {
+            let path = route.path.replace("{id}", &id).replace("{name}", name);
+            let path = path.replace("{split}", "train").replace("{index}", "0");
+            let path = match (route.path, &route.method) {
+                ("/api/compare", _) => format!("{path}?runs={id}"),
+                ("/api/datasets", &Method::POST) => format!("{path}?name=mine"),
+                _ => path,
+            };
+            let body = match route.path {
+                "/api/session" => json!({ "token": "x" }),
+                "/api/runs" | "/api/preflight" => {
+                    json!({ "preset": "demo", "set": small(), "start": false })
+                }
+                "/api/config/toml" => json!({ "config": {} }),
+                "/api/config/parse" => json!({ "toml": "" }),
+                path if path.ends_with("/move") => json!({ "before": null }),
+                _ => json!({}),
+            };
+            let kind = ("content-type", route.types()[0]);
+            let body = Body::from(body.to_string());
+            let answer = server.send(&route.method, &path, &[kind], body).await;
+            let status = answer.status.as_u16().to_string();
+            let responses = &operation["responses"];
+            let response = responses.get(&status).unwrap_or(&responses["default"]);
+            let declared: Vec<&str> = match response["content"].as_object() {
+                Some(content) => content.keys().map(String::as_str).collect(),
+                None => Vec::new(),
+            };
+            let given = answer.headers.get(header::CONTENT_TYPE);
+            let given =
+                given.map(|kind| kind.to_str().expect("text").split(';').next().expect("one"));
+            assert_eq!(given.is_some(), !declared.is_empty(), "{} {path} {status}", route.method);
+            if let Some(given) = given {
+                assert!(declared.contains(&given), "{} {path} {status}: {given}", route.method);
+                good += usize::from(answer.status.is_success());
+            }
+            if is_file {
+                assert_eq!(answer.status, StatusCode::OK, "{name}: {}", answer.text);
+                of_files.insert(given.expect("a type").to_owned());
+                let declared = declared.iter().map(|kind| (*kind).to_owned());
+                assert!(of_files.is_subset(&declared.collect()));
+            }
+        }
+    }
+    assert_eq!(of_files, files::kinds().into_iter().map(str::to_owned).collect());
+    assert!(good > routes().len() - 8, "most of them are answered in full: {good}");
 }

@@ -35,7 +35,7 @@ pub(crate) struct Token {
 pub(super) enum Verdict {
     Right,
     Wrong,
-    /// Too many from this address were wrong lately: this one was not looked at, and none will be for so long.
+    /// It is wrong, as too many from this address were lately; it will be so long until they may be wrong again.
     Later(Duration),
 }
 
@@ -90,20 +90,34 @@ impl Token {
 
     /// Whether a request from `peer` carries the token, or the cookie that was given for it.
     pub(super) fn admits(&self, headers: &HeaderMap, peer: IpAddr) -> Verdict {
-        if let Some(given) = bearer(headers) {
-            return self.check(given, peer);
+        if self.is_shown(headers) {
+            return Verdict::Right;
         }
-        // A browser goes on sending the cookie of an old token: that is no guess, and 256 bits are not guessed.
-        let right = cookies(headers).any(|value| equal(&hash(&[value.as_bytes()]), &self.session));
-        if right { Verdict::Right } else { Verdict::Wrong }
+        // A browser goes on sending the cookie of an old token: that is no guess.
+        if has_bearer(headers) { self.wrong(peer) } else { Verdict::Wrong }
+    }
+
+    /// Whether the token is there, or its cookie; the token counts where both are.
+    pub(super) fn is_shown(&self, headers: &HeaderMap) -> bool {
+        match bearer(headers) {
+            Some(given) => self.is(given),
+            None => cookies(headers).any(|value| equal(&hash(&[value.as_bytes()]), &self.session)),
+        }
     }
 
     /// Compares a token in constant time; guessing is slowed down, for the address that guesses.
     pub(super) fn check(&self, given: &str, peer: IpAddr) -> Verdict {
-        let right = || equal(&hash(&[given.as_bytes()]), &self.token);
-        match self.tries.admit(peer, Instant::now(), right) {
-            Ok(true) => Verdict::Right,
-            Ok(false) => {
+        if self.is(given) { Verdict::Right } else { self.wrong(peer) }
+    }
+
+    fn is(&self, given: &str) -> bool {
+        equal(&hash(&[given.as_bytes()]), &self.token)
+    }
+
+    /// Only wrong ones are counted: 256 bits are not guessed, and whoever else is wrong behind an address, the right one opens.
+    fn wrong(&self, peer: IpAddr) -> Verdict {
+        match self.tries.take(peer, Instant::now()) {
+            Ok(()) => {
                 tracing::warn!(%peer, "a wrong token");
                 Verdict::Wrong
             }
@@ -202,8 +216,10 @@ mod tests {
         let token = Token::of("right");
         let guesser = IpAddr::from([10, 0, 0, 9]);
         while token.check("wrong", guesser) == Verdict::Wrong {}
-        assert!(matches!(token.check("right", guesser), Verdict::Later(_)));
-        assert_eq!(token.check("right", PEER), Verdict::Right);
+        assert!(matches!(token.check("wrong", guesser), Verdict::Later(_)));
+        assert_eq!(token.check("wrong", PEER), Verdict::Wrong);
+        // The right one opens from there as well: others may be behind the same address.
+        assert_eq!(token.check("right", guesser), Verdict::Right);
         // Who is in stays in, also behind the same address.
         assert_eq!(token.admits(&cookie("right"), guesser), Verdict::Right);
         assert_eq!(token.admits(&cookie("old"), guesser), Verdict::Wrong);

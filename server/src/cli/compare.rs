@@ -39,11 +39,11 @@ pub(crate) struct Row {
     seeds: usize,
     params: u64,
     macs: u64,
-    /// Of the student, restarts included; mean over seeds, as all that follow.
-    epochs: f64,
-    seconds: f64,
-    teacher_epochs: f64,
-    teacher_seconds: f64,
+    /// Of the student, restarts included; mean over seeds, as all that follow. None where nobody knows, as of a teacher from elsewhere.
+    epochs: Option<f64>,
+    seconds: Option<f64>,
+    teacher_epochs: Option<f64>,
+    teacher_seconds: Option<f64>,
 }
 
 /// What `--json` prints.
@@ -63,10 +63,10 @@ struct Member {
     accuracy: f64,
     params: u64,
     macs: u64,
-    epochs: f64,
-    seconds: f64,
-    teacher_epochs: f64,
-    teacher_seconds: f64,
+    epochs: Option<f64>,
+    seconds: Option<f64>,
+    teacher_epochs: Option<f64>,
+    teacher_seconds: Option<f64>,
 }
 
 /// A run directory as far as it is done.
@@ -88,15 +88,18 @@ pub(super) fn text(runs: &[PathBuf]) -> Result<String> {
     compare(runs).map(|comparison| render(&comparison))
 }
 
-/// Members of run directories, grouped.
+/// Members of run directories, grouped. A directory that is named twice, or by two ways, counts once.
 ///
 /// # Errors
 /// One is no run directory, or its log or configuration cannot be read.
 pub(crate) fn compare(paths: &[PathBuf]) -> Result<Comparison> {
-    let mut runs = Vec::new();
+    let (mut runs, mut known) = (Vec::new(), BTreeSet::new());
     for path in paths {
         for path in expand(path)? {
-            runs.push(open(path)?);
+            let place = path.canonicalize().unwrap_or_else(|_| path.clone());
+            if known.insert(place) {
+                runs.push(open(path)?);
+            }
         }
     }
     Ok(group(&runs))
@@ -222,8 +225,12 @@ fn group(runs: &[Run]) -> Comparison {
 }
 
 fn row(method: Option<Method>, label: Option<String>, members: &[Member]) -> Row {
-    let of = |number: fn(&Member) -> f64| mean(members.iter().map(number));
-    let accuracy_mean = of(|member| member.accuracy);
+    // What is not known of one is not known of all.
+    let of = |number: fn(&Member) -> Option<f64>| {
+        let numbers: Option<Vec<f64>> = members.iter().map(number).collect();
+        numbers.map(|numbers| mean(numbers.into_iter()))
+    };
+    let accuracy_mean = mean(members.iter().map(|member| member.accuracy));
     let squares =
         members.iter().map(|member| (member.accuracy - accuracy_mean).powi(2)).sum::<f64>();
     Row {
@@ -257,8 +264,8 @@ fn render(comparison: &Comparison) -> String {
             row.seeds.to_string(),
             count(row.params),
             count(row.macs),
-            format!("{:.2}", row.epochs),
-            duration(row.seconds),
+            row.epochs.map_or("unknown".into(), |epochs| format!("{epochs:.2}")),
+            row.seconds.map_or("unknown".into(), duration),
         ];
         cells.extend(row.label.clone());
         cells
@@ -289,10 +296,10 @@ mod tests {
             accuracy,
             params: 1000,
             macs: 900,
-            epochs: 24.0,
-            seconds: 10.0 + seed as f64,
-            teacher_epochs: 20.0,
-            teacher_seconds: 5.0,
+            epochs: Some(24.0),
+            seconds: Some(10.0 + seed as f64),
+            teacher_epochs: Some(20.0),
+            teacher_seconds: Some(5.0),
         }
     }
 
@@ -313,7 +320,7 @@ mod tests {
         let comparison = group(&[run(&["methods=[\"kd\", \"win\"]", "seeds=[0, 1]"], members)]);
         let [kd, win] = &comparison.rows[..] else { panic!("two rows") };
         assert_eq!((win.accuracy_mean, win.accuracy_std), (91.0, Some(2f64.sqrt())));
-        assert_eq!((win.seconds, win.seeds, &win.label), (10.5, 2, &None));
+        assert_eq!((win.seconds, win.seeds, &win.label), (Some(10.5), 2, &None));
         assert_eq!((kd.accuracy_mean, kd.accuracy_std), (80.0, None));
         assert_eq!(comparison.teachers[0].accuracy_mean, 95.0);
         assert_eq!(comparison.unfinished, ["r/members/kd-1"]);

@@ -4,7 +4,7 @@ use anyhow::Result;
 use engine::gpu::{self, GpuError};
 use serde_json::json;
 
-use super::{bytes, print, print_json, self_test};
+use super::{bytes, print, print_json, print_json_pretty, self_test};
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -33,7 +33,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     }
     let line = |adapter: &gpu::AdapterDescription| {
         format!(
-            "{}  {} ({}, {}, {})\n   largest buffer {}{}{}\n",
+            "{}  {} ({}, {}, {})\n   largest buffer {}{}{}{}\n",
             adapter.index,
             adapter.name,
             adapter.device_type,
@@ -41,6 +41,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
             adapter.driver,
             bytes(adapter.limits.buffer_bytes),
             if adapter.f16 { ", precision f32 or mixed" } else { ", precision f32" },
+            if adapter.is_gl() { "; by OpenGL, best effort" } else { "" },
             if adapter.index == 0 { "; used by --device auto" } else { "" },
         )
     };
@@ -49,7 +50,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
 
 fn tested(device: &str, arguments: &Arguments) -> Result<()> {
     if arguments.losses {
-        return print(&(serde_json::to_string_pretty(&self_test::losses(device)?)? + "\n"));
+        return print_json_pretty(&self_test::losses(device)?);
     }
     let test = self_test::test(device)?;
     if arguments.json {

@@ -1,22 +1,26 @@
 //! `taper eval`: accuracy and loss of a trained model on a test set.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Result;
+use engine::classes::{self, Matched};
 use engine::config::{Config, Data};
-use engine::data::{self, Preprocess};
-use engine::gpu::{self, Gpu};
+use engine::data::account::Skipped;
+use engine::data::{self, Account, Dataset, Preprocess, Reason, Scored, Split};
+use engine::train::Test;
 use engine::train::model::Trained;
-use serde_json::json;
+use serde::Serialize;
 
-use super::{failure, model, print, print_json};
+use super::{failure, model, open, print, print_json, say};
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// A run directory, a member of one, or a model folder.
     model: PathBuf,
-    /// Data to test on; else what the model's run was tested on.
+    /// Data to test on, all of them: their test part, or the only part there is; else what the model's run was tested on.
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
     /// Adapter: a part of its name or its index in `taper devices`.
@@ -27,47 +31,121 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Result<()> {
-    let model = model::open(&arguments.model)?;
-    let data = tested_on(&arguments.model, arguments.data.as_deref())?;
-    let set = data::open_for(&data, &Preprocess::try_from(&model.config)?)?;
-    let (known, found) = (model.config.labels.len(), set.classes.len());
-    if found > known {
-        return Err(failure(
-            format!("the data has {found} classes, the model knows {known}"),
-            "name the data it was trained on: --data PATH",
-        ));
-    }
-    let model = Trained::of(model)?;
-    let gpu = Gpu::open(&arguments.device, gpu::Options::default())?;
-    let test = model.test(&gpu, &set.test)?;
-    if arguments.json {
-        return print_json(
-            &json!({ "accuracy": test.accuracy, "loss": test.loss, "count": test.count }),
-        );
-    }
-    print(&format!(
-        "accuracy {:.2} %, loss {:.4} on {} images\n",
-        test.accuracy, test.loss, test.count
-    ))
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Score {
+    /// Percent.
+    accuracy: f64,
+    loss: f64,
+    /// Pictures that were scored.
+    count: u64,
+    /// Pictures that are there, in the part that was scored.
+    there: u64,
+    /// Files that were left out, by the reason.
+    skipped: BTreeMap<Reason, Skipped>,
 }
 
-/// The data that a model is evaluated on: `path`, or what its run was tested on.
-fn tested_on(model: &Path, path: Option<&Path>) -> Result<Data> {
-    let trained_on = run_config(model)?.map(|config| config.data);
-    match (trained_on, path) {
-        (Some(data), None) => Ok(data),
-        (data, Some(path)) => {
-            let kind = data::kind_of(path);
-            // The same kind of data keeps its split; whatever else is there is used whole.
-            let kept = data.filter(|data| data.kind == kind).unwrap_or_default();
-            Ok(Data { kind, path: Some(path.to_string_lossy().into_owned()), ..kept })
-        }
-        (None, None) => Err(failure(
+/// What a model is scored on.
+struct Subject {
+    split: Arc<Split>,
+    classes: Vec<String>,
+    account: Account,
+    /// Pictures of the part that `split` is, or is drawn from.
+    there: u64,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<()> {
+    let model = model::open(&arguments.model)?;
+    let preprocess = Preprocess::try_from(&model.config)?;
+    let Subject { split, classes, account, there } = match &arguments.data {
+        Some(path) => everything(path, &preprocess)?,
+        None => test_part(&arguments.model, &preprocess)?,
+    };
+    let Matched { outputs, by_position } = outputs(&model.config.labels, &classes, &split)
+        .map_err(|what| unknown(&arguments.model, &what))?;
+    if by_position {
+        say(&format!("warning: {}", unnamed(&model.config.labels, &classes)));
+    }
+    let model = Trained::of(model)?;
+    let gpu = open(&arguments.device)?;
+    let Test { accuracy, loss, count } = model.test(&gpu, &split, &outputs)?;
+    if arguments.json {
+        return print_json(&Score { accuracy, loss, count, there, skipped: account.skipped });
+    }
+    for line in account.lines() {
+        say(&line);
+    }
+    print(&format!("accuracy {accuracy:.2} %, loss {loss:.4} on {count} of {there} images\n"))
+}
+
+/// All that lies at `path`, whatever the model was trained on: the test part, or the only part.
+fn everything(path: &Path, preprocess: &Preprocess) -> Result<Subject> {
+    let kind = data::kind_within(path)?;
+    let path = Some(path.to_string_lossy().into_owned());
+    let data = Data { kind, path, ..Data::default() };
+    let Scored { split, classes, mut account } = data::open_to_score(&data, preprocess)?;
+    let (train, test) = (account.train.total(), account.test.total());
+    if train > 0 && test > 0 {
+        account
+            .note(format!("the test part was scored, and the {train} training pictures were not"));
+    }
+    // What could not be decoded was taken out of the counts.
+    let lost = account.skipped.get(&Reason::Unreadable).map_or(0, |skipped| skipped.count);
+    let there = lost + (if test > 0 { test } else { train });
+    Ok(Subject { split, classes, account, there })
+}
+
+/// What the model's own run was tested on.
+fn test_part(model: &Path, preprocess: &Preprocess) -> Result<Subject> {
+    let Some(config) = run_config(model)? else {
+        return Err(failure(
             format!("`{}` does not say what it was tested on", model.display()),
             "name the data: --data PATH",
-        )),
+        ));
+    };
+    let Dataset { test, classes, account, .. } = data::open_for(&config.data, preprocess)?;
+    let found = match account.test.total() {
+        0 => account.train.total(),
+        found => found,
+    };
+    let there = found.max(test.len() as u64);
+    Ok(Subject { split: test, classes, account, there })
+}
+
+/// The model's output for each class of the data; those without a picture need not be known.
+fn outputs(known: &[String], classes: &[String], split: &Split) -> Result<Matched, String> {
+    let all = classes::some(known, classes);
+    let there: BTreeSet<usize> = split.labels().iter().map(|&label| label as usize).collect();
+    if all.is_ok() || there.len() == classes.len() {
+        return all;
     }
+    let named: Vec<String> = there.iter().map(|&class| classes[class].clone()).collect();
+    let matched = classes::some(known, &named)?;
+    let mut outputs = vec![0; classes.len()];
+    for (class, output) in there.into_iter().zip(matched.outputs) {
+        outputs[class] = output;
+    }
+    Ok(Matched { outputs, by_position: matched.by_position })
+}
+
+/// The refusal of classes that a model does not have.
+fn unknown(model: &Path, what: &str) -> anyhow::Error {
+    failure(
+        format!("`{}` {what}", model.display()),
+        "data to test on may have fewer classes than the model, each by the model's name for it",
+    )
+}
+
+/// That numbers had to do for names.
+fn unnamed(known: &[String], there: &[String]) -> String {
+    let (who, names) = match classes::are_numbers(known) {
+        true => ("the model has", there),
+        false => ("the data have", known),
+    };
+    format!(
+        "{who} no names for the classes, so they are matched by their place, in the order {}",
+        classes::shown(names)
+    )
 }
 
 /// The configuration of the run that `model` is, or is inside of.
@@ -82,23 +160,16 @@ fn run_config(model: &Path) -> Result<Option<Config>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use engine::config::DataKind;
 
     #[test]
-    fn the_data_is_that_of_the_run_or_what_is_named() {
+    fn a_models_data_are_those_of_its_run() {
         let run = std::env::temp_dir().join(format!("taper-eval-{}", std::process::id()));
         let member = run.join("members/win-0/artifacts");
         std::fs::create_dir_all(&member).expect("made");
-        let said = tested_on(&member, None).expect_err("no data").to_string();
-        assert!(said.contains("does not say"), "{said}");
+        assert_eq!(run_config(&member).expect("none"), None);
         let config = Config::open("mnist-mlp-thin").expect("valid");
         std::fs::write(run.join("config.toml"), config.to_toml()).expect("written");
-        assert_eq!(tested_on(&member, None).expect("from the run"), config.data);
-        let pictures = tested_on(&member, Some(&run)).expect("named");
-        assert_eq!((pictures.kind, pictures.train_count), (DataKind::Folder, None));
-        std::fs::write(run.join("t10k-labels-idx1-ubyte.gz"), "").expect("written");
-        let idx = tested_on(&member, Some(&run)).expect("named");
-        assert_eq!((idx.kind, idx.train_count), (DataKind::Idx, config.data.train_count));
+        assert_eq!(run_config(&member).expect("from the run"), Some(config));
         std::fs::remove_dir_all(run).expect("removed");
     }
 }

@@ -3,15 +3,14 @@
 use std::path::Path;
 
 use anyhow::Result;
-use engine::config::{Config, Data, DataKind, Method, presets};
+use engine::config::{Config, DataKind, Method, presets};
 use engine::data::{self, Account};
 use engine::gpu::{self, Gpu};
-use engine::models;
-use engine::nn::{BlockSize, Extent};
+use engine::nn::BlockSize;
 use engine::ops::AdapterKind;
 use engine::plan::{Limits, Target};
+use engine::train;
 use engine::win::needs::{Needs, needs};
-use engine::win::surgery;
 use serde::Serialize;
 
 use super::source::Source;
@@ -43,6 +42,9 @@ struct Inspection {
     stages: Vec<StageNeeds>,
     /// Where the configuration departs from the paper.
     deviations: Vec<String>,
+    /// What is taken over from a teacher from elsewhere, and what has to be assumed of it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    notes: Vec<String>,
     /// Whether the plans are for WebGPU's default limits.
     #[serde(skip)]
     web: bool,
@@ -101,13 +103,28 @@ struct Size {
     macs: u64,
 }
 
-/// A block of both networks.
+/// A block of both networks; only a teacher from elsewhere may have more or fewer blocks, for the methods that do not read them.
 #[derive(Debug, Serialize)]
 struct BlockPair {
     /// `S1`, …, `head`.
     block: String,
-    student: BlockSize,
-    teacher: BlockSize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    student: Option<BlockSize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    teacher: Option<BlockSize>,
+}
+
+/// The blocks of both side by side, the heads last.
+fn pairs(mut student: Vec<BlockSize>, mut teacher: Vec<BlockSize>) -> Vec<BlockPair> {
+    let heads = (student.pop(), teacher.pop());
+    let blocks = student.len().max(teacher.len());
+    let (mut student, mut teacher) = (student.into_iter(), teacher.into_iter());
+    let both = std::iter::repeat_with(|| (student.next(), teacher.next())).take(blocks);
+    let pair = |(student, teacher): (Option<BlockSize>, Option<BlockSize>)| {
+        let name = student.as_ref().or(teacher.as_ref()).map(|block| block.name.clone());
+        BlockPair { block: name.unwrap_or_default(), student, teacher }
+    };
+    both.chain([heads]).map(pair).collect()
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
@@ -127,39 +144,47 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
 }
 
 fn inspect(label: String, config: &Config, target: &Target) -> Result<Inspection> {
-    let (input, data) = input(&config.data)?;
-    let extent = Extent::Map(input.size, input.size, input.channels);
-    let student = models::network(&config.model, extent, input.classes);
-    let teacher = surgery::widen(&student, config.teacher.factor, config.teacher.widen);
+    let (config, mut notes) = train::settled(config)?;
+    let Subject { shape, classes, assumed, account } = subject(&config)?;
+    let networks = train::networks(&config, shape, &classes)?;
+    notes.extend(networks.warnings());
+    let (student, teacher) = (&networks.student, &networks.teacher);
     let (thin, wide) = (student.size()?, teacher.size()?);
     let limits = Limits { memory: config.memory_budget, ..target.limits };
-    let stages = needs(config, &student, &teacher, &Target { limits, ..*target })?;
-    let blocks = thin.blocks.into_iter().zip(wide.blocks).map(|(student, teacher)| BlockPair {
-        block: student.name.clone(),
-        student,
-        teacher,
-    });
+    let stages = needs(&config, student, teacher, &Target { limits, ..*target })?;
     Ok(Inspection {
         label,
-        input,
-        data,
+        input: of((shape, classes.len()), assumed),
+        data: account,
         student: Size { params: thin.params, macs: thin.macs },
         teacher: Size { params: wide.params, macs: wide.macs },
-        blocks: blocks.collect(),
+        blocks: pairs(thin.blocks, wide.blocks),
         stages: stages.into_iter().map(StageNeeds::from).collect(),
-        deviations: presets::deviations(config),
+        deviations: presets::deviations(&config),
+        notes,
         web: target.limits == Limits::default(),
     })
 }
 
-/// What the data is, with the account of what was read; or what it usually is when it is not there.
-fn input(data: &Data) -> Result<(Input, Option<Account>)> {
-    let there = data.path.as_ref().is_some_and(|path| Path::new(path).exists());
+/// What the networks read and tell apart.
+struct Subject {
+    shape: data::ImageShape,
+    classes: Vec<String>,
+    /// Whether the data are not there, so that this is what they usually are.
+    assumed: bool,
+    /// What was read.
+    account: Option<Account>,
+}
+
+fn subject(config: &Config) -> Result<Subject> {
+    let there = config.data.path.as_ref().is_some_and(|path| Path::new(path).exists());
     if there {
-        let set = data::open(data)?;
-        return Ok((of((set.shape, set.classes.len()), false), Some(set.account)));
+        let data::Dataset { shape, classes, account, .. } = data::open(&config.data)?;
+        return Ok(Subject { shape, classes, assumed: false, account: Some(account) });
     }
-    Ok((of(data::promised(data), data.kind != DataKind::Procedural), None))
+    let (shape, classes) = train::presumed(config)?;
+    let assumed = config.data.kind != DataKind::Procedural;
+    Ok(Subject { shape, classes, assumed, account: None })
 }
 
 fn of((shape, classes): (data::ImageShape, usize), assumed: bool) -> Input {
@@ -191,20 +216,19 @@ fn render(inspection: &Inspection) -> String {
         [low, high] if low == high => format!("{high} → {}", block.width),
         [low, high] => format!("{low}…{high} → {}", block.width),
     };
+    let sizes = |block: &Option<BlockSize>| match block {
+        Some(block) => [width(block), count(block.params), count(block.macs)],
+        None => [const { String::new() }; 3],
+    };
     let rows: Vec<Vec<String>> = inspection
         .blocks
         .iter()
         .map(|block| {
-            vec![
-                block.block.clone(),
-                block.student.resolution.map_or(String::new(), |[h, w]| format!("{h} × {w}")),
-                width(&block.student),
-                count(block.student.params),
-                count(block.student.macs),
-                width(&block.teacher),
-                count(block.teacher.params),
-                count(block.teacher.macs),
-            ]
+            let any = block.student.as_ref().or(block.teacher.as_ref());
+            let resolution = any.and_then(|block| block.resolution);
+            let out = resolution.map_or(String::new(), |[h, w]| format!("{h} × {w}"));
+            let names = [block.block.clone(), out];
+            names.into_iter().chain(sizes(&block.student)).chain(sizes(&block.teacher)).collect()
         })
         .chain([vec![
             "all".into(),
@@ -246,6 +270,9 @@ fn render(inspection: &Inspection) -> String {
             text.push_str("these are WebGPU's default limits; --device NAME tells of a device\n");
         }
     }
+    for note in &inspection.notes {
+        text.push_str(&format!("note: {note}\n"));
+    }
     if !inspection.deviations.is_empty() {
         text.push_str("\ndeviations from the paper:\n");
     }
@@ -281,7 +308,12 @@ mod tests {
                 (student, teacher),
                 "{preset}"
             );
-            let sum: u64 = inspection.blocks.iter().map(|block| block.student.params).sum();
+            let sum: u64 = inspection
+                .blocks
+                .iter()
+                .flat_map(|block| &block.student)
+                .map(|block| block.params)
+                .sum();
             assert_eq!(sum, inspection.student.params);
             assert_eq!(inspection.deviations.len(), 1);
         }

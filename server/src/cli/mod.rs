@@ -19,13 +19,22 @@ mod serve;
 mod source;
 mod survey;
 mod teachers;
+mod voice;
 
-use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use engine::{config::ConfigError, formats::FormatError, train::TrainError};
+use engine::{
+    config::ConfigError,
+    formats::FormatError,
+    gpu::{self, Gpu},
+    text,
+    train::TrainError,
+};
+
+pub(crate) use voice::{Unheard, say, tell};
 
 /// Trains deep thin networks by going wide, then narrow, on any GPU that WebGPU reaches.
 #[derive(Debug, Parser)]
@@ -116,8 +125,11 @@ fn failure(message: impl Into<String>, hint: impl Into<String>) -> anyhow::Error
     Failure { message: message.into(), hint: Some(hint.into()) }.into()
 }
 
-/// Says on standard error what went wrong and, where something can be done, what.
-pub(crate) fn report(error: &anyhow::Error) {
+/// Says on standard error what went wrong and, where something can be done, what; the exit status that belongs to it.
+pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
+    if error.is::<voice::Gone>() {
+        return ExitCode::SUCCESS;
+    }
     let hint = error.chain().find_map(|cause| {
         let failure = cause.downcast_ref::<Failure>().and_then(|failure| failure.hint.clone());
         let config = || cause.downcast_ref::<ConfigError>().and_then(ConfigError::hint);
@@ -125,30 +137,58 @@ pub(crate) fn report(error: &anyhow::Error) {
         let train = || cause.downcast_ref::<TrainError>().and_then(TrainError::hint);
         failure.or_else(config).or_else(format).or_else(train)
     });
-    // Nobody is left to tell when standard error is closed.
-    let mut stderr = io::stderr().lock();
-    drop(writeln!(stderr, "error: {error}"));
+    say(&format!("error: {}", sentence(error)));
     if let Some(hint) = hint {
-        drop(writeln!(stderr, "hint: {hint}"));
+        say(&format!("hint: {hint}"));
     }
+    ExitCode::FAILURE
 }
 
-/// Prints to standard output; a reader that has gone away (`taper presets | head -1`) is no error.
-fn print(text: &str) -> Result<()> {
-    let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        done => Ok(done?),
+/// Opens the adapter that `device` means; what is to be said of it goes to standard error.
+fn open(device: &str) -> Result<Arc<Gpu>> {
+    let gpu = Gpu::open(device, gpu::Options::default())?;
+    if let Some(caveat) = gpu.adapter.caveat() {
+        say(&format!("warning: {caveat}"));
     }
+    Ok(gpu)
+}
+
+/// An error with its causes: what was tried, and what the system said to that. Some say their cause themselves.
+fn sentence(error: &anyhow::Error) -> String {
+    let mut said = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !said.contains(&cause) {
+            said += ": ";
+            said += &cause;
+        }
+    }
+    said
+}
+
+/// Answers on standard output; where nobody reads that any more, the error ends the verb without a word.
+fn print(text: &str) -> Result<()> {
+    voice::answer(text)
 }
 
 /// Prints a value as one line of JSON.
 fn print_json(value: &impl serde::Serialize) -> Result<()> {
-    print(&(serde_json::to_string(value)? + "\n"))
+    print(&json_line(value)?)
 }
 
-/// A text table: the first column to the left, the others to the right as numbers are.
+/// A value as one line of JSON.
+fn json_line(value: &impl serde::Serialize) -> Result<String> {
+    Ok(text::printable_json(&(serde_json::to_string(value)? + "\n")).into_owned())
+}
+
+/// Prints a value as JSON of many lines.
+fn print_json_pretty(value: &impl serde::Serialize) -> Result<()> {
+    print(&text::printable_json(&(serde_json::to_string_pretty(value)? + "\n")))
+}
+
+/// A text table: the first column to the left, the others to the right as numbers are. A name stays in its cell.
 fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+    let escaped = |row: &Vec<String>| row.iter().map(|cell| text::escape(cell).into()).collect();
+    let rows: Vec<Vec<String>> = rows.iter().map(escaped).collect();
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
         cells.chain([head[column].chars().count()]).max().unwrap_or(0)
@@ -214,6 +254,16 @@ mod tests {
     }
 
     #[test]
+    fn causes_are_said_once() {
+        let system = || std::io::Error::from_raw_os_error(2);
+        let error = anyhow::Error::from(system()).context("cannot make `a/b`");
+        assert_eq!(sentence(&error), format!("cannot make `a/b`: {}", system()));
+        let path = "a/b".into();
+        let error = anyhow::Error::from(FormatError::Io { action: "read", path, source: system() });
+        assert_eq!(sentence(&error), format!("cannot read `a/b`: {}", system()));
+    }
+
+    #[test]
     fn numbers_are_short() {
         assert_eq!((count(9_999).as_str(), count(25_557_032).as_str()), ("9999", "25.56M"));
         assert_eq!((count(4_100_000_000).as_str(), count(12_345).as_str()), ("4.10G", "12.3k"));
@@ -226,5 +276,7 @@ mod tests {
         let text =
             table(&["a", "n"], &[vec!["long".into(), "1".into()], vec!["b".into(), "23".into()]]);
         assert_eq!(text, "a      n\n────────\nlong   1\nb     23\n");
+        let text = table(&["a", "n"], &[vec!["\u{1b}c\n".into(), "1".into()]]);
+        assert_eq!(text, "a         n\n───────────\n\\u{1b}c\\n  1\n");
     }
 }

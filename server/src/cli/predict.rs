@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use engine::data::Image;
 use engine::formats::FormatError;
-use engine::gpu::{self, Gpu};
+use engine::text;
 use engine::train::model::Trained;
 use serde::Serialize;
 
-use super::{model, print, print_json};
+use super::{model, open, print, print_json};
 
 /// Pictures that are held in memory at once.
 const PART: usize = 256;
@@ -19,7 +19,7 @@ const PART: usize = 256;
 pub(super) struct Arguments {
     /// A run directory, a member of one, or a model folder.
     model: PathBuf,
-    /// JPEG or PNG files.
+    /// Pictures.
     #[arg(required = true, value_name = "INPUT")]
     inputs: Vec<PathBuf>,
     /// How many classes to name.
@@ -50,7 +50,7 @@ struct Class {
 
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
     let model = Trained::of(model::open(&arguments.model)?)?;
-    let gpu = Gpu::open(&arguments.device, gpu::Options::default())?;
+    let gpu = open(&arguments.device)?;
     for inputs in arguments.inputs.chunks(PART) {
         let images: Vec<Image> = inputs.iter().map(|path| read(path)).collect::<Result<_>>()?;
         for (input, probabilities) in inputs.iter().zip(model.predict(&gpu, &images)?) {
@@ -76,7 +76,8 @@ fn show(prediction: Prediction, json: bool) -> Result<()> {
         .iter()
         .map(|class| format!("{} {:.1} %", class.label, 100.0 * class.probability))
         .collect();
-    print(&format!("{}: {}\n", prediction.input.display(), classes.join(", ")))
+    let line = format!("{}: {}", prediction.input.display(), classes.join(", "));
+    print(&(text::escape(&line) + "\n"))
 }
 
 /// The `count` most probable classes, ties to the lower index.

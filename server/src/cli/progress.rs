@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use engine::event::{self, Entry, Event, LoaderWait, RunStatus, TunedProduct};
+use engine::text;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::{bytes, duration};
+use super::{bytes, duration, say};
 use crate::jobs::View;
 
 /// Ticks of the bar of the whole run.
@@ -105,12 +106,14 @@ impl Progress {
         })
     }
 
+    /// Says one line; names of members and data in it obey nobody.
     fn say(&self, line: &str) {
+        let line = text::escape(line);
         if self.drawn {
             // A terminal that has gone away is noticed by whoever writes the results.
-            drop(self.bars.println(line));
+            drop(self.bars.println(&*line));
         } else {
-            eprintln!("{line}");
+            say(&line);
         }
     }
 
@@ -137,7 +140,7 @@ impl Progress {
                 let bar = self.bar(member);
                 bar.reset();
                 bar.set_length(*steps);
-                bar.set_prefix(format!("{member} {stage}"));
+                bar.set_prefix(text::escape(&format!("{member} {stage}")).into_owned());
                 bar.set_message("");
                 bar.set_position(*done);
                 self.tell_whole();
@@ -209,10 +212,13 @@ impl Progress {
                 if let Some(bar) = self.members.remove(member) {
                     bar.finish_and_clear();
                 }
-                self.say(&format!(
-                    "{member}: accuracy {accuracy:.2} % after {epochs:.2} epochs, {}",
-                    duration(*seconds)
-                ));
+                let after = match epochs.zip(*seconds) {
+                    Some((epochs, seconds)) => {
+                        format!(" after {epochs:.2} epochs, {}", duration(seconds))
+                    }
+                    None => String::new(),
+                };
+                self.say(&format!("{member}: accuracy {accuracy:.2} %{after}"));
             }
             Event::Tuned { member, stage, classes, timed, changed, .. } => {
                 for line in tuned(member, stage, *classes, *timed, changed) {
@@ -220,6 +226,7 @@ impl Progress {
                 }
             }
             Event::Warning { message } => self.say(&format!("warning: {message}")),
+            Event::Log { message } => self.say(message),
             Event::Resumed { member: Some(member), step } => {
                 self.say(&format!("{member}: goes on from step {step}"));
             }

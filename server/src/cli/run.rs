@@ -6,21 +6,23 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use engine::config::Config;
 use engine::event::{Entry, Event};
 use engine::profile::Recorder;
+use engine::text;
 use engine::train::{Options, Run, TrainError, Tune};
 use etcetera::BaseStrategy as _;
 
 use crate::jobs;
+use crate::signals;
 
 use super::driver;
 use super::progress::Progress;
 use super::source::Source;
-use super::{compare, failure, print, print_json, profile, teachers};
+use super::{compare, failure, json_line, profile, say, teachers, tell};
 
-/// Exit status of a run that Ctrl-C stopped: 128 + SIGINT, as shells have it.
+/// Exit status of a run that Ctrl-C stopped, or another signal: 128 + SIGINT, as shells have it.
 const STOPPED: u8 = 130;
 
 /// The arguments.
@@ -91,7 +93,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let runs = if arguments.resume { resumed(out)? } else { created(&arguments.source, out)? };
     let stop = on_interrupt()?;
     if arguments.controlled {
-        jobs::obey(out, Arc::clone(&stop))?;
+        jobs::obey(out, Arc::clone(&stop)).context("no thread can be started")?;
     }
     for (place, (folder, run)) in runs.iter().enumerate() {
         teachers::adopt(&runs[..place], folder, run.config())?;
@@ -107,7 +109,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         match done {
             Err(TrainError::Stopped(_)) => {
                 shown?;
-                eprintln!("stopped; `taper run --resume --out {}` goes on", out.display());
+                say(&format!("stopped; `taper run --resume --out {}` goes on", out.display()));
                 return Ok(ExitCode::from(STOPPED));
             }
             Err(error) => {
@@ -121,9 +123,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     if !arguments.json {
         let folders: Vec<PathBuf> = runs.into_iter().map(|(folder, _)| folder).collect();
-        print(&compare::text(&folders)?)?;
+        tell(&compare::text(&folders)?);
         for folder in folders {
-            print(&format!("trained student: {}\n", folder.join("artifacts").display()))?;
+            tell(&format!("trained student: {}\n", folder.join("artifacts").display()));
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -177,16 +179,17 @@ fn resumed(out: &Path) -> Result<Vec<(PathBuf, Run)>> {
     compare::expand(out)?.into_iter().map(resume).collect()
 }
 
-/// A flag that Ctrl-C sets; the second Ctrl-C ends the process at once.
+/// A flag that Ctrl-C, `kill` and a terminal that closes set; the second of them ends the process at once.
 fn on_interrupt() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&stop);
-    ctrlc::set_handler(move || {
+    signals::at_each(move || {
         if flag.swap(true, Ordering::SeqCst) {
             std::process::exit(i32::from(STOPPED));
         }
-        eprintln!("stopping at a checkpoint; Ctrl-C again stops at once");
-    })?;
+        say("stopping at a checkpoint; Ctrl-C again stops at once");
+    })
+    .context("the system's signals cannot be heard")?;
     Ok(stop)
 }
 
@@ -202,12 +205,8 @@ fn train(
     let mut take = |entry: &Entry| {
         begun |= matches!(entry.event, Event::RunStarted { .. });
         progress.take(entry);
-        if json
-            && let Ok(line) = entry.to_line()
-            && print(&line).is_err()
-        {
-            // Nobody reads any more: keep what is trained, and end.
-            stop.store(true, Ordering::SeqCst);
+        if json && let Ok(line) = entry.to_line() {
+            tell(&text::printable_json(&line));
         }
     };
     let done = run.execute(options, stop, &mut take);
@@ -219,13 +218,17 @@ fn train(
 fn show_profile(recorder: &Recorder, folder: &Path, json: bool) -> Result<()> {
     let Some(recorded) = recorder.profile() else { return Ok(()) };
     if recorded.windows.is_empty() {
-        eprintln!("nothing was profiled: no stage took more steps than those that warm it up");
+        say("nothing was profiled: no stage took more steps than those that warm it up");
         return Ok(());
     }
     let path = folder.join(PROFILE);
     profile::write(&recorded, &path)?;
     let summary = profile::Summary::of(&recorded, &path);
-    if json { print_json(&Line { kind: "profile", summary }) } else { print(&summary.text()) }
+    tell(&match json {
+        true => json_line(&Line { kind: "profile", summary })?,
+        false => summary.text(),
+    });
+    Ok(())
 }
 
 /// The last line of `--json --profile`, told from the events by its type.

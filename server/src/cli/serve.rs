@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use super::{failure, print};
+use super::{failure, print_json_pretty};
 use crate::api;
 
 /// The arguments.
@@ -20,10 +20,10 @@ pub(super) struct Arguments {
     /// A data set that configurations may name, as dataset:NAME.
     #[arg(long, value_name = "NAME=PATH")]
     data: Vec<String>,
-    /// A name that this server is reached by, with its port if that is another one.
+    /// A name that this server is reached by, as behind a proxy, with its port if that is another one. Then it wants its token.
     #[arg(long, value_name = "NAME[:PORT]")]
     allow_host: Vec<String>,
-    /// Ask for no token; only for a server of this machine alone.
+    /// Ask for no token, also behind a proxy that --allow-host names; only where nobody else can reach the port itself.
     #[arg(long)]
     no_token: bool,
     /// Print the OpenAPI document and end.
@@ -33,7 +33,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: Arguments) -> Result<()> {
     if arguments.openapi {
-        return print(&(serde_json::to_string_pretty(&api::openapi())? + "\n"));
+        return print_json_pretty(&api::openapi());
     }
     if arguments.no_token && !arguments.bind.ip().is_loopback() {
         return Err(failure(
@@ -49,5 +49,6 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
         data_dir: arguments.data_dir,
         data: arguments.data,
         hosts: arguments.allow_host,
+        no_token: arguments.no_token,
     })
 }

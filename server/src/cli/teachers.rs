@@ -15,6 +15,10 @@ const OF_A_TEACHER: [&str; 6] = ["data", "model", "teacher", "wide", "precision"
 /// Gives the run in `folder` the finished teachers of the first earlier run that trained the same ones: the files, and the lines of its
 /// log that say so. Bits are the same as if they were trained again.
 pub(super) fn adopt(earlier: &[(PathBuf, Run)], folder: &Path, config: &Config) -> Result<()> {
+    if config.teacher.from.is_some() {
+        // Its teachers are trained already.
+        return Ok(());
+    }
     let wanted = depends(config);
     let Some((from, _)) = earlier.iter().find(|(_, run)| depends(run.config()) == wanted) else {
         return Ok(());

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use engine::formats::{FormatError, atomic};
 use serde::{Deserialize, Serialize};
@@ -65,21 +65,31 @@ pub(crate) struct Program {
     path: PathBuf,
     /// Those that this server started; it reaps them, and can kill them.
     children: HashMap<String, Child>,
+    /// When it began to look.
+    begun: Instant,
 }
 
 impl Program {
     /// Starts processes of the program at `path`.
     pub(crate) fn new(jobs: Arc<Jobs>, path: PathBuf) -> Program {
-        Program { jobs, path, children: HashMap::new() }
+        Program { jobs, path, children: HashMap::new(), begun: Instant::now() }
     }
+}
+
+/// An error with what was tried.
+fn at(action: &str, path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot {action} `{}`: {error}", path.display()))
 }
 
 impl Host for Program {
     fn launch(&mut self, run: &Run, adapter: Option<usize>) -> io::Result<()> {
         let folder = self.jobs.directory(run);
         Control::write(&folder, Want::Run).map_err(io::Error::other)?;
-        let file =
-            |name: &str| OpenOptions::new().create(true).append(true).open(folder.join(name));
+        let file = |name: &str| {
+            let path = folder.join(name);
+            let opened = OpenOptions::new().create(true).append(true).open(&path);
+            opened.map_err(|error| at("write", &path, &error))
+        };
         let mut command = Command::new(&self.path);
         command
             .args(["run", "--resume", "--controlled", "--out"])
@@ -91,7 +101,7 @@ impl Host for Program {
             command.args(["--device", &adapter.to_string()]);
         }
         detach(&mut command);
-        let child = command.spawn()?;
+        let child = command.spawn().map_err(|error| at("run", &self.path, &error))?;
         tracing::info!(run = %run.id, process = child.id(), "started");
         self.children.insert(run.id.clone(), child);
         Ok(())
@@ -107,8 +117,8 @@ impl Host for Program {
                 }
                 Err(error) => tracing::warn!(run = %run.id, %error, "cannot be waited for"),
             }
-        } else if now() - run.launched < START {
-            // Started by a server that is no more, it may not hold its lock yet.
+        } else if now() - run.launched < START && self.begun.elapsed().as_secs_f64() < START {
+            // Started by a server that is no more, it may not hold its lock yet. A clock that was set back makes this no longer.
             return true;
         }
         is_locked(&self.jobs.directory(run).join("run.lock"))
@@ -152,5 +162,38 @@ fn detach(command: &mut Command) {
             command,
             DETACHED_PROCESS | CREATE_NEW_PROCESS_GROUP,
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jobs::{Facts, View};
+    use crate::store::New;
+
+    #[test]
+    fn a_clock_that_was_set_back_keeps_no_dead_run_alive() {
+        let folder = tempfile::tempdir().expect("folder");
+        let (jobs, _woken) = Jobs::open(folder.path()).expect("opened");
+        let new = New {
+            id: "a".into(),
+            name: "a".into(),
+            config: String::new(),
+            config_hash: String::new(),
+            preset: None,
+            facts: Facts::default(),
+            view: View::default(),
+        };
+        let mut run = jobs.store.write(|db| Run::insert(db, &new)).expect("inserted");
+        let mut program = Program::new(jobs, PathBuf::new());
+        let hour = Duration::from_secs(3600).as_secs_f64();
+        // Started an hour from now, as the clock has it: it may be starting, or be dead.
+        run.launched = now() + hour;
+        assert!(program.alive(&run));
+        program.begun -= Duration::from_secs_f64(START);
+        assert!(!program.alive(&run), "it never held its lock");
+        program.begun = Instant::now();
+        run.launched = now() - hour;
+        assert!(!program.alive(&run), "it is long dead");
     }
 }

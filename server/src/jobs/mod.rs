@@ -6,13 +6,14 @@
 mod adapters;
 mod child;
 mod ingest;
+mod room;
 mod state;
 mod summary;
 mod supervisor;
 mod view;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
@@ -24,13 +25,20 @@ use crate::store::{Kind, Line, Run, Store, now};
 pub(crate) use adapters::described;
 pub(crate) use adapters::{Adapter, Adapters, SelfTest, Worst, ask};
 pub(crate) use child::{Program, obey};
+use room::Reserve;
+pub(crate) use room::is_of_room;
 pub(crate) use state::{End, Input, State, Want, next};
 pub(crate) use summary::{Facts, RunSummary};
 pub(crate) use supervisor::Supervisor;
 pub(crate) use view::{BlockState, MemberState, StageState, View, batch, method};
 
+/// Names that a refusal lists at most.
+const SAID: usize = 5;
 /// Messages that a slow reader may be behind before it is dropped.
 const BEHIND: usize = 4096;
+
+/// What a teacher of an earlier run is named by in a configuration.
+pub(crate) const RUN: &str = "run:";
 
 /// How the last process of a run says it ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,6 +80,9 @@ pub(crate) struct Jobs {
     folder: PathBuf,
     hub: broadcast::Sender<Arc<Message>>,
     wake: mpsc::SyncSender<()>,
+    reserve: Reserve,
+    /// What keeps the supervisor from its work.
+    trouble: Mutex<Option<String>>,
 }
 
 /// Why a run does not do what it is told.
@@ -91,6 +102,9 @@ pub(crate) enum Refusal {
     /// It has a process.
     #[error("a process of the run is still alive; cancel it, or wait until it has stopped")]
     Alive,
+    /// Others are to learn from it.
+    #[error("the run is the teacher of {0}, which would need it; cancel or delete that first")]
+    Taught(String),
     /// The store.
     #[error("the store cannot be used: {0}")]
     Store(#[from] rusqlite::Error),
@@ -107,7 +121,8 @@ impl Jobs {
         let store = Store::open(&data_dir.join("taper.sqlite"))?;
         let (wake, woken) = mpsc::sync_channel(1);
         let hub = broadcast::Sender::new(BEHIND);
-        Ok((Arc::new(Jobs { store, folder, hub, wake }), woken))
+        let (reserve, trouble) = (Reserve::new(data_dir), Mutex::default());
+        Ok((Arc::new(Jobs { store, folder, hub, wake, reserve, trouble }), woken))
     }
 
     /// The directory of a run; ids are those of the store, never a client's words.
@@ -154,12 +169,16 @@ impl Jobs {
     /// Forgets a run and removes its directory.
     ///
     /// # Errors
-    /// There is no such run, or it has a process.
+    /// There is no such run, it has a process, or it is the teacher of one that is not finished.
     pub(crate) fn delete(&self, id: &str) -> Result<(), Refusal> {
         let run = self.store.write(|db| -> Result<Run, Refusal> {
             let run = Run::find(db, id)?.ok_or_else(|| Refusal::Unknown(id.into()))?;
             if !run.slots.is_empty() {
                 return Err(Refusal::Alive);
+            }
+            let taught = pupils(db, id)?;
+            if !taught.is_empty() {
+                return Err(Refusal::Taught(taught));
             }
             Run::delete(db, id)?;
             Ok(run)
@@ -189,10 +208,20 @@ impl Jobs {
         Ok(())
     }
 
+    /// A run as lists show it. Where the store cannot be written, what its row says may be over, so the cause is told as well.
+    pub(crate) fn summary(&self, run: &Run, position: Option<usize>) -> RunSummary {
+        let mut summary = RunSummary::of(run, position);
+        if !run.slots.is_empty() || run.state == State::Queued {
+            let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+            summary.error = summary.error.or_else(|| trouble.clone());
+        }
+        summary
+    }
+
     /// Tells readers how a run stands.
     pub(crate) fn say_run(&self, run: &Run) {
         let position = self.store.read(|db| run.position(db)).ok().flatten();
-        let summary = RunSummary::of(run, position);
+        let summary = self.summary(run, position);
         match serde_json::to_string(&summary) {
             Ok(data) => self.say(Kind::Run, &run.id, data),
             Err(error) => tracing::error!(%error, "a summary is not JSON"),
@@ -222,7 +251,25 @@ impl Jobs {
     }
 }
 
+/// Names of those runs that may still need run `id` as their teacher, for people.
+fn pupils(db: &Connection, id: &str) -> rusqlite::Result<String> {
+    let runs = Run::all(db)?.into_iter();
+    let needs = |run: &Run| run.state.needs_inputs() && run.teacher().as_deref() == Some(id);
+    let names: Vec<String> =
+        runs.filter(needs).map(|run| format!("`{}` ({})", run.name, run.id)).collect();
+    let more = names.len().saturating_sub(SAID);
+    let said = names[..names.len() - more].join(", ");
+    Ok(if more > 0 { format!("{said} and {more} more") } else { said })
+}
+
 impl Run {
+    /// The run that its configuration names as its teacher's.
+    pub(crate) fn teacher(&self) -> Option<String> {
+        let table = self.config.parse::<toml::Table>().unwrap_or_default();
+        let from = table.get("teacher")?.get("from")?.as_str()?;
+        from.strip_prefix(RUN).map(str::to_owned)
+    }
+
     /// Goes on to `state`, with what belongs to it in the row.
     fn enter(&mut self, db: &Connection, state: State, input: Input) -> rusqlite::Result<()> {
         self.state = state;

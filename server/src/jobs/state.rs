@@ -130,6 +130,11 @@ impl State {
         matches!(self, State::Stopped | State::Done | State::Failed | State::Cancelled)
     }
 
+    /// Whether the data and the teacher that its configuration names are still needed.
+    pub(crate) fn needs_inputs(self) -> bool {
+        !matches!(self, State::Done | State::Cancelled)
+    }
+
     /// Whether `resume` takes it up again.
     pub(crate) fn is_resumable(self) -> bool {
         next(self, Input::Resume).is_some()

@@ -219,7 +219,13 @@ impl View {
                 self.begun = None;
                 self.plan(stages);
             }
-            Event::MemberStarted { member, params, macs, adapter, .. } => {
+            Event::MemberStarted { member, method, seed, params, macs, adapter } => {
+                if self.member(member).is_none() {
+                    // A teacher from elsewhere, which is only tested.
+                    let (member, method, seed) = (member.clone(), *method, *seed);
+                    let state = MemberState { member, method, seed, ..MemberState::default() };
+                    self.members.insert(0, state);
+                }
                 let adapter = adapter.clone().or_else(|| self.adapter.clone());
                 if let Some(state) = self.member(member) {
                     (state.params, state.macs, state.adapter) =
@@ -298,7 +304,7 @@ impl View {
                     state.accuracy = Some(*accuracy);
                     state.loss = loss.is_finite().then_some(*loss);
                     state.train_error = Some(*train_error);
-                    (state.epochs, state.seconds) = (Some(*epochs), Some(*seconds));
+                    (state.epochs, state.seconds) = (*epochs, *seconds);
                     (state.params, state.macs) = (Some(*params), Some(*macs));
                 }
                 for state in self.stages.iter_mut().filter(|state| state.member == *member) {

@@ -2,11 +2,13 @@
 
 use engine::plan::Target;
 use taper_tests::{
+    Feature,
     golden::{Case, Golden},
+    gpu_that_has,
     table::FAMILIES,
 };
 
-use crate::{KINDS, PLAIN, TOLERANCE, bench::Bench};
+use crate::{KINDS, TOLERANCE, bench::Bench};
 
 /// Half of what lies between two neighbours among the f16 around 1: the relative error of a rounding.
 const ROUNDING: f32 = 1.0 / 2048.0;
@@ -50,7 +52,7 @@ fn cases() -> Vec<Case> {
 
 #[test]
 fn stored_as_f16_results_are_off_by_a_rounding() {
-    let Some(gpu) = &*PLAIN else { return };
+    let Some(gpu) = &gpu_that_has(Feature::F16) else { return };
     let mut wrong = Vec::new();
     for kind in KINDS {
         let target = Target { kind, ..gpu.target() };

@@ -122,6 +122,11 @@ pub(crate) fn gpu() -> Arc<Gpu> {
     Arc::clone(GPU.get_or_init(open))
 }
 
+/// The change of a configuration that trains on this adapter.
+pub(crate) fn on(gpu: &Gpu) -> String {
+    format!("device=\"{}\"", gpu.adapter.index)
+}
+
 /// Logits of a network on a device, in eval mode.
 pub(crate) fn logits(
     network: &Network,
@@ -209,6 +214,16 @@ pub(crate) fn kinds(entries: &[Entry]) -> Vec<String> {
         value["type"].as_str().expect("a type").to_owned()
     };
     entries.iter().map(kind).collect()
+}
+
+/// What was warned of, but for what is said of every run on such an adapter.
+pub(crate) fn warnings(entries: &[Entry]) -> Vec<String> {
+    let caveats: Vec<String> = gpu::adapters().iter().filter_map(|a| a.caveat()).collect();
+    let of = |entry: &Entry| match &entry.event {
+        Event::Warning { message } => Some(message.clone()),
+        _ => None,
+    };
+    entries.iter().filter_map(of).filter(|message| !caveats.contains(message)).collect()
 }
 
 /// (member, step, loss) of the learning curves.

@@ -4354,7 +4354,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/json": unknown;
                     "application/octet-stream": string;
+                    "text/markdown": string;
+                    "text/plain": string;
                 };
             };
             /** @description Refused. */
@@ -4438,7 +4441,7 @@ export interface operations {
     get_compare: {
         parameters: {
             query: {
-                /** @description Ids, with commas. */
+                /** @description At most 100 ids, with commas; what is named twice counts once. */
                 runs: string;
             };
             header?: never;
@@ -4597,7 +4600,10 @@ export interface operations {
     post_datasets: {
         parameters: {
             query: {
-                /** @description At most 64 of a-z, 0-9, `-`, `_` and `.`, of which one of the first two begins it. */
+                /**
+                 * @description At most 64 of a-z, 0-9, `-`, `_` and `.`, of which one of the first two begins it and no dot ends it; not that of a device, as
+                 *     `con` or `nul`.
+                 */
                 name: string;
             };
             header?: never;

@@ -3,7 +3,7 @@ import type { Line, SeriesName } from "./series";
 
 /** Whether all rows had the same number of student epochs, to a hundredth. */
 export function equalEpochs(rows: CompareRow[]): { equal: boolean; least: number; most: number } {
-  const epochs = rows.map(({ epochs }) => epochs);
+  const epochs = rows.flatMap(({ epochs }) => epochs ?? []);
   const [least, most] = [Math.min(...epochs), Math.max(...epochs)];
   return { equal: most - least < 0.005, least, most };
 }

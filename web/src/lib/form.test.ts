@@ -57,6 +57,7 @@ const schema: Schema = {
         lr: { type: "number", minimum: 0, default: 0.003 },
         target: { $ref: "#/$defs/Target", description: "What fine-tuning follows.", default: "teacher" },
         augment: { $ref: "#/$defs/Augment", description: "Changes." },
+        after: { anyOf: [{ $ref: "#/$defs/Target" }, { type: "null" }], description: "Or absent." },
       },
     },
     Augment: { type: "object", properties: { flip: { type: "boolean", default: false } } },
@@ -72,6 +73,12 @@ const field = (path: string, config = {}): Field => {
 };
 
 describe("the form of a schema", () => {
+  it("knows a choice that may be absent", () => {
+    expect(field("tune.after")).toMatchObject({ kind: "choice", optional: true, description: "Or absent." });
+    expect(field("tune.after").options.map(({ value }) => value)).toEqual(["labels", "teacher"]);
+    expect(field("tune.target").optional).toBe(false);
+  });
+
   it("has a section a table, the top level first", () => {
     expect(sections(schema, {}).map(({ path }) => path)).toEqual(["", "model", "tune", "tune.augment"]);
   });

@@ -11,6 +11,7 @@ export interface Schema {
   properties?: Record<string, Schema>;
   items?: Schema;
   oneOf?: Schema[];
+  anyOf?: Schema[];
   minimum?: number;
   maximum?: number;
   exclusiveMinimum?: number;
@@ -59,8 +60,14 @@ export interface Section {
 
 const oneLine = (text: string | undefined) => (text ?? "").replaceAll("\n", " ");
 
-/** The node with what its `$ref` stands for; its own description and default win. */
+/** The node with what its `$ref` stands for; its own description and default win. A choice with null is what is chosen, or absent. */
 function resolve(node: Schema, defs: Record<string, Schema>): Schema {
+  const some = node.anyOf?.find(({ type }) => type !== "null");
+  if (some !== undefined) {
+    const { anyOf: _, ...own } = node;
+    const chosen = resolve(some, defs);
+    return { ...chosen, ...own, type: [...typesOf(chosen), "null"] };
+  }
   const name = node.$ref?.replace("#/$defs/", "");
   if (name === undefined) return node;
   const { $ref: _, ...own } = node;

@@ -1,6 +1,15 @@
 import { describe, expect, it } from "vitest";
 
-import { frame, normalise, resize, withChannels, withoutExif, type Image } from "./image";
+import {
+  frame,
+  kindOf,
+  normalise,
+  resize,
+  withChannels,
+  withoutExif,
+  withoutWebpExif,
+  type Image,
+} from "./image";
 
 function pattern(height: number, width: number): Image {
   const pixels = Uint8Array.from({ length: height * width }, (_, at) => {
@@ -67,6 +76,13 @@ describe("a camera's notes", () => {
     ]);
   });
 
+  it("are renamed in a WebP", () => {
+    const bytes = [..."RIFF\0\0\0\0WEBPVP8L\x01\0\0\0\x2f\0EXIF\x02\0\0\0EX"].map((c) => c.charCodeAt(0));
+    const kept = String.fromCharCode(...withoutWebpExif(Uint8Array.from(bytes)));
+    expect(kept).toBe("RIFF\0\0\0\0WEBPVP8L\x01\0\0\0\x2f\0xxxx\x02\0\0\0EX");
+    expect(() => withoutWebpExif(Uint8Array.from(bytes.slice(0, 15)))).not.toThrow();
+  });
+
   it("of a cut or lying file end with it", () => {
     for (const bytes of [
       [0xff, 0xd8],
@@ -74,5 +90,22 @@ describe("a camera's notes", () => {
       [0xff, 0xd8, 0xff, 0xe0, 0, 0, 1],
     ])
       expect(() => withoutExif(Uint8Array.from(bytes))).not.toThrow();
+  });
+});
+
+describe("kinds of pictures", () => {
+  it.each([
+    ["\xff\xd8\xff\xe0", "JPEG"],
+    ["\x89PNG\r\n", "PNG"],
+    ["RIFF1234WEBPVP8 ", "WebP"],
+    ["RIFF1234WAVEfmt ", undefined],
+    ["BM12", "BMP"],
+    ["II*\0", "TIFF"],
+    ["MM\0*", "TIFF"],
+    ["P6 1 1 255\n", "PPM or PGM"],
+    ["GIF89a", undefined],
+    ["", undefined],
+  ])("are told by their first bytes: %j", (bytes, kind) => {
+    expect(kindOf(Uint8Array.from([...bytes], (c) => c.charCodeAt(0)))).toBe(kind);
   });
 });

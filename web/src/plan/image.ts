@@ -40,17 +40,59 @@ export function withoutExif(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuf
   return [...kept, bytes.subarray(at)];
 }
 
-/** Decodes a JPEG or PNG to the RGB bytes that its file holds: no colour management, no turning, no alpha. */
+/** The same of a WebP: its chunk of that name gets one that no decoder knows. */
+export function withoutWebpExif(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+  const copy = bytes.slice();
+  const view = new DataView(copy.buffer);
+  // Chunks stand behind `RIFF`, a length and `WEBP`: a name, a length, as many bytes and one more after an odd number.
+  for (let at = 12; at + 8 <= copy.length;) {
+    if (ascii(copy, at) === "EXIF") copy.set([0x78, 0x78, 0x78, 0x78], at);
+    const length = view.getUint32(at + 4, true);
+    at += 8 + length + (length % 2);
+  }
+  return copy;
+}
+
+const ascii = (bytes: Uint8Array, at: number) => String.fromCharCode(...bytes.subarray(at, at + 4));
+
+/** The kind of a picture, told by how its file begins as in `engine/src/data/image.rs`; none for what is no picture. */
+export function kindOf(
+  bytes: Uint8Array,
+): "JPEG" | "PNG" | "WebP" | "BMP" | "TIFF" | "PPM or PGM" | undefined {
+  const first = ascii(bytes, 0);
+  if (first.startsWith("\xff\xd8\xff")) return "JPEG";
+  if (first === "\x89PNG") return "PNG";
+  if (first === "RIFF" && ascii(bytes, 8) === "WEBP") return "WebP";
+  if (/^(II[*+]\0|MM\0[*+])/.test(first)) return "TIFF";
+  if (/^P[1-6]/.test(first)) return "PPM or PGM";
+  return first.startsWith("BM") ? "BMP" : undefined;
+}
+
+/** The kinds that browsers decode, with what is kept of their bytes. */
+const KINDS = {
+  JPEG: { type: "image/jpeg", parts: withoutExif },
+  PNG: { type: "image/png", parts: (bytes: Uint8Array<ArrayBuffer>) => [bytes] },
+  WebP: { type: "image/webp", parts: (bytes: Uint8Array<ArrayBuffer>) => [withoutWebpExif(bytes)] },
+  BMP: { type: "image/bmp", parts: (bytes: Uint8Array<ArrayBuffer>) => [bytes] },
+};
+
+/** What a file is picked by. */
+export const ACCEPTED = Object.values(KINDS)
+  .map((kind) => kind.type)
+  .join(",");
+
+/** Decodes a JPEG, PNG, WebP or BMP to the RGB bytes that its file holds: no colour management, no turning, no alpha. */
 export async function decode(file: Blob, device: GPUDevice): Promise<Image> {
   const bytes = new Uint8Array(await file.arrayBuffer());
-  const png = bytes[0] === 0x89 && bytes[1] === 0x50;
-  const jpeg = bytes[0] === 0xff && bytes[1] === 0xd8;
-  if (!png && !jpeg) throw new Error("This is neither a JPEG nor a PNG.");
+  const kind = kindOf(bytes);
+  if (!kind) throw new Error("This is no JPEG, PNG, WebP or BMP.");
+  if (kind === "TIFF" || kind === "PPM or PGM")
+    throw new Error(`Browsers decode no ${kind}; \`taper predict\` does.`);
   let bitmap: ImageBitmap;
   try {
     const how: ImageBitmapOptions = { colorSpaceConversion: "none", premultiplyAlpha: "none" };
-    const type = png ? "image/png" : "image/jpeg";
-    bitmap = await createImageBitmap(new Blob(withoutExif(bytes), { type }), how);
+    const { type, parts } = KINDS[kind];
+    bitmap = await createImageBitmap(new Blob(parts(bytes), { type }), how);
   } catch {
     throw new Error("The browser cannot decode this picture.");
   }

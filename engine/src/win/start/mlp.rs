@@ -42,6 +42,12 @@ fn every(network: &Network) -> Result<Vec<Vec<Dense<'_>>>, NetworkError> {
     (0..network.blocks.len()).map(|block| dense(network, block)).collect()
 }
 
+/// Refuses a teacher that some block cannot start from.
+pub(super) fn fits(student: &Network, teacher: &Network, map: &[u32]) -> Result<(), NetworkError> {
+    let (thin, wide) = (names(&every(student)?), names(&every(teacher)?));
+    (0..thin.len()).try_for_each(|block| correspondence(&thin, &wide, block, map).map(drop))
+}
+
 /// Sets a block and its lift.
 pub(super) fn start<P: Probe>(place: &mut Place<'_, P>, map: &[u32]) -> Result<(), P::Error> {
     let (student, teacher, block) = (place.student, place.teacher, place.block);

@@ -99,21 +99,39 @@ pub fn start_block<P: Probe>(
 ) -> Result<Started, P::Error> {
     let mut place =
         Place::new(probe, bridged, teacher, teacher_weights, weights, block, choice, seed)?;
+    match residual(bridged, teacher)? {
+        false => mlp::start(&mut place, layer_map)?,
+        true => resnet::start(&mut place, layer_map)?,
+    }
+    Ok(place.started)
+}
+
+/// Whether both networks have residual units.
+fn residual(student: &Network, teacher: &Network) -> Result<bool, NetworkError> {
     let resnet = |n: &Network| {
         n.blocks.iter().any(|b| b.layers.iter().any(|l| matches!(l, Layer::Unit { .. })))
     };
-    match (resnet(bridged), resnet(teacher)) {
-        (false, false) => mlp::start(&mut place, layer_map)?,
-        (true, true) => resnet::start(&mut place, layer_map)?,
+    match (resnet(student), resnet(teacher)) {
+        (own, theirs) if own == theirs => Ok(own),
         (own, _) => {
             let (student, teacher) = if own { ("has", "has not") } else { ("has not", "has") };
-            return Err(NetworkError::Mismatch(format!(
+            Err(NetworkError::Mismatch(format!(
                 "the student {student} residual units, the teacher {teacher}"
-            ))
-            .into());
+            )))
         }
     }
-    Ok(place.started)
+}
+
+/// Refuses networks of which [`start_block`] could not start some block, before anything is trained: all that does not depend on numbers. Both
+/// have as many blocks, with the same resolutions.
+///
+/// # Errors
+/// [`NetworkError`] that names the block.
+pub fn fits(student: &Network, teacher: &Network, layer_map: &[u32]) -> Result<(), NetworkError> {
+    match residual(student, teacher)? {
+        false => mlp::fits(student, teacher, layer_map),
+        true => resnet::fits(student, teacher, layer_map),
+    }
 }
 
 /// Sets the head of the bridged student: the teacher's, on the lifted state.

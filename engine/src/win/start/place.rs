@@ -187,14 +187,19 @@ impl<'a, P: Probe> Place<'a, P> {
         NetworkError::Weights(format!("block {number} cannot start at {what}: {error}"))
     }
 
+    /// What both networks put out.
+    pub(super) fn extents(&self) -> Extents<'_> {
+        Extents { small: &self.small, large: &self.large }
+    }
+
     /// Width of a layer of the student.
     pub(super) fn width(&self, layer: &str) -> Result<usize, NetworkError> {
-        width(&self.small, layer, "student")
+        self.extents().width(layer)
     }
 
     /// Width of a layer of the teacher.
     pub(super) fn teacher_width(&self, layer: &str) -> Result<usize, NetworkError> {
-        width(&self.large, layer, "teacher")
+        self.extents().teacher_width(layer)
     }
 
     /// A weight of the student: the teacher's output units `out` (all of them if `None`), fresh ones behind them, their inputs through `reading`.
@@ -328,6 +333,27 @@ impl<'a, P: Probe> Place<'a, P> {
         self.source.get(name).ok_or_else(|| {
             NetworkError::Weights(format!("the teacher's parameter {name} is missing"))
         })
+    }
+}
+
+/// What the layers of both networks put out.
+#[derive(Clone, Copy)]
+pub(super) struct Extents<'a> {
+    /// S̄'s, or S's.
+    pub(super) small: &'a Shapes,
+    /// B's.
+    pub(super) large: &'a Shapes,
+}
+
+impl Extents<'_> {
+    /// Width of a layer of the student.
+    pub(super) fn width(&self, layer: &str) -> Result<usize, NetworkError> {
+        width(self.small, layer, "student")
+    }
+
+    /// Width of a layer of the teacher.
+    pub(super) fn teacher_width(&self, layer: &str) -> Result<usize, NetworkError> {
+        width(self.large, layer, "teacher")
     }
 }
 

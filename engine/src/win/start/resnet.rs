@@ -2,7 +2,7 @@
 
 use super::{
     Probe, Rows,
-    place::{Place, correspondence},
+    place::{Extents, Place, correspondence},
 };
 use crate::{
     nn::{Extent, Layer, Network, NetworkError},
@@ -12,6 +12,7 @@ use crate::{
 /// A convolution with its batch norm.
 struct Conv<'n> {
     name: &'n str,
+    kernel: u32,
     norm: &'n str,
     /// The activation behind it; none behind the last of a unit and in a shortcut.
     act: Option<&'n str>,
@@ -83,7 +84,7 @@ fn convs(layers: &[Layer]) -> Result<Vec<Conv<'_>>, &Layer> {
     let mut found: Vec<Conv<'_>> = Vec::new();
     let mut rest = layers;
     while let Some((layer, tail)) = rest.split_first() {
-        let Layer::Conv { name, .. } = layer else { return Err(layer) };
+        let Layer::Conv { name, kernel, .. } = layer else { return Err(layer) };
         let Some((Layer::BatchNorm { name: norm }, tail)) = tail.split_first() else {
             return Err(layer);
         };
@@ -91,7 +92,7 @@ fn convs(layers: &[Layer]) -> Result<Vec<Conv<'_>>, &Layer> {
             Some((Layer::Activation { name, .. }, tail)) => (Some(name.as_str()), tail),
             _ => (None, tail),
         };
-        found.push(Conv { name, norm, act });
+        found.push(Conv { name, kernel: *kernel, norm, act });
         rest = tail;
     }
     Ok(found)
@@ -101,13 +102,72 @@ fn names<'n>(stages: &[Stage<'n>]) -> Vec<Vec<&'n str>> {
     stages.iter().map(|stage| stage.units.iter().map(|unit| unit.name).collect()).collect()
 }
 
+/// Refuses a teacher that some stage cannot start from.
+pub(super) fn fits(student: &Network, teacher: &Network, map: &[u32]) -> Result<(), NetworkError> {
+    let (small, large) = (student.shapes()?, teacher.shapes()?);
+    let extents = Extents { small: &small, large: &large };
+    let (thin, wide) = (stages(student)?, stages(teacher)?);
+    let (small, large) = (names(&thin), names(&wide));
+    let narrower = narrower(&extents, &thin, &wide)?;
+    for (block, own) in thin.iter().enumerate() {
+        let matched = correspondence(&small, &large, block, map)?;
+        stage_fits(&extents, own, &wide, block, &matched, narrower).map_err(
+            |error| match error {
+                NetworkError::Mismatch(what) => {
+                    NetworkError::Mismatch(format!("block {}: {what}", block + 1))
+                }
+                other => other,
+            },
+        )?;
+    }
+    Ok(())
+}
+
+/// [`fits`] of a stage, whose units start from the teacher's at `matched`.
+fn stage_fits(
+    extents: &Extents<'_>,
+    own: &Stage<'_>,
+    wide: &[Stage<'_>],
+    block: usize,
+    matched: &[usize],
+    narrower: bool,
+) -> Result<(), NetworkError> {
+    let source = &wide[block];
+    if let (Some(own), Some(source)) = (&own.stem, &source.stem) {
+        same_kernel(&own.conv, &source.conv)?;
+    }
+    let mut stream = own.stem.as_ref().map(|stem| stem.tap);
+    for (unit, &q) in own.units.iter().zip(matched) {
+        let from = &source.units[q];
+        alike(unit, from)?;
+        if let Some(stream) = stream {
+            let before = if q == 0 { input(wide, block)? } else { source.units[q - 1].name };
+            stride(extents, before, stream)?;
+        }
+        for (conv, source) in unit.body.iter().zip(&from.body) {
+            if let (Some(act), Some(theirs)) = (conv.act, source.act) {
+                stride(extents, theirs, act)?;
+            }
+        }
+        stream = Some(unit.name);
+    }
+    // What `channels` picks by several layers together.
+    if let (true, Some(last)) = (narrower, own.units.last()) {
+        let whole = own.stem.is_some() && own.units[0].shortcut.is_none();
+        let stem = source.stem.iter().map(|stem| stem.tap).filter(|_| whole);
+        let outputs = source.units.iter().map(|unit| unit.name);
+        same_width(extents, last.name, stem.chain(outputs))?;
+    }
+    Ok(())
+}
+
 /// Sets a stage and its lift; the first stage with its stem.
 pub(super) fn start<P: Probe>(place: &mut Place<'_, P>, map: &[u32]) -> Result<(), P::Error> {
     let (student, teacher, block) = (place.student, place.teacher, place.block);
     let (thin, wide) = (stages(student)?, stages(teacher)?);
     let matched = correspondence(&names(&thin), &names(&wide), block, map)?;
     // Widened in the middle of its units alone, a teacher's streams have the student's widths, and are copied.
-    let narrower = narrower(place, &thin, &wide)?;
+    let narrower = narrower(&place.extents(), &thin, &wide)?;
     let (own, source) = (&thin[block], &wide[block]);
     let same =
         own.units.len() == source.units.len() && matched.iter().copied().eq(0..matched.len());
@@ -152,8 +212,8 @@ pub(super) fn start<P: Probe>(place: &mut Place<'_, P>, map: &[u32]) -> Result<(
 }
 
 /// Whether any stream, from the stem to the last stage, has another width than the teacher's.
-fn narrower<P: Probe>(
-    place: &Place<'_, P>,
+fn narrower(
+    place: &Extents<'_>,
     thin: &[Stage<'_>],
     wide: &[Stage<'_>],
 ) -> Result<bool, NetworkError> {
@@ -213,17 +273,7 @@ fn one_set<P: Probe>(
     m: usize,
     taps: &[&str],
 ) -> Result<Vec<usize>, P::Error> {
-    let of = place.teacher_width(taps[0])?;
-    for tap in taps {
-        let width = place.teacher_width(tap)?;
-        if width != of {
-            return Err(NetworkError::Mismatch(format!(
-                "one set of channels serves {key}, but the teacher's {} has {of} channels, {tap} {width}",
-                taps[0]
-            ))
-            .into());
-        }
-    }
+    let of = same_width(&place.extents(), key, taps.iter().copied())?;
     place.choose(key, m, of, |place| {
         let mut sum = Matrix::zeros(of, of);
         for tap in taps {
@@ -232,6 +282,36 @@ fn one_set<P: Probe>(
         }
         Ok(sum)
     })
+}
+
+/// The width of some of the teacher's layers, of which one set of channels is picked for `key`.
+fn same_width<'n>(
+    extents: &Extents<'_>,
+    key: &str,
+    taps: impl Iterator<Item = &'n str>,
+) -> Result<usize, NetworkError> {
+    let mut first: Option<(&str, usize)> = None;
+    for tap in taps {
+        let width = extents.teacher_width(tap)?;
+        let (before, of) = *first.get_or_insert((tap, width));
+        if width != of {
+            return Err(NetworkError::Mismatch(format!(
+                "one set of channels serves {key}, but the teacher's {before} has {of} channels, {tap} {width}"
+            )));
+        }
+    }
+    Ok(first.map_or(0, |(_, of)| of))
+}
+
+/// Refuses a convolution that the other cannot be the source of.
+fn same_kernel(own: &Conv<'_>, from: &Conv<'_>) -> Result<(), NetworkError> {
+    match (own.kernel, from.kernel) {
+        (k, theirs) if k == theirs => Ok(()),
+        (k, theirs) => Err(NetworkError::Mismatch(format!(
+            "{} is a convolution of {k}×{k}, the teacher's {} one of {theirs}×{theirs}",
+            own.name, from.name
+        ))),
+    }
 }
 
 /// Refuses a unit that the other cannot be the source of, before anything is set.
@@ -243,7 +323,17 @@ fn alike(unit: &Unit<'_>, from: &Unit<'_>) -> Result<(), NetworkError> {
             unit.name, from.name
         )));
     }
+    for (own, source) in unit.body.iter().zip(&from.body) {
+        same_kernel(own, source)?;
+        if own.act.is_some() != source.act.is_some() {
+            return Err(NetworkError::Mismatch(format!(
+                "only one of {} and the teacher's {} has an activation behind it",
+                own.name, source.name
+            )));
+        }
+    }
     match (&unit.shortcut, &from.shortcut) {
+        (Some(own), Some(source)) => same_kernel(own, source),
         (Some(own), None) => Err(NetworkError::Mismatch(format!(
             "{} has nothing to start from: the shortcut of the teacher's {} is the identity",
             own.name, from.name
@@ -277,7 +367,8 @@ fn set_unit<P: Probe>(
         })?;
         place.set_weight(conv.name, source.name, Some(&picks), through)?;
         place.set_batch_norm(conv.norm, source.norm, Some(&picks))?;
-        let t = match rows.filter(|_| stride(place, theirs, act).is_ok_and(|s| s == 1)) {
+        let strides = stride(&place.extents(), theirs, act);
+        let t = match rows.filter(|_| strides.is_ok_and(|s| s == 1)) {
             Some(rows) => rows,
             None => thinned(place, theirs, act)?,
         };
@@ -302,11 +393,11 @@ fn input<'n>(wide: &[Stage<'n>], block: usize) -> Result<&'n str, NetworkError> 
 
 /// The teacher's activations at the resolution of a layer of the student's: of a larger map every s-th row and column.
 fn thinned<P: Probe>(place: &mut Place<'_, P>, theirs: &str, own: &str) -> Result<Rows, P::Error> {
-    let stride = stride(place, theirs, own)?;
+    let stride = stride(&place.extents(), theirs, own)?;
     place.teacher_rows(theirs, stride)
 }
 
-fn stride<P: Probe>(place: &Place<'_, P>, theirs: &str, own: &str) -> Result<u32, NetworkError> {
+fn stride(place: &Extents<'_>, theirs: &str, own: &str) -> Result<u32, NetworkError> {
     let (large, small) = (place.large.layer(theirs), place.small.layer(own));
     if let (Some(Extent::Map(h, w, _)), Some(Extent::Map(sh, sw, _))) = (large, small)
         && sh > 0
@@ -317,6 +408,8 @@ fn stride<P: Probe>(place: &Place<'_, P>, theirs: &str, own: &str) -> Result<u32
         }
     }
     Err(NetworkError::Mismatch(format!(
-        "{own} of the student puts out {small:?}, {theirs} of the teacher {large:?}; the teacher's resolution must be a multiple"
+        "{own} of the student puts out {}, {theirs} of the teacher {}; the teacher's resolution must be a multiple",
+        small.map_or("nothing".into(), |extent| extent.to_string()),
+        large.map_or("nothing".into(), |extent| extent.to_string())
     )))
 }

@@ -30,17 +30,11 @@ impl Default for Tries {
 }
 
 impl Tries {
-    /// Whether `right` says so; a try that is wrong counts.
+    /// Counts a wrong try.
     ///
     /// # Errors
-    /// There is no try left: `right` was not asked, and it is so long until there is one.
-    pub(super) fn admit(
-        &self,
-        peer: IpAddr,
-        now: Instant,
-        right: impl FnOnce() -> bool,
-    ) -> Result<bool, Duration> {
-        // Held throughout, so that many tries at the same time are no more than they are one by one.
+    /// There is none left: it is so long until there is one.
+    pub(super) fn take(&self, peer: IpAddr, now: Instant) -> Result<(), Duration> {
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         let place = &mut places[self.place(peer)];
         let full = place.map_or(now, |full| full.max(now)) + EACH;
@@ -48,11 +42,8 @@ impl Tries {
         if !wait.is_zero() {
             return Err(wait);
         }
-        let right = right();
-        if !right {
-            *place = Some(full);
-        }
-        Ok(right)
+        *place = Some(full);
+        Ok(())
     }
 
     fn place(&self, peer: IpAddr) -> usize {
@@ -70,19 +61,16 @@ mod tests {
         let (tries, peer, start) = (Tries::default(), IpAddr::from([10, 0, 0, 1]), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
         for _ in 0..AT_ONCE {
-            assert_eq!(tries.admit(peer, start, || false), Ok(false));
+            assert_eq!(tries.take(peer, start), Ok(()));
         }
-        let wait = tries.admit(peer, start, || unreachable!("it is not asked"));
-        assert_eq!(wait, Err(EACH));
-        assert_eq!(tries.admit(peer, at(7), || true), Err(Duration::from_secs(5)));
-        // Right ones cost nothing, and bring nothing back.
-        assert_eq!(tries.admit(peer, at(12), || true), Ok(true));
-        assert_eq!(tries.admit(peer, at(12), || false), Ok(false));
-        assert_eq!(tries.admit(peer, at(13), || true), Err(Duration::from_secs(11)));
+        assert_eq!(tries.take(peer, start), Err(EACH));
+        assert_eq!(tries.take(peer, at(7)), Err(Duration::from_secs(5)));
+        assert_eq!(tries.take(peer, at(12)), Ok(()));
+        assert_eq!(tries.take(peer, at(13)), Err(Duration::from_secs(11)));
         for _ in 0..AT_ONCE {
-            assert_eq!(tries.admit(peer, at(600), || false), Ok(false));
+            assert_eq!(tries.take(peer, at(600)), Ok(()));
         }
-        assert!(tries.admit(peer, at(600), || true).is_err());
+        assert!(tries.take(peer, at(600)).is_err());
     }
 
     #[test]

@@ -1,0 +1,400 @@
+//! Teachers from elsewhere: where they lie, what they and the run both know, and what they are worth on the run's data.
+//!
+//! What two sides know is compared: the classes by name, how pictures are framed, the shapes. What only the teacher knows is taken over.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::Read as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::{
+    Session, TrainError,
+    member::{TRAIN_ERROR, TRAIN_ERROR_INPUTS},
+    run::Teacher,
+};
+use crate::{
+    classes,
+    config::{Activation, Config, DataKind, Disagreement, Framing, Model},
+    data::{self, DataError, Dataset, ImageShape, Preprocess},
+    event::{self, Event},
+    formats::{FormatError, ModelConfig, ModelFolder, folder, safetensors, sums},
+    gpu::Gpu,
+    models,
+    nn::{Extent, Layer, Network, NetworkError, Tensor, Weights},
+    random,
+    win::program,
+};
+
+/// A teacher's files.
+#[derive(Debug)]
+struct Found {
+    /// `model.safetensors` of a folder, or the file that was named.
+    weights: PathBuf,
+    /// What the folder says of them; none for weights alone.
+    described: Option<ModelConfig>,
+    /// What was chosen without being asked for.
+    warning: Option<String>,
+}
+
+/// A teacher from elsewhere that fits the data.
+#[derive(Debug, Clone)]
+pub(super) struct Imported {
+    /// Its outputs in the order of the data's classes.
+    pub(super) teacher: Teacher,
+    /// The file of its weights: one file is one teacher, whatever the seed.
+    pub(super) file: PathBuf,
+    /// What had to be assumed.
+    pub(super) warnings: Vec<String>,
+}
+
+/// Says of an error that it is about the teacher `from`.
+fn refused(from: &str, message: impl Into<String>) -> TrainError {
+    TrainError::Teacher { from: from.into(), message: message.into(), hint: None }
+}
+
+/// The teacher of `seed` in `from`, and what its folder says.
+fn find(from: &str, seed: u64) -> Result<Found, TrainError> {
+    let (weights, warning) = locate(from, seed)?;
+    refuse_pickles(from, &weights)?;
+    let described = described(&weights)?;
+    Ok(Found { weights, described, warning })
+}
+
+/// The file of the weights: `from` itself, the teacher of `seed` in a run or else its first, a model folder's, a run's or member's student.
+fn locate(from: &str, seed: u64) -> Result<(PathBuf, Option<String>), TrainError> {
+    let path = Path::new(from);
+    if path.is_file() {
+        return Ok((path.into(), None));
+    }
+    let inside = |folder: PathBuf| Some(folder.join(folder::WEIGHTS)).filter(|file| file.is_file());
+    let teachers = path.join("teachers");
+    if let Some(file) = inside(teachers.join(seed.to_string())) {
+        return Ok((file, None));
+    }
+    let mut others: Vec<u64> = std::fs::read_dir(&teachers)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    others.sort_unstable();
+    let other = |&other: &u64| Some((inside(teachers.join(other.to_string()))?, other));
+    if let Some((file, other)) = others.iter().find_map(other) {
+        let warning =
+            format!("`{from}` has no teacher of seed {seed}; its teacher of seed {other} is taken");
+        return Ok((file, Some(warning)));
+    }
+    if let Some(file) = inside(path.into()) {
+        return Ok((file, None));
+    }
+    if let Some(file) = inside(path.join("artifacts")) {
+        let warning = path.join("config.toml").is_file().then(|| {
+            format!("`{from}` has trained no teacher; the student in its folder artifacts is taken")
+        });
+        return Ok((file, warning));
+    }
+    let why = if path.exists() { "" } else { ": it is not there" };
+    let message = format!(
+        "holds no teacher{why}; give a safetensors file, a folder with {}, or a finished run",
+        folder::WEIGHTS
+    );
+    Err(refused(from, message))
+}
+
+/// Refuses what `torch.save` wrote, by its first bytes: a zip archive, or in old files a pickle.
+fn refuse_pickles(from: &str, file: &Path) -> Result<(), TrainError> {
+    let mut head = [0; 9];
+    let mut open = File::open(file).map_err(|source| FormatError::read(file, source))?;
+    if open.read(&mut head).map_err(|source| FormatError::read(file, source))? < head.len() {
+        return Ok(());
+    }
+    // The first eight bytes of safetensors are a length, which may be anything; its header follows.
+    let pickled = head.starts_with(b"PK\x03\x04") || (head[0] == 0x80 && head[1] <= 5);
+    if head[8] == b'{' || !pickled {
+        return Ok(());
+    }
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+    let convert = format!(
+        "convert it once: python -c \"import torch, safetensors.torch as s; s.save_file(torch.load('{name}', map_location='cpu', weights_only=True), '{stem}.safetensors')\""
+    );
+    let message = format!(
+        "`{name}` is a pickle of PyTorch's, which can run code when it is read; safetensors are read"
+    );
+    Err(TrainError::Teacher { from: from.into(), message, hint: Some(convert) })
+}
+
+/// What the folder of `model.safetensors` says of it. Other programs' `config.json` (timm's, transformers') say nothing that is known here.
+fn described(weights: &Path) -> Result<Option<ModelConfig>, TrainError> {
+    let named = weights.file_name().is_some_and(|name| name == folder::WEIGHTS);
+    let config = weights.parent().map(|folder| folder.join(folder::CONFIG));
+    let Some(config) = config.filter(|config| named && config.is_file()) else { return Ok(None) };
+    let value: serde_json::Value = folder::read_json(&config)?;
+    if !value["model"].is_object() {
+        return Ok(None);
+    }
+    Ok(Some(folder::read_json(&config)?))
+}
+
+/// What a teacher's folder says of its pictures.
+fn framing(from: &str, model: &ModelConfig) -> Result<Framing, TrainError> {
+    let bad = |error: DataError| refused(from, format!("its {}: {error}", folder::CONFIG));
+    let of = Preprocess::try_from(model).map_err(bad)?;
+    Ok(Framing {
+        size: model.size,
+        interpolation: of.interpolation(),
+        crop: of.crop(),
+        mean: of.mean().to_vec(),
+        std: of.std().to_vec(),
+    })
+}
+
+/// The configuration with everything written that a teacher from elsewhere says of its pictures, and a line on what was taken over.
+///
+/// # Errors
+/// There is no such teacher, or `[data]` says otherwise.
+pub fn settled(config: &Config) -> Result<(Config, Vec<String>), TrainError> {
+    let (mut config, mut lines) = (config.clone(), Vec::new());
+    if let Some(from) = config.teacher.from.clone() {
+        for &seed in &config.seeds {
+            let Some(model) = find(&from, seed)?.described else { continue };
+            let disagreement = |Disagreement { key, written, trained }| {
+                let problem = format!(
+                    "{written} is not what the teacher in `{from}` was trained with, which is {trained}; leave the key out or give that value"
+                );
+                DataError::Setting { key, problem }
+            };
+            let taken = config.data.take_over(&framing(&from, &model)?).map_err(disagreement)?;
+            if !taken.is_empty() {
+                lines.push(format!("taken over from the teacher: {}", taken.join(", ")));
+            }
+        }
+    }
+    config.data.frame();
+    Ok((config, lines))
+}
+
+/// What the networks of a run read and tell apart while its data are not there: what such data usually are, or what a teacher from elsewhere
+/// says of its own; the built-in images are always there.
+///
+/// # Errors
+/// The teacher cannot be read.
+pub fn presumed(config: &Config) -> Result<(ImageShape, Vec<String>), TrainError> {
+    let (mut shape, usual) = data::promised(&config.data);
+    let built_in = config.data.kind == DataKind::Procedural;
+    let (Some(from), Some(&seed), false) = (&config.teacher.from, config.seeds.first(), built_in)
+    else {
+        return Ok((shape, classes::numbers(usual)));
+    };
+    let found = find(from, seed)?;
+    if let Some(model) = found.described {
+        let side = model.size as usize;
+        shape = ImageShape { height: side, width: side, channels: model.channels as usize };
+        return Ok((shape, model.labels));
+    }
+    let (weights, _) = safetensors::read(&found.weights)?;
+    let rows = |name: &str| weights.get(name).and_then(|head| head.shape.first().copied());
+    if let Some(&[.., channels @ (1 | 3)]) = weights.get("conv1.weight").map(|w| &w.shape[..]) {
+        shape.channels = channels;
+    }
+    let outputs = rows("fc.weight").or(rows("head.weight"));
+    Ok((shape, classes::numbers(outputs.unwrap_or(usual))))
+}
+
+/// The teacher of `seed` for a student on these classes, checked before anything runs.
+///
+/// # Errors
+/// There is none, it cannot be read, it reads other pictures, or it tells other classes apart.
+pub(super) fn import(
+    config: &Config,
+    from: &str,
+    seed: u64,
+    student: &Network,
+    labels: &[String],
+) -> Result<Imported, TrainError> {
+    let Found { weights: file, described, warning } = find(from, seed)?;
+    let mut warnings: Vec<String> = warning.into_iter().collect();
+    let (network, mut weights) = match &described {
+        Some(model) => read_folder(from, &file, model, student)?,
+        None => {
+            if config.data.mean.is_none() {
+                warnings.push(unnormalised(from, student));
+            }
+            read_alone(&file, &config.model, student)?
+        }
+    };
+    models::check(&network, &weights).map_err(|error| refused(from, error.to_string()))?;
+    let known = described.map(|model| model.labels);
+    if let Some(outputs) = order(from, &network, known, labels, &mut warnings)? {
+        put_in_order(&network, &mut weights, &outputs);
+    }
+    let network = models::regroup(network, student);
+    weights.retain(|name, _| !name.ends_with("num_batches_tracked"));
+    let (epochs, seconds) = cost(&file).unzip();
+    Ok(Imported { teacher: Teacher { network, weights, epochs, seconds }, file, warnings })
+}
+
+/// The network of a model folder, for the student's pictures.
+fn read_folder(
+    from: &str,
+    file: &Path,
+    model: &ModelConfig,
+    student: &Network,
+) -> Result<(Network, Weights), TrainError> {
+    if let Extent::Map(_, _, channels) = student.input
+        && channels != model.channels
+    {
+        let theirs = model.channels;
+        let message =
+            format!("it reads pictures of {theirs} channels, and the data's have {channels}");
+        return Err(refused(from, message));
+    }
+    let folder = ModelFolder::read(file.parent().unwrap_or(Path::new("")))?;
+    Ok((Network { input: student.input, ..folder.config.network() }, folder.weights))
+}
+
+/// The network that weights alone are of, as far as their names and shapes tell; an MLP's activation is the student's.
+fn read_alone(
+    file: &Path,
+    model: &Model,
+    student: &Network,
+) -> Result<(Network, Weights), TrainError> {
+    let activation = match model {
+        Model::Mlp(mlp) => mlp.activation,
+        _ => Activation::Relu,
+    };
+    let (weights, _) = safetensors::read(file)?;
+    let network = models::infer(&weights, student.input, activation)
+        .map_err(|error| NetworkError::Weights(format!("`{}`: {error}", file.display())))?;
+    let weights = folder::as_ours(&network, weights);
+    Ok((network, weights))
+}
+
+/// That weights alone do not say how their pictures were normalised.
+fn unnormalised(from: &str, student: &Network) -> String {
+    let imagenet = match student.input {
+        Extent::Map(_, _, 3) => {
+            "; those of ImageNet are data.mean=[0.485, 0.456, 0.406] and data.std=[0.229, 0.224, 0.225]"
+        }
+        _ => "",
+    };
+    format!(
+        "`{from}` does not say how its pictures were normalised, so data.mean and data.std are measured on the training images; if it was trained with others, set them{imagenet}"
+    )
+}
+
+/// The teacher's output for each class of the data; none where they are in that order.
+fn order(
+    from: &str,
+    network: &Network,
+    known: Option<Vec<String>>,
+    labels: &[String],
+    warnings: &mut Vec<String>,
+) -> Result<Option<Vec<u32>>, TrainError> {
+    let alone = known.is_none();
+    let outputs = network.shapes()?.output.width() as usize;
+    let known = known.unwrap_or_else(|| classes::numbers(outputs));
+    let matched = classes::all(&known, labels).map_err(|difference| {
+        let message = match alone {
+            true => format!(
+                "it tells {outputs} classes apart, the data have {} ({})",
+                labels.len(),
+                classes::shown(labels)
+            ),
+            false => format!("it {difference}"),
+        };
+        refused(from, message)
+    })?;
+    if matched.by_position || alone {
+        let who = if classes::are_numbers(&known) { "the teacher" } else { "the data" };
+        let names = classes::shown(if who == "the data" { &known } else { labels });
+        warnings.push(format!(
+            "`{from}`: {who} has no names for its classes, so outputs and classes are matched by their place, in the order {names}"
+        ));
+    }
+    Ok((!matched.is_identity()).then_some(matched.outputs))
+}
+
+/// Puts the rows of the last linear layer in another order: row k becomes that of `outputs[k]`.
+fn put_in_order(network: &Network, weights: &mut Weights, outputs: &[u32]) {
+    let last = network.head.iter().rev().find_map(|layer| match layer {
+        Layer::Linear { name, .. } => Some(name),
+        _ => None,
+    });
+    for part in last.into_iter().flat_map(|name| ["weight", "bias"].map(|p| format!("{name}.{p}")))
+    {
+        let Some(Tensor { shape, data }) = weights.get_mut(&part) else { continue };
+        let width = data.len() / shape[0].max(1);
+        let row = |&output: &u32| &data[output as usize * width..(output as usize + 1) * width];
+        *data = outputs.iter().flat_map(row).copied().collect();
+    }
+}
+
+/// Epochs and seconds that a teacher cost, where the file lies in a run whose log knows it: those of its own teacher included.
+fn cost(file: &Path) -> Option<(f64, f64)> {
+    let folder = std::path::absolute(file.parent()?).ok()?;
+    let run = folder.ancestors().take(4).find(|at| at.join("events.jsonl").is_file())?;
+    let inside: Vec<&str> =
+        folder.strip_prefix(run).ok()?.iter().map(|part| part.to_str()).collect::<Option<_>>()?;
+    let name = match inside[..] {
+        ["teachers", seed] => format!("teacher-{seed}"),
+        ["members", member, "artifacts"] => member.into(),
+        ["artifacts"] => copied(run, &folder)?,
+        _ => return None,
+    };
+    let entries = event::read(&run.join("events.jsonl")).ok()?;
+    entries.into_iter().rev().find_map(|entry| match entry.event {
+        Event::MemberFinished {
+            member, epochs, seconds, teacher_epochs, teacher_seconds, ..
+        } if member == name => Some((epochs? + teacher_epochs?, seconds? + teacher_seconds?)),
+        _ => None,
+    })
+}
+
+/// The member of which a run keeps a copy in `folder`: the one with the same sums.
+fn copied(run: &Path, folder: &Path) -> Option<String> {
+    let sums = |folder: &Path| std::fs::read(folder.join(sums::NAME)).ok();
+    let wanted = sums(folder)?;
+    std::fs::read_dir(run.join("members")).ok()?.flatten().find_map(|member| {
+        (sums(&member.path().join("artifacts"))? == wanted)
+            .then(|| member.file_name().into_string().ok())?
+    })
+}
+
+/// What a teacher from elsewhere comes to on the run's data.
+pub(super) struct Worth {
+    pub(super) accuracy: f64,
+    pub(super) loss: f64,
+    /// Percent, on training inputs.
+    pub(super) train_error: f64,
+}
+
+/// Tests a teacher from elsewhere as members are tested.
+pub(super) fn worth(
+    teacher: &Teacher,
+    seed: u64,
+    batch: u32,
+    data: &Dataset,
+    gpu: &Arc<Gpu>,
+) -> Result<Worth, TrainError> {
+    let program = program::evaluation(&teacher.network, batch.max(1), &gpu.target())?;
+    let mut session = Session::new(gpu, program)?;
+    session.load_student(&teacher.weights)?;
+    let test = session.test(&data.test)?;
+    let picks = data.train.subset(random::key(&[seed, TRAIN_ERROR]), TRAIN_ERROR_INPUTS);
+    let train_error = 100.0 - session.test_on(&data.train, &picks)?.accuracy;
+    Ok(Worth { accuracy: test.accuracy, loss: test.loss, train_error })
+}
+
+/// The teachers of a run, each with the first seed that it teaches.
+pub(super) fn distinct(imported: &BTreeMap<u64, Imported>) -> Vec<(u64, &Imported)> {
+    let mut found: Vec<(u64, &Imported)> = Vec::new();
+    for (&seed, of) in imported {
+        if found.iter().all(|(_, known)| known.file != of.file) {
+            found.push((seed, of));
+        }
+    }
+    found
+}
