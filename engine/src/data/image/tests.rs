@@ -16,10 +16,13 @@ pub(in crate::data) fn encoded(
     colour: [u8; 3],
     format: ImageFormat,
 ) -> Vec<u8> {
+    let image = ::image::RgbImage::from_pixel(width, height, ::image::Rgb(colour));
+    if format == ImageFormat::Pnm {
+        // Left to itself, the encoder writes PAM, which Pillow does not read either.
+        return [format!("P6 {width} {height} 255\n").as_bytes(), &image].concat();
+    }
     let mut bytes = Cursor::new(Vec::new());
-    ::image::RgbImage::from_pixel(width, height, ::image::Rgb(colour))
-        .write_to(&mut bytes, format)
-        .unwrap();
+    image.write_to(&mut bytes, format).unwrap();
     bytes.into_inner()
 }
 
