@@ -378,7 +378,9 @@ impl EventLog {
             file.seek(SeekFrom::Start(0))?;
             file.read_to_end(&mut bytes)?;
             let last = parse(&bytes).last();
-            let next = last.as_ref().map_or(0, |entry| entry.seq + 1);
+            // A number that has no successor is damage; what was counted before it goes on.
+            let next = parse(&bytes).map(|entry| entry.seq).max();
+            let next = next.map_or(0, |seq| seq.saturating_add(1));
             let clock = Clock { last: last.map_or(0.0, |entry| entry.time), ahead: 0.0 };
             let torn = bytes.last().is_some_and(|&byte| byte != b'\n');
             Ok(EventLog { file, path: path.into(), next, clock, torn })
@@ -400,7 +402,7 @@ impl EventLog {
         let written = self.file.write_all(line.as_bytes());
         self.torn = written.is_err();
         written.map_err(|source| FormatError::write(&self.path, source))?;
-        self.next += 1;
+        self.next = self.next.saturating_add(1);
         Ok(entry)
     }
 
@@ -433,10 +435,22 @@ impl Clock {
 
 /// All complete lines that are entries.
 fn parse(bytes: &[u8]) -> impl Iterator<Item = Entry> {
+    lines(bytes).filter_map(|line| serde_json::from_slice(line).ok())
+}
+
+/// The lines that have their end.
+fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     let complete = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
-    bytes[..complete]
-        .split(|&byte| byte == b'\n')
-        .filter_map(|line| serde_json::from_slice(line).ok())
+    bytes[..complete].split(|&byte| byte == b'\n').filter(|line| !line.is_empty())
+}
+
+/// How many complete lines of a log are no entries and are passed over: torn by a kill, damaged, or of a later Taper.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn passed_over(path: &Path) -> Result<usize, FormatError> {
+    let bytes = std::fs::read(path).map_err(|source| FormatError::read(path, source))?;
+    Ok(lines(&bytes).count() - parse(&bytes).count())
 }
 
 /// Reads a log: complete lines only, without what a later [`Event::Resumed`] took back.
@@ -597,5 +611,6 @@ mod tests {
         std::fs::write(&path, "not json\n{\"seq\":3,\"time\":1,\"type\":\"of_the_future\"}\n")
             .expect("written");
         assert!(read(&path).expect("read").is_empty());
+        assert_eq!(passed_over(&path).expect("read"), 2);
     }
 }

@@ -457,6 +457,51 @@ fn a_stopped_run_goes_on_to_the_same_bits() {
     assert_eq!(tests(&log(out)), tests(&log(whole.path())));
 }
 
+/// A flipped bit of the newest checkpoint is said, and costs some steps; of both, one sentence.
+#[test]
+fn a_damaged_checkpoint_is_passed_over_and_changes_no_bit() {
+    let config = config(&[r#"methods=["vanilla"]"#]);
+    let (whole, parts) = (folder(), folder());
+    train(&config, whole.path());
+    let out = parts.path();
+    let options = Options { checkpoint_every: Duration::ZERO, ..Options::new(out) };
+    let (stop, mut kept) = (AtomicBool::new(false), 0);
+    let run = Run::create(config, out).expect("an empty folder");
+    let stopped = run.execute(&options, &stop, &mut |entry| {
+        kept += usize::from(matches!(entry.event, Event::Checkpoint { .. }));
+        stop.store(kept >= 3, Ordering::Relaxed);
+    });
+    assert!(matches!(stopped, Err(TrainError::Stopped(_))), "{stopped:?}");
+    drop(run);
+    let both = checkpoints(&out.join("members/vanilla-0"));
+    let good: Vec<Vec<u8>> = both.iter().map(|path| fs::read(path).expect("read")).collect();
+    let flip = |of: usize| {
+        let mut bytes = good[of].clone();
+        *bytes.last_mut().expect("not empty") ^= 1;
+        fs::write(&both[of], bytes).expect("written");
+    };
+    (0..both.len()).for_each(flip);
+    let error = try_go_on(out).expect_err("none is whole").to_string();
+    assert!(error.contains("none of its checkpoints is whole"), "{error}");
+    fs::write(&both[0], &good[0]).expect("written");
+    let heard = try_go_on(out).expect("one is whole");
+    let warnings: Vec<&str> = heard
+        .iter()
+        .filter_map(|entry| match &entry.event {
+            Event::Warning { message } => Some(message.as_str()),
+            _ => None,
+        })
+        .collect();
+    let name = |path: &Path| path.file_name().expect("a name").to_string_lossy().into_owned();
+    assert!(warnings.iter().any(|said| said.contains(&name(&both[1]))), "{warnings:?}");
+    assert!(warnings.iter().any(|said| said.contains(&name(&both[0]))), "{warnings:?}");
+    assert_eq!(models_in(out), models_in(whole.path()));
+}
+
+fn try_go_on(out: &Path) -> Result<Vec<Entry>, TrainError> {
+    go_on(&Run::resume(out)?, out, Duration::from_secs(20))
+}
+
 /// What loss scaling knows is part of a checkpoint, and of the log.
 #[test]
 fn a_checkpoint_holds_the_loss_scale() {

@@ -9,6 +9,7 @@ mod browser;
 mod checks;
 mod clock;
 mod demo;
+mod fuzz;
 mod gpu;
 mod growth;
 mod json;
@@ -38,6 +39,9 @@ cargo xtask VERB
   schema [--check]      write web/src/generated/ by the server's own account, or only see whether it is up to date
   page                  build the page of `taper serve` into web/dist; needs Node
   test                  everything that the CI runs, on the adapters that are there and on OpenGL alone
+  fuzz [--seed S] [--inputs N] [--input K] [KIND…]
+                        have Taper read mutated data, archives, pictures, models, checkpoints, configurations and runs;
+                        inputs that fail are kept in target/fuzz/failed
   measured RUN…         write the results of finished runs into README.md
   peer [--rounds N] [WORK…]
                         time Taper, Burn and PyTorch in turn (builds Burn) and write benches/README.md
@@ -72,6 +76,7 @@ fn run(arguments: &[String]) -> Result<()> {
         ("schema", [check]) if check == "--check" => shell::build().and_then(|()| schema::check()),
         ("page", []) => web::build(),
         ("test", []) => checks::run(),
+        ("fuzz", arguments) => fuzz::run(arguments),
         ("measured", runs @ [_, ..]) => measured::run(runs),
         ("peer", arguments) => peer::run(arguments),
         ("gpu", works) => gpu::run(works),

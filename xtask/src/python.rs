@@ -1,4 +1,4 @@
-//! Python with ONNX Runtime in `target/python`: it runs our `model.onnx` in a test.
+//! Python with ONNX Runtime and Pillow in `target/python`: it runs our `model.onnx` in a test, and reads pictures for the fuzz.
 
 use std::{fs, path::Path, process::Command};
 
@@ -22,7 +22,9 @@ pub(crate) fn setup() -> Result<bool> {
     }
     let there = python().and_then(|python| make(python, &folder));
     if let Err(error) = &there {
-        eprintln!("\nmodel.onnx is not run in ONNX Runtime: {error:#}");
+        eprintln!(
+            "\nmodel.onnx is not run in ONNX Runtime, nothing is held against Pillow: {error:#}"
+        );
         return Ok(false);
     }
     fs::write(stamp, wanted).context("cannot write to target/python")?;

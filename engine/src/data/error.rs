@@ -67,6 +67,11 @@ pub enum DataError {
     Stopped,
 }
 
+/// A path as it may be shown.
+fn shown(path: &Path) -> String {
+    escape(&path.display().to_string()).into_owned()
+}
+
 impl DataError {
     /// `DataError::Read` at `path`, for `map_err`.
     pub(super) fn read(path: &Path) -> impl FnOnce(std::io::Error) -> Self {

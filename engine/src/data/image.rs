@@ -5,13 +5,15 @@
 //! chroma are the decoder's own; a bitmap of 16 bits a pixel and a plain PGM of an odd maximum are off by 1 at most.
 //! On purpose another is grey of 16 bits: Pillow cuts it off at 255, which leaves white, and here it is scaled.
 //!
-//! Pillow 13 also is the judge of damage: what `Image.open(…).convert("RGB")` refuses is an error here. Of 1,495 files
-//! that were cut, made longer or had one bit or byte changed, 38 are judged otherwise:
+//! Pillow 13 also is the judge of damage: what `Image.open(…).convert("RGB")` refuses is an error here. Of 3,055 files
+//! that were cut, made longer or had one bit or byte changed, 98 are judged otherwise:
 //!
-//! * Stricter here (33): a PNG without `IEND` or with a wrong sum of an `IDAT`; a BMP that lacks the padding of its last
-//!   row; sizes beyond the limits. So are a JPEG with other bytes in place of its end marker, other formats under one of
-//!   these names (GIF among them), and rare sorts of TIFF: floats, signed, Lab, uncompressed YCbCr, Group 3, ZSTD, LZMA.
-//! * Laxer here (5): a wrong Huffman table or alpha chunk that nothing reads, a row of an RLE bitmap that ends early.
+//! * Stricter here (84): a PNG without `IEND` or with a wrong sum of an `IDAT`; a BMP that lacks the padding of its last
+//!   row; wrong bits of a fax; sizes beyond the limits. So are a JPEG with other bytes in place of its end marker, other
+//!   formats under one of these names (GIF among them), and rare sorts of TIFF: floats, signed numbers, Lab, uncompressed
+//!   YCbCr, Group 3, ZSTD, LZMA.
+//! * Laxer here (14): a wrong table or parameter of a progressive JPEG's scan, later frames and unread alpha of a WebP, a
+//!   row of an RLE bitmap that ends early.
 //!
 //! As in Pillow, wrong bits inside a JPEG's scan (lost restarts too) are decoded to wrong pixels: it has no sums.
 

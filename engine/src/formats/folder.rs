@@ -160,7 +160,7 @@ impl ModelFolder {
         sums::write(folder)
     }
 
-    /// Reads a folder with at least `model.safetensors` and `config.json`.
+    /// Reads a folder with at least `model.safetensors` and `config.json`. Where it has a `SHA256SUMS`, every file that is read has its sum.
     ///
     /// # Errors
     /// One of the two is missing or damaged. Whether the weights fit the architecture is for the architecture to say.
@@ -168,9 +168,11 @@ impl ModelFolder {
         let config: ModelConfig = read_json(&folder.join(CONFIG))?;
         let (weights, _) = safetensors::read(&folder.join(WEIGHTS))?;
         let weights = config.with_columns(&weights, Order::Ours).unwrap_or(weights);
-        let merge = folder.join(MERGE);
-        let merge = if merge.exists() { Some(read_json(&merge)?) } else { None };
-        let card = std::fs::read_to_string(folder.join(CARD)).unwrap_or_default();
+        let path = folder.join(MERGE);
+        let merge =
+            sums::read_if_there(&path)?.map(|bytes| parse_json(&path, &bytes)).transpose()?;
+        let card = sums::read_if_there(&folder.join(CARD))?.unwrap_or_default();
+        let card = String::from_utf8_lossy(&card).into_owned();
         Ok(ModelFolder { weights, config, merge, card })
     }
 }
@@ -189,10 +191,13 @@ pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), FormatErro
 /// Reads a value from JSON.
 ///
 /// # Errors
-/// The file cannot be read, or is not such a value.
+/// The file cannot be read, is not the one that a `SHA256SUMS` beside it names, or is not such a value.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, FormatError> {
-    let bytes = std::fs::read(path).map_err(|source| FormatError::read(path, source))?;
-    serde_json::from_slice(&bytes).map_err(|error| FormatError::content(path, error))
+    parse_json(path, &sums::read(path)?)
+}
+
+fn parse_json<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, FormatError> {
+    serde_json::from_slice(bytes).map_err(|error| FormatError::content(path, error))
 }
 
 #[cfg(test)]
@@ -285,12 +290,43 @@ mod tests {
     }
 
     #[test]
+    fn a_changed_bit_is_refused_by_the_files_name() {
+        let folder = tempfile::tempdir().expect("folder");
+        let whole = sample(1, 3);
+        whole.write(folder.path()).expect("written");
+        for name in [WEIGHTS, CONFIG, MERGE, CARD] {
+            let path = folder.path().join(name);
+            let good = std::fs::read(&path).expect("read");
+            let mut bad = good.clone();
+            // The last one of a number, a bracket's, a word's.
+            *bad.last_mut().expect("not empty") ^= 1;
+            std::fs::write(&path, &bad).expect("written");
+            let said = ModelFolder::read(folder.path()).expect_err("changed").to_string();
+            assert!(said.contains(name) && said.contains("SHA-256"), "{said}");
+            std::fs::remove_file(&path).expect("removed");
+            let said = ModelFolder::read(folder.path()).expect_err("missing").to_string();
+            assert!(said.contains(name), "{said}");
+            std::fs::write(&path, &good).expect("written");
+        }
+        assert_eq!(ModelFolder::read(folder.path()).expect("as it was"), whole);
+        // What is read from elsewhere has none.
+        std::fs::remove_file(folder.path().join(sums::NAME)).expect("removed");
+        assert_eq!(ModelFolder::read(folder.path()).expect("no sums"), whole);
+        // A file that is not read is nobody's business.
+        whole.write(folder.path()).expect("written");
+        std::fs::remove_file(folder.path().join(ONNX)).expect("removed");
+        std::fs::write(folder.path().join("notes"), "mine").expect("written");
+        assert_eq!(ModelFolder::read(folder.path()).expect("read"), whole);
+    }
+
+    #[test]
     fn a_missing_or_damaged_part_is_named() {
         let folder = tempfile::tempdir().expect("folder");
         let said = ModelFolder::read(folder.path()).expect_err("empty").to_string();
         assert!(said.starts_with("cannot read") && said.contains("config.json"), "{said}");
         sample(1, 3).write(folder.path()).expect("written");
         std::fs::write(folder.path().join(CONFIG), "{}").expect("written");
+        sums::write(folder.path()).expect("written");
         let said = ModelFolder::read(folder.path()).expect_err("damaged").to_string();
         assert!(said.contains("missing field `architecture`"), "{said}");
         let mut torn = sample(1, 3);

@@ -34,6 +34,14 @@ pub enum FormatError {
         /// What is wrong.
         message: String,
     },
+    /// A file is not the one whose check sum stands beside it.
+    #[error("`{}` {problem}", path.display())]
+    Sum {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, as the end of a sentence.
+        problem: &'static str,
+    },
 }
 
 impl FormatError {
@@ -42,13 +50,22 @@ impl FormatError {
         use std::io::ErrorKind::{QuotaExceeded, StorageFull};
         match self {
             FormatError::Io { source, .. } => matches!(source.kind(), StorageFull | QuotaExceeded),
-            FormatError::Content { .. } => false,
+            FormatError::Content { .. } | FormatError::Sum { .. } => false,
         }
     }
 
     /// What to do about it, if something can be done.
     pub fn hint(&self) -> Option<String> {
-        self.is_full().then(|| "the disk is full; free some space and resume the run".into())
+        match self {
+            FormatError::Sum { .. } => Some(format!(
+                "if it was changed on purpose, remove {0}, or write it anew: `sha256sum * > {0}`",
+                sums::NAME
+            )),
+            _ if self.is_full() => {
+                Some("the disk is full; free some space and resume the run".into())
+            }
+            _ => None,
+        }
     }
 
     pub(crate) fn read(path: &Path, source: std::io::Error) -> Self {

@@ -2,19 +2,28 @@
 //!
 //! Layout: 8 bytes with the length of the header (little endian), the header (JSON: `__metadata__`, and for each tensor its dtype, shape and
 //! range of bytes), the bytes. The header is written in name order, so the same weights give the same file.
+//!
+//! A file may have a sum of its own in its metadata, under [`SUM`]: the SHA-256 of all of its bytes, where the 64 digits of the sum itself
+//! count as zeros. [`read`] compares it.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{self, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
 
-use super::{FormatError, atomic};
+use super::{FormatError, atomic, sums};
 use crate::nn::{Tensor, Weights};
 
 /// The string map of a file's `__metadata__`.
 pub type Metadata = BTreeMap<String, String>;
+
+/// The metadata's key of the file's own sum.
+pub const SUM: &str = "taper.sha256";
+/// What stands for the sum while it is made.
+const NO_SUM: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
 /// The metadata by which transformers and others know a file of PyTorch weights.
 pub fn pytorch() -> Metadata {
@@ -26,19 +35,77 @@ pub fn pytorch() -> Metadata {
 /// # Errors
 /// What the system refuses.
 pub fn write(path: &Path, weights: &Weights, metadata: &Metadata) -> Result<(), FormatError> {
-    atomic::write(path, |writer| {
-        let header = header(weights, metadata);
-        writer.write_all(&(header.len() as u64).to_le_bytes())?;
-        writer.write_all(header.as_bytes())?;
-        weights.values().try_for_each(|tensor| write_tensor(writer, &tensor.to_pytorch()))
+    atomic::write(path, |file| fill(file, &header(weights, metadata), weights))
+}
+
+/// [`write()`], with the file's own sum in its metadata.
+///
+/// # Errors
+/// As [`write()`].
+pub fn write_with_sum(
+    path: &Path,
+    weights: &Weights,
+    metadata: &Metadata,
+) -> Result<(), FormatError> {
+    let mut metadata = metadata.clone();
+    metadata.insert(SUM.into(), NO_SUM.into());
+    let header = header(weights, &metadata);
+    let place = sum_in(header.as_bytes(), NO_SUM);
+    let place = place.ok_or_else(|| FormatError::content(path, "its sum has no place"))?;
+    atomic::write(path, |file| {
+        let mut summed = Summed { file, digest: Sha256::new() };
+        fill(&mut summed, &header, weights)?;
+        let Summed { file, digest } = summed;
+        file.seek(SeekFrom::Start(8 + place as u64))?;
+        file.write_all(sums::hex(&digest.finalize()).as_bytes())
     })
 }
 
-fn write_tensor(writer: &mut dyn Write, tensor: &Tensor) -> std::io::Result<()> {
+fn fill(file: &mut impl Write, header: &str, weights: &Weights) -> io::Result<()> {
+    file.write_all(&(header.len() as u64).to_le_bytes())?;
+    file.write_all(header.as_bytes())?;
+    weights.values().try_for_each(|tensor| write_tensor(file, &tensor.to_pytorch()))
+}
+
+fn write_tensor(file: &mut impl Write, tensor: &Tensor) -> io::Result<()> {
     if cfg!(target_endian = "little") {
-        return writer.write_all(bytemuck::cast_slice(&tensor.data));
+        return file.write_all(bytemuck::cast_slice(&tensor.data));
     }
-    tensor.data.iter().try_for_each(|number| writer.write_all(&number.to_le_bytes()))
+    tensor.data.iter().try_for_each(|number| file.write_all(&number.to_le_bytes()))
+}
+
+/// A file with the sum of what was written to it.
+struct Summed<'a, W> {
+    file: &'a mut W,
+    digest: Sha256,
+}
+
+impl<W: Write> Write for Summed<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.file.write(bytes)?;
+        self.digest.update(&bytes[..count]);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// Where in a header the digits of the sum stand. No string in it can hold these bytes: there, quotes are escaped.
+fn sum_in(header: &[u8], sum: &str) -> Option<usize> {
+    let entry = format!("\"{SUM}\":\"{sum}\"");
+    let start = header.windows(entry.len()).position(|bytes| bytes == entry.as_bytes())?;
+    Some(start + entry.len() - 1 - sum.len())
+}
+
+/// Whether the bytes of a file have the sum that its header says.
+fn has_sum(bytes: &[u8], header: usize, sum: &str) -> bool {
+    let header = bytes.get(8..8 + header).filter(|_| sum.len() == NO_SUM.len());
+    let Some(place) = header.and_then(|header| sum_in(header, sum)) else { return false };
+    let (before, rest) = bytes.split_at(8 + place);
+    let digest = Sha256::new().chain_update(before).chain_update(NO_SUM);
+    sums::hex(&digest.chain_update(&rest[sum.len()..]).finalize()) == sum
 }
 
 /// The JSON header, padded with spaces so that the numbers start at a multiple of 8 bytes.
@@ -70,9 +137,10 @@ fn header(weights: &Weights, metadata: &Metadata) -> String {
 /// BatchNorm's integer counters `num_batches_tracked` are passed over: nothing reads them.
 ///
 /// # Errors
-/// The file cannot be read, its header does not agree with its bytes, or a tensor has another type.
+/// The file cannot be read, its header does not agree with its bytes, a tensor has another type, or the bytes do not have the sum that
+/// the file itself or the `SHA256SUMS` beside it says.
 pub fn read(path: &Path) -> Result<(Weights, Metadata), FormatError> {
-    let bytes = std::fs::read(path).map_err(|source| FormatError::read(path, source))?;
+    let bytes = sums::read(path)?;
     parse(&bytes).map_err(|message| FormatError::content(path, message))
 }
 
@@ -81,7 +149,12 @@ pub fn read(path: &Path) -> Result<(Weights, Metadata), FormatError> {
 /// # Errors
 /// As [`read`].
 pub fn parse(bytes: &[u8]) -> Result<(Weights, Metadata), String> {
-    let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| describe(&error, bytes))?;
+    let (length, header) =
+        SafeTensors::read_metadata(bytes).map_err(|error| describe(&error, bytes))?;
+    let metadata: Metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
+    if metadata.get(SUM).is_some_and(|sum| !has_sum(bytes, length, sum)) {
+        return Err("its bytes do not have the SHA-256 that it says of itself".into());
+    }
     let file = SafeTensors::deserialize(bytes).map_err(|error| describe(&error, bytes))?;
     let mut weights = Weights::new();
     for (name, view) in file.iter() {
@@ -93,7 +166,7 @@ pub fn parse(bytes: &[u8]) -> Result<(Weights, Metadata), String> {
         })?;
         weights.insert(name.into(), Tensor::new(view.shape(), data).from_pytorch());
     }
-    Ok((weights, header.metadata().clone().unwrap_or_default().into_iter().collect()))
+    Ok((weights, metadata))
 }
 
 /// The library's errors, with the numbers that tell a cut file from one of another format.
@@ -243,6 +316,37 @@ mod tests {
             "not json",
         ] {
             assert!(parse(&forge(header, &[0; 4])).is_err(), "{header}");
+        }
+    }
+
+    #[test]
+    fn a_file_with_a_sum_of_its_own_shows_each_changed_bit() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("w.safetensors");
+        // Metadata that look like the sum's own entry do not mislead.
+        let entry = format!("\"{SUM}\":\"{NO_SUM}\"");
+        let metadata = Metadata::from([("a".into(), entry), ("z".into(), SUM.into())]);
+        write_with_sum(&path, &sample(), &metadata).expect("written");
+        let good = std::fs::read(&path).expect("read");
+        let (weights, mut read) = parse(&good).expect("whole");
+        let sum = read.remove(SUM).expect("its sum");
+        assert_eq!((weights, read), (sample(), metadata));
+        let header = good[8..].iter().position(|byte| *byte == 0).expect("a header's end");
+        let place = sum_in(&good[8..8 + header], &sum).expect("its place");
+        let zeros = [&good[..8 + place], NO_SUM.as_bytes(), &good[8 + place + 64..]].concat();
+        assert_eq!(sums::hex(&Sha256::digest(zeros)), sum);
+        for bit in 0..8 * good.len() {
+            let mut bad = good.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            let unsealed = |read: Metadata| !read.contains_key(SUM);
+            // A file whose key of the sum is damaged has none; who needs one sees that.
+            assert!(parse(&bad).is_ok_and(|(_, read)| unsealed(read)) || parse(&bad).is_err());
+        }
+        for bit in 0..8 * sample().values().map(|tensor| 4 * tensor.len()).sum::<usize>() {
+            let mut bad = good.clone();
+            let at = good.len() - 1 - bit / 8;
+            bad[at] ^= 1 << (bit % 8);
+            assert!(parse(&bad).expect_err("a changed number").contains("SHA-256"), "{bit}");
         }
     }
 

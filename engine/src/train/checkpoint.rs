@@ -1,4 +1,6 @@
-//! Where a member is, on disk: one safetensors file with the weights, the moments, and the place in the stages as JSON.
+//! Where a member is, on disk: one safetensors file with the weights, the moments, the place in the stages as JSON, and the sum of it all.
+//!
+//! A resume trains on what a checkpoint says, so one that differs from its sum by a bit is not taken; the one before it is, and that is said.
 
 use std::{
     collections::BTreeMap,
@@ -17,8 +19,9 @@ use crate::{
 
 /// Checkpoints of a member that are kept.
 const KEPT: usize = 2;
-/// Version of the state.
-const VERSION: u32 = 1;
+/// Version of the state. The first had no sum; such checkpoints are still read.
+const VERSION: u32 = 2;
+const WITHOUT_SUM: u32 = 1;
 /// Key of the state in the file's metadata.
 const STATE: &str = "taper";
 
@@ -58,9 +61,17 @@ pub(super) struct Place {
     pub(super) loss: Option<f64>,
 }
 
+impl Place {
+    /// Name of its checkpoint's file; names sort as places do.
+    fn file(&self) -> String {
+        let Self { stage, attempt, step, .. } = self;
+        format!("{stage:03}-{attempt:03}-{step:09}.safetensors")
+    }
+}
+
 /// A member's place with what it has learnt.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Checkpoint {
+pub struct Checkpoint {
     pub(super) place: Place,
     /// The weights now.
     pub(super) now: Weights,
@@ -103,33 +114,63 @@ impl Checkpoint {
         let state =
             serde_json::to_string(&place).map_err(|error| FormatError::content(folder, error))?;
         metadata.insert(STATE.into(), state);
-        // Names sort as places do.
-        let Place { stage, attempt, step, .. } = place;
-        let path = folder.join(format!("{stage:03}-{attempt:03}-{step:09}.safetensors"));
-        safetensors::write(&path, &tensors, &metadata)?;
+        let path = folder.join(place.file());
+        safetensors::write_with_sum(&path, &tensors, &metadata)?;
+        // Whatever stands behind it was not whole when the member was taken up, and is of steps that were taken anew.
+        for later in list(folder)?.into_iter().filter(|other| *other > path) {
+            remove(&later)?;
+        }
         Self::prune(folder)?;
         Ok(path)
     }
 
     /// Removes all but the newest two; a process may have been killed before it did.
     pub(super) fn prune(folder: &Path) -> Result<(), FormatError> {
-        for old in list(folder)?.into_iter().rev().skip(KEPT) {
-            fs::remove_file(&old).map_err(|source| FormatError::write(&old, source))?;
-        }
-        Ok(())
+        list(folder)?.iter().rev().skip(KEPT).try_for_each(|old| remove(old))
     }
 
-    /// The newest readable checkpoint of a folder, if there is any.
-    pub(super) fn newest(folder: &Path) -> Result<Option<Self>, FormatError> {
-        let mut trouble = None;
+    /// The newest checkpoint of a folder that is whole, if the folder has any, and what is to be said of it.
+    ///
+    /// # Errors
+    /// There are checkpoints, and none of them is whole.
+    pub fn newest(folder: &Path) -> Result<(Option<Self>, Vec<String>), FormatError> {
+        let mut warnings = Vec::new();
+        let mut newest = None;
         for path in list(folder)?.into_iter().rev() {
             match Self::read(&path) {
-                Ok(checkpoint) => return Ok(Some(checkpoint)),
-                // The one before may do; if none does, the newest one's trouble is told.
-                Err(error) => trouble = trouble.or(Some(error)),
+                Ok(checkpoint) => {
+                    let Place { version, member_step, .. } = checkpoint.place;
+                    let shown = path.display();
+                    if !warnings.is_empty() {
+                        warnings
+                            .push(format!("`{shown}`, of step {member_step}, is taken instead"));
+                    }
+                    if version == WITHOUT_SUM {
+                        warnings.push(format!(
+                            "`{shown}` is of an older Taper and has no check sum; it is taken as it is"
+                        ));
+                    }
+                    return Ok((Some(checkpoint), warnings));
+                }
+                Err(error) => {
+                    warnings.push(error.to_string());
+                    newest.get_or_insert((path, error));
+                }
             }
         }
-        trouble.map_or(Ok(None), Err)
+        match newest {
+            None => Ok((None, Vec::new())),
+            // Not what it is, but that it cannot be read.
+            Some((_, error @ FormatError::Io { .. })) if warnings.len() == 1 => Err(error),
+            Some((path, _)) => Err(FormatError::content(
+                folder,
+                format!(
+                    "none of its checkpoints is whole ({} of them, the newest is {}); without this folder, the member is trained from its beginning",
+                    warnings.len(),
+                    path.file_name().unwrap_or_default().display()
+                ),
+            )),
+        }
     }
 
     fn read(path: &Path) -> Result<Self, FormatError> {
@@ -137,11 +178,17 @@ impl Checkpoint {
         let damaged = |message: String| FormatError::content(path, message);
         let state = metadata.get(STATE).ok_or_else(|| damaged("it is not a checkpoint".into()))?;
         let place: Place = serde_json::from_str(state).map_err(|e| damaged(e.to_string()))?;
-        if place.version != VERSION {
-            return Err(damaged(format!(
-                "its version is {}, this program writes {VERSION}",
-                place.version
-            )));
+        // What the sum is, was compared as the file was read.
+        match (place.version, metadata.contains_key(safetensors::SUM)) {
+            (VERSION, true) | (WITHOUT_SUM, false) => {}
+            (VERSION, false) => return Err(damaged("its check sum is missing".into())),
+            (version, _) => {
+                let problem = format!("its version is {version}, this program writes {VERSION}");
+                return Err(damaged(problem));
+            }
+        }
+        if path.file_name().is_none_or(|name| name != place.file().as_str()) {
+            return Err(damaged(format!("it is the checkpoint {}", place.file())));
         }
         let mut checkpoint = Self { place, ..Self::default() };
         let mut moments = [Vec::new(), Vec::new()];
@@ -164,6 +211,10 @@ impl Checkpoint {
     }
 }
 
+fn remove(path: &Path) -> Result<(), FormatError> {
+    fs::remove_file(path).map_err(|source| FormatError::write(path, source))
+}
+
 /// The checkpoints of a folder, oldest first.
 fn list(folder: &Path) -> Result<Vec<PathBuf>, FormatError> {
     let entries = match fs::read_dir(folder) {
@@ -180,4 +231,100 @@ fn list(folder: &Path) -> Result<Vec<PathBuf>, FormatError> {
     }
     files.sort();
     Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A checkpoint of `step` whose weights all are that number.
+    fn at(step: u64) -> Checkpoint {
+        let tensor = || Tensor::new([2, 2], vec![step as f32; 4]);
+        let weights = || Weights::from([("head.weight".into(), tensor())]);
+        Checkpoint {
+            place: Place { step, member_step: step, version: VERSION, ..Place::default() },
+            now: weights(),
+            base: Some(weights()),
+            best: None,
+            moments: Some([vec![1.0; 4], vec![2.0; 4]]),
+        }
+    }
+
+    fn flip(path: &Path, byte: usize) {
+        let mut bytes = fs::read(path).expect("read");
+        bytes[byte] ^= 1;
+        fs::write(path, bytes).expect("written");
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let folder = tempfile::tempdir().expect("folder");
+        assert_eq!(Checkpoint::newest(folder.path()).expect("none"), (None, vec![]));
+        for step in 1..=3 {
+            at(step).write(folder.path()).expect("written");
+        }
+        assert_eq!(list(folder.path()).expect("read").len(), KEPT);
+        assert_eq!(Checkpoint::newest(folder.path()).expect("whole"), (Some(at(3)), vec![]));
+    }
+
+    #[test]
+    fn no_changed_bit_of_a_checkpoint_is_taken() {
+        let folder = tempfile::tempdir().expect("folder");
+        let (one, two) = (at(1), at(2));
+        one.write(folder.path()).expect("written");
+        let newest = two.write(folder.path()).expect("written");
+        let good = fs::read(&newest).expect("read");
+        // Five has no factor with eight: every bit of a byte comes up.
+        for bit in (0..8 * good.len()).step_by(5) {
+            let mut bad = good.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            fs::write(&newest, bad).expect("written");
+            let (found, said) = Checkpoint::newest(folder.path()).expect("one is whole");
+            assert_eq!(found.as_ref(), Some(&one), "bit {bit}: {said:?}");
+            let [damaged, taken] = &said[..] else { panic!("{said:?}") };
+            assert!(damaged.contains("000000002.safetensors"), "{damaged}");
+            assert!(taken.contains("000000001.safetensors`, of step 1,"), "{taken}");
+        }
+        // Steps are taken anew, and what was damaged is not there to be kept instead of what is whole.
+        flip(&newest, good.len() - 1);
+        one.write(folder.path()).expect("written");
+        assert!(!newest.exists());
+        two.write(folder.path()).expect("written");
+        assert_eq!(Checkpoint::newest(folder.path()).expect("whole"), (Some(two), vec![]));
+    }
+
+    #[test]
+    fn where_none_is_whole_one_sentence_says_so() {
+        let folder = tempfile::tempdir().expect("folder");
+        for step in 1..=2 {
+            let path = at(step).write(folder.path()).expect("written");
+            flip(&path, 300);
+        }
+        let said = Checkpoint::newest(folder.path()).expect_err("none is whole").to_string();
+        assert!(said.contains("none of its checkpoints is whole (2 of them"), "{said}");
+        assert!(said.contains("000-000-000000002.safetensors"), "{said}");
+    }
+
+    #[test]
+    fn one_of_an_older_taper_is_taken_and_that_is_said() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = at(7).write(folder.path()).expect("written");
+        let (tensors, mut metadata) = safetensors::read(&path).expect("read");
+        let state = metadata[STATE].replace("\"version\":2", "\"version\":1");
+        metadata.insert(STATE.into(), state);
+        metadata.remove(safetensors::SUM);
+        safetensors::write(&path, &tensors, &metadata).expect("written");
+        let (found, said) = Checkpoint::newest(folder.path()).expect("whole");
+        assert_eq!(found.expect("it is there").now, at(7).now);
+        assert!(said.len() == 1 && said[0].contains("has no check sum"), "{said:?}");
+        // Under another name it would be taken for another place.
+        let other = path.with_file_name("000-000-000000009.safetensors");
+        fs::rename(&path, &other).expect("renamed");
+        assert!(Checkpoint::newest(folder.path()).is_err());
+        fs::rename(&other, &path).expect("renamed");
+        // Of this version it would have one.
+        metadata.insert(STATE.into(), metadata[STATE].replace("\"version\":1", "\"version\":2"));
+        safetensors::write(&path, &tensors, &metadata).expect("written");
+        assert!(Checkpoint::newest(folder.path()).is_err());
+    }
 }

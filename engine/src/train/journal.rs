@@ -41,11 +41,16 @@ struct State {
     log: EventLog,
     listener: mpsc::Sender<Entry>,
     past: BTreeMap<String, Past>,
+    /// The configuration's hash, as the run was taken up last.
+    config_hash: Option<String>,
+    /// Lines that are no entries.
+    passed_over: usize,
 }
 
 impl State {
     fn take(&mut self, event: &Event) {
         match event {
+            Event::RunStarted { config_hash, .. } => self.config_hash = Some(config_hash.clone()),
             Event::MemberStarted { member, adapter, .. } => {
                 self.of(member).begun = Some(adapter.clone().unwrap_or_default());
             }
@@ -78,7 +83,8 @@ impl Journal {
     pub(super) fn open(path: &Path) -> Result<(Self, mpsc::Receiver<Entry>), FormatError> {
         let log = EventLog::open(path)?;
         let (listener, heard) = mpsc::channel();
-        let mut state = State { log, listener, past: BTreeMap::new() };
+        let (past, passed_over) = (BTreeMap::new(), event::passed_over(path)?);
+        let mut state = State { log, listener, past, config_hash: None, passed_over };
         for entry in event::read(path)? {
             state.take(&entry.event);
         }
@@ -102,6 +108,26 @@ impl Journal {
         Ok(())
     }
 
+    /// What a run that is taken up should say of what it finds, where `config_hash` is its configuration's now.
+    pub(super) fn doubts(&self, config_hash: &str) -> Vec<String> {
+        let state = self.lock();
+        let mut doubts = Vec::new();
+        if state.passed_over > 0 {
+            let lines = if state.passed_over == 1 { "line is" } else { "lines are" };
+            doubts.push(format!(
+                "{} {lines} passed over in events.jsonl: not whole, damaged, or of a later Taper",
+                state.passed_over
+            ));
+        }
+        if state.config_hash.as_ref().is_some_and(|before| before != config_hash) {
+            doubts.push(
+                "config.toml is not what this run was begun with: it was changed, is damaged, or this Taper knows other keys; the run goes on by what it says now"
+                    .into(),
+            );
+        }
+        doubts
+    }
+
     /// Waits until all lines are on the disk; called before a checkpoint that they belong to.
     ///
     /// # Errors
@@ -113,5 +139,36 @@ impl Journal {
     /// What was said of a member.
     pub(super) fn past(&self, member: &str) -> Past {
         self.lock().past.get(member).cloned().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_changed_configuration_and_damaged_lines_are_said() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("events.jsonl");
+        let started = Event::RunStarted {
+            version: "1".into(),
+            adapter: String::new(),
+            adapter_kind: String::new(),
+            config_hash: "abc".into(),
+            stages: Vec::new(),
+        };
+        let (journal, _heard) = Journal::open(&path).expect("opened");
+        assert!(journal.doubts("abc").is_empty());
+        journal.append(started).expect("written");
+        journal.append(Event::Log { message: "x".into() }).expect("written");
+        let (journal, _heard) = Journal::open(&path).expect("opened");
+        assert!(journal.doubts("abc").is_empty());
+        let said = journal.doubts("abd");
+        assert!(said.len() == 1 && said[0].starts_with("config.toml is not"), "{said:?}");
+        let text = std::fs::read_to_string(&path).expect("read");
+        std::fs::write(&path, text.replace("\"log\"", "\"lof\"")).expect("written");
+        let (journal, _heard) = Journal::open(&path).expect("opened");
+        let said = journal.doubts("abc");
+        assert!(said.len() == 1 && said[0].starts_with("1 line is passed over"), "{said:?}");
     }
 }

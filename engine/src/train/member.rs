@@ -104,7 +104,10 @@ impl<'a, 'r> Member<'a, 'r> {
                 atomic::remove_leftovers(&folder)?;
             }
         }
-        let found = Checkpoint::newest(&who.folder.join(CHECKPOINTS))?;
+        let (found, doubts) = Checkpoint::newest(&who.folder.join(CHECKPOINTS))?;
+        for message in doubts {
+            run.emit(Event::Warning { message })?;
+        }
         let kept_step = found.as_ref().map(|found| found.place.member_step);
         // Killed before its first checkpoint, it begins anew, and readers have to know that as well.
         if let Some(step) = kept_step.or(begun.then_some(0)) {

@@ -17,6 +17,7 @@ mod run;
 mod session;
 mod teacher;
 
+pub use checkpoint::Checkpoint;
 pub use error::TrainError;
 pub use outline::{Networks, Outline, Planned, networks, outline, planned};
 pub use run::{Options, Run, Teacher, Tune};

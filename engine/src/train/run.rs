@@ -266,6 +266,9 @@ impl Run {
         }
         let mut names: Vec<&str> = gpus.iter().map(|gpu| gpu.adapter.name.as_str()).collect();
         names.dedup();
+        for message in journal.doubts(&config.hash()) {
+            journal.append(Event::Warning { message })?;
+        }
         journal.append(Event::RunStarted {
             version: env!("CARGO_PKG_VERSION").into(),
             adapter: names.join(", "),

@@ -242,6 +242,11 @@ pub(crate) async fn send(
     if method == Method::HEAD {
         return Ok((status, answer).into_response());
     }
+    let asked = item.clone();
+    let checked = tokio::task::spawn_blocking(move || check(&asked, file)).await;
+    let file = checked
+        .unwrap_or_else(|gone| Err(io::Error::other(gone)))
+        .map_err(|error| unreadable(&item.name, &error))?;
     let mut file = tokio::fs::File::from_std(file);
     let moved = file.seek(io::SeekFrom::Start(range.start)).await;
     moved.map_err(|error| unreadable(&item.name, &error))?;
@@ -252,6 +257,7 @@ pub(crate) async fn send(
 fn unreadable(name: &str, error: &io::Error) -> ApiError {
     match error.kind() {
         io::ErrorKind::NotFound => ApiError::not_found(format!("{name} is not there")),
+        io::ErrorKind::InvalidData => ApiError::internal(error.to_string()),
         _ => ApiError::internal(format!("{name} cannot be read: {error}")),
     }
 }
@@ -370,20 +376,37 @@ fn add<W: Write + io::Seek>(
         .unix_permissions(0o644)
         .large_file(item.bytes >= ZIP64_BYTES_THR);
     zip.start_file(format!("{stem}/{}", item.name), options)?;
+    compare(item, &mut file, zip)
+}
+
+/// A file that is the one that its sum says, before any of it is sent.
+///
+/// # Errors
+/// It is another one, or cannot be read.
+fn check(item: &Item, mut file: File) -> io::Result<File> {
+    compare(item, &mut file, &mut io::sink())?;
+    Ok(file)
+}
+
+/// Copies a file, and compares its sum at the end.
+fn compare(item: &Item, file: &mut File, to: &mut impl Write) -> io::Result<()> {
     let (mut digest, mut buffer) = (Sha256::new(), vec![0; CHUNK]);
     loop {
         match file.read(&mut buffer)? {
             0 => break,
             count => {
                 digest.update(&buffer[..count]);
-                zip.write_all(&buffer[..count])?;
+                to.write_all(&buffer[..count])?;
             }
         }
     }
     if hex(&digest.finalize()) == item.sha256 {
         Ok(())
     } else {
-        let problem = format!("{} is not the file that its SHA-256 says", item.name);
+        let problem = format!(
+            "{} is not the file that its SHA-256 says; it is damaged or was changed",
+            item.name
+        );
         Err(io::Error::new(io::ErrorKind::InvalidData, problem))
     }
 }

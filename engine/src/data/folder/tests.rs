@@ -193,6 +193,23 @@ fn unicode_forms_of_a_name_are_one_class() {
 }
 
 #[test]
+fn folders_are_held_up_to_a_number() {
+    // Names of folders of their own: a small archive of a million would take gigabytes.
+    let deep = "/a".repeat(60);
+    let names: Vec<String> = (0..5000).map(|at| format!("{at}{deep}/1.png")).collect();
+    let mut builder = ::tar::Builder::new(Vec::new());
+    for name in &names {
+        let mut header = ::tar::Header::new_gnu();
+        header.set_size(0);
+        builder.append_data(&mut header, name, &[][..]).unwrap();
+    }
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), builder.into_inner().unwrap()).unwrap();
+    let error = open(file.path()).unwrap_err().to_string();
+    assert!(error.contains("more than 300000 folders"), "{error}");
+}
+
+#[test]
 fn empty_classes_have_a_line_or_refuse() {
     let folder = tempfile::tempdir().unwrap();
     for name in ["train/a/1.png", "train/b/1.png"] {

@@ -242,6 +242,20 @@ async fn a_file_that_changed_breaks_the_download_off() {
     );
 }
 
+#[tokio::test]
+async fn a_file_that_changed_is_not_sent() {
+    let (folder, mut weights) = model();
+    weights[5] ^= 1;
+    std::fs::write(folder.path().join("model.safetensors"), &weights).expect("written");
+    let range = [(header::RANGE, "bytes=100-200")];
+    for headers in [&[][..], &range] {
+        let answer = ask(folder.path(), Method::GET, headers).await;
+        assert_eq!(answer.status(), 500);
+        let told = String::from_utf8(bytes(answer).await).expect("text");
+        assert!(told.contains("model.safetensors is not the file"), "{told}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_client_that_goes_away_or_waits_holds_nothing_for_long() {
     let (folder, _) = model();
