@@ -225,7 +225,11 @@ pub(super) fn import(
             read_alone(&file, &config.model, student)?
         }
     };
-    models::check(&network, &weights).map_err(|error| refused(from, error.to_string()))?;
+    models::check(&network, &weights).map_err(|error| TrainError::Teacher {
+        from: from.into(),
+        message: error.to_string(),
+        hint: of_another_size(&network, &weights),
+    })?;
     let known = described.map(|model| model.labels);
     if let Some(outputs) = order(from, &network, known, labels, &mut warnings)? {
         put_in_order(&network, &mut weights, &outputs);
@@ -270,6 +274,15 @@ fn read_alone(
         .map_err(|error| NetworkError::Weights(format!("`{}`: {error}", file.display())))?;
     let weights = folder::as_ours(&network, weights);
     Ok((network, weights))
+}
+
+/// What to set, if an MLP would read pictures of another size.
+fn of_another_size(network: &Network, weights: &Weights) -> Option<String> {
+    let (name, [height, _, channels]) = network.flattened()?;
+    let (&inputs, channels) = (weights.get(&name)?.shape.get(1)?, channels as usize);
+    let side = (inputs / channels).isqrt();
+    (side * side * channels == inputs && side != height as usize)
+        .then(|| format!("its pictures seem to have {side}×{side} pixels: set data.size={side}"))
 }
 
 /// That weights alone do not say how their pictures were normalised.
