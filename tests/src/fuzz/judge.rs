@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, fs, path::Path, sync::atomic::AtomicBool};
 
 use engine::{
-    config::{Config, Data, DataKind, Model},
+    config::{Config, Data, DataKind, Model, OnError},
     data::{self, Image},
     event::{self, Entry, Event, EventLog},
     formats::{ModelFolder, safetensors},
@@ -68,7 +68,7 @@ impl Judge {
             Kind::Cifar => data(DataKind::Cifar10, &input, cifar(&case.files)),
             Kind::Picture => self.picture(case, &input),
             Kind::Folder => pictures(&input, &case.files),
-            Kind::Tar | Kind::Zip => self.archive(case, &input),
+            Kind::Tar | Kind::Zip => self.archive(case, folder),
             Kind::Safetensors => weights(case, &input),
             Kind::Model => model(&case.seed, &case.files, folder),
             Kind::Checkpoint => checkpoint(&case.seed, &case.files, folder),
@@ -92,16 +92,25 @@ impl Judge {
         let Some(python) = &mut self.python else { return Ok(verdict) };
         let theirs = match python.ask("picture", &input.join(name)) {
             Ok(theirs) => theirs,
-            // Damage that no pixel depends on may be passed over.
-            Err(_) if verdict == Verdict::Same => return Ok(verdict),
+            // Damage that no pixel depends on may be passed over, and sorts of a format may be read that Pillow does not know.
+            Err(why) if verdict == Verdict::Same || why.contains("Unsupported") => {
+                return Ok(verdict);
+            }
             Err(why) => return Err(format!("Pillow refuses what is read: {why}")),
         };
-        same_picture(&image, &theirs).map(|()| verdict)
+        match same_picture(&image, &theirs) {
+            // Wrong bits of a JPEG's scan give wrong pixels, in each decoder others. One that sees none is wrong if the other does.
+            Err(_) if theirs["format"] == "JPEG" && same_picture(&original, &theirs).is_err() => {
+                let sees = image != original;
+                if sees { Ok(verdict) } else { Err("damage that Pillow sees is not seen".into()) }
+            }
+            judged => judged.map(|()| verdict),
+        }
     }
 
-    fn archive(&mut self, case: &Case, input: &Path) -> Judged {
+    fn archive(&mut self, case: &Case, folder: &Path) -> Judged {
         let (name, bytes) = case.files.first_key_value().ok_or("no file")?;
-        let path = input.join(name);
+        let path = folder.join("input").join(name);
         let Some(python) = &mut self.python else {
             return match survey(DataKind::Folder, &path)? {
                 Ok(_) if *bytes == case.seed[name] => Ok(Verdict::Same),
@@ -111,25 +120,21 @@ impl Judge {
         };
         let listed = match python.ask("archive", &path) {
             Ok(listed) => listed,
+            // What Python does not go past: then what is read is what was there before, and the account tells the rest.
             Err(why) => {
-                // Guards of what is read anyhow, or of nothing, may be read past.
-                let ours = match survey(DataKind::Folder, &path)? {
-                    Ok(ours) => ours,
-                    Err(error) => return refused(&error),
-                };
-                fs::write(&path, &case.seed[name]).map_err(|error| error.to_string())?;
-                return match survey(DataKind::Folder, &path)? {
-                    Ok(original) if original == ours => Ok(Verdict::Same),
-                    _ => Err(format!("Python refuses what is read otherwise than before: {why}")),
-                };
+                let ours = pictures(&path, &Files::new());
+                if matches!(ours, Ok(Verdict::Refused)) {
+                    return ours;
+                }
+                let before = folder.join("before").join(name);
+                fs::create_dir_all(folder.join("before")).map_err(|error| error.to_string())?;
+                fs::write(&before, &case.seed[name]).map_err(|error| error.to_string())?;
+                let before = listing(&python.ask("archive", &before)?);
+                return pictures(&path, &before)
+                    .map_err(|wrong| format!("Python refuses it ({why}), and {wrong}"));
             }
         };
-        let mut files = Files::new();
-        for file in listed["files"].as_array().into_iter().flatten() {
-            let (Some(name), Some(hex)) = (file[0].as_str(), file[1].as_str()) else { continue };
-            files.insert(name.into(), python::bytes(hex));
-        }
-        pictures(&path, &files)
+        pictures(&path, &listing(&listed))
     }
 
     fn configuration(&mut self, path: &Path) -> Judged {
@@ -264,24 +269,35 @@ fn survey(kind: DataKind, path: &Path) -> Result<Result<(Held, u64), String>, St
         Ok(survey) => survey,
         Err(error) => return Ok(Err(error.to_string())),
     };
+    // A look goes past damaged pictures with a note each; a run refuses them, or leaves them out where it is told to.
+    let set = data::open(&Data { size: Some(4), ..config.clone() });
+    let left = data::open(&Data { size: Some(4), on_error: OnError::Skip, ..config });
     let mut all = Vec::new();
+    let mut counted = 0;
     for (part, surveyed) in [&survey.train, &survey.test].into_iter().enumerate() {
-        let counted: u64 = surveyed.counts.iter().sum();
-        if counted != surveyed.samples.len() as u64 {
-            return Err(format!("{counted} are counted, {} shown", surveyed.samples.len()));
-        }
+        counted += surveyed.counts.iter().sum::<u64>() as usize;
         for sample in &surveyed.samples {
             let class = survey.classes.get(sample.label as usize);
             let class = class.ok_or_else(|| format!("no class has label {}", sample.label))?;
             all.push((part, class.clone(), sample.image.clone()));
         }
     }
-    // What is trained on is what was counted.
-    if let Ok(set) = data::open(&Data { size: Some(4), ..config }) {
-        let opened = set.train.len() + set.test.len();
-        if opened != all.len() {
-            return Err(format!("{} pictures are counted, {opened} opened", all.len()));
+    let opened = |set: &data::Dataset| set.train.len() + set.test.len();
+    if let Ok(set) = &left
+        && opened(set) != all.len()
+    {
+        return Err(format!("{} pictures are shown, {} are left", all.len(), opened(set)));
+    }
+    match &set {
+        Err(error) => return Ok(Err(error.to_string())),
+        Ok(set) if opened(set) != all.len() || counted != all.len() => {
+            let opened = opened(set);
+            return Err(format!(
+                "{counted} pictures are counted, {} shown, {opened} opened",
+                all.len()
+            ));
         }
+        Ok(_) => {}
     }
     let account = &survey.account;
     for line in account.lines() {
@@ -304,6 +320,17 @@ fn data(kind: DataKind, path: &Path, wanted: Option<Held>) -> Judged {
             Err(format!("{} pictures are read where {} others lie", ours.0.len(), wanted.0.len()))
         }
     }
+}
+
+/// The files that Python finds in an archive.
+fn listing(answer: &Value) -> Files {
+    let mut files = Files::new();
+    for file in answer["files"].as_array().into_iter().flatten() {
+        if let (Some(name), Some(hex)) = (file[0].as_str(), file[1].as_str()) {
+            files.insert(name.into(), python::bytes(hex));
+        }
+    }
+    files
 }
 
 /// Compares what is read as pictures in folders with the files that lie there: each is one of them, of a class that its path names, and of
