@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use super::{TrainError, model, run::Teacher};
 use crate::{
-    config::{Config, Method, Target},
+    config::{BATCH, Config, Method, Target},
     data::{DataError, Dataset},
     event::StagePlan,
     gpu::Gpu,
@@ -69,6 +69,17 @@ pub fn outline(config: &Config, data: &Dataset) -> Result<Outline, TrainError> {
 }
 
 pub(super) fn prepare(config: &Config, data: &Dataset) -> Result<Prepared, TrainError> {
+    let image = data.shape.numbers() as u64;
+    for (key, recipe) in config.recipes() {
+        if u64::from(recipe.batch).saturating_mul(image) > BATCH {
+            let problem = format!(
+                "is {}, and may be at most {}: a batch has at most {BATCH} numbers, and an image here has {image}",
+                recipe.batch,
+                BATCH / image.max(1)
+            );
+            return Err(DataError::Setting { key, problem }.into());
+        }
+    }
     let student = student(config, data);
     let wide = surgery::widen(&student, config.teacher.factor, config.teacher.widen);
     student.shapes()?;
