@@ -5,6 +5,7 @@ mod cli;
 mod datasets;
 mod jobs;
 mod preflight;
+mod scratch;
 mod store;
 
 use std::process::ExitCode;

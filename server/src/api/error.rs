@@ -93,6 +93,11 @@ impl ApiError {
         ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
     }
 
+    /// Its sentence.
+    pub(super) fn message(&self) -> &str {
+        &self.body.message
+    }
+
     #[cfg(test)]
     pub(super) fn code(&self) -> &str {
         &self.body.code
@@ -130,8 +135,10 @@ impl From<Refusal> for ApiError {
         let message = refusal.to_string();
         match refusal {
             Refusal::Unknown(_) => ApiError::not_found(message),
-            Refusal::State { .. } | Refusal::Alive => ApiError::conflict(message),
-            Refusal::Store(_) => ApiError::internal(message),
+            Refusal::State { .. } | Refusal::Alive | Refusal::Elsewhere(_) => {
+                ApiError::conflict(message)
+            }
+            Refusal::Directory { .. } | Refusal::Store(_) => ApiError::internal(message),
         }
     }
 }

@@ -8,7 +8,6 @@ use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use engine::config::Config;
-use engine::formats::atomic;
 use engine::nn::NetworkSize;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -183,7 +182,7 @@ fn name(given: Option<String>, otherwise: impl FnOnce() -> String) -> Result<Str
     Ok(name)
 }
 
-/// Makes a run: looked at, its directory written, then the row. What a crash leaves between the two is swept away at the next start.
+/// Makes a run, once it was looked at.
 fn make(
     app: &App,
     config: &Config,
@@ -198,13 +197,6 @@ fn make(
         return Err(problem.into());
     }
     let id = new_id()?;
-    let folder = app.jobs.directory_of_new(&id);
-    let io = |error: std::io::Error| {
-        ApiError::internal(format!("the directory of a run cannot be made: {error}"))
-    };
-    std::fs::create_dir(&folder).map_err(io)?;
-    atomic::write_bytes(&folder.join("config.toml"), resolved.to_toml())
-        .map_err(|error| ApiError::internal(error.to_string()))?;
     let widths = findings.widths();
     let new = store::New {
         id: id.clone(),
@@ -222,8 +214,7 @@ fn make(
             teacher: findings.teacher.unwrap_or_default(),
         },
     };
-    let run = app.jobs.store.write(|db| Run::insert(db, &new))?;
-    app.jobs.say_run(&run);
+    let run = app.jobs.create(&new, &resolved.to_toml())?;
     if start { Ok(app.jobs.tell(&id, Input::Start, "start")?) } else { Ok(run) }
 }
 

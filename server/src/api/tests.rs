@@ -1,7 +1,9 @@
 //! The rules that hold for every route, tried on every route there is.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -34,6 +36,23 @@ impl Examiner for Here {
     }
 }
 
+/// Looks at nothing until it is let, and counts who is at it.
+#[derive(Clone, Default)]
+struct Slow(Arc<(AtomicUsize, AtomicUsize, AtomicBool)>);
+
+impl Examiner for Slow {
+    fn examine(&self, _: &Config, _: bool) -> Result<Findings, String> {
+        let Slow(shared) = self;
+        let (now, most, done) = &**shared;
+        most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        while !done.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        now.fetch_sub(1, Ordering::SeqCst);
+        Ok(Findings::default())
+    }
+}
+
 struct Server {
     router: Router,
     _folder: tempfile::TempDir,
@@ -61,6 +80,10 @@ impl Answer {
 impl Server {
     /// A server of this machine, or one for others with [`TOKEN`].
     fn new(address: &str, token: Option<Token>) -> Server {
+        Server::with(address, token, Box::new(Here))
+    }
+
+    fn with(address: &str, token: Option<Token>, examiner: Box<dyn Examiner>) -> Server {
         let folder = tempfile::tempdir().expect("folder");
         let (jobs, woken) = Jobs::open(folder.path()).expect("opened");
         let datasets = Datasets::open(folder.path().join("datasets"), &[], PathBuf::new());
@@ -71,7 +94,7 @@ impl Server {
             adapters: Arc::new(Adapters::fixed(vec![described(0, "llvmpipe", "cpu")])),
             datasets: Arc::new(datasets.expect("opened")),
             guard,
-            examiner: Box::new(Here),
+            examiner,
             data_dir: folder.path().into(),
             streams: Arc::new(Semaphore::new(2)),
             helpers: Arc::new(Semaphore::new(2)),
@@ -508,4 +531,51 @@ async fn configurations_go_to_toml_and_back() {
         "{}",
         bad.text
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_hangs_up_leaves_no_more_helpers_than_are_allowed() {
+    let slow = Slow::default();
+    let server = Server::with(HOST, None, Box::new(slow.clone()));
+    let (now, most, done) = &*slow.0;
+    let body = || Body::from(json!({ "preset": "demo" }).to_string());
+    for _ in 0..10 {
+        let asked = server.send(&Method::POST, "/api/preflight", &[], body());
+        // The client has no patience, and its request is dropped.
+        drop(tokio::time::timeout(Duration::from_millis(50), asked).await);
+    }
+    assert_eq!((now.load(Ordering::SeqCst), most.load(Ordering::SeqCst)), (2, 2));
+    // A list of what is known waits for nobody.
+    let list = server.get("/api/devices");
+    let list = tokio::time::timeout(Duration::from_secs(20), list).await.expect("an answer");
+    assert_eq!(list.status, StatusCode::OK, "{}", list.text);
+    done.store(true, Ordering::SeqCst);
+    let shown = server.send(&Method::POST, "/api/preflight", &[], body()).await;
+    assert_eq!(shown.status, StatusCode::OK, "{}", shown.text);
+    assert_eq!(most.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn sixty_bytes_are_refused_by_key_before_anything_is_built() {
+    let server = Server::here();
+    for (config, field) in [
+        (json!({ "model": { "arch": "resnet", "blocks": [1_000_000] } }), "model.blocks[0]"),
+        (json!({ "model": { "arch": "resnet", "blocks": vec![900; 8] } }), "model.blocks"),
+        (json!({ "model": { "arch": "resnet", "base": 65536 } }), "model.base"),
+        (
+            json!({ "model": { "arch": "mlp", "hidden": [4_294_967_295u32], "blocks": [1] } }),
+            "model.hidden[0]",
+        ),
+        (json!({ "data": { "size": 4096 } }), "wide.batch"),
+        (json!({ "seeds": (0..2000).collect::<Vec<u32>>() }), "seeds"),
+    ] {
+        let begun = std::time::Instant::now();
+        let body = json!({ "config": config, "start": false });
+        let refused = server.post("/api/runs", body.clone()).await;
+        assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{field}: {}", refused.text);
+        assert_eq!(refused.json()["field"], field, "{}", refused.text);
+        let shown = server.post("/api/preflight", body).await.json();
+        assert_eq!(shown["problems"][0]["field"], field, "{shown}");
+        assert!(begun.elapsed() < Duration::from_secs(5), "{field}");
+    }
 }

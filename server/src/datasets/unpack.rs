@@ -9,6 +9,7 @@ use engine::data;
 use zip::ZipArchive;
 
 use super::RESERVE;
+use crate::scratch;
 
 /// Entries of an archive.
 const ENTRIES: usize = 1_000_000;
@@ -32,7 +33,7 @@ pub(crate) fn unpack(archive: &Path, folder: &Path) -> Result<()> {
     let mut start = Vec::new();
     file.take(4).read_to_end(&mut start)?;
     let count = if start.starts_with(b"PK") {
-        let tar = tempfile::NamedTempFile::new_in(folder.parent().unwrap_or(folder))?;
+        let tar = scratch::file(folder.parent().unwrap_or(folder), "")?;
         tar_of(archive, tar.as_file(), most)?;
         let unpacked = data::unpack(tar.path(), folder, most.saturating_mul(2));
         // The client sent no tar.
