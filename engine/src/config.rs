@@ -15,7 +15,7 @@ mod recipe;
 mod tests;
 
 pub use crate::ops::activation::Activation;
-pub use check::ConfigError;
+pub use check::{BATCH, ConfigError};
 pub use draft::Draft;
 pub use framing::{Disagreement, Framing};
 use recipe::stage;
@@ -85,10 +85,10 @@ pub enum Precision {
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Methods to train.
-    #[schemars(length(min = 1))]
+    #[schemars(length(min = 1, max = 16))]
     pub methods: Vec<Method>,
     /// Seeds; each has a teacher of its own, shared by its methods.
-    #[schemars(length(min = 1))]
+    #[schemars(length(min = 1, max = 1000))]
     pub seeds: Vec<u64>,
     /// Adapter: `auto` (the best), a part of its name, its index in `taper devices`, or `all` GPUs, each of which takes the next member.
     pub device: String,
@@ -161,6 +161,22 @@ impl Config {
         self.tune.complete();
     }
 
+    /// The recipes that the methods are trained by, with the keys of their batches.
+    pub fn recipes(&self) -> Vec<(&'static str, Recipe)> {
+        let any = |methods: &[Method]| self.methods.iter().any(|method| methods.contains(method));
+        let wide = self.teacher.from.is_none() && self.methods.iter().any(|m| m.needs_teacher());
+        let of_win = any(&[Method::Win]);
+        let all = [
+            (wide, "wide.batch", self.wide.recipe()),
+            (any(&[Method::Vanilla]), "vanilla.batch", self.vanilla.recipe()),
+            (any(&[Method::Kd]), "kd.batch", self.kd.recipe()),
+            (any(&[Method::Fitnets]), "fitnets.batch", self.fitnets.recipe()),
+            (of_win, "narrow.batch", self.narrow.recipe()),
+            (of_win || any(&[Method::StartOnly]), "tune.batch", self.tune.recipe()),
+        ];
+        all.into_iter().filter(|(used, ..)| *used).map(|(_, key, recipe)| (key, recipe)).collect()
+    }
+
     /// Recipe of the `start_only` baseline: `[tune]`'s, over `blocks` narrow lengths and the tune length, with `[start_only]`'s overrides.
     ///
     /// Where narrow and tune count in different units (or in steps of different batches), narrow is converted by `train_count`.
@@ -222,11 +238,11 @@ pub struct Data {
     pub path: Option<String>,
     /// Training images to use, drawn by `split_seed`; absent: all.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1), extend("x-unit" = "images"))]
+    #[schemars(range(min = 1, max = 4294967295u32), extend("x-unit" = "images"))]
     pub train_count: Option<u64>,
     /// Test images to use; absent: all.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1), extend("x-unit" = "images"))]
+    #[schemars(range(min = 1, max = 4294967295u32), extend("x-unit" = "images"))]
     pub test_count: Option<u64>,
     /// Share of the images held out for testing, each class by its share, when the data has no test part and no counts are given.
     #[schemars(extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 1.0))]
@@ -247,9 +263,11 @@ pub struct Data {
     pub crop: Option<f64>,
     /// Mean of each channel, of pixels in 0..1; absent: that of the teacher of `teacher.from`, else measured on the training images.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 3))]
     pub mean: Option<Vec<f64>>,
     /// Standard deviation of each channel; absent: likewise.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 3))]
     pub std: Option<Vec<f64>>,
     /// What is done about a damaged image.
     pub on_error: OnError,
@@ -380,12 +398,12 @@ impl Model {
 #[serde(default, deny_unknown_fields)]
 pub struct Mlp {
     /// Width of each hidden layer.
-    #[schemars(length(min = 1), inner(range(min = 1)), extend("x-unit" = "neurons"))]
+    #[schemars(length(min = 1, max = 1000), inner(range(min = 1, max = 65536)), extend("x-unit" = "neurons"))]
     pub hidden: Vec<u32>,
     /// Non-linearity after each hidden layer.
     pub activation: Activation,
     /// Hidden layers in each block; the sum is the number of hidden layers.
-    #[schemars(length(min = 1), inner(range(min = 1)), extend("x-unit" = "layers"))]
+    #[schemars(length(min = 1, max = 1000), inner(range(min = 1, max = 1000)), extend("x-unit" = "layers"))]
     pub blocks: Vec<u32>,
 }
 
@@ -432,7 +450,7 @@ pub struct Resnet {
     /// First layers.
     pub stem: Stem,
     /// Units in each stage; a stage is a block. ResNet50: 3, 4, 6, 3.
-    #[schemars(length(min = 1, max = 8), inner(range(min = 1)), extend("x-unit" = "units"))]
+    #[schemars(length(min = 1, max = 8), inner(range(min = 1, max = 1000)), extend("x-unit" = "units"))]
     pub blocks: Vec<u32>,
 }
 
@@ -492,6 +510,7 @@ pub struct Teacher {
     pub from: Option<String>,
     /// For a teacher of another depth: the 0-based teacher layer (or unit) that each student layer (or unit) copies, over the whole network;
     /// empty: in proportion inside each block.
+    #[schemars(length(max = 1000))]
     pub layer_map: Vec<u32>,
 }
 
@@ -527,7 +546,7 @@ stage! {
     /// FitNets: a hint stage on the middle block, then knowledge distillation for `epochs`.
     Fitnets, epochs = 18.0, defaults {}, own {
         /// Length of the hint stage, which counts as student epochs.
-        #[schemars(extend("exclusiveMinimum" = 0.0, "x-unit" = "epochs"))]
+        #[schemars(range(max = 1e6), extend("exclusiveMinimum" = 0.0, "x-unit" = "epochs"))]
         hint_epochs: f64 = 6.0,
         /// Peak learning rate of the hint stage; the other settings are those of the stage.
         #[schemars(range(min = 0.0))]

@@ -5,12 +5,12 @@
 mod freshness;
 mod unpack;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -21,7 +21,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::jobs::ask;
-use crate::names;
+use crate::{names, scratch};
 
 use freshness::Fingerprints;
 pub(crate) use unpack::unpack;
@@ -108,6 +108,21 @@ pub(crate) struct Datasets {
     program: PathBuf,
     seen: Mutex<BTreeMap<String, Seen>>,
     fingerprints: Fingerprints,
+    /// Names of those that are looked at, or will be.
+    looking: Mutex<BTreeSet<String>>,
+}
+
+/// That a data set is looked at; over when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Looking {
+    datasets: Arc<Datasets>,
+    name: String,
+}
+
+impl Drop for Looking {
+    fn drop(&mut self) {
+        lock(&self.datasets.looking).remove(&self.name);
+    }
 }
 
 /// What was seen of a data set; also kept beside its thumbnails.
@@ -137,19 +152,17 @@ impl Seen {
     }
 }
 
+/// What is said of a set that nobody has looked at to the end.
+const UNSEEN: &str = "it is still being looked at; ask again in a while";
+
 /// The file of a [`Seen`] beside the thumbnails.
 const SEEN: &str = "survey.json";
 
-/// Removes what requests left that a killed server had not finished.
+/// Removes what requests have marked and not finished, and names what is none of ours.
 fn sweep(folder: &Path) -> io::Result<()> {
-    for entry in std::fs::read_dir(folder)? {
-        let entry = entry?;
-        if entry.file_name() != "uploads" && entry.file_name() != "thumbnails" {
-            let path = entry.path();
-            match entry.file_type()?.is_dir() {
-                true => std::fs::remove_dir_all(path)?,
-                false => std::fs::remove_file(path)?,
-            }
+    for other in scratch::sweep(folder)? {
+        if !["uploads", "thumbnails"].iter().any(|ours| other.ends_with(ours)) {
+            tracing::warn!(path = %other.display(), "left alone, as no server keeps such a thing");
         }
     }
     Ok(())
@@ -194,8 +207,9 @@ impl Datasets {
         std::fs::create_dir_all(&uploads)
             .with_context(|| format!("cannot make `{}`", uploads.display()))?;
         sweep(&folder).with_context(|| format!("cannot tidy up `{}`", folder.display()))?;
-        let (seen, fingerprints) = (Mutex::default(), Fingerprints::default());
-        Ok(Datasets { registered, folder, program, seen, fingerprints })
+        let (seen, looking) = (Mutex::default(), Mutex::default());
+        let fingerprints = Fingerprints::default();
+        Ok(Datasets { registered, folder, program, seen, fingerprints, looking })
     }
 
     /// Names and places of what was registered.
@@ -210,6 +224,14 @@ impl Datasets {
     /// Where uploads are received: on the same file system as they are kept.
     pub(crate) fn reception(&self) -> &Path {
         &self.folder
+    }
+
+    /// The name of what lies at a path; where nothing is known of it, the path's last part.
+    pub(crate) fn name_of(&self, path: &str) -> String {
+        let path = Path::new(path);
+        let known = self.registered.iter().find(|(_, known)| *known == path);
+        let last = || path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        known.map_or_else(last, |(name, _)| name.clone())
     }
 
     /// All names, with where they come from.
@@ -241,8 +263,30 @@ impl Datasets {
 
     /// What is known of a data set; a process looks at it where its files are new.
     pub(crate) fn describe(&self, name: &str) -> Option<Dataset> {
+        self.described(name, self.seen(name)?)
+    }
+
+    /// What is known of a data set without a look at its files; none where nothing is.
+    pub(crate) fn known(&self, name: &str) -> Option<Dataset> {
+        let (_, _, path) = self.find(name)?;
+        self.described(name, self.remembered(name, path.as_deref())?)
+    }
+
+    /// Begins to look at a data set; none where somebody does already.
+    pub(crate) fn begin(self: &Arc<Self>, name: &str) -> Option<Looking> {
+        let begun = lock(&self.looking).insert(name.into());
+        begun.then(|| Looking { datasets: Arc::clone(self), name: name.into() })
+    }
+
+    /// A data set that nobody has looked at to the end.
+    pub(crate) fn unseen(&self, name: &str) -> Option<Dataset> {
+        let (fingerprint, version, bytes) = (None, String::new(), 0);
+        self.described(name, Seen { fingerprint, version, bytes, surveyed: Err(UNSEEN.into()) })
+    }
+
+    fn described(&self, name: &str, seen: Seen) -> Option<Dataset> {
         let (source, kind, _) = self.find(name)?;
-        let Seen { bytes, surveyed, .. } = self.seen(name)?;
+        let Seen { bytes, surveyed, .. } = seen;
         let mut dataset = Dataset {
             name: name.into(),
             kind,
@@ -277,32 +321,40 @@ impl Datasets {
 
     /// What a survey saw; none for an unknown name.
     pub(crate) fn survey(&self, name: &str) -> Option<Result<Surveyed, String>> {
-        self.seen(name).map(|seen| seen.surveyed)
+        let (_, _, path) = self.find(name)?;
+        let seen = self.remembered(name, path.as_deref());
+        Some(seen.map_or_else(|| Err(UNSEEN.into()), |seen| seen.surveyed))
     }
 
     fn seen(&self, name: &str) -> Option<Seen> {
         let (_, _, path) = self.find(name)?;
         let path = path.as_deref();
+        if let Some(seen) = self.remembered(name, path) {
+            return Some(seen);
+        }
+        let thumbnails = self.thumbnails(name);
+        // Before the look: what changes meanwhile is seen by the next one.
+        let fingerprint = self.fingerprints.awaited(path);
+        let seen = Seen::new(fingerprint, path, self.look(name, None, path, &thumbnails));
+        // An error may be mended without a trace in the files: it is looked at again after a restart.
+        if seen.surveyed.is_ok() {
+            keep(&seen, &thumbnails);
+        }
+        lock(&self.seen).insert(name.into(), seen.clone());
+        Some(seen)
+    }
+
+    /// What was seen of a set, if it is still so.
+    fn remembered(&self, name: &str, path: Option<&Path>) -> Option<Seen> {
         let now = self.fingerprints.now(path);
         let known = lock(&self.seen).get(name).filter(|seen| seen.holds(now)).cloned();
         if known.is_some() {
             return known;
         }
-        let thumbnails = self.thumbnails(name);
-        let kept = std::fs::read(thumbnails.join(SEEN)).ok();
-        let kept = kept.and_then(|bytes| serde_json::from_slice::<Seen>(&bytes).ok());
-        let seen = kept.filter(|seen| seen.holds(now)).unwrap_or_else(|| {
-            // Before the look: what changes meanwhile is seen by the next one.
-            let fingerprint = self.fingerprints.awaited(path);
-            let seen = Seen::new(fingerprint, path, self.look(name, None, path, &thumbnails));
-            // An error may be mended without a trace in the files: it is looked at again after a restart.
-            if seen.surveyed.is_ok() {
-                keep(&seen, &thumbnails);
-            }
-            seen
-        });
-        lock(&self.seen).insert(name.into(), seen.clone());
-        Some(seen)
+        let kept = std::fs::read(self.thumbnails(name).join(SEEN)).ok()?;
+        let kept = serde_json::from_slice::<Seen>(&kept).ok().filter(|seen| seen.holds(now))?;
+        lock(&self.seen).insert(name.into(), kept.clone());
+        Some(kept)
     }
 
     fn thumbnails(&self, name: &str) -> PathBuf {
@@ -352,7 +404,7 @@ impl Datasets {
     pub(crate) fn admit(&self, name: &str, archive: &Path) -> Result<Dataset, String> {
         let failed = |error: io::Error| format!("the upload cannot be kept: {error}");
         // Removed when it is dropped, with what is still in it.
-        let ready = tempfile::tempdir_in(&self.folder).map_err(failed)?;
+        let ready = scratch::folder(&self.folder).map_err(failed)?;
         let (set, thumbnails) = (ready.path().join("set"), ready.path().join("thumbnails"));
         std::fs::create_dir(&set).map_err(failed)?;
         let surveyed = self.look(name, Some(archive), Some(&set), &thumbnails)?;
@@ -368,9 +420,8 @@ impl Datasets {
         self.fingerprints.forget(&place);
         let seen = Seen::new(self.fingerprints.awaited(Some(&place)), Some(&place), Ok(surveyed));
         keep(&seen, &thumbnails);
-        // Thumbnails are made anew where this fails.
+        // Thumbnails are made anew where this fails, as it does if a folder of this name holds anything.
         let theirs = self.thumbnails(name);
-        drop(std::fs::remove_dir_all(&theirs));
         drop(std::fs::create_dir_all(self.folder.join("thumbnails")));
         if std::fs::rename(&thumbnails, &theirs).is_ok() {
             lock(&self.seen).insert(name.into(), seen);
@@ -384,7 +435,7 @@ impl Datasets {
     /// What the system refuses.
     pub(crate) fn remove(&self, name: &str) -> io::Result<()> {
         // Out of sight at once; the next start removes what cannot be removed now.
-        let gone = tempfile::tempdir_in(&self.folder)?;
+        let gone = scratch::bin(&self.folder)?;
         std::fs::rename(self.upload(name), gone.path().join("set"))?;
         lock(&self.seen).remove(name);
         self.fingerprints.forget(&self.upload(name));

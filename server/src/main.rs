@@ -9,6 +9,7 @@ mod datasets;
 mod jobs;
 mod names;
 mod preflight;
+mod scratch;
 mod signals;
 mod store;
 

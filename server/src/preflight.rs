@@ -289,7 +289,13 @@ fn step(
     data: &Dataset,
     gpu: &Arc<Gpu>,
 ) -> Result<(f64, u32), TrainError> {
-    let recipe = if of_teacher { config.wide.recipe() } else { config.vanilla.recipe() };
+    let recipe = match config.methods.first() {
+        _ if of_teacher => config.wide.recipe(),
+        None | Some(Method::Vanilla) => config.vanilla.recipe(),
+        Some(Method::Kd) => config.kd.recipe(),
+        Some(Method::Fitnets) => config.fitnets.recipe(),
+        Some(Method::StartOnly | Method::Win) => config.tune.recipe(),
+    };
     let of = Training {
         student: network,
         teacher: None,

@@ -266,6 +266,6 @@ fn a_full_disk_is_told_though_nothing_can_be_written() {
     let told = ask(&host, &format!("POST /api/runs/{id}/resume"), "{}");
     assert!(told.starts_with("HTTP/1.1 200"), "{told}");
     wait_until("it runs", || show().contains("\"state\":\"running\""));
-    wait_until("room is kept", || data.join("reserve").exists());
+    wait_until("room is kept", || data.join(".taper-reserve").exists());
     ask(&host, &format!("POST /api/runs/{id}/cancel"), "{}");
 }

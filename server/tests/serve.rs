@@ -490,3 +490,158 @@ fn others_are_not_served_without_a_token() {
     assert!(text.contains("--no-token") && text.contains("hint: "), "{text}");
     assert!(!folder.path().join("data").exists());
 }
+
+/// Files below a folder, but for those that a server keeps for itself.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).expect("a folder").flatten() {
+        let path = entry.path();
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else if !name.starts_with("taper.sqlite") && name != "server.lock" {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+fn taper(arguments: &[&str], folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_taper"));
+    command.args(arguments).current_dir(folder).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+#[test]
+fn what_a_command_has_trained_is_taken_up_and_nothing_is_removed() {
+    let folder = tempfile::tempdir().expect("folder");
+    let data = folder.path().to_owned();
+    let short = |tune: &'static str| {
+        let out = ["run", "demo", "--set", "methods=[\"vanilla\"]", "--set", "seeds=[0]"];
+        let sets = ["--set", "data.train_count=500", "--set", "data.test_count=100", "--set", tune];
+        [out.as_slice(), &sets].concat()
+    };
+    let done = [short("vanilla.epochs=1"), vec!["--out", "runs/mine"]].concat();
+    assert!(taper(&done, &data).status().expect("ran").success());
+    let long = [short("vanilla.epochs=100000"), vec!["--out", "runs/busy"]].concat();
+    let mut busy = taper(&long, &data).spawn().expect("started");
+    let log = data.join("runs/busy/events.jsonl");
+    let begun = Instant::now();
+    while !fs::read_to_string(&log).is_ok_and(|text| text.contains("\"type\":\"step\"")) {
+        assert!(begun.elapsed() < PATIENCE, "it does not begin");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    fs::create_dir_all(data.join("datasets/mnist")).expect("made");
+    fs::write(data.join("datasets/mnist/train-images-idx3-ubyte"), "mine").expect("written");
+    let before = files(&data);
+
+    let kept = |after: &str| {
+        let now = files(&data);
+        let lost: Vec<&PathBuf> = before.iter().filter(|path| !now.contains(path)).collect();
+        assert!(lost.is_empty(), "{after}: {lost:?}");
+    };
+    let server = Server::start(&data, 1);
+    assert_eq!((server.state("mine"), server.state("busy")), ("done".into(), "running".into()));
+    assert_eq!(server.delete("/api/runs/busy"), 409);
+    let (status, told) = server.post("/api/runs/busy/cancel", &json!({}));
+    assert_eq!(status, 409, "{told}");
+    assert!(busy.try_wait().expect("asked").is_none(), "it trains on");
+    let shown = server.json("/api/runs/mine");
+    assert!(shown["best_accuracy"].as_f64().is_some_and(|accuracy| accuracy > 0.0), "{shown}");
+    assert!(!server.get("/api/runs/mine/artifacts.zip").is_empty());
+    signal("-INT", busy.id());
+    assert_eq!(busy.wait().expect("ended").code(), Some(130));
+    // Whoever stopped it knows why: the server does not go on with it unasked.
+    server.wait_for("busy", "stopped");
+    drop(server);
+    kept("a start");
+
+    // Without the store, and with an empty one, they are taken up again.
+    for (round, spoil) in [fs::remove_file as fn(PathBuf) -> _, |path| File::create(path).map(drop)]
+        .into_iter()
+        .enumerate()
+    {
+        spoil(data.join("taper.sqlite")).expect("spoilt");
+        let server = Server::start(&data, 2 + round as u32);
+        assert_eq!((server.state("mine"), server.state("busy")), ("done".into(), "stopped".into()));
+        drop(server);
+        kept("a start without the store");
+    }
+
+    // A damaged one is named, and nothing is touched. What SQLite had not yet written into it would mend it.
+    for part in ["taper.sqlite-wal", "taper.sqlite-shm"] {
+        drop(fs::remove_file(data.join(part)));
+    }
+    fs::write(data.join("taper.sqlite"), [7; 4096]).expect("written");
+    let output = Command::new(env!("CARGO_BIN_EXE_taper"))
+        .args(["serve", "--bind", "127.0.0.1:0", "--data-dir"])
+        .arg(&data)
+        .output()
+        .expect("ran");
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success());
+    assert!(text.contains("taper.sqlite") && text.contains("move it away"), "{text}");
+    assert_eq!(fs::read(data.join("taper.sqlite")).expect("read"), [7; 4096]);
+    kept("a refused start");
+}
+
+/// A helper that would go on for ever, and what its caller holds.
+fn helper(memory: u64, seconds: u64, verb: &[&str], folder: &Path) -> Child {
+    let (memory, seconds) = (memory.to_string(), seconds.to_string());
+    Command::new(env!("CARGO_BIN_EXE_taper"))
+        .args(["helper", "--memory", &memory, "--file", "1000000", "--seconds", &seconds, "--"])
+        .args(verb)
+        .current_dir(folder)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("started")
+}
+
+#[test]
+fn a_helper_ends_with_its_server_with_its_time_and_with_its_memory() {
+    let folder = tempfile::tempdir().expect("folder");
+    let serve = ["serve", "--bind", "127.0.0.1:0", "--data-dir", "data"];
+    let ended = |mut child: Child, within: u64| {
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = child.try_wait().expect("asked") {
+                assert!(!status.success());
+                let mut text = String::new();
+                let mut stderr = child.stderr.take().expect("piped");
+                stderr.read_to_string(&mut text).expect("text");
+                return text;
+            }
+            if begun.elapsed() > Duration::from_secs(within) {
+                drop(child.kill());
+                panic!("it goes on");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    // Nobody holds its standard input any more.
+    let mut orphan = helper(4 << 30, 600, &serve, folder.path());
+    let mut line = String::new();
+    let stdout = orphan.stdout.take().expect("piped");
+    BufReader::new(stdout).read_line(&mut line).expect("a line");
+    assert!(line.contains("Taper is at"), "{line}");
+    drop(orphan.stdin.take());
+    ended(orphan, 30);
+    // Its time is over.
+    let text = ended(helper(4 << 30, 1, &serve, folder.path()), 60);
+    assert!(text.contains("took longer than 1 s"), "{text}");
+    // More than it may take.
+    let images = [0, 0, 8, 3, 0, 0, 0x40, 0, 0, 0, 0, 100, 0, 0, 0, 100];
+    let file = File::create(folder.path().join("train-images-idx3-ubyte")).expect("made");
+    std::io::Write::write_all(&mut &file, &images).expect("written");
+    file.set_len(16 + 0x4000 * 10_000).expect("grown");
+    let mut labels = vec![0, 0, 8, 1, 0, 0, 0x40, 0];
+    labels.resize(8 + 0x4000, 0);
+    fs::write(folder.path().join("train-labels-idx1-ubyte"), labels).expect("written");
+    fs::create_dir(folder.path().join("thumbnails")).expect("made");
+    let survey = ["survey", "--path", ".", "--thumbnails", "thumbnails"];
+    let text = ended(helper(100 << 20, 600, &survey, folder.path()), 240);
+    assert!(text.contains("memory"), "{text}");
+}

@@ -6,7 +6,7 @@
 use serde_json::{Map, Value as Json};
 use toml::Value;
 
-use super::{Config, Length, Model, Recipe};
+use super::{Config, Length, Method, Model, Recipe, Unit};
 
 /// What is wrong with a configuration, in one sentence: the key, the bad value, what is allowed, and where it stands.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -283,9 +283,11 @@ fn check_length(
         (Some(min), _) if length < min => {
             Err(bad(path, value, format!("must have {min} or more entries")))
         }
-        (_, Some(max)) if length > max => {
-            Err(bad(path, value, format!("must have at most {max} entries")))
-        }
+        (_, Some(max)) if length > max => Err(bad(
+            path,
+            format!("a list of {length}"),
+            format!("must have at most {max} entries"),
+        )),
         _ => Ok(()),
     }
 }
@@ -369,7 +371,71 @@ pub(super) fn agreement(config: &Config) -> Result<(), ConfigError> {
         stage(section, &recipe)?;
     }
     data(config)?;
-    model(config)
+    model(config)?;
+    products(config)
+}
+
+/// Most channels behind a stage of the student.
+const CHANNELS: u64 = 1 << 16;
+/// Most units of a residual network.
+const UNITS: u64 = 1000;
+/// Most stages of all members of a run.
+const STAGES: u64 = 100_000;
+/// Most numbers of a batch of images.
+pub const BATCH: u64 = 1 << 29;
+
+/// What single bounds do not say: products of keys, before anything is built of them.
+fn products(config: &Config) -> Result<(), ConfigError> {
+    if let Some(resnet) = config.model.resnet() {
+        let units: u64 = resnet.blocks.iter().map(|&units| u64::from(units)).sum();
+        if units > UNITS {
+            let units = format!("a network of {units} units");
+            return Err(bad("model.blocks", units, format!("may have at most {UNITS} in all")));
+        }
+        // Each stage after the first has twice as many.
+        let behind = match resnet.unit {
+            Unit::Bottleneck => 4.0,
+            Unit::Basic => 1.0,
+        };
+        let doubled = resnet.blocks.len().saturating_sub(1) as i32;
+        let channels = f64::from(resnet.base) * resnet.width * 2f64.powi(doubled) * behind;
+        if channels > CHANNELS as f64 {
+            let key = if matches!(config.model, Model::Resnet(_)) { "base" } else { "width" };
+            let value = if key == "base" { f64::from(resnet.base) } else { resnet.width };
+            let allowed = format!(
+                "may make at most {CHANNELS} channels behind the last stage, not {channels}"
+            );
+            return Err(bad(format!("model.{key}"), value, allowed));
+        }
+    }
+    let of_method = |method: &Method| match method {
+        Method::Vanilla | Method::Kd => 1,
+        Method::Fitnets => 2,
+        Method::StartOnly => 3,
+        Method::Win => config.model.block_count() as u64 + 2,
+    };
+    let stages = 1 + config.methods.iter().map(of_method).sum::<u64>();
+    let seeds = config.seeds.len() as u64;
+    if seeds * stages > STAGES {
+        let value = format!("a list of {seeds}");
+        let allowed = format!(
+            "with {stages} stages for each it makes more than the {STAGES} stages that are allowed"
+        );
+        return Err(bad("seeds", value, allowed));
+    }
+    // Where the size is the images' own, it is known when they are opened.
+    let Some(size) = config.data.size else { return Ok(()) };
+    let image = u64::from(size) * u64::from(size) * 3;
+    for (key, recipe) in config.recipes() {
+        if u64::from(recipe.batch) * image > BATCH {
+            let allowed = format!(
+                "may be at most {} where `data.size` is {size}: a batch has at most {BATCH} numbers",
+                BATCH / image
+            );
+            return Err(bad(key, recipe.batch, allowed));
+        }
+    }
+    Ok(())
 }
 
 fn distinct<T: PartialEq + std::fmt::Display>(key: &str, items: &[T]) -> Result<(), ConfigError> {

@@ -155,11 +155,11 @@ macro_rules! stage {
         pub struct $name {
             /// Length in passes over the training data; fractions are allowed. Give this or `steps`.
             #[serde(default, skip_serializing_if = "Option::is_none")]
-            #[schemars(extend("exclusiveMinimum" = 0.0, "x-unit" = "epochs"))]
+            #[schemars(range(max = 1e6), extend("exclusiveMinimum" = 0.0, "x-unit" = "epochs"))]
             pub epochs: Option<f64>,
             /// Length in optimiser steps. Give this or `epochs`.
             #[serde(default, skip_serializing_if = "Option::is_none")]
-            #[schemars(range(min = 1), extend("x-unit" = "steps"))]
+            #[schemars(range(min = 1, max = 1000000000u32), extend("x-unit" = "steps"))]
             pub steps: Option<u64>,
             /// Inputs of one step. The paper: 256 for ResNet, 512 for BERT.
             #[schemars(range(min = 1, max = 1048576), extend("x-unit" = "inputs"))]
@@ -175,6 +175,7 @@ macro_rules! stage {
             #[schemars(range(min = 0.0))]
             pub warmup: f64,
             /// Where `schedule = "step"` multiplies the learning rate by `gamma`, in the unit of the stage's length. The paper: 30, 60, 80.
+            #[schemars(length(max = 1000))]
             pub milestones: Vec<f64>,
             /// Factor of `schedule = "step"`. The paper: 0.1.
             #[schemars(range(min = 0.0, max = 1.0))]

@@ -76,7 +76,10 @@ fn bad_values_are_named_with_what_is_allowed() {
             "x.toml: `narrow.batch` is 0, but must be at least 1 and at most 1048576",
         ),
         ("[narrow]\nbatch = 1.5", "x.toml: `narrow.batch` is 1.5, but must be a whole number"),
-        ("[narrow]\nepochs = 0", "x.toml: `narrow.epochs` is 0, but must be above 0"),
+        (
+            "[narrow]\nepochs = 0",
+            "x.toml: `narrow.epochs` is 0, but must be above 0 and at most 1000000",
+        ),
         ("seeds = []", "x.toml: `seeds` is [], but must have 1 or more entries"),
         ("seeds = [-1]", "x.toml: `seeds[0]` is -1, but must be at least 0"),
         ("seeds = [1, 1]", "x.toml: `seeds` is a list with 1 twice, but each may stand once"),
@@ -316,4 +319,82 @@ fn the_schema_carries_descriptions_units_and_defaults() {
     assert!(lr["description"].as_str().is_some_and(|text| text.contains("The paper")));
     assert_eq!(lr["default"], 3e-3);
     assert_eq!(schema["$defs"]["Tune"]["properties"]["epochs"]["x-unit"], "epochs");
+}
+
+#[test]
+fn lists_and_sizes_have_an_end() {
+    fn bounded(schema: &serde_json::Value, path: &str, missing: &mut Vec<String>) {
+        let serde_json::Value::Object(map) = schema else {
+            if let serde_json::Value::Array(items) = schema {
+                items.iter().for_each(|item| bounded(item, path, missing));
+            }
+            return;
+        };
+        let is = |name: &str| match map.get("type") {
+            Some(serde_json::Value::Array(types)) => types.iter().any(|of| of == name),
+            Some(of) => of == name,
+            None => false,
+        };
+        if is("array") && !map.contains_key("maxItems") {
+            missing.push(path.to_owned());
+        }
+        for (key, value) in map {
+            bounded(value, &format!("{path}/{key}"), missing);
+        }
+    }
+    let mut missing = Vec::new();
+    bounded(&Config::schema(), "", &mut missing);
+    assert_eq!(missing, Vec::<String>::new(), "lists without an end");
+
+    let refused = |toml: &str| Config::from_toml(toml, "test").expect_err(toml).to_string();
+    let long = format!("[model]\narch = \"mlp\"\nhidden = {:?}\nblocks = [1000]", vec![1; 1001]);
+    for (toml, said) in [
+        (
+            "[model]\narch = \"resnet\"\nblocks = [1000000]",
+            "`model.blocks[0]` is 1000000, but must be at least 1 and at most 1000",
+        ),
+        (
+            "[model]\narch = \"resnet\"\nblocks = [600, 600]",
+            "`model.blocks` is a network of 1200 units, but may have at most 1000 in all",
+        ),
+        (
+            "[model]\narch = \"resnet\"\nbase = 65536",
+            "`model.base` is 65536, but may make at most 65536 channels behind the last stage, not 2097152",
+        ),
+        (
+            "[model]\narch = \"resnet50\"\nwidth = 64.0",
+            "`model.width` is 64, but may make at most 65536 channels behind the last stage, not 131072",
+        ),
+        (
+            "[model]\narch = \"mlp\"\nhidden = [4294967295]\nblocks = [1]",
+            "`model.hidden[0]` is 4294967295, but must be at least 1 and at most 65536",
+        ),
+        (&long, "`model.hidden` is a list of 1001, but must have at most 1000 entries"),
+        (
+            "[data]\nsize = 4096",
+            "`wide.batch` is 64, but may be at most 10 where `data.size` is 4096: a batch has at most 536870912 numbers",
+        ),
+        (
+            "[tune]\nepochs = 10000000",
+            "`tune.epochs` is 10000000, but must be above 0 and at most 1000000",
+        ),
+    ] {
+        let error = refused(toml);
+        assert!(error.contains(said), "{error}");
+    }
+    let seeds: Vec<u64> = (0..1000).collect();
+    let many = format!(
+        "seeds = {seeds:?}\n[model]\narch = \"mlp\"\nhidden = {:?}\nblocks = {:?}",
+        vec![1; 200],
+        vec![1; 200]
+    );
+    assert!(refused(&many).contains("`seeds` is a list of 1000, but with 210 stages"));
+    // What is allowed is large.
+    let deep = format!(
+        "[model]\narch = \"mlp\"\nhidden = {:?}\nblocks = {:?}",
+        vec![10; 1000],
+        vec![1; 1000]
+    );
+    Config::from_toml(&deep, "test").expect("a thousand blocks");
+    Config::from_toml("[model]\narch = \"resnet\"\nblocks = [1000]", "test").expect("deep");
 }

@@ -92,6 +92,11 @@ pub struct ImageShape {
 }
 
 impl ImageShape {
+    /// Numbers of an image.
+    pub fn numbers(self) -> usize {
+        self.height * self.width * self.channels
+    }
+
     /// The same for a network.
     pub fn extent(self) -> Extent {
         Extent::Map(self.height as u32, self.width as u32, self.channels as u32)

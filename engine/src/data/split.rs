@@ -134,8 +134,10 @@ impl Split {
         augment: &Augment,
         held_bytes: u64,
     ) -> Result<Self, DataError> {
-        // A random crop needs the whole picture, everything else only what the network sees.
-        let framed = !augment.random_resized_crop;
+        // A random crop needs the whole picture, everything else only what the network sees; that may be more than the picture.
+        let frames = (examples.len() as u64).saturating_mul(preprocess.numbers() as u64);
+        let is_held = matches!(examples.store, Store::Encoded(_)) || frames <= held_bytes;
+        let framed = !augment.random_resized_crop && is_held;
         let channels = preprocess.channels();
         let hold = |image: Image| {
             let image = image.with_channels(channels);
@@ -272,8 +274,11 @@ impl Split {
     /// Sums are whole numbers, so the result does not depend on threads. A channel of one value has deviation 1.
     pub(super) fn measure(&self, seed: u64) -> Result<(Vec<f64>, Vec<f64>), DataError> {
         let channels = self.preprocess.channels();
+        let frame = self.preprocess.numbers() as u64;
+        let held = self.framed || (self.len() as u64).saturating_mul(frame) <= HELD_BYTES;
         let picks = match self.store {
-            Store::Decoded(_) => (0..self.len()).collect(),
+            Store::Decoded(_) if held => (0..self.len()).collect(),
+            Store::Decoded(_) => self.subset(seed, (HELD_BYTES / frame).max(1) as usize),
             Store::Encoded(_) => self.subset(seed, MEASURED),
         };
         let sums = parallel(picks.len(), |at| {

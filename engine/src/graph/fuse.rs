@@ -43,23 +43,41 @@ impl<'a> Pass<'a> {
         for value in &graph.kept {
             kept[value.0] = true;
         }
-        let mut pass = Self { graph, on, nodes, kept, writer: Vec::new(), readers: Vec::new() };
-        pass.index();
+        let (writer, readers) = (vec![None; graph.len()], vec![Vec::new(); graph.len()]);
+        let mut pass = Self { graph, on, nodes: Vec::new(), kept, writer, readers };
+        for (k, node) in nodes.into_iter().enumerate() {
+            pass.nodes.push(None);
+            if let Some(node) = node {
+                pass.put(k, node);
+            }
+        }
         pass
     }
 
-    fn index(&mut self) {
-        self.writer = vec![None; self.graph.len()];
-        self.readers = vec![Vec::new(); self.graph.len()];
-        for (k, node) in self.nodes.iter().enumerate() {
-            let Some(node) = node else { continue };
-            for value in &node.outputs {
-                self.writer[value.0] = Some(k);
+    /// Puts a node at an empty place.
+    fn put(&mut self, k: usize, node: Node) {
+        for value in &node.outputs {
+            self.writer[value.0] = Some(k);
+        }
+        for value in node.inputs.iter().chain(&node.after) {
+            let readers = &mut self.readers[value.0];
+            if let Err(at) = readers.binary_search(&k) {
+                readers.insert(at, k);
             }
-            for value in node.inputs.iter().chain(&node.after) {
-                if self.readers[value.0].last() != Some(&k) {
-                    self.readers[value.0].push(k);
-                }
+        }
+        self.nodes[k] = Some(node);
+    }
+
+    /// Empties a place.
+    fn take(&mut self, k: usize) {
+        let Some(node) = self.nodes[k].take() else { return };
+        for value in &node.outputs {
+            self.writer[value.0] = None;
+        }
+        for value in node.inputs.iter().chain(&node.after) {
+            let readers = &mut self.readers[value.0];
+            if let Ok(at) = readers.binary_search(&k) {
+                readers.remove(at);
             }
         }
     }
@@ -69,9 +87,9 @@ impl<'a> Pass<'a> {
         let mut any = false;
         for k in 0..self.nodes.len() {
             while let Some((other, place, node)) = self.offer(k) {
-                (self.nodes[k], self.nodes[other]) = (None, None);
-                self.nodes[place] = Some(node);
-                self.index();
+                self.take(k);
+                self.take(other);
+                self.put(place, node);
                 any = true;
                 if place != k {
                     break;

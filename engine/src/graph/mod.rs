@@ -55,11 +55,6 @@ pub struct Tensor {
 }
 
 impl Tensor {
-    /// Whether it is part of the named buffer `label`.
-    pub fn lies_in(&self, label: &str) -> bool {
-        matches!(&self.home, Home::Named { buffer, .. } if buffer == label)
-    }
-
     /// Bytes that it takes.
     pub fn bytes(&self) -> u64 {
         self.storage.range(ops::count(&self.shape))

@@ -9,7 +9,10 @@
 //! on the same numbers, so the bits are the same: dropout draws by a counter, and what updates something in place (batch norm's running
 //! statistics) is not run again; what it puts out is kept.
 
-use std::{collections::HashMap, ops::Range};
+use std::{
+    collections::{BTreeSet, HashMap},
+    ops::Range,
+};
 
 use super::{Graph, Node, Value};
 
@@ -21,9 +24,13 @@ impl Graph {
     /// what nobody wants asks for nothing.
     pub fn recompute(&mut self, segments: &[Range<usize>], backward: usize) {
         let live = self.live();
+        let mut readers: Vec<Vec<usize>> = vec![Vec::new(); self.len()];
+        for (k, node) in self.nodes.iter().enumerate() {
+            node.inputs.iter().for_each(|value| readers[value.0].push(k));
+        }
         let mut before: HashMap<usize, Vec<Node>> = HashMap::new();
         for segment in segments {
-            if let Some((first, copies)) = self.copies(segment.clone(), backward, &live) {
+            if let Some((first, copies)) = self.copies(segment.clone(), backward, &live, &readers) {
                 before.entry(first).or_default().extend(copies);
             }
         }
@@ -40,21 +47,19 @@ impl Graph {
         segment: Range<usize>,
         backward: usize,
         live: &[bool],
+        readers: &[Vec<usize>],
     ) -> Option<(usize, Vec<Node>)> {
         let mut maker: HashMap<Value, usize> = HashMap::new();
         for k in segment.clone().filter(|&k| live[k] && self.nodes[k].updates.is_empty()) {
             let outputs = self.nodes[k].outputs.iter().filter(|v| self.is_temporary(**v));
             maker.extend(outputs.map(|v| (*v, k)));
         }
-        let others = (0..backward).filter(|k| live[*k] && !segment.contains(k));
-        for value in others.flat_map(|k| &self.nodes[k].inputs) {
-            maker.remove(value);
-        }
+        let other = |k: &usize| *k < backward && live[*k] && !segment.contains(k);
+        maker.retain(|value, _| !readers[value.0].iter().any(other));
 
         // From the values that gradients read back to what is kept.
-        let readers: Vec<usize> = (backward..self.nodes.len())
-            .filter(|&k| self.nodes[k].inputs.iter().any(|v| maker.contains_key(v)))
-            .collect();
+        let readers = maker.keys().flat_map(|value| &readers[value.0]).copied();
+        let readers: BTreeSet<usize> = readers.filter(|&k| k >= backward).collect();
         let first = *readers.iter().find(|k| live[**k])?;
         let mut again = vec![false; segment.len()];
         let mut wanted: Vec<Value> = readers

@@ -214,6 +214,16 @@ pub enum NetworkError {
         /// What flows in.
         got: String,
     },
+    /// It is larger than anything that is planned.
+    #[error("the network has {count} {what}; at most {most} are allowed")]
+    TooLarge {
+        /// Of what: `parameters`, say.
+        what: &'static str,
+        /// How many, at least.
+        count: u64,
+        /// What is allowed.
+        most: u64,
+    },
     /// A pair has nothing to fold into.
     #[error(
         "block {block} cannot be merged: the pair before it meets {obstacle}, which is not linear on every path"

@@ -43,6 +43,13 @@ pub struct ParamSpec {
     pub fill: Fill,
 }
 
+impl ParamSpec {
+    /// Its numbers.
+    fn count(&self) -> u64 {
+        self.shape.iter().fold(1, |product: u64, &extent| product.saturating_mul(extent as u64))
+    }
+}
+
 /// What [`Network::shapes`] infers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Shapes {
@@ -64,19 +71,21 @@ impl Shapes {
         self.params
             .iter()
             .filter(|p| p.role == Role::Param)
-            .map(|p| p.shape.iter().product::<usize>() as u64)
-            .sum()
+            .fold(0, |sum: u64, spec| sum.saturating_add(spec.count()))
     }
 
-    /// Trained parameters of a block; `blocks.len()` means the head.
-    pub fn block_params(&self, block: usize) -> u64 {
-        let of_block = self.params.iter().filter(|p| p.role == Role::Param && p.block == block);
-        of_block.map(|p| p.shape.iter().product::<usize>() as u64).sum()
+    /// Trained parameters of each block, and of the head.
+    pub fn block_params(&self) -> Vec<u64> {
+        let mut counts = vec![0u64; self.blocks.len() + 1];
+        for spec in self.params.iter().filter(|spec| spec.role == Role::Param) {
+            counts[spec.block] = counts[spec.block].saturating_add(spec.count());
+        }
+        counts
     }
 
     /// Multiply-adds of one input.
     pub fn total_macs(&self) -> u64 {
-        self.macs.iter().sum()
+        self.macs.iter().fold(0, |sum: u64, &macs| sum.saturating_add(macs))
     }
 
     /// What a named layer puts out.
@@ -109,8 +118,27 @@ impl Network {
         (walk.block, walk.head) = (self.blocks.len(), true);
         let output = walk.layers(&self.head, at)?;
         macs.push(walk.macs);
-        Ok(Shapes { params: walk.params, blocks, macs, output, layers: walk.layers })
+        let shapes = Shapes { params: walk.params, blocks, macs, output, layers: walk.layers };
+        for (what, count, most) in [
+            ("parameters", shapes.param_count(), PARAMS),
+            ("multiply-adds of one input", shapes.total_macs(), MACS),
+        ] {
+            if count > most {
+                return Err(NetworkError::TooLarge { what, count, most });
+            }
+        }
+        Ok(shapes)
     }
+}
+
+/// Most parameters of a network: 16 GiB of them.
+const PARAMS: u64 = 1 << 32;
+/// Most multiply-adds of one input: a hundred times those of a large network on ImageNet. Sums over batches stay whole numbers of 64 bits.
+const MACS: u64 = 1_000_000_000_000;
+
+/// The product of what may be large; the greatest number where it is larger than that.
+fn product(factors: &[u64]) -> u64 {
+    factors.iter().fold(1, |product, &factor| product.saturating_mul(factor))
 }
 
 struct Walk {
@@ -126,6 +154,11 @@ impl Walk {
         self.params.push(ParamSpec { name, shape, role, block: self.block, fill });
     }
 
+    /// Counts multiply-adds.
+    fn work(&mut self, factors: &[u64]) {
+        self.macs = self.macs.saturating_add(product(factors));
+    }
+
     fn pair(&mut self, name: &str, out: u32, at: Extent) -> Extent {
         let (o, i) = (out as usize, at.width() as usize);
         let shape = match at {
@@ -133,7 +166,7 @@ impl Walk {
             Extent::Flat(_) => vec![o, i],
         };
         self.param(format!("{name}.weight"), shape, Role::Param, Fill::Uniform { fan: at.width() });
-        self.macs += at.positions() * u64::from(at.width()) * u64::from(out);
+        self.work(&[at.positions(), at.width().into(), out.into()]);
         match at {
             Extent::Map(h, w, _) => Extent::Map(h, w, out),
             Extent::Flat(_) => Extent::Flat(out),
@@ -163,19 +196,19 @@ impl Walk {
                     let fill = if self.head { Fill::Uniform { fan } } else { Fill::Constant(0.0) };
                     self.param(format!("{name}.bias"), vec![o], Role::Param, fill);
                 }
-                self.macs += u64::from(*out) * u64::from(width);
+                self.work(&[(*out).into(), width.into()]);
                 Extent::Flat(*out)
             }
             (Layer::Conv { out, kernel, stride, pad, bias, .. }, Extent::Map(h, w, c)) => {
                 let Some((h, w)) = windows(h, w, *kernel, *stride, *pad) else { return refuse() };
                 let (o, k) = (*out as usize, *kernel as usize);
-                let fill = Fill::He { fan: out * kernel * kernel };
+                let area = kernel.saturating_mul(*kernel);
+                let fill = Fill::He { fan: out.saturating_mul(area) };
                 self.param(format!("{name}.weight"), vec![o, k, k, c as usize], Role::Param, fill);
                 if *bias {
                     self.param(format!("{name}.bias"), vec![o], Role::Param, Fill::Constant(0.0));
                 }
-                let area = u64::from(*kernel) * u64::from(*kernel);
-                self.macs += u64::from(h) * u64::from(w) * u64::from(*out) * area * u64::from(c);
+                self.work(&[h.into(), w.into(), (*out).into(), area.into(), c.into()]);
                 Extent::Map(h, w, *out)
             }
             (Layer::BatchNorm { .. }, _) => {
@@ -202,7 +235,16 @@ impl Walk {
                 Extent::Map(h, w, c)
             }
             (Layer::GlobalAvgPool, Extent::Map(_, _, c)) => Extent::Flat(c),
-            (Layer::Flatten, Extent::Map(h, w, c)) => Extent::Flat(h * w * c),
+            (Layer::Flatten, Extent::Map(h, w, c)) => {
+                let count = product(&[h.into(), w.into(), c.into()]);
+                match u32::try_from(count) {
+                    Ok(features) => Extent::Flat(features),
+                    Err(_) => {
+                        let (what, most) = ("features in one layer", u32::MAX.into());
+                        return Err(NetworkError::TooLarge { what, count, most });
+                    }
+                }
+            }
             (Layer::Flatten, Extent::Flat(_)) => at,
             (Layer::Unit { body, shortcut, .. }, Extent::Map(..)) => {
                 let long = self.layers(body, at)?;
@@ -223,4 +265,40 @@ fn windows(h: u32, w: u32, kernel: u32, stride: u32, pad: u32) -> Option<(u32, u
     let places = |n: u32| (n + 2 * pad).checked_sub(kernel).map(|rest| rest / stride + 1);
     (kernel > 0 && stride > 0).then_some(())?;
     Some((places(h)?, places(w)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::Block;
+
+    #[test]
+    fn what_is_too_large_is_refused_and_no_product_overflows() {
+        let wide = |out: u32, depth: usize| {
+            let layer = |k: usize| Layer::Linear { name: format!("l{k}"), out, bias: true };
+            let blocks =
+                vec![Block { layers: (0..depth).map(layer).collect(), ..Block::default() }];
+            Network { input: Extent::Flat(16), blocks, head: Vec::new() }.shapes()
+        };
+        wide(1000, 1000).expect("a thousand layers");
+        for (out, depth) in [(u32::MAX, 1), (u32::MAX, 3), (1 << 22, 1000), (70_000, 2)] {
+            let error = wide(out, depth).expect_err("too large");
+            assert!(matches!(error, NetworkError::TooLarge { .. }), "{out}, {depth}: {error}");
+        }
+        let conv = Layer::Conv {
+            name: "c".into(),
+            out: 1 << 22,
+            kernel: 7,
+            stride: 1,
+            pad: 3,
+            bias: false,
+        };
+        let input = Extent::Map(16384, 16384, 3);
+        let blocks = vec![Block { layers: vec![conv], ..Block::default() }];
+        let error = Network { input, blocks, head: Vec::new() }.shapes().expect_err("too large");
+        assert!(error.to_string().contains("at most 1000000000000 are allowed"), "{error}");
+        let flat = vec![Block { layers: vec![Layer::Flatten], ..Block::default() }];
+        let input = Extent::Map(65536, 65536, 3);
+        assert!(Network { input, blocks: flat, head: Vec::new() }.shapes().is_err());
+    }
 }

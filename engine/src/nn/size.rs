@@ -1,5 +1,7 @@
 //! How large a network is, block by block.
 
+use std::collections::HashMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -42,7 +44,10 @@ impl Network {
     /// If its layers do not fit each other.
     pub fn size(&self) -> Result<NetworkSize, NetworkError> {
         let shapes = self.shapes()?;
-        let blocks = (0..=self.blocks.len()).map(|block| block_size(self, &shapes, block));
+        let layers = shapes.layers.iter().map(|(name, extent)| (name.as_str(), *extent)).collect();
+        let params = shapes.block_params();
+        let size = |(block, params)| block_size(self, &shapes, &layers, block, params);
+        let blocks = (0..).zip(params).map(size);
         Ok(NetworkSize {
             params: shapes.param_count(),
             macs: shapes.total_macs(),
@@ -52,13 +57,19 @@ impl Network {
 }
 
 /// The size of a block; the head is the one behind the last.
-fn block_size(network: &Network, shapes: &Shapes, block: usize) -> BlockSize {
+fn block_size(
+    network: &Network,
+    shapes: &Shapes,
+    extents: &HashMap<&str, Extent>,
+    block: usize,
+    params: u64,
+) -> BlockSize {
     let (name, layers) = match network.blocks.get(block) {
         Some(inside) => (format!("S{}", block + 1), &inside.layers),
         None => ("head".into(), &network.head),
     };
     let mut widths = Vec::new();
-    inner_widths(layers, shapes, &mut widths);
+    inner_widths(layers, extents, &mut widths);
     let out = shapes.blocks.get(block).copied();
     let width = out.unwrap_or(shapes.output).width();
     BlockSize {
@@ -72,17 +83,17 @@ fn block_size(network: &Network, shapes: &Shapes, block: usize) -> BlockSize {
             Some(Extent::Map(height, width, _)) => Some([height, width]),
             _ => None,
         },
-        params: shapes.block_params(block),
+        params,
         macs: shapes.macs[block],
     }
 }
 
 /// Widths of all named layers, those inside of units as well.
-fn inner_widths(layers: &[Layer], shapes: &Shapes, widths: &mut Vec<u32>) {
+fn inner_widths(layers: &[Layer], extents: &HashMap<&str, Extent>, widths: &mut Vec<u32>) {
     for layer in layers {
         if let Layer::Unit { body, .. } = layer {
-            inner_widths(body, shapes, widths);
-        } else if let Some(extent) = layer.name().and_then(|name| shapes.layer(name)) {
+            inner_widths(body, extents, widths);
+        } else if let Some(extent) = layer.name().and_then(|name| extents.get(name)) {
             widths.push(extent.width());
         }
     }

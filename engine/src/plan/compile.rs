@@ -3,7 +3,7 @@
 //! First every node is launched and every lifetime known: of temporaries in buffers, and of the textures that mirror what kernels read
 //! by `lib/read`. Then leases are given out for all programs at once, then dispatches are written down.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::{
     BufferSpec, Dispatch, KernelSpec, MIRRORS, Mirror, Plan, PlanError, ROWS, Range, Target,
@@ -191,7 +191,9 @@ impl Draft {
         let graph = &self.graph;
         let places = graph.places();
         let mut written = vec![0; graph.len()];
-        let mut now: BTreeMap<usize, usize> = BTreeMap::new();
+        let mut now: HashMap<usize, usize> = HashMap::new();
+        // Of these, the places in each named buffer.
+        let mut named: HashMap<&str, Vec<usize>> = HashMap::new();
         for (k, (node, (_, spec, mirrors))) in graph.nodes().iter().zip(&mut self.nodes).enumerate()
         {
             let inputs = node.inputs.iter().zip(&spec.bindings).zip(mirrors);
@@ -210,6 +212,9 @@ impl Draft {
                     let lifetime = Lifetime { first: clock + first, last: clock + k, size };
                     self.mirrored.push((lifetime, tensor.storage));
                     self.copies.push((first, *value));
+                    if let Home::Named { buffer, .. } = &tensor.home {
+                        named.entry(buffer).or_default().push(place);
+                    }
                 }
                 self.mirrored[known].0.last = clock + k;
                 *mirror = Some(known);
@@ -219,7 +224,9 @@ impl Draft {
                 match &graph.tensor_of(value).home {
                     Home::Temporary => written[value.index()] = k,
                     Home::Named { buffer, .. } => {
-                        now.retain(|&place, _| !graph.tensors()[place].lies_in(buffer));
+                        for place in named.remove(buffer.as_str()).unwrap_or_default() {
+                            now.remove(&place);
+                        }
                     }
                 }
             }
@@ -347,13 +354,17 @@ impl Writer<'_> {
                 }
             }
         };
+        let mut before: Vec<Vec<usize>> = vec![Vec::new(); draft.nodes.len()];
+        for (known, (at, _)) in draft.copies.iter().enumerate() {
+            before[*at].push(known);
+        }
         let mut list = Vec::with_capacity(draft.nodes.len());
         for (k, (node, (launch, spec, mirrors))) in
             graph.nodes().iter().zip(&draft.nodes).enumerate()
         {
-            let copies = (mirrored..).zip(&draft.copies).filter(|(_, (before, _))| *before == k);
-            let copies = copies.map(|(known, (_, value))| {
-                Ok(Mirror { from: range(self, node, *value)?, to: self.textures[known] })
+            let copies = before[k].iter().map(|&known| {
+                let from = range(self, node, draft.copies[known].1)?;
+                Ok(Mirror { from, to: self.textures[mirrored + known] })
             });
             let copies = copies.collect::<Result<Vec<_>, PlanError>>()?;
             let values = node.inputs.iter().chain(&node.outputs).zip(mirrors);

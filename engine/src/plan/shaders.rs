@@ -45,6 +45,18 @@ fn uses(text: &str) -> impl Iterator<Item = &str> {
 
 /// Whether a kernel takes inputs through `lib/read`, so that they may lie in buffers or in textures.
 pub fn reads(kernel: &Kernel) -> bool {
+    type Seen = HashMap<String, HashMap<Option<String>, bool>>;
+    static SEEN: LazyLock<Mutex<Seen>> = LazyLock::new(Mutex::default);
+    let mut seen = SEEN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if let Some(known) = seen.get(&kernel.file).and_then(|of| of.get(&kernel.variant)) {
+        return *known;
+    }
+    let found = uses_read(kernel);
+    seen.entry(kernel.file.clone()).or_default().insert(kernel.variant.clone(), found);
+    found
+}
+
+fn uses_read(kernel: &Kernel) -> bool {
     let files = [Some(kernel.file.as_str()), kernel.variant.as_deref()];
     let texts = files.into_iter().flatten().filter_map(|stem| file(stem).ok());
     texts.flat_map(uses).any(|part| part == READ)

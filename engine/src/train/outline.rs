@@ -7,7 +7,7 @@ use super::{
     teacher::{self, Imported},
 };
 use crate::{
-    config::{Config, Method, Start, Target},
+    config::{BATCH, Config, Method, Start, Target},
     data::{DataError, Dataset, ImageShape},
     event::StagePlan,
     gpu::Gpu,
@@ -99,6 +99,17 @@ pub fn outline(config: &Config, data: &Dataset) -> Result<Outline, TrainError> {
 }
 
 pub(super) fn prepare(config: &Config, data: &Dataset) -> Result<Prepared, TrainError> {
+    let image = data.shape.numbers() as u64;
+    for (key, recipe) in config.recipes() {
+        if u64::from(recipe.batch).saturating_mul(image) > BATCH {
+            let problem = format!(
+                "is {}, and may be at most {}: a batch has at most {BATCH} numbers, and an image here has {image}",
+                recipe.batch,
+                BATCH / image.max(1)
+            );
+            return Err(DataError::Setting { key, problem }.into());
+        }
+    }
     let networks = networks(config, data.shape, &data.classes)?;
     let warnings = networks.warnings();
     let Networks { student, teacher, imported } = networks;

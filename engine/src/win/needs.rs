@@ -108,3 +108,78 @@ fn of_stage(
     }
     Ok(Some(needs))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::{
+        config::{Mlp, Model, Resnet},
+        models,
+        nn::Extent,
+        ops::AdapterKind,
+    };
+
+    /// Seconds of planning all of a run of these methods.
+    fn seconds(model: Model, input: Extent, methods: &[Method], recompute: bool) -> f64 {
+        let config = Config { model, methods: methods.into(), recompute, ..Config::default() };
+        let student = models::network(&config.model, input, 10);
+        let teacher = surgery::widen(&student, 2, config.teacher.widen);
+        let target = Target { limits: Limits::NONE, ..Target::web(AdapterKind::Cpu) };
+        let begun = Instant::now();
+        let needs = needs(&config, &student, &teacher, &target).expect("plans");
+        let seconds = begun.elapsed().as_secs_f64();
+        assert!(needs.iter().all(|needs| needs.memory > Some(0) && needs.problem.is_none()));
+        seconds
+    }
+
+    fn mlp(layers: u32, blocks: u32) -> Model {
+        Model::Mlp(Mlp {
+            hidden: vec![8; layers as usize],
+            blocks: vec![layers / blocks; blocks as usize],
+            ..Mlp::default()
+        })
+    }
+
+    fn resnet(units: u32) -> Model {
+        Model::Resnet(Resnet { base: 8, blocks: vec![units / 4; 4], ..Resnet::default() })
+    }
+
+    /// Eight times the depth takes eight times the work; its square would be 64. The least of three times is what the work takes.
+    #[test]
+    fn planning_is_linear_in_depth() {
+        let map = Extent::Map(32, 32, 3);
+        type Case = (&'static str, fn(u32) -> Model, Extent, bool);
+        let cases: [Case; 3] = [
+            ("mlp", |depth| mlp(depth, 1), Extent::Flat(16), false),
+            ("resnet", resnet, map, false),
+            ("resnet, recomputed", resnet, map, true),
+        ];
+        for (name, model, input, recompute) in cases {
+            let best = |depth| {
+                let take = |_| seconds(model(depth), input, &[Method::Kd, Method::Win], recompute);
+                (0..3).map(take).fold(f64::INFINITY, f64::min)
+            };
+            let (shallow, deep) = (best(24), best(192));
+            assert!(
+                deep < 24.0 * shallow,
+                "{name}: {shallow} s, and {deep} s at eight times the depth"
+            );
+        }
+    }
+
+    #[test]
+    #[ignore = "a measurement: cargo test -p taper-engine --lib needs -- --ignored --nocapture"]
+    fn seconds_of_planning() {
+        for blocks in [100, 300, 1000] {
+            let methods = [Method::Win];
+            let taken = seconds(mlp(blocks, blocks), Extent::Flat(16), &methods, false);
+            println!("{blocks} blocks of one layer: {taken:.2} s");
+        }
+        for units in [100, 300, 1000] {
+            let taken = seconds(resnet(units), Extent::Map(32, 32, 3), &[Method::Kd], false);
+            println!("{units} units: {taken:.2} s");
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! `/api/datasets`, and names of data sets in configurations.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::body::Body;
@@ -12,20 +13,26 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Semaphore;
+use tokio::time::sleep;
 use tokio_stream::StreamExt;
 
 use super::error::ApiError;
 use super::extract::Asked;
-use super::runs::no_teacher;
-use super::{App, helped, pace};
+use super::{App, blocking, helped, pace};
 use crate::datasets::{BUILT_IN, Dataset, NAMES, Origin, PREFIX, Part, RESERVE, is_name};
-use crate::jobs::RUN;
+use crate::jobs::{RUN, Refusal};
+use crate::scratch;
 use crate::store::Run;
 
 /// What an upload may be.
 pub(super) const TYPES: &[&str] = &["application/zip", "application/x-tar", "application/gzip"];
 /// Most bytes of an upload.
 pub(super) const CAP: u64 = 4 << 30;
+/// How long a list waits for data sets that nobody has looked at before, and a preview for its own.
+const LISTED: Duration = Duration::from_secs(20);
+const SHOWN: Duration = Duration::from_secs(600);
+/// How often they ask whether that was done.
+const POLL: Duration = Duration::from_millis(50);
 /// Bytes of an upload between two looks at the free space.
 const LOOK: usize = 64 << 20;
 /// Uploads that are received at the same time.
@@ -77,7 +84,7 @@ impl App {
                 .hint(format!("write {RUN}ID")));
             };
             let run = self.jobs.store.read(|db| Run::find(db, id))?;
-            let run = run.ok_or_else(|| no_teacher(id))?;
+            let run = run.ok_or_else(|| Refusal::NoTeacher(id.into()))?;
             resolved.teacher.from = Some(self.jobs.directory(&run).to_string_lossy().into_owned());
         }
         Ok(resolved)
@@ -97,12 +104,43 @@ pub(super) struct List {
 }
 
 pub(super) async fn list(State(app): State<Arc<App>>) -> Result<Json<List>, ApiError> {
-    helped(&app, |app| {
-        let names = app.datasets.names();
-        let datasets = names.iter().filter_map(|(name, _)| app.datasets.describe(name)).collect();
-        Ok(Json(List { datasets }))
+    let names = app.datasets.names();
+    let begun = Instant::now();
+    for (name, _) in &names {
+        look(&app, name, LISTED.saturating_sub(begun.elapsed())).await?;
+    }
+    blocking(&app, move |app| {
+        let set = |name: &str| app.datasets.known(name).or_else(|| app.datasets.unseen(name));
+        Ok(Json(List { datasets: names.iter().filter_map(|(name, _)| set(name)).collect() }))
     })
     .await
+}
+
+/// Sees to it that a data set is looked at, and waits for that as long as `patience` allows. What was looked at before needs neither a
+/// process nor a permit; what is not is looked at once, however many ask for it and whether or not they wait.
+async fn look(app: &Arc<App>, name: &str, patience: Duration) -> Result<(), ApiError> {
+    let begun = Instant::now();
+    loop {
+        let set = name.to_owned();
+        let is_known = move |app: &App| {
+            Ok(app.datasets.find(&set).is_none() || app.datasets.known(&set).is_some())
+        };
+        if blocking(app, is_known).await? || begun.elapsed() >= patience {
+            return Ok(());
+        }
+        if let Some(looking) = app.datasets.begin(name) {
+            let (app, set) = (Arc::clone(app), name.to_owned());
+            tokio::spawn(async move {
+                let look = move |app: &App| {
+                    let _looking = looking;
+                    Ok(app.datasets.describe(&set))
+                };
+                // What is wrong with it, it is remembered with.
+                drop(helped(&app, look).await);
+            });
+        }
+        sleep(POLL).await;
+    }
 }
 
 fn unknown(name: &str) -> ApiError {
@@ -129,13 +167,15 @@ pub(super) async fn upload(
         };
         return Err(ApiError::conflict(message).field("name"));
     }
-    let _permit = UPLOADS.try_acquire().map_err(|_| {
+    let receiving = UPLOADS.try_acquire().map_err(|_| {
         ApiError::unavailable("other uploads are being received; try again when they are done")
     })?;
     // Removed when it is dropped, however this ends.
-    let file = tempfile::NamedTempFile::new_in(app.datasets.reception()).map_err(full)?;
+    let file = scratch::file(app.datasets.reception(), "").map_err(full)?;
     receive(body, file.reopen().map_err(full)?, app.datasets.reception()).await?;
     helped(&app, move |app| {
+        // Held until it is unpacked, whether or not the client waits for it.
+        let _receiving = receiving;
         let dataset = app
             .datasets
             .admit(&name, file.path())
@@ -182,7 +222,7 @@ pub(super) async fn remove(
     State(app): State<Arc<App>>,
     Path(name): Path<String>,
 ) -> Result<StatusCode, ApiError> {
-    helped(&app, move |app| {
+    blocking(&app, move |app| {
         match app.datasets.find(&name) {
             None => return Err(unknown(&name)),
             Some((Origin::Uploaded, ..)) => {}
@@ -233,7 +273,8 @@ pub(super) async fn preview(
     Path(name): Path<String>,
     Asked(query): Asked<PreviewQuery>,
 ) -> Result<Json<Preview>, ApiError> {
-    helped(&app, move |app| {
+    look(&app, &name, SHOWN).await?;
+    blocking(&app, move |app| {
         let surveyed = app.datasets.survey(&name).ok_or_else(|| unknown(&name))?;
         let surveyed = surveyed.map_err(|error| ApiError::unprocessable("bad_data", error))?;
         let samples = &surveyed.part(query.split).samples;
@@ -253,7 +294,8 @@ pub(super) async fn thumbnail(
     State(app): State<Arc<App>>,
     Path((name, split, index)): Path<(String, String, String)>,
 ) -> Result<Response, ApiError> {
-    helped(&app, move |app| {
+    look(&app, &name, SHOWN).await?;
+    blocking(&app, move |app| {
         let part = [Part::Train, Part::Test].into_iter().find(|part| part.name() == split);
         let found = part
             .zip(index.parse().ok())

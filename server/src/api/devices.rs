@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::error::ApiError;
 use super::extract::Body;
 use super::runs::Nothing;
-use super::{App, helped};
+use super::{App, blocking, helped};
 use crate::jobs::{Adapter, SelfTest};
 use crate::store::Run;
 
@@ -21,7 +21,8 @@ pub(super) struct Devices {
 }
 
 pub(super) async fn list(State(app): State<Arc<App>>) -> Result<Json<Devices>, ApiError> {
-    helped(&app, |app| {
+    // One process at most lists them, whoever asks.
+    blocking(&app, |app| {
         let mut adapters = app.adapters.list().map_err(ApiError::unavailable)?;
         for run in app.jobs.store.read(Run::with_device)? {
             for adapter in adapters.iter_mut().filter(|adapter| run.slots.contains(&adapter.slot)) {

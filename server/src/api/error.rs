@@ -1,5 +1,7 @@
 //! What a client is told when something is refused.
 
+use std::io::ErrorKind;
+
 use axum::Json;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -105,6 +107,11 @@ impl ApiError {
             .hint("free some space where the server keeps its data")
     }
 
+    /// Its sentence.
+    pub(super) fn message(&self) -> &str {
+        &self.body.message
+    }
+
     #[cfg(test)]
     pub(super) fn code(&self) -> &str {
         &self.body.code
@@ -142,11 +149,17 @@ impl From<Refusal> for ApiError {
         let message = refusal.to_string();
         match refusal {
             Refusal::Unknown(_) => ApiError::not_found(message),
-            Refusal::State { .. } | Refusal::Alive | Refusal::Taught(_) => {
+            Refusal::State { .. } | Refusal::Alive | Refusal::Taught(_) | Refusal::Elsewhere(_) => {
                 ApiError::conflict(message)
             }
+            Refusal::NoTeacher(_) => {
+                ApiError::unprocessable("bad_config", message).field("teacher.from")
+            }
+            Refusal::Directory { source, .. } if source.kind() == ErrorKind::StorageFull => {
+                ApiError::full(message)
+            }
             Refusal::Store(error) if is_of_room(&error) => ApiError::full("the disk is full"),
-            Refusal::Store(_) => ApiError::internal(message),
+            Refusal::Directory { .. } | Refusal::Store(_) => ApiError::internal(message),
         }
     }
 }

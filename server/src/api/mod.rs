@@ -73,14 +73,19 @@ async fn blocking<T: Send + 'static>(
         .unwrap_or_else(|error| Err(ApiError::internal(format!("a handler gave up: {error}"))))
 }
 
-/// [`blocking`] work that starts a process: only so many at a time, others wait.
+/// [`blocking`] work that starts a process: only so many at a time, others wait. The work holds its permit and its process: a client that
+/// hangs up only stops waiting for it.
 async fn helped<T: Send + 'static>(
     app: &Arc<App>,
     work: impl FnOnce(&App) -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
     let closed = |_| ApiError::unavailable("the server goes down");
-    let _permit = Arc::clone(&app.helpers).acquire_owned().await.map_err(closed)?;
-    blocking(app, work).await
+    let permit = Arc::clone(&app.helpers).acquire_owned().await.map_err(closed)?;
+    blocking(app, move |app| {
+        let _permit = permit;
+        work(app)
+    })
+    .await
 }
 
 /// Everything that is served, apart from the page's files.

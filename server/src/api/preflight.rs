@@ -19,6 +19,8 @@ use super::extract::Body;
 use super::{App, helped};
 use crate::jobs::{Adapter, ask};
 use crate::preflight::{DataFacts, Estimate, Findings, Pair, Problem, StageNeeds};
+use crate::scratch;
+use crate::store::Run;
 
 /// How long a configuration may be looked at: its data are opened.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -104,15 +106,20 @@ pub(super) trait Examiner: Send + Sync {
 }
 
 /// A process of this program: it opens the data and the device, and may die of them.
-pub(super) struct Helper(pub(super) PathBuf);
+pub(super) struct Helper {
+    /// This program.
+    pub(super) program: PathBuf,
+    /// Where the file with the configuration goes.
+    pub(super) scratch: PathBuf,
+}
 
 impl Examiner for Helper {
     fn examine(&self, config: &Config, measured: bool) -> Result<Findings, String> {
-        let file = tempfile::Builder::new().prefix("taper-").suffix(".toml").tempfile();
+        let file = scratch::file(&self.scratch, ".toml");
         let file = file.map_err(|error| format!("no temporary file can be made: {error}"))?;
         std::fs::write(file.path(), config.to_toml())
             .map_err(|error| format!("no temporary file can be written: {error}"))?;
-        let mut command = Command::new(&self.0);
+        let mut command = Command::new(&self.program);
         command.arg("preflight").arg(file.path());
         if measured {
             command.arg("--measure");
@@ -204,4 +211,25 @@ pub(super) async fn show(
         Ok(Json(Preflight::of(app, &config, findings)))
     })
     .await
+}
+
+/// Finds out what the configurations of runs come to that were taken up from their directories, as their makers did.
+pub(super) fn examine_adopted(app: &App, ids: &[String]) {
+    for id in ids {
+        let looked = || -> Result<(), ApiError> {
+            let Some(run) = app.jobs.store.read(|db| Run::find(db, id))? else { return Ok(()) };
+            let path = app.jobs.directory(&run).join("config.toml");
+            let config = Config::open(&path.to_string_lossy())?;
+            let findings = app.examiner.examine(&config, false).map_err(ApiError::unavailable)?;
+            // Without its data the networks are those for what such data usually are.
+            if findings.data.is_some() {
+                let widths = findings.widths();
+                app.jobs.examined(id, findings.student, findings.teacher, &widths)?;
+            }
+            Ok(())
+        };
+        if let Err(error) = looked() {
+            tracing::warn!(run = %id, error = error.message(), "cannot be looked at");
+        }
+    }
 }

@@ -8,7 +8,6 @@ use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use engine::config::Config;
-use engine::formats::atomic;
 use engine::nn::NetworkSize;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -19,7 +18,7 @@ use super::error::ApiError;
 use super::extract::{self, Asked, Body};
 use super::{App, artifacts, blocking, helped, preflight};
 use crate::cli::compare;
-use crate::jobs::{BlockState, Facts, Input, MemberState, RUN, RunSummary, StageState, View};
+use crate::jobs::{BlockState, Facts, Input, MemberState, RunSummary, StageState, View};
 use crate::names;
 use crate::store::{self, Run};
 
@@ -191,13 +190,7 @@ fn name(given: Option<String>, otherwise: impl FnOnce() -> String) -> Result<Str
     }
 }
 
-/// A configuration names a run as its teacher's that is not there.
-pub(super) fn no_teacher(id: &str) -> ApiError {
-    let message = format!("there is no run `{}`", id.escape_debug());
-    ApiError::unprocessable("bad_config", message).field("teacher.from")
-}
-
-/// Makes a run: looked at, its directory written, then the row. What a crash leaves between the two is swept away at the next start.
+/// Makes a run, once it was looked at.
 fn make(
     app: &App,
     config: &Config,
@@ -213,19 +206,6 @@ fn make(
     }
     let (config, resolved) = (&findings.settled(config), findings.settled(&resolved));
     let id = new_id()?;
-    let folder = app.jobs.directory_of_new(&id);
-    let io = |error: std::io::Error| {
-        let message = format!("the directory of a run cannot be made: {error}");
-        match error.kind() {
-            std::io::ErrorKind::StorageFull => ApiError::full(message),
-            _ => ApiError::internal(message),
-        }
-    };
-    std::fs::create_dir(&folder).map_err(io)?;
-    atomic::write_bytes(&folder.join("config.toml"), resolved.to_toml()).map_err(|error| {
-        let full = error.is_full();
-        if full { ApiError::full(error.to_string()) } else { ApiError::internal(error.to_string()) }
-    })?;
     let widths = findings.widths();
     let new = store::New {
         id: id.clone(),
@@ -243,15 +223,7 @@ fn make(
             teacher: findings.teacher.unwrap_or_default(),
         },
     };
-    let teacher = config.teacher.from.as_deref().and_then(|from| from.strip_prefix(RUN));
-    let run = app.jobs.store.write(|db| -> Result<Run, ApiError> {
-        match teacher {
-            // It may have been deleted since it was looked at.
-            Some(id) if Run::find(db, id)?.is_none() => Err(no_teacher(id)),
-            _ => Ok(Run::insert(db, &new)?),
-        }
-    })?;
-    app.jobs.say_run(&run);
+    let run = app.jobs.create(&new, &resolved.to_toml())?;
     if start { Ok(app.jobs.tell(&id, Input::Start, "start")?) } else { Ok(run) }
 }
 

@@ -12,12 +12,13 @@ use tokio::sync::Semaphore;
 use super::connections::{self, Grants};
 use super::discretion::Discretion;
 use super::guard::Guard;
-use super::preflight::Helper;
+use super::preflight::{self, Helper};
 use super::token::Token;
 use super::{App, HELPERS, STREAMS, router, routes};
 use crate::cli;
 use crate::datasets::Datasets;
 use crate::jobs::{Adapters, Jobs, Program, Supervisor};
+use crate::scratch;
 use crate::signals::Signals;
 
 /// How long runs may take to write their checkpoints when the server ends.
@@ -83,9 +84,10 @@ pub(crate) fn serve(options: Options) -> Result<()> {
     };
     let program = std::env::current_exe().context("the program cannot tell where it lies")?;
     let (jobs, woken) = Jobs::open(&data_dir)?;
-    jobs.sweep()?;
     let adapters = Arc::new(Adapters::new(program.clone()));
     let datasets = Datasets::open(data_dir.join("datasets"), &options.data, program.clone())?;
+    scratch::sweep(&data_dir)?;
+    let adopted = jobs.take_up(&datasets)?;
     let mut guard = Guard::new(address, &options.hosts, token);
     let routes = routes();
     guard.know(&routes);
@@ -95,7 +97,7 @@ pub(crate) fn serve(options: Options) -> Result<()> {
         adapters: Arc::clone(&adapters),
         datasets: Arc::new(datasets),
         guard,
-        examiner: Box::new(Helper(program.clone())),
+        examiner: Box::new(Helper { program: program.clone(), scratch: data_dir.clone() }),
         data_dir,
         streams: Arc::new(Semaphore::new(STREAMS)),
         helpers: Arc::new(Semaphore::new(HELPERS)),
@@ -103,6 +105,12 @@ pub(crate) fn serve(options: Options) -> Result<()> {
     });
 
     let supervisor = Supervisor::new(Arc::clone(&jobs), adapters, Program::new(jobs, program));
+    if !adopted.is_empty() {
+        let app = Arc::clone(&app);
+        std::thread::Builder::new()
+            .name("adopted".into())
+            .spawn(move || preflight::examine_adopted(&app, &adopted))?;
+    }
     let (close, closing) = mpsc::channel();
     let supervisor = std::thread::Builder::new()
         .name("supervisor".into())

@@ -1,7 +1,9 @@
 //! The rules that hold for every route, tried on every route there is.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -39,6 +41,39 @@ impl Examiner for Here {
     }
 }
 
+/// Looks at nothing until it is let, and counts who is at it.
+#[derive(Clone, Default)]
+struct Slow(Arc<(AtomicUsize, AtomicUsize, AtomicBool)>);
+
+impl Examiner for Slow {
+    fn examine(&self, _: &Config, _: bool) -> Result<Findings, String> {
+        let Slow(shared) = self;
+        let (now, most, done) = &**shared;
+        most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        while !done.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        now.fetch_sub(1, Ordering::SeqCst);
+        Ok(Findings::default())
+    }
+}
+
+/// What a server is made of, beside its address and its token.
+struct Parts {
+    paces: Paces,
+    /// `NAME=PATH` of registered data, and the program that looks at them.
+    data: Vec<String>,
+    program: PathBuf,
+    examiner: Box<dyn Examiner>,
+}
+
+impl Default for Parts {
+    fn default() -> Parts {
+        let (paces, data, program) = (Paces::default(), Vec::new(), PathBuf::new());
+        Parts { paces, data, program, examiner: Box::new(Here) }
+    }
+}
+
 pub(super) struct Server {
     pub(super) router: Router,
     app: Arc<App>,
@@ -67,24 +102,14 @@ impl Answer {
 impl Server {
     /// A server of this machine, or one for others with [`TOKEN`].
     fn new(address: &str, token: Option<Token>) -> Server {
-        Server::paced(address, token, Paces::default())
+        Server::with(address, token, Parts::default())
     }
 
-    fn paced(address: &str, token: Option<Token>, paces: Paces) -> Server {
-        Server::with(address, token, paces, &[], PathBuf::new())
-    }
-
-    /// With registered data, that `program` looks at.
-    fn with(
-        address: &str,
-        token: Option<Token>,
-        paces: Paces,
-        data: &[String],
-        program: PathBuf,
-    ) -> Server {
+    fn with(address: &str, token: Option<Token>, parts: Parts) -> Server {
+        let Parts { paces, data, program, examiner } = parts;
         let folder = tempfile::tempdir().expect("folder");
         let (jobs, woken) = Jobs::open(folder.path()).expect("opened");
-        let datasets = Datasets::open(folder.path().join("datasets"), data, program);
+        let datasets = Datasets::open(folder.path().join("datasets"), &data, program);
         let mut guard = Guard::new(address.parse().expect("an address"), &[], token);
         guard.know(&routes());
         guard.paces = paces;
@@ -95,7 +120,7 @@ impl Server {
             adapters: Arc::new(Adapters::fixed(vec![described(0, "llvmpipe", "cpu")])),
             datasets,
             guard,
-            examiner: Box::new(Here),
+            examiner,
             data_dir: folder.path().into(),
             streams: Arc::new(Semaphore::new(2)),
             helpers: Arc::new(Semaphore::new(2)),
@@ -114,12 +139,13 @@ impl Server {
 
     /// As [`Server::here`], where bodies have to come at this pace.
     pub(super) fn here_at(paces: Paces) -> Server {
-        Server::paced(HOST, None, paces)
+        Server::with(HOST, None, Parts { paces, ..Parts::default() })
     }
 
     /// As [`Server::for_others`], likewise.
     pub(super) fn for_others_at(paces: Paces) -> Server {
-        Server::paced("0.0.0.0:7878", Some(Token::of(TOKEN)), paces)
+        let parts = Parts { paces, ..Parts::default() };
+        Server::with("0.0.0.0:7878", Some(Token::of(TOKEN)), parts)
     }
 
     /// `headers` replace the usual ones, or remove them where they are empty.
@@ -688,7 +714,8 @@ async fn no_answer_tells_where_things_lie() {
     // What is asked of it is in its refusal, paths and all.
     let program = program(outside.path(), "echo \"error: cannot read $*\" >&2; exit 1");
     let data = [format!("flowers={}", flowers.display())];
-    let server = Server::with(HOST, None, Paces::default(), &data, program);
+    let server =
+        Server::with(HOST, None, Parts { data: data.to_vec(), program, ..Parts::default() });
     let secrets = [server.folder.path(), outside.path()].map(|path| path.display().to_string());
     let check = |what: &str, text: &str| {
         for secret in &secrets {
@@ -801,7 +828,7 @@ async fn every_answer_is_of_a_type_that_the_document_has() {
     });
     let program =
         program(outside.path(), &format!("echo x > \"$3/train-0.png\"; echo '{surveyed}'"));
-    let server = Server::with(HOST, None, Paces::default(), &[], program);
+    let server = Server::with(HOST, None, Parts { program, ..Parts::default() });
     let document = server.get("/api/openapi.json").await.json();
     let id = server.draft().await;
     let artifacts = server.folder.path().join("runs").join(&id).join("artifacts");
@@ -871,4 +898,52 @@ async fn every_answer_is_of_a_type_that_the_document_has() {
     }
     assert_eq!(of_files, files::kinds().into_iter().map(str::to_owned).collect());
     assert!(good > routes().len() - 8, "most of them are answered in full: {good}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_hangs_up_leaves_no_more_helpers_than_are_allowed() {
+    let slow = Slow::default();
+    let examiner = Box::new(slow.clone());
+    let server = Server::with(HOST, None, Parts { examiner, ..Parts::default() });
+    let (now, most, done) = &*slow.0;
+    let body = || Body::from(json!({ "preset": "demo" }).to_string());
+    for _ in 0..10 {
+        let asked = server.send(&Method::POST, "/api/preflight", &[], body());
+        // The client has no patience, and its request is dropped.
+        drop(tokio::time::timeout(Duration::from_millis(50), asked).await);
+    }
+    assert_eq!((now.load(Ordering::SeqCst), most.load(Ordering::SeqCst)), (2, 2));
+    // A list of what is known waits for nobody.
+    let list = server.get("/api/devices");
+    let list = tokio::time::timeout(Duration::from_secs(20), list).await.expect("an answer");
+    assert_eq!(list.status, StatusCode::OK, "{}", list.text);
+    done.store(true, Ordering::SeqCst);
+    let shown = server.send(&Method::POST, "/api/preflight", &[], body()).await;
+    assert_eq!(shown.status, StatusCode::OK, "{}", shown.text);
+    assert_eq!(most.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn sixty_bytes_are_refused_by_key_before_anything_is_built() {
+    let server = Server::here();
+    for (config, field) in [
+        (json!({ "model": { "arch": "resnet", "blocks": [1_000_000] } }), "model.blocks[0]"),
+        (json!({ "model": { "arch": "resnet", "blocks": vec![900; 8] } }), "model.blocks"),
+        (json!({ "model": { "arch": "resnet", "base": 65536 } }), "model.base"),
+        (
+            json!({ "model": { "arch": "mlp", "hidden": [4_294_967_295u32], "blocks": [1] } }),
+            "model.hidden[0]",
+        ),
+        (json!({ "data": { "size": 4096 } }), "wide.batch"),
+        (json!({ "seeds": (0..2000).collect::<Vec<u32>>() }), "seeds"),
+    ] {
+        let begun = std::time::Instant::now();
+        let body = json!({ "config": config, "start": false });
+        let refused = server.post("/api/runs", body.clone()).await;
+        assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{field}: {}", refused.text);
+        assert_eq!(refused.json()["field"], field, "{}", refused.text);
+        let shown = server.post("/api/preflight", body).await.json();
+        assert_eq!(shown["problems"][0]["field"], field, "{shown}");
+        assert!(begun.elapsed() < Duration::from_secs(5), "{field}");
+    }
 }

@@ -6,6 +6,7 @@ mod devices;
 mod driver;
 mod eval;
 mod export;
+mod helper;
 mod inspect;
 mod model;
 mod predict;
@@ -72,11 +73,14 @@ enum Verb {
     /// What a data set holds, as JSON: likewise.
     #[command(hide = true)]
     Survey(survey::Arguments),
+    /// Another verb within limits, for as long as standard input stays open.
+    #[command(hide = true)]
+    Helper(helper::Arguments),
 }
 
-/// Runs a verb; what it returns is the exit status.
-pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
-    match &cli.verb {
+/// Sees to it that a verb which opens devices has the environment that suits them.
+fn settle(verb: &Verb) {
+    match verb {
         Verb::Run(arguments) => driver::settle(arguments.first().as_ref()),
         Verb::Preflight(arguments) => driver::settle(arguments.config().as_ref()),
         Verb::Devices(_) | Verb::Inspect(_) | Verb::Eval(_) | Verb::Predict(_) | Verb::Bench(_) => {
@@ -86,8 +90,26 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         | Verb::Compare(_)
         | Verb::Export(_)
         | Verb::Serve(_)
-        | Verb::Survey(_) => {}
+        | Verb::Survey(_)
+        | Verb::Helper(_) => {}
     }
+}
+
+/// Runs a verb; what it returns is the exit status.
+pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
+    let cli = match cli.verb {
+        Verb::Helper(arguments) => {
+            let cli = arguments.begin()?;
+            // Before this process has threads.
+            settle(&cli.verb);
+            arguments.watch()?;
+            cli
+        }
+        _ => {
+            settle(&cli.verb);
+            cli
+        }
+    };
     let done = match cli.verb {
         Verb::Devices(arguments) => devices::run(&arguments),
         Verb::Presets(arguments) => presets::run(&arguments),
@@ -101,6 +123,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Verb::Serve(arguments) => serve::run(arguments),
         Verb::Preflight(arguments) => preflight::run(&arguments),
         Verb::Survey(arguments) => survey::run(&arguments),
+        Verb::Helper(_) => Err(anyhow::anyhow!("a helper has no helpers")),
     };
     done.map(|()| ExitCode::SUCCESS)
 }

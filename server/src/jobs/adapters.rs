@@ -1,8 +1,7 @@
 //! The adapters of this machine, as short-lived processes tell of them: the server itself never opens a device.
 
-use std::io::Read;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,7 +10,9 @@ use engine::gpu::{self, AdapterDescription};
 use engine::ops::AdapterKind;
 use engine::plan::Limits;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
+
+use super::ask;
 
 /// How long a list of adapters is good for.
 const FRESH: Duration = Duration::from_secs(60);
@@ -198,55 +199,6 @@ impl Adapter {
     fn key(&self) -> String {
         format!("{} {} {} {}", self.slot, self.backend, self.name, self.driver)
     }
-}
-
-/// Runs a program for its one JSON answer; ends it when `patience` is over.
-///
-/// # Errors
-/// A sentence: it cannot be run, took too long, failed (with its own last words), or answered something else.
-pub(crate) fn ask<T: DeserializeOwned>(
-    command: &mut Command,
-    patience: Duration,
-) -> Result<T, String> {
-    let begun = Instant::now();
-    let mut child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|error| format!("a helper process cannot be started: {error}"))?;
-    // Both are drained meanwhile, or a talkative driver would wait for us as we for it.
-    let drain = |pipe: Option<Box<dyn Read + Send>>| {
-        std::thread::spawn(move || {
-            let mut bytes = Vec::new();
-            if let Some(pipe) = pipe {
-                drop(pipe.take(64 << 20).read_to_end(&mut bytes));
-            }
-            bytes
-        })
-    };
-    let stdout = drain(child.stdout.take().map(|pipe| Box::new(pipe) as Box<dyn Read + Send>));
-    let stderr = drain(child.stderr.take().map(|pipe| Box::new(pipe) as Box<dyn Read + Send>));
-    let status = loop {
-        match child.try_wait() {
-            Ok(Some(status)) => break status,
-            Ok(None) if begun.elapsed() < patience => std::thread::sleep(Duration::from_millis(10)),
-            Ok(None) => {
-                drop(child.kill());
-                drop(child.wait());
-                return Err(format!("a helper process took longer than {} s", patience.as_secs()));
-            }
-            Err(error) => return Err(format!("a helper process cannot be waited for: {error}")),
-        }
-    };
-    let stdout = stdout.join().unwrap_or_default();
-    if let Ok(answer) = serde_json::from_slice(&stdout) {
-        return Ok(answer);
-    }
-    let stderr = stderr.join().unwrap_or_default();
-    let text = String::from_utf8_lossy(&stderr).into_owned();
-    let said = text.lines().find_map(|line| line.strip_prefix("error: "));
-    Err(said.map_or_else(|| format!("a helper process ended with {status}"), str::to_owned))
 }
 
 /// One way to a device, for tests.

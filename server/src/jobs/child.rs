@@ -42,6 +42,16 @@ impl Control {
     }
 }
 
+/// Whether a server has started processes of the run, which obey it.
+pub(super) fn is_controlled(folder: &Path) -> bool {
+    Control::read(folder).is_some()
+}
+
+/// Whether its last process was told to end at once.
+pub(super) fn cancelled(folder: &Path) -> bool {
+    Control::read(folder) == Some(Want::Cancel)
+}
+
 /// Obeys `control.json` of a run directory from now on: sets `stop`, or ends the process at once. A thread of its own polls, so that it is
 /// heard even while the device hangs.
 pub(crate) fn obey(folder: &Path, stop: Arc<AtomicBool>) -> io::Result<()> {
@@ -142,7 +152,7 @@ impl Host for Program {
 }
 
 /// Whether another process holds the lock. A shared lock asks: should a run start in this moment, only it would be refused, and started again.
-fn is_locked(path: &Path) -> bool {
+pub(super) fn is_locked(path: &Path) -> bool {
     match File::open(path).map(|file| file.try_lock_shared()) {
         Ok(Ok(())) => false,
         Ok(Err(TryLockError::WouldBlock)) => true,

@@ -4,7 +4,9 @@
 //! by the supervisor, which compares the store with what it finds: so a server that is killed between any two steps goes on from there.
 
 mod adapters;
+mod adopt;
 mod child;
+mod helper;
 mod ingest;
 mod room;
 mod state;
@@ -12,19 +14,25 @@ mod summary;
 mod supervisor;
 mod view;
 
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
+use anyhow::Context as _;
+use engine::formats::atomic;
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
-use crate::store::{Kind, Line, Run, Store, now};
+use crate::scratch::{self, GONE, NEW};
+use crate::store::{Kind, Line, New, Run, Store, now};
 
 #[cfg(test)]
 pub(crate) use adapters::described;
-pub(crate) use adapters::{Adapter, Adapters, SelfTest, Worst, ask};
+pub(crate) use adapters::{Adapter, Adapters, SelfTest, Worst};
 pub(crate) use child::{Program, obey};
+pub(crate) use helper::ask;
 use room::Reserve;
 pub(crate) use room::is_of_room;
 pub(crate) use state::{End, Input, State, Want, next};
@@ -32,13 +40,16 @@ pub(crate) use summary::{Facts, RunSummary};
 pub(crate) use supervisor::Supervisor;
 pub(crate) use view::{BlockState, MemberState, StageState, View, batch, method};
 
+/// What a teacher of an earlier run is named by in a configuration.
+pub(crate) const RUN: &str = "run:";
+/// Stands for the device of a run that a command trains, which obeys no server.
+const ELSEWHERE: &str = "?elsewhere";
+/// Stands for the device of a run whose process an earlier server started, and which the store did not know.
+const ADOPTED: &str = "?adopted";
 /// Names that a refusal lists at most.
 const SAID: usize = 5;
 /// Messages that a slow reader may be behind before it is dropped.
 const BEHIND: usize = 4096;
-
-/// What a teacher of an earlier run is named by in a configuration.
-pub(crate) const RUN: &str = "run:";
 
 /// How the last process of a run says it ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,6 +116,22 @@ pub(crate) enum Refusal {
     /// Others are to learn from it.
     #[error("the run is the teacher of {0}, which would need it; cancel or delete that first")]
     Taught(String),
+    /// It is to learn from a run that is not there, which may have been deleted since it was looked at.
+    #[error("there is no run `{}`", .0.escape_debug())]
+    NoTeacher(String),
+    /// A command trains it.
+    #[error(
+        "a command outside of the server trains the run, so it cannot {0}; stop it where it runs"
+    )]
+    Elsewhere(&'static str),
+    /// Its directory.
+    #[error("the directory of the run cannot be {what}: {source}")]
+    Directory {
+        /// `made` or `removed`.
+        what: &'static str,
+        /// The system's reason.
+        source: io::Error,
+    },
     /// The store.
     #[error("the store cannot be used: {0}")]
     Store(#[from] rusqlite::Error),
@@ -117,8 +144,10 @@ impl Jobs {
     /// The folder cannot be made, or the store cannot be opened.
     pub(crate) fn open(data_dir: &Path) -> anyhow::Result<(Arc<Jobs>, mpsc::Receiver<()>)> {
         let folder = data_dir.join("runs");
-        std::fs::create_dir_all(&folder)?;
+        // A store that cannot be used is seen before anything is made.
         let store = Store::open(&data_dir.join("taper.sqlite"))?;
+        fs::create_dir_all(&folder)
+            .with_context(|| format!("cannot make `{}`", folder.display()))?;
         let (wake, woken) = mpsc::sync_channel(1);
         let hub = broadcast::Sender::new(BEHIND);
         let (reserve, trouble) = (Reserve::new(data_dir), Mutex::default());
@@ -130,9 +159,34 @@ impl Jobs {
         self.folder.join(&run.id)
     }
 
-    /// The directory that a new run of this id gets.
-    pub(crate) fn directory_of_new(&self, id: &str) -> PathBuf {
-        self.folder.join(id)
+    /// Makes a run, a draft, with `config` in its directory. Until its row is there the directory has a mark, so that a create which is cut
+    /// off leaves all of a run or what the next start removes.
+    ///
+    /// # Errors
+    /// The directory or the row cannot be written.
+    pub(crate) fn create(&self, new: &New, config: &str) -> Result<Run, Refusal> {
+        let failed = |source| Refusal::Directory { what: "made", source };
+        let making = self.folder.join(NEW.to_owned() + &new.id);
+        fs::create_dir(&making).map_err(failed)?;
+        if let Err(error) = atomic::write_bytes(&making.join("config.toml"), config) {
+            scratch::remove(&making);
+            let kind =
+                if error.is_full() { io::ErrorKind::StorageFull } else { io::ErrorKind::Other };
+            return Err(failed(io::Error::new(kind, error)));
+        }
+        let made = self.store.write(|db| -> Result<Run, Refusal> {
+            match teacher(&new.config) {
+                Some(id) if Run::find(db, &id)?.is_none() => Err(Refusal::NoTeacher(id)),
+                _ => Ok(Run::insert(db, new)?),
+            }
+        });
+        if matches!(made, Err(Refusal::NoTeacher(_))) {
+            scratch::remove(&making);
+        }
+        let run = made?;
+        fs::rename(&making, self.directory(&run)).map_err(failed)?;
+        self.say_run(&run);
+        Ok(run)
     }
 
     /// What is said from now on.
@@ -156,6 +210,9 @@ impl Jobs {
             let Some(state) = next(run.state, input) else {
                 return Err(Refusal::State { state: run.state, verb });
             };
+            if run.is_elsewhere() {
+                return Err(Refusal::Elsewhere(verb));
+            }
             run.enter(db, state, input)?;
             run.save(db)?;
             Ok(run)
@@ -166,45 +223,47 @@ impl Jobs {
         Ok(run)
     }
 
-    /// Forgets a run and removes its directory.
+    /// Forgets a run and removes its directory, which has a mark before its row is gone: a delete that is cut off is finished by the next start.
     ///
     /// # Errors
-    /// There is no such run, it has a process, or it is the teacher of one that is not finished.
+    /// There is no such run, it has a process, it is the teacher of one that is not finished, or its directory cannot be renamed.
     pub(crate) fn delete(&self, id: &str) -> Result<(), Refusal> {
-        let run = self.store.write(|db| -> Result<Run, Refusal> {
+        let gone = self.folder.join(GONE.to_owned() + id);
+        let deleted = self.store.write(|db| -> Result<(), Refusal> {
             let run = Run::find(db, id)?.ok_or_else(|| Refusal::Unknown(id.into()))?;
-            if !run.slots.is_empty() {
+            let place = self.directory(&run);
+            if !run.slots.is_empty() || child::is_locked(&place.join("run.lock")) {
                 return Err(Refusal::Alive);
             }
             let taught = pupils(db, id)?;
             if !taught.is_empty() {
                 return Err(Refusal::Taught(taught));
             }
-            Run::delete(db, id)?;
-            Ok(run)
-        })?;
-        // What cannot be removed now is removed at the next start.
-        drop(std::fs::remove_dir_all(self.directory(&run)));
+            if gone.exists() {
+                // Of an earlier run of this name, which could not be removed then.
+                scratch::remove(&gone);
+            }
+            match fs::rename(&place, &gone) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                renamed => {
+                    renamed.map_err(|source| Refusal::Directory { what: "removed", source })?;
+                }
+            }
+            Ok(Run::delete(db, id)?)
+        });
+        if let Err(refusal) = deleted {
+            let known = self.store.read(|db| Run::find(db, id)).is_ok_and(|run| run.is_some());
+            if known && gone.exists() && !matches!(refusal, Refusal::Alive | Refusal::Taught(_)) {
+                drop(fs::rename(&gone, self.folder.join(id)));
+            }
+            return Err(refusal);
+        }
+        if gone.exists() {
+            // What cannot be removed now is removed at the next start.
+            drop(fs::remove_dir_all(&gone));
+        }
         self.say(Kind::Removed, id, format!("{{\"id\":{}}}", serde_json::json!(id)));
         self.say_queue();
-        Ok(())
-    }
-
-    /// Removes directories of runs that the store does not know: of a delete or a create that was cut short.
-    ///
-    /// # Errors
-    /// The folder or the store cannot be read.
-    pub(crate) fn sweep(&self) -> anyhow::Result<()> {
-        let known: Vec<String> = self.store.read(|db| -> rusqlite::Result<_> {
-            Ok(Run::all(db)?.into_iter().map(|run| run.id).collect())
-        })?;
-        for entry in std::fs::read_dir(&self.folder)? {
-            let entry = entry?;
-            if !known.iter().any(|id| entry.file_name().to_str() == Some(id)) {
-                tracing::info!(folder = %entry.path().display(), "removing what a cut-off request left");
-                std::fs::remove_dir_all(entry.path())?;
-            }
-        }
         Ok(())
     }
 
@@ -254,7 +313,7 @@ impl Jobs {
 /// Names of those runs that may still need run `id` as their teacher, for people.
 fn pupils(db: &Connection, id: &str) -> rusqlite::Result<String> {
     let runs = Run::all(db)?.into_iter();
-    let needs = |run: &Run| run.state.needs_inputs() && run.teacher().as_deref() == Some(id);
+    let needs = |run: &Run| run.state.needs_inputs() && teacher(&run.config).as_deref() == Some(id);
     let names: Vec<String> =
         runs.filter(needs).map(|run| format!("`{}` ({})", run.name, run.id)).collect();
     let more = names.len().saturating_sub(SAID);
@@ -262,12 +321,22 @@ fn pupils(db: &Connection, id: &str) -> rusqlite::Result<String> {
     Ok(if more > 0 { format!("{said} and {more} more") } else { said })
 }
 
+/// The run that a configuration names as its teacher's.
+fn teacher(config: &str) -> Option<String> {
+    let table = config.parse::<toml::Table>().unwrap_or_default();
+    let from = table.get("teacher")?.get("from")?.as_str()?;
+    from.strip_prefix(RUN).map(str::to_owned)
+}
+
 impl Run {
-    /// The run that its configuration names as its teacher's.
-    pub(crate) fn teacher(&self) -> Option<String> {
-        let table = self.config.parse::<toml::Table>().unwrap_or_default();
-        let from = table.get("teacher")?.get("from")?.as_str()?;
-        from.strip_prefix(RUN).map(str::to_owned)
+    /// Whether a command trains it that obeys no server.
+    fn is_elsewhere(&self) -> bool {
+        self.slots.iter().any(|slot| slot == ELSEWHERE)
+    }
+
+    /// Whether it has a process, and which device that trains on is known by the log alone.
+    fn has_unknown_slot(&self) -> bool {
+        self.slots.iter().any(|slot| slot == ELSEWHERE || slot == ADOPTED)
     }
 
     /// Goes on to `state`, with what belongs to it in the row.

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::ErrorCode;
 
+/// The file, whose name is nobody else's.
+const NAME: &str = ".taper-reserve";
 /// Bytes that are kept.
 const KEPT: u64 = 4 << 20;
 /// Free bytes under which nothing is kept.
@@ -21,7 +23,7 @@ pub(super) struct Reserve {
 
 impl Reserve {
     pub(super) fn new(data_dir: &Path) -> Reserve {
-        Reserve { path: data_dir.join("reserve") }
+        Reserve { path: data_dir.join(NAME) }
     }
 
     fn free(&self) -> u64 {
@@ -78,7 +80,7 @@ mod tests {
         assert!(!reserve.give());
         reserve.keep();
         reserve.keep();
-        let size = std::fs::metadata(folder.path().join("reserve")).expect("kept").len();
+        let size = std::fs::metadata(folder.path().join(NAME)).expect("kept").len();
         assert_eq!(size, KEPT);
         assert!(reserve.give() && !reserve.give());
     }

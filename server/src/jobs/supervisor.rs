@@ -201,6 +201,9 @@ impl<H: Host> Supervisor<H> {
 
     /// Sees to it that a process does what the run's state asks.
     fn hold(&mut self, run: &Run) {
+        if run.is_elsewhere() {
+            return;
+        }
         let want = match run.state.want() {
             Want::Run if self.closing || self.full => Want::Stop,
             want => want,
@@ -232,6 +235,10 @@ impl<H: Host> Supervisor<H> {
                 }
                 Some(Outcome::Failed { error }) => (End::Failed, Some(error)),
                 // It could not even write why.
+                None if run.is_elsewhere() => {
+                    let error = "the command that trained it ended without a word; resume goes on from its last checkpoint";
+                    (End::Died, Some(error.into()))
+                }
                 None if self.jobs.reserve.is_full() => {
                     (End::Full, Some(format!("the disk is full{ROOM}")))
                 }
@@ -248,7 +255,14 @@ impl<H: Host> Supervisor<H> {
                 run.attempts = 0;
             }
             let input = Input::End(end);
-            if let Some(state) = next(run.state, input) {
+            let state = match end {
+                // Whoever started it may have stopped it, and the server does not go on with it unasked.
+                End::Stopped | End::Full | End::Died | End::Hopeless if run.is_elsewhere() => {
+                    Some(State::Stopped)
+                }
+                _ => next(run.state, input),
+            };
+            if let Some(state) = state {
                 run.enter(db, state, input)?;
             }
             run.slots.clear();
@@ -271,7 +285,13 @@ impl<H: Host> Supervisor<H> {
             return Ok(());
         }
         let holders = self.jobs.store.read(Run::with_device)?;
-        let mut busy: Vec<String> = holders.into_iter().flat_map(|run| run.slots).collect();
+        let mut busy: Vec<String> = Vec::new();
+        for run in holders {
+            let adapter = run.view.adapter.as_deref().filter(|_| run.has_unknown_slot());
+            let meant = adapter.and_then(|name| self.adapters.meant(name).ok()).unwrap_or_default();
+            busy.extend(meant.into_iter().map(|adapter| adapter.slot));
+            busy.extend(run.slots);
+        }
         for run in queue {
             let device = run.device();
             let meant = match self.adapters.meant(&device) {

@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use rusqlite::Connection;
+use anyhow::Context as _;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 pub(crate) use log::{Kind, Line};
 pub(crate) use points::{Curve, Window};
@@ -67,25 +68,23 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Store {
-    /// Opens the file, making it where it is not there.
+    /// Opens the file, making it where it is not there or empty. What cannot be used is not touched.
     ///
     /// # Errors
-    /// The system refuses, or a newer version of the program made the file.
+    /// The system refuses, the file is damaged or no store, or another version of the program made it.
     pub(crate) fn open(path: &Path) -> anyhow::Result<Store> {
-        let writer = connect(path)?;
-        let version: i64 = writer.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-        match version {
-            0 => {
-                writer.execute_batch(&format!(
-                    "BEGIN IMMEDIATE; {} PRAGMA user_version = {VERSION}; COMMIT;",
-                    include_str!("tables.sql")
-                ))?;
+        let is_new = match check(path)? {
+            Found::Nothing => true,
+            Found::Store => false,
+            Found::Problem(problem) => {
+                anyhow::bail!("the store `{}` {problem}; {REMEDY}", path.display())
             }
-            VERSION => {}
-            other => anyhow::bail!(
-                "`{}` is of version {other} of the store, and this program knows {VERSION}; use the program that made it, or another --data-dir",
-                path.display()
-            ),
+        };
+        let writer = connect(path).with_context(|| cannot(path))?;
+        if is_new {
+            let tables = include_str!("tables.sql");
+            let sql = format!("BEGIN IMMEDIATE; {tables} PRAGMA user_version = {VERSION}; COMMIT;");
+            writer.execute_batch(&sql).with_context(|| cannot(path))?;
         }
         Ok(Store {
             path: path.into(),
@@ -135,6 +134,77 @@ impl Store {
         };
         lock(&self.readers).push(reader);
         answer
+    }
+}
+
+/// What to do about a store that cannot be used.
+const REMEDY: &str = "put back a copy of it, or move it away: the next start then takes all runs up from their own directories, and only the order of the queue is lost";
+
+fn cannot(path: &Path) -> String {
+    format!("the store `{}` cannot be opened", path.display())
+}
+
+/// What lies where the store should.
+enum Found {
+    /// No file, or an empty one.
+    Nothing,
+    /// A store of this version, whole.
+    Store,
+    /// Something else: the end of a sentence about it.
+    Problem(String),
+}
+
+/// Looks at a file without writing to it.
+fn check(path: &Path) -> anyhow::Result<Found> {
+    match path.metadata() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Found::Nothing),
+        Err(error) => return Err(error).with_context(|| cannot(path)),
+        Ok(data) if !data.is_file() => return Ok(Found::Problem("is no file".into())),
+        Ok(data) if data.len() == 0 => return Ok(Found::Nothing),
+        Ok(_) => {}
+    }
+    let looked = || -> Result<Found> {
+        // Closing it writes nothing back, as closing a writer would.
+        let reader = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        reader.busy_timeout(Duration::from_secs(10))?;
+        let number = |sql: &str| reader.query_row(sql, [], |row| row.get::<_, i64>(0));
+        let found = match number("PRAGMA user_version")? {
+            0 if number("SELECT count(*) FROM sqlite_schema")? == 0 => Found::Nothing,
+            0 => Found::Problem("is a database of another program".into()),
+            VERSION => {
+                let sql = "PRAGMA quick_check(1)";
+                let verdict: String = reader.query_row(sql, [], |row| row.get(0))?;
+                match verdict.as_str() {
+                    // Its rows are those of this program.
+                    "ok" => Run::all(&reader).map(|_| Found::Store)?,
+                    _ => Found::Problem(format!("is damaged ({})", verdict.replace('\n', " "))),
+                }
+            }
+            newer if newer > VERSION => Found::Problem(format!(
+                "is of a newer program (version {newer} of its tables, and this one knows {VERSION}); use that program"
+            )),
+            older => Found::Problem(format!(
+                "is of another program (version {older} of its tables, and this one knows {VERSION}); use that program"
+            )),
+        };
+        Ok(found)
+    };
+    match looked() {
+        Ok(found) => Ok(found),
+        Err(error) if is_of_the_file(&error) => Ok(Found::Problem(format!("is damaged ({error})"))),
+        Err(error) => Err(error).with_context(|| cannot(path)),
+    }
+}
+
+/// Whether an error is about what stands in the file, and not about reaching it.
+fn is_of_the_file(error: &rusqlite::Error) -> bool {
+    match error {
+        rusqlite::Error::SqliteFailure(failure, _) => matches!(
+            failure.code,
+            ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt | ErrorCode::Unknown
+        ),
+        // A table or a column is missing, or a value is none of ours.
+        _ => true,
     }
 }
 

@@ -214,6 +214,25 @@ impl Run {
         Ok(())
     }
 
+    /// Writes what is set when it is made: when that was, and what its configuration comes to.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub(crate) fn save_origin(&self, db: &Connection) -> Result<()> {
+        db.prepare_cached("UPDATE runs SET created = ?, facts = ? WHERE id = ?")?
+            .execute(params![self.created, json(&self.facts)?, self.id])
+            .map(drop)
+    }
+
+    /// Forgets the lines of a run's log and its curves, which will be read anew.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub(crate) fn forget_log(db: &Connection, id: &str) -> Result<()> {
+        db.execute("DELETE FROM log WHERE run = ? AND kind = 'entry'", [id])?;
+        db.execute("DELETE FROM chunks WHERE run = ?", [id]).map(drop)
+    }
+
     /// Puts it into the queue: at its head or its end.
     ///
     /// # Errors
