@@ -178,7 +178,9 @@ pub fn kind_within(path: &Path) -> Result<DataKind, DataError> {
     }
     let listing = Place::open(path, Caps::default())?.list(&mut Account::default())?;
     let holds = |name: &str| listing.files.iter().any(|file| file.split().1 == name);
-    Ok(if holds(cifar::CIFAR10.test) {
+    Ok(if listing.files.iter().any(|file| idx::is_named_so(file.split().1)) {
+        DataKind::Idx
+    } else if holds(cifar::CIFAR10.test) {
         DataKind::Cifar10
     } else if holds(cifar::CIFAR100.test) {
         DataKind::Cifar100
