@@ -101,7 +101,7 @@ fn difference(model: &[String], data: &[String]) -> String {
         parts.push(format!("does not know {}", list(&unknown)));
     }
     if !absent.is_empty() {
-        parts.push(format!("knows {}, which the data have not", list(&absent)));
+        parts.push(format!("knows {}, which the data lack", list(&absent)));
     }
     if parts.is_empty() {
         parts.push("has a name twice".to_owned());
@@ -155,7 +155,7 @@ mod tests {
         let said = all(&model, &labels("ant cat dog")).expect_err("others");
         assert_eq!(
             said,
-            "does not know `ant` and knows `emu`, which the data have not: it tells 3 classes apart (`cat`, `dog`, `emu`), the data have 3 (`ant`, `cat`, `dog`)"
+            "does not know `ant` and knows `emu`, which the data lack: it tells 3 classes apart (`cat`, `dog`, `emu`), the data have 3 (`ant`, `cat`, `dog`)"
         );
         assert!(all(&model, &labels("cat dog")).expect_err("one less").contains("knows `emu`"));
         assert!(all(&labels("cat cat"), &labels("cat cat")).expect_err("twice").contains("twice"));

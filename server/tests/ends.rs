@@ -91,6 +91,14 @@ fn a_grid_is_trained_though_nobody_listens() {
             assert!(log(&point).contains("\"status\":\"done\""), "{}", point.display());
         }
     }
+    // A run that is named again and again, and by other ways, is read once.
+    let rows = |runs: &[&str]| {
+        let mut command = taper();
+        command.args(["compare", "--json"]).args(runs).current_dir(folder.path());
+        String::from_utf8(command.output().expect("ran").stdout).expect("text")
+    };
+    assert_eq!(rows(&vec!["lines"; 1000]), rows(&["lines"]));
+    assert_eq!(rows(&["lines", "./json/../lines"]), rows(&["lines"]));
     // A question is another matter: who asked is gone, so it ends at once and says nothing.
     for arguments in [&["compare", "lines"][..], &["presets"], &["presets", "demo", "--json"]] {
         let mut command = taper();
@@ -210,4 +218,54 @@ fn a_server_ends_in_order_by_each_signal_and_by_no_closed_pipe() {
         let lock = fs::File::open(data.join("server.lock")).expect("a lock");
         assert!(lock.try_lock().is_ok(), "{name}");
     }
+}
+
+/// A small disk, unmounted when it is dropped; none where the system lets nobody mount one.
+struct Disk(tempfile::TempDir);
+
+impl Disk {
+    fn new(size: &str) -> Option<Disk> {
+        let folder = tempfile::tempdir().expect("folder");
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", size, "tmpfs"]).arg(folder.path());
+        let mounted = mount.stderr(Stdio::null()).status();
+        mounted.is_ok_and(|status| status.success()).then(|| Disk(folder))
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        drop(Command::new("umount").arg("-l").arg(self.0.path()).status());
+    }
+}
+
+#[test]
+fn a_full_disk_is_told_though_nothing_can_be_written() {
+    let Some(disk) = Disk::new("size=72m") else {
+        println!("skipped: this user may mount no small disk");
+        return;
+    };
+    let data = disk.0.path().join("data");
+    let (_server, host) = serve(&data, Stdio::null());
+    let body = r#"{"preset":"demo","set":{"methods":["vanilla"],"seeds":[0],"data.train_count":256,
+        "data.test_count":64,"vanilla.epochs":4000}}"#;
+    let made = ask(&host, "POST /api/runs", body);
+    assert!(made.starts_with("HTTP/1.1 201"), "{made}");
+    let id = made.split("\"id\":\"").nth(1).and_then(|rest| rest.split('"').next()).expect("an id");
+    wait_until("it trains", || log(&data.join("runs").join(id)).contains("\"type\":\"step\""));
+    let fill = disk.0.path().join("fill");
+    let mut file = fs::File::create(&fill).expect("made");
+    while file.write_all(&[1; 4096]).is_ok() {}
+    let show = || ask(&host, &format!("GET /api/runs/{id}"), "");
+    wait_until("it is paused", || show().contains("\"state\":\"paused\""));
+    let shown = show();
+    assert!(shown.contains("\"error\":\"the disk is full"), "{shown}");
+    // Once there is room it goes on, and room is kept again.
+    drop(file);
+    fs::remove_file(fill).expect("removed");
+    let told = ask(&host, &format!("POST /api/runs/{id}/resume"), "{}");
+    assert!(told.starts_with("HTTP/1.1 200"), "{told}");
+    wait_until("it runs", || show().contains("\"state\":\"running\""));
+    wait_until("room is kept", || data.join("reserve").exists());
+    ask(&host, &format!("POST /api/runs/{id}/cancel"), "{}");
 }

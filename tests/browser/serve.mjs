@@ -51,6 +51,8 @@ export async function browse(folder, flags, work) {
   const browser = await chromium.launch({
     executablePath: process.env.TAPER_CHROMIUM ?? "/usr/bin/chromium",
     args: flags,
+    // It brings a driver of its own: what hides this machine's from `taper` is not meant for it.
+    env: { ...process.env, VK_DRIVER_FILES: undefined, VK_ICD_FILENAMES: undefined },
     timeout: PATIENCE,
   });
   try {

@@ -60,7 +60,9 @@ def archive(path):
                     # tarfile gives what is there of a file that is cut.
                     if entry.isreg() and len(bytes) != entry.size:
                         raise tarfile.ReadError("cut")
-                    files.append([entry.name, bytes.hex()])
+                    # Bytes that are no UTF-8 are shown as such.
+                    name = entry.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+                    files.append([name, bytes.hex()])
     return {"files": files}
 
 

@@ -17,7 +17,7 @@ use engine::{
     random::Stream,
     train::{Run, TrainError},
 };
-use support::{config, folder, model, taper, toml, train, try_train};
+use support::{config, folder, model, taper, toml, train, try_train, warnings};
 use taper_tests::nets;
 
 /// Side of the pictures.
@@ -88,14 +88,6 @@ fn end(entries: &[Entry], name: &str) -> End {
         _ => None,
     };
     entries.iter().find_map(of).unwrap_or_else(|| panic!("{name} has no end"))
-}
-
-fn warnings(entries: &[Entry]) -> Vec<String> {
-    let of = |entry: &Entry| match &entry.event {
-        Event::Warning { message } => Some(message.clone()),
-        _ => None,
-    };
-    entries.iter().filter_map(of).collect()
 }
 
 /// A teacher by hand for flat pictures: its three units are the means of red, green and blue, and a class is its colour.
@@ -176,7 +168,7 @@ fn classes_are_matched_by_name() {
     for part in [
         "teacher.from",
         "does not know `ant`",
-        "knows `emu`, which the data have not",
+        "knows `emu`, which the data lack",
         "(`emu`, `cat`, `dog`)",
         "(`ant`, `cat`, `dog`)",
     ] {
@@ -312,7 +304,7 @@ fn weights_alone_of_an_mlp_on_colours_are_pytorchs() {
     }
     let file = teacher.path().join("mlp.safetensors");
     safetensors::write(&file, &weights, &safetensors::pytorch()).expect("written");
-    let own = [r#"methods=["kd"]"#, "model.hidden=[3,3]", "kd.steps=2"];
+    let own = [r#"methods=["kd"]"#, "model.hidden=[3,3]", "kd.steps=2", "data.size=4"];
     let given = ["data.mean=[0.5, 0.5, 0.5]", "data.std=[0.25, 0.25, 0.25]"];
     let (_out, entries) = trained(&on(data.path(), &file, &[&own[..], &given].concat()));
     assert_eq!(end(&entries, "teacher-0").accuracy, 100.0);
@@ -330,6 +322,14 @@ fn weights_alone_of_an_mlp_on_colours_are_pytorchs() {
     ] {
         assert!(told.contains(part), "{part} is missing: {told}");
     }
+    // An MLP's size can be told, and is not guessed.
+    let out = folder();
+    let error = try_train(&on(data.path(), &file, &own[..3]), out.path()).expect_err("refused");
+    assert!(error.to_string().contains("[6, 48]"), "{error}");
+    assert_eq!(
+        error.hint().as_deref(),
+        Some("its pictures seem to have 4×4 pixels: set data.size=4")
+    );
     // Nobody knows what it cost.
     assert_eq!(end(&entries, "teacher-0").epochs, None);
     assert_eq!(end(&entries, "kd-0").teacher_epochs, None);

@@ -50,6 +50,8 @@ beforeAll(async () => {
   browser = await chromium.launch({
     executablePath: CHROMIUM,
     args: ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"],
+    // It brings a driver of its own: what hides this machine's from `taper` is not meant for it.
+    env: { ...process.env, VK_DRIVER_FILES: undefined, VK_ICD_FILENAMES: undefined },
   });
   context = await browser.newContext({
     viewport: { width: 1280, height: 860 },

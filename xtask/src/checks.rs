@@ -1,15 +1,17 @@
 //! `cargo xtask test`: everything that the CI runs, in order, the quick to fail first.
 
-use anyhow::Result;
+use std::fs;
+
+use anyhow::{Context, Result};
 
 use crate::{
     adapters, browser, fuzz, python, schema, setup,
-    shell::{cargo, loud, works},
+    shell::{cargo, loud, root, works},
     web,
 };
 
-/// The tests of a pass on OpenGL alone: what runs on a device. All else has been tested by then, and does not know which one there is.
-const ON_GL: [&str; 3] = ["taper-engine", "taper-tests", "taper"];
+/// The test programs that are left out on OpenGL alone: the first two open no device, the third has one of its own, in Chromium.
+const NOT_ON_GL: [&str; 3] = ["plans", "shaders", "browser"];
 
 /// Formatting, lints, documentation, tests; the first that fails ends it.
 ///
@@ -38,7 +40,7 @@ pub(crate) fn run() -> Result<()> {
     if ci && std::env::var_os("TAPER_REQUIRE_DATA").is_none() {
         required.push("TAPER_REQUIRE_DATA");
     }
-    let tested = [on_what_is_there(&required)?, on_gl_alone(&required)?];
+    let tested = [on_what_is_there(&required, ci)?, on_gl_alone(&required)?];
     fuzz::short()?;
     web::end_to_end()?;
     eprintln!("\ntested:\n  {}", tested.join("\n  "));
@@ -46,15 +48,15 @@ pub(crate) fn run() -> Result<()> {
 }
 
 /// Every test, on the adapters that are there; which they are.
-fn on_what_is_there(required: &[&str]) -> Result<String> {
+fn on_what_is_there(required: &[&str], ci: bool) -> Result<String> {
     let found = adapters::all()?;
     let name = adapters::named(&found);
     eprintln!("\nadapters of this pass: {name}");
     let mut tests = cargo()?;
     tests.args(["test", "--workspace", "--no-fail-fast"]);
     tests.envs(required.iter().map(|name| (name, "1")));
-    if found.iter().any(|adapter| !adapter.is_gl()) {
-        // A software Vulkan driver has both.
+    if ci && found.iter().any(|adapter| !adapter.is_gl()) {
+        // The software Vulkan driver has both.
         tests.envs([("TAPER_REQUIRE_F16", "1"), ("TAPER_REQUIRE_TIMESTAMPS", "1")]);
     }
     loud(&mut tests)?;
@@ -80,12 +82,32 @@ fn on_gl_alone(required: &[&str]) -> Result<String> {
     let name = adapters::named(&found);
     eprintln!("\nadapters of this pass: {name}");
     let mut tests = cargo()?;
-    tests.args(["test", "--no-fail-fast"]);
-    tests.args(ON_GL.iter().flat_map(|name| ["--package", name]));
+    tests.args(["test", "--workspace", "--no-fail-fast"]);
+    // They are named and not their packages: for less than the whole workspace cargo would build the dependencies with other features.
+    for name in programs()?.iter().filter(|name| !NOT_ON_GL.contains(&name.as_str())) {
+        tests.args(["--test", name]);
+    }
     tests.envs(required.iter().map(|name| (name, "1")));
     tests.envs(adapters::without_vulkan());
     loud(&mut tests)?;
     Ok(format!("what runs on a device, on OpenGL alone: {name}"))
+}
+
+/// The programs of integration tests, by name: a file each, or a folder with its `main.rs`.
+fn programs() -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for folder in ["tests/tests", "server/tests"] {
+        for entry in fs::read_dir(root().join(folder)).context(folder)? {
+            let path = entry.context(folder)?.path();
+            let is_program =
+                path.extension().is_some_and(|end| end == "rs") || path.join("main.rs").is_file();
+            if let (true, Some(name)) = (is_program, path.file_stem().and_then(|n| n.to_str())) {
+                names.push(name.to_owned());
+            }
+        }
+    }
+    names.sort();
+    Ok(names)
 }
 
 /// A minimal toolchain has neither rustfmt nor clippy; rustup brings them.
@@ -102,12 +124,9 @@ fn components() -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        fs,
-        path::{Path, PathBuf},
-    };
+    use std::path::{Path, PathBuf};
 
-    use crate::shell::root;
+    use super::*;
 
     /// Every file of Rust or of the page below a folder of the workspace.
     fn sources(folder: &str) -> Vec<PathBuf> {
@@ -147,6 +166,15 @@ mod tests {
 
     fn none(found: Vec<String>) {
         assert!(found.is_empty(), "{}", found.join("\n"));
+    }
+
+    #[test]
+    fn the_programs_of_the_tests_are_found() {
+        let found = programs().expect("they can be read");
+        for name in ["ops", "run", "serve", "starts"].iter().chain(&NOT_ON_GL) {
+            assert!(found.iter().any(|found| found == name), "{name} is not among {found:?}");
+        }
+        assert!(!found.iter().any(|name| name == "support"), "{found:?}");
     }
 
     #[test]

@@ -91,7 +91,7 @@ pub enum Reason {
     Link,
     /// A device, a pipe or a socket.
     Device,
-    /// A name that is no UTF-8, or too long.
+    /// A name that is no UTF-8, or too long or deep.
     BadName,
     /// An entry of an archive that a later one of the same name replaces, or a file that lies there packed and plain.
     Twice,
@@ -111,7 +111,7 @@ impl Reason {
             Self::Macos => "in __MACOSX",
             Self::Link => "behind links",
             Self::Device => "no file but a device or pipe",
-            Self::BadName => "with a name that is not UTF-8 or too long",
+            Self::BadName => "with a name that is not UTF-8, or too long or deep",
             Self::Twice => "there twice",
             Self::Packed => "encrypted, sparse or packed in a way that is not read",
         }

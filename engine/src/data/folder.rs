@@ -3,13 +3,13 @@
 
 use std::path::Path;
 
-use super::DataError;
 use super::account::Account;
 use super::archive::Caps;
 use super::examples::{Examples, Parts, Source, Store};
 use super::layout::{self, Layout, Part};
-use super::listing::{File, Place};
+use super::listing::{File, Listing, Place};
 use super::unpack::Ledger;
+use super::{DataError, cifar, idx};
 
 /// Lists the pictures of a folder or an archive; nothing is decoded.
 ///
@@ -20,7 +20,9 @@ pub(super) fn open(path: &Path) -> Result<Parts, DataError> {
     let mut account = Account::default();
     let listing = place.list(&mut account)?;
     let found = layout::layout(&listing, &mut account);
-    let mut found = found.map_err(|problem| DataError::malformed(path, problem))?;
+    let mut found = found.map_err(|problem| {
+        DataError::malformed(path, format!("{problem}{}", other_kind(&listing)))
+    })?;
     if let Place::Folder(root) = &place
         && let Some(ledger) = Ledger::read(root)?
     {
@@ -53,6 +55,21 @@ pub(super) fn open(path: &Path) -> Result<Parts, DataError> {
     };
     let (train, test) = (examples(train, sources), examples(test, tested));
     Ok(Parts { train, test, classes, account })
+}
+
+/// What else the files are, for who takes them for pictures.
+fn other_kind(listing: &Listing) -> &'static str {
+    let holds =
+        |wanted: &dyn Fn(&str) -> bool| listing.files.iter().any(|file| wanted(file.split().1));
+    if holds(&idx::is_named_so) {
+        "; the files are IDX: data.kind = \"idx\""
+    } else if holds(&|name| name == cifar::CIFAR10.test) {
+        "; the files are CIFAR-10's: data.kind = \"cifar10\""
+    } else if holds(&|name| name == cifar::CIFAR100.test) {
+        "; the files are CIFAR-100's: data.kind = \"cifar100\""
+    } else {
+        ""
+    }
 }
 
 #[cfg(test)]

@@ -16,6 +16,8 @@ use super::listing::Listing;
 /// that its `val` is.
 const TEST: [&str; 4] = ["test", "val", "valid", "validation"];
 const TRAIN: &str = "train";
+/// The most folders that are held: a class has one, and names of archives may lie.
+const FOLDERS: usize = 300_000;
 /// Extensions of pictures that are not.
 const UNREAD: [&str; 20] = [
     "gif", "heic", "heif", "avif", "jp2", "j2k", "jxl", "jfif", "jpe", "svg", "ico", "psd", "raw",
@@ -71,7 +73,7 @@ fn has_extension(name: &str, extensions: &[&str]) -> bool {
 /// # Errors
 /// A sentence: no pictures in any such layout, or two levels that will do.
 pub(super) fn layout(listing: &Listing, account: &mut Account) -> Result<Layout, String> {
-    let root = tree(listing, account);
+    let root = tree(listing, account)?;
     let mut pairs = Vec::new();
     topmost(&root, "", &Node::is_pair, &mut pairs);
     let level = match &pairs[..] {
@@ -91,10 +93,15 @@ pub(super) fn layout(listing: &Listing, account: &mut Account) -> Result<Layout,
 }
 
 /// All folders with their pictures; what is no picture is skipped.
-fn tree(listing: &Listing, account: &mut Account) -> Node {
+///
+/// # Errors
+/// There are more folders than are held.
+fn tree(listing: &Listing, account: &mut Account) -> Result<Node, String> {
     let mut root = Node::default();
+    let mut made = 0;
     for name in &listing.folders {
-        name.split('/').fold(&mut root, |node, part| node.folders.entry(part.into()).or_default());
+        name.split('/').fold(&mut root, |node, part| node.enter(part, &mut made));
+        held(made)?;
     }
     for (at, file) in listing.files.iter().enumerate() {
         let read = is_picture(&file.name);
@@ -106,23 +113,40 @@ fn tree(listing: &Listing, account: &mut Account) -> Node {
         if !read && !unread {
             continue;
         }
-        let mut node = &mut root;
-        let folder = file.split().0;
-        let parts = folder.split('/').filter(|part| !part.is_empty());
-        for part in parts.map(Some).chain([None]) {
+        let count = |node: &mut Node| {
             node.below += u64::from(read);
             node.unread += u64::from(unread);
-            match part {
-                Some(part) => node = node.folders.entry(part.into()).or_default(),
-                None if read => node.pictures.push(at),
-                None => {}
-            }
+        };
+        let mut node = &mut root;
+        count(node);
+        for part in file.split().0.split('/').filter(|part| !part.is_empty()) {
+            node = node.enter(part, &mut made);
+            count(node);
         }
+        if read {
+            node.pictures.push(at);
+        }
+        held(made)?;
     }
-    root
+    Ok(root)
+}
+
+fn held(folders: usize) -> Result<(), String> {
+    if folders > FOLDERS {
+        return Err(format!("has more than {FOLDERS} folders, which is the most"));
+    }
+    Ok(())
 }
 
 impl Node {
+    /// The folder `name` in it; one more is `made` where there is none yet.
+    fn enter(&mut self, name: &str, made: &mut usize) -> &mut Node {
+        if !self.folders.contains_key(name) {
+            *made += 1;
+        }
+        self.folders.entry(name.to_owned()).or_default()
+    }
+
     /// The folder of this path.
     fn at(&self, path: &str) -> &Node {
         let parts = path.split('/').filter(|part| !part.is_empty());

@@ -8,7 +8,7 @@ use super::archive::{Archive, Caps};
 use super::examples::Source;
 
 /// Folders are followed so deep.
-const DEEPEST: usize = 64;
+pub(super) const DEEPEST: usize = 64;
 /// The most files and folders of a folder that are looked at.
 const MOST: usize = 10_000_000;
 /// What the unpacking of an upload leaves in its folder; see [`super::unpack`].

@@ -63,12 +63,15 @@ pub fn unpack(archive: &Path, folder: &Path, most: u64) -> Result<usize, DataErr
     Ok(count)
 }
 
+/// Whether a name is one of some kind.
+type Is<'a> = &'a dyn Fn(&str) -> bool;
+
 /// The files that are data by their own names, IDX or CIFAR; none where there are no such.
 ///
 /// # Errors
 /// They lie in two folders.
 fn by_name<'a>(listing: &'a Listing, archive: &Path) -> Result<HashSet<&'a str>, DataError> {
-    let kinds: [(&dyn Fn(&str) -> bool, &dyn Fn(&str) -> bool, &str); 3] = [
+    let kinds: [(Is<'_>, Is<'_>, &str); 3] = [
         (&idx::is_named_so, &idx::is_named_so, "IDX files"),
         (&|name| name == cifar::CIFAR10.test, &|name| cifar::CIFAR10.knows(name), "CIFAR's files"),
         (

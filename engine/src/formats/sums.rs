@@ -79,12 +79,12 @@ impl Sums {
             Err(source) => return Err(FormatError::read(&path, source)),
         };
         let mut named = BTreeMap::new();
-        for line in text.lines() {
-            let (sum, name) = parse(line).ok_or_else(|| {
-                FormatError::content(&path, format!("`{line:.100}` is no line of sha256sum"))
-            })?;
+        for (number, line) in (1..).zip(text.lines()) {
+            // Damaged, it may hold what a terminal would obey, so it is not shown.
+            let bad = |what: &str| FormatError::content(&path, format!("line {number} {what}"));
+            let (sum, name) = parse(line).ok_or_else(|| bad("is none of sha256sum's"))?;
             if named.insert(name.into(), sum).is_some() {
-                return Err(FormatError::content(&path, format!("it names `{name}` twice")));
+                return Err(bad("names a file that an earlier one names"));
             }
         }
         Ok(Some(Self { named }))

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     classes,
-    config::{Activation, Config, Disagreement, Framing, Model},
+    config::{Activation, Config, DataKind, Disagreement, Framing, Model},
     data::{self, DataError, Dataset, ImageShape, Preprocess},
     event::{self, Event},
     formats::{FormatError, ModelConfig, ModelFolder, folder, safetensors, sums},
@@ -176,14 +176,16 @@ pub fn settled(config: &Config) -> Result<(Config, Vec<String>), TrainError> {
     Ok((config, lines))
 }
 
-/// What the networks of a run read and tell apart while its data are not there: what such data usually are, and what a teacher from elsewhere
-/// says of its own.
+/// What the networks of a run read and tell apart while its data are not there: what such data usually are, or what a teacher from elsewhere
+/// says of its own; the built-in images are always there.
 ///
 /// # Errors
 /// The teacher cannot be read.
 pub fn presumed(config: &Config) -> Result<(ImageShape, Vec<String>), TrainError> {
     let (mut shape, usual) = data::promised(&config.data);
-    let (Some(from), Some(&seed)) = (&config.teacher.from, config.seeds.first()) else {
+    let built_in = config.data.kind == DataKind::Procedural;
+    let (Some(from), Some(&seed), false) = (&config.teacher.from, config.seeds.first(), built_in)
+    else {
         return Ok((shape, classes::numbers(usual)));
     };
     let found = find(from, seed)?;
@@ -223,7 +225,11 @@ pub(super) fn import(
             read_alone(&file, &config.model, student)?
         }
     };
-    models::check(&network, &weights).map_err(|error| refused(from, error.to_string()))?;
+    models::check(&network, &weights).map_err(|error| TrainError::Teacher {
+        from: from.into(),
+        message: error.to_string(),
+        hint: of_another_size(&network, &weights),
+    })?;
     let known = described.map(|model| model.labels);
     if let Some(outputs) = order(from, &network, known, labels, &mut warnings)? {
         put_in_order(&network, &mut weights, &outputs);
@@ -268,6 +274,15 @@ fn read_alone(
         .map_err(|error| NetworkError::Weights(format!("`{}`: {error}", file.display())))?;
     let weights = folder::as_ours(&network, weights);
     Ok((network, weights))
+}
+
+/// What to set, if an MLP would read pictures of another size.
+fn of_another_size(network: &Network, weights: &Weights) -> Option<String> {
+    let (name, [height, _, channels]) = network.flattened()?;
+    let (&inputs, channels) = (weights.get(&name)?.shape.get(1)?, channels as usize);
+    let side = (inputs / channels).isqrt();
+    (side * side * channels == inputs && side != height as usize)
+        .then(|| format!("its pictures seem to have {side}×{side} pixels: set data.size={side}"))
 }
 
 /// That weights alone do not say how their pictures were normalised.

@@ -173,10 +173,7 @@ async fn receive(
 fn full(error: std::io::Error) -> ApiError {
     let message = format!("the upload cannot be kept: {error}");
     match error.kind() {
-        std::io::ErrorKind::StorageFull => {
-            ApiError::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", message)
-                .hint("free some space where the server keeps its data")
-        }
+        std::io::ErrorKind::StorageFull => ApiError::full(message),
         _ => ApiError::internal(message),
     }
 }

@@ -7,7 +7,7 @@ use engine::config::ConfigError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::jobs::Refusal;
+use crate::jobs::{Refusal, is_of_room};
 
 /// Every answer that is no success.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -99,6 +99,12 @@ impl ApiError {
         ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
     }
 
+    /// The disk has no room for it.
+    pub(super) fn full(message: impl Into<String>) -> ApiError {
+        ApiError::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", message)
+            .hint("free some space where the server keeps its data")
+    }
+
     #[cfg(test)]
     pub(super) fn code(&self) -> &str {
         &self.body.code
@@ -139,6 +145,7 @@ impl From<Refusal> for ApiError {
             Refusal::State { .. } | Refusal::Alive | Refusal::Taught(_) => {
                 ApiError::conflict(message)
             }
+            Refusal::Store(error) if is_of_room(&error) => ApiError::full("the disk is full"),
             Refusal::Store(_) => ApiError::internal(message),
         }
     }

@@ -112,7 +112,7 @@ pub(super) async fn list(State(app): State<Arc<App>>) -> Result<Json<RunList>, A
             .jobs
             .store
             .read(|db| -> store::Result<_> { Ok((Run::all(db)?, Run::queued_ids(db)?)) })?;
-        let summary = |run: &Run| RunSummary::of(run, queue.iter().position(|id| *id == run.id));
+        let summary = |run: &Run| app.jobs.summary(run, queue.iter().position(|id| *id == run.id));
         Ok(Json(RunList { runs: runs.iter().map(summary).collect(), queue: queue.clone() }))
     })
     .await
@@ -133,7 +133,7 @@ pub(super) async fn show(
             set.replace('\'', "'\\''")
         );
         Ok(Json(RunDetail {
-            summary: RunSummary::of(&run, position),
+            summary: app.jobs.summary(&run, position),
             config,
             artifacts: artifacts::is_there(app, &run),
             resumable: run.state.is_resumable(),
@@ -215,11 +215,17 @@ fn make(
     let id = new_id()?;
     let folder = app.jobs.directory_of_new(&id);
     let io = |error: std::io::Error| {
-        ApiError::internal(format!("the directory of a run cannot be made: {error}"))
+        let message = format!("the directory of a run cannot be made: {error}");
+        match error.kind() {
+            std::io::ErrorKind::StorageFull => ApiError::full(message),
+            _ => ApiError::internal(message),
+        }
     };
     std::fs::create_dir(&folder).map_err(io)?;
-    atomic::write_bytes(&folder.join("config.toml"), resolved.to_toml())
-        .map_err(|error| ApiError::internal(error.to_string()))?;
+    atomic::write_bytes(&folder.join("config.toml"), resolved.to_toml()).map_err(|error| {
+        let full = error.is_full();
+        if full { ApiError::full(error.to_string()) } else { ApiError::internal(error.to_string()) }
+    })?;
     let widths = findings.widths();
     let new = store::New {
         id: id.clone(),
@@ -253,7 +259,7 @@ fn make(
 fn made(app: &App, run: &Run) -> Result<Response, ApiError> {
     let position = app.jobs.store.read(|db| run.position(db))?;
     let location = [(header::LOCATION, format!("/api/runs/{}", run.id))];
-    Ok((StatusCode::CREATED, location, Json(RunSummary::of(run, position))).into_response())
+    Ok((StatusCode::CREATED, location, Json(app.jobs.summary(run, position))).into_response())
 }
 
 pub(super) async fn create(
@@ -309,7 +315,7 @@ async fn tell(
     blocking(app, move |app| {
         let run = app.jobs.tell(&id, input, verb)?;
         let position = app.jobs.store.read(|db| run.position(db))?;
-        Ok(Json(RunSummary::of(&run, position)))
+        Ok(Json(app.jobs.summary(&run, position)))
     })
     .await
 }

@@ -88,15 +88,18 @@ pub(super) fn text(runs: &[PathBuf]) -> Result<String> {
     compare(runs).map(|comparison| render(&comparison))
 }
 
-/// Members of run directories, grouped.
+/// Members of run directories, grouped. A directory that is named twice, or by two ways, counts once.
 ///
 /// # Errors
 /// One is no run directory, or its log or configuration cannot be read.
 pub(crate) fn compare(paths: &[PathBuf]) -> Result<Comparison> {
-    let mut runs = Vec::new();
+    let (mut runs, mut known) = (Vec::new(), BTreeSet::new());
     for path in paths {
         for path in expand(path)? {
-            runs.push(open(path)?);
+            let place = path.canonicalize().unwrap_or_else(|_| path.clone());
+            if known.insert(place) {
+                runs.push(open(path)?);
+            }
         }
     }
     Ok(group(&runs))

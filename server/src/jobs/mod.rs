@@ -6,13 +6,14 @@
 mod adapters;
 mod child;
 mod ingest;
+mod room;
 mod state;
 mod summary;
 mod supervisor;
 mod view;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,8 @@ use crate::store::{Kind, Line, Run, Store, now};
 pub(crate) use adapters::described;
 pub(crate) use adapters::{Adapter, Adapters, SelfTest, Worst, ask};
 pub(crate) use child::{Program, obey};
+use room::Reserve;
+pub(crate) use room::is_of_room;
 pub(crate) use state::{End, Input, State, Want, next};
 pub(crate) use summary::{Facts, RunSummary};
 pub(crate) use supervisor::Supervisor;
@@ -77,6 +80,9 @@ pub(crate) struct Jobs {
     folder: PathBuf,
     hub: broadcast::Sender<Arc<Message>>,
     wake: mpsc::SyncSender<()>,
+    reserve: Reserve,
+    /// What keeps the supervisor from its work.
+    trouble: Mutex<Option<String>>,
 }
 
 /// Why a run does not do what it is told.
@@ -115,7 +121,8 @@ impl Jobs {
         let store = Store::open(&data_dir.join("taper.sqlite"))?;
         let (wake, woken) = mpsc::sync_channel(1);
         let hub = broadcast::Sender::new(BEHIND);
-        Ok((Arc::new(Jobs { store, folder, hub, wake }), woken))
+        let (reserve, trouble) = (Reserve::new(data_dir), Mutex::default());
+        Ok((Arc::new(Jobs { store, folder, hub, wake, reserve, trouble }), woken))
     }
 
     /// The directory of a run; ids are those of the store, never a client's words.
@@ -201,10 +208,20 @@ impl Jobs {
         Ok(())
     }
 
+    /// A run as lists show it. Where the store cannot be written, what its row says may be over, so the cause is told as well.
+    pub(crate) fn summary(&self, run: &Run, position: Option<usize>) -> RunSummary {
+        let mut summary = RunSummary::of(run, position);
+        if !run.slots.is_empty() || run.state == State::Queued {
+            let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+            summary.error = summary.error.or_else(|| trouble.clone());
+        }
+        summary
+    }
+
     /// Tells readers how a run stands.
     pub(crate) fn say_run(&self, run: &Run) {
         let position = self.store.read(|db| run.position(db)).ok().flatten();
-        let summary = RunSummary::of(run, position);
+        let summary = self.summary(run, position);
         match serde_json::to_string(&summary) {
             Ok(data) => self.say(Kind::Run, &run.id, data),
             Err(error) => tracing::error!(%error, "a summary is not JSON"),

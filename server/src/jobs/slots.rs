@@ -193,7 +193,7 @@ fn a_full_disk_pauses_a_run() {
     let run = machine.find("a");
     assert_eq!((run.state, run.attempts), (State::Paused, 0));
     let error = run.error.expect("a sentence");
-    assert_eq!(error, format!("{full}; free some space and resume the run"));
+    assert_eq!(error, format!("the disk is full: {full}; free some space and resume the run"));
     machine.jobs.tell("a", Input::Resume, "be resumed").expect("paused");
     assert_eq!(machine.launched(), [on("a", 0)]);
     assert_eq!(machine.find("a").error, None);

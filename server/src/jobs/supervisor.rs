@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
-use super::{Adapter, Adapters, End, Input, Jobs, Message, Outcome, State, Want, ingest, next};
+use super::{
+    Adapter, Adapters, End, Input, Jobs, Message, Outcome, State, Want, ingest, is_of_room, next,
+};
 use crate::store::{Kind, Run, now};
 
 /// How often logs and processes are looked at.
@@ -15,8 +17,8 @@ const TICK: Duration = Duration::from_millis(200);
 const SUMMARY: Duration = Duration::from_millis(500);
 /// Processes of a run that may die one after the other without a new checkpoint.
 const ATTEMPTS: u32 = 3;
-/// Free bytes under which a run's process is taken to have died of a full disk.
-const LEAST: u64 = 1 << 20;
+/// Why the queue waits.
+const FULL: &str = "the disk is full; the queue waits for room";
 /// What to do about a full disk.
 const ROOM: &str = "; free some space and resume the run";
 /// How long a process that was cancelled may take to end by itself.
@@ -52,13 +54,15 @@ pub(crate) struct Supervisor<H> {
     told: HashMap<String, (Instant, bool)>,
     /// Whether the server goes down: nothing is launched, and what runs shall stop.
     closing: bool,
+    /// Whether the store had to be given the room that was kept for it, and there is no other yet: likewise.
+    full: bool,
 }
 
 impl<H: Host> Supervisor<H> {
     /// Before its first tick.
     pub(crate) fn new(jobs: Arc<Jobs>, adapters: Arc<Adapters>, host: H) -> Self {
         let (cancelled, told) = (HashMap::new(), HashMap::new());
-        Self { jobs, adapters, host, cancelled, told, closing: false }
+        Self { jobs, adapters, host, cancelled, told, closing: false, full: false }
     }
 
     /// Ticks until `woken` is closed; then stops all runs at checkpoints and waits for them, at most so long. They are taken up at the next start.
@@ -66,7 +70,9 @@ impl<H: Host> Supervisor<H> {
         // What is in the way, said once: it may take somebody hours to make room on a disk.
         let mut trouble = None;
         loop {
-            let now = self.tick().err().map(|error| error.to_string());
+            let failed = self.tick_or_make_room().err().map(|error| trouble_of(&error));
+            let now = failed.or_else(|| self.full.then(|| FULL.into()));
+            *self.jobs.trouble.lock().unwrap_or_else(PoisonError::into_inner) = now.clone();
             match &now {
                 Some(error) if now != trouble => {
                     tracing::error!(%error, "the queue is at a standstill; trying again and again");
@@ -84,11 +90,27 @@ impl<H: Host> Supervisor<H> {
         }
     }
 
+    /// A tick, a second time with the room that was kept for it where the store finds none.
+    fn tick_or_make_room(&mut self) -> rusqlite::Result<()> {
+        let done = match self.tick() {
+            Err(error) if is_of_room(&error) && self.jobs.reserve.give() => {
+                self.full = true;
+                self.tick()
+            }
+            done => done,
+        };
+        if done.is_ok() {
+            self.jobs.reserve.keep();
+            self.full &= !self.jobs.reserve.is_kept();
+        }
+        done
+    }
+
     fn close(&mut self, patience: Duration) {
         self.closing = true;
         let begun = Instant::now();
         loop {
-            if let Err(error) = self.tick() {
+            if let Err(error) = self.tick_or_make_room() {
                 tracing::error!(%error, "cannot stop the runs in order");
             }
             let left = self.jobs.store.read(Run::with_device).unwrap_or_default();
@@ -122,7 +144,7 @@ impl<H: Host> Supervisor<H> {
             }
         }
         self.tell_late();
-        if !self.closing { self.dispatch() } else { Ok(()) }
+        if !self.closing && !self.full { self.dispatch() } else { Ok(()) }
     }
 
     /// Takes in what the run's log has to say.
@@ -180,7 +202,7 @@ impl<H: Host> Supervisor<H> {
     /// Sees to it that a process does what the run's state asks.
     fn hold(&mut self, run: &Run) {
         let want = match run.state.want() {
-            Want::Run if self.closing => Want::Stop,
+            Want::Run if self.closing || self.full => Want::Stop,
             want => want,
         };
         if let Err(error) = self.host.want(run, want) {
@@ -196,15 +218,21 @@ impl<H: Host> Supervisor<H> {
 
     /// The process of a run is no more.
     fn end(&mut self, run: Run) -> rusqlite::Result<()> {
+        let full = self.full;
         let run = self.jobs.store.write(|db| -> rusqlite::Result<Run> {
             let mut run = Run::find(db, &run.id)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
             let (end, error) = match run.outcome.take() {
                 Some(Outcome::Done) => (End::Done, None),
+                Some(Outcome::Stopped { cause: None }) if full => {
+                    (End::Full, Some(format!("the disk is full{ROOM}")))
+                }
                 Some(Outcome::Stopped { cause: None }) => (End::Stopped, None),
-                Some(Outcome::Stopped { cause }) => (End::Full, cause.map(|cause| cause + ROOM)),
+                Some(Outcome::Stopped { cause: Some(cause) }) => {
+                    (End::Full, Some(format!("the disk is full: {cause}{ROOM}")))
+                }
                 Some(Outcome::Failed { error }) => (End::Failed, Some(error)),
                 // It could not even write why.
-                None if is_full(&self.jobs.directory(&run)) => {
+                None if self.jobs.reserve.is_full() => {
                     (End::Full, Some(format!("the disk is full{ROOM}")))
                 }
                 None if run.attempts >= ATTEMPTS => {
@@ -322,9 +350,12 @@ impl Run {
     }
 }
 
-/// Whether nothing can be written any more.
-fn is_full(folder: &Path) -> bool {
-    fs4::available_space(folder).is_ok_and(|free| free < LEAST)
+/// What is in the way, for people.
+fn trouble_of(error: &rusqlite::Error) -> String {
+    match is_of_room(error) {
+        true => "the disk is full, and not even that can be written down; free some space".into(),
+        false => format!("the store cannot be used: {error}"),
+    }
 }
 
 /// The last line that a process wrote to standard error, as the end of a sentence.

@@ -304,7 +304,7 @@ fn limited(program: &Path, memory: u64) -> Command {
         return Command::new(program);
     }
     let mut command = Command::new("sh");
-    let limit = format!("ulimit -v {} && exec \"$0\" \"$@\"", memory >> 10);
+    let limit = format!("ulimit -c 0 && ulimit -v {} && exec \"$0\" \"$@\"", memory >> 10);
     command.args(["-c", &limit]).arg(program);
     command
 }

@@ -607,6 +607,43 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** @description What was read of a data set. */
+        Account: {
+            /**
+             * @description Name of each class, those without pictures among them; escaped.
+             * @default []
+             */
+            classes: string[];
+            /**
+             * @description What was found for training.
+             * @default {
+             *       "name": "",
+             *       "counts": []
+             *     }
+             */
+            train: components["schemas"]["PartAccount"];
+            /**
+             * @description What was found for testing; empty where the test part is split off the other one.
+             * @default {
+             *       "name": "",
+             *       "counts": []
+             *     }
+             */
+            test: components["schemas"]["PartAccount"];
+            /**
+             * @description What is trained and tested on: what was found, after the split, `train_count` and `test_count`. None where
+             *     nothing was divided, as in a survey.
+             */
+            used?: components["schemas"]["Used"] | null;
+            /** @description Files that are not used. */
+            skipped?: {
+                [key: string]: components["schemas"]["Skipped"];
+            };
+            /** @description Folders that are not used. */
+            ignored?: components["schemas"]["Ignored"][];
+            /** @description What else one should know of how the data were understood, a sentence each. */
+            notes?: string[];
+        };
         /** @description y = f(x), element by element. */
         Activation: "relu" | "gelu" | "gelu_tanh" | "tanh" | "sigmoid";
         /** @description An adapter. */
@@ -1166,7 +1203,7 @@ export interface components {
             test_count?: number | null;
             /**
              * Format: double
-             * @description Share of the images held out for testing when the data has no test part and no counts are given.
+             * @description Share of the images held out for testing, each class by its share, when the data has no test part and no counts are given.
              * @default 0.2
              */
             test_fraction: number;
@@ -1253,6 +1290,10 @@ export interface components {
             test_count: number;
             classes?: components["schemas"]["ClassCount"][] | null;
             source: components["schemas"]["Origin"];
+            /** @description What was found in it, what was left out and why. */
+            account?: components["schemas"]["Account"] | null;
+            /** @description The same in sentences. */
+            read: string[];
             /** @description Why it cannot be used. */
             error?: string | null;
         };
@@ -1347,6 +1388,11 @@ export interface components {
             config_hash: string;
             /** @description Everything that will be trained, in order. */
             stages: components["schemas"]["StagePlan"][];
+        } | {
+            /** @constant */
+            type: "data_read";
+            /** @description What was found, what is used, what was left out and why. */
+            account: components["schemas"]["Account"];
         } | {
             /** @constant */
             type: "member_started";
@@ -1854,6 +1900,18 @@ export interface components {
              * @default 4
              */
             temperature: number;
+        };
+        /** @description A folder that is not used. */
+        Ignored: {
+            /** @description Its name, escaped. */
+            folder: string;
+            /**
+             * Format: uint64
+             * @description The pictures in it.
+             */
+            pictures: number;
+            /** @description Why. */
+            reason: string;
         };
         /** @description How an image is resized. */
         Interpolation: "area" | "bilinear";
@@ -2454,6 +2512,13 @@ export interface components {
         };
         /** @description A part of a data set. */
         Part: "train" | "test";
+        /** @description What was found for one part. */
+        PartAccount: {
+            /** @description What it is called there: `train`, `val`, a file's name; empty where the data have no such part. */
+            name: string;
+            /** @description Pictures of each class. */
+            counts: number[];
+        };
         /** @description Whether a stage is over. */
         Phase: "waiting" | "running" | "done";
         /** @description A place in the queue. */
@@ -2548,6 +2613,10 @@ export interface components {
             adapter?: components["schemas"]["AdapterFacts"] | null;
             disk: components["schemas"]["Disk"];
             data?: components["schemas"]["DataFacts"] | null;
+            /** @description What was found in the data, what is used, what was left out and why. */
+            account?: components["schemas"]["Account"] | null;
+            /** @description The same in sentences. */
+            read: string[];
             estimate?: components["schemas"]["Estimate"] | null;
             /** @description Where it departs from the paper. */
             deviations: string[];
@@ -2923,6 +2992,16 @@ export interface components {
             /** @description WGSL. */
             text: string;
         };
+        /** @description Files that are not used for one reason. */
+        Skipped: {
+            /**
+             * Format: uint64
+             * @description How many.
+             */
+            count: number;
+            /** @description The names of the first few, escaped. */
+            first: string[];
+        };
         /** @description What a stage takes. */
         StageNeeds: {
             /** @description Who. */
@@ -3214,6 +3293,13 @@ export interface components {
         };
         /** @description Building unit of a residual network. */
         Unit: "bottleneck" | "basic";
+        /** @description Pictures of each class that a run uses. */
+        Used: {
+            /** @description For training. */
+            train: number[];
+            /** @description For testing. */
+            test: number[];
+        };
         /** @description The baseline trained on the labels alone. */
         Vanilla: {
             /**
@@ -4268,7 +4354,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/json": unknown;
                     "application/octet-stream": string;
+                    "text/markdown": string;
+                    "text/plain": string;
                 };
             };
             /** @description Refused. */
@@ -4352,7 +4441,7 @@ export interface operations {
     get_compare: {
         parameters: {
             query: {
-                /** @description Ids, with commas. */
+                /** @description At most 100 ids, with commas; what is named twice counts once. */
                 runs: string;
             };
             header?: never;
@@ -4511,7 +4600,10 @@ export interface operations {
     post_datasets: {
         parameters: {
             query: {
-                /** @description At most 64 of a-z, 0-9, `-`, `_` and `.`, of which one of the first two begins it. */
+                /**
+                 * @description At most 64 of a-z, 0-9, `-`, `_` and `.`, of which one of the first two begins it and no dot ends it; not that of a device, as
+                 *     `con` or `nul`.
+                 */
                 name: string;
             };
             header?: never;

@@ -105,7 +105,11 @@ impl Archive {
         let mut names = Names::new(self, account);
         match self.format {
             Format::Zip => zip::list(self, &mut names)?,
-            _ => tar::walk(self, &mut |number, entry, _| names.add(number, entry))?,
+            _ => {
+                if !tar::walk(self, &mut |number, entry, _| names.add(number, entry))? {
+                    names.note("the archive has no end mark; it may have been cut off");
+                }
+            }
         }
         Ok(names.listing)
     }
@@ -127,7 +131,8 @@ impl Archive {
             Format::Zip => zip::read(self, wanted.keys().copied(), &mut show),
             _ => tar::walk(self, &mut |number, entry, bytes| {
                 show(number, &String::from_utf8_lossy(&entry.name), entry.size, bytes)
-            }),
+            })
+            .map(|_| ()),
         }
     }
 

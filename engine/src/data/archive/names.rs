@@ -68,7 +68,8 @@ impl<'a> Names<'a> {
             }
             return Ok(());
         }
-        if raw.len() > LONGEST || std::str::from_utf8(raw).is_err() {
+        let deep = clean.split('/').count() > listing::DEEPEST;
+        if deep || raw.len() > LONGEST || std::str::from_utf8(raw).is_err() {
             let some: String = clean.chars().take(200).collect();
             self.account.skip(Reason::BadName, &some);
             return Ok(());
@@ -88,11 +89,9 @@ impl<'a> Names<'a> {
         Ok(())
     }
 
-    /// Says that some names are there twice, where an archive's own list tells only that.
-    pub(super) fn replaced(&mut self, some: bool) {
-        if some {
-            self.account.note("some names are there twice; the last of each was taken");
-        }
+    /// A sentence about the whole archive.
+    pub(super) fn note(&mut self, sentence: &str) {
+        self.account.note(sentence);
     }
 
     /// A later entry replaces an earlier one of the same name, as it does where an archive is unpacked.

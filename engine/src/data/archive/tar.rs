@@ -31,8 +31,8 @@ type Source = Capped<Box<dyn Read>>;
 /// Who is shown the entries: their number, what they say of themselves, and their bytes.
 type Visit<'a> = dyn FnMut(usize, &Entry, &mut dyn Read) -> Result<(), DataError> + 'a;
 
-/// Shows `visit` every entry, whatever it is, with its bytes if it is a file.
-pub(super) fn walk(archive: &Archive, visit: &mut Visit<'_>) -> Result<(), DataError> {
+/// Shows `visit` every entry, whatever it is, with its bytes if it is a file. Whether the archive has its end mark.
+pub(super) fn walk(archive: &Archive, visit: &mut Visit<'_>) -> Result<bool, DataError> {
     let file = File::open(&archive.path).map_err(DataError::read(&archive.path))?;
     let file = BufReader::with_capacity(1 << 16, file);
     let source: Box<dyn Read> = match archive.format {
@@ -41,9 +41,9 @@ pub(super) fn walk(archive: &Archive, visit: &mut Visit<'_>) -> Result<(), DataE
     };
     let mut source = Capped { source, left: archive.caps.total };
     let broken = |error: io::Error| archive.damaged(&error);
-    let mut ahead = Ahead::default();
+    let (mut ahead, mut marked) = (Ahead::default(), false);
     for number in 0.. {
-        let Some(header) = next(archive, &mut source, number)? else { break };
+        let Some(header) = next(archive, &mut source, number, &mut marked)? else { break };
         if number >= archive.caps.entries {
             return Err(archive.too_many());
         }
@@ -94,14 +94,15 @@ pub(super) fn walk(archive: &Archive, visit: &mut Visit<'_>) -> Result<(), DataE
     if archive.format == Format::TarGz {
         io::copy(&mut source, &mut io::sink()).map_err(broken)?;
     }
-    Ok(())
+    Ok(marked)
 }
 
-/// The next header; none at the end of the archive.
+/// The next header; none at the end of the archive, which should be `marked` by a block of zeros.
 fn next(
     archive: &Archive,
     source: &mut Source,
     number: usize,
+    marked: &mut bool,
 ) -> Result<Option<Header>, DataError> {
     let mut block = [0; BLOCK];
     let mut filled = 0;
@@ -114,6 +115,7 @@ fn next(
         }
     }
     if block == [0; BLOCK] && (number > 0 || filled == BLOCK) {
+        *marked = filled == BLOCK;
         return Ok(None);
     }
     let header = Header::from_byte_slice(&block).clone();
@@ -130,8 +132,8 @@ fn next(
     if filled == BLOCK && said.is_ok_and(|said| said == sum(false) || said == sum(true)) {
         return Ok(Some(header));
     }
-    let marked = block[257..].starts_with(b"ustar");
-    if number == 0 && !marked {
+    let is_tar = block[257..].starts_with(b"ustar");
+    if number == 0 && !is_tar {
         return Err(archive.malformed(match filled {
             0 => "is empty; a tar, tar.gz or zip archive is expected",
             _ => "is no tar, tar.gz or zip archive",

@@ -316,6 +316,10 @@ fn damage_is_told_and_never_shown_raw() {
     let zipped = gzip(&bytes);
     assert!(read(&zipped[..zipped.len() / 2]).is_err());
     assert!(read(&zipped[..zipped.len() - 3]).unwrap_err().contains("truncated"));
+    // Cut where an entry ends, it looks whole but for its end mark.
+    let (files, account) = read(&bytes[..512 + 3072]).unwrap();
+    assert_eq!((files.len(), account.notes.len()), (1, 1));
+    assert!(account.notes[0].contains("no end mark"), "{account:?}");
     // The sum at the end of a gzip is compared.
     let mut flipped = zipped.clone();
     let sum = flipped.len() - 8;

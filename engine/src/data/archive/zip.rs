@@ -37,7 +37,9 @@ pub(super) fn list(archive: &Archive, names: &mut Names<'_>) -> Result<(), DataE
         }
         names.add(number, &said)?;
     }
-    names.replaced(zip.has_duplicate_names());
+    if zip.has_duplicate_names() {
+        names.note("some names are there twice; the last of each was taken");
+    }
     Ok(())
 }
 

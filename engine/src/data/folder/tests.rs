@@ -167,6 +167,7 @@ fn class_folders_alone_are_one_part() {
         (&["train/1.png", "test/1.png"][..], "without a folder for each class"),
         (&["1.png"], "a folder for each class is needed"),
         (&["a/1.txt", "a/.1.png"], "skipped 2: 1 of another kind (a/1.txt); 1 hidden (a/.1.png)"),
+        (&["raw/t10k-labels-idx1-ubyte"], "data.kind = \"idx\""),
         (&["test/a/1.png", "cat/1.png"], "\"test\" beside \"cat\""),
         (&["x/train/a/1.png", "y/test/a/1.png"], "in \"x\" and in \"y\""),
         (&["x/train/a/1.png", "y/1.png"], "in \"x\" and in \"y\""),
@@ -190,6 +191,23 @@ fn unicode_forms_of_a_name_are_one_class() {
     assert!(account.notes[0].contains("are one class"), "{account:?}");
     // Cases are two.
     assert_eq!(found(&["a/1.png", "A/1.png", "a/1.PNG"]).1, [1, 2]);
+}
+
+#[test]
+fn folders_are_held_up_to_a_number() {
+    // Names of folders of their own: a small archive of a million would take gigabytes.
+    let deep = "/a".repeat(60);
+    let names: Vec<String> = (0..5000).map(|at| format!("{at}{deep}/1.png")).collect();
+    let mut builder = ::tar::Builder::new(Vec::new());
+    for name in &names {
+        let mut header = ::tar::Header::new_gnu();
+        header.set_size(0);
+        builder.append_data(&mut header, name, &[][..]).unwrap();
+    }
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), builder.into_inner().unwrap()).unwrap();
+    let error = open(file.path()).unwrap_err().to_string();
+    assert!(error.contains("more than 300000 folders"), "{error}");
 }
 
 #[test]
