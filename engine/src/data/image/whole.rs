@@ -12,7 +12,7 @@ pub(super) fn jpeg(bytes: &[u8]) -> Result<(), String> {
     let (mut at, mut frame, mut scan) = (2, false, false);
     loop {
         // Scans hold 0xff as 0xff00, and 0xff may be repeated before a marker.
-        while !(bytes.get(at) == Some(&0xff) && !matches!(bytes.get(at + 1), Some(0 | 0xff))) {
+        while bytes.get(at) != Some(&0xff) || matches!(bytes.get(at + 1), Some(0 | 0xff)) {
             at += 1;
             if at + 1 >= bytes.len() {
                 return Err(cut());
