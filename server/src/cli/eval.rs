@@ -58,7 +58,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     let model = model::open(&arguments.model)?;
     let preprocess = Preprocess::try_from(&model.config)?;
     let Subject { split, classes, account, there } = match &arguments.data {
-        Some(path) => everything(path, &preprocess)?,
+        Some(path) => everything(&arguments.model, path, &preprocess)?,
         None => test_part(&arguments.model, &preprocess)?,
     };
     let Matched { outputs, by_position } = outputs(&model.config.labels, &classes, &split)
@@ -78,11 +78,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     print(&format!("accuracy {accuracy:.2} %, loss {loss:.4} on {count} of {there} images\n"))
 }
 
-/// All that lies at `path`, whatever the model was trained on: the test part, or the only part.
-fn everything(path: &Path, preprocess: &Preprocess) -> Result<Subject> {
+/// All that lies at `path`, whatever the model was trained on: the test part, or the only part. What cannot be decoded is refused or left
+/// out as by the model's run.
+fn everything(model: &Path, path: &Path, preprocess: &Preprocess) -> Result<Subject> {
     let kind = data::kind_within(path)?;
     let path = Some(path.to_string_lossy().into_owned());
-    let data = Data { kind, path, ..Data::default() };
+    let on_error = run_config(model)?.map(|config| config.data.on_error).unwrap_or_default();
+    let data = Data { kind, path, on_error, ..Data::default() };
     let Scored { split, classes, mut account } = data::open_to_score(&data, preprocess)?;
     let (train, test) = (account.train.total(), account.test.total());
     if train > 0 && test > 0 {
