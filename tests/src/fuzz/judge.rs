@@ -15,6 +15,7 @@ use engine::{
     nn::Weights,
     ops::AdapterKind,
     plan::Target,
+    random,
     train::{Checkpoint, Options, Run},
     win::{needs::needs, surgery},
 };
@@ -118,23 +119,21 @@ impl Judge {
                 Err(error) => refused(&error),
             };
         };
-        let listed = match python.ask("archive", &path) {
-            Ok(listed) => listed,
-            // What Python does not go past: then what is read is what was there before, and the account tells the rest.
-            Err(why) => {
-                let ours = pictures(&path, &Files::new());
-                if matches!(ours, Ok(Verdict::Refused)) {
-                    return ours;
-                }
-                let before = folder.join("before").join(name);
-                fs::create_dir_all(folder.join("before")).map_err(|error| error.to_string())?;
-                fs::write(&before, &case.seed[name]).map_err(|error| error.to_string())?;
-                let before = listing(&python.ask("archive", &before)?);
-                return pictures(&path, &before)
-                    .map_err(|wrong| format!("Python refuses it ({why}), and {wrong}"));
-            }
+        // Python stops at damage that others go past, and now and then without a word: then what is read has to be what was there before,
+        // and the account to tell the rest.
+        let wrong = match python.ask("archive", &path) {
+            Ok(listed) => match pictures(&path, &listing(&listed)) {
+                Ok(verdict) => return Ok(verdict),
+                Err(wrong) => wrong,
+            },
+            Err(why) => format!("Python refuses it ({why})"),
         };
-        pictures(&path, &listing(&listed))
+        let before = folder.join("before").join(name);
+        fs::create_dir_all(folder.join("before")).map_err(|error| error.to_string())?;
+        fs::write(&before, &case.seed[name]).map_err(|error| error.to_string())?;
+        let before = listing(&python.ask("archive", &before)?);
+        pictures(&path, &before)
+            .map_err(|also| format!("{wrong}; of what was there before: {also}"))
     }
 
     fn configuration(&mut self, path: &Path) -> Judged {
@@ -196,7 +195,7 @@ impl Judge {
             also(model(&seed, &files, &folder.join("model")))?;
         }
         let half_way = !below(&case.seed, "artifacts/").iter().any(|place| place == "artifacts");
-        if half_way && number % RESUMED == 0 {
+        if half_way && random::key(&[number]) % RESUMED == 0 {
             // Its log was written to.
             put(&out, &case.files).map_err(|error| error.to_string())?;
             let ended = self.resume(&run, &out)?;
