@@ -233,8 +233,9 @@ impl Judge {
     }
 }
 
-/// A refusal, which has to be one sentence that a terminal can show.
+/// A refusal, which has to be one sentence, as the program shows it.
 fn refused(sentence: &str) -> Judged {
+    let sentence = &*engine::text::printable(sentence);
     let bad =
         |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     if sentence.is_empty() || sentence.len() > SENTENCE || sentence.contains(bad) {
