@@ -195,7 +195,7 @@ impl Judge {
             also(model(&seed, &files, &folder.join("model")))?;
         }
         let half_way = !below(&case.seed, "artifacts/").iter().any(|place| place == "artifacts");
-        if half_way && random::key(&[number]) % RESUMED == 0 {
+        if half_way && random::key(&[number]).is_multiple_of(RESUMED) {
             // Its log was written to.
             put(&out, &case.files).map_err(|error| error.to_string())?;
             let ended = self.resume(&run, &out)?;
