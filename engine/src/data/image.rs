@@ -174,7 +174,10 @@ fn size(bytes: &[u8]) -> Result<(u32, u32), String> {
     if bytes.len() as u64 > MAX_BYTES {
         return Err(format!("its file is longer than {} MiB", MAX_BYTES >> 20));
     }
-    let bad = |error: &dyn std::fmt::Display| format!("its header cannot be read: {error}");
+    // Some of the decoders' sentences end in a new line.
+    let bad = |error: &dyn std::fmt::Display| {
+        format!("its header cannot be read: {}", error.to_string().trim_end())
+    };
     let kind = Kind::of(bytes)?;
     let (width, height) = match kind.format() {
         Some(format) => ImageReader::with_format(Cursor::new(bytes), format)

@@ -218,11 +218,16 @@ impl Judge {
         let of_a_model = |name: &&String| {
             ["model.safetensors", "config.json", "merge.json"].iter().any(|end| name.ends_with(end))
         };
+        // A finished member's model is not read by a resume; whoever reads it is refused by its sums.
+        let is_read = |name: &String| {
+            let folder = out.join(name);
+            folder.parent().is_some_and(|folder| ModelFolder::read(folder).is_ok())
+        };
         let differs = self
             .finished
             .keys()
             .filter(of_a_model)
-            .find(|name| ours.get(*name) != self.finished.get(*name));
+            .find(|name| ours.get(*name) != self.finished.get(*name) && is_read(name));
         let said = heard.iter().any(|entry| matches!(entry.event, Event::Warning { .. }));
         match differs {
             None if said => Ok(Verdict::Other),
@@ -233,8 +238,9 @@ impl Judge {
     }
 }
 
-/// A refusal, which has to be one sentence that a terminal can show.
+/// A refusal, which has to be one sentence, as the program shows it.
 fn refused(sentence: &str) -> Judged {
+    let sentence = &*engine::text::printable(sentence);
     let bad =
         |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     if sentence.is_empty() || sentence.len() > SENTENCE || sentence.contains(bad) {
