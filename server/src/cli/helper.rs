@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::Parser as _;
 
-use super::Cli;
+use super::{Cli, say};
 
 /// Files that may be open at the same time.
 const OPEN: u64 = 1024;
@@ -52,7 +52,7 @@ impl Arguments {
         }))?;
         thread(Box::new(move || {
             std::thread::sleep(Duration::from_secs(seconds));
-            eprintln!("error: a helper process took longer than {seconds} s");
+            say(&format!("error: a helper process took longer than {seconds} s"));
             std::process::abort();
         }))
     }

@@ -126,10 +126,10 @@ fn write(path: &Path, bytes: &str) {
     fs::write(path, bytes).expect("written");
 }
 
-type Prepare = fn(&Path);
-
 /// What the data directory is like before the start, how it comes to be so, and the runs after it.
-const STATES: &[(&str, Prepare, &[(&str, State)])] = &[
+type Before = (&'static str, fn(&Path), &'static [(&'static str, State)]);
+
+const STATES: &[Before] = &[
     ("fresh", |_| {}, &[]),
     (
         "runs that commands have trained",
