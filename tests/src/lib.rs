@@ -1,6 +1,7 @@
-//! Helpers shared by the integration tests: adapters, golden files, small networks, the table of ops that the goldens speak of, and
-//! programs of others.
+//! Helpers shared by the integration tests: adapters, how far results are off, golden files, small networks, the table of ops that the
+//! goldens speak of, and programs of others.
 
+pub mod close;
 pub mod golden;
 pub mod nets;
 pub mod table;
