@@ -37,6 +37,12 @@ pub(crate) fn run() -> Result<()> {
     if ci && std::env::var_os("TAPER_REQUIRE_DATA").is_none() {
         tests.env("TAPER_REQUIRE_DATA", "1");
     }
+    // tint answers a call for help with a failure.
+    if std::process::Command::new("tint").arg("--help").output().is_ok() {
+        tests.env("TAPER_REQUIRE_TINT", "1");
+    } else {
+        println!("tint is not on the PATH: no shader is passed to Chrome's compiler");
+    }
     loud(&mut tests)?;
     web::end_to_end()
 }
