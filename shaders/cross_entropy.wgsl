@@ -56,11 +56,14 @@ fn counts(r: u32, label: u32) -> bool {
     return r < counted() && label < classes();
 }
 
-// 1/n Σ_c q (log Σ exp x − x) for a row whose logit at the label is `at_label`.
+// 1/n Σ_c q (log Σ exp x − x) for a row whose logit at the label is `at_label`. A share of nothing is nothing, also of the infinite distance of
+// a logit of −∞.
 fn loss_of(row: Seen, at_label: f32) -> f32 {
     let excess = log(row.sum);  // log Σ exp x − max x
-    let loss = (1.0 - dims.smoothing) * (excess + (row.best - at_label))
-        + dims.smoothing * (excess + row.distance / f32(classes()));
+    var loss = (1.0 - dims.smoothing) * (excess + (row.best - at_label));
+    if dims.smoothing != 0.0 {
+        loss += dims.smoothing * (excess + row.distance / f32(classes()));
+    }
     return loss / f32(counted());
 }
 

@@ -3,6 +3,7 @@
 //
 //     loss = factor/n Σ_r Σ_c p (log p − log q),   p = softmax(t / T),   q = softmax(s / T)
 //
+// A class of p = 0 costs nothing, even where log p and log q are −∞; one of p > 0 that the student has at −∞ costs ∞.
 // The mean is over the n = live.rows · per_sample rows that count; the others lose nothing.
 struct Dims {
     rows: u32,
@@ -48,7 +49,8 @@ fn row_of(r: u32, i: u32) -> Row {
     for (var c = i % LANES; c < dims.columns; c += LANES) {
         let log_p = k * (t(begin + c) - best_t) - log_t;
         let log_q = k * (s(begin + c) - best_s) - log_s;
-        loss += exp(log_p) * (log_p - log_q);
+        let p = exp(log_p);
+        loss += select(p * (log_p - log_q), 0.0, p == 0.0);
     }
     return Row(k * best_s + log_s, k * best_t + log_t, lanes_sum(loss, i));
 }

@@ -19,7 +19,7 @@ pub use check::{BATCH, ConfigError};
 pub use draft::Draft;
 pub use framing::{Disagreement, Framing};
 use recipe::stage;
-pub use recipe::{Length, Optimizer, Recipe, Schedule};
+pub use recipe::{Length, Optimizer, Recipe, Schedule, whole};
 
 /// How a student is trained.
 #[derive(
@@ -120,7 +120,7 @@ pub struct Config {
     pub narrow: Narrow,
     /// Fine-tuning of WIN after the narrow steps.
     pub tune: Tune,
-    /// The start-only baseline: `[tune]` over the whole student budget.
+    /// The start-only baseline: `[tune]` over the whole student budget, the tries of WIN's stages included.
     pub start_only: StartOnly,
     /// The choices of WIN itself.
     pub win: Win,
@@ -177,21 +177,23 @@ impl Config {
         all.into_iter().filter(|(used, ..)| *used).map(|(_, key, recipe)| (key, recipe)).collect()
     }
 
-    /// Recipe of the `start_only` baseline: `[tune]`'s, over `blocks` narrow lengths and the tune length, with `[start_only]`'s overrides.
+    /// Recipe of the `start_only` baseline: `[tune]`'s, over `blocks` narrow lengths and the tune length, the tries of each counted, with
+    /// `[start_only]`'s overrides.
     ///
     /// Where narrow and tune count in different units (or in steps of different batches), narrow is converted by `train_count`.
     pub fn start_only_recipe(&self, blocks: usize, train_count: u64) -> Recipe {
         let (narrow, mut recipe) = (self.narrow.recipe(), self.tune.recipe());
-        let blocks = blocks as f64;
-        let epochs = blocks * narrow.length.epochs(narrow.steps_per_epoch(train_count));
+        let [narrows, tunes] =
+            [blocks as u64 * u64::from(self.win.restarts), self.win.tune_restarts.into()];
+        let epochs = narrows as f64 * narrow.length.epochs(narrow.steps_per_epoch(train_count));
         recipe.length = match (narrow.length, recipe.length) {
             (Length::Steps(steps), Length::Steps(tune)) if narrow.batch == recipe.batch => {
-                Length::Steps(blocks as u64 * steps + tune)
+                Length::Steps(narrows * steps + tunes * tune)
             }
             (_, Length::Steps(tune)) => Length::Steps(
-                (epochs * recipe.steps_per_epoch(train_count) as f64).round() as u64 + tune,
+                recipe::whole(epochs * recipe.steps_per_epoch(train_count) as f64) + tunes * tune,
             ),
-            (_, Length::Epochs(tune)) => Length::Epochs(epochs + tune),
+            (_, Length::Epochs(tune)) => Length::Epochs(epochs + tunes as f64 * tune),
         };
         recipe.lr = self.start_only.lr.unwrap_or(recipe.lr);
         recipe.weight_decay = self.start_only.weight_decay.unwrap_or(recipe.weight_decay);
@@ -597,7 +599,7 @@ stage! {
     }
 }
 
-/// What the start-only baseline does differently from `[tune]`; its length is the whole student budget.
+/// What the start-only baseline does differently from `[tune]`; its length is the whole student budget, all tries of WIN's stages included.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct StartOnly {

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes every golden file of this folder with PyTorch. The files are committed, so PyTorch is not needed to run the tests.
 
-    python3 tests/golden/make.py [ops|half|train|mixed|starts]...
+    python3 tests/golden/make.py [ops|half|train|mixed|starts|crops]...
 
 Everything is a function of the constants in this file: a second run writes the same bytes.
 
@@ -18,10 +18,11 @@ by is one rounding, so a test's tolerance is all the kernel's.
 half/FAMILY.safetensors holds the same cases with inputs and upstream gradients that f16 holds exactly: what the storage of results as f16
 adds is then all that a kernel may be off by.
 
-train.py, bert.py, mixed.py and starts.py, beside this file, make the rest.
+train.py, taught.py, bert.py, mixed.py, starts.py and crops.py, beside this file, make the rest.
 """
 
 import json
+import math
 import os
 import sys
 
@@ -35,12 +36,12 @@ from safetensors.numpy import save_file
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
-def store(path, tensors, metadata):
+def store(path, tensors, metadata, finite=True):
     """Writes a safetensors file with sorted names; `metadata` values become JSON strings."""
     path = os.path.join(HERE, path)
     os.makedirs(os.path.dirname(path), exist_ok=True)
     for name, tensor in tensors.items():
-        assert np.isfinite(tensor).all(), f"{path}: {name} is not finite"
+        assert not finite or np.isfinite(tensor).all(), f"{path}: {name} is not finite"
     arrays = {name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}
     meta = {key: value if isinstance(value, str) else json.dumps(value) for key, value in metadata.items()}
     # safetensors writes the metadata in the order of a hash map, which differs from run to run: one key only is stable.
@@ -113,8 +114,8 @@ class Family:
         grads = torch.autograd.grad(outputs[0], [leaves[k] for k in differentiable], upstream)
         self.keep(case, op, attributes, inputs, outputs, upstream, dict(zip(differentiable, grads)))
 
-    def save(self):
-        store(f"{'half' if HALF else 'ops'}/{self.name}.safetensors", self.tensors, {"cases": self.cases})
+    def save(self, finite=True):
+        store(f"{'half' if HALF else 'ops'}/{self.name}.safetensors", self.tensors, {"cases": self.cases}, finite)
 
 
 def nchw(x):
@@ -355,6 +356,44 @@ def loss():
     f.save()
 
 
+def infinite():
+    """Losses of logits of −∞, which say that a class cannot be; a family of its own, as its answers are not all finite.
+
+    The divergence is torch.distributions', where a class of probability 0 costs nothing whatever the student says of it. F.kl_div says so too,
+    wherever it says a number: with both logits at −∞ it has 0 · ∞, which is none.
+    """
+    f = Family("infinite")
+    inf = math.inf
+    for classes in (7, 8, 40):
+        # Rows: none; at a wrong class; at the label; the first class; four that a kernel reads at once; all but the label; all of them.
+        lost = [[], [2], [5], [0], [0, 1, 2, 3], [c for c in range(classes) if c != 5], range(classes)]
+        for name, lost in zip(("none", "wrong", "label", "first", "four", "all_but_label", "all"), lost):
+            logits = normal(3, classes, scale=2.0)
+            logits[1, list(lost)] = -inf
+            labels = torch.tensor([1, 5, 3])
+            for smoothing in (0.0, 0.1):
+                run = lambda x, y: F.cross_entropy(x, y, label_smoothing=smoothing)
+                f.case(f"cross_entropy_{classes}_{name}_smoothing_{smoothing}", "cross_entropy", {"label_smoothing": smoothing}, [logits, labels], run)
+            for t in (1.0, 4.0):
+                for side in ("student", "teacher", "both"):
+                    student, teacher = normal(3, classes, scale=2.0), normal(3, classes, scale=2.0)
+                    for logits in [student] * (side != "teacher") + [teacher] * (side != "student"):
+                        logits[1, list(lost)] = -inf
+
+                    def run(student, teacher):
+                        q, p = F.log_softmax(student / t, -1), F.log_softmax(teacher / t, -1)
+                        terms = torch.where(p.exp() == 0, 0.0, p.exp() * (p - q))
+                        # The same by two of PyTorch's own.
+                        theirs = torch.distributions.kl_divergence(*(torch.distributions.Categorical(logits=x, validate_args=False) for x in (p, q)))
+                        assert torch.allclose(terms.sum(-1).detach(), theirs.detach(), equal_nan=True) or name == "all"
+                        again = F.kl_div(q, p.exp(), reduction="none").sum(-1).detach()
+                        assert ((again - terms.sum(-1).detach()).abs().nan_to_num(0.0, 0.0) < 1e-9).all()
+                        return t * t * terms.sum() / len(student)
+
+                    f.case(f"kl_{classes}_{name}_{side}_t{int(t)}", "kl", {"temperature": t}, [student, teacher], run, [0])
+    f.save(finite=False)
+
+
 def optimizer():
     """CASE.input: 0 the parameters, 1 the decay mask (1 where weight decay acts), 2..4 the gradients of three steps; `lr` is a list, one a step.
     CASE.output: 0..2 the parameters after each step, then the state after the last (sgd: velocity if momentum > 0; adam: m, v)."""
@@ -400,14 +439,14 @@ def optimizer():
 
 
 def ops():
-    for family in (matmul, linear, conv2d, pool, norm, elementwise, softmax, attention, embedding, loss) + (() if HALF else (optimizer,)):
+    for family in (matmul, linear, conv2d, pool, norm, elementwise, softmax, attention, embedding, loss) + (() if HALF else (infinite, optimizer)):
         family()
 
 
 def main():
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
-    what = sys.argv[1:] or ["ops", "half", "train", "starts"]
+    what = sys.argv[1:] or ["ops", "half", "train", "starts", "crops"]
     if "ops" in what:
         ops()
     if "half" in what:
@@ -418,9 +457,11 @@ def main():
     if "train" in what:
         import bert
         import mixed
+        import taught
         import train
 
         train.main(store)
+        taught.main(store)
         bert.main(store)
         mixed.main(store)
     if "mixed" in what:
@@ -431,6 +472,10 @@ def main():
         import starts
 
         starts.main(store)
+    if "crops" in what:
+        import crops
+
+        crops.main()
 
 
 if __name__ == "__main__":

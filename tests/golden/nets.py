@@ -1,7 +1,8 @@
 """The two networks of the goldens, described by a specification that is also what the tests read.
 
 Parameter names are torchvision's for the ResNet (conv1, bn1, layer1.0.conv1, layer1.0.downsample.0, fc) and layers.K, head for the MLP.
-A network between narrow and merge (S̄) has `lift.I.weight` after block I (1-based), without bias.
+A network between narrow and merge (S̄) has `lift.I.weight` after block I (1-based), without bias. `regressor: [in, out]` in a specification
+is FitNets' map after the last block that `prefix` runs, without bias.
 """
 
 import torch.nn.functional as F
@@ -15,6 +16,7 @@ class Mlp(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(nn.Linear(*shape) for shape in spec["layers"])
         self.lift = nn.ModuleDict({str(i + 1): nn.Linear(*shape, bias=False) for i, shape in enumerate(spec["lifts"])})
+        self.regressor = nn.Linear(*spec["regressor"], bias=False) if "regressor" in spec else None
         self.head = nn.Linear(*spec["head"])
         self.blocks = spec["blocks"]
 
@@ -23,13 +25,17 @@ class Mlp(nn.Module):
         start = sum(self.blocks[:i])
         return self.layers[start : start + self.blocks[i]]
 
-    def forward(self, x):
-        for i in range(len(self.blocks)):
+    def prefix(self, x, blocks):
+        """What the first blocks put out, lifted."""
+        for i in range(blocks):
             for layer in self.block(i):
                 x = F.relu(layer(x))
             if self.lift:
                 x = self.lift[str(i + 1)](x)
-        return self.head(x)
+        return self.regressor(x) if self.regressor else x
+
+    def forward(self, x):
+        return self.head(self.prefix(x, len(self.blocks)))
 
 
 def conv(cin, cout, kernel=1, stride=1):
@@ -71,6 +77,7 @@ class ResNet(nn.Module):
         for i, units in enumerate(spec["stages"]):
             self.add_module(f"layer{i + 1}", nn.Sequential(*(Unit(spec["kind"], *unit) for unit in units)))
         self.lift = nn.ModuleDict({str(i + 1): conv(*shape) for i, shape in enumerate(spec["lifts"])})
+        self.regressor = conv(*spec["regressor"]) if "regressor" in spec else None
         self.fc = nn.Linear(*spec["head"])
 
     def stem(self, x):
@@ -80,13 +87,17 @@ class ResNet(nn.Module):
         """The units of stage i (0-based)."""
         return getattr(self, f"layer{i + 1}")
 
-    def forward(self, x):
+    def prefix(self, x, blocks):
+        """What the first stages put out, lifted."""
         x = self.stem(x)
-        for i in range(self.stages):
+        for i in range(blocks):
             x = self.stage(i)(x)
             if self.lift:
                 x = self.lift[str(i + 1)](x)
-        return self.fc(x.mean((2, 3)))
+        return self.regressor(x) if self.regressor else x
+
+    def forward(self, x):
+        return self.fc(self.prefix(x, self.stages).mean((2, 3)))
 
 
 def resnet_spec(kind, units, stem, mids, outs, classes):

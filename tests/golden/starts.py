@@ -1,6 +1,7 @@
 """How block i starts (greedy and sample), straightforwardly in f64: the golden that the engine's starts are tested against.
 
 starts/images.safetensors: `vectors` (200, 30) for the MLPs and `images` (100, 8, 8, 3; NHWC) for the ResNets: the start inputs, un-augmented.
+    The images are (`pixels` / 255 − MEAN) / STD, so that they can be read as pictures.
 starts/NET.teacher.safetensors: a teacher's state dict as PyTorch saves it.
 starts/CASE.start.safetensors: S̄ after the starts 1..n without any training between them (`start_only`), `lift.I.weight` included, as PyTorch saves it.
 starts/CASE.run.safetensors: `pick.KEY` (u32; what pick found, or for `sample` what the test must use instead of its own draw), `logits` of S̄
@@ -44,6 +45,7 @@ import nets
 
 STOP = 1e-6
 LAMBDA = 1e-3
+MEAN, STD = 0.5, 0.25
 
 
 def half_up(x):
@@ -324,8 +326,11 @@ def main(store):
     torch.manual_seed(31)
     vectors = (torch.randn(200, 30) @ torch.randn(30, 30) * 30**-0.5).double()
     images = F.interpolate(torch.randn(100, 3, 4, 4), scale_factor=2, mode="bilinear") + 0.3 * torch.randn(100, 3, 8, 8)
-    images = images.float().double()
-    store("starts/images.safetensors", {"vectors": vectors.float().numpy(), "images": images.permute(0, 2, 3, 1).float().numpy()}, {})
+    pixels = (60 * images + 128).round().clamp(0, 255).to(torch.uint8)
+    images = ((pixels.double() / 255 - MEAN) / STD).float().double()
+    nhwc = lambda tensor: tensor.permute(0, 2, 3, 1)
+    arrays = {"vectors": vectors.float().numpy(), "images": nhwc(images).float().numpy(), "pixels": nhwc(pixels).numpy()}
+    store("starts/images.safetensors", arrays, {})
 
     # MLP 30 → [6, 6, 6, 6] in 2 blocks, teacher × 3; and a teacher of 7 layers.
     layers = [[30, 6], [6, 6], [6, 6], [6, 6]]

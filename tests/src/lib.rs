@@ -1,6 +1,7 @@
-//! Helpers shared by the integration tests: adapters, golden files, small networks, the table of ops that the goldens speak of,
-//! programs of others, and the mutation fuzz.
+//! Helpers shared by the integration tests: adapters, how far results are off, golden files, small networks, the table of ops that the
+//! goldens speak of, programs of others, and the mutation fuzz.
 
+pub mod close;
 pub mod fuzz;
 pub mod golden;
 pub mod nets;

@@ -1,4 +1,4 @@
-//! Programs that we did not write and hold ours against. `cargo xtask test` brings them; a test without them says that it is skipped.
+//! Programs that we did not write and hold ours against. `cargo xtask test` brings most of them; a test without one says that it is skipped.
 
 use std::{
     env,
@@ -16,9 +16,29 @@ fn found<T>(found: Option<T>, what: &str, require: &str) -> Option<T> {
     let required = env::var(require).is_ok_and(|value| value == "1");
     assert!(found.is_some() || !required, "{require}=1, and there is no {what}");
     if found.is_none() {
-        eprintln!("skipped: there is no {what}; `cargo xtask setup` brings it");
+        eprintln!("skipped: there is no {what}");
     }
     found
+}
+
+/// Where a program comes from that `cargo xtask setup` installs.
+const BROUGHT: &str = "; `cargo xtask setup` brings it";
+
+/// Python with PyTorch and torchvision: the program that `TAPER_TORCH` names. It is too large to be installed for a test.
+///
+/// # Panics
+/// If there is none and `TAPER_REQUIRE_TORCH` is 1.
+pub fn torch() -> Option<PathBuf> {
+    let path = env::var_os("TAPER_TORCH").map(PathBuf::from).filter(|path| path.is_file());
+    found(path, "Python with PyTorch and torchvision that TAPER_TORCH names", "TAPER_REQUIRE_TORCH")
+}
+
+/// tint, Chrome's compiler of shaders.
+///
+/// # Panics
+/// If there is none and `TAPER_REQUIRE_TINT` is 1.
+pub fn tint() -> Option<PathBuf> {
+    found(on_path(&["tint"]), "tint on the PATH: no shader is passed to it", "TAPER_REQUIRE_TINT")
 }
 
 /// Python with ONNX Runtime.
@@ -28,7 +48,7 @@ fn found<T>(found: Option<T>, what: &str, require: &str) -> Option<T> {
 pub fn python() -> Option<PathBuf> {
     let python = if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" };
     let path = target().join("python").join(python);
-    let what = format!("Python with ONNX Runtime at {}", path.display());
+    let what = format!("Python with ONNX Runtime at {}{BROUGHT}", path.display());
     found(Some(path).filter(|path| path.is_file()), &what, "TAPER_REQUIRE_ONNX")
 }
 
@@ -49,10 +69,11 @@ pub fn browser() -> Option<Browser> {
     const REQUIRE: &str = "TAPER_REQUIRE_BROWSER";
     let modules = Path::new(env!("CARGO_MANIFEST_DIR")).join("../web/node_modules");
     let driver = Some(modules.join("playwright-core")).filter(|path| path.is_dir());
-    found(driver, "playwright-core in web/node_modules", REQUIRE)?;
-    let node = found(on_path(&["node"]), "node on the PATH", REQUIRE)?;
+    let from = |what: &str| format!("{what}{BROUGHT}");
+    found(driver, &from("playwright-core in web/node_modules"), REQUIRE)?;
+    let node = found(on_path(&["node"]), &from("node on the PATH"), REQUIRE)?;
     let names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
-    let chromium = found(on_path(&names), "Chromium on the PATH", REQUIRE)?;
+    let chromium = found(on_path(&names), &from("Chromium on the PATH"), REQUIRE)?;
     Some(Browser { node, chromium })
 }
 

@@ -12,6 +12,7 @@ use engine::{
     win::program::STEP,
 };
 use taper_tests::{
+    close::{largest, pairs},
     golden::{Golden, path},
     gpu,
 };
@@ -111,8 +112,7 @@ fn gradients_and_ten_losses_are_pytorchs() {
                 assert!(off <= allowed("f32_grad_error"), "{kind:?}: {name} is off by {off:.1e}");
             }
         }
-        let off = losses.iter().zip(&wanted).map(|(a, b)| (a / b - 1.0).abs());
-        let off = off.fold(0.0, |most, x| if x.is_nan() { f32::INFINITY } else { x.max(most) });
+        let off = largest(pairs(&losses, &wanted).map(|(a, b)| (a / b - 1.0).abs())) as f32;
         println!("{kind:?}: losses off by {off:.1e}");
         assert!(off <= allowed("f32_error"), "{kind:?}: {losses:?}, PyTorch has {wanted:?}");
         let found = executor.read("student.params").expect("parameters");

@@ -19,7 +19,10 @@ use engine::{
 use image::{Rgb, RgbImage, codecs::jpeg::JpegEncoder};
 use serde_json::{Value as Json, json};
 use support::taper;
-use taper_tests::{gpu, nets, tools};
+use taper_tests::{
+    close::{largest, pairs},
+    gpu, nets, tools,
+};
 
 const STEPS: usize = 20;
 const BATCH: u32 = 9;
@@ -119,13 +122,14 @@ fn twenty_steps_in_chromium_are_ours() {
         .collect();
     fs::write(folder.path().join("cases.json"), json!(cases).to_string()).expect("written");
     let results = script(&browser, "train.mjs", folder.path());
-    for (lesson, result) in lessons.iter().zip(results.as_array().expect("a list")) {
+    let results = results.as_array().expect("a list");
+    assert_eq!(results.len(), lessons.len());
+    for (lesson, result) in lessons.iter().zip(results) {
         let Some(ours) = lesson.losses() else { return };
         let theirs: Vec<f64> =
             result["losses"].as_array().expect("a list").iter().filter_map(Json::as_f64).collect();
         assert_eq!(theirs.len(), STEPS, "{result}");
-        let off = ours.iter().zip(&theirs).map(|(&a, b)| (f64::from(a) - b).abs());
-        let off = off.fold(0.0, f64::max);
+        let off = largest(pairs(&ours, &theirs).map(|(a, b)| (a - b).abs()));
         println!(
             "{} on {}: loss {:.4} → {:.4}, off by {off:.1e}",
             lesson.name,
@@ -225,9 +229,9 @@ fn try_it_answers_as_taper_predict() {
     fs::write(at("cases.json"), json!(list).to_string()).expect("written");
     let said = script(&browser, "predict.mjs", folder.path());
 
-    for ((model, image, gate), answer) in
-        cases.into_iter().zip(said["answers"].as_array().expect("a list"))
-    {
+    let answers = said["answers"].as_array().expect("a list");
+    assert_eq!(answers.len(), cases.len());
+    for ((model, image, gate), answer) in cases.into_iter().zip(answers) {
         if gate == 0.0 {
             let notice = answer["notice"].as_str().expect("a sentence");
             assert_eq!(notice, format!("{image}: The browser cannot decode this picture."));
@@ -238,7 +242,7 @@ fn try_it_answers_as_taper_predict() {
         let off = ours.iter().map(|(label, p)| {
             theirs.iter().find(|(l, _)| l == label).map_or(f64::INFINITY, |(_, q)| (p - q).abs())
         });
-        let off = off.fold(0.0, f64::max);
+        let off = largest(off);
         println!("{model}, {image}: {:?}, off by {off:.1e}", ours[0]);
         assert!(off <= gate, "{ours:?}, in the browser {theirs:?}");
         let labels =
@@ -246,6 +250,7 @@ fn try_it_answers_as_taper_predict() {
         let same = if gate < 1e-2 { 5 } else { 1 };
         assert_eq!(labels(&ours)[..same], labels(&theirs)[..same]);
         let lines = answer["lines"].as_array().expect("lines");
+        assert_eq!(lines.len(), theirs.len(), "{answer}");
         for (line, (label, p)) in lines.iter().zip(&theirs) {
             let line = line.as_str().expect("text");
             assert!(

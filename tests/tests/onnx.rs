@@ -1,4 +1,4 @@
-//! `model.onnx`: its structure as text, and ONNX Runtime's logits against ours.
+//! `model.onnx`: its structure as text, and ONNX Runtime's logits against ours. And the Python of model cards, which runs it, and PyTorch.
 
 mod support;
 
@@ -10,10 +10,11 @@ use std::{
 };
 
 use engine::{
-    config::{Activation, Mlp, Model, Resnet, Stem, Unit, Widen},
+    config::{Activation, Mlp, Model, Resnet, ResnetOfDepth, Stem, Unit, Widen},
     data::Batch,
     formats::{
         ModelConfig, ModelFolder,
+        card::{self, CardFacts},
         folder::{ONNX, Widened},
         onnx::{self, proto::ModelProto},
     },
@@ -143,11 +144,11 @@ fn write_floats(path: PathBuf, numbers: impl IntoIterator<Item = f32>) {
     fs::write(path, bytes).expect("written");
 }
 
-#[test]
-fn onnx_runtime_answers_our_logits() {
-    let Some(python) = tools::python() else { return };
+/// Writes models, some images and our logits of them; a script of `golden/` compares these with what others make of the models.
+fn compare(python: &Path, script: &str, models: Vec<(&str, ModelFolder)>) {
     let folder = folder();
-    for (name, model) in cases() {
+    let mut paths = Vec::new();
+    for (name, model) in &models {
         let path = folder.path().join(name);
         model.write(&path).expect("written");
         let (ours, theirs) = images(&model.config);
@@ -156,15 +157,79 @@ fn onnx_runtime_answers_our_logits() {
             logits(&model.config.network(), &model.weights, [batch].into_iter(), ROWS as u32);
         write_floats(path.join("images.f32"), theirs);
         write_floats(path.join("logits.f32"), rows.into_iter().flatten());
+        paths.push(path);
     }
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/onnx.py");
-    let output = Command::new(python)
-        .arg(script)
-        .args(cases().iter().map(|(name, _)| folder.path().join(name)))
-        .output()
-        .expect("python starts");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(script);
+    let output = Command::new(python).arg(script).args(paths).output().expect("python starts");
     let said = String::from_utf8_lossy(&output.stdout);
     println!("{said}");
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(said.lines().count(), cases().len(), "{said}");
+    assert_eq!(said.lines().count(), models.len(), "{said}");
+}
+
+#[test]
+fn onnx_runtime_answers_our_logits() {
+    let Some(python) = tools::python() else { return };
+    compare(&python, "onnx.py", cases());
+}
+
+/// What a card says of the model is what runs it: torchvision's networks with other stems, and those that torchvision has not.
+#[test]
+fn the_snippets_of_a_card_run_and_answer_our_logits() {
+    let Some(python) = tools::torch() else { return };
+    let of_depth = |width, stem| Model::Resnet50(ResnetOfDepth { width, stem });
+    let of_width = |unit, stem, base, blocks: &[u32]| {
+        Model::Resnet(Resnet { width: 1.0, base, unit, stem, blocks: blocks.to_vec() })
+    };
+    let widened = |widen| Some(Widened { factor: 2, widen });
+    let mut models = cases();
+    models.extend([
+        ("half", nets::model("resnet50", of_depth(0.5, Stem::Imagenet), 3, 40, None)),
+        ("cifar50", nets::model("resnet50", of_depth(1.0, Stem::Cifar), 1, 8, None)),
+        (
+            "wide",
+            nets::model(
+                "resnet",
+                of_width(Unit::Bottleneck, Stem::Imagenet, 64, &[1, 1, 2, 1]),
+                3,
+                36,
+                widened(Widen::Mid),
+            ),
+        ),
+        (
+            "basic-wide",
+            nets::model(
+                "resnet",
+                of_width(Unit::Basic, Stem::Cifar, 4, &[2, 1, 1]),
+                3,
+                9,
+                widened(Widen::Mid),
+            ),
+        ),
+        (
+            "resnet18",
+            nets::model(
+                "resnet",
+                of_width(Unit::Basic, Stem::Imagenet, 64, &[2, 2, 2, 2]),
+                1,
+                33,
+                None,
+            ),
+        ),
+    ]);
+    for (_, model) in &mut models {
+        let facts = CardFacts {
+            method: None,
+            seed: 0,
+            data: "noise".into(),
+            stages: Vec::new(),
+            accuracy: 0.0,
+            loss: 0.0,
+            epochs: 0.0,
+            params: 0,
+            adapter: "none".into(),
+        };
+        model.card = card::render(&facts, &model.config, None);
+    }
+    compare(&python, "card.py", models);
 }

@@ -419,6 +419,52 @@ fn a_step_is_cut_as_little_as_it_must() {
     }
 }
 
+/// Where a batch norm sees one position of each input, a micro-batch has two inputs or more: of one there is no variance.
+#[test]
+fn no_batch_norm_gets_one_value_a_channel() {
+    // Two stages end at 4 × 4, four at 1 × 1.
+    for (stages, least) in [(2, 1), (4, 2)] {
+        let student = &resnet(Unit::Basic, 2, &[1; 4][..stages]);
+        let (objective, teacher) = (Objective::Labels, None);
+        let by = |batch: u32, memory: Option<u64>, cut: Option<u32>| {
+            let recipe = &recipe(batch);
+            let of = Training { student, teacher, objective, recipe, precision: F32 };
+            let target = Target { limits: Limits { memory, ..Limits::default() }, ..cpu() };
+            match cut {
+                Some(parts) => {
+                    saving(&of, &target, Saving { micro_batches: parts, recompute: false })
+                }
+                None => fit(&of, &target, false),
+            }
+        };
+        let one = by(1, None, None).map(|program| program.rows);
+        match least {
+            1 => assert_eq!(one, Ok(1)),
+            _ => {
+                let error = one.expect_err("a variance of one number").to_string();
+                assert!(error.starts_with("batch norm layer4.0.bn1 gets one value"), "{error}");
+                assert!(
+                    by(256, None, Some(256)).is_err(),
+                    "nor as a micro-batch that is asked for"
+                );
+            }
+        }
+        // Down to the least memory that any cut takes, no cut is of fewer inputs.
+        let smallest = by(256, None, Some(256 / least)).expect("a plan").plan.memory();
+        for memory in (0..20).map(|k| smallest + k * smallest / 5) {
+            let program = by(256, Some(memory), None).expect("the smallest fits");
+            assert!(program.rows >= least, "{} rows of {stages} stages", program.rows);
+        }
+        let error = by(256, Some(smallest - 1), None).map(|program| program.rows);
+        let error = error.expect_err("too little memory");
+        assert!(error.is_size(), "{error}");
+        // A prime batch has no other equal parts than single inputs.
+        let whole = by(251, None, Some(1)).expect("a plan").plan.memory();
+        let prime = by(251, Some(whole - 1), None);
+        assert_eq!(prime.is_ok(), least == 1, "{:?}", prime.map(|program| program.rows));
+    }
+}
+
 /// Memory with recomputation is what blocks read and put out, and the inside of one of them.
 #[test]
 fn recomputing_takes_less_memory() {

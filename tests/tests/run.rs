@@ -122,11 +122,11 @@ fn every_method_trains_and_leaves_its_folder() {
     let ends = ends(&entries);
     let epochs: Vec<_> =
         ends.iter().map(|(name, &(_, epochs))| (name.as_str(), epochs.round())).collect();
-    // start_only: 2 blocks and tune of one epoch each; win: each of them twice.
+    // 2 blocks and tune of one epoch each, and each of them twice: start_only has what win has.
     let wanted = [
         ("fitnets-3", 2.0),
         ("kd-3", 1.0),
-        ("start_only-3", 3.0),
+        ("start_only-3", 6.0),
         ("teacher-3", 2.0),
         ("vanilla-3", 2.0),
         ("win-3", 6.0),
@@ -411,6 +411,13 @@ fn what_cannot_be_trained_is_refused_before_anything_is() {
     assert!(error.contains("memory_budget allows 1000") && error.contains("wide"), "{error}");
     let error = refused(&["tune.batch=257"]);
     assert_eq!(error, "batch: 257 of stage tune is more than the 256 training images");
+    // As PyTorch: "Expected more than 1 value per channel when training". The first stage that would is named.
+    let lone = [&RESNET[..], &["data.size=2", "narrow.batch=1"]].concat();
+    let error = refused(&lone);
+    assert_eq!(
+        error,
+        "stage narrow 2 of win: batch norm layer2.0.bn2 gets one value a channel: its input has one position and a step's batch one input; a variance wants more than one, so make the batch 2 or more, or the images larger"
+    );
     let error = refused(&["device=no such adapter"]);
     assert!(error.contains("no adapter is called \"no such adapter\"; there are 0: "), "{error}");
 
@@ -423,6 +430,28 @@ fn what_cannot_be_trained_is_refused_before_anything_is() {
     let error = Run::resume(out.path()).expect_err("no run").to_string();
     assert!(error.contains("it has no config.toml"), "{error}");
     assert_eq!(names(out.path()), ["mine"]);
+}
+
+/// The starts are work that a student costs, whichever method does it.
+#[test]
+fn the_seconds_of_win_count_its_starts() {
+    let config = config(&[
+        r#"methods=["win","start_only"]"#,
+        "wide.steps=1",
+        "narrow.steps=1",
+        "tune.steps=1",
+    ]);
+    let out = folder();
+    let seconds: BTreeMap<String, f64> = train(&config, out.path())
+        .into_iter()
+        .filter_map(|entry| match entry.event {
+            Event::MemberFinished { member, seconds, .. } => Some((member, seconds?)),
+            _ => None,
+        })
+        .collect();
+    // Three steps take next to nothing; WIN, which is the first, has its kernels compiled besides.
+    let (win, start_only) = (seconds["win-0"], seconds["start_only-0"]);
+    assert!(win > 0.5 * start_only, "{win} s with starts of {start_only} s");
 }
 
 /// Stops a run after so many lines of learning curve; whether it was still under way.

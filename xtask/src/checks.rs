@@ -59,6 +59,12 @@ fn on_what_is_there(required: &[&str], ci: bool) -> Result<String> {
         // The software Vulkan driver has both.
         tests.envs([("TAPER_REQUIRE_F16", "1"), ("TAPER_REQUIRE_TIMESTAMPS", "1")]);
     }
+    // tint answers a call for help with a failure.
+    if std::process::Command::new("tint").arg("--help").output().is_ok() {
+        tests.env("TAPER_REQUIRE_TINT", "1");
+    } else {
+        println!("tint is not on the PATH: no shader is passed to Chrome's compiler");
+    }
     loud(&mut tests)?;
     Ok(format!("all, on {name}"))
 }

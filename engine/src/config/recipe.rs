@@ -45,11 +45,17 @@ pub enum Length {
     Steps(u64),
 }
 
+/// A number of steps as a whole one, halves up. A half that a sum of decimals misses by a hair is one: methods whose epochs add up to the same
+/// have the same steps, however they are added.
+pub fn whole(steps: f64) -> u64 {
+    (steps + 0.5 + 1e-6).floor() as u64
+}
+
 impl Length {
     /// Optimiser steps, at least one, when an epoch has `steps_per_epoch` of them.
     pub fn steps(self, steps_per_epoch: u64) -> u64 {
         match self {
-            Length::Epochs(epochs) => ((epochs * steps_per_epoch as f64).round() as u64).max(1),
+            Length::Epochs(epochs) => whole(epochs * steps_per_epoch as f64).max(1),
             Length::Steps(steps) => steps.max(1),
         }
     }
@@ -106,21 +112,22 @@ impl Recipe {
         (train_count / u64::from(self.batch.max(1))).max(1)
     }
 
-    /// Optimiser steps of the whole stage.
+    /// Optimiser steps of the stage by itself; among others the last one takes what their rounding leaves
+    /// ([`Stage::steps`](crate::win::algorithm::Stage)).
     pub fn steps(&self, steps_per_epoch: u64) -> u64 {
         self.length.steps(steps_per_epoch)
     }
 
-    /// Learning rate of the 0-based `step`.
+    /// Learning rate of the 0-based `step` of a try that has `total` of them.
     ///
     /// Warm-up is `lr · step / warmup`, as Hugging Face's `get_*_schedule_with_warmup`; cosine and linear then run over the steps that are
     /// left, as `CosineAnnealingLR(T_max)` and `LinearLR(1, 0)` do; milestones count from the start, as `MultiStepLR`.
-    pub fn lr_at(&self, step: u64, steps_per_epoch: u64) -> f64 {
+    pub fn lr_at(&self, step: u64, total: u64, steps_per_epoch: u64) -> f64 {
         let unit = match self.length {
             Length::Epochs(_) => steps_per_epoch as f64,
             Length::Steps(_) => 1.0,
         };
-        let (step, total) = (step as f64, self.steps(steps_per_epoch) as f64);
+        let (step, total) = (step as f64, total as f64);
         let warmup = (self.warmup * unit).min(total);
         if step < warmup {
             return self.lr * step / warmup;

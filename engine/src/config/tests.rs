@@ -235,6 +235,9 @@ fn start_only_has_the_whole_student_budget() {
     config.tune.epochs = None;
     config.tune.steps = Some(50);
     assert_eq!(config.start_only_recipe(4, 8000).length, Length::Steps(450));
+    // Every try counts.
+    (config.win.restarts, config.win.tune_restarts) = (3, 2);
+    assert_eq!(config.start_only_recipe(4, 8000).length, Length::Steps(1300));
     config.start_only.lr = Some(0.5);
     assert_eq!(config.start_only_recipe(4, 8000).lr, 0.5);
 }
@@ -263,7 +266,7 @@ fn the_papers_step_schedule() {
     for (step, lr) in
         [(0, 0.0), (25, 0.05), (50, 0.1), (299, 0.1), (300, 0.01), (600, 1e-3), (800, 1e-4)]
     {
-        near(recipe.lr_at(step, 10), lr);
+        near(recipe.lr_at(step, recipe.steps(10), 10), lr);
     }
     assert_eq!((recipe.steps(10), recipe.steps_per_epoch(1000)), (900, 3));
 }
@@ -280,7 +283,7 @@ fn cosine_is_cosine_annealing_lr() {
         (7, 0.003_806_023_374_435_663_5),
         (8, 0.0),
     ] {
-        near(recipe.lr_at(step, 999), lr);
+        near(recipe.lr_at(step, recipe.steps(999), 999), lr);
     }
 }
 
@@ -288,22 +291,22 @@ fn cosine_is_cosine_annealing_lr() {
 fn warm_up_may_be_a_fraction_of_an_epoch() {
     // transformers' get_cosine_schedule_with_warmup(50, 1500).
     let recipe = recipe("epochs = 12\nlr = 3e-3\nwarmup = 0.4");
-    near(recipe.lr_at(0, 125), 0.0);
-    near(recipe.lr_at(20, 125), 1.2e-3);
-    near(recipe.lr_at(50, 125), 3e-3);
-    near(recipe.lr_at(775, 125), 1.5e-3);
-    near(recipe.lr_at(1500, 125), 0.0);
+    near(recipe.lr_at(0, recipe.steps(125), 125), 0.0);
+    near(recipe.lr_at(20, recipe.steps(125), 125), 1.2e-3);
+    near(recipe.lr_at(50, recipe.steps(125), 125), 3e-3);
+    near(recipe.lr_at(775, recipe.steps(125), 125), 1.5e-3);
+    near(recipe.lr_at(1500, recipe.steps(125), 125), 0.0);
 }
 
 #[test]
 fn linear_decay_and_constant() {
     let line = recipe("steps = 100\nlr = 1\nschedule = \"linear\"\nwarmup = 20");
-    near(line.lr_at(10, 1), 0.5);
-    near(line.lr_at(60, 1), 0.5);
-    near(line.lr_at(99, 1), 0.0125);
+    near(line.lr_at(10, 100, 1), 0.5);
+    near(line.lr_at(60, 100, 1), 0.5);
+    near(line.lr_at(99, 100, 1), 0.0125);
     let flat = recipe("steps = 100\nlr = 0.3\nschedule = \"constant\"");
-    near(flat.lr_at(0, 1), 0.3);
-    near(flat.lr_at(99, 1), 0.3);
+    near(flat.lr_at(0, 100, 1), 0.3);
+    near(flat.lr_at(99, 100, 1), 0.3);
 }
 
 #[test]

@@ -254,20 +254,32 @@ pub(super) fn augment<'a>(
     (image, Shift { down, right, flip })
 }
 
-/// torchvision's `RandomResizedCrop`: ten tries for an area and an aspect that fit, else the centre.
+/// torchvision's `RandomResizedCrop`.
 fn random_resized_crop(
     image: &Image,
     preprocess: &Preprocess,
     augment: &Augment,
     stream: &mut Stream,
 ) -> Image {
-    let (height, width) = (image.height, image.width);
+    let part = random_window((image.height, image.width), augment, stream);
+    let size = preprocess.size;
+    let whole = Window { top: 0, left: 0, height: size, width: size };
+    resize(&cut(image, part), (size, size), whole, preprocess.interpolation)
+}
+
+/// The part of a picture of (height, width) that `RandomResizedCrop` takes: ten tries for an area and an aspect that fit, else the centre, of
+/// the picture's own aspect as far as the ratio allows it. Halves are rounded to even, as in Python.
+fn random_window(
+    (height, width): (usize, usize),
+    augment: &Augment,
+    stream: &mut Stream,
+) -> Window {
+    let round = |pixels: f64| pixels.round_ties_even() as usize;
     let [least, most] = augment.ratio;
     let mut tries = (0..10).filter_map(|_| {
         let area = (height * width) as f64 * stream.between(augment.scale[0], augment.scale[1]);
         let aspect = stream.between(least.ln(), most.ln()).exp();
-        let part =
-            ((area / aspect).sqrt().round() as usize, (area * aspect).sqrt().round() as usize);
+        let part = (round((area / aspect).sqrt()), round((area * aspect).sqrt()));
         let fits = (1..=height).contains(&part.0) && (1..=width).contains(&part.1);
         fits.then(|| Window {
             top: stream.below(height - part.0 + 1),
@@ -276,20 +288,22 @@ fn random_resized_crop(
             width: part.1,
         })
     });
-    let part = tries.next().unwrap_or_else(|| {
-        let aspect = (width as f64 / height as f64).clamp(least, most);
-        let part_h = ((width as f64 / aspect).round() as usize).clamp(1, height);
-        let part_w = ((height as f64 * aspect).round() as usize).clamp(1, width);
+    tries.next().unwrap_or_else(|| {
+        let own = width as f64 / height as f64;
+        let (part_h, part_w) = match own {
+            _ if own < least => (round(width as f64 / least), width),
+            _ if own > most => (height, round(height as f64 * most)),
+            _ => (height, width),
+        };
+        // A sliver of the least aspect has a row; torchvision asks Pillow for none.
+        let (part_h, part_w) = (part_h.clamp(1, height), part_w.clamp(1, width));
         Window {
             top: (height - part_h) / 2,
             left: (width - part_w) / 2,
             height: part_h,
             width: part_w,
         }
-    });
-    let size = preprocess.size;
-    let whole = Window { top: 0, left: 0, height: size, width: size };
-    resize(&cut(image, part), (size, size), whole, preprocess.interpolation)
+    })
 }
 
 /// The pixels of `part` alone.
@@ -527,7 +541,7 @@ mod tests {
     }
 
     #[test]
-    fn random_resized_crops_have_the_networks_size() {
+    fn random_resized_crops_are_a_function_of_their_stream() {
         let image = pattern(20, 31);
         let preprocess = plain(8, 0.875);
         let settings = Augment { random_resized_crop: true, ..Augment::default() };
@@ -541,5 +555,102 @@ mod tests {
         let sliver = Image { height: 1, width: 64, channels: 1, pixels: (0..64).collect() };
         let centre = random_resized_crop(&sliver, &preprocess, &settings, &mut Stream::new(&[1]));
         assert!(centre.pixels.iter().all(|pixel| (30..34).contains(pixel)), "{:?}", centre.pixels);
+    }
+
+    /// A golden of `tests/golden/crops.py`: torchvision's windows of our draws, and Pillow's pixels of them.
+    fn golden() -> serde_json::Value {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/crops.json");
+        serde_json::from_str(&std::fs::read_to_string(path).expect("the golden")).expect("JSON")
+    }
+
+    fn numbers<T: serde::de::DeserializeOwned>(value: &serde_json::Value) -> Vec<T> {
+        serde_json::from_value(value.clone()).expect("a list of numbers")
+    }
+
+    #[test]
+    fn windows_are_torchvisions() {
+        let golden = golden();
+        let mut fallbacks = 0;
+        for case in golden["windows"].as_array().expect("a list") {
+            let [height, width] = numbers::<usize>(&case["size"])[..] else { panic!("a size") };
+            let pair = |key: &str| numbers::<f64>(&case[key]).try_into().expect("a pair");
+            let augment =
+                Augment { scale: pair("scale"), ratio: pair("ratio"), ..Augment::default() };
+            let wanted = case["windows"].as_array().expect("a list");
+            assert!(wanted.len() >= 50, "{case}");
+            for (seed, wanted) in wanted.iter().enumerate() {
+                let mut stream = Stream::new(&[seed as u64]);
+                let Window { top, left, height: h, width: w } =
+                    random_window((height, width), &augment, &mut stream);
+                assert_eq!(
+                    [top, left, h, w],
+                    numbers::<usize>(wanted)[..],
+                    "{height} × {width}, {augment:?}, seed {seed}"
+                );
+                assert!(h >= 1 && w >= 1 && top + h <= height && left + w <= width);
+            }
+            fallbacks += usize::from(case["fallback"] == true);
+        }
+        assert!(fallbacks >= 3, "the golden has pictures of which no try fits");
+    }
+
+    /// Areas and aspects are spread as the settings say: each tenth of the range has its share. In pixels enough that rounding does not tell.
+    #[test]
+    fn windows_are_spread_over_areas_aspects_and_places() {
+        let (side, count) = (4000usize, 4000u64);
+        let augment =
+            Augment { scale: [0.08, 0.5], ratio: [0.75, 4.0 / 3.0], ..Augment::default() };
+        let mut tenths = [[0u64; 10]; 4];
+        for seed in 0..count {
+            let part = random_window((side, side), &augment, &mut Stream::new(&[seed]));
+            let area = (part.height * part.width) as f64 / (side * side) as f64;
+            let aspect = (part.width as f64 / part.height as f64).ln() / (4.0f64 / 3.0).ln();
+            let place = |from: usize, of: usize| from as f64 / (side - of + 1) as f64;
+            let shares = [
+                (area - 0.08) / 0.42,
+                (aspect + 1.0) / 2.0,
+                place(part.top, part.height),
+                place(part.left, part.width),
+            ];
+            for (tenths, share) in tenths.iter_mut().zip(shares) {
+                assert!((-0.01..1.01).contains(&share), "{part:?}: {share}");
+                tenths[((share * 10.0) as usize).min(9)] += 1;
+            }
+        }
+        // 400 each, whose deviation is 19.
+        assert!(tenths.as_flattened().iter().all(|n| n.abs_diff(count / 10) < 100), "{tenths:?}");
+    }
+
+    /// Pillow rounds to bytes between its two passes, so a pixel may be one level off, as PyTorch's are in up to a fifth of them.
+    #[test]
+    fn crops_have_pillows_pixels() {
+        let golden = golden();
+        let pictures = golden["pixels"].as_array().expect("a list");
+        assert!(pictures.len() >= 12);
+        for case in pictures {
+            let [height, width, channels] = numbers::<usize>(&case["size"])[..] else {
+                panic!("a size")
+            };
+            let image = Image { height, width, channels, pixels: numbers(&case["image"]) };
+            let [top, left, h, w] = numbers::<usize>(&case["window"])[..] else {
+                panic!("a window")
+            };
+            let size = case["to"].as_u64().expect("a size") as usize;
+            let part = cut(&image, Window { top, left, height: h, width: w });
+            let how = match case["how"].as_str() {
+                Some("area") => Interpolation::Area,
+                _ => Interpolation::Bilinear,
+            };
+            let found = resize(&part, (size, size), whole(size, size), how).pixels;
+            let wanted = numbers::<u8>(&case["pixels"]);
+            assert_eq!(found.len(), wanted.len());
+            let off: Vec<u8> = found.iter().zip(&wanted).map(|(a, b)| a.abs_diff(*b)).collect();
+            let differ = off.iter().filter(|off| **off > 0).count();
+            assert!(
+                off.iter().all(|off| *off <= 1) && 3 * differ <= off.len(),
+                "{height} × {width}, {top} {left} {h} {w} to {size}, {how:?}: {differ} of {} differ",
+                off.len()
+            );
+        }
     }
 }

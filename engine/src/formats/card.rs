@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{MergeReport, ModelConfig, onnx};
+use super::{MergeReport, ModelConfig, onnx, pytorch};
 use crate::config::Method;
 
 /// What a card says beside what stands in `config.json`.
@@ -83,9 +83,10 @@ pub fn render(facts: &CardFacts, config: &ModelConfig, merge: Option<&MergeRepor
 /// How ONNX Runtime takes the other file.
 fn running(config: &ModelConfig) -> String {
     format!(
-        "\n`model.onnx` is the same network for ONNX Runtime and other engines: `{}` (N, {1}, {2}, {2}) in, `{3}` (N, {4}) out.\n\n\
-         ```python\nimport onnxruntime\n\nsession = onnxruntime.InferenceSession(\"model.onnx\")\n\
-         (logits,) = session.run([\"{3}\"], {{\"{0}\": images}})  # float32\n```\n",
+        "\n`model.onnx` is the same network for ONNX Runtime and other engines: `{0}` (N, {1}, {2}, {2}) in, `{3}` (N, {4}) out.\n\n\
+         ```python\nimport numpy\nimport onnxruntime\n\nsession = onnxruntime.InferenceSession(\"model.onnx\")\n\
+         images = numpy.zeros((1, {1}, {2}, {2}), numpy.float32)  # normalised\n\
+         (logits,) = session.run([\"{3}\"], {{\"{0}\": images}})\n```\n",
         onnx::INPUT,
         config.channels,
         config.size,
@@ -94,24 +95,11 @@ fn running(config: &ModelConfig) -> String {
     )
 }
 
-/// How PyTorch loads the file: as it is where torchvision has the network, else by its names.
+/// How PyTorch runs the file.
 fn loading(config: &ModelConfig) -> String {
-    let load = "from safetensors.torch import load_file\n";
-    match config.architecture.as_str() {
-        name @ ("resnet50" | "resnet101")
-            if config.widened.is_none()
-                && config.model.resnet().is_some_and(|resnet| resnet.width == 1.0) =>
-        {
-            format!(
-                "```python\nimport torchvision\n{load}\nmodel = torchvision.models.{name}(num_classes={})\n\
-                 model.load_state_dict(load_file(\"model.safetensors\"))\nmodel.eval()\n```\n",
-                config.labels.len()
-            )
-        }
-        _ => format!(
-            "```python\n{load}\nweights = load_file(\"model.safetensors\")  # PyTorch's names and shapes\n```\n\n\
-             `config.json` has the architecture; `taper eval` and `taper predict` read this folder.\n"
-        ),
+    match pytorch::code(&config.network()) {
+        Some(code) => format!("```python\n{code}```\n"),
+        None => "`config.json` has the architecture, `model.safetensors` PyTorch's names and shapes; `taper eval` and `taper predict` read this folder.\n".into(),
     }
 }
 
@@ -161,6 +149,7 @@ mod tests {
             "| Seed | 3 |",
             "(N, 3, 224, 224) in, `logits` (N, 2) out",
             "{\"input\": images}",
+            "images = torch.zeros(1, 3, 224, 224)",
         ] {
             assert!(card.contains(part), "{part} is not in\n{card}");
         }

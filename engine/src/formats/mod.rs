@@ -5,6 +5,7 @@ pub mod card;
 pub mod folder;
 pub mod onnx;
 pub mod plan;
+mod pytorch;
 pub mod safetensors;
 pub mod sums;
 

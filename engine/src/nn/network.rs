@@ -131,13 +131,20 @@ impl Layer {
     }
 }
 
-/// Whether a batch norm is among the layers or inside their units.
-fn has_batch_norm(layers: &[Layer]) -> bool {
-    layers.iter().any(|layer| match layer {
-        Layer::BatchNorm { .. } => true,
-        Layer::Unit { body, shortcut, .. } => has_batch_norm(body) || has_batch_norm(shortcut),
-        _ => false,
-    })
+/// The batch norms among the layers and inside their units, by name.
+fn batch_norms(layers: &[Layer]) -> Vec<&str> {
+    let mut names = Vec::new();
+    for layer in layers {
+        match layer {
+            Layer::BatchNorm { name } => names.push(name.as_str()),
+            Layer::Unit { body, shortcut, .. } => {
+                names.extend(batch_norms(body));
+                names.extend(batch_norms(shortcut));
+            }
+            _ => {}
+        }
+    }
+    names
 }
 
 /// A linear map without bias that WIN inserts: a 1×1 convolution on maps, a matrix on vectors.
@@ -180,10 +187,10 @@ impl Network {
         Network { input: self.input, blocks: self.blocks[..blocks].to_vec(), head: Vec::new() }
     }
 
-    /// Whether there is a batch norm from block `from` (0-based) on.
-    pub fn has_batch_norm(&self, from: usize) -> bool {
-        let mut parts = self.blocks[from..].iter().map(|block| &block.layers).chain([&self.head]);
-        parts.any(|layers| has_batch_norm(layers))
+    /// The batch norms from block `from` (0-based) on, by name.
+    pub fn batch_norms(&self, from: usize) -> Vec<&str> {
+        let parts = self.blocks[from..].iter().map(|block| &block.layers).chain([&self.head]);
+        parts.flat_map(|layers| batch_norms(layers)).collect()
     }
 
     /// The weight that reads the flattened image, and the image's (H, W, C); files have its columns in PyTorch's order, (C, H, W).
@@ -223,6 +230,14 @@ pub enum NetworkError {
         count: u64,
         /// What is allowed.
         most: u64,
+    },
+    /// A batch norm in training whose variance would be that of one number.
+    #[error(
+        "batch norm {layer} gets one value a channel: its input has one position and a step's batch one input; a variance wants more than one, so make the batch 2 or more, or the images larger"
+    )]
+    OneValue {
+        /// Path of the batch norm.
+        layer: String,
     },
     /// A pair has nothing to fold into.
     #[error(

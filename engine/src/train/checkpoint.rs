@@ -44,7 +44,9 @@ pub(super) struct Place {
     pub(super) seconds: f64,
     /// Factor of the squared error of an imitation, as bits.
     pub(super) scale: Option<u32>,
-    /// Score of the best try so far; lower is better.
+    /// Score of the best try so far; lower is better. As bits: a decimal may be read as the number beside it, and of two equal scores another
+    /// try would win after a resume.
+    #[serde(default, with = "bits")]
     pub(super) best: Option<f64>,
     /// Number of the stage's plan: equal plans, equal bits.
     pub(super) plan: u64,
@@ -66,6 +68,27 @@ impl Place {
     fn file(&self) -> String {
         let Self { stage, attempt, step, .. } = self;
         format!("{stage:03}-{attempt:03}-{step:09}.safetensors")
+    }
+}
+
+/// A number as its bits.
+mod bits {
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+    use serde_json::Number;
+
+    pub(super) fn serialize<S: Serializer>(
+        number: &Option<f64>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        number.map(f64::to_bits).serialize(serializer)
+    }
+
+    /// Older checkpoints have decimals.
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<f64>, D::Error> {
+        let number = Option::<Number>::deserialize(deserializer)?;
+        Ok(number.and_then(|n| n.as_u64().map(f64::from_bits).or(n.as_f64())))
     }
 }
 
@@ -236,6 +259,7 @@ fn list(folder: &Path) -> Result<Vec<PathBuf>, FormatError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random::Stream;
 
     /// A checkpoint of `step` whose weights all are that number.
     fn at(step: u64) -> Checkpoint {
@@ -326,5 +350,26 @@ mod tests {
         metadata.insert(STATE.into(), metadata[STATE].replace("\"version\":1", "\"version\":2"));
         safetensors::write(&path, &tensors, &metadata).expect("written");
         assert!(Checkpoint::newest(folder.path()).is_err());
+    }
+
+    fn again(best: Option<f64>) -> Option<f64> {
+        let place = serde_json::to_string(&Place { best, ..Place::default() }).expect("JSON");
+        serde_json::from_str::<Place>(&place).expect("a place").best
+    }
+
+    #[test]
+    fn a_score_is_read_back_to_the_bit() {
+        let mut stream = Stream::new(&[1]);
+        for _ in 0..10_000 {
+            let score = 100.0 * stream.unit();
+            assert_eq!(again(Some(score)).map(f64::to_bits), Some(score.to_bits()));
+        }
+        assert_eq!(again(None), None);
+        let older: Place = serde_json::from_value(serde_json::json!({
+            "version": 1, "stage": 0, "attempt": 1, "step": 0, "member_step": 8, "epochs": 1.0,
+            "seconds": 1.0, "scale": null, "best": 12.5, "plan": 3, "loss": null
+        }))
+        .expect("a place of an older checkpoint");
+        assert_eq!(older.best, Some(12.5));
     }
 }

@@ -44,7 +44,9 @@ pub enum TrainError {
     #[error(transparent)]
     Plan(#[from] PlanError),
     /// A stage that does not fit the device, however small its micro-batches.
-    #[error("stage {stage} does not fit the device, not even one input at a time: {problem}")]
+    #[error(
+        "stage {stage} does not fit the device, not even in its smallest micro-batches: {problem}"
+    )]
     TooLarge {
         /// Its method, or `teacher`, and its name.
         stage: String,

@@ -83,7 +83,7 @@ fn describe_stages(
     ends: &BTreeMap<String, String>,
 ) -> Vec<String> {
     let line = |(k, stage): (usize, &Stage)| {
-        let batch_norm = who.network.has_batch_norm(0);
+        let batch_norm = !who.network.batch_norms(0).is_empty();
         let parts = match micro_batches.get(&k) {
             None | Some(1) => String::new(),
             Some(parts) if batch_norm => format!(

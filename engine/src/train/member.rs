@@ -133,7 +133,7 @@ impl<'a, 'r> Member<'a, 'r> {
             let stage = stage.clone();
             match stage.task {
                 Task::Merge => self.merge()?,
-                Task::Start => self.start_all()?,
+                Task::Start => self.timed(Self::start_all)?,
                 _ => self.train(&stage)?,
             }
             let Place { member_step, epochs, seconds, loss, .. } = self.at.place;
@@ -281,14 +281,22 @@ impl<'a, 'r> Member<'a, 'r> {
         Ok(())
     }
 
-    fn start_all(&mut self) -> Result<(), TrainError> {
+    /// Counts what is done as seconds of training: whatever a method needs for its weights, but no tests.
+    fn timed<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, TrainError>,
+    ) -> Result<T, TrainError> {
         let from = Instant::now();
+        let done = work(self)?;
+        self.at.place.seconds += from.elapsed().as_secs_f64();
+        Ok(done)
+    }
+
+    fn start_all(&mut self) -> Result<(), TrainError> {
         for block in 1..=self.bridged()?.blocks.len() {
             self.start(block, 0)?;
         }
-        self.start_head()?;
-        self.at.place.seconds += from.elapsed().as_secs_f64();
-        Ok(())
+        self.start_head()
     }
 
     fn merge(&mut self) -> Result<(), TrainError> {
@@ -337,7 +345,7 @@ impl<'a, 'r> Member<'a, 'r> {
     fn train(&mut self, stage: &Stage) -> Result<(), TrainError> {
         let Some(recipe) = stage.recipe.clone() else { return Ok(()) };
         let network = self.network(stage.task)?;
-        let objective = self.objective(stage.task)?;
+        let objective = self.timed(|member| member.objective(stage.task))?;
         if let Task::Hint { .. } = stage.task
             && self.at.place.step == 0
         {
@@ -405,18 +413,21 @@ impl<'a, 'r> Member<'a, 'r> {
             if self.at.place.step == 0
                 && let Task::Narrow { block } = stage.task
             {
-                self.start(block, attempt)?;
+                self.timed(|member| member.start(block, attempt))?;
             }
             self.steps(stage, &recipe, &mut session)?;
             if stage.tries > 1 {
-                let score = self.score(stage.task, &mut session)?;
-                // A score that is not a number never wins.
-                if self.at.place.best.is_none_or(|best| score < best) {
+                let score = self.timed(|member| member.score(stage.task, &mut session))?;
+                if wins(score, self.at.place.best) {
                     (self.at.place.best, self.at.best) = (Some(score), Some(self.at.now.clone()));
                 }
             }
         }
-        if let Some(best) = self.at.best.take() {
+        if stage.tries > 1 {
+            let Some(best) = self.at.best.take() else {
+                let (step, what) = (self.at.place.step, "the score of every try");
+                return Err(self.non_finite(what.into(), stage, step, f32::NAN));
+            };
             self.at.now = best;
             session.load_student(&self.at.now)?;
         }
@@ -492,7 +503,7 @@ impl<'a, 'r> Member<'a, 'r> {
             dead,
         })?;
         if block == self.bridged()?.blocks.len() {
-            self.start_head()?;
+            self.timed(Self::start_head)?;
         }
         Ok(())
     }
@@ -549,6 +560,11 @@ impl<'a, 'r> Member<'a, 'r> {
     }
 }
 
+/// Whether a try is better than the best so far, if there is one. A score that is not finite never wins, not even as the first.
+fn wins(score: f64, best: Option<f64>) -> bool {
+    score.is_finite() && best.is_none_or(|best| score < best)
+}
+
 /// The layer that puts out what a block puts out.
 fn last_tap(network: &Network, blocks: usize) -> Result<String, NetworkError> {
     let name = network.blocks[blocks - 1].layers.iter().rev().find_map(Layer::name);
@@ -570,4 +586,28 @@ fn live_units(layers: &[Layer]) -> Vec<String> {
         }
     }
     names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::wins;
+
+    #[test]
+    fn a_score_that_is_no_number_never_wins() {
+        // The best of these tries, in every order.
+        let scores = [f64::NAN, 3.0, f64::INFINITY, 2.0, f64::NAN, 2.0];
+        for first in 0..scores.len() {
+            let order = (0..scores.len()).map(|k| (first + k) % scores.len());
+            let take =
+                |best: Option<(usize, f64)>, k: usize| match wins(scores[k], best.map(|b| b.1)) {
+                    true => Some((k, scores[k])),
+                    false => best,
+                };
+            let best = order.fold(None, take).map(|best| best.1);
+            assert_eq!(best, Some(2.0), "beginning with {}", scores[first]);
+        }
+        assert!(!wins(f64::NAN, None) && !wins(f64::INFINITY, None));
+        // Of equals the first is kept.
+        assert!(wins(2.0, Some(3.0)) && !wins(2.0, Some(2.0)));
+    }
 }

@@ -202,7 +202,7 @@ fn stage_plans(
     for Planned { name, method, .. } in planned(config) {
         let stages = match method {
             Some(method) => algorithm::stages(config, method, train_count),
-            None => algorithm::wide(config),
+            None => algorithm::wide(config, train_count),
         };
         for stage in stages {
             let batch = stage.recipe.as_ref().map_or(0, |r| u64::from(r.batch));
@@ -218,11 +218,10 @@ fn stage_plans(
                 (_, Task::Labels | Task::Tune { target: Target::Labels }) => 3 * s,
                 _ => 3 * s + b,
             };
-            let steps = stage.steps(train_count);
             plans.push(StagePlan {
                 member: name.clone(),
                 stage: stage.name,
-                steps,
+                steps: stage.steps,
                 step_macs: macs * batch,
             });
         }

@@ -486,7 +486,7 @@ impl Crew<'_> {
             },
             stages: match method {
                 Some(method) => algorithm::stages(config, *method, count),
-                None => algorithm::wide(config),
+                None => algorithm::wide(config, count),
             },
             network: if method.is_some() { &outline.student } else { &self.prepared.wide },
             teacher: teacher.as_ref(),

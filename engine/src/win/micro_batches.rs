@@ -5,6 +5,7 @@
 use super::program::{HITS, LOSS, Nets, Objective, Pass, Program, ProgramError, Training, saving};
 use crate::{
     graph::{Graph, ShapeError},
+    nn::{NetworkError, Shapes},
     ops::elementwise::Accumulate,
     plan::Target,
 };
@@ -28,30 +29,45 @@ impl Default for Saving {
 impl Training<'_> {
     /// Whether what a step computes depends on which inputs run together: batch norm in train mode normalises by them.
     pub fn normalises_by_batch(&self) -> bool {
+        !self.batch_norms().is_empty()
+    }
+
+    /// The batch norms in train mode, by name.
+    fn batch_norms(&self) -> Vec<&str> {
         let frozen = match self.objective {
             Objective::Imitate { freeze: true, .. } => self.student.blocks.len() - 1,
             _ => 0,
         };
-        self.student.has_batch_norm(frozen)
+        self.student.batch_norms(frozen)
+    }
+
+    /// The first batch norm that sees one position of each input, if there is one: a single input would give it one value a channel, whose
+    /// variance is none. PyTorch refuses that with "Expected more than 1 value per channel when training".
+    pub(super) fn of_one_position(&self, shapes: &Shapes) -> Option<&str> {
+        let one = |name: &&str| shapes.layer(name).is_some_and(|extent| extent.positions() == 1);
+        self.batch_norms().into_iter().find(one)
     }
 
     /// The numbers of micro-batches that a step may be cut into, fewest first: for batch norm into equal ones, else the last one may be
-    /// shorter.
-    fn cuts(&self) -> Vec<u32> {
+    /// shorter. None is so small that a batch norm would get one value a channel.
+    fn cuts(&self) -> Result<Vec<u32>, NetworkError> {
         let batch = self.recipe.batch;
+        let least = if self.of_one_position(&self.student.shapes()?).is_some() { 2 } else { 1 };
         let mut cuts: Vec<u32> = match self.normalises_by_batch() {
-            true => (2..=batch).filter(|parts| batch.is_multiple_of(*parts)).collect(),
+            true => (2..=batch)
+                .filter(|parts| batch.is_multiple_of(*parts) && batch / parts >= least)
+                .collect(),
             false => (1..batch).rev().map(|rows| batch.div_ceil(rows)).collect(),
         };
         cuts.dedup();
-        cuts
+        Ok(cuts)
     }
 }
 
 /// Plans a training stage in the fewest micro-batches that fit the target.
 ///
 /// # Errors
-/// As [`saving`], of a step that takes one input at a time.
+/// As [`saving`], of a step in the smallest micro-batches that there may be.
 pub fn fit(of: &Training<'_>, target: &Target, recompute: bool) -> Result<Program, ProgramError> {
     let cut = |micro_batches| saving(of, target, Saving { micro_batches, recompute });
     let mut best = match cut(1) {
@@ -59,7 +75,7 @@ pub fn fit(of: &Training<'_>, target: &Target, recompute: bool) -> Result<Progra
         other => return other,
     };
     // Fewer rows never need more, so the fewest parts that fit are found by halving.
-    let cuts = of.cuts();
+    let cuts = of.cuts()?;
     let (mut low, mut high) = (0, cuts.len());
     while low < high {
         let middle = low.midpoint(high);

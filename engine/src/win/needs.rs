@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     config::{Config, Method, Start},
-    nn::Network,
+    nn::{Network, NetworkError},
     plan::{Limits, PlanError, Target},
 };
 
@@ -28,14 +28,14 @@ pub struct Needs {
     pub normalises_by_batch: bool,
     /// Bytes of all buffers of the plan, also where the device's limits do not allow it; none where no device's would.
     pub memory: Option<u64>,
-    /// Which limit of the device does not even allow one input at a time.
+    /// Which limit of the device does not even allow the smallest micro-batches.
     pub problem: Option<PlanError>,
 }
 
 /// Needs of every stage that trains, in order, the teacher's first; seeds need the same.
 ///
 /// # Errors
-/// If the networks do not fit each other.
+/// If the networks do not fit each other, or a batch norm would get one value a channel.
 pub fn needs(
     config: &Config,
     student: &Network,
@@ -50,7 +50,7 @@ pub fn needs(
     let mut needs = Vec::new();
     if config.teacher.from.is_none() && config.methods.iter().any(|method| method.needs_teacher()) {
         let alone = Networks { student: teacher, teacher: None, bridged: None };
-        for stage in algorithm::wide(config) {
+        for stage in algorithm::wide(config, 1) {
             needs.extend(of_stage(config, None, &stage, alone, target)?);
         }
     }
@@ -103,6 +103,11 @@ fn of_stage(
             let boundless = Target { limits: Limits::NONE, ..*target };
             needs.memory = program::program(&of, &boundless).ok().map(|p| p.plan.memory());
             needs.problem = Some(problem);
+        }
+        Err(ProgramError::Network(error @ NetworkError::OneValue { .. })) => {
+            let of = method.map_or("the teacher", Method::name);
+            let message = format!("stage {} of {of}: {error}", stage.name);
+            return Err(NetworkError::Unsupported(message).into());
         }
         Err(error) => return Err(error),
     }

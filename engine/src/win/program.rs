@@ -197,7 +197,8 @@ pub fn objective(task: Task, win: &Win, scale: f32) -> Objective {
 /// Plans a training stage whose batch runs at once.
 ///
 /// # Errors
-/// If the networks do not fit each other or the plan does not fit the target; the error names the tensor, or the buffer.
+/// If the networks do not fit each other, a batch norm gets one value a channel, or the plan does not fit the target; the error names the
+/// layer, the tensor, or the buffer.
 pub fn program(of: &Training<'_>, target: &Target) -> Result<Program, ProgramError> {
     saving(of, target, Saving::default())
 }
@@ -222,6 +223,11 @@ pub fn saving(
     let rows = of.recipe.batch.div_ceil(micro_batches);
     // As many as have a row: 4 of a batch of 9 are 3 of 3.
     let micro_batches = of.recipe.batch.div_ceil(rows.max(1)).max(1);
+    if rows <= 1
+        && let Some(layer) = of.of_one_position(&shapes)
+    {
+        return Err(NetworkError::OneValue { layer: layer.into() }.into());
+    }
     let nets = Nets { of, rows, recompute, layout: &layout, teacher: teacher.as_ref() };
     let (mut programs, decay_words) = match micro_batches {
         1 => {

@@ -46,11 +46,24 @@ pub(crate) struct Row {
     teacher_seconds: Option<f64>,
 }
 
+/// Two runs that trained the same members: of one configuration and seed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Repeated {
+    /// The run that counts, which was named first.
+    taken: PathBuf,
+    /// The run whose members are left out.
+    left: PathBuf,
+    /// These members and teachers.
+    members: Vec<String>,
+}
+
 /// What `--json` prints.
 #[derive(Debug, Default, PartialEq, Serialize)]
 pub(crate) struct Comparison {
     pub(crate) rows: Vec<Row>,
     pub(crate) teachers: Vec<Row>,
+    /// Members that are there twice.
+    repeated: Vec<Repeated>,
     /// Members that have not finished, as `RUN/members/NAME`.
     unfinished: Vec<String>,
 }
@@ -93,11 +106,11 @@ pub(super) fn text(runs: &[PathBuf]) -> Result<String> {
 /// # Errors
 /// One is no run directory, or its log or configuration cannot be read.
 pub(crate) fn compare(paths: &[PathBuf]) -> Result<Comparison> {
-    let (mut runs, mut known) = (Vec::new(), BTreeSet::new());
+    let (mut runs, mut seen) = (Vec::new(), BTreeSet::new());
     for path in paths {
         for path in expand(path)? {
-            let place = path.canonicalize().unwrap_or_else(|_| path.clone());
-            if known.insert(place) {
+            // A run that is named twice is one run.
+            if seen.insert(path.canonicalize().unwrap_or_else(|_| path.clone())) {
                 runs.push(open(path)?);
             }
         }
@@ -190,9 +203,10 @@ fn group(runs: &[Run]) -> Comparison {
         (!parts.is_empty()).then(|| parts.join(" "))
     };
 
-    // In the order of configurations as given, then of methods, the teacher first; a seed counts once.
+    // In the order of configurations as given, then of methods, the teacher first; a seed counts once, that of the run that is named first.
     let mut order: Vec<Option<String>> = Vec::new();
-    let mut groups: BTreeMap<(usize, Option<Method>), BTreeMap<u64, Member>> = BTreeMap::new();
+    type Seeds<'a> = BTreeMap<u64, (&'a Path, &'a Member)>;
+    let mut groups: BTreeMap<(usize, Option<Method>), Seeds<'_>> = BTreeMap::new();
     let mut comparison = Comparison::default();
     for (run, config) in runs.iter().zip(&configs) {
         let label = label(config);
@@ -202,7 +216,10 @@ fn group(runs: &[Run]) -> Comparison {
         });
         for member in &run.members {
             let group = groups.entry((place, member.method)).or_default();
-            group.insert(member.seed, member.clone());
+            let (taken, _) = *group.entry(member.seed).or_insert((run.path.as_path(), member));
+            if taken != run.path {
+                repeat(&mut comparison.repeated, taken, &run.path, member);
+            }
         }
         for &method in &run.config.methods {
             for &seed in &run.config.seeds {
@@ -216,7 +233,7 @@ fn group(runs: &[Run]) -> Comparison {
         }
     }
     for ((place, method), members) in groups {
-        let members: Vec<Member> = members.into_values().collect();
+        let members: Vec<&Member> = members.into_values().map(|(_, member)| member).collect();
         let row = row(method, order[place].clone(), &members);
         let rows = if method.is_some() { &mut comparison.rows } else { &mut comparison.teachers };
         rows.push(row);
@@ -224,10 +241,22 @@ fn group(runs: &[Run]) -> Comparison {
     comparison
 }
 
-fn row(method: Option<Method>, label: Option<String>, members: &[Member]) -> Row {
+/// Notes that a member of one run was trained by another as well.
+fn repeat(all: &mut Vec<Repeated>, taken: &Path, left: &Path, member: &Member) {
+    let name = format!("{}-{}", member.method.map_or("teacher", Method::name), member.seed);
+    match all.iter_mut().find(|pair| pair.taken == taken && pair.left == left) {
+        Some(pair) => pair.members.push(name),
+        None => {
+            let (taken, left) = (taken.into(), left.into());
+            all.push(Repeated { taken, left, members: vec![name] });
+        }
+    }
+}
+
+fn row(method: Option<Method>, label: Option<String>, members: &[&Member]) -> Row {
     // What is not known of one is not known of all.
     let of = |number: fn(&Member) -> Option<f64>| {
-        let numbers: Option<Vec<f64>> = members.iter().map(number).collect();
+        let numbers: Option<Vec<f64>> = members.iter().map(|member| number(member)).collect();
         numbers.map(|numbers| mean(numbers.into_iter()))
     };
     let accuracy_mean = mean(members.iter().map(|member| member.accuracy));
@@ -277,6 +306,13 @@ fn render(comparison: &Comparison) -> String {
         head.push("configuration");
     }
     let mut text = table(&head, &rows);
+    for Repeated { taken, left, members } in &comparison.repeated {
+        let (taken, left) = (taken.display(), left.display());
+        text.push_str(&format!(
+            "{} of one configuration and seed: {taken} counts, {left} does not\n",
+            members.join(", ")
+        ));
+    }
     if let [first, rest @ ..] = comparison.unfinished.as_slice() {
         let more =
             if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
@@ -301,6 +337,34 @@ mod tests {
             teacher_epochs: Some(20.0),
             teacher_seconds: Some(5.0),
         }
+    }
+
+    #[test]
+    fn of_two_runs_of_one_configuration_and_seed_the_first_counts_and_it_is_said() {
+        let of = |path: &str, accuracy| {
+            let members = vec![
+                member(Some(Method::Win), 0, accuracy),
+                member(Some(Method::Win), accuracy as u64, accuracy),
+                member(None, 0, accuracy),
+            ];
+            Run { path: path.into(), ..run(&["methods=[\"win\"]", "seeds=[0]"], members) }
+        };
+        let comparison = group(&[of("a", 90.0), of("b", 80.0)]);
+        let [win] = &comparison.rows[..] else { panic!("a row") };
+        // Seed 0 of a, and the seeds that only one of them has.
+        assert_eq!((win.seeds, win.accuracy_mean), (3, mean([90.0, 90.0, 80.0].into_iter())));
+        assert_eq!(comparison.teachers[0].accuracy_mean, 90.0);
+        let members = vec!["win-0".into(), "teacher-0".into()];
+        let (taken, left) = ("a".into(), "b".into());
+        assert_eq!(comparison.repeated, [Repeated { taken, left, members }]);
+        let text = render(&comparison);
+        assert!(
+            text.contains("win-0, teacher-0 of one configuration and seed: a counts, b does not"),
+            "{text}"
+        );
+        let json = serde_json::to_value(&comparison).expect("JSON");
+        assert_eq!(json["repeated"][0]["taken"], "a");
+        assert_eq!(group(&[of("a", 90.0)]).repeated, []);
     }
 
     fn run(set: &[&str], members: Vec<Member>) -> Run {

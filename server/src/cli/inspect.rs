@@ -64,7 +64,7 @@ struct StageNeeds {
     micro_batch_statistics: bool,
     /// Bytes of all buffers of the plan, also where the device's limits do not allow it; none where no device's would.
     memory: Option<u64>,
-    /// Which limit of the device does not even allow one input at a time.
+    /// Which limit of the device does not even allow the smallest micro-batches.
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<String>,
 }
@@ -265,7 +265,9 @@ fn render(inspection: &Inspection) -> String {
         text.push_str("bn: batch norm's statistics are those of a micro-batch\n");
     }
     if let Some(problem) = inspection.stages.iter().find_map(|needs| needs.problem.as_ref()) {
-        text.push_str(&format!("* does not fit, even one input at a time: {problem}\n"));
+        text.push_str(&format!(
+            "* does not fit, not even in the smallest micro-batches: {problem}\n"
+        ));
         if inspection.web {
             text.push_str("these are WebGPU's default limits; --device NAME tells of a device\n");
         }
@@ -352,7 +354,7 @@ mod tests {
         config.memory_budget = Some(1000);
         let text = render(&show(&config));
         assert!(
-            text.contains("* does not fit, even one input at a time: the plan needs"),
+            text.contains("* does not fit, not even in the smallest micro-batches: the plan needs"),
             "{text}"
         );
     }

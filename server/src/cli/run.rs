@@ -96,7 +96,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         jobs::obey(out, Arc::clone(&stop)).context("no thread can be started")?;
     }
     for (place, (folder, run)) in runs.iter().enumerate() {
-        teachers::adopt(&runs[..place], folder, run.config())?;
+        teachers::adopt(&runs[..place], folder, run.config(), arguments.tunes())?;
         let recorder = arguments.profile.then(Recorder::default);
         let profile = recorder.clone();
         let (tune, cache) = (arguments.tunes(), cache());

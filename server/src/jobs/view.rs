@@ -427,7 +427,7 @@ pub(crate) fn method(config: &Config, member: &str) -> Option<Method> {
 pub(crate) fn batch(config: &Config, member: &str, stage: &str) -> u64 {
     let stages = match method(config, member) {
         Some(method) => algorithm::stages(config, method, 1),
-        None => algorithm::wide(config),
+        None => algorithm::wide(config, 1),
     };
     let stage = stages.into_iter().find(|known| known.name == stage);
     stage.and_then(|stage| stage.recipe).map_or(0, |recipe| u64::from(recipe.batch))

@@ -12,7 +12,7 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use bench::{Bench, worst};
+use bench::{Bench, too_wide, worst};
 use engine::{
     gpu::{Gpu, Options},
     ops::AdapterKind,
@@ -53,10 +53,16 @@ fn forward_and_gradients_are_pytorchs() {
         let target = Target { kind, ..gpu.target() };
         for case in cases() {
             let results = Bench::new(gpu, &target, &case).golden();
-            let grads = case.grads.values();
-            let wanted = case.outputs.iter().chain(grads);
+            let wanted: Vec<_> = case.outputs.iter().chain(case.grads.values()).collect();
+            assert_eq!(results.len(), wanted.len(), "{}", case.name);
             for ((label, found), wanted) in results.iter().zip(wanted) {
-                let off = worst(found, &wanted.floats());
+                let wanted = wanted.floats();
+                let allowed: Vec<f64> = wanted
+                    .iter()
+                    .map(|w| f64::from(TOLERANCE) * (1.0 + f64::from(w.abs())))
+                    .collect();
+                wrong.extend(too_wide(&format!("{} {label}", case.name), &wanted, &allowed));
+                let off = worst(found, &wanted);
                 let most = worst_of.entry(case.op().to_owned()).or_default();
                 *most = most.max(off);
                 if off > TOLERANCE {
@@ -77,7 +83,8 @@ fn gradients_are_slopes() {
     // Where f saturates, or ε is lost in the rounding of x, a difference says nothing.
     for case in cases().iter().filter(|c| !c.grads.is_empty() && !c.name.ends_with("_large")) {
         let (slope, rule, noise) = Bench::new(gpu, &gpu.target(), case).slope();
-        if (slope - rule).abs() > 2e-2 * slope.abs().max(rule.abs()) + noise {
+        let close = (slope - rule).abs() <= 2e-2 * slope.abs().max(rule.abs()) + noise;
+        if !close {
             wrong.push(format!("{}: the difference says {slope}, the rule {rule}", case.name));
         }
     }

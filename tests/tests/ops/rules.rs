@@ -21,11 +21,11 @@ use engine::{
     },
     plan::{KernelSpec, Target, compile},
 };
-use taper_tests::table::Upstream;
+use taper_tests::{golden::Golden, table::Upstream};
 
 use crate::{
-    KINDS, PLAIN,
-    bench::{noise, worst},
+    KINDS, PLAIN, TOLERANCE,
+    bench::{Bench, noise, worst},
 };
 
 fn executor(gpu: &Arc<Gpu>, graph: &Graph, kind: AdapterKind) -> Executor {
@@ -111,6 +111,38 @@ fn padding_does_not_count() {
         let (head, tail) = padded.split_at((valid * classes) as usize);
         assert!(worst(head, short) < 1e-6, "{padded:?} {short:?}");
         assert!(tail.iter().all(|&g| g == 0.0), "{tail:?}");
+    }
+}
+
+/// A logit of −∞ says that a class cannot be. What that costs is PyTorch's answer: a number, ∞, or none where there is no class left.
+#[test]
+fn a_logit_of_minus_infinity_costs_what_pytorch_says() {
+    let Some(gpu) = &*PLAIN else { return };
+    let same = |found: f32, wanted: f32| {
+        found == wanted
+            || found.is_nan() && wanted.is_nan()
+            || (found - wanted).abs() <= TOLERANCE * (1.0 + wanted.abs())
+    };
+    let cases = Golden::read("ops/infinite").cases();
+    let infinite = cases.iter().filter(|case| case.outputs[0].floats()[0] == f32::INFINITY);
+    assert!(infinite.count() > 20, "the golden has costs of infinity");
+    for kind in KINDS {
+        for case in &cases {
+            let target = Target { kind, ..gpu.target() };
+            let results = Bench::new(gpu, &target, case).golden();
+            let wanted: Vec<_> = case.outputs.iter().chain(case.grads.values()).collect();
+            assert_eq!(results.len(), wanted.len(), "{}", case.name);
+            for ((label, found), wanted) in results.iter().zip(wanted) {
+                let wanted = wanted.floats();
+                assert_eq!(found.len(), wanted.len(), "{} {label}", case.name);
+                let differ = found.iter().zip(&wanted).position(|(&f, &w)| !same(f, w));
+                assert!(
+                    differ.is_none(),
+                    "{kind:?} {} {label}: {found:?}, PyTorch has {wanted:?}",
+                    case.name
+                );
+            }
+        }
     }
 }
 

@@ -132,9 +132,12 @@ fn exact_by(case: &Case, kind: AdapterKind, tile: Option<Tile>) -> BTreeSet<(Str
     let Some(gpu) = &*PLAIN else { return BTreeSet::new() };
     let bench = Bench::by(gpu, &Target { kind, ..gpu.target() }, case, tile);
     let kernels = bench.kernels();
-    let wanted = case.outputs.iter().chain(case.grads.values());
-    for ((label, found), wanted) in bench.golden().into_iter().zip(wanted) {
+    let wanted: Vec<_> = case.outputs.iter().chain(case.grads.values()).collect();
+    let results = bench.golden();
+    assert_eq!(results.len(), wanted.len(), "{}", case.name);
+    for ((label, found), wanted) in results.into_iter().zip(wanted) {
         let wanted = wanted.floats();
+        assert_eq!(found.len(), wanted.len(), "{} {label}", case.name);
         let differ = found.iter().zip(&wanted).position(|(a, b)| a != b);
         if let Some(at) = differ {
             let (found, wanted) = (found[at], wanted[at]);

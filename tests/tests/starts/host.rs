@@ -1,15 +1,12 @@
 //! A network's forward pass on the host in f64, as plainly as it can be written: the probe of these tests.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use engine::{
-    gpu::Gpu,
     nn::{Extent, Layer, Network, NetworkError, Pair, Weights},
     ops::activation::Activation,
     win::start::{Probe, Rows, Tap},
 };
-
-use crate::device;
 
 /// Activations of a batch, NHWC.
 #[derive(Clone)]
@@ -22,15 +19,13 @@ pub(crate) struct Batch {
 /// The start inputs.
 pub(crate) struct Host {
     pub(crate) inputs: Batch,
-    /// Runs there instead, if there is one.
-    pub(crate) gpu: Option<Arc<Gpu>>,
 }
 
 impl Host {
     pub(crate) fn new(extent: Extent, data: &[f32]) -> Self {
         let each = extent.positions() as usize * extent.width() as usize;
         let data: Vec<f64> = data.iter().map(|&x| f64::from(x)).collect();
-        Self { inputs: Batch { rows: data.len() / each, extent, data }, gpu: None }
+        Self { inputs: Batch { rows: data.len() / each, extent, data } }
     }
 
     /// The logits, in eval mode.
@@ -52,14 +47,6 @@ impl Probe for Host {
         taps: &[Tap],
     ) -> Result<Vec<Rows>, NetworkError> {
         network.shapes()?;
-        if let Some(gpu) = &self.gpu {
-            let network = network.prefix(blocks);
-            let answer = |tap| {
-                let batch = device::run(gpu, &self.inputs, &network, weights, tap);
-                thin(&batch, tap.stride as usize)
-            };
-            return Ok(taps.iter().map(answer).collect());
-        }
         let mut run = Run::new(network, weights);
         run.blocks(network, blocks, self.inputs.clone());
         let answer = |tap: &Tap| {

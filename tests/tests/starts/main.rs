@@ -1,16 +1,16 @@
 //! How blocks start, against the NumPy goldens of `golden/starts.py`, and what is refused.
 
-mod device;
 mod host;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use engine::{
-    config::{Mlp, Model, Resnet, Stem, Unit, Widen},
+    config::{Data, DataKind, Mlp, Model, Resnet, Stem, Unit, Widen},
+    data::{self, Split},
     formats::safetensors::read,
-    gpu::{Gpu, Options},
     models,
     nn::{Extent, Network, NetworkError, Tensor, Weights, fresh},
+    train::probe::DeviceProbe,
     win::{
         linalg::{RIDGE_LAMBDA, cross, gram, ridge_with_intercept, with_ones},
         start::{Choice, Probe, Started, Tap, start_block, start_block_random, start_head},
@@ -18,7 +18,12 @@ use engine::{
     },
 };
 use host::Host;
+use image::RgbImage;
 use safetensors::SafeTensors;
+use taper_tests::{
+    close::{largest, pairs},
+    gpu,
+};
 
 const CLASSES: u32 = 10;
 
@@ -112,9 +117,31 @@ impl Pupil {
         seed: u64,
         map: &[u32],
     ) -> Result<(Weights, Started), NetworkError> {
+        let Host { inputs } = &self.host;
+        self.start_only_by(&mut Host { inputs: inputs.clone() }, choice, seed, map)
+    }
+
+    fn start_only_by<P: Probe>(
+        &self,
+        probe: &mut P,
+        choice: Choice<'_>,
+        seed: u64,
+        map: &[u32],
+    ) -> Result<(Weights, Started), P::Error> {
+        let Self { bridged, teacher, source, .. } = self;
         let (mut weights, mut all) = (Weights::new(), Started::default());
         for block in 0..self.bridged.blocks.len() {
-            let started = self.start(&mut weights, block, choice, seed, map)?;
+            let started = start_block(
+                probe,
+                bridged,
+                teacher,
+                source,
+                &mut weights,
+                block,
+                choice,
+                seed,
+                map,
+            )?;
             all.fresh += started.fresh;
             all.picks.extend(started.picks);
         }
@@ -129,9 +156,9 @@ impl Pupil {
 
 #[track_caller]
 fn assert_close(what: &str, found: &[f64], wanted: &[f64], tolerance: f64) {
-    assert_eq!(found.len(), wanted.len(), "{what}");
-    let scale = wanted.iter().fold(1e-30f64, |m, x| m.max(x.abs()));
-    let error = found.iter().zip(wanted).fold(0.0f64, |m, (f, w)| m.max((f - w).abs()));
+    let scale = largest(wanted.iter().map(|x| x.abs())).max(1e-30);
+    assert!(scale.is_finite(), "{what}: the golden is not finite");
+    let error = largest(pairs(found, wanted).map(|(f, w)| (f - w).abs()));
     assert!(error <= tolerance * scale, "{what} is off by {error}, its largest number is {scale}");
 }
 
@@ -140,10 +167,12 @@ fn wide(data: &[f32]) -> Vec<f64> {
 }
 
 fn check(case: &str, greedy: bool) {
-    check_on(case, greedy, None);
+    let (student, _) = networks(case);
+    check_by(case, greedy, &mut host(student.input));
 }
 
-fn check_on(case: &str, greedy: bool, gpu: Option<Arc<Gpu>>) {
+/// A start by the activations that a probe sees of the golden's inputs.
+fn check_by<P: Probe<Error: std::fmt::Debug>>(case: &str, greedy: bool, probe: &mut P) {
     let name = format!("{case}-{}", if greedy { "greedy" } else { "sample" });
     let bytes = std::fs::read(golden(&format!("{name}.run.safetensors"))).expect("golden file");
     let file = SafeTensors::deserialize(&bytes).expect("golden file");
@@ -158,10 +187,9 @@ fn check_on(case: &str, greedy: bool, gpu: Option<Arc<Gpu>>) {
         })
         .collect();
 
-    let mut pupil = Pupil::of(case);
-    pupil.host.gpu = gpu;
+    let pupil = Pupil::of(case);
     let choice = if greedy { Choice::Greedy } else { Choice::Given(&picks) };
-    let (found, started) = pupil.start_only(choice, 0, &[]).unwrap();
+    let (found, started) = pupil.start_only_by(probe, choice, 0, &[]).unwrap();
     assert_eq!(started.picks, picks, "{name}");
     assert_eq!(started.fresh, 0);
 
@@ -210,13 +238,83 @@ fn resnets_of_another_depth_start_as_the_goldens() {
     check("resnet-depth", true);
 }
 
-/// Activations in f32 from the device change no pick, and the weights by rounding alone.
-#[test]
-fn starts_on_the_device_are_the_goldens_too() {
-    let gpu = Gpu::open("auto", Options::default()).unwrap_or_else(|error| panic!("{error}"));
-    for case in ["mlp", "resnet-all", "basic-all"] {
-        check_on(case, true, Some(Arc::clone(&gpu)));
+/// The golden's images as a folder of pictures, opened as any data set is.
+fn pictures() -> Arc<Split> {
+    let bytes = std::fs::read(golden("images.safetensors")).expect("golden file");
+    let file = SafeTensors::deserialize(&bytes).expect("golden file");
+    let pixels = file.tensor("pixels").expect("pixels");
+    let [count, height, width, channels] = pixels.shape()[..] else { panic!("pictures") };
+    let folder = tempfile::tempdir().expect("a folder");
+    // Two classes in two parts; nobody looks at labels, nor at the test part.
+    for (n, picture) in pixels.data().chunks_exact(height * width * channels).enumerate() {
+        for part in ["train", "test"] {
+            let class = folder.path().join(part).join(if n % 2 == 0 { "even" } else { "odd" });
+            std::fs::create_dir_all(&class).expect("a folder");
+            let picture = RgbImage::from_raw(width as u32, height as u32, picture.to_vec())
+                .expect("a picture");
+            picture.save(class.join(format!("{n:03}.png"))).expect("written");
+        }
     }
+    let data = Data {
+        kind: DataKind::Folder,
+        path: Some(folder.path().display().to_string()),
+        size: Some(height as u32),
+        mean: Some(vec![0.5; 3]),
+        std: Some(vec![0.25; 3]),
+        ..Data::default()
+    };
+    let data = data::open(&data).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(data.train.len(), count);
+    data.train
+}
+
+/// By the probe of production, from pictures on: activations in f32 change no pick, and the weights by rounding alone.
+#[test]
+fn the_devices_own_probe_starts_as_the_goldens() {
+    let Some(gpu) = gpu() else { return };
+    let split = pictures();
+    for case in ["resnet-mid", "resnet-all", "resnet-depth", "basic-mid", "basic-all"] {
+        // More inputs than there are: all of them, in an order of its own.
+        check_by(case, true, &mut DeviceProbe::new(&gpu, &split, 2000, 7));
+    }
+}
+
+/// Of the same rows every call sees the same ones, whatever network and stride; of all of them where there are few enough.
+#[test]
+fn the_devices_probe_looks_at_the_same_rows_every_time() {
+    let Some(gpu) = gpu() else { return };
+    let split = pictures();
+    let case = "resnet-mid";
+    let (student, teacher) = networks(case);
+    let source = weights(&format!("{case}.teacher.safetensors"));
+    let tap = |name: &str, stride| Tap { name: name.into(), stride };
+    let rows = |count, taps: &[Tap]| {
+        let mut probe = DeviceProbe::new(&gpu, &split, count, 3);
+        let whole = probe.rows(&teacher, &source, 1, taps).expect("activations");
+        // Another network before it, and one tap at a time.
+        probe.rows(&student, &Weights::new(), 2, &[tap("relu", 1)]).expect("zeros");
+        for (tap, whole) in taps.iter().zip(&whole) {
+            let alone = probe.rows(&teacher, &source, 1, std::slice::from_ref(tap));
+            assert_eq!(&alone.expect("activations")[0], whole, "{tap:?}");
+        }
+        whole
+    };
+    let found = rows(2000, &[tap("relu", 1), tap("relu", 2), tap("layer1.0", 1)]);
+    let lines: Vec<usize> = found.iter().map(|rows| rows.data.len() / rows.width).collect();
+    assert_eq!(lines, [100 * 64, 100 * 16, 100 * 64]);
+    // A stride leaves every other row and column, the first ones among them.
+    let (all, thin, width) = (&found[0].data, &found[1].data, found[0].width);
+    for input in [0, 99] {
+        for (n, (y, x)) in (0..4).flat_map(|y| (0..4).map(move |x| (y, x))).enumerate() {
+            let [from, to] = [(input * 8 + 2 * y) * 8 + 2 * x, input * 16 + n];
+            assert_eq!(all[from * width..][..width], thin[to * width..][..width], "{y}, {x}");
+        }
+    }
+    // Fewer inputs are some of them.
+    let some = rows(30, &[tap("relu", 1)]).remove(0);
+    assert_eq!(some.data.len() / some.width, 30 * 64);
+    let images: Vec<&[f32]> = all.chunks_exact(64 * width).collect();
+    assert!(some.data.chunks_exact(64 * width).all(|image| images.contains(&image)));
 }
 
 #[test]

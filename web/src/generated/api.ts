@@ -1160,7 +1160,7 @@ export interface components {
              */
             tune: components["schemas"]["Tune"];
             /**
-             * @description The start-only baseline: `[tune]` over the whole student budget.
+             * @description The start-only baseline: `[tune]` over the whole student budget, the tries of WIN's stages included.
              * @default {}
              */
             start_only: components["schemas"]["StartOnly"];
@@ -3119,7 +3119,7 @@ export interface components {
         };
         /** @description How a block's weights begin before its narrow step. */
         Start: "greedy" | "sample" | "random";
-        /** @description What the start-only baseline does differently from `[tune]`; its length is the whole student budget. */
+        /** @description What the start-only baseline does differently from `[tune]`; its length is the whole student budget, all tries of WIN's stages included. */
         StartOnly: {
             /**
              * Format: double

@@ -45,7 +45,7 @@ impl Member<'_, '_> {
             },
         )?;
         let per_epoch = loader.batches_per_epoch();
-        let total = recipe.steps(per_epoch);
+        let total = stage.steps_of(attempt);
         let line = per_epoch.div_ceil(LINES_PER_EPOCH).max(1);
         self.run.emit(Event::StageStarted {
             member: self.who.name.clone(),
@@ -74,7 +74,7 @@ impl Member<'_, '_> {
                 None => break,
             };
             meter.waited(asked.elapsed());
-            let lr = recipe.lr_at(step, per_epoch);
+            let lr = recipe.lr_at(step, total, per_epoch);
             let live = Live {
                 seed,
                 step: step as u32,

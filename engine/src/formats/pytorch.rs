@@ -1,0 +1,393 @@
+//! A network as the Python that loads its weights into PyTorch: torchvision's own where it has the network, else classes written out.
+
+use crate::nn::{Extent, Layer, Network};
+use crate::ops::activation::Activation;
+
+/// Python that makes `model` of `model.safetensors` and runs it on `images`; none for a network of layers that it does not know.
+pub(super) fn code(network: &Network) -> Option<String> {
+    let (imports, model) = match Resnet::of(network) {
+        Some(resnet) => match resnet.by_torchvision() {
+            Some(model) => ("import torch\nimport torchvision\n", model),
+            None => ("import torch\n", resnet.written_out()),
+        },
+        None => ("import torch\n", mlp(network)?),
+    };
+    let nn = if model.contains(" nn.") || model.contains("(nn.") {
+        "from torch import nn\n"
+    } else {
+        ""
+    };
+    let Extent::Map(height, width, channels) = network.input else { return None };
+    Some(format!(
+        "{imports}from safetensors.torch import load_file\n{nn}\n{model}\
+         model.load_state_dict(load_file(\"model.safetensors\"))\nmodel.eval()\n\n\
+         images = torch.zeros(1, {channels}, {height}, {width})  # (N, C, H, W), normalised\n\
+         with torch.no_grad():\n    logits = model(images)\n"
+    ))
+}
+
+/// An MLP on images: linear layers `layers.K` with one activation, and `head`.
+fn mlp(network: &Network) -> Option<String> {
+    let Extent::Map(h, w, c) = network.input else { return None };
+    let (mut before, mut pairs, mut function) = (h * w * c, Vec::new(), None);
+    for layer in network.blocks.iter().flat_map(|block| &block.layers) {
+        match layer {
+            Layer::Flatten => {}
+            Layer::Linear { out, bias: true, .. } => {
+                pairs.push(format!("({before}, {out})"));
+                before = *out;
+            }
+            Layer::Activation { function: new, .. } if function.is_none_or(|old| old == *new) => {
+                function = Some(*new);
+            }
+            _ => return None,
+        }
+    }
+    let [Layer::Linear { out: classes, bias: true, .. }] = network.head[..] else { return None };
+    let activation = match function? {
+        Activation::Relu => "torch.relu(layer(x))",
+        Activation::Gelu => "nn.functional.gelu(layer(x))",
+        Activation::GeluTanh => "nn.functional.gelu(layer(x), approximate=\"tanh\")",
+        Activation::Tanh => "torch.tanh(layer(x))",
+        Activation::Sigmoid => "torch.sigmoid(layer(x))",
+    };
+    Some(format!(
+        "
+class Mlp(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in [{}])
+        self.head = nn.Linear({before}, {classes})
+
+    def forward(self, images):
+        x = images.flatten(1)
+        for layer in self.layers:
+            x = {activation}
+        return self.head(x)
+
+
+model = Mlp()
+",
+        pairs.join(", ")
+    ))
+}
+
+/// A residual unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Unit {
+    before: u32,
+    /// Channels between its convolutions.
+    inner: u32,
+    out: u32,
+    stride: u32,
+    /// Whether the shortcut is a projection.
+    projects: bool,
+    bottleneck: bool,
+}
+
+impl Unit {
+    fn of(layer: &Layer, before: u32) -> Option<Self> {
+        let Layer::Unit { body, shortcut, .. } = layer else { return None };
+        let convolutions = body.iter().filter_map(|layer| match layer {
+            Layer::Conv { out, stride, bias: false, .. } => Some((*out, *stride)),
+            _ => None,
+        });
+        let (inner, out, stride, bottleneck) = match convolutions.collect::<Vec<_>>()[..] {
+            [(inner, 1), (again, stride), (out, 1)] if inner == again => (inner, out, stride, true),
+            [(inner, stride), (out, 1)] => (inner, out, stride, false),
+            _ => return None,
+        };
+        let projects = !shortcut.is_empty();
+        Some(Self { before, inner, out, stride, projects, bottleneck })
+    }
+
+    /// The call that makes it.
+    fn call(&self) -> String {
+        let Self { before, inner, out, stride, projects, .. } = self;
+        let projects = if *projects { "True" } else { "False" };
+        format!("Unit({before}, {inner}, {out}, {stride}, {projects})")
+    }
+}
+
+/// A residual network with torchvision's names.
+#[derive(Debug)]
+struct Resnet {
+    channels: u32,
+    stem: u32,
+    /// Stem of 7×7 and stride 2 with max pooling; else of 3×3 and stride 1 without.
+    large: bool,
+    stages: Vec<Vec<Unit>>,
+    classes: u32,
+}
+
+impl Resnet {
+    fn of(network: &Network) -> Option<Self> {
+        let [Layer::GlobalAvgPool, Layer::Linear { out: classes, bias: true, .. }] =
+            network.head[..]
+        else {
+            return None;
+        };
+        let first = &network.blocks.first()?.layers;
+        let (stem, large) = match first[..] {
+            [
+                Layer::Conv { out, kernel: 7, stride: 2, pad: 3, .. },
+                _,
+                _,
+                Layer::MaxPool { kernel: 3, stride: 2, pad: 1, .. },
+                ..,
+            ] => (out, true),
+            [Layer::Conv { out, kernel: 3, stride: 1, pad: 1, .. }, _, _, ..] => (out, false),
+            _ => return None,
+        };
+        let mut before = stem;
+        let mut stages = Vec::new();
+        for (place, block) in network.blocks.iter().enumerate() {
+            let skipped = if place > 0 { 0 } else { 3 + usize::from(large) };
+            let mut units = Vec::new();
+            for layer in &block.layers[skipped..] {
+                let unit = Unit::of(layer, before)?;
+                before = unit.out;
+                units.push(unit);
+            }
+            stages.push(units);
+        }
+        let kinds = || stages.iter().flatten().map(|unit| unit.bottleneck);
+        let one_kind = kinds().all(|kind| Some(kind) == kinds().next());
+        let channels = network.input.width();
+        (one_kind && stages.iter().all(|units| !units.is_empty())).then_some(Self {
+            channels,
+            stem,
+            large,
+            stages,
+            classes,
+        })
+    }
+
+    fn bottleneck(&self) -> bool {
+        self.stages.iter().flatten().any(|unit| unit.bottleneck)
+    }
+
+    /// torchvision's network, with another stem where this one has another; none if its widths are not torchvision's.
+    fn by_torchvision(&self) -> Option<String> {
+        let (bottleneck, first) = (self.bottleneck(), self.stages[0][0].inner);
+        let widths = self.stages.iter().enumerate().all(|(stage, units)| {
+            let inner = |unit: &Unit| unit.inner == first << stage;
+            let out = |unit: &Unit| unit.out == (if bottleneck { 256 } else { 64 }) << stage;
+            units.iter().all(|unit| inner(unit) && out(unit))
+        });
+        if self.stem != 64 || self.stages.len() != 4 || !widths || !(bottleneck || first == 64) {
+            return None;
+        }
+        let units: Vec<usize> = self.stages.iter().map(Vec::len).collect();
+        let stock = match (bottleneck, &units[..]) {
+            (false, [2, 2, 2, 2]) => Some("resnet18"),
+            (false, [3, 4, 6, 3]) => Some("resnet34"),
+            (true, [3, 4, 6, 3]) => Some("resnet50"),
+            (true, [3, 4, 23, 3]) => Some("resnet101"),
+            (true, [3, 8, 36, 3]) => Some("resnet152"),
+            _ => None,
+        };
+        let classes = self.classes;
+        // torchvision says inner widths by those of 64 groups' channels.
+        let wide = if first == 64 { String::new() } else { format!(", width_per_group={first}") };
+        let mut code = match stock {
+            Some(name) => {
+                format!("model = torchvision.models.{name}(num_classes={classes}{wide})\n")
+            }
+            None => {
+                let kind = if bottleneck { "Bottleneck" } else { "BasicBlock" };
+                format!(
+                    "model = torchvision.models.ResNet(\n    torchvision.models.resnet.{kind}, {units:?}, num_classes={classes}{wide}\n)\n"
+                )
+            }
+        };
+        if !self.large || self.channels != 3 {
+            code.push_str(&format!("model.conv1 = torch.nn.{}\n", self.conv1()));
+        }
+        if !self.large {
+            code.push_str("model.maxpool = torch.nn.Identity()\n");
+        }
+        Some(code)
+    }
+
+    fn conv1(&self) -> String {
+        let kernel = if self.large { "7, 2, 3" } else { "3, 1, 1" };
+        format!("Conv2d({}, {}, {kernel}, bias=False)", self.channels, self.stem)
+    }
+
+    /// Classes of its own.
+    fn written_out(&self) -> String {
+        let convolutions = if self.bottleneck() {
+            "
+        self.conv1, self.bn1 = nn.Conv2d(before, inner, 1, bias=False), nn.BatchNorm2d(inner)
+        self.conv2, self.bn2 = nn.Conv2d(inner, inner, 3, stride, 1, bias=False), nn.BatchNorm2d(inner)
+        self.conv3, self.bn3 = nn.Conv2d(inner, out, 1, bias=False), nn.BatchNorm2d(out)"
+        } else {
+            "
+        self.conv1, self.bn1 = nn.Conv2d(before, inner, 3, stride, 1, bias=False), nn.BatchNorm2d(inner)
+        self.conv2, self.bn2 = nn.Conv2d(inner, out, 3, 1, 1, bias=False), nn.BatchNorm2d(out)"
+        };
+        let forward = if self.bottleneck() {
+            "
+        y = torch.relu(self.bn2(self.conv2(y)))
+        y = self.bn3(self.conv3(y))"
+        } else {
+            "
+        y = self.bn2(self.conv2(y))"
+        };
+        let stages: String = self
+            .stages
+            .iter()
+            .enumerate()
+            .map(|(stage, units)| {
+                format!("        self.layer{} = nn.Sequential({})\n", stage + 1, calls(units))
+            })
+            .collect();
+        let pool =
+            if self.large { "        x = nn.functional.max_pool2d(x, 3, 2, 1)\n" } else { "" };
+        let names: Vec<String> =
+            (1..=self.stages.len()).map(|stage| format!("self.layer{stage}")).collect();
+        let out = self.stages.iter().flatten().last().map_or(0, |unit| unit.out);
+        format!(
+            "
+class Unit(nn.Module):
+    def __init__(self, before, inner, out, stride, projects):
+        super().__init__(){convolutions}
+        project = [nn.Conv2d(before, out, 1, stride, bias=False), nn.BatchNorm2d(out)]
+        self.downsample = nn.Sequential(*project) if projects else nn.Identity()
+
+    def forward(self, x):
+        y = torch.relu(self.bn1(self.conv1(x))){forward}
+        return torch.relu(y + self.downsample(x))
+
+
+class ResNet(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.bn1 = nn.{conv1}, nn.BatchNorm2d({stem})
+{stages}        self.fc = nn.Linear({out}, {classes})
+
+    def forward(self, images):
+        x = torch.relu(self.bn1(self.conv1(images)))
+{pool}        for layer in [{names}]:
+            x = layer(x)
+        return self.fc(x.mean((2, 3)))
+
+
+model = ResNet()
+",
+            conv1 = self.conv1(),
+            stem = self.stem,
+            classes = self.classes,
+            names = names.join(", "),
+        )
+    }
+}
+
+/// The calls that make the units of a stage; equal neighbours are counted.
+fn calls(units: &[Unit]) -> String {
+    let groups = units.chunk_by(|a, b| a == b).map(|group| match group {
+        [one] => one.call(),
+        [one, ..] => format!("*({} for _ in range({}))", one.call(), group.len()),
+        [] => String::new(),
+    });
+    groups.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::code;
+    use crate::{
+        config::{Activation, Mlp, Model, Resnet, ResnetOfDepth, Stem, Unit, Widen},
+        models,
+        nn::Extent,
+        win::surgery,
+    };
+
+    fn network(model: &Model, channels: u32, size: u32) -> crate::nn::Network {
+        models::network(model, Extent::Map(size, size, channels), 10)
+    }
+
+    fn of(model: &Model, channels: u32, size: u32) -> String {
+        code(&network(model, channels, size)).expect("a network that PyTorch can be told of")
+    }
+
+    #[track_caller]
+    fn has(code: &str, parts: &[&str]) {
+        for part in parts {
+            assert!(code.contains(part), "no {part} in\n{code}");
+        }
+    }
+
+    fn resnet(unit: Unit, stem: Stem, base: u32, blocks: &[u32]) -> Model {
+        Model::Resnet(Resnet { width: 1.0, base, unit, stem, blocks: blocks.to_vec() })
+    }
+
+    #[test]
+    fn torchvisions_own_networks_are_a_line() {
+        let model = Model::Resnet50(ResnetOfDepth::default());
+        has(
+            &of(&model, 3, 224),
+            &["model = torchvision.models.resnet50(num_classes=10)\nmodel.load"],
+        );
+        let cifar = Model::Resnet101(ResnetOfDepth { stem: Stem::Cifar, width: 1.0 });
+        has(
+            &of(&cifar, 1, 32),
+            &[
+                "torchvision.models.resnet101(num_classes=10)\n",
+                "model.conv1 = torch.nn.Conv2d(1, 64, 3, 1, 1, bias=False)\n",
+                "model.maxpool = torch.nn.Identity()\n",
+                "images = torch.zeros(1, 1, 32, 32)",
+            ],
+        );
+        let grey = of(&resnet(Unit::Basic, Stem::Imagenet, 64, &[2, 2, 2, 2]), 1, 64);
+        has(&grey, &["resnet18(", "Conv2d(1, 64, 7, 2, 3, bias=False)"]);
+        assert!(!grey.contains("maxpool"), "{grey}");
+        let odd = of(&resnet(Unit::Basic, Stem::Imagenet, 64, &[1, 2, 1, 1]), 3, 64);
+        has(
+            &odd,
+            &["models.ResNet(\n    torchvision.models.resnet.BasicBlock, [1, 2, 1, 1], num_"],
+        );
+        let wide = surgery::widen(&network(&model, 3, 224), 2, Widen::Mid);
+        has(&code(&wide).expect("code"), &["resnet50(num_classes=10, width_per_group=128)"]);
+    }
+
+    #[test]
+    fn other_widths_are_written_out() {
+        let half = Model::Resnet50(ResnetOfDepth { width: 0.5, ..ResnetOfDepth::default() });
+        has(
+            &of(&half, 3, 224),
+            &[
+                "nn.Conv2d(3, 32, 7, 2, 3, bias=False), nn.BatchNorm2d(32)",
+                "self.layer1 = nn.Sequential(Unit(32, 32, 128, 1, True), *(Unit(128, 32, 128, 1, False) for _ in range(2)))",
+                "self.layer3 = nn.Sequential(Unit(256, 128, 512, 2, True), *(Unit(512, 128, 512, 1, False) for _ in range(5)))",
+                "max_pool2d(x, 3, 2, 1)",
+                "self.fc = nn.Linear(1024, 10)",
+                "for layer in [self.layer1, self.layer2, self.layer3, self.layer4]:",
+            ],
+        );
+        let basic = network(&resnet(Unit::Basic, Stem::Cifar, 16, &[2, 1, 1]), 3, 32);
+        let text = code(&basic).expect("code");
+        has(
+            &text,
+            &[
+                "*(Unit(16, 16, 16, 1, False) for _ in range(2))",
+                "y = self.bn2(self.conv2(y))\n        return",
+            ],
+        );
+        assert!(!text.contains("max_pool") && !text.contains("conv3"), "{text}");
+        let wide = code(&surgery::widen(&basic, 4, Widen::Mid)).expect("code");
+        has(&wide, &["Unit(16, 128, 32, 2, True)"]);
+    }
+
+    #[test]
+    fn an_mlp_says_its_widths_and_its_activation() {
+        let mlp =
+            |activation| Model::Mlp(Mlp { hidden: vec![7, 5], blocks: vec![1, 1], activation });
+        has(
+            &of(&mlp(Activation::Relu), 3, 4),
+            &["in [(48, 7), (7, 5)])", "nn.Linear(5, 10)", "x = torch.relu(layer(x))"],
+        );
+        has(&of(&mlp(Activation::GeluTanh), 1, 4), &["in [(16, 7)", "approximate=\"tanh\""]);
+    }
+}
