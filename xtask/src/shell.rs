@@ -48,9 +48,10 @@ pub(crate) fn target() -> Result<PathBuf> {
     Ok(bin()?.parent().context("xtask lies in no target directory")?.to_owned())
 }
 
-/// Builds `taper` in the profile of the tests: their artifacts are shared, and the dependencies are optimised there as well.
+/// Builds `taper` in the profile and with the features of the tests: their artifacts are shared, and the dependencies are optimised there as
+/// well. `--package` alone would take fewer features of the dependencies, and build them once more.
 pub(crate) fn build() -> Result<()> {
-    loud(cargo()?.args(["build", "--package", "taper"]))
+    loud(cargo()?.args(["build", "--workspace", "--bin", "taper"]))
 }
 
 /// Builds `taper` as it is timed, and says where it lies.

@@ -248,7 +248,7 @@ pub(crate) fn taper() -> &'static Path {
         let newest = sources.iter().flat_map(|name| files(&root.join(name)));
         if time(&program) < newest.filter_map(|path| time(&path)).max() {
             let mut build = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-            build.args(["build", "--quiet", "--package", "taper"]).current_dir(root);
+            build.args(["build", "--quiet", "--workspace", "--bin", "taper"]).current_dir(root);
             if folder.file_name().is_some_and(|profile| profile == "release") {
                 build.arg("--release");
             }

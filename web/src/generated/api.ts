@@ -971,8 +971,7 @@ export interface components {
              *       "kind": "procedural",
              *       "test_fraction": 0.2,
              *       "split_seed": 0,
-             *       "interpolation": "bilinear",
-             *       "crop": 1,
+             *       "on_error": "refuse",
              *       "augment": {
              *         "random_resized_crop": false,
              *         "scale": [
@@ -1215,24 +1214,26 @@ export interface components {
             split_seed: number;
             /**
              * Format: uint32
-             * @description Height and width of the network's input; absent: the images' own (224 for `folder`).
+             * @description Height and width of the network's input; absent: that of the teacher of `teacher.from`, else the images' own (224 for `folder`).
              */
             size?: number | null;
-            /**
-             * @description How images are resized to `size`.
-             * @default bilinear
-             */
-            interpolation: components["schemas"]["Interpolation"];
+            /** @description How images are resized to `size`; absent: as for the teacher of `teacher.from`, else bilinear. */
+            interpolation?: components["schemas"]["Interpolation"] | null;
             /**
              * Format: double
-             * @description Share of the shorter side kept by the centre crop at evaluation: resize to `size / crop`, crop `size`. ImageNet: 0.875.
-             * @default 1
+             * @description Share of the shorter side kept by the centre crop at evaluation: resize to `size / crop`, crop `size`; absent: as for the teacher of
+             *     `teacher.from`, else 1. ImageNet: 0.875.
              */
-            crop: number;
-            /** @description Mean of each channel, of pixels in 0..1; absent: measured on the training images. */
+            crop?: number | null;
+            /** @description Mean of each channel, of pixels in 0..1; absent: that of the teacher of `teacher.from`, else measured on the training images. */
             mean?: number[] | null;
-            /** @description Standard deviation of each channel; absent: measured on the training images. */
+            /** @description Standard deviation of each channel; absent: likewise. */
             std?: number[] | null;
+            /**
+             * @description What is done about a damaged image.
+             * @default refuse
+             */
+            on_error: components["schemas"]["OnError"];
             /**
              * @description Random changes to training images.
              * @default {
@@ -1678,14 +1679,14 @@ export interface components {
             train_error: number;
             /**
              * Format: double
-             * @description Passes over the training data, restarts included.
+             * @description Passes over the training data, restarts included; absent where nobody knows, as of a teacher from elsewhere.
              */
-            epochs: number;
+            epochs?: number | null;
             /**
              * Format: double
-             * @description Seconds of training, restarts included.
+             * @description Seconds of training, restarts included; likewise.
              */
-            seconds: number;
+            seconds?: number | null;
             /**
              * Format: uint64
              * @description Trainable parameters of the network that is kept.
@@ -1698,14 +1699,14 @@ export interface components {
             macs: number;
             /**
              * Format: double
-             * @description Epochs of the teacher it used.
+             * @description Epochs of the teacher it used; 0 if it used none, absent where nobody knows.
              */
-            teacher_epochs: number;
+            teacher_epochs?: number | null;
             /**
              * Format: double
-             * @description Seconds of the teacher it used.
+             * @description Seconds of the teacher it used; likewise.
              */
-            teacher_seconds: number;
+            teacher_seconds?: number | null;
         } | {
             /** @constant */
             type: "resumed";
@@ -2476,6 +2477,8 @@ export interface components {
         };
         /** @description Nothing to say. */
         Nothing: Record<string, never>;
+        /** @description What is done about a picture of a `folder` that is damaged, or too large to be decoded. */
+        OnError: "refuse" | "skip";
         /** @description The rule that turns gradients into new weights; formulas are PyTorch's. */
         Optimizer: "sgd" | "adam" | "adamw";
         /** @description The file's numbers are seen as extents `view` and written axis by axis: `axes[0]` of them slowest. */
@@ -2620,6 +2623,8 @@ export interface components {
             estimate?: components["schemas"]["Estimate"] | null;
             /** @description Where it departs from the paper. */
             deviations: string[];
+            /** @description What is taken over from a teacher from elsewhere, and what has to be assumed of it. */
+            notes: string[];
         };
         /** @description A built-in configuration. */
         Preset: {
@@ -2727,15 +2732,15 @@ export interface components {
             macs: number;
             /**
              * Format: double
-             * @description Of the student, restarts included; mean over seeds, as all that follow.
+             * @description Of the student, restarts included; mean over seeds, as all that follow. None where nobody knows, as of a teacher from elsewhere.
              */
-            epochs: number;
+            epochs?: number | null;
             /** Format: double */
-            seconds: number;
+            seconds?: number | null;
             /** Format: double */
-            teacher_epochs: number;
+            teacher_epochs?: number | null;
             /** Format: double */
-            teacher_seconds: number;
+            teacher_seconds?: number | null;
         };
         /** @description A run with everything that is known of it. */
         RunDetail: {
@@ -3160,7 +3165,11 @@ export interface components {
              * @default mid
              */
             widen: components["schemas"]["Widen"];
-            /** @description A trained teacher: a model folder or an earlier run; absent: the teacher is trained by `[wide]`. */
+            /**
+             * @description A trained teacher: a model folder, a safetensors file with torchvision's or timm's names, or an earlier run; absent: the teacher is
+             *     trained by `[wide]`. It must tell the data's classes apart. What its folder says of its pictures (size, interpolation, crop, mean,
+             *     deviation) holds where `[data]` does not write it, and must agree where it does.
+             */
             from?: string | null;
             /**
              * @description For a teacher of another depth: the 0-based teacher layer (or unit) that each student layer (or unit) copies, over the whole network;
