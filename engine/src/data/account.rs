@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::text;
+use crate::text::escape;
 
 /// Names that are kept of each [`Reason`].
 const FIRST: usize = 5;
@@ -144,23 +144,27 @@ impl Account {
         let skipped = self.skipped.entry(reason).or_default();
         skipped.count += 1;
         if skipped.first.len() < FIRST {
-            skipped.first.push(shown(name));
+            skipped.first.push(escape(name).into_owned());
         }
     }
 
     /// A folder that is not used, and why.
     pub fn ignore(&mut self, folder: &str, pictures: u64, reason: &str) {
-        self.ignored.push(Ignored { folder: shown(folder), pictures, reason: reason.into() });
+        self.ignored.push(Ignored {
+            folder: escape(folder).into_owned(),
+            pictures,
+            reason: reason.into(),
+        });
     }
 
-    /// A sentence on how the data were understood. Names in it go through [`shown`] before.
+    /// A sentence on how the data were understood. Names in it go through [`escape`] before.
     pub fn note(&mut self, sentence: impl Into<String>) {
         self.notes.push(sentence.into());
     }
 
     /// Writes down what a reader found: how many pictures of each of `classes`.
     pub fn found(&mut self, classes: &[String], train: PartAccount, test: PartAccount) {
-        self.classes = classes.iter().map(|class| shown(class)).collect();
+        self.classes = classes.iter().map(|class| escape(class).into_owned()).collect();
         (self.train, self.test) = (train, test);
     }
 
@@ -300,11 +304,6 @@ pub(super) fn list(names: &[&str]) -> String {
     let more = names.len().saturating_sub(NAMED);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     some.join(", ") + &more
-}
-
-/// A name as it may be shown: what a terminal would obey is spelt out.
-pub fn shown(name: &str) -> String {
-    text::escape(name).into_owned()
 }
 
 #[cfg(test)]

@@ -5,12 +5,13 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::DataError;
-use super::account::{Account, Reason, shown};
+use super::account::{Account, Reason};
 use super::archive::Caps;
 use super::examples::{Examples, Parts, Store};
 use super::image::Image;
 use super::listing::{self, File, Place};
 use super::unpack::Ledger;
+use crate::text::escape;
 
 /// Height and width of an image.
 pub(super) const SIDE: usize = 32;
@@ -80,7 +81,7 @@ pub(super) fn open(path: &Path, version: &Version) -> Result<Option<Parts>, Data
     others.iter().for_each(|file| account.skip(Reason::NoPicture, &file.name));
     let folder = listing::only_folder(&wanted, "CIFAR's files", path)?;
     if !folder.is_empty() {
-        account.note(format!("the folder \"{}\" was opened", shown(folder)));
+        account.note(format!("the folder \"{}\" was opened", escape(folder)));
     }
     let mut files: Vec<(String, Vec<u8>)> = Vec::new();
     for (file, source) in wanted.iter().zip(place.sources(&wanted)?) {

@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use flate2::read::MultiGzDecoder;
 
 use super::DataError;
-use super::account::{Account, Reason, shown};
+use super::account::{Account, Reason};
 use super::archive::Caps;
 use super::examples::{Examples, Parts, Source, Store};
 use super::image::Image;
 use super::listing::{self, File, Place};
 use super::unpack::Ledger;
+use crate::text::escape;
 
 /// The most bytes of one file after decompression: the header says how many there are, and it may lie.
 const MAX_BYTES: u64 = 4 << 30;
@@ -48,7 +49,7 @@ pub(super) fn open(path: &Path) -> Result<Parts, DataError> {
     }
     let folder = listing::only_folder(&files, "IDX files", path)?;
     if !folder.is_empty() {
-        account.note(format!("the folder \"{}\" was opened", shown(folder)));
+        account.note(format!("the folder \"{}\" was opened", escape(folder)));
     }
     let set = one_set(&files, path)?;
     for file in files.iter().filter(|file| !set.values().any(|taken| taken == *file)) {
@@ -122,7 +123,7 @@ fn one_set<'a>(files: &[&'a File], path: &Path) -> Result<BTreeMap<Role, &'a Fil
         let other = set.values().find(|other| of(other).is_some_and(|(set, ..)| set != name));
         let same = set.get(&role).filter(|other| of(other).is_some_and(|(.., of)| of != plain));
         if let Some(other) = other.or(same) {
-            let (one, two) = (shown(&other.name), shown(&file.name));
+            let (one, two) = (escape(&other.name), escape(&file.name));
             let problem = format!(
                 "has two sets of IDX files, as \"{one}\" and \"{two}\" say; one in a folder is allowed"
             );

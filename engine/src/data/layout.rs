@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 
 use unicode_normalization::UnicodeNormalization;
 
-use super::account::{Account, Reason, list, shown};
+use super::account::{Account, Reason, list};
 use super::image::EXTENSIONS;
 use super::listing::Listing;
+use crate::text::escape;
 
 /// What the test part may be called, the first of those that are there is taken. ImageNet's own `test` has no labels, so
 /// that its `val` is.
@@ -87,7 +88,7 @@ pub(super) fn layout(listing: &Listing, account: &mut Account) -> Result<Layout,
     };
     outside(&root, "", &found.root, listing, account);
     if !found.root.is_empty() {
-        account.note(format!("the folder \"{}\" was opened", shown(&found.root)));
+        account.note(format!("the folder \"{}\" was opened", escape(&found.root)));
     }
     Ok(found)
 }
@@ -204,7 +205,7 @@ fn joined(path: &str, name: &str) -> String {
 fn two_levels(what: &str, one: &str, two: &str) -> String {
     let name = |path: &str| match path {
         "" => "the outermost folder".into(),
-        path => format!("\"{}\"", shown(path)),
+        path => format!("\"{}\"", escape(path)),
     };
     let (one, two) = (name(one), name(two));
     format!("has {what} in {one} and in {two}; name one of them, or leave only one in it")
@@ -224,7 +225,7 @@ fn lone_part(root: &Node) -> Result<Option<String>, String> {
     let others: Vec<String> = node
         .children()
         .filter(|(name, _)| !is_part_name(name))
-        .map(|(name, _)| shown(name))
+        .map(|(name, _)| escape(name).into_owned())
         .collect();
     if let (None, Some((test, _)), false) =
         (node.called(TRAIN).next(), node.tests().next(), others.is_empty())
@@ -232,7 +233,7 @@ fn lone_part(root: &Node) -> Result<Option<String>, String> {
         let others: Vec<&str> = others.iter().map(String::as_str).collect();
         return Err(format!(
             "has \"{}\" beside {}; the training pictures must lie in train/CLASS/",
-            shown(&joined(&path, test)),
+            escape(&joined(&path, test)),
             list(&others)
         ));
     }
@@ -290,7 +291,7 @@ fn parts(
                 "its pictures are in no class folders".to_owned()
             }
             Some((test, _)) if is_part_name(name) => {
-                format!("\"{}\" is the test part", shown(test))
+                format!("\"{}\" is the test part", escape(test))
             }
             _ => "it stands beside the parts".to_owned(),
         };
@@ -314,7 +315,7 @@ fn class_folders(root: &Node, listing: &Listing, account: &mut Account) -> Resul
         return Err(nothing(root, account));
     }
     if names.iter().all(|name| is_part_name(name)) {
-        let names: Vec<String> = names.iter().map(|name| shown(name)).collect();
+        let names: Vec<String> = names.iter().map(|name| escape(name).into_owned()).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         return Err(format!(
             "has pictures in {} without a folder for each class; expected are train/CLASS/NAME.jpg and test/CLASS/NAME.jpg",
@@ -322,13 +323,13 @@ fn class_folders(root: &Node, listing: &Listing, account: &mut Account) -> Resul
         ));
     }
     for name in names.iter().filter(|name| is_part_name(name)) {
-        let name = shown(name);
+        let name = escape(name);
         account.note(format!(
             "\"{name}\" was taken for a class, as its pictures are in no class folders"
         ));
     }
     if let Some((one, two, both)) = alike(node) {
-        let (one, two) = (shown(one), shown(two));
+        let (one, two) = (escape(one), escape(two));
         account.note(format!(
             "\"{one}\" and \"{two}\" were taken for classes; both hold {both}. If they are parts, call them train and test"
         ));
@@ -346,7 +347,7 @@ fn alike(node: &Node) -> Option<(&String, &String, String)> {
     let both: Vec<String> = first
         .children()
         .filter(|(name, _)| second.folders.contains_key(*name))
-        .map(|(name, _)| shown(name))
+        .map(|(name, _)| escape(name).into_owned())
         .collect();
     let both: Vec<&str> = both.iter().map(String::as_str).collect();
     let plain = first.pictures.is_empty() && second.pictures.is_empty();
@@ -387,7 +388,7 @@ fn classes(
         }
         let class: String = name.nfc().collect();
         if let Some(other) = spelt.insert(class.clone(), name) {
-            let (name, count) = (shown(&class), (other.len(), name.len()));
+            let (name, count) = (escape(&class), (other.len(), name.len()));
             account.note(format!(
                 "two folders \"{name}\", whose names are spelt with {} and {} bytes in Unicode, are one class",
                 count.0, count.1
@@ -421,7 +422,7 @@ fn outside(node: &Node, path: &str, root: &str, listing: &Listing, account: &mut
         if folder == root || root.strip_prefix(&*folder).is_some_and(|rest| rest.starts_with('/')) {
             outside(child, &folder, root, listing, account);
         } else {
-            let beside = format!("it stands beside \"{}\"", shown(root));
+            let beside = format!("it stands beside \"{}\"", escape(root));
             account.ignore(&folder, child.below, &beside);
         }
     }

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use super::DataError;
-use super::account::{Account, Reason, shown};
+use super::account::{Account, Reason};
 use super::archive::{Archive, Caps};
 use super::examples::Source;
+use crate::text::escape;
 
 /// Folders are followed so deep.
 pub(super) const DEEPEST: usize = 64;
@@ -205,7 +206,7 @@ pub(super) fn only_folder<'a>(
     match files.iter().find(|file| file.split().0 != folder) {
         None => Ok(folder),
         Some(other) => {
-            let (one, two) = (shown(&first.name), shown(&other.name));
+            let (one, two) = (escape(&first.name), escape(&other.name));
             let problem =
                 format!("has {what} in two folders, \"{one}\" and \"{two}\"; name one of them");
             Err(DataError::malformed(path, problem))

@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization;
 
-use super::account::{Account, Reason, shown};
+use super::account::{Account, Reason};
 use super::archive::{Archive, Caps, Member};
 use super::layout::{self, Layout};
 use super::listing::{self, LEDGER, Listing};
 use super::{DataError, cifar, idx};
+use crate::text::escape;
 
 /// Entries of an archive, of any kind.
 const ENTRIES: usize = 1_000_000;
@@ -216,7 +217,7 @@ impl Shelf {
 /// A name like `name` that every system can hold.
 fn safe(name: &str) -> String {
     let bad = |c: char| {
-        shown(c.encode_utf8(&mut [0; 4])).len() > c.len_utf8() || "/\\:*?\"<>|\u{fffd}".contains(c)
+        escape(c.encode_utf8(&mut [0; 4])).len() > c.len_utf8() || "/\\:*?\"<>|\u{fffd}".contains(c)
     };
     let mut safe: String = name.chars().map(|c| if bad(c) { '_' } else { c }).collect();
     if safe.len() > LONGEST {

@@ -13,8 +13,9 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
-use super::account::{Account, shown};
+use super::account::Account;
 use super::{DataError, listing::Listing};
+use crate::text::escape;
 use names::Names;
 
 /// What is read from an archive before it is refused.
@@ -166,7 +167,7 @@ impl Archive {
 
     /// An error about an entry.
     fn refused(&self, name: &str, problem: impl Into<String>) -> DataError {
-        let (archive, entry) = (self.path.clone(), shown(name));
+        let (archive, entry) = (self.path.clone(), escape(name).into_owned());
         DataError::Entry { archive, entry, problem: problem.into() }
     }
 
@@ -182,7 +183,7 @@ impl Archive {
                 self.caps.total >> 20
             ),
             ErrorKind::UnexpectedEof => "truncated archive".into(),
-            _ => format!("is no whole tar, tar.gz or zip archive: {}", shown(&error.to_string())),
+            _ => format!("is no whole tar, tar.gz or zip archive: {}", escape(&error.to_string())),
         })
     }
 }
@@ -208,7 +209,7 @@ impl Member<'_> {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 // A zip says which file is damaged, a tar is damaged as a whole.
                 Err(error) if archive.format == Format::Zip => {
-                    return Err(self.refused(format!("is damaged: {}", shown(&error.to_string()))));
+                    return Err(self.refused(format!("is damaged: {}", escape(&error.to_string()))));
                 }
                 Err(error) => return Err(archive.damaged(&error)),
             };

@@ -8,9 +8,10 @@ use ::zip::result::ZipError;
 use ::zip::{CompressionMethod, ZipArchive};
 
 use super::super::DataError;
-use super::super::account::{Reason, shown};
+use super::super::account::Reason;
 use super::Archive;
 use super::names::{Entry, Kind, Names};
+use crate::text::escape;
 
 type Zip = ZipArchive<BufReader<File>>;
 /// Who is shown the files that are wanted: number, name, size and bytes.
@@ -57,7 +58,7 @@ pub(super) fn read(
         let name = String::from_utf8_lossy(&said.name).into_owned();
         left = left.saturating_sub(said.size);
         let problem = |error: &ZipError| {
-            archive.refused(&name, format!("is damaged: {}", shown(&error.to_string())))
+            archive.refused(&name, format!("is damaged: {}", escape(&error.to_string())))
         };
         let mut file = zip.by_index(number).map_err(|error| problem(&error))?;
         show(number, &name, said.size, &mut file)?;
@@ -128,5 +129,5 @@ fn described(entry: &ZipFileEntry<'_>) -> Entry {
 }
 
 fn broken(archive: &Archive, error: &ZipError) -> DataError {
-    archive.malformed(format!("is no whole zip archive: {}", shown(&error.to_string())))
+    archive.malformed(format!("is no whole zip archive: {}", escape(&error.to_string())))
 }
