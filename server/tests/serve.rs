@@ -590,7 +590,7 @@ fn what_a_command_has_trained_is_taken_up_and_nothing_is_removed() {
 fn helper(memory: u64, seconds: u64, verb: &[&str], folder: &Path) -> Child {
     let (memory, seconds) = (memory.to_string(), seconds.to_string());
     Command::new(env!("CARGO_BIN_EXE_taper"))
-        .args(["helper", "--memory", &memory, "--file", "1000000", "--seconds", &seconds, "--"])
+        .args(["helper", "--memory", &memory, "--file", "100000000", "--seconds", &seconds, "--"])
         .args(verb)
         .current_dir(folder)
         .stdin(Stdio::piped())

@@ -300,6 +300,6 @@ mod tests {
             table(&["a", "n"], &[vec!["long".into(), "1".into()], vec!["b".into(), "23".into()]]);
         assert_eq!(text, "a      n\n────────\nlong   1\nb     23\n");
         let text = table(&["a", "n"], &[vec!["\u{1b}c\n".into(), "1".into()]]);
-        assert_eq!(text, "a         n\n───────────\n\\u{1b}c\\n  1\n");
+        assert_eq!(text, "a          n\n────────────\n\\u{1b}c\\n  1\n");
     }
 }
