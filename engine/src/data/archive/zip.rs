@@ -51,11 +51,18 @@ pub(super) fn read(
     show: &mut Show<'_>,
 ) -> Result<(), DataError> {
     let mut zip = open(archive)?;
+    let mut beside = File::open(&archive.path).map_err(DataError::read(&archive.path))?;
     let mut left = archive.caps.total;
     for number in numbers {
         let entry = zip.by_index_data(number).map_err(|error| broken(archive, &error))?;
         let said = described(&entry);
         let name = String::from_utf8_lossy(&said.name).into_owned();
+        let own = own_name(&mut beside, entry.header_start());
+        let own = own.map_err(DataError::read(&archive.path))?;
+        if own.is_some_and(|own| own != entry.name_raw()) {
+            let problem = "has another name before its bytes than in the list at the end";
+            return Err(archive.refused(&name, problem));
+        }
         left = left.saturating_sub(said.size);
         let problem = |error: &ZipError| {
             archive.refused(&name, format!("is damaged: {}", escape(&error.to_string())))
@@ -100,6 +107,20 @@ fn count(file: &mut File) -> std::io::Result<Option<u64>> {
     let more = end[..at].windows(40).rposition(|bytes| bytes.starts_with(b"PK\x06\x06"));
     let more = more.and_then(|at| end[at + 32..at + 40].try_into().ok());
     Ok(more.map(u64::from_le_bytes).or(Some(count.into())))
+}
+
+/// The name of the entry whose header begins at `start`, as that header has it; none where there is no header.
+fn own_name(file: &mut File, start: u64) -> std::io::Result<Option<Vec<u8>>> {
+    file.seek(SeekFrom::Start(start))?;
+    let mut header = Vec::new();
+    Read::by_ref(file).take(30).read_to_end(&mut header)?;
+    if header.len() < 30 || !header.starts_with(b"PK\x03\x04") {
+        return Ok(None);
+    }
+    let mut name = Vec::new();
+    let length = u16::from_le_bytes([header[26], header[27]]);
+    Read::by_ref(file).take(length.into()).read_to_end(&mut name)?;
+    Ok(Some(name))
 }
 
 fn described(entry: &ZipFileEntry<'_>) -> Entry {
