@@ -405,7 +405,7 @@ pub struct Mlp {
     /// Non-linearity after each hidden layer.
     pub activation: Activation,
     /// Hidden layers in each block; the sum is the number of hidden layers.
-    #[schemars(length(min = 1, max = 1000), inner(range(min = 1, max = 1000)), extend("x-unit" = "layers"))]
+    #[schemars(length(min = 1, max = 300), inner(range(min = 1, max = 1000)), extend("x-unit" = "layers"))]
     pub blocks: Vec<u32>,
 }
 

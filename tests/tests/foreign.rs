@@ -414,10 +414,23 @@ fn a_teacher_that_does_not_fit_is_refused_by_its_block_everywhere() {
         &[r#"methods=["win"]"#],
         &["the student has 2 blocks, the teacher 1"],
     );
+    // An MLP of one layer has none for the block that a hint is taken from.
+    let place = folder();
+    let mlp = Mlp { hidden: vec![4], blocks: vec![1], ..Mlp::default() };
+    let mut shallow = nets::model("mlp", Model::Mlp(mlp), 1, 16, None);
+    shallow.config.labels = (0..10).map(|class| class.to_string()).collect();
+    shallow.weights = nets::weights(&shallow.config.network(), 5);
+    shallow.write(&place.path().join("shallow")).expect("written");
+    let deep = ["model.arch=mlp", "model.hidden=[8,8,8]", "model.blocks=[1,1,1]"];
+    for method in ["fitnets", "win"] {
+        let method = format!("methods=[\"{method}\"]");
+        let set = [&deep[..], &[method.as_str()]].concat();
+        refused_everywhere(&place.path().join("shallow"), &set, &["block 2"]);
+    }
     // Other pictures: from its folder, and from its weights alone.
     let (_kept, colours) = residual(Unit::Bottleneck, Stem::Cifar, &[1, 1], 3);
     let set = ["methods=[\"kd\"]"];
-    let place = folder();
+    refused_everywhere(&colours, &set, &["pictures of 3 channels, and the data's have 1"]);
     let alone = place.path().join("alone.safetensors");
     fs::copy(colours.join("model.safetensors"), &alone).expect("copied");
     refused_everywhere(&alone, &set, &["block 1", "conv1.weight", "[8, 3, 3, 3]", "[8, 1, 3, 3]"]);
@@ -623,6 +636,18 @@ fn all_of_foreign_data_are_scored() {
     archive.append_dir_all("test", classes.path()).expect("packed");
     archive.finish().expect("packed");
     assert_whole(&scored(out.path(), Some(&file)).expect("scored"), 36);
+    // What cannot be read is there as well, but not what cannot be read of another part.
+    let parts = folder();
+    pictures(parts.path(), &[CAT, DOG, EMU]);
+    for name in ["train/cat/cut.png", "train/dog/cut.png", "test/cat/cut.png"] {
+        fs::write(parts.path().join(name), b"\x89PNG\r\n\x1a\n").expect("written");
+    }
+    let file = out.path().join("config.toml");
+    let lenient = Config::open(text(&file)).expect("valid").with_set("data.on_error=skip");
+    fs::write(&file, lenient.expect("valid").to_toml()).expect("written");
+    let found = scored(out.path(), Some(parts.path())).expect("scored");
+    assert_eq!((&found["count"], &found["there"]), (&12.into(), &13.into()), "{found}");
+    assert_eq!(found["skipped"]["unreadable"]["count"], 3);
     // A line tells people, with what was left out.
     fs::write(classes.path().join("cat/notes.txt"), "").expect("written");
     let output = command(&["eval", text(out.path()), "--data", text(classes.path())]);

@@ -67,7 +67,7 @@ impl Draft {
     /// No `=`, an empty key, or a key below something that is no section. Unknown keys and bad values are found by [`Draft::finish`].
     pub fn set(self, text: &str) -> Result<Draft, ConfigError> {
         let (key, value) = split(text, "--set")?;
-        self.put(key, parse(value), format!("--set {text}"))
+        self.put(key, parse(value), format!("--set {}", brief(text)))
     }
 
     /// Sets `device` to a name or an index, as `--device` gives it.
@@ -179,6 +179,15 @@ fn split<'a>(text: &'a str, option: &str) -> Result<(&'a str, &'a str), ConfigEr
         return Err(syntax(option, text));
     }
     Ok((key, value))
+}
+
+/// The start of a text that may be long, as a list of a thousand seeds is.
+fn brief(text: &str) -> String {
+    const MOST: usize = 80;
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
 }
 
 /// `text` as a TOML value, else as a string.

@@ -2,8 +2,8 @@
 //!
 //! Whoever reads data is given an [`Account`] and writes into it while it reads: [`Account::skip`] for a file that is
 //! not used, [`Account::ignore`] for a folder, [`Account::note`] for a decision. Pictures that turn out to be damaged
-//! when they are decoded are added by `account.skip(Reason::Unreadable, name)` and taken out of the counts of their
-//! class by [`Account::lose`]. [`super::Dataset`], [`super::Scored`] and [`super::Survey`] carry the result; commands
+//! when they are decoded are added by `account.skip(Reason::Unreadable, name)` and counted in
+//! [`PartAccount::unreadable`]. [`super::Dataset`], [`super::Scored`] and [`super::Survey`] carry the result; commands
 //! print [`Account::lines`], everything else writes it as JSON. All names in it are escaped already, so they may be
 //! shown as they are; `Dataset::classes` has the raw ones.
 
@@ -51,10 +51,17 @@ pub struct PartAccount {
     pub name: String,
     /// Pictures of each class.
     pub counts: Vec<u64>,
+    /// Pictures that are not among them, as they cannot be read.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub unreadable: u64,
+}
+
+fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 impl PartAccount {
-    /// All pictures.
+    /// All pictures that can be read, as far as they were looked at.
     pub fn total(&self) -> u64 {
         self.counts.iter().sum()
     }
@@ -166,14 +173,6 @@ impl Account {
     pub fn found(&mut self, classes: &[String], train: PartAccount, test: PartAccount) {
         self.classes = classes.iter().map(|class| escape(class).into_owned()).collect();
         (self.train, self.test) = (train, test);
-    }
-
-    /// One picture of `class` fewer than was [found](Self::found), as it cannot be read.
-    pub fn lose(&mut self, of_test: bool, class: u32) {
-        let part = if of_test { &mut self.test } else { &mut self.train };
-        if let Some(count) = part.counts.get_mut(class as usize) {
-            *count = count.saturating_sub(1);
-        }
     }
 
     /// What an earlier look at the same data left out, as the unpacking of an upload, is left out by this one as well.
@@ -313,18 +312,20 @@ mod tests {
     #[test]
     fn everything_that_was_left_out_has_a_line() {
         let mut account = Account::default();
-        let part =
-            |name: &str, counts: &[u64]| PartAccount { name: name.into(), counts: counts.to_vec() };
+        let part = |name: &str, counts: &[u64]| PartAccount {
+            name: name.into(),
+            counts: counts.to_vec(),
+            unreadable: 0,
+        };
         account.found(
             &["cat".into(), "dog\u{1b}[31m".into()],
-            part("train", &[12, 3]),
+            part("train", &[12, 2]),
             part("val", &[4, 0]),
         );
         for at in 0..7 {
             account.skip(Reason::Hidden, &format!("train/cat/._{at}.png"));
         }
         account.skip(Reason::Unreadable, "train/dog/\u{202e}gpj.png");
-        account.lose(false, 1);
         account.ignore("extra", 9, "it stands beside train");
         account.note("the folder \"flowers\" was opened");
         let text = account.lines().join("\n");

@@ -126,16 +126,22 @@ impl Parts {
     /// # Errors
     /// [`DataError::Stopped`] alone.
     pub(super) fn leave_out_unreadable(&mut self) -> Result<(), DataError> {
-        for part in [&mut self.train, &mut self.test].into_iter().flatten() {
-            part.leave_out_unreadable(&mut self.account)?;
+        let Self { train, test, account, .. } = self;
+        if let Some(part) = train {
+            account.train.unreadable = part.leave_out_unreadable(account)?;
+        }
+        if let Some(part) = test {
+            account.test.unreadable = part.leave_out_unreadable(account)?;
         }
         Ok(())
     }
 }
 
 impl Examples {
-    fn leave_out_unreadable(&mut self, account: &mut Account) -> Result<(), DataError> {
-        let Store::Encoded(sources) = &mut self.store else { return Ok(()) };
+    /// How many they are.
+    fn leave_out_unreadable(&mut self, account: &mut Account) -> Result<u64, DataError> {
+        let Store::Encoded(sources) = &mut self.store else { return Ok(0) };
+        let before = sources.len();
         let readable = parallel(sources.len(), |at| Ok(Some(sources[at].decode().is_ok())))?;
         let is_readable = |at: usize| readable[at] == Some(true);
         for (source, _) in sources.iter().zip(&readable).filter(|(_, good)| **good != Some(true)) {
@@ -145,7 +151,7 @@ impl Examples {
         sources.retain(|_| at.next().is_some_and(is_readable));
         let mut at = 0..;
         self.labels.retain(|_| at.next().is_some_and(is_readable));
-        Ok(())
+        Ok((before - self.labels.len()) as u64)
     }
 
     pub(super) fn len(&self) -> usize {

@@ -239,13 +239,13 @@ fn read(config: &Data) -> Result<Parts, DataError> {
     if config.on_error == OnError::Skip {
         parts.leave_out_unreadable()?;
     }
-    let part = |examples: &Option<Examples>, name: &str| {
+    let part = |examples: &Option<Examples>, known: &PartAccount| {
         let labels = examples.as_ref().map_or(&[][..], |examples| &examples.labels);
         let counts = split::counts(labels, parts.classes.len());
-        PartAccount { name: name.into(), counts }
+        PartAccount { counts, ..known.clone() }
     };
-    let train = part(&parts.train, &parts.account.train.name);
-    let test = part(&parts.test, &parts.account.test.name);
+    let train = part(&parts.train, &parts.account.train);
+    let test = part(&parts.test, &parts.account.test);
     parts.account.found(&parts.classes, train, test);
     Ok(parts)
 }
@@ -270,7 +270,10 @@ fn trainable(parts: &Parts, config: &Data) -> Result<(), DataError> {
     let (seen, tested) = (|at: usize| train.counts[at] > 0, |at: usize| test.counts[at] > 0);
     let unseen = of(&|at| !seen(at) && tested(at));
     if train.total() > 0 && !unseen.is_empty() {
-        let problem = format!("{} of the test part without training pictures", named(&unseen));
+        let mut problem = format!("{} of the test part without training pictures", named(&unseen));
+        if let Some(line) = parts.account.skipped_line() {
+            problem += &format!(" ({line})");
+        }
         return Err(DataError::malformed(path, problem));
     }
     // Numbers may have gaps; a folder stands for a class.

@@ -566,10 +566,13 @@ fn wins(score: f64, best: Option<f64>) -> bool {
 }
 
 /// The layer that puts out what a block puts out.
-fn last_tap(network: &Network, blocks: usize) -> Result<String, NetworkError> {
+pub(super) fn last_tap(network: &Network, blocks: usize) -> Result<String, NetworkError> {
     let name = network.blocks[blocks - 1].layers.iter().rev().find_map(Layer::name);
-    name.map(str::to_owned)
-        .ok_or_else(|| NetworkError::Unsupported(format!("block {blocks} has no named layer")))
+    name.map(str::to_owned).ok_or_else(|| {
+        NetworkError::Unsupported(format!(
+            "block {blocks} has no layer whose output could be followed"
+        ))
+    })
 }
 
 /// The layers of a block whose units can be dead: activations and residual units.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     TrainError,
+    member::last_tap,
     teacher::{self, Imported},
 };
 use crate::{
@@ -160,7 +161,10 @@ fn fits(config: &Config, student: &Network, teacher: &Network) -> Result<(), Net
             Method::Vanilla | Method::Kd => {}
             Method::Fitnets => {
                 let (thin, wide) = (student.shapes()?, teacher.shapes()?);
-                surgery::same_resolution(&thin, &wide, algorithm::hinted(thin.blocks.len()))?;
+                let hinted = algorithm::hinted(thin.blocks.len());
+                surgery::same_resolution(&thin, &wide, hinted)?;
+                last_tap(student, hinted)?;
+                last_tap(teacher, hinted)?;
             }
             Method::StartOnly | Method::Win => {
                 let random = config.win.start == Start::Random;

@@ -166,6 +166,14 @@ pub fn settled(config: &Config) -> Result<(Config, Vec<String>), TrainError> {
                 );
                 DataError::Setting { key, problem }
             };
+            let channels = data::promised(&config.data).0.channels;
+            if config.data.kind != DataKind::Idx && model.channels as usize != channels {
+                let theirs = model.channels;
+                let message = format!(
+                    "it reads pictures of {theirs} channels, and the data's have {channels}"
+                );
+                return Err(refused(&from, message));
+            }
             let taken = config.data.take_over(&framing(&from, &model)?).map_err(disagreement)?;
             if !taken.is_empty() {
                 lines.push(format!("taken over from the teacher: {}", taken.join(", ")));

@@ -92,8 +92,8 @@ fn everything(model: &Path, path: &Path, preprocess: &Preprocess) -> Result<Subj
             .note(format!("the test part was scored, and the {train} training pictures were not"));
     }
     // What could not be decoded was taken out of the counts.
-    let lost = account.skipped.get(&Reason::Unreadable).map_or(0, |skipped| skipped.count);
-    let there = lost + (if test > 0 { test } else { train });
+    let part = if test > 0 { &account.test } else { &account.train };
+    let there = part.total() + part.unreadable;
     Ok(Subject { split, classes, account, there })
 }
 

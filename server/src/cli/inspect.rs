@@ -145,7 +145,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
 
 fn inspect(label: String, config: &Config, target: &Target) -> Result<Inspection> {
     let (config, mut notes) = train::settled(config)?;
-    let Subject { shape, classes, assumed, account } = subject(&config)?;
+    let Subject { shape, classes, assumed, there } = subject(&config)?;
+    if let Some(data) = &there {
+        // What a run would refuse before it trains is refused here.
+        train::outline(&config, data)?;
+    }
     let networks = train::networks(&config, shape, &classes)?;
     notes.extend(networks.warnings());
     let (student, teacher) = (&networks.student, &networks.teacher);
@@ -155,7 +159,7 @@ fn inspect(label: String, config: &Config, target: &Target) -> Result<Inspection
     Ok(Inspection {
         label,
         input: of((shape, classes.len()), assumed),
-        data: account,
+        data: there.map(|data| data.account),
         student: Size { params: thin.params, macs: thin.macs },
         teacher: Size { params: wide.params, macs: wide.macs },
         blocks: pairs(thin.blocks, wide.blocks),
@@ -172,19 +176,20 @@ struct Subject {
     classes: Vec<String>,
     /// Whether the data are not there, so that this is what they usually are.
     assumed: bool,
-    /// What was read.
-    account: Option<Account>,
+    /// The data, where they are there.
+    there: Option<data::Dataset>,
 }
 
 fn subject(config: &Config) -> Result<Subject> {
     let there = config.data.path.as_ref().is_some_and(|path| Path::new(path).exists());
     if there {
-        let data::Dataset { shape, classes, account, .. } = data::open(&config.data)?;
-        return Ok(Subject { shape, classes, assumed: false, account: Some(account) });
+        let data = data::open(&config.data)?;
+        let (shape, classes) = (data.shape, data.classes.clone());
+        return Ok(Subject { shape, classes, assumed: false, there: Some(data) });
     }
     let (shape, classes) = train::presumed(config)?;
     let assumed = config.data.kind != DataKind::Procedural;
-    Ok(Subject { shape, classes, assumed, account: None })
+    Ok(Subject { shape, classes, assumed, there: None })
 }
 
 fn of((shape, classes): (data::ImageShape, usize), assumed: bool) -> Input {

@@ -232,6 +232,9 @@ impl Jobs {
         let deleted = self.store.write(|db| -> Result<(), Refusal> {
             let run = Run::find(db, id)?.ok_or_else(|| Refusal::Unknown(id.into()))?;
             let place = self.directory(&run);
+            if run.is_elsewhere() {
+                return Err(Refusal::Elsewhere("be deleted"));
+            }
             if !run.slots.is_empty() || child::is_locked(&place.join("run.lock")) {
                 return Err(Refusal::Alive);
             }
@@ -253,7 +256,10 @@ impl Jobs {
         });
         if let Err(refusal) = deleted {
             let known = self.store.read(|db| Run::find(db, id)).is_ok_and(|run| run.is_some());
-            if known && gone.exists() && !matches!(refusal, Refusal::Alive | Refusal::Taught(_)) {
+            if known
+                && gone.exists()
+                && !matches!(refusal, Refusal::Alive | Refusal::Elsewhere(_) | Refusal::Taught(_))
+            {
                 drop(fs::rename(&gone, self.folder.join(id)));
             }
             return Err(refusal);

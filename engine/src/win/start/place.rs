@@ -370,8 +370,13 @@ pub(super) fn correspondence(
     block: usize,
     map: &[u32],
 ) -> Result<Vec<usize>, NetworkError> {
-    if let Some(empty) = thin.iter().zip(wide).position(|(s, t)| s.is_empty() || t.is_empty()) {
-        return Err(NetworkError::Mismatch(format!("block {} has no layers", empty + 1)));
+    for (network, blocks) in [("student", thin), ("teacher", wide)] {
+        if let Some(empty) = blocks.iter().position(Vec::is_empty) {
+            let block = empty + 1;
+            let problem =
+                format!("block {block} of the {network} has no layers; each has one at least");
+            return Err(NetworkError::Mismatch(problem));
+        }
     }
     if map.is_empty() {
         let (small, large) = (thin[block].len(), wide[block].len());
