@@ -414,9 +414,9 @@ fn a_teacher_that_does_not_fit_is_refused_by_its_block_everywhere() {
         &[r#"methods=["win"]"#],
         &["the student has 2 blocks, the teacher 1"],
     );
-    // An MLP of one layer has none for the block that a hint is taken from.
+    // Two layers over three blocks leave the second empty, from which a hint is taken.
     let place = folder();
-    let mlp = Mlp { hidden: vec![4], blocks: vec![1], ..Mlp::default() };
+    let mlp = Mlp { hidden: vec![4, 4], blocks: vec![1, 1], ..Mlp::default() };
     let mut shallow = nets::model("mlp", Model::Mlp(mlp), 1, 16, None);
     shallow.config.labels = (0..10).map(|class| class.to_string()).collect();
     shallow.weights = nets::weights(&shallow.config.network(), 5);
