@@ -2521,6 +2521,11 @@ export interface components {
             name: string;
             /** @description Pictures of each class. */
             counts: number[];
+            /**
+             * Format: uint64
+             * @description Pictures that are not among them, as they cannot be read.
+             */
+            unreadable?: number;
         };
         /** @description Whether a stage is over. */
         Phase: "waiting" | "running" | "done";
