@@ -443,6 +443,26 @@ fn a_teacher_that_does_not_fit_is_refused_by_its_block_everywhere() {
     refused_everywhere(&bad, &set, &["layer2.0 of block 2", "15 channels"]);
 }
 
+/// What is there is shown all the same.
+#[test]
+fn a_batch_larger_than_the_data_is_told_before_the_run() {
+    let (data, place) = (folder(), folder());
+    pictures(data.path(), &[CAT, DOG]);
+    let file = place.path().join("run.toml");
+    let set = ["data.kind=folder", "data.train_count=24", "data.test_count=8", "vanilla.batch=32"];
+    let from = format!("data.path={}", data.path().display());
+    let mut config = config(&[]);
+    for set in set.iter().copied().chain([from.as_str(), r#"methods=["vanilla"]"#]) {
+        config = config.with_set(set).expect("valid");
+    }
+    fs::write(&file, config.to_toml()).expect("written");
+    let output = command(&["inspect", text(&file), "--json"]);
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(found["data"]["train"]["counts"], serde_json::json!([12, 12]));
+    let notes = found["notes"].to_string();
+    assert!(notes.contains("a run would be refused: batch: 32 of stage vanilla"), "{notes}");
+}
+
 #[test]
 fn a_pickle_and_a_missing_file_are_refused_everywhere() {
     let place = folder();

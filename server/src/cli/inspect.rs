@@ -146,12 +146,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
 fn inspect(label: String, config: &Config, target: &Target) -> Result<Inspection> {
     let (config, mut notes) = train::settled(config)?;
     let Subject { shape, classes, assumed, there } = subject(&config)?;
-    if let Some(data) = &there {
-        // What a run would refuse before it trains is refused here.
-        train::outline(&config, data)?;
-    }
     let networks = train::networks(&config, shape, &classes)?;
     notes.extend(networks.warnings());
+    if let Some(Err(error)) = there.as_ref().map(|data| train::outline(&config, data)) {
+        notes.push(format!("a run would be refused: {error}"));
+    }
     let (student, teacher) = (&networks.student, &networks.teacher);
     let (thin, wide) = (student.size()?, teacher.size()?);
     let limits = Limits { memory: config.memory_budget, ..target.limits };
