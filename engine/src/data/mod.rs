@@ -157,7 +157,12 @@ pub fn kind_of(path: &Path) -> DataKind {
     let (path, names) = innermost(path);
     let holds =
         |name: &str| cifar::FOLDERS.iter().any(|inner| path.join(inner).join(name).is_file());
-    if names.iter().any(|name| idx::is_named_so(name)) {
+    told_by(names.iter().any(|name| idx::is_named_so(name)), holds)
+}
+
+/// The kind of data, by whether there are files that are named as IDX files are, and which others there are.
+fn told_by(is_idx: bool, holds: impl Fn(&str) -> bool) -> DataKind {
+    if is_idx {
         DataKind::Idx
     } else if holds(cifar::CIFAR10.test) {
         DataKind::Cifar10
@@ -178,15 +183,8 @@ pub fn kind_within(path: &Path) -> Result<DataKind, DataError> {
     }
     let listing = Place::open(path, Caps::default())?.list(&mut Account::default())?;
     let holds = |name: &str| listing.files.iter().any(|file| file.split().1 == name);
-    Ok(if listing.files.iter().any(|file| idx::is_named_so(file.split().1)) {
-        DataKind::Idx
-    } else if holds(cifar::CIFAR10.test) {
-        DataKind::Cifar10
-    } else if holds(cifar::CIFAR100.test) {
-        DataKind::Cifar100
-    } else {
-        DataKind::Folder
-    })
+    let is_idx = listing.files.iter().any(|file| idx::is_named_so(file.split().1));
+    Ok(told_by(is_idx, holds))
 }
 
 /// The folder at `path`, or the one in it that is alone, and so on; and the names in that.
