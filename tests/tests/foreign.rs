@@ -13,7 +13,8 @@ use engine::{
     config::{Config, Interpolation, Mlp, Model, Resnet, Stem, Unit},
     event::{Entry, Event},
     formats::{ModelConfig, ModelFolder, safetensors},
-    nn::{Tensor, Weights},
+    models,
+    nn::{Extent, Tensor, Weights},
     random::Stream,
     train::{Run, TrainError},
 };
@@ -539,6 +540,76 @@ fn a_teacher_is_shown_as_it_is_and_tested_once() {
         found["teachers"][0]["epochs"].is_null(),
         "its own teacher's cost is not known: {found}"
     );
+}
+
+/// A ResNet of `classes` classes as `timm.models.save_for_hf` writes it; it always answers the first.
+fn of_timm(labels: &[&str], classes: u32) -> tempfile::TempDir {
+    let of = Resnet {
+        width: 1.0,
+        base: 4,
+        unit: Unit::Bottleneck,
+        stem: Stem::Cifar,
+        blocks: vec![1, 1],
+    };
+    let network = models::network(&Model::Resnet(of), Extent::Map(SIDE, SIDE, 3), classes);
+    let out = folder();
+    let file = out.path().join("model.safetensors");
+    let mut weights = nets::weights(&network, 7);
+    weights.get_mut("fc.bias").expect("a bias").data[0] = 1e4;
+    safetensors::write(&file, &weights, &safetensors::pytorch()).expect("written");
+    let config = serde_json::json!({
+        "architecture": "resnet", "num_classes": classes, "label_names": labels,
+        "pretrained_cfg": {
+            "input_size": [3, SIDE, SIDE], "interpolation": "bicubic", "crop_pct": 0.875, "crop_mode": "center",
+            "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225], "first_conv": "conv1", "classifier": "fc"
+        }
+    });
+    fs::write(out.path().join("config.json"), config.to_string()).expect("written");
+    out
+}
+
+#[test]
+fn a_folder_of_timms_says_how_its_pictures_were_read_and_what_its_classes_are() {
+    let data = folder();
+    pictures(data.path(), &[CAT, DOG, EMU]);
+    for surplus in ["dog/0", "dog/1", "emu/0", "emu/1", "emu/2"] {
+        fs::remove_file(data.path().join(format!("test/{surplus}.png"))).expect("removed");
+    }
+    let thin = [
+        "model.arch=resnet",
+        "model.base=4",
+        "model.stem=cifar",
+        "model.blocks=[1,1]",
+        "tune.steps=1",
+    ];
+    // Its head is in another order than the folder's classes.
+    let teacher = of_timm(&["emu", "cat", "dog"], 3);
+    let (out, entries) = trained(&on(data.path(), teacher.path(), &thin));
+    let text = fs::read_to_string(out.path().join("config.toml")).expect("a configuration");
+    for line in
+        ["size = 4", "interpolation = \"bilinear\"", "crop = 0.875", "mean = [0.485, 0.456, 0.406]"]
+    {
+        assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
+    }
+    let warned = warnings(&entries);
+    let said = warned.iter().any(|line| line.contains("interpolation = \"bicubic\""));
+    assert!(said && warned.iter().all(|line| !line.contains("by their place")), "{warned:?}");
+    // It calls everything an emu, of which the test pictures are one in seven.
+    assert!((end(&entries, "teacher-0").accuracy - 100.0 / 7.0).abs() < 1e-9);
+
+    let other = [
+        "model.arch=resnet",
+        "model.base=4",
+        "model.stem=cifar",
+        "model.blocks=[1,1]",
+        "data.crop=1.0",
+    ];
+    let told = refused(&on(data.path(), teacher.path(), &other));
+    assert!(told.contains("data.crop") && told.contains("0.875"), "{told}");
+    let told = refused(&on(data.path(), of_timm(&["cat", "dog", "emu"], 5).path(), &thin));
+    assert!(told.contains("names 3 classes") && told.contains("5 outputs"), "{told}");
+    let told = refused(&on(data.path(), of_timm(&["cat", "dog", "ant"], 3).path(), &thin));
+    assert!(told.contains("ant") && told.contains("emu"), "{told}");
 }
 
 /// A run knows what its teachers cost, wherever they are taken from.

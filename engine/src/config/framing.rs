@@ -2,19 +2,19 @@
 
 use super::{Data, Interpolation};
 
-/// What is done to a picture before a network that is trained already.
-#[derive(Debug, Clone, PartialEq)]
+/// What is done to a picture before a network that is trained already, as far as its file says.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Framing {
     /// Height and width of the input in pixels.
-    pub size: u32,
+    pub size: Option<u32>,
     /// How a picture is resized.
-    pub interpolation: Interpolation,
+    pub interpolation: Option<Interpolation>,
     /// Share of the shorter side that the centre crop keeps.
-    pub crop: f64,
+    pub crop: Option<f64>,
     /// Mean of each channel, of pixels in 0..1.
-    pub mean: Vec<f64>,
+    pub mean: Option<Vec<f64>>,
     /// Standard deviation of each channel.
-    pub std: Vec<f64>,
+    pub std: Option<Vec<f64>>,
 }
 
 /// A key of `[data]` that says otherwise than a trained network's own folder.
@@ -39,15 +39,16 @@ fn all_near(a: &[f64], b: &[f64]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| near(a, b))
 }
 
-/// Writes `trained` where nothing is written; otherwise the two must be the `same`.
+/// Writes what is `trained` where nothing is written; otherwise the two must be the `same`.
 fn settle<T: Clone>(
     key: &'static str,
     written: &mut Option<T>,
-    trained: &T,
+    trained: &Option<T>,
     same: impl Fn(&T, &T) -> bool,
     show: impl Fn(&T) -> String,
     taken: &mut Vec<String>,
 ) -> Result<(), Disagreement> {
+    let Some(trained) = trained else { return Ok(()) };
     match written {
         None => {
             taken.push(format!("{key} = {}", show(trained)));
@@ -112,11 +113,11 @@ mod tests {
 
     fn trained() -> Framing {
         Framing {
-            size: 8,
-            interpolation: Interpolation::Area,
-            crop: 0.875,
-            mean: vec![0.485, 0.456, 0.406],
-            std: vec![0.229, 0.224, 0.225],
+            size: Some(8),
+            interpolation: Some(Interpolation::Area),
+            crop: Some(0.875),
+            mean: Some(vec![0.485, 0.456, 0.406]),
+            std: Some(vec![0.229, 0.224, 0.225]),
         }
     }
 
@@ -139,6 +140,7 @@ mod tests {
             (Some(8), Interpolation::Area, 0.875)
         );
         assert_eq!(data.take_over(&trained()), Ok(Vec::new()));
+        assert_eq!(data.take_over(&Framing::default()), Ok(Vec::new()));
 
         // A value that was rounded is the same, any other is not.
         data.mean = Some(vec![0.4850005, 0.456, 0.406]);

@@ -165,7 +165,14 @@ impl ModelFolder {
     /// # Errors
     /// One of the two is missing or damaged. Whether the weights fit the architecture is for the architecture to say.
     pub fn read(folder: &Path) -> Result<ModelFolder, FormatError> {
-        let config: ModelConfig = read_json(&folder.join(CONFIG))?;
+        let path = folder.join(CONFIG);
+        let config: serde_json::Value = read_json(&path)?;
+        if config["pretrained_cfg"].is_object() || config["model_type"].is_string() {
+            let message = "timm or transformers wrote it; a folder of timm's can be a teacher, by `teacher.from`";
+            return Err(FormatError::content(&path, message));
+        }
+        let config: ModelConfig =
+            serde_json::from_value(config).map_err(|error| FormatError::content(&path, error))?;
         let (weights, _) = safetensors::read(&folder.join(WEIGHTS))?;
         let weights = config.with_columns(&weights, Order::Ours).unwrap_or(weights);
         let path = folder.join(MERGE);
@@ -329,6 +336,10 @@ mod tests {
         sums::write(folder.path()).expect("written");
         let said = ModelFolder::read(folder.path()).expect_err("damaged").to_string();
         assert!(said.contains("missing field `architecture`"), "{said}");
+        std::fs::write(folder.path().join(CONFIG), r#"{"pretrained_cfg":{}}"#).expect("written");
+        sums::write(folder.path()).expect("written");
+        let said = ModelFolder::read(folder.path()).expect_err("timm's").to_string();
+        assert!(said.contains("can be a teacher, by `teacher.from`"), "{said}");
         let mut torn = sample(1, 3);
         torn.weights.remove("head.bias");
         let said = torn.write(folder.path()).expect_err("torn").to_string();

@@ -8,6 +8,7 @@ pub mod plan;
 mod pytorch;
 pub mod safetensors;
 pub mod sums;
+pub mod timm;
 
 use std::path::{Path, PathBuf};
 

@@ -20,7 +20,7 @@ use crate::{
     config::{Activation, Config, DataKind, Disagreement, Framing, Model},
     data::{self, DataError, Dataset, ImageShape, Preprocess},
     event::{self, Event},
-    formats::{FormatError, ModelConfig, ModelFolder, folder, safetensors, sums},
+    formats::{FormatError, ModelConfig, ModelFolder, folder, safetensors, sums, timm},
     gpu::Gpu,
     models,
     nn::{Extent, Layer, Network, NetworkError, Tensor, Weights},
@@ -34,9 +34,53 @@ struct Found {
     /// `model.safetensors` of a folder, or the file that was named.
     weights: PathBuf,
     /// What the folder says of them; none for weights alone.
-    described: Option<ModelConfig>,
+    described: Option<Described>,
     /// What was chosen without being asked for.
     warning: Option<String>,
+}
+
+/// What a folder says of the weights in it.
+#[derive(Debug)]
+enum Described {
+    /// A folder as runs write it.
+    Taper(ModelConfig),
+    /// A folder as timm writes it.
+    Timm(timm::Described),
+}
+
+impl Described {
+    /// Channels of the pictures.
+    fn channels(&self) -> Option<u32> {
+        match self {
+            Described::Taper(model) => Some(model.channels),
+            Described::Timm(of) => of.channels,
+        }
+    }
+
+    /// Names of the classes, in the order of the outputs.
+    fn labels(self) -> Option<Vec<String>> {
+        match self {
+            Described::Taper(model) => Some(model.labels),
+            Described::Timm(of) => of.labels,
+        }
+    }
+
+    /// What is done to the pictures.
+    fn framing(&self, from: &str) -> Result<Framing, TrainError> {
+        let model = match self {
+            Described::Taper(model) => model,
+            Described::Timm(of) => return Ok(of.framing.clone()),
+        };
+        let bad = |error: DataError| refused(from, format!("its {}: {error}", folder::CONFIG));
+        let of = Preprocess::try_from(model).map_err(bad)?;
+        Ok(Framing {
+            size: Some(model.size),
+            interpolation: Some(of.interpolation()),
+            crop: Some(of.crop()),
+            mean: Some(of.mean().to_vec()),
+            std: Some(of.std().to_vec()),
+        })
+    }
 }
 
 /// A teacher from elsewhere that fits the data.
@@ -126,29 +170,17 @@ fn refuse_pickles(from: &str, file: &Path) -> Result<(), TrainError> {
     Err(TrainError::Teacher { from: from.into(), message, hint: Some(convert) })
 }
 
-/// What the folder of `model.safetensors` says of it. Other programs' `config.json` (timm's, transformers') say nothing that is known here.
-fn described(weights: &Path) -> Result<Option<ModelConfig>, TrainError> {
+/// What the folder of `model.safetensors` says of it. A `config.json` of a third program's (transformers') says nothing that is known here.
+fn described(weights: &Path) -> Result<Option<Described>, TrainError> {
     let named = weights.file_name().is_some_and(|name| name == folder::WEIGHTS);
     let config = weights.parent().map(|folder| folder.join(folder::CONFIG));
     let Some(config) = config.filter(|config| named && config.is_file()) else { return Ok(None) };
     let value: serde_json::Value = folder::read_json(&config)?;
-    if !value["model"].is_object() {
-        return Ok(None);
+    if value["model"].is_object() {
+        return Ok(Some(Described::Taper(folder::read_json(&config)?)));
     }
-    Ok(Some(folder::read_json(&config)?))
-}
-
-/// What a teacher's folder says of its pictures.
-fn framing(from: &str, model: &ModelConfig) -> Result<Framing, TrainError> {
-    let bad = |error: DataError| refused(from, format!("its {}: {error}", folder::CONFIG));
-    let of = Preprocess::try_from(model).map_err(bad)?;
-    Ok(Framing {
-        size: model.size,
-        interpolation: of.interpolation(),
-        crop: of.crop(),
-        mean: of.mean().to_vec(),
-        std: of.std().to_vec(),
-    })
+    let timm = timm::described(&value).map_err(|error| FormatError::content(&config, error))?;
+    Ok(timm.map(Described::Timm))
 }
 
 /// The configuration with everything written that a teacher from elsewhere says of its pictures, and a line on what was taken over.
@@ -159,7 +191,7 @@ pub fn settled(config: &Config) -> Result<(Config, Vec<String>), TrainError> {
     let (mut config, mut lines) = (config.clone(), Vec::new());
     if let Some(from) = config.teacher.from.clone() {
         for &seed in &config.seeds {
-            let Some(model) = find(&from, seed)?.described else { continue };
+            let Some(described) = find(&from, seed)?.described else { continue };
             let disagreement = |Disagreement { key, written, trained }| {
                 let problem = format!(
                     "{written} is not what the teacher in `{from}` was trained with, which is {trained}; leave the key out or give that value"
@@ -167,14 +199,16 @@ pub fn settled(config: &Config) -> Result<(Config, Vec<String>), TrainError> {
                 DataError::Setting { key, problem }
             };
             let channels = data::promised(&config.data).0.channels;
-            if config.data.kind != DataKind::Idx && model.channels as usize != channels {
-                let theirs = model.channels;
+            if config.data.kind != DataKind::Idx
+                && let Some(theirs) = described.channels().filter(|&c| c as usize != channels)
+            {
                 let message = format!(
                     "it reads pictures of {theirs} channels, and the data's have {channels}"
                 );
                 return Err(refused(&from, message));
             }
-            let taken = config.data.take_over(&framing(&from, &model)?).map_err(disagreement)?;
+            let framing = described.framing(&from)?;
+            let taken = config.data.take_over(&framing).map_err(disagreement)?;
             if !taken.is_empty() {
                 lines.push(format!("taken over from the teacher: {}", taken.join(", ")));
             }
@@ -197,18 +231,25 @@ pub fn presumed(config: &Config) -> Result<(ImageShape, Vec<String>), TrainError
         return Ok((shape, classes::numbers(usual)));
     };
     let found = find(from, seed)?;
-    if let Some(model) = found.described {
-        let side = model.size as usize;
-        shape = ImageShape { height: side, width: side, channels: model.channels as usize };
-        return Ok((shape, model.labels));
+    let (mut channels, mut labels) = (None, None);
+    if let Some(described) = found.described {
+        if let Some(side) = described.framing(from)?.size {
+            (shape.height, shape.width) = (side as usize, side as usize);
+        }
+        channels = described.channels().map(|channels| channels as usize);
+        labels = described.labels();
     }
-    let (weights, _) = safetensors::read(&found.weights)?;
-    let rows = |name: &str| weights.get(name).and_then(|head| head.shape.first().copied());
-    if let Some(&[.., channels @ (1 | 3)]) = weights.get("conv1.weight").map(|w| &w.shape[..]) {
-        shape.channels = channels;
+    if channels.is_none() || labels.is_none() {
+        let (weights, _) = safetensors::read(&found.weights)?;
+        let rows = |name: &str| weights.get(name).and_then(|head| head.shape.first().copied());
+        if let Some(&[.., read @ (1 | 3)]) = weights.get("conv1.weight").map(|w| &w.shape[..]) {
+            channels = channels.or(Some(read));
+        }
+        let outputs = rows("fc.weight").or(rows("head.weight"));
+        labels = labels.or(Some(classes::numbers(outputs.unwrap_or(usual))));
     }
-    let outputs = rows("fc.weight").or(rows("head.weight"));
-    Ok((shape, classes::numbers(outputs.unwrap_or(usual))))
+    shape.channels = channels.unwrap_or(shape.channels);
+    Ok((shape, labels.unwrap_or_else(|| classes::numbers(usual))))
 }
 
 /// The teacher of `seed` for a student on these classes, checked before anything runs.
@@ -224,21 +265,35 @@ pub(super) fn import(
 ) -> Result<Imported, TrainError> {
     let Found { weights: file, described, warning } = find(from, seed)?;
     let mut warnings: Vec<String> = warning.into_iter().collect();
+    if let (Some(theirs), Extent::Map(_, _, channels)) =
+        (described.as_ref().and_then(Described::channels), student.input)
+        && theirs != channels
+    {
+        let message =
+            format!("it reads pictures of {theirs} channels, and the data's have {channels}");
+        return Err(refused(from, message));
+    }
     let (network, mut weights) = match &described {
-        Some(model) => read_folder(from, &file, model, student)?,
-        None => {
-            if config.data.mean.is_none() {
-                warnings.push(unnormalised(from, student));
-            }
-            read_alone(&file, &config.model, student)?
-        }
+        Some(Described::Taper(_)) => read_folder(&file, student)?,
+        _ => read_alone(&file, &config.model, student)?,
     };
+    if let Some(Described::Timm(of)) = &described
+        && !of.unknown.is_empty()
+    {
+        warnings.push(format!(
+            "`{from}` was trained with {}, which Taper does not do to pictures; data.interpolation and data.crop say what is done instead",
+            of.unknown.join(" and ")
+        ));
+    }
+    if config.data.mean.is_none() {
+        warnings.push(unnormalised(from, student));
+    }
     models::check(&network, &weights).map_err(|error| TrainError::Teacher {
         from: from.into(),
         message: error.to_string(),
         hint: of_another_size(&network, &weights),
     })?;
-    let known = described.map(|model| model.labels);
+    let known = described.and_then(Described::labels);
     if let Some(outputs) = order(from, &network, known, labels, &mut warnings)? {
         put_in_order(&network, &mut weights, &outputs);
     }
@@ -249,20 +304,7 @@ pub(super) fn import(
 }
 
 /// The network of a model folder, for the student's pictures.
-fn read_folder(
-    from: &str,
-    file: &Path,
-    model: &ModelConfig,
-    student: &Network,
-) -> Result<(Network, Weights), TrainError> {
-    if let Extent::Map(_, _, channels) = student.input
-        && channels != model.channels
-    {
-        let theirs = model.channels;
-        let message =
-            format!("it reads pictures of {theirs} channels, and the data's have {channels}");
-        return Err(refused(from, message));
-    }
+fn read_folder(file: &Path, student: &Network) -> Result<(Network, Weights), TrainError> {
     let folder = ModelFolder::read(file.parent().unwrap_or(Path::new("")))?;
     Ok((Network { input: student.input, ..folder.config.network() }, folder.weights))
 }
@@ -317,6 +359,14 @@ fn order(
     let alone = known.is_none();
     let outputs = network.shapes()?.output.width() as usize;
     let known = known.unwrap_or_else(|| classes::numbers(outputs));
+    if known.len() != outputs {
+        let named = known.len();
+        let message = format!(
+            "its {} names {named} classes, and its head has {outputs} outputs",
+            folder::CONFIG
+        );
+        return Err(refused(from, message));
+    }
     let matched = classes::all(&known, labels).map_err(|difference| {
         let message = match alone {
             true => format!(
