@@ -1,5 +1,5 @@
-"""torchvision's RandomResizedCrop, for the tests of engine/src/data/transform.rs. Pillow's and torchvision's own code gives every answer; only the
-random numbers are ours: `Stream` is that of engine/src/random.rs.
+"""torchvision's RandomResizedCrop, for the tests of engine/train/src/data/transform.rs. Pillow's and torchvision's own code gives every answer; only the
+random numbers are ours: `Stream` is that of engine/core/src/random.rs.
 
 crops.json has two lists.
 `windows`: `size` (height, width), `scale`, `ratio`, `windows`: (top, left, height, width) of RandomResizedCrop.get_params for the seeds 0, 1, 2, …, and

@@ -10,7 +10,7 @@ use std::{
 };
 
 use engine::{
-    config::{Config, Interpolation, Mlp, Model, Resnet, Stem, Unit},
+    config::{self, Config, Interpolation, Mlp, Model, Resnet, Stem, Unit},
     event::{Entry, Event},
     formats::{ModelConfig, ModelFolder, safetensors},
     models,
@@ -734,7 +734,7 @@ fn all_of_foreign_data_are_scored() {
         fs::write(parts.path().join(name), b"\x89PNG\r\n\x1a\n").expect("written");
     }
     let file = out.path().join("config.toml");
-    let lenient = Config::open(text(&file)).expect("valid").with_set("data.on_error=skip");
+    let lenient = config::read(&file).expect("valid").with_set("data.on_error=skip");
     fs::write(&file, lenient.expect("valid").to_toml()).expect("written");
     let found = scored(out.path(), Some(parts.path())).expect("scored");
     assert_eq!((&found["count"], &found["there"]), (&12.into(), &13.into()), "{found}");

@@ -16,11 +16,11 @@ use std::{
 use engine::{
     event::{Entry, Event},
     formats::safetensors,
-    gpu::{Executor, Gpu, Live, Tuned, Tuner},
+    gpu::{Cache, Executor, Gpu, Live, Tuned, Tuner},
     graph::Graph,
     ops::{AdapterKind, matmul::Linear},
     plan::{Choice, Choices, Plan, Target, compile},
-    train::{Options, Run, TrainError, Tune},
+    train::{Options, Run, TimingsFolder, TrainError, Tune},
 };
 use serde_json::{Value, json};
 use support::{checkpoints, config, folder, kinds, warnings};
@@ -50,6 +50,11 @@ fn run(gpu: &Arc<Gpu>, plan: Plan) -> Vec<f32> {
     }
     executor.run("run", &Live::rows(0), 0).expect("it runs");
     executor.read("z").expect("a result")
+}
+
+/// Where timings are kept.
+fn kept(folder: &Path) -> Option<Box<dyn Cache>> {
+    Some(Box::new(TimingsFolder(folder.into())))
 }
 
 /// The only file of a folder.
@@ -115,7 +120,7 @@ fn what_was_timed_is_kept() {
     let Some(gpu) = gpu() else { return };
     for kind in [AdapterKind::Cpu, AdapterKind::Gpu] {
         let (plan, cache) = (plan(&gpu, kind), folder());
-        let first = Tuner::new(&gpu, Some(cache.path()), LONG).tune(&gpu, &plan).expect("tuned");
+        let first = Tuner::new(&gpu, kept(cache.path()), LONG).tune(&gpu, &plan).expect("tuned");
         println!("{kind:?}: {first:#?}");
         assert_eq!(first.warnings, Vec::<String>::new());
         assert_eq!((first.classes, first.timings.len()), (2, 2));
@@ -133,7 +138,7 @@ fn what_was_timed_is_kept() {
 
         // Another process would do so too.
         let again = |folder: &Path| -> Tuned {
-            Tuner::new(&gpu, Some(folder), LONG).tune(&gpu, &plan).expect("tuned")
+            Tuner::new(&gpu, kept(folder), LONG).tune(&gpu, &plan).expect("tuned")
         };
         assert_eq!(again(cache.path()).timings, first.timings);
         other_tiles(cache.path());
@@ -148,7 +153,7 @@ fn what_was_timed_is_kept() {
 fn a_cache_that_is_none_is_ignored_with_a_word() {
     let Some(gpu) = gpu() else { return };
     let (plan, cache) = (plan(&gpu, AdapterKind::Cpu), folder());
-    let tune = || Tuner::new(&gpu, Some(cache.path()), LONG).tune(&gpu, &plan).expect("tuned");
+    let tune = || Tuner::new(&gpu, kept(cache.path()), LONG).tune(&gpu, &plan).expect("tuned");
     assert_eq!(tune().timings.len(), 2);
     let path = file(cache.path());
     let good = fs::read_to_string(&path).expect("read");
@@ -179,7 +184,7 @@ fn a_cache_that_is_none_is_ignored_with_a_word() {
     let taken = cache.path().join("file");
     fs::write(&taken, "").expect("written");
     let tuned =
-        Tuner::new(&gpu, Some(&taken.join("below")), LONG).tune(&gpu, &plan).expect("tuned");
+        Tuner::new(&gpu, kept(&taken.join("below")), LONG).tune(&gpu, &plan).expect("tuned");
     assert_eq!(tuned.timings.len(), 2);
     assert!(!tuned.warnings.is_empty());
 }

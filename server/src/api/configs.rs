@@ -45,7 +45,7 @@ impl NewRun {
                         .field("preset")
                         .hint(format!("there are {}", known.join(", "))));
                 }
-                Draft::open(preset)?
+                Draft::preset(preset)?
             }
             (None, Some(config)) => draft(config)?,
             (Some(_), Some(_)) => {
@@ -112,7 +112,7 @@ struct Preset {
 pub(super) async fn presets() -> Result<Json<Presets>, ApiError> {
     let preset = |preset: &engine::config::presets::Preset| {
         let (name, description) = (preset.name.into(), preset.summary().into());
-        Ok::<_, ApiError>(Preset { name, description, config: Config::open(preset.name)? })
+        Ok::<_, ApiError>(Preset { name, description, config: Config::preset(preset.name)? })
     };
     Ok(Json(Presets { presets: PRESETS.iter().map(preset).collect::<Result<_, _>>()? }))
 }

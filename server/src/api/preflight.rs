@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use engine::config::Config;
+use engine::config::{self, Config};
 use engine::data::Account;
 use engine::nn::NetworkSize;
 use schemars::JsonSchema;
@@ -219,7 +219,7 @@ pub(super) fn examine_adopted(app: &App, ids: &[String]) {
         let looked = || -> Result<(), ApiError> {
             let Some(run) = app.jobs.store.read(|db| Run::find(db, id))? else { return Ok(()) };
             let path = app.jobs.directory(&run).join("config.toml");
-            let config = Config::open(&path.to_string_lossy())?;
+            let config = config::read(&path)?;
             let findings = app.examiner.examine(&config, false).map_err(ApiError::unavailable)?;
             // Without its data the networks are those for what such data usually are.
             if findings.data.is_some() {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use axum::http::{HeaderMap, header};
-use engine::formats::{atomic, sums::hex};
+use engine::{formats::atomic, text::hex};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 

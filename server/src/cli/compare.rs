@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use engine::config::{Config, Method};
+use engine::config::{self, Config, Method};
 use engine::event::{self, Event};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -144,7 +144,7 @@ pub(super) fn expand(path: &Path) -> Result<Vec<PathBuf>> {
 
 fn open(path: PathBuf) -> Result<Run> {
     let file = path.join("config.toml");
-    let config = Config::open(&file.to_string_lossy())?;
+    let config = config::read(&file)?;
     let log = path.join("events.jsonl");
     let entries = if log.exists() { event::read(&log)? } else { Vec::new() };
     // The last word on a member counts: a member may have been taken up again.
@@ -368,7 +368,7 @@ mod tests {
     }
 
     fn run(set: &[&str], members: Vec<Member>) -> Run {
-        let demo = Config::open("demo").expect("valid");
+        let demo = Config::preset("demo").expect("valid");
         let config = set.iter().fold(demo, |config, set| config.with_set(set).expect("valid"));
         Run { path: "r".into(), config, members }
     }

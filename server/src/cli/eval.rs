@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use engine::classes::{self, Matched};
-use engine::config::{Config, Data};
+use engine::config::{self, Config, Data};
 use engine::data::account::Skipped;
 use engine::data::{self, Account, Dataset, Preprocess, Reason, Scored, Split};
 use engine::train::Test;
@@ -156,7 +156,7 @@ fn run_config(model: &Path) -> Result<Option<Config>> {
     // RUN, RUN/artifacts, RUN/members/NAME, RUN/members/NAME/artifacts.
     let found =
         model.ancestors().take(4).map(|path| path.join("config.toml")).find(|path| path.is_file());
-    Ok(found.map(|path| Config::open(&path.to_string_lossy())).transpose()?)
+    Ok(found.map(|path| config::read(&path)).transpose()?)
 }
 
 #[cfg(test)]
@@ -169,7 +169,7 @@ mod tests {
         let member = run.join("members/win-0/artifacts");
         std::fs::create_dir_all(&member).expect("made");
         assert_eq!(run_config(&member).expect("none"), None);
-        let config = Config::open("mnist-mlp-thin").expect("valid");
+        let config = Config::preset("mnist-mlp-thin").expect("valid");
         std::fs::write(run.join("config.toml"), config.to_toml()).expect("written");
         assert_eq!(run_config(&member).expect("from the run"), Some(config));
         std::fs::remove_dir_all(run).expect("removed");

@@ -293,7 +293,7 @@ mod tests {
     use super::*;
 
     fn of(preset: &str) -> Inspection {
-        let config = Config::open(preset).expect("valid");
+        let config = Config::preset(preset).expect("valid");
         inspect(String::new(), &config, &Target::web(AdapterKind::Gpu)).expect("a network")
     }
 
@@ -341,7 +341,7 @@ mod tests {
 
     #[test]
     fn a_step_that_does_not_fit_is_shown_in_micro_batches() {
-        let mut config = Config::open("cifar10-resnet-thin").expect("valid");
+        let mut config = Config::preset("cifar10-resnet-thin").expect("valid");
         config.methods = vec![Method::Vanilla];
         let show = |config: &Config| {
             inspect(String::new(), config, &Target::web(AdapterKind::Gpu)).expect("a network")

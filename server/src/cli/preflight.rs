@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Result;
-use engine::config::Config;
+use engine::config::{self, Config};
 use engine::gpu::{self, Gpu};
 use engine::ops::AdapterKind;
 use engine::plan::Target;
@@ -25,12 +25,12 @@ pub(super) struct Arguments {
 impl Arguments {
     /// The configuration, if it can be read; else `run` says why not.
     pub(super) fn config(&self) -> Option<Config> {
-        Config::open(&self.config.to_string_lossy()).ok()
+        config::read(&self.config).ok()
     }
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
-    let config = Config::open(&arguments.config.to_string_lossy())?;
+    let config = config::read(&arguments.config)?;
     let options = gpu::Options { memory_budget: config.memory_budget, ..Default::default() };
     match Gpu::open_all(&config.device, options) {
         Ok(gpus) => {

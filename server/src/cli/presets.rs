@@ -18,7 +18,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
     if let Some(name) = &arguments.name {
-        let config = Draft::open(name)?.finish()?;
+        let config = Draft::preset(name)?.finish()?;
         let text = PRESETS.iter().find(|preset| preset.name == name).map(|preset| preset.text);
         return match (arguments.json, text) {
             (true, _) => print_json(&config),

@@ -1,7 +1,7 @@
 //! The arguments that say which configuration is meant.
 
 use anyhow::Result;
-use engine::config::{Config, Draft};
+use engine::config::{self, Config, Draft};
 
 use super::failure;
 
@@ -31,7 +31,7 @@ impl Source {
                 "name a preset (see `taper presets`) or a file that ends in .toml",
             ));
         };
-        let mut draft = Draft::open(config)?;
+        let mut draft = config::open(config)?;
         for set in &self.set {
             draft = draft.set(set)?;
         }

@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn a_teacher_depends_on_what_it_is_trained_on_and_not_on_win() {
-        let demo = Config::open("demo").expect("valid");
+        let demo = Config::preset("demo").expect("valid");
         let with = |set| depends(&demo.with_set(set).expect("valid"));
         assert_eq!(with("win.merge=map"), depends(&demo));
         assert_eq!(with("tune.lr=0.1"), depends(&demo));
@@ -172,7 +172,7 @@ mod tests {
         }
         assert!(NOT_OF_A_TEACHER.iter().all(|key| all.iter().any(|known| known == key)));
         // And of a configuration that is written out none is lost.
-        let flat = Config::open("demo").expect("valid").flat();
+        let flat = Config::preset("demo").expect("valid").flat();
         assert!(flat.keys().all(|key| all.contains(key)), "{flat:?}");
     }
 

@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, fs, path::Path, sync::atomic::AtomicBool};
 
 use engine::{
-    config::{Config, Data, DataKind, Model, OnError},
+    config::{self, Config, Data, DataKind, Model, OnError},
     data::{self, Image},
     event::{self, Entry, Event, EventLog},
     formats::{ModelFolder, safetensors},
@@ -141,7 +141,7 @@ impl Judge {
             Ok(text) => text,
             // Not UTF-8: as the program says it.
             Err(_) => {
-                return match Config::open(&path.to_string_lossy()) {
+                return match config::read(&path) {
                     Ok(_) => Err("what is no UTF-8 was read".into()),
                     Err(error) => refused(&error.to_string()),
                 };

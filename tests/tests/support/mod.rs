@@ -243,7 +243,7 @@ pub(crate) fn taper() -> &'static Path {
         let folder = test.ancestors().nth(2).expect("target/debug/deps/TEST");
         let program = folder.join("taper").with_extension(env::consts::EXE_EXTENSION);
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the repository");
-        let sources = ["engine/src", "engine/presets", "server/src", "shaders"];
+        let sources = ["engine", "server/src", "shaders"];
         let time = |path: &Path| fs::metadata(path).and_then(|data| data.modified()).ok();
         let newest = sources.iter().flat_map(|name| files(&root.join(name)));
         if time(&program) < newest.filter_map(|path| time(&path)).max() {

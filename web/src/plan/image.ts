@@ -15,7 +15,7 @@ export interface Image {
   pixels: Uint8Array;
 }
 
-/** The widest and tallest picture that is decoded, as in `engine/src/data/image.rs`. */
+/** The widest and tallest picture that is decoded, as in `engine/train/src/data/image.rs`. */
 const MAX_SIDE = 16_384;
 /** The most pixels, so that four bytes of each are 256 MiB. */
 const MAX_PIXELS = 64 << 20;
@@ -55,7 +55,7 @@ export function withoutWebpExif(bytes: Uint8Array<ArrayBuffer>): Uint8Array<Arra
 
 const ascii = (bytes: Uint8Array, at: number) => String.fromCharCode(...bytes.subarray(at, at + 4));
 
-/** The kind of a picture, told by how its file begins as in `engine/src/data/image.rs`; none for what is no picture. */
+/** The kind of a picture, told by how its file begins as in `engine/train/src/data/image.rs`; none for what is no picture. */
 export function kindOf(
   bytes: Uint8Array,
 ): "JPEG" | "PNG" | "WebP" | "BMP" | "TIFF" | "PPM or PGM" | undefined {
@@ -173,7 +173,7 @@ interface Window {
   width: number;
 }
 
-/** Resize and centre crop to the network's size, still bytes; as `frame` of `engine/src/data/transform.rs`. */
+/** Resize and centre crop to the network's size, still bytes; as `frame` of `engine/train/src/data/transform.rs`. */
 export function frame(image: Image, config: Pick<ModelConfig, "size" | "crop" | "interpolation">): Image {
   const { height, width } = image;
   const { size, crop, interpolation } = config;

@@ -44,7 +44,7 @@ async function get(url: string): Promise<Response> {
   );
 }
 
-/** A `config.json` whose numbers can be worked with; the bounds are those of `engine/src/data/transform.rs`. */
+/** A `config.json` whose numbers can be worked with; the bounds are those of `engine/train/src/data/transform.rs`. */
 export function parseConfig(json: unknown): ModelConfig {
   const config = json as ModelConfig | null;
   const numbers = (list: unknown): list is number[] =>

@@ -1,0 +1,348 @@
+//! The account of a data set: what was found where, what was left out, and why. Nothing vanishes without a line here.
+//!
+//! Whoever reads data is given an [`Account`] and writes into it while it reads: [`Account::skip`] for a file that is
+//! not used, [`Account::ignore`] for a folder, [`Account::note`] for a decision. Pictures that turn out to be damaged
+//! when they are decoded are added by `account.skip(Reason::Unreadable, name)` and counted in
+//! [`PartAccount::unreadable`]. [`super::Dataset`], [`super::Scored`] and [`super::Survey`] carry the result; commands
+//! print [`Account::lines`], everything else writes it as JSON. All names in it are escaped already, so they may be
+//! shown as they are; `Dataset::classes` has the raw ones.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::text::escape;
+
+/// Names that are kept of each [`Reason`].
+const FIRST: usize = 5;
+/// Classes that are named one by one in [`Account::lines`].
+const NAMED: usize = 12;
+
+/// What was read of a data set.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Account {
+    /// Name of each class, those without pictures among them; escaped.
+    pub classes: Vec<String>,
+    /// What was found for training.
+    pub train: PartAccount,
+    /// What was found for testing; empty where the test part is split off the other one.
+    pub test: PartAccount,
+    /// What is trained and tested on: what was found, after the split, `train_count` and `test_count`. None where
+    /// nothing was divided, as in a survey.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub used: Option<Used>,
+    /// Files that are not used.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub skipped: BTreeMap<Reason, Skipped>,
+    /// Folders that are not used.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ignored: Vec<Ignored>,
+    /// What else one should know of how the data were understood, a sentence each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// What was found for one part.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PartAccount {
+    /// What it is called there: `train`, `val`, a file's name; empty where the data have no such part.
+    pub name: String,
+    /// Pictures of each class.
+    pub counts: Vec<u64>,
+    /// Pictures that are not among them, as they cannot be read.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub unreadable: u64,
+}
+
+fn is_none(count: &u64) -> bool {
+    *count == 0
+}
+
+impl PartAccount {
+    /// All pictures that can be read, as far as they were looked at.
+    pub fn total(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+}
+
+/// Pictures of each class that a run uses.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Used {
+    /// For training.
+    pub train: Vec<u64>,
+    /// For testing.
+    pub test: Vec<u64>,
+}
+
+/// Why a file is not used.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// A picture that is damaged, or too large to be decoded.
+    Unreadable,
+    /// A picture of a kind that is not read, such as GIF or HEIC.
+    UnreadKind,
+    /// A picture that lies in no class's folder.
+    NoClass,
+    /// A file that is no picture by its name, or no part of the format that is read.
+    NoPicture,
+    /// Its name begins with a dot; `._` files of macOS are among them.
+    Hidden,
+    /// In the folder `__MACOSX`, which macOS adds to its archives.
+    Macos,
+    /// A symbolic link in an archive, a hard link to nothing, or a link that leads nowhere or back.
+    Link,
+    /// A device, a pipe or a socket.
+    Device,
+    /// A name that is no UTF-8, or too long or deep.
+    BadName,
+    /// An entry of an archive that a later one of the same name replaces, or a file that lies there packed and plain.
+    Twice,
+    /// An entry of an archive that is encrypted, sparse, or packed in a way that is not read.
+    Packed,
+}
+
+impl Reason {
+    /// Its words behind a number: `3 hidden`.
+    fn words(self) -> &'static str {
+        match self {
+            Self::Unreadable => "unreadable",
+            Self::UnreadKind => "in a picture format that is not read",
+            Self::NoClass => "outside of the class folders",
+            Self::NoPicture => "of another kind",
+            Self::Hidden => "hidden",
+            Self::Macos => "in __MACOSX",
+            Self::Link => "behind links",
+            Self::Device => "no file but a device or pipe",
+            Self::BadName => "with a name that is not UTF-8, or too long or deep",
+            Self::Twice => "there twice",
+            Self::Packed => "encrypted, sparse or packed in a way that is not read",
+        }
+    }
+}
+
+/// Files that are not used for one reason.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Skipped {
+    /// How many.
+    pub count: u64,
+    /// The names of the first few, escaped.
+    pub first: Vec<String>,
+}
+
+/// A folder that is not used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Ignored {
+    /// Its name, escaped.
+    pub folder: String,
+    /// The pictures in it.
+    pub pictures: u64,
+    /// Why.
+    pub reason: String,
+}
+
+impl Account {
+    /// One more file that is not used.
+    pub fn skip(&mut self, reason: Reason, name: &str) {
+        let skipped = self.skipped.entry(reason).or_default();
+        skipped.count += 1;
+        if skipped.first.len() < FIRST {
+            skipped.first.push(escape(name).into_owned());
+        }
+    }
+
+    /// A folder that is not used, and why.
+    pub fn ignore(&mut self, folder: &str, pictures: u64, reason: &str) {
+        self.ignored.push(Ignored {
+            folder: escape(folder).into_owned(),
+            pictures,
+            reason: reason.into(),
+        });
+    }
+
+    /// A sentence on how the data were understood. Names in it go through [`escape`] before.
+    pub fn note(&mut self, sentence: impl Into<String>) {
+        self.notes.push(sentence.into());
+    }
+
+    /// Writes down what a reader found: how many pictures of each of `classes`.
+    pub fn found(&mut self, classes: &[String], train: PartAccount, test: PartAccount) {
+        self.classes = classes.iter().map(|class| escape(class).into_owned()).collect();
+        (self.train, self.test) = (train, test);
+    }
+
+    /// What an earlier look at the same data left out, as the unpacking of an upload, is left out by this one as well.
+    pub fn add(&mut self, earlier: &Account) {
+        for (reason, skipped) in &earlier.skipped {
+            let to = self.skipped.entry(*reason).or_default();
+            to.count += skipped.count;
+            let room = FIRST.saturating_sub(to.first.len());
+            to.first.extend(skipped.first.iter().take(room).cloned());
+        }
+        // Both looks may have come to the same decision.
+        for ignored in &earlier.ignored {
+            if !self.ignored.contains(ignored) {
+                self.ignored.push(ignored.clone());
+            }
+        }
+        for note in &earlier.notes {
+            if !self.notes.contains(note) {
+                self.notes.push(note.clone());
+            }
+        }
+    }
+
+    /// All files that are not used, those of ignored folders not counted.
+    pub fn skipped(&self) -> u64 {
+        self.skipped.values().map(|skipped| skipped.count).sum()
+    }
+
+    /// What was skipped, in one line; none if nothing was.
+    pub fn skipped_line(&self) -> Option<String> {
+        let one = |(reason, skipped): (&Reason, &Skipped)| {
+            let more = if skipped.count > skipped.first.len() as u64 { ", …" } else { "" };
+            format!("{} {} ({}{more})", skipped.count, reason.words(), skipped.first.join(", "))
+        };
+        let all: Vec<String> = self.skipped.iter().map(one).collect();
+        (!all.is_empty()).then(|| format!("skipped {}: {}", self.skipped(), all.join("; ")))
+    }
+
+    /// What a user should look at before the numbers are believed: pictures that were lost, classes without pictures,
+    /// ignored folders and notes.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        let (train, test) = match &self.used {
+            Some(used) => (&used.train, &used.test),
+            None => (&self.train.counts, &self.test.counts),
+        };
+        for (counts, part) in [(train, "training"), (test, "test")] {
+            let none: Vec<&str> = self
+                .classes
+                .iter()
+                .zip(counts)
+                .filter(|(_, count)| **count == 0)
+                .map(|(class, _)| class.as_str())
+                .collect();
+            if !none.is_empty() && counts.iter().any(|count| *count > 0) {
+                lines.push(format!("no {part} pictures of {}", list(&none)));
+            }
+        }
+        lines
+    }
+
+    /// For a terminal: a line of numbers, then the classes, what was left out, and how the data were understood.
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        let mut parts = Vec::new();
+        for (part, role) in [(&self.train, "train"), (&self.test, "test")] {
+            if part.total() > 0 {
+                let name = match part.name.as_str() {
+                    "" => role.to_owned(),
+                    name if name == role => role.to_owned(),
+                    name => format!("{role} ({name})"),
+                };
+                parts.push(format!("{name} {} pictures{}", part.total(), spread(&part.counts)));
+            }
+        }
+        let classes = self.classes.len();
+        lines.push(format!("data: {classes} classes; {}", parts.join(", ")));
+        if let Some(used) = &self.used
+            && (used.train != self.train.counts || used.test != self.test.counts)
+        {
+            let sum = |counts: &[u64]| counts.iter().sum::<u64>();
+            lines.push(format!(
+                "  used: {} to train{}, {} to test{}",
+                sum(&used.train),
+                spread(&used.train),
+                sum(&used.test),
+                spread(&used.test)
+            ));
+        }
+        if classes <= NAMED {
+            let both = |at: usize| {
+                let count = |counts: &[u64]| counts.get(at).copied().unwrap_or(0);
+                match &self.used {
+                    Some(used) => format!("{} + {}", count(&used.train), count(&used.test)),
+                    None => format!("{} + {}", count(&self.train.counts), count(&self.test.counts)),
+                }
+            };
+            let named: Vec<String> = self
+                .classes
+                .iter()
+                .enumerate()
+                .map(|(at, class)| format!("{class} {}", both(at)))
+                .collect();
+            lines.push(format!("  train + test: {}", named.join(", ")));
+        }
+        lines.extend(self.skipped_line().map(|line| format!("  {line}")));
+        for Ignored { folder, pictures, reason } in &self.ignored {
+            lines.push(format!("  ignored {folder}, {pictures} pictures: {reason}"));
+        }
+        lines.extend(self.warnings().into_iter().map(|line| format!("  {line}")));
+        lines.extend(self.notes.iter().map(|note| format!("  {note}")));
+        lines
+    }
+}
+
+/// How pictures are spread over classes: ` (12 a class)` or ` (3 … 50 a class)`.
+fn spread(counts: &[u64]) -> String {
+    match (counts.iter().min(), counts.iter().max()) {
+        (Some(least), Some(most)) if least == most => format!(" ({least} a class)"),
+        (Some(least), Some(most)) => format!(" ({least} … {most} a class)"),
+        _ => String::new(),
+    }
+}
+
+/// Names in quotes, the first few of many.
+pub fn list(names: &[&str]) -> String {
+    let some: Vec<String> = names.iter().take(NAMED).map(|name| format!("\"{name}\"")).collect();
+    let more = names.len().saturating_sub(NAMED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    some.join(", ") + &more
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_that_was_left_out_has_a_line() {
+        let mut account = Account::default();
+        let part = |name: &str, counts: &[u64]| PartAccount {
+            name: name.into(),
+            counts: counts.to_vec(),
+            unreadable: 0,
+        };
+        account.found(
+            &["cat".into(), "dog\u{1b}[31m".into()],
+            part("train", &[12, 2]),
+            part("val", &[4, 0]),
+        );
+        for at in 0..7 {
+            account.skip(Reason::Hidden, &format!("train/cat/._{at}.png"));
+        }
+        account.skip(Reason::Unreadable, "train/dog/\u{202e}gpj.png");
+        account.ignore("extra", 9, "it stands beside train");
+        account.note("the folder \"flowers\" was opened");
+        let text = account.lines().join("\n");
+        for words in [
+            "data: 2 classes; train 14 pictures (2 … 12 a class), test (val) 4 pictures (0 … 4 a class)",
+            "cat 12 + 4, dog\\u{1b}[31m 2 + 0",
+            "skipped 8: 1 unreadable (train/dog/\\u{202e}gpj.png); 7 hidden (train/cat/._0.png,",
+            "._4.png, …)",
+            "ignored extra, 9 pictures: it stands beside train",
+            "no test pictures of \"dog\\u{1b}[31m\"",
+            "the folder \"flowers\" was opened",
+        ] {
+            assert!(text.contains(words), "{words}\n{text}");
+        }
+        assert!(!text.contains(['\u{1b}', '\u{202e}']));
+        let json = serde_json::to_value(&account).unwrap();
+        assert_eq!(json["skipped"]["hidden"]["count"], 7);
+        assert_eq!(serde_json::from_value::<Account>(json).unwrap(), account);
+    }
+}

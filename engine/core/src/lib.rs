@@ -1,0 +1,22 @@
+//! What of Taper is pure: values in, values out. No device, no file, no picture's format; it compiles for a browser.
+//!
+//! * [`config`] says what to do, [`event`] what has happened.
+//! * [`nn::Network`] — a network is a value: blocks of layers and a head. [`models`] writes them down; [`win`] widens, bridges and merges
+//!   them.
+//! * [`graph::Graph`] — a network with its loss and its gradients as data; each node is one [`ops`] entry point.
+//! * [`plan::Plan`] — the graph as a static list of dispatches with leased buffers; plain data, serialisable.
+
+#![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
+
+pub mod account;
+pub mod config;
+pub mod event;
+pub mod graph;
+pub mod models;
+pub mod nn;
+pub mod ops;
+pub mod plan;
+pub mod profile;
+pub mod random;
+pub mod text;
+pub mod win;

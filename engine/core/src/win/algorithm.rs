@@ -1,0 +1,291 @@
+//! Algorithm 1 and the baselines, as lists of stages that one can print before anything runs.
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Config, Length, Merge, Method, Recipe, Target, whole};
+
+/// What a stage does.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Task {
+    /// Trains on the labels.
+    Labels,
+    /// Trains on (1 − α) CE + α T² KL(teacher ‖ student at T).
+    Distill {
+        /// α.
+        alpha: f64,
+        /// T.
+        temperature: f64,
+    },
+    /// Trains the first blocks, and a regressor that is thrown away, to give the teacher's output (FitNets).
+    Hint {
+        /// How many blocks.
+        blocks: usize,
+    },
+    /// Gives block i its start and trains S̄⁽ⁱ⁾ to give B⁽ⁱ⁾'s output.
+    Narrow {
+        /// i, from 1.
+        block: usize,
+    },
+    /// Gives every block its start, and trains nothing.
+    Start,
+    /// Fine-tunes on labels or the teacher's logits.
+    Tune {
+        /// Which.
+        target: Target,
+    },
+    /// Folds the pairs and proves it.
+    Merge,
+}
+
+/// A stage.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stage {
+    /// `wide`, `narrow 2`, `tune`, `merge`, …
+    pub name: String,
+    /// What it does.
+    pub task: Task,
+    /// How it is trained; `None` where nothing is.
+    pub recipe: Option<Recipe>,
+    /// Tries; the best is kept.
+    pub tries: u32,
+    /// Optimiser steps of all tries.
+    pub steps: u64,
+}
+
+impl Stage {
+    fn train(name: impl Into<String>, task: Task, recipe: Recipe) -> Self {
+        Self { name: name.into(), task, recipe: Some(recipe), tries: 1, steps: 0 }
+    }
+
+    fn plain(name: &str, task: Task) -> Self {
+        Self { name: name.into(), task, recipe: None, tries: 1, steps: 0 }
+    }
+
+    fn tries(self, tries: u32) -> Self {
+        Self { tries, ..self }
+    }
+
+    /// Optimiser steps of a try, the first being 0: they share the stage's evenly, so two tries differ by one step at most.
+    pub fn steps_of(&self, attempt: u32) -> u64 {
+        let [attempt, tries] = [attempt, self.tries].map(u64::from);
+        self.steps * (attempt + 1) / tries - self.steps * attempt / tries
+    }
+}
+
+/// Gives the stages of a method their steps. All but the last take theirs, each rounded; the last takes what is left of the whole method's
+/// epochs, so that methods of equal epochs have equal steps. A last stage whose length is given in steps has that.
+fn share_steps(stages: &mut [Stage], train_count: u64) {
+    let Some(last) = stages.iter().rposition(|stage| stage.recipe.is_some()) else { return };
+    // In epochs of the last stage's batch.
+    let (mut wanted, mut taken) = (0.0, 0.0);
+    for (place, stage) in stages.iter_mut().enumerate() {
+        let Some(recipe) = &stage.recipe else { continue };
+        let (tries, epoch) = (u64::from(stage.tries), recipe.steps_per_epoch(train_count));
+        stage.steps = recipe.steps(epoch) * tries;
+        wanted += recipe.length.epochs(epoch) * tries as f64;
+        if place != last {
+            taken += stage.steps as f64 / epoch as f64;
+        }
+    }
+    let stage = &mut stages[last];
+    if let Some(recipe) = stage.recipe.as_ref().filter(|r| matches!(r.length, Length::Epochs(_))) {
+        let left = (wanted - taken) * recipe.steps_per_epoch(train_count) as f64;
+        stage.steps = whole(left.max(0.0)).max(stage.tries.into());
+    }
+}
+
+/// Stage 1: the teacher, trained on the labels.
+pub fn wide(config: &Config, train_count: u64) -> Vec<Stage> {
+    let mut stages = vec![Stage::train("wide", Task::Labels, config.wide.recipe())];
+    share_steps(&mut stages, train_count);
+    stages
+}
+
+/// Blocks of a student of `blocks` that the hint of FitNets trains: the first half.
+pub fn hinted(blocks: usize) -> usize {
+    blocks.div_ceil(2)
+}
+
+/// The stages of a method after the teacher is there.
+///
+/// `win` is Algorithm 1: narrow 1 … n, tune, merge; under MAP the merge comes before tuning.
+pub fn stages(config: &Config, method: Method, train_count: u64) -> Vec<Stage> {
+    let mut stages = tasks(config, method, train_count);
+    share_steps(&mut stages, train_count);
+    let tune = stages.iter_mut().rfind(|stage| stage.recipe.is_some());
+    if let (Method::StartOnly, Some(tune)) = (method, tune) {
+        // All that WIN takes, whatever its stages were rounded to.
+        let win = self::stages(config, Method::Win, train_count);
+        let epochs = |stage: &Stage| {
+            let recipe = stage.recipe.as_ref()?;
+            Some(stage.steps as f64 / recipe.steps_per_epoch(train_count) as f64)
+        };
+        let epochs: f64 = win.iter().filter_map(epochs).sum();
+        let per_epoch = config.tune.recipe().steps_per_epoch(train_count);
+        tune.steps = whole(epochs * per_epoch as f64).max(1);
+    }
+    stages
+}
+
+fn tasks(config: &Config, method: Method, train_count: u64) -> Vec<Stage> {
+    let blocks = config.model.block_count();
+    let tune =
+        Stage::train("tune", Task::Tune { target: config.tune.target }, config.tune.recipe())
+            .tries(config.win.tune_restarts);
+    let merge = Stage::plain("merge", Task::Merge);
+    let end = |tune: Stage| match config.win.merge {
+        Merge::Maf => [tune, merge],
+        Merge::Map => [merge, tune],
+    };
+    match method {
+        Method::Vanilla => vec![Stage::train("vanilla", Task::Labels, config.vanilla.recipe())],
+        Method::Kd => {
+            let task = Task::Distill { alpha: config.kd.alpha, temperature: config.kd.temperature };
+            vec![Stage::train("kd", task, config.kd.recipe())]
+        }
+        Method::Fitnets => {
+            let fitnets = &config.fitnets;
+            let task = Task::Distill { alpha: fitnets.alpha, temperature: fitnets.temperature };
+            let hint = Task::Hint { blocks: hinted(blocks) };
+            vec![
+                Stage::train("hint", hint, fitnets.hint_recipe()),
+                Stage::train("kd", task, fitnets.recipe()),
+            ]
+        }
+        Method::StartOnly => {
+            let tune = Stage {
+                recipe: Some(config.start_only_recipe(blocks, train_count)),
+                tries: 1,
+                ..tune
+            };
+            [Stage::plain("start", Task::Start)].into_iter().chain(end(tune)).collect()
+        }
+        Method::Win => {
+            let narrow = (1..=blocks).map(|block| {
+                Stage::train(
+                    format!("narrow {block}"),
+                    Task::Narrow { block },
+                    config.narrow.recipe(),
+                )
+                .tries(config.win.restarts)
+            });
+            narrow.chain(end(tune)).collect()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::config::{Mlp, Model};
+
+    fn names(method: Method, merge: Merge) -> Vec<String> {
+        let mut config = Config::default();
+        config.win.merge = merge;
+        stages(&config, method, 8000).into_iter().map(|s| s.name).collect()
+    }
+
+    #[test]
+    fn win_is_algorithm_1() {
+        let expected = ["narrow 1", "narrow 2", "narrow 3", "narrow 4", "tune", "merge"];
+        assert_eq!(names(Method::Win, Merge::Maf), expected);
+        assert_eq!(names(Method::Win, Merge::Map)[4..], ["merge", "tune"]);
+        assert_eq!(names(Method::StartOnly, Merge::Maf), ["start", "tune", "merge"]);
+        assert_eq!(names(Method::Fitnets, Merge::Maf), ["hint", "kd"]);
+    }
+
+    fn steps(config: &Config, method: Method, train_count: u64) -> u64 {
+        stages(config, method, train_count).iter().map(|stage| stage.steps).sum()
+    }
+
+    /// Four blocks of 0.75 epochs and nine of tuning, 78 steps an epoch: 4 · 59 + 702 = 938, where twelve epochs are 936.
+    #[test]
+    fn rounding_gives_nobody_a_step() {
+        let config = Config::preset("cifar10-resnet-thin").expect("a preset");
+        for method in Method::ALL {
+            assert_eq!(steps(&config, method, 10_000), 936, "{method}");
+        }
+        let win = stages(&config, Method::Win, 10_000);
+        assert_eq!((win[0].steps, win[4].steps), (59, 700));
+    }
+
+    #[test]
+    fn tries_share_the_steps_of_their_stage() {
+        let mut config = Config::default();
+        (config.win.restarts, config.win.tune_restarts) = (2, 3);
+        (config.narrow.epochs, config.tune.epochs) = (Some(0.3), Some(0.7));
+        let win = stages(&config, Method::Win, 640);
+        // 8 · 0.3 + 3 · 0.7 = 4.5 epochs of ten steps.
+        assert_eq!((win[0].steps, win[0].steps_of(0), win[0].steps_of(1)), (6, 3, 3));
+        assert_eq!([0, 1, 2].map(|k| win[4].steps_of(k)), [7, 7, 7]);
+        config.tune.epochs = Some(0.75);
+        let win = stages(&config, Method::Win, 640);
+        // 46.5 steps, of which 24 are taken.
+        assert_eq!([0, 1, 2].map(|k| win[4].steps_of(k)), [7, 8, 8]);
+        assert_eq!(steps(&config, Method::StartOnly, 640), 47);
+    }
+
+    #[test]
+    fn a_length_in_steps_is_kept() {
+        let mut config = Config::default();
+        (config.tune.epochs, config.tune.steps) = (None, Some(100));
+        config.narrow.epochs = Some(0.33);
+        let win = stages(&config, Method::Win, 640);
+        assert_eq!((win[0].steps, win[4].steps), (3, 100));
+        assert_eq!(steps(&config, Method::StartOnly, 640), 112);
+    }
+
+    proptest! {
+        /// Methods of the same epochs have the same steps, however their stages and tries share them.
+        #[test]
+        fn equal_epochs_are_equal_steps(
+            blocks in 1..7usize,
+            tries in (1..4u32, 1..4u32),
+            narrow in 1..200u32,
+            tune in 200..2000u32,
+            share in 0.1..0.9f64,
+            batch in 1..200u32,
+            per_epoch in 11..800u64,
+            rest in 0..200u64,
+            map: bool,
+        ) {
+            let mlp = Mlp { hidden: vec![5; blocks], blocks: vec![1; blocks], ..Mlp::default() };
+            let mut config = Config { model: Model::Mlp(mlp), ..Config::default() };
+            config.win.merge = if map { Merge::Map } else { Merge::Maf };
+            (config.win.restarts, config.win.tune_restarts) = tries;
+            // In hundredths, whose sums are not what is written in decimals.
+            let [narrow, tune] = [narrow, tune].map(|n| f64::from(n) / 100.0);
+            let narrows = blocks as u32 * tries.0;
+            let all = f64::from(narrows) * narrow + f64::from(tries.1) * tune;
+            config.narrow.epochs = Some(narrow);
+            config.tune.epochs = Some(tune);
+            config.vanilla.epochs = Some(all);
+            config.kd.epochs = Some(all);
+            config.fitnets.hint_epochs = all * share;
+            config.fitnets.epochs = Some(all - all * share);
+            config.narrow.batch = batch;
+            config.tune.batch = batch;
+            config.vanilla.batch = batch;
+            config.kd.batch = batch;
+            config.fitnets.batch = batch;
+            let train_count = per_epoch * u64::from(batch) + rest % u64::from(batch);
+            for method in Method::ALL {
+                prop_assert_eq!(steps(&config, method, train_count), whole(all * per_epoch as f64));
+                for stage in stages(&config, method, train_count) {
+                    let of: Vec<u64> = (0..stage.tries).map(|k| stage.steps_of(k)).collect();
+                    prop_assert_eq!(of.iter().sum::<u64>(), stage.steps);
+                    let (least, most) = (of.iter().min(), of.iter().max());
+                    prop_assert!(least.zip(most).is_some_and(|(least, most)| most - least <= 1));
+                }
+            }
+            // Half a step a try is all that rounding moves.
+            let win = stages(&config, Method::Win, train_count);
+            let tuned = win.iter().find(|stage| stage.name == "tune").map_or(0, |tune| tune.steps);
+            let said = f64::from(tries.1) * tune * per_epoch as f64;
+            prop_assert!((tuned as f64 - said).abs() <= 0.5 * f64::from(narrows) + 0.6);
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! A model folder: `model.safetensors` and what one has to know to use it.
+
+use std::path::Path;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::{FormatError, atomic, onnx, safetensors, sums};
+use crate::config::{Interpolation, Model, Widen};
+use crate::event::MergeReport;
+use crate::models;
+use crate::nn::{Extent, Network, Tensor, Weights};
+use crate::win::surgery;
+
+/// File of the weights in a model folder.
+pub const WEIGHTS: &str = "model.safetensors";
+/// File of the weights with their network in a model folder.
+pub const ONNX: &str = "model.onnx";
+/// File of the architecture and preprocessing in a model folder.
+pub const CONFIG: &str = "config.json";
+/// File of the proof of the merge in a model folder.
+pub const MERGE: &str = "merge.json";
+/// File of the plan by which a browser runs the network, in a model folder that was exported with it.
+pub const PLAN: &str = "plan.json";
+/// File of the model card in a model folder.
+pub const CARD: &str = "README.md";
+
+/// `config.json`: the architecture, and what is done to an image before it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ModelConfig {
+    /// Name of the architecture, as torchvision and timm call it where they have it.
+    pub architecture: String,
+    /// The architecture in full, as in a configuration's `[model]`.
+    pub model: Model,
+    /// Set for a teacher made of `model` by widening.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub widened: Option<Widened>,
+    /// Channels of the input image.
+    pub channels: u32,
+    /// Height and width of the input image in pixels.
+    pub size: u32,
+    /// Mean of each channel, of pixels in 0..1.
+    pub mean: Vec<f64>,
+    /// Standard deviation of each channel.
+    pub std: Vec<f64>,
+    /// How an image is resized.
+    pub interpolation: Interpolation,
+    /// Share of the shorter side kept by the centre crop.
+    pub crop: f64,
+    /// Name of each class, in the order of the outputs.
+    pub labels: Vec<String>,
+}
+
+/// Order in which an image's numbers reach the first layer of an MLP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    /// (H, W, C), as on the device.
+    Ours,
+    /// (C, H, W), as `flatten` has it in PyTorch.
+    Pytorch,
+}
+
+impl ModelConfig {
+    /// The network that the weights are of.
+    pub fn network(&self) -> Network {
+        let input = Extent::Map(self.size, self.size, self.channels);
+        let classes = u32::try_from(self.labels.len()).unwrap_or(u32::MAX);
+        let network = models::network(&self.model, input, classes);
+        match self.widened {
+            Some(Widened { factor, widen }) => surgery::widen(&network, factor, widen),
+            None => network,
+        }
+    }
+
+    /// [`columns`] of the network that the weights are of.
+    fn with_columns(&self, weights: &Weights, wanted: Order) -> Option<Weights> {
+        columns(&self.network(), weights, wanted)
+    }
+}
+
+/// `weights` with the columns that read the flattened image in the `wanted` order, from the other one; `None` where both are the same.
+fn columns(network: &Network, weights: &Weights, wanted: Order) -> Option<Weights> {
+    let (name, extents) = network.flattened()?;
+    let [h, w, c] = extents.map(|n| n as usize);
+    let Tensor { shape, data } =
+        weights.get(&name).filter(|first| first.shape.get(1) == Some(&(h * w * c)))?;
+    if c == 1 {
+        return None;
+    }
+    // The image's axes are those of a convolution's kernel.
+    let turned = match wanted {
+        Order::Pytorch => Tensor::new([shape[0], h, w, c], data.clone()).to_pytorch(),
+        Order::Ours => Tensor::new([shape[0], c, h, w], data.clone()).from_pytorch(),
+    };
+    let mut weights = weights.clone();
+    weights.insert(name, Tensor::new(shape.clone(), turned.data));
+    Some(weights)
+}
+
+/// Weights of a file without a model folder around it, as the device reads them: the columns of an MLP's first layer come in PyTorch's order.
+pub(crate) fn as_ours(network: &Network, weights: Weights) -> Weights {
+    columns(network, &weights, Order::Ours).unwrap_or(weights)
+}
+
+/// How a teacher was made of a student's architecture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Widened {
+    /// How many times as wide.
+    pub factor: u32,
+    /// Which channels.
+    pub widen: Widen,
+}
+
+/// Everything in a model folder.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelFolder {
+    /// Parameters and state, with the ecosystem's names.
+    pub weights: Weights,
+    /// Architecture and preprocessing.
+    pub config: ModelConfig,
+    /// Proof of the merge, for a merged student.
+    pub merge: Option<MergeReport>,
+    /// The model card, Markdown.
+    pub card: String,
+}
+
+impl ModelFolder {
+    /// Writes the folder, making it if it is not there; the check sums last, so that a folder with right sums is whole.
+    ///
+    /// # Errors
+    /// The weights are not those of the architecture, or what the system refuses.
+    pub fn write(&self, folder: &Path) -> Result<(), FormatError> {
+        std::fs::create_dir_all(folder).map_err(|source| FormatError::write(folder, source))?;
+        let theirs = self.config.with_columns(&self.weights, Order::Pytorch);
+        let weights = theirs.as_ref().unwrap_or(&self.weights);
+        safetensors::write(&folder.join(WEIGHTS), weights, &safetensors::pytorch())?;
+        let network = self.config.network();
+        if onnx::fits(&network) {
+            onnx::write(&folder.join(ONNX), &network, weights)?;
+        }
+        write_json(&folder.join(CONFIG), &self.config)?;
+        if let Some(merge) = &self.merge {
+            write_json(&folder.join(MERGE), merge)?;
+        }
+        atomic::write_bytes(&folder.join(CARD), &self.card)?;
+        sums::write(folder)
+    }
+
+    /// Reads a folder with at least `model.safetensors` and `config.json`. Where it has a `SHA256SUMS`, every file that is read has its sum.
+    ///
+    /// # Errors
+    /// One of the two is missing or damaged. Whether the weights fit the architecture is for the architecture to say.
+    pub fn read(folder: &Path) -> Result<ModelFolder, FormatError> {
+        let path = folder.join(CONFIG);
+        let config: serde_json::Value = read_json(&path)?;
+        if config["pretrained_cfg"].is_object() || config["model_type"].is_string() {
+            let message = "timm or transformers wrote it; a folder of timm's can be a teacher, by `teacher.from`";
+            return Err(FormatError::content(&path, message));
+        }
+        let config: ModelConfig =
+            serde_json::from_value(config).map_err(|error| FormatError::content(&path, error))?;
+        let (weights, _) = safetensors::read(&folder.join(WEIGHTS))?;
+        let weights = config.with_columns(&weights, Order::Ours).unwrap_or(weights);
+        let path = folder.join(MERGE);
+        let merge =
+            sums::read_if_there(&path)?.map(|bytes| parse_json(&path, &bytes)).transpose()?;
+        let card = sums::read_if_there(&folder.join(CARD))?.unwrap_or_default();
+        let card = String::from_utf8_lossy(&card).into_owned();
+        Ok(ModelFolder { weights, config, merge, card })
+    }
+}
+
+/// Writes a value as indented JSON, whole or not at all.
+///
+/// # Errors
+/// What the system refuses.
+pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), FormatError> {
+    let mut text =
+        serde_json::to_string_pretty(value).map_err(|error| FormatError::content(path, error))?;
+    text.push('\n');
+    atomic::write_bytes(path, text)
+}
+
+/// Reads a value from JSON.
+///
+/// # Errors
+/// The file cannot be read, is not the one that a `SHA256SUMS` beside it names, or is not such a value.
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, FormatError> {
+    parse_json(path, &sums::read(path)?)
+}
+
+fn parse_json<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, FormatError> {
+    serde_json::from_slice(bytes).map_err(|error| FormatError::content(path, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Mlp;
+
+    const FIRST: &str = "layers.0.weight";
+
+    /// A model of `size` × `size` pixels, each tensor counting 0, 1, 2, …
+    fn sample(channels: u32, size: u32) -> ModelFolder {
+        let mlp = Mlp { hidden: vec![2], blocks: vec![1], ..Mlp::default() };
+        let mut folder = ModelFolder {
+            weights: Weights::new(),
+            config: ModelConfig {
+                architecture: "mlp".into(),
+                model: Model::Mlp(mlp),
+                widened: None,
+                channels,
+                size,
+                mean: vec![0.1307],
+                std: vec![0.3081],
+                interpolation: Interpolation::Area,
+                crop: 1.0,
+                labels: vec!["0".into(), "1".into()],
+            },
+            merge: Some(MergeReport {
+                max_abs_error: 1e-6,
+                relative_error: 3e-7,
+                inputs: 500,
+                params_before: 30,
+                params_after: 10,
+            }),
+            card: "# A model\n".into(),
+        };
+        for spec in folder.config.network().shapes().expect("shapes").params {
+            let count = spec.shape.iter().product::<usize>();
+            let tensor = Tensor::new(spec.shape, (0..count).map(|n| n as f32).collect());
+            folder.weights.insert(spec.name, tensor);
+        }
+        folder
+    }
+
+    #[test]
+    fn a_folder_is_read_back_and_its_sums_hold() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("new/artifacts");
+        sample(1, 3).write(&path).expect("written");
+        assert_eq!(ModelFolder::read(&path).expect("read"), sample(1, 3));
+        sums::check(&path).expect("sums hold");
+        let mut names: Vec<String> = std::fs::read_dir(&path)
+            .expect("folder")
+            .map(|entry| entry.expect("entry").file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        assert_eq!(
+            names,
+            [
+                "README.md",
+                "SHA256SUMS",
+                "config.json",
+                "merge.json",
+                "model.onnx",
+                "model.safetensors"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_widened_teacher_is_a_network_again() {
+        let params =
+            |config: &ModelConfig| config.network().shapes().expect("shapes").param_count();
+        let student = sample(1, 28).config;
+        assert_eq!(params(&student), 785 * 2 + 2 * 2 + 2);
+        let widened = Some(Widened { factor: 4, widen: Widen::Mid });
+        assert_eq!(params(&ModelConfig { widened, ..student }), 785 * 8 + 8 * 2 + 2);
+    }
+
+    #[test]
+    fn an_mlp_on_colour_images_reads_pytorchs_order() {
+        let folder = tempfile::tempdir().expect("folder");
+        let mut model = sample(3, 2);
+        // Column (h, w, c) holds 100·(2h + w) + c.
+        let row: Vec<f32> = (0..12).map(|n| (100 * (n / 3) + n % 3) as f32).collect();
+        model.weights.insert(FIRST.into(), Tensor::new([2, 12], [row.clone(), row].concat()));
+        model.write(folder.path()).expect("written");
+        let (file, _) = safetensors::read(&folder.path().join(WEIGHTS)).expect("read");
+        assert_eq!(file[FIRST].data[..6], [0., 100., 200., 300., 1., 101.]);
+        assert_eq!(ModelFolder::read(folder.path()).expect("read"), model);
+    }
+
+    #[test]
+    fn a_changed_bit_is_refused_by_the_files_name() {
+        let folder = tempfile::tempdir().expect("folder");
+        let whole = sample(1, 3);
+        whole.write(folder.path()).expect("written");
+        for name in [WEIGHTS, CONFIG, MERGE, CARD] {
+            let path = folder.path().join(name);
+            let good = std::fs::read(&path).expect("read");
+            let mut bad = good.clone();
+            // The last one of a number, a bracket's, a word's.
+            *bad.last_mut().expect("not empty") ^= 1;
+            std::fs::write(&path, &bad).expect("written");
+            let said = ModelFolder::read(folder.path()).expect_err("changed").to_string();
+            assert!(said.contains(name) && said.contains("SHA-256"), "{said}");
+            std::fs::remove_file(&path).expect("removed");
+            let said = ModelFolder::read(folder.path()).expect_err("missing").to_string();
+            assert!(said.contains(name), "{said}");
+            std::fs::write(&path, &good).expect("written");
+        }
+        assert_eq!(ModelFolder::read(folder.path()).expect("as it was"), whole);
+        // What is read from elsewhere has none.
+        std::fs::remove_file(folder.path().join(sums::NAME)).expect("removed");
+        assert_eq!(ModelFolder::read(folder.path()).expect("no sums"), whole);
+        // A file that is not read is nobody's business.
+        whole.write(folder.path()).expect("written");
+        std::fs::remove_file(folder.path().join(ONNX)).expect("removed");
+        std::fs::write(folder.path().join("notes"), "mine").expect("written");
+        assert_eq!(ModelFolder::read(folder.path()).expect("read"), whole);
+    }
+
+    #[test]
+    fn a_missing_or_damaged_part_is_named() {
+        let folder = tempfile::tempdir().expect("folder");
+        let said = ModelFolder::read(folder.path()).expect_err("empty").to_string();
+        assert!(said.starts_with("cannot read") && said.contains("config.json"), "{said}");
+        sample(1, 3).write(folder.path()).expect("written");
+        std::fs::write(folder.path().join(CONFIG), "{}").expect("written");
+        sums::write(folder.path()).expect("written");
+        let said = ModelFolder::read(folder.path()).expect_err("damaged").to_string();
+        assert!(said.contains("missing field `architecture`"), "{said}");
+        std::fs::write(folder.path().join(CONFIG), r#"{"pretrained_cfg":{}}"#).expect("written");
+        sums::write(folder.path()).expect("written");
+        let said = ModelFolder::read(folder.path()).expect_err("timm's").to_string();
+        assert!(said.contains("can be a teacher, by `teacher.from`"), "{said}");
+        let mut torn = sample(1, 3);
+        torn.weights.remove("head.bias");
+        let said = torn.write(folder.path()).expect_err("torn").to_string();
+        assert!(said.ends_with("parameter head.bias is missing"), "{said}");
+    }
+}

@@ -1,0 +1,85 @@
+//! What is written for other programs, and read from them: safetensors, ONNX, plans, model folders, check sums; each file whole or not at all.
+
+pub mod atomic;
+pub mod card;
+pub mod folder;
+pub mod onnx;
+pub mod plan;
+mod pytorch;
+pub mod safetensors;
+pub mod sums;
+pub mod timm;
+
+use std::path::{Path, PathBuf};
+
+pub use crate::event::MergeReport;
+pub use folder::{ModelConfig, ModelFolder};
+pub use plan::PortablePlan;
+
+/// A file that cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum FormatError {
+    /// The system refuses.
+    #[error("cannot {action} `{}`: {source}", path.display())]
+    Io {
+        /// `read` or `write`.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The content is not what it should be.
+    #[error("`{}` is damaged or of another format: {message}", path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// A file is not the one whose check sum stands beside it.
+    #[error("`{}` {problem}", path.display())]
+    Sum {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, as the end of a sentence.
+        problem: &'static str,
+    },
+}
+
+impl FormatError {
+    /// Whether the disk has no room left, or its owner no quota.
+    pub fn is_full(&self) -> bool {
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        match self {
+            FormatError::Io { source, .. } => matches!(source.kind(), StorageFull | QuotaExceeded),
+            FormatError::Content { .. } | FormatError::Sum { .. } => false,
+        }
+    }
+
+    /// What to do about it, if something can be done.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            FormatError::Sum { .. } => Some(format!(
+                "if it was changed on purpose, remove {0}, or write it anew: `sha256sum * > {0}`",
+                sums::NAME
+            )),
+            _ if self.is_full() => {
+                Some("the disk is full; free some space and resume the run".into())
+            }
+            _ => None,
+        }
+    }
+
+    pub(crate) fn read(path: &Path, source: std::io::Error) -> Self {
+        FormatError::Io { action: "read", path: path.into(), source }
+    }
+
+    pub(crate) fn write(path: &Path, source: std::io::Error) -> Self {
+        FormatError::Io { action: "write", path: path.into(), source }
+    }
+
+    pub(crate) fn content(path: &Path, message: impl ToString) -> Self {
+        FormatError::Content { path: path.into(), message: message.to_string() }
+    }
+}

@@ -1,0 +1,231 @@
+//! `SHA256SUMS`, as coreutils' `sha256sum` writes and checks it.
+//!
+//! Every file of a model folder is read through [`read`], so none is used that differs from its sum. A folder without `SHA256SUMS` is read
+//! as it is: folders from elsewhere have none. Where there is one, it has to name each file that is read; what is there beside them is
+//! nobody's business.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::{FormatError, atomic};
+use crate::text::hex;
+
+/// Name of the file of check sums.
+pub const NAME: &str = "SHA256SUMS";
+
+/// Writes the check sums of all files in `folder`, by name.
+///
+/// # Errors
+/// What the system refuses.
+pub fn write(folder: &Path) -> Result<(), FormatError> {
+    let io = |source| FormatError::read(folder, source);
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(io)? {
+        let entry = entry.map_err(io)?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if entry.file_type().map_err(io)?.is_file() && name != NAME && !name.starts_with('.') {
+            names.push(name);
+        }
+    }
+    names.sort();
+    let mut text = String::new();
+    for name in names {
+        text.push_str(&format!("{}  {name}\n", of_file(&folder.join(&name))?));
+    }
+    atomic::write_bytes(&folder.join(NAME), text)
+}
+
+/// SHA-256 of a file as 64 hexadecimal digits.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn of_file(path: &Path) -> Result<String, FormatError> {
+    let digest = || -> io::Result<Sha256> {
+        let (mut file, mut digest) = (File::open(path)?, Sha256::new());
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            match file.read(&mut buffer)? {
+                0 => return Ok(digest),
+                count => digest.update(&buffer[..count]),
+            }
+        }
+    };
+    let digest = digest().map_err(|source| FormatError::read(path, source))?;
+    Ok(hex(&digest.finalize()))
+}
+
+/// The sums that `SHA256SUMS` in a folder has.
+#[derive(Debug)]
+struct Sums {
+    /// By the file's name.
+    named: BTreeMap<String, String>,
+}
+
+impl Sums {
+    /// Those of `folder`; none where it has no `SHA256SUMS`.
+    fn open(folder: &Path) -> Result<Option<Self>, FormatError> {
+        let path = folder.join(NAME);
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(FormatError::read(&path, source)),
+        };
+        let mut named = BTreeMap::new();
+        for (number, line) in (1..).zip(text.lines()) {
+            // Damaged, it may hold what a terminal would obey, so it is not shown.
+            let bad = |what: &str| FormatError::content(&path, format!("line {number} {what}"));
+            let (sum, name) = parse(line).ok_or_else(|| bad("is none of sha256sum's"))?;
+            if named.insert(name.into(), sum).is_some() {
+                return Err(bad("names a file that an earlier one names"));
+            }
+        }
+        Ok(Some(Self { named }))
+    }
+
+    /// Whether `path` is a file with this sum.
+    fn compare(&self, path: &Path, sum: &str) -> Result<(), FormatError> {
+        let problem = match self.of(path) {
+            Some(known) if known == sum => return Ok(()),
+            Some(_) => "is damaged or was changed: its SHA-256 is not the one in SHA256SUMS",
+            None => "is not named in the SHA256SUMS beside it",
+        };
+        Err(FormatError::Sum { path: path.into(), problem })
+    }
+
+    fn of(&self, path: &Path) -> Option<&String> {
+        self.named.get(path.file_name()?.to_str()?)
+    }
+}
+
+/// Sum and name of a line: of a text (` `) or of bytes (`*`), with a folder's own `./` or without.
+fn parse(line: &str) -> Option<(String, &str)> {
+    let (sum, name) = line.split_once(' ')?;
+    let name = name.strip_prefix([' ', '*'])?;
+    let name = name.strip_prefix("./").unwrap_or(name);
+    let right = sum.len() == 64 && sum.bytes().all(|digit| digit.is_ascii_hexdigit());
+    (right && !name.is_empty()).then(|| (sum.to_ascii_lowercase(), name))
+}
+
+/// The bytes of a file, which has to have its sum in the `SHA256SUMS` beside it, if there is one.
+///
+/// # Errors
+/// The file cannot be read, or [`FormatError::Sum`] if it is not the one that is named.
+pub fn read(path: &Path) -> Result<Vec<u8>, FormatError> {
+    let bytes = std::fs::read(path).map_err(|source| FormatError::read(path, source))?;
+    if let Some(sums) = beside(path)? {
+        sums.compare(path, &hex(&Sha256::digest(&bytes)))?;
+    }
+    Ok(bytes)
+}
+
+/// [`read`] of a file that may be missing; one that `SHA256SUMS` names may not.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, FormatError> {
+    if path.exists() {
+        return read(path).map(Some);
+    }
+    match beside(path)? {
+        Some(sums) if sums.of(path).is_some() => {
+            let problem = "is missing, though SHA256SUMS names it";
+            Err(FormatError::Sum { path: path.into(), problem })
+        }
+        _ => Ok(None),
+    }
+}
+
+fn beside(path: &Path) -> Result<Option<Sums>, FormatError> {
+    let folder = path.parent().map(Path::to_path_buf).unwrap_or_default();
+    Sums::open(if folder.as_os_str().is_empty() { Path::new(".") } else { &folder })
+}
+
+/// Checks every file that `SHA256SUMS` in `folder` names.
+///
+/// # Errors
+/// A file is missing, or is not the one whose sum was written; the error names it.
+pub fn check(folder: &Path) -> Result<(), FormatError> {
+    let missing = || FormatError::read(&folder.join(NAME), io::ErrorKind::NotFound.into());
+    let sums = Sums::open(folder)?.ok_or_else(missing)?;
+    sums.named.keys().try_for_each(|name| {
+        let path: PathBuf = folder.join(name);
+        sums.compare(&path, &of_file(&path)?)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_are_those_of_sha256sum_and_find_a_changed_file() {
+        let folder = tempfile::tempdir().expect("folder");
+        std::fs::write(folder.path().join("b"), "abc").expect("written");
+        std::fs::write(folder.path().join("a"), "").expect("written");
+        write(folder.path()).expect("written");
+        let text = std::fs::read_to_string(folder.path().join(NAME)).expect("read");
+        assert_eq!(
+            text,
+            "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855  a\n\
+             ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad  b\n"
+        );
+        check(folder.path()).expect("unchanged");
+        std::fs::write(folder.path().join("b"), "abd").expect("written");
+        assert!(check(folder.path()).expect_err("changed").to_string().contains("SHA-256"));
+    }
+
+    #[test]
+    fn a_file_is_read_only_with_its_sum() {
+        let folder = tempfile::tempdir().expect("folder");
+        let at = |name: &str| folder.path().join(name);
+        let put = |name: &str, text: &str| std::fs::write(at(name), text).expect("written");
+        let said = |name: &str| read(&at(name)).expect_err("refused").to_string();
+        put("a", "abc");
+        assert_eq!(read(&at("a")).expect("no sums"), b"abc");
+        assert_eq!(read_if_there(&at("b")).expect("no sums"), None);
+        write(folder.path()).expect("written");
+        assert_eq!(read(&at("a")).expect("unchanged"), b"abc");
+        put("a", "abb");
+        assert!(said("a").ends_with("SHA-256 is not the one in SHA256SUMS"), "{}", said("a"));
+        put("b", "new");
+        assert!(said("b").ends_with("is not named in the SHA256SUMS beside it"), "{}", said("b"));
+        std::fs::remove_file(at("a")).expect("removed");
+        let gone = read_if_there(&at("a")).expect_err("it is named").to_string();
+        assert!(gone.ends_with("is missing, though SHA256SUMS names it"), "{gone}");
+        assert_eq!(read_if_there(&at("c")).expect("nobody names it"), None);
+        let hint = read(&at("b")).expect_err("not named").hint().expect("a hint");
+        assert!(hint.contains("sha256sum"), "{hint}");
+    }
+
+    #[test]
+    fn lines_are_those_that_sha256sum_takes() {
+        let sum = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        let folder = tempfile::tempdir().expect("folder");
+        let at = |name: &str| folder.path().join(name);
+        std::fs::write(at("a"), "abc").expect("written");
+        let upper = sum.to_ascii_uppercase();
+        for text in [
+            format!("{sum}  a"),
+            format!("{sum} *a\n"),
+            format!("{upper}  ./a\r\n{sum}  deep/er\n"),
+        ] {
+            std::fs::write(at(NAME), &text).expect("written");
+            assert!(read(&at("a")).is_ok(), "{text}");
+        }
+        for text in [
+            format!("SHA256 (a) = {sum}"),
+            format!("{}  a", &sum[1..]),
+            format!("{sum} a"),
+            format!("{sum}  a\n\n"),
+            format!("{sum}  a\n{sum}  a"),
+            String::new(),
+        ] {
+            std::fs::write(at(NAME), &text).expect("written");
+            assert!(read(&at("a")).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! Walks the stages of a run on a device: trains, tests, checkpoints, resumes, writes what is kept.
+//!
+//! ```text
+//! Run ── per device: members, after the teacher of their seed ── per stage: Session (plan on a device) ── per try: steps ── checkpoints, events
+//! ```
+
+mod cache;
+mod checkpoint;
+mod error;
+mod journal;
+mod kept;
+mod member;
+pub mod model;
+mod outline;
+mod pool;
+pub mod probe;
+mod run;
+mod session;
+mod teacher;
+
+pub use cache::TimingsFolder;
+pub use checkpoint::Checkpoint;
+pub use error::TrainError;
+pub use outline::{Networks, Outline, Planned, networks, outline, planned};
+pub use run::{Options, Run, Teacher, Tune};
+pub use session::{LossScale, Session, Test};
+pub use teacher::{presumed, settled};

@@ -1,0 +1,570 @@
+//! A run: its directory, and the devices that train its members.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    panic::resume_unwind,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{
+    TimingsFolder, TrainError,
+    journal::{Journal, Past},
+    kept::{self, ARTIFACTS},
+    member::{Member, Who},
+    outline::{self, Outline, Planned, Prepared},
+    pool::Pool,
+    teacher::{self, Imported, Worth},
+};
+use crate::{
+    config::{Config, Method, Precision},
+    data::{self, Dataset},
+    event::{Entry, Event, RunStatus},
+    formats::{FormatError, ModelFolder, atomic},
+    gpu::{self, Gpu, GpuError, Tuner},
+    nn::{Network, NetworkError, Weights},
+    ops::AdapterKind,
+    profile::Recorder,
+    win::algorithm,
+};
+
+/// When the tiles of products are chosen by timing them, instead of by the built-in table.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Tune {
+    /// Never.
+    #[default]
+    Never,
+    /// On GPUs, which differ. On software adapters the table is good, and whatever else runs there disturbs a timing.
+    OnGpus,
+    /// Everywhere.
+    Always,
+}
+
+/// How a run is executed; nothing here changes its bits but [`Self::tune`], whose choices a stage that has begun keeps.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The run directory.
+    pub out: PathBuf,
+    /// Adapter, instead of the configuration's.
+    pub device: Option<String>,
+    /// How long a stage goes without a checkpoint.
+    pub checkpoint_every: Duration,
+    /// How the device is opened.
+    pub gpu: gpu::Options,
+    /// Where some steps of each stage are recorded, timed dispatch by dispatch.
+    pub profile: Option<Recorder>,
+    /// Whether tiles are timed.
+    pub tune: Tune,
+    /// A folder for what was timed, so that the next run need not; none: it is forgotten.
+    pub cache: Option<PathBuf>,
+    /// Members that are trained at the same time on a software adapter. More than one pays where each keeps a single core busy.
+    pub side_by_side: usize,
+}
+
+impl Options {
+    /// The usual options for a run directory.
+    pub fn new(out: impl Into<PathBuf>) -> Self {
+        let (device, gpu) = (None, gpu::Options::default());
+        let checkpoint_every = Duration::from_secs(20);
+        let (tune, cache, side_by_side) = (Tune::Never, None, 1);
+        let (out, profile) = (out.into(), None);
+        Self { out, device, checkpoint_every, gpu, profile, tune, cache, side_by_side }
+    }
+}
+
+/// A trained teacher.
+#[derive(Debug, Clone)]
+pub struct Teacher {
+    /// Its architecture.
+    pub network: Network,
+    /// Its weights.
+    pub weights: Weights,
+    /// Passes over the training data; none if nobody knows.
+    pub epochs: Option<f64>,
+    /// Seconds of training; none if nobody knows.
+    pub seconds: Option<f64>,
+}
+
+/// What a device that trains members of a run goes by.
+pub(super) struct Context<'r> {
+    pub(super) config: &'r Config,
+    pub(super) options: &'r Options,
+    pub(super) data: &'r Dataset,
+    pub(super) journal: &'r Journal,
+    pub(super) gpu: Arc<Gpu>,
+    /// Where tiles are timed.
+    pub(super) tuner: Option<Tuner>,
+    stops: &'r Stops<'r>,
+}
+
+impl Context<'_> {
+    /// Writes an event to the log, then tells the listener.
+    pub(super) fn emit(&self, event: Event) -> Result<(), TrainError> {
+        Ok(self.journal.append(event)?)
+    }
+
+    /// Whether the run shall stop at a checkpoint.
+    pub(super) fn stopped(&self) -> bool {
+        self.stops.any()
+    }
+
+    /// Opens the device anew after it was lost.
+    fn reopen(&mut self) -> Result<(), TrainError> {
+        self.gpu = self.gpu.reopen()?;
+        self.tuner = tuner(&self.gpu, self.options);
+        Ok(())
+    }
+}
+
+/// Who can stop a run.
+struct Stops<'r> {
+    user: &'r AtomicBool,
+    /// Another device, on which a member failed.
+    failure: AtomicBool,
+}
+
+impl Stops<'_> {
+    fn any(&self) -> bool {
+        self.user.load(Ordering::Relaxed) || self.failure.load(Ordering::Relaxed)
+    }
+}
+
+/// Where tiles are timed, if they are on this device.
+fn tuner(gpu: &Gpu, options: &Options) -> Option<Tuner> {
+    let tunes = match options.tune {
+        Tune::Never => false,
+        Tune::OnGpus => gpu.adapter.kind == AdapterKind::Gpu,
+        Tune::Always => true,
+    };
+    let cache = || Some(Box::new(TimingsFolder(options.cache.clone()?)) as Box<dyn gpu::Cache>);
+    tunes.then(|| Tuner::new(gpu, cache(), gpu::BUDGET))
+}
+
+/// The log of a run.
+const EVENTS: &str = "events.jsonl";
+
+/// A run directory that this process holds.
+#[derive(Debug)]
+pub struct Run {
+    config: Config,
+    /// What was taken over into the configuration, in words.
+    taken: Vec<String>,
+    out: PathBuf,
+    _lock: File,
+}
+
+impl Run {
+    /// Makes a run directory; `out` must be empty or not there. What a teacher from elsewhere says of its pictures is written into the
+    /// configuration, so that whoever reads that knows it.
+    ///
+    /// # Errors
+    /// If `out` holds anything, or cannot be written; if the teacher is not there, or the configuration contradicts it.
+    pub fn create(config: Config, out: &Path) -> Result<Self, TrainError> {
+        if fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some()) {
+            let message = format!(
+                "`{}` is not empty; take another folder, or go on with --resume",
+                out.display()
+            );
+            return Err(TrainError::Folder(message));
+        }
+        let (config, taken) = teacher::settled(&config)?;
+        fs::create_dir_all(out).map_err(|source| FormatError::write(out, source))?;
+        let lock = lock(out)?;
+        atomic::write_bytes(&out.join("config.toml"), config.to_toml())?;
+        Ok(Self { config, taken, out: out.into(), _lock: lock })
+    }
+
+    /// Takes up a run directory, also one that has nothing but a configuration yet.
+    ///
+    /// # Errors
+    /// If `out` is none, is damaged, or another process works on it; before the run has begun, as [`Self::create`].
+    pub fn resume(out: &Path) -> Result<Self, TrainError> {
+        let path = out.join("config.toml");
+        if !path.is_file() {
+            let message = format!("`{}` is no run directory: it has no config.toml", out.display());
+            return Err(TrainError::Folder(message));
+        }
+        let lock = lock(out)?;
+        atomic::remove_leftovers(out)?;
+        let text = fs::read_to_string(&path).map_err(|source| FormatError::read(&path, source))?;
+        let mut config = Config::from_toml(&text, &path.display().to_string())?;
+        let mut taken = Vec::new();
+        if !out.join(EVENTS).exists() {
+            (config, taken) = teacher::settled(&config)?;
+            atomic::write_bytes(&path, config.to_toml())?;
+        }
+        Ok(Self { config, taken, out: out.into(), _lock: lock })
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Trains what is left of the run; every event goes to the log and then to `sink`. Setting `stop` ends it with a checkpoint.
+    ///
+    /// # Errors
+    /// Whatever stopped the run; its last checkpoints are kept.
+    pub fn execute(
+        &self,
+        options: &Options,
+        stop: &AtomicBool,
+        sink: &mut dyn FnMut(&Entry),
+    ) -> Result<(), TrainError> {
+        let (journal, heard) = Journal::open(&self.out.join(EVENTS))?;
+        thread::scope(|scope| {
+            // Devices work apart from whoever listens, so that a slow listener holds nobody up. With the journal the list of entries ends.
+            let work = scope.spawn(move || self.train_and_say(options, stop, &journal));
+            heard.iter().for_each(|entry| sink(&entry));
+            work.join().unwrap_or_else(|panic| resume_unwind(panic))
+        })
+    }
+
+    /// Trains what is left, and says how it ended.
+    fn train_and_say(
+        &self,
+        options: &Options,
+        stop: &AtomicBool,
+        journal: &Journal,
+    ) -> Result<(), TrainError> {
+        let begun = Instant::now();
+        let result = self.train(options, stop, journal);
+        let status = match &result {
+            Ok(()) => RunStatus::Done,
+            Err(TrainError::Stopped(_)) => RunStatus::Stopped,
+            // Nothing is wrong with the run: it goes on once there is room.
+            Err(TrainError::Format(error)) if error.is_full() => RunStatus::Stopped,
+            Err(_) => RunStatus::Failed,
+        };
+        let error = match &result {
+            Ok(()) | Err(TrainError::Stopped(_)) => None,
+            Err(error) => Some(error.to_string()),
+        };
+        let seconds = begun.elapsed().as_secs_f64();
+        let told = journal.append(Event::RunFinished { status, error, seconds });
+        // What stopped the run is told rather than that the log could not be ended.
+        result.and(told.map_err(Into::into))
+    }
+
+    fn train(
+        &self,
+        options: &Options,
+        stop: &AtomicBool,
+        journal: &Journal,
+    ) -> Result<(), TrainError> {
+        let config = &self.config;
+        let data = data::open(&config.data)?;
+        let prepared = outline::prepare(config, &data)?;
+        let gpus = self.devices(options, &prepared.outline)?;
+        if let (Some(recorder), [gpu, ..]) = (&options.profile, &gpus[..]) {
+            recorder.begin(&gpu.adapter.name, gpu::peaks(gpu)?);
+        }
+        let mut names: Vec<&str> = gpus.iter().map(|gpu| gpu.adapter.name.as_str()).collect();
+        names.dedup();
+        for message in journal.doubts(&config.hash()) {
+            journal.append(Event::Warning { message })?;
+        }
+        journal.append(Event::RunStarted {
+            version: env!("CARGO_PKG_VERSION").into(),
+            adapter: names.join(", "),
+            adapter_kind: gpus[0].adapter.device_type.clone(),
+            config_hash: config.hash(),
+            stages: prepared.outline.stages.clone(),
+        })?;
+        journal.append(Event::DataRead { account: data.account.clone() })?;
+        for message in &self.taken {
+            journal.append(Event::Log { message: message.clone() })?;
+        }
+        for message in &prepared.outline.warnings {
+            journal.append(Event::Warning { message: message.clone() })?;
+        }
+        let mut caveats: Vec<String> = gpus.iter().filter_map(|gpu| gpu.adapter.caveat()).collect();
+        caveats.dedup();
+        for message in caveats {
+            journal.append(Event::Warning { message })?;
+        }
+        if let Some(imported) = &prepared.imported {
+            self.test_imported(imported, &data, journal, &gpus[0])?;
+        }
+        let crew = Crew {
+            run: self,
+            options,
+            data: &data,
+            prepared: &prepared,
+            journal,
+            pool: Pool::new(outline::planned(config), &names, journal),
+            stops: Stops { user: stop, failure: AtomicBool::new(false) },
+        };
+        crew.train(gpus)?;
+        self.keep_best(journal)
+    }
+
+    /// Tests each teacher from elsewhere that has not been tested, so that it has a row beside its students.
+    fn test_imported(
+        &self,
+        imported: &BTreeMap<u64, Imported>,
+        data: &Dataset,
+        journal: &Journal,
+        gpu: &Arc<Gpu>,
+    ) -> Result<(), TrainError> {
+        for (seed, Imported { teacher, .. }) in teacher::distinct(imported) {
+            let member = format!("teacher-{seed}");
+            if journal.past(&member).finished.is_some() {
+                continue;
+            }
+            let shapes = teacher.network.shapes()?;
+            let (params, macs) = (shapes.param_count(), shapes.total_macs());
+            let adapter = Some(gpu.adapter.name.clone());
+            journal.append(Event::MemberStarted {
+                member: member.clone(),
+                method: None,
+                seed,
+                params,
+                macs,
+                adapter,
+            })?;
+            let Worth { accuracy, loss, train_error } =
+                teacher::worth(teacher, seed, self.config.vanilla.batch, data, gpu)?;
+            journal.append(Event::MemberFinished {
+                member,
+                method: None,
+                seed,
+                step: 0,
+                accuracy,
+                loss,
+                train_error,
+                epochs: teacher.epochs,
+                seconds: teacher.seconds,
+                params,
+                macs,
+                teacher_epochs: Some(0.0),
+                teacher_seconds: Some(0.0),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Opens the devices that the members are trained on; each of them can do what any of the run's stages needs.
+    fn devices(&self, options: &Options, outline: &Outline) -> Result<Vec<Arc<Gpu>>, TrainError> {
+        let config = &self.config;
+        let device = options.device.as_deref().unwrap_or(&config.device);
+        let gpu_options = gpu::Options { memory_budget: config.memory_budget, ..options.gpu };
+        let mut gpus = Gpu::open_all(device, gpu_options)?;
+        if options.profile.is_some() && gpus.len() > 1 {
+            let message =
+                format!("a profile is of one device, and `{device}` means {}", gpus.len());
+            return Err(NetworkError::Unsupported(message).into());
+        }
+        for gpu in &gpus {
+            if config.precision == Precision::Mixed {
+                gpu.check_half()?;
+            }
+            outline::refuse_what_does_not_fit(config, outline, gpu)?;
+        }
+        let software = gpus[0].adapter.kind == AdapterKind::Cpu;
+        // A profile's dispatches have their device to themselves, and a budget is of all that runs.
+        if software && options.profile.is_none() && config.memory_budget.is_none() {
+            let members = outline::planned(config).len();
+            for _ in 1..options.side_by_side.min(members) {
+                gpus.push(gpus[0].reopen()?);
+            }
+        }
+        Ok(gpus)
+    }
+
+    /// Copies the WIN member (else the first method's) with the lowest final training error to `artifacts/`.
+    fn keep_best(&self, journal: &Journal) -> Result<(), TrainError> {
+        let wanted = match self.config.methods.contains(&Method::Win) {
+            true => Some(Method::Win),
+            false => self.config.methods.first().copied(),
+        };
+        let mut best: Option<(f64, String)> = None;
+        for Planned { name, method, .. } in outline::planned(&self.config) {
+            if let (true, Some(end)) = (method == wanted, journal.past(&name).finished)
+                && best.as_ref().is_none_or(|(error, _)| end.train_error < *error)
+            {
+                best = Some((end.train_error, name));
+            }
+        }
+        let Some((_, member)) = best else { return Ok(()) };
+        let folder = ModelFolder::read(&self.out.join("members").join(member).join(ARTIFACTS))?;
+        Ok(folder.write(&self.out.join(ARTIFACTS))?)
+    }
+}
+
+/// The devices of a run at work.
+struct Crew<'r> {
+    run: &'r Run,
+    options: &'r Options,
+    data: &'r Dataset,
+    prepared: &'r Prepared,
+    journal: &'r Journal,
+    pool: Pool,
+    stops: Stops<'r>,
+}
+
+impl Crew<'_> {
+    /// Trains what is left, on each device in a thread of its own.
+    fn train(&self, mut gpus: Vec<Arc<Gpu>>) -> Result<(), TrainError> {
+        let own = gpus.pop();
+        let ends: Vec<Result<(), TrainError>> = thread::scope(|scope| {
+            let others: Vec<_> =
+                gpus.into_iter().map(|gpu| scope.spawn(|| self.work(gpu))).collect();
+            let own = own.map(|gpu| self.work(gpu));
+            let join = |other: thread::ScopedJoinHandle<'_, Result<(), TrainError>>| {
+                other.join().unwrap_or_else(|panic| resume_unwind(panic))
+            };
+            own.into_iter().chain(others.into_iter().map(join)).collect()
+        });
+        let stopped = || TrainError::Stopped(self.options.out.display().to_string());
+        // One that failed made the others stop.
+        let failed = |end: Result<(), TrainError>| {
+            end.err().filter(|error| !matches!(error, TrainError::Stopped(_)))
+        };
+        match ends.into_iter().find_map(failed) {
+            Some(error) => Err(error),
+            None if self.pool.is_done() => Ok(()),
+            None => Err(stopped()),
+        }
+    }
+
+    /// Trains members on a device until none is left for it.
+    fn work(&self, gpu: Arc<Gpu>) -> Result<(), TrainError> {
+        // Should this device's work end by an error or a panic, the others stop as well.
+        let mut watch = Watch { stops: &self.stops, well: false };
+        let tuner = tuner(&gpu, self.options);
+        let mut context = Context {
+            config: &self.run.config,
+            options: self.options,
+            data: self.data,
+            journal: self.journal,
+            gpu,
+            tuner,
+            stops: &self.stops,
+        };
+        let mut lost = false;
+        while let Some(planned) = self.pool.take(&context.gpu.adapter.name, || self.stops.any()) {
+            match self.member(&mut context, &planned) {
+                Ok(()) => self.pool.put(&planned.name, true),
+                Err(TrainError::Gpu(GpuError::Lost(cause))) if !lost => {
+                    lost = true;
+                    let message = format!(
+                        "the device was lost ({cause}); it is opened anew and the run goes on"
+                    );
+                    context.emit(Event::Warning { message })?;
+                    context.reopen()?;
+                    self.pool.put(&planned.name, false);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        watch.well = true;
+        Ok(())
+    }
+
+    /// Trains a member or a teacher and writes what is kept of it.
+    fn member(&self, context: &mut Context<'_>, planned: &Planned) -> Result<(), TrainError> {
+        let Planned { name, method, seed } = planned;
+        let (config, outline) = (context.config, &self.prepared.outline);
+        let teacher = match method {
+            Some(method) if method.needs_teacher() => Some(self.teacher(*seed)?),
+            _ => None,
+        };
+        let count = context.data.train.len() as u64;
+        let who = Who {
+            name: name.clone(),
+            method: *method,
+            seed: *seed,
+            folder: match method {
+                Some(_) => self.run.out.join("members").join(name),
+                None => self.teacher_folder(*seed),
+            },
+            stages: match method {
+                Some(method) => algorithm::stages(config, *method, count),
+                None => algorithm::wide(config, count),
+            },
+            network: if method.is_some() { &outline.student } else { &self.prepared.wide },
+            teacher: teacher.as_ref(),
+        };
+        let shapes = who.network.shapes()?;
+        let (params, macs) = (shapes.param_count(), shapes.total_macs());
+        let (member, method, seed) = (name.clone(), *method, *seed);
+        let begun = context.journal.past(name).begun.is_some();
+        context.emit(Event::MemberStarted {
+            member: member.clone(),
+            method,
+            seed,
+            params,
+            macs,
+            adapter: Some(context.gpu.adapter.name.clone()),
+        })?;
+        let finished = Member::open(&who, context, begun)?.finish()?;
+        let done = Event::MemberFinished {
+            member,
+            method,
+            seed,
+            step: finished.place.member_step,
+            accuracy: finished.test.accuracy,
+            loss: finished.test.loss,
+            train_error: finished.train_error,
+            epochs: Some(finished.place.epochs),
+            seconds: Some(finished.place.seconds),
+            params,
+            macs,
+            teacher_epochs: who.teacher.map_or(Some(0.0), |teacher| teacher.epochs),
+            teacher_seconds: who.teacher.map_or(Some(0.0), |teacher| teacher.seconds),
+        };
+        kept::keep(context, &who, finished)?;
+        context.journal.sync()?;
+        context.emit(done)
+    }
+
+    fn teacher_folder(&self, seed: u64) -> PathBuf {
+        self.run.out.join("teachers").join(seed.to_string())
+    }
+
+    /// The teacher of a seed: imported, or trained before.
+    fn teacher(&self, seed: u64) -> Result<Teacher, TrainError> {
+        let imported = self.prepared.imported.as_ref();
+        if let Some(of) = imported.and_then(|teachers| teachers.get(&seed)) {
+            return Ok(of.teacher.clone());
+        }
+        let Past { finished, .. } = self.journal.past(&format!("teacher-{seed}"));
+        let (epochs, seconds) = finished.map_or((None, None), |end| (end.epochs, end.seconds));
+        let ModelFolder { weights, .. } = ModelFolder::read(&self.teacher_folder(seed))?;
+        Ok(Teacher { network: self.prepared.wide.clone(), weights, epochs, seconds })
+    }
+}
+
+/// Tells the other devices when one of them has failed.
+struct Watch<'r> {
+    stops: &'r Stops<'r>,
+    well: bool,
+}
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        if !self.well {
+            self.stops.failure.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The operating system's lock on a run directory, held as long as the file is open.
+fn lock(out: &Path) -> Result<File, TrainError> {
+    let path = out.join("run.lock");
+    let file = File::create(&path).map_err(|source| FormatError::write(&path, source))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => {
+            Err(TrainError::Folder(format!("another process works on `{}`", out.display())))
+        }
+        Err(fs::TryLockError::Error(source)) => Err(FormatError::write(&path, source).into()),
+    }
+}
