@@ -19,7 +19,7 @@ use engine::{
         sgd::{Tensors, optimise},
     },
     plan::{Plan, Target, compile},
-    win::program::{LOSS, STEP},
+    step::{LOSS, STEP},
 };
 
 /// ε of every layer norm.

@@ -3,7 +3,7 @@
 
 use engine::config::{Activation, Mlp, Model, Precision, Resnet, Stem, Unit};
 use engine::nn::{Extent, Network};
-use engine::{models, win::program::Objective};
+use engine::{models, step::Objective};
 
 use crate::{Work, training};
 

@@ -26,7 +26,7 @@ use engine::ops::{
 use engine::plan::{Choices, Plan, Target, compile};
 use engine::profile::{Job, Window};
 use engine::random::Stream;
-use engine::win::program::{Objective, SCALER, STEP, Training, program};
+use engine::step::{Objective, SCALER, STEP, Training, program};
 use engine::{models, win::surgery};
 use serde::{Deserialize, Serialize};
 

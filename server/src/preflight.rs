@@ -10,9 +10,9 @@ use engine::gpu::{Gpu, Live};
 use engine::models;
 use engine::nn::{self, BlockSize, Network, NetworkSize};
 use engine::plan::{Limits, Target};
+use engine::step::{self, Objective, Training};
 use engine::train::{self, Outline, Planned, Session, TrainError};
 use engine::win::needs::needs;
-use engine::win::program::{self, Objective, Training};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -303,7 +303,7 @@ fn step(
         recipe: &recipe,
         precision: config.precision,
     };
-    let program = program::fit(&of, &gpu.target(), config.recompute)?;
+    let program = step::fit(&of, &gpu.target(), config.recompute)?;
     let mut session = Session::new(gpu, program)?;
     session.load_student(&nn::fresh(network, 0)?)?;
     let picks: Vec<usize> = (0..recipe.batch as usize).map(|at| at % data.train.len()).collect();

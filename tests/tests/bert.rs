@@ -9,7 +9,7 @@ use engine::{
     nn::{Layout, Weights},
     ops::{AdapterKind, adam::Adam},
     plan::Target,
-    win::program::STEP,
+    step::STEP,
 };
 use taper_tests::{
     close::{largest, pairs},

@@ -13,8 +13,8 @@ use engine::{
     ops::AdapterKind,
     plan::Target,
     random::Stream,
+    step::{Objective, Program, Training, program},
     train::Session,
-    win::program::{Objective, Program, Training, program},
 };
 use image::{Rgb, RgbImage, codecs::jpeg::JpegEncoder};
 use serde_json::{Value as Json, json};

@@ -11,13 +11,11 @@ use engine::{
         layer_norm::LayerNorm, matmul::Linear,
     },
     plan::{BufferSpec, Limits, Mirror, PITCH, Plan, PlanError, Range, Target, compile},
-    win::{
-        program::{
-            ACCUMULATE, DISCREPANCY, EVALUATE, Objective, Program, ProgramError, STEP, Saving,
-            Training, fit, program, saving,
-        },
-        surgery::{bridge, widen},
+    step::{
+        ACCUMULATE, DISCREPANCY, EVALUATE, Objective, Program, ProgramError, STEP, Saving,
+        Training, fit, program, saving,
     },
+    win::surgery::{bridge, widen},
 };
 use proptest::prelude::*;
 use taper_tests::nets::{mlp, recipe, resnet};

@@ -15,7 +15,7 @@ use engine::{
         Plan, Target, compile,
         shaders::{self, FILES, link},
     },
-    win::program::{Objective, Training, program},
+    step::{Objective, Training, program},
 };
 use naga::{
     Module, ShaderStage, TypeInner,

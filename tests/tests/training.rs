@@ -20,13 +20,11 @@ use engine::{
     nn::{Extent, Network, Tensor, Weights},
     ops::peak::Peak,
     plan::{Target, compile},
+    step::{ACCUMULATE, APPLY, Objective, Program, STEP, Saving, Training, saving},
     train::{LossScale, Session},
     win::{
         algorithm::Task,
-        program::{
-            ACCUMULATE, APPLY, Networks, Objective, Program, STEP, Saving, Training, objective,
-            saving,
-        },
+        networks::{Networks, objective},
         surgery,
     },
 };

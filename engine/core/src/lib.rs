@@ -4,6 +4,7 @@
 //! * [`nn::Network`] — a network is a value: blocks of layers and a head. [`models`] writes them down; [`win`] widens, bridges and merges
 //!   them.
 //! * [`graph::Graph`] — a network with its loss and its gradients as data; each node is one [`ops`] entry point.
+//! * [`step`] — a training step as graphs, and as one plan.
 //! * [`plan::Plan`] — the graph as a static list of dispatches with leased buffers; plain data, serialisable.
 
 #![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
@@ -18,5 +19,6 @@ pub mod ops;
 pub mod plan;
 pub mod profile;
 pub mod random;
+pub mod step;
 pub mod text;
 pub mod win;

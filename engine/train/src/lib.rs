@@ -21,5 +21,5 @@ pub mod event;
 pub mod formats;
 pub mod train;
 
-pub use taper_core::{account, graph, models, nn, ops, plan, profile, random, text, win};
+pub use taper_core::{account, graph, models, nn, ops, plan, profile, random, step, text, win};
 pub use taper_gpu as gpu;

@@ -13,7 +13,7 @@ use std::thread::available_parallelism;
 use engine::config::Config;
 use engine::ops::AdapterKind;
 use engine::plan::{Limits, Plan, Target};
-use engine::win::program::{Objective, STEP, Training, program};
+use engine::step::{Objective, STEP, Training, program};
 use engine::{data, models};
 
 /// Mean floating-point operations of a dispatch under which the hand-over to threads costs more than they gain. On two idle cores an MLP of

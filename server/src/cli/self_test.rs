@@ -12,10 +12,13 @@ use engine::config::{Config, Draft, Method};
 use engine::data;
 use engine::gpu::{self, Gpu, Live};
 use engine::nn;
+use engine::step::{self, Training};
 use engine::train::Session;
 use engine::win::algorithm;
-use engine::win::program::{self, Networks, Training};
-use engine::win::surgery;
+use engine::win::{
+    networks::{self, Networks},
+    surgery,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::jobs::{SelfTest, Worst};
@@ -96,7 +99,7 @@ fn run(work: &Work, gpu: &Arc<Gpu>) -> Result<(Vec<f64>, BTreeSet<String>)> {
     let bridged = (work.method == Method::Win).then_some(&bridged);
     let trained =
         Networks { student: &student, teacher: Some(&teacher), bridged }.trained(stage.task)?;
-    let objective = program::objective(stage.task, &config.win, 1.0);
+    let objective = networks::objective(stage.task, &config.win, 1.0);
     let of = Training {
         student: &trained,
         teacher: Some(&teacher),
@@ -104,7 +107,7 @@ fn run(work: &Work, gpu: &Arc<Gpu>) -> Result<(Vec<f64>, BTreeSet<String>)> {
         recipe,
         precision: config.precision,
     };
-    let program = program::fit(&of, &gpu.target(), false)?;
+    let program = step::fit(&of, &gpu.target(), false)?;
     let kernels = program.plan.kernels.iter().map(|spec| format!("{:?}", spec.kernel)).collect();
     let mut session = Session::new(gpu, program)?;
     session.load_student(&nn::fresh(&trained, 1)?)?;

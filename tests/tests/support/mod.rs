@@ -17,8 +17,8 @@ use engine::{
     formats::{ModelFolder, safetensors},
     gpu::{self, Gpu},
     nn::{Network, Weights},
+    step,
     train::{Options, Run, Session, TrainError},
-    win::program,
 };
 
 /// A run of seconds: 8 steps an epoch, an MLP of 4 layers in 2 blocks.
@@ -136,7 +136,7 @@ pub(crate) fn logits(
 ) -> Vec<Vec<f32>> {
     let gpu = gpu();
     let logits = || -> Result<_, TrainError> {
-        let program = program::evaluation(network, batch, &gpu.target())?;
+        let program = step::evaluation(network, batch, &gpu.target())?;
         let mut session = Session::new(&gpu, program)?;
         session.load_student(weights)?;
         session.logits(batches.map(Ok))

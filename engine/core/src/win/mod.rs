@@ -4,8 +4,7 @@
 
 pub mod algorithm;
 pub mod linalg;
-mod micro_batches;
 pub mod needs;
-pub mod program;
+pub mod networks;
 pub mod start;
 pub mod surgery;

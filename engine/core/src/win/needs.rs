@@ -2,13 +2,14 @@
 
 use super::{
     algorithm::{self, Stage, Task},
-    program::{self, Networks, ProgramError, Training},
+    networks::{self, Networks},
     surgery,
 };
 use crate::{
     config::{Config, Method, Start},
     nn::{Network, NetworkError},
     plan::{Limits, PlanError, Target},
+    step::{self, ProgramError, Training},
 };
 
 /// What a stage needs of the device.
@@ -76,7 +77,7 @@ fn of_stage(
 ) -> Result<Option<Needs>, ProgramError> {
     let Some(recipe) = &stage.recipe else { return Ok(None) };
     let student = networks.trained(stage.task)?;
-    let objective = program::objective(stage.task, &config.win, 1.0);
+    let objective = networks::objective(stage.task, &config.win, 1.0);
     let of = Training {
         student: &student,
         teacher: networks.teacher,
@@ -94,14 +95,14 @@ fn of_stage(
         memory: None,
         problem: None,
     };
-    match program::fit(&of, target, config.recompute) {
+    match step::fit(&of, target, config.recompute) {
         Ok(program) => {
             (needs.rows, needs.micro_batches) = (program.rows, program.micro_batches);
             needs.memory = Some(program.plan.memory());
         }
         Err(ProgramError::Plan(problem)) => {
             let boundless = Target { limits: Limits::NONE, ..*target };
-            needs.memory = program::program(&of, &boundless).ok().map(|p| p.plan.memory());
+            needs.memory = step::program(&of, &boundless).ok().map(|p| p.plan.memory());
             needs.problem = Some(problem);
         }
         Err(ProgramError::Network(error @ NetworkError::OneValue { .. })) => {

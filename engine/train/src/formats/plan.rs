@@ -13,7 +13,7 @@ use crate::{
     nn::{Network, Slot},
     ops::AdapterKind,
     plan::{DIMS_SLOT, Plan, PlanError, Target, shaders},
-    win::program::{self, Program, ProgramError},
+    step::{self, Program, ProgramError},
 };
 
 /// Version of the form of [`PortablePlan`].
@@ -132,7 +132,7 @@ impl PortablePlan {
     /// If a tensor of the model is too large for a browser; the error names it.
     pub fn inference(config: &ModelConfig) -> Result<Self, ProgramError> {
         let network = config.network();
-        let program = program::evaluation(&network, 1, &Target::web(AdapterKind::Gpu))?;
+        let program = step::evaluation(&network, 1, &Target::web(AdapterKind::Gpu))?;
         Ok(Self::of(&program, &network)?)
     }
 }
@@ -240,7 +240,7 @@ mod tests {
             let path = tempfile::tempdir().expect("folder");
             model.write(path.path()).expect("written");
             let network = model.config.network();
-            let program = program::evaluation(&network, 1, &Target::web(AdapterKind::Gpu));
+            let program = step::evaluation(&network, 1, &Target::web(AdapterKind::Gpu));
             let program = program.expect("a plan");
             let plan = PortablePlan::of(&program, &network).expect("a plan");
             let buffers = filled(&plan, &path.path().join(folder::WEIGHTS));

@@ -3,13 +3,8 @@
 use thiserror::Error;
 
 use crate::{
-    config::ConfigError,
-    data::DataError,
-    formats::FormatError,
-    gpu::GpuError,
-    nn::NetworkError,
-    plan::PlanError,
-    win::{linalg::LinalgError, program::ProgramError},
+    config::ConfigError, data::DataError, formats::FormatError, gpu::GpuError, nn::NetworkError,
+    plan::PlanError, step::ProgramError, win::linalg::LinalgError,
 };
 
 /// Why a run stopped.

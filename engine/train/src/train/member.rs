@@ -19,9 +19,10 @@ use crate::{
     nn::{self, Layer, Network, NetworkError, Weights},
     plan::Plan,
     random,
+    step::{self, Objective, Saving, Training},
     win::{
         algorithm::{Stage, Task},
-        program::{self, Networks, Objective, REGRESSOR, Saving, Training},
+        networks::{self, Networks, REGRESSOR},
         start::{self, Choice, Probe as _, Tap},
         surgery,
     },
@@ -157,7 +158,7 @@ impl<'a, 'r> Member<'a, 'r> {
     fn results(self) -> Result<Finished, TrainError> {
         let Self { who, run, at, .. } = self;
         let batch = run.config.vanilla.batch.max(1);
-        let program = program::evaluation(who.network, batch, &run.gpu.target())?;
+        let program = step::evaluation(who.network, batch, &run.gpu.target())?;
         let mut session = Session::new(&run.gpu, program)?;
         session.load_student(&at.now)?;
         let test = session.test(&run.data.test)?;
@@ -212,7 +213,7 @@ impl<'a, 'r> Member<'a, 'r> {
             (None, _) => 1.0,
         };
         self.at.place.scale = Some(scale.to_bits());
-        Ok(program::objective(task, &self.run.config.win, scale))
+        Ok(networks::objective(task, &self.run.config.win, scale))
     }
 
     /// 1 / variance of the teacher's output after so many blocks, over the start inputs.
@@ -304,7 +305,7 @@ impl<'a, 'r> Member<'a, 'r> {
         let (merged, weights) = surgery::merge(&bridged, &self.at.now)?;
         let logits = |network: &Network, weights: &Weights| -> Result<_, TrainError> {
             let batch = self.run.config.tune.batch;
-            let program = program::evaluation(network, batch, &self.run.gpu.target())?;
+            let program = step::evaluation(network, batch, &self.run.gpu.target())?;
             let mut session = Session::new(&self.run.gpu, program)?;
             session.load_student(weights)?;
             let test = &self.run.data.test;
@@ -366,10 +367,8 @@ impl<'a, 'r> Member<'a, 'r> {
         // Once a stage has begun, neither its micro-batches nor its tiles are chosen anew.
         let begun = self.at.place.micro_batches.get(&self.at.place.stage).copied();
         let mut program = match begun {
-            Some(micro_batches) => {
-                program::saving(&of, &target, Saving { micro_batches, recompute })?
-            }
-            None => program::fit(&of, &target, recompute)?,
+            Some(micro_batches) => step::saving(&of, &target, Saving { micro_batches, recompute })?,
+            None => step::fit(&of, &target, recompute)?,
         };
         let tuned = begun.is_none() && self.tune(stage, &program.plan)?;
         program.plan = program.plan.choose(&self.at.place.kernel_choices);

@@ -9,7 +9,7 @@ use crate::{
     gpu::Gpu,
     models,
     nn::{Network, Weights},
-    win::program,
+    step,
 };
 
 /// A model folder's network, its weights checked against it.
@@ -35,7 +35,7 @@ impl Trained {
     }
 
     fn session(&self, gpu: &Arc<Gpu>, batch: u32) -> Result<Session, TrainError> {
-        let program = program::evaluation(&self.network, batch, &gpu.target())?;
+        let program = step::evaluation(&self.network, batch, &gpu.target())?;
         let session = Session::new(gpu, program)?;
         session.load_student(&self.weights)?;
         Ok(session)

@@ -10,10 +10,8 @@ use crate::{
     nn::{Bound, Layout, Mode, Network, NetworkError, Tensor, Weights, build},
     plan::{Plan, Target, compile},
     random,
-    win::{
-        program::{ProgramError, at_once},
-        start::{Probe, Rows, Tap},
-    },
+    step::{ProgramError, at_once},
+    win::start::{Probe, Rows, Tap},
 };
 
 /// Rows of activations that a start looks at, at most.

@@ -14,7 +14,7 @@ use crate::{
     ops::scaler,
     profile::{Job, Window},
     random,
-    win::program::{
+    step::{
         ACCUMULATE, APPLY, DISCREPANCY, EVALUATE, HITS, LOSS, LOSS_SCALE, Program, SCALER, SKIPPED,
         STEP,
     },

@@ -24,8 +24,7 @@ use crate::{
     gpu::Gpu,
     models,
     nn::{Extent, Layer, Network, NetworkError, Tensor, Weights},
-    random,
-    win::program,
+    random, step,
 };
 
 /// A teacher's files.
@@ -450,7 +449,7 @@ pub(super) fn worth(
     data: &Dataset,
     gpu: &Arc<Gpu>,
 ) -> Result<Worth, TrainError> {
-    let program = program::evaluation(&teacher.network, batch.max(1), &gpu.target())?;
+    let program = step::evaluation(&teacher.network, batch.max(1), &gpu.target())?;
     let mut session = Session::new(gpu, program)?;
     session.load_student(&teacher.weights)?;
     let test = session.test(&data.test)?;

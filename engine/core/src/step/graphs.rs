@@ -1,0 +1,239 @@
+//! The graphs of a step's programs, for a stage's networks.
+
+use super::{
+    error::ProgramError,
+    metrics::{HITS, Inputs, LOSS, place, reserve, slot, test},
+    objective::{Objective, apart},
+    optimizer::{Flat, SCALER, pieces},
+    training::Training,
+};
+use crate::{
+    config::Precision,
+    graph::{Graph, ShapeError, Value},
+    nn::{Bound, Built, Folded, Layout, Mode, Network, build},
+    ops::{
+        accuracy::hits,
+        elementwise::{Accumulate, Copy},
+        parts,
+    },
+    plan::Target,
+};
+
+/// What a backward pass leaves: the loss, the hits where the network has a head, and the gradients in `student.grads`.
+struct Pass {
+    loss: Value,
+    hits: Option<Value>,
+    grads: Vec<Value>,
+}
+
+/// The networks of a stage while their graphs are built.
+pub(super) struct Nets<'a> {
+    pub(super) of: &'a Training<'a>,
+    /// Inputs that run at once.
+    pub(super) rows: u32,
+    /// Whether activations are made anew.
+    pub(super) recompute: bool,
+    pub(super) layout: &'a Layout,
+    pub(super) teacher: Option<&'a Folded>,
+}
+
+impl Nets<'_> {
+    fn blocks(&self) -> usize {
+        self.of.student.blocks.len()
+    }
+
+    /// Whether activations are stored as f16 and the loss is scaled.
+    fn mixed(&self) -> bool {
+        self.of.precision == Precision::Mixed
+    }
+
+    /// Inputs that a test takes at once: half as many where activations are halved in steps, which tests do not do.
+    pub(super) fn test_rows(&self) -> u32 {
+        if self.mixed() { self.rows.div_ceil(2) } else { self.rows }
+    }
+
+    /// The flat parameters, of which an objective that freezes trains the last block only.
+    fn flat(&self) -> Flat<'_> {
+        let frozen = self.of.objective.freezes();
+        let first = if frozen { self.layout.blocks[self.blocks() - 1] } else { 0 };
+        Flat { layout: self.layout, recipe: self.of.recipe, scaled: self.mixed(), first }
+    }
+
+    /// Forward, loss, backward and optimiser; and the words of [`super::Program::decay_words`].
+    pub(super) fn step(&self, target: &Target) -> Result<(Graph, Vec<u64>), ProgramError> {
+        let mut graph = Graph::new();
+        let g = &mut graph;
+        let Pass { loss, hits, grads } = self.pass(g, target)?;
+        place(g, loss, LOSS);
+        if let Some(hits) = hits {
+            place(g, hits, HITS);
+        }
+        let words = self.flat().optimise(g, "grads", &grads, target)?;
+        Ok((graph, words))
+    }
+
+    /// Forward, loss and backward.
+    fn pass(&self, g: &mut Graph, target: &Target) -> Result<Pass, ProgramError> {
+        let inputs = Inputs::new(g, "", self.of.student, self.rows);
+        let student = if self.mixed() { self.halve(g, target)? } else { self.bind(g) };
+        let last = self.blocks() - 1;
+        let frozen = self.of.objective.freezes();
+        let mode = |block| if frozen && block < last { Mode::Eval } else { Mode::Train };
+        let built = build(g, self.of.student, &student, inputs.images, 0..self.blocks(), mode)?;
+        let output = built.output.expect("a network has an output");
+        let teacher = self.teach(g, inputs.images)?;
+        let smoothing = self.of.recipe.label_smoothing as f32;
+        let loss = self.of.objective.loss(g, output, teacher, inputs.labels, smoothing)?;
+
+        // Gradients of the trained tensors into `student.grads`, where the parameters lie in `student.params`.
+        let first = self.flat().first;
+        let slots: Vec<_> = self.layout.params.iter().filter(|(_, s)| s.offset >= first).collect();
+        let wrt: Vec<Value> = slots.iter().map(|(name, _)| student.get(name)).collect();
+        let forward = g.nodes().len();
+        let grads = match self.mixed() {
+            false => g.backward(loss, &wrt)?,
+            true => {
+                let scale = g.named(SCALER, 0, &[1], "loss scale");
+                g.backward_from(loss, scale, &wrt)?
+            }
+        };
+        g.buffer("student.grads", self.layout.param_floats);
+        let places: Vec<_> =
+            grads.iter().zip(&slots).map(|(&grad, (_, slot))| (grad, slot.offset)).collect();
+        let most = target.limits.binding_bytes / 4;
+        let written = parts::place(g, &places, ["student.grads", "student.parts"], most)?;
+        if self.recompute {
+            // The last block's gradients come at once: what it would give back is wanted again before anything else is.
+            g.recompute(&built.nodes[..last], forward);
+        }
+        let hits = match self.of.student.head.is_empty() {
+            true => None,
+            false => Some(g.scoped("accuracy", |g| hits(g, output, inputs.labels))?),
+        };
+        Ok(Pass { loss, hits, grads: written })
+    }
+
+    fn bind(&self, g: &mut Graph) -> Bound {
+        Bound::new(g, "student", self.layout)
+    }
+
+    /// The student with its matrices in f16, copied from the flat parameters: by one dispatch, or one for each piece that a binding can hold.
+    fn halve(&self, g: &mut Graph, target: &Target) -> Result<Bound, ShapeError> {
+        g.halve();
+        let bound = Bound::halved(g, "student", self.layout);
+        let all = 0..self.layout.param_floats;
+        for piece in pieces(self.layout, all, target) {
+            let params = self.flat().piece(g, "params", &piece);
+            let halves = g.scoped("student", |g| g.add(Copy, &[params]))?;
+            g.place_half(halves, "student.halves", piece.start);
+        }
+        Ok(bound)
+    }
+
+    /// The teacher's output that the objective follows, in eval mode.
+    fn teach(&self, g: &mut Graph, images: Value) -> Result<Option<Value>, ProgramError> {
+        let Some(Folded { network, layout, .. }) = self.teacher else { return Ok(None) };
+        let bound = Bound::new(g, "teacher", layout);
+        let imitates = matches!(self.of.objective, Objective::Imitate { .. });
+        let end = if imitates { self.blocks() } else { network.blocks.len() };
+        let built =
+            g.scoped("teacher", |g| build(g, network, &bound, images, 0..end, |_| Mode::Eval))?;
+        Ok(if imitates { built.blocks.last().copied() } else { built.output })
+    }
+
+    /// A step of one micro-batch without its optimiser: gradients and metrics are added to those of the earlier ones.
+    pub(super) fn accumulate(&self, target: &Target) -> Result<Graph, ProgramError> {
+        let mut graph = Graph::new();
+        let g = &mut graph;
+        let Pass { loss, hits, grads } = self.pass(g, target)?;
+        let mean = Accumulate::Mean { batch: self.of.recipe.batch };
+        reserve(g, HITS);
+        g.scoped("accumulate", |g| -> Result<(), ShapeError> {
+            let flat = self.flat();
+            for piece in flat.pieces(target) {
+                let (from, to) = (flat.piece(g, "grads", &piece), flat.piece(g, "sums", &piece));
+                g.add_after(mean, &[from, to], &grads)?;
+            }
+            let sum = slot(g, LOSS);
+            g.add_all(mean, &[loss, sum])?;
+            if let Some(hits) = hits {
+                let sum = slot(g, HITS);
+                g.add_all(Accumulate::Count, &[hits, sum])?;
+            }
+            Ok(())
+        })?;
+        Ok(graph)
+    }
+
+    /// The end of a step of several micro-batches.
+    pub(super) fn apply(&self, target: &Target) -> Result<(Graph, Vec<u64>), ProgramError> {
+        let mut graph = Graph::new();
+        let words = self.flat().optimise(&mut graph, "sums", &[], target)?;
+        Ok((graph, words))
+    }
+
+    /// The test of the network as it is now: by itself, or as the teacher's first blocks while it has no head of its own.
+    pub(super) fn evaluate(&self) -> Result<Option<Graph>, ProgramError> {
+        let mut graph = Graph::new();
+        let g = &mut graph;
+        let (inputs, built) = in_eval(g, self.of.student, self.layout, self.test_rows())?;
+        let logits = match (self.of.student.head.is_empty(), self.teacher) {
+            (false, _) => built.output,
+            (true, Some(Folded { network: teacher, layout, .. })) => {
+                let bound = Bound::new(g, "teacher", layout);
+                let (from, to) = (self.blocks(), teacher.blocks.len());
+                let x = built.blocks.last().copied().expect("a prefix has blocks");
+                g.scoped("teacher", |g| build(g, teacher, &bound, x, from..to, |_| Mode::Eval))?
+                    .output
+            }
+            (true, None) => return Ok(None),
+        };
+        test(g, logits, &inputs)?;
+        Ok(Some(graph))
+    }
+
+    /// The discrepancy in eval mode, for scores.
+    pub(super) fn discrepancy(&self) -> Result<Option<Graph>, ProgramError> {
+        let Objective::Imitate { discrepancy, scale, .. } = self.of.objective else {
+            return Ok(None);
+        };
+        let mut graph = Graph::new();
+        let g = &mut graph;
+        let (inputs, built) = in_eval(g, self.of.student, self.layout, self.test_rows())?;
+        let (Some(y), Some(target)) = (built.output, self.teach(g, inputs.images)?) else {
+            return Ok(None);
+        };
+        let loss = g.scoped("loss", |g| apart(g, y, target, discrepancy, scale))?;
+        place(g, loss, LOSS);
+        Ok(Some(graph))
+    }
+}
+
+/// The forward pass of a network in eval mode.
+fn in_eval(
+    g: &mut Graph,
+    network: &Network,
+    layout: &Layout,
+    rows: u32,
+) -> Result<(Inputs, Built), ShapeError> {
+    let inputs = Inputs::new(g, "eval.", network, rows);
+    let bound = Bound::new(g, "student", layout);
+    let all = 0..network.blocks.len();
+    let built = build(g, network, &bound, inputs.images, all, |_| Mode::Eval)?;
+    Ok((inputs, built))
+}
+
+/// The test of a network by itself, with its logits in a buffer of that name.
+pub(super) fn evaluation(
+    network: &Network,
+    layout: &Layout,
+    rows: u32,
+) -> Result<Graph, ShapeError> {
+    let mut graph = Graph::new();
+    let (inputs, built) = in_eval(&mut graph, network, layout, rows)?;
+    test(&mut graph, built.output, &inputs)?;
+    if let Some(logits) = built.output {
+        graph.place(logits, "logits", 0);
+    }
+    Ok(graph)
+}

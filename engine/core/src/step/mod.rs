@@ -1,0 +1,28 @@
+//! A training step, and what tests a network, as graphs, and the graphs as one plan.
+//!
+//! Programs of a plan: `step` (forward, loss, backward, optimiser), `evaluate` (loss and hits of the network as it would be used
+//! now), `discrepancy` (of an imitation, in eval mode). Two networks, `student` and `teacher`, each with its own flat buffers.
+//!
+//! In mixed precision a step stores its activations and their gradients as f16, and works with a copy of the student's matrices in f16 that
+//! its first dispatch makes. The loss is scaled. All other programs are f32, from `student.params`.
+//!
+//! Where a step does not fit the device, `accumulate` (forward, loss, backward) runs for each micro-batch and adds the gradients up in
+//! `student.sums`, and `apply` is the optimiser.
+
+mod error;
+mod graphs;
+mod metrics;
+mod objective;
+mod optimizer;
+mod program;
+mod training;
+
+pub use error::ProgramError;
+pub use metrics::{HITS, LOSS, LOSS_SCALE, SKIPPED};
+pub use objective::Objective;
+pub use optimizer::SCALER;
+pub use program::{
+    ACCUMULATE, APPLY, DISCREPANCY, EVALUATE, Program, STEP, at_once, evaluation, fit, program,
+    saving,
+};
+pub use training::{Saving, Training};

@@ -1,0 +1,94 @@
+//! What a network is trained for, and the loss that says so.
+
+use crate::{
+    config::Discrepancy,
+    graph::{Graph, ShapeError, Value},
+    nn::NetworkError,
+    ops::{
+        cross_entropy::cross_entropy,
+        elementwise::{Add, Scale},
+        kl::{Kl, kl},
+        mse::mse,
+    },
+};
+
+use super::error::ProgramError;
+
+/// What a network is trained for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Objective {
+    /// Cross entropy with the labels.
+    Labels,
+    /// (1 − α) CE + α T² KL(teacher ‖ student at T).
+    Distill {
+        /// α.
+        alpha: f64,
+        /// T.
+        temperature: f64,
+    },
+    /// The teacher's output after its first blocks; the student is a prefix that ends in a lift.
+    Imitate {
+        /// How far the two are apart.
+        discrepancy: Discrepancy,
+        /// Factor of the squared error: 1 / variance of the target for `relative_mse`.
+        scale: f32,
+        /// Whether only the last block is trained.
+        freeze: bool,
+    },
+}
+
+impl Objective {
+    /// Whether a teacher runs in each step.
+    pub fn needs_teacher(self) -> bool {
+        self != Objective::Labels
+    }
+
+    /// Whether only the last block is trained.
+    pub(super) fn freezes(self) -> bool {
+        matches!(self, Objective::Imitate { freeze: true, .. })
+    }
+
+    /// The loss of the student's `output`; `teacher` is what the objective follows.
+    pub(super) fn loss(
+        self,
+        g: &mut Graph,
+        output: Value,
+        teacher: Option<Value>,
+        labels: Value,
+        smoothing: f32,
+    ) -> Result<Value, ProgramError> {
+        let missing = || NetworkError::Mismatch("this stage needs a teacher".into());
+        g.scoped("loss", |g| match self {
+            Objective::Labels => Ok(cross_entropy(g, output, labels, smoothing)?),
+            Objective::Distill { alpha, temperature } => {
+                let teacher = teacher.ok_or_else(missing)?;
+                let factor = (alpha * temperature * temperature) as f32;
+                let soft = kl(g, output, teacher, Kl { temperature: temperature as f32, factor })?;
+                if alpha >= 1.0 {
+                    return Ok(soft);
+                }
+                let hard = cross_entropy(g, output, labels, smoothing)?;
+                let hard = g.add(Scale((1.0 - alpha) as f32), &[hard])?;
+                Ok(if alpha <= 0.0 { hard } else { g.add(Add, &[hard, soft])? })
+            }
+            Objective::Imitate { discrepancy, scale, .. } => {
+                let teacher = teacher.ok_or_else(missing)?;
+                Ok(apart(g, output, teacher, discrepancy, scale)?)
+            }
+        })
+    }
+}
+
+/// How far an output is from its target.
+pub(super) fn apart(
+    g: &mut Graph,
+    y: Value,
+    target: Value,
+    how: Discrepancy,
+    scale: f32,
+) -> Result<Value, ShapeError> {
+    match how {
+        Discrepancy::RelativeMse | Discrepancy::Mse => mse(g, y, target, scale),
+        Discrepancy::Kl => kl(g, y, target, Kl { temperature: 1.0, factor: 1.0 }),
+    }
+}

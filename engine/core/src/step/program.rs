@@ -1,0 +1,159 @@
+//! The programs of a plan, and the plan.
+
+use super::{
+    error::ProgramError,
+    graphs::{self, Nets},
+    training::{Saving, Training},
+};
+use crate::{
+    config::Precision,
+    graph::Graph,
+    nn::{Folded, Layout, Network, NetworkError},
+    plan::{Plan, Target, compile},
+};
+
+/// Name of the program that trains.
+pub const STEP: &str = "step";
+/// Name of the program that adds the gradients of a micro-batch up.
+pub const ACCUMULATE: &str = "accumulate";
+/// Name of the program that ends a step of several micro-batches.
+pub const APPLY: &str = "apply";
+/// Name of the program that tests.
+pub const EVALUATE: &str = "evaluate";
+/// Name of the program that measures an imitation.
+pub const DISCREPANCY: &str = "discrepancy";
+
+/// A stage's plan and where its tensors lie.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Program {
+    /// The plan.
+    pub plan: Plan,
+    /// Inputs that run at once: of the whole batch, or of a micro-batch.
+    pub rows: u32,
+    /// Inputs that a test takes at once: half as many where activations are halved in steps, which tests do not do.
+    pub test_rows: u32,
+    /// Micro-batches of a step.
+    pub micro_batches: u32,
+    /// Layout of `student.*`.
+    pub student: Layout,
+    /// What lies in `teacher.*`, if a teacher runs: it is always in eval mode, so its batch norms are part of its convolutions.
+    pub teacher: Option<Folded>,
+    /// Weight-decay words of each piece of the trained range, in the buffers `student.decay0`, …
+    pub decay_words: Vec<u64>,
+}
+
+/// Plans a training stage whose batch runs at once.
+///
+/// # Errors
+/// If the networks do not fit each other, a batch norm gets one value a channel, or the plan does not fit the target; the error names the
+/// layer, the tensor, or the buffer.
+pub fn program(of: &Training<'_>, target: &Target) -> Result<Program, ProgramError> {
+    saving(of, target, Saving::default())
+}
+
+/// Plans a training stage that saves memory in the given way.
+///
+/// # Errors
+/// As [`program`].
+pub fn saving(
+    of: &Training<'_>,
+    target: &Target,
+    Saving { micro_batches, recompute }: Saving,
+) -> Result<Program, ProgramError> {
+    let shapes = of.student.shapes()?;
+    let layout = match of.precision {
+        Precision::F32 => Layout::of(&shapes),
+        Precision::Mixed => Layout::of_halves(&shapes),
+    };
+    let teacher = of.teacher.filter(|_| of.objective.needs_teacher());
+    let teacher = teacher.map(Folded::of).transpose()?;
+    let micro_batches = micro_batches.clamp(1, of.recipe.batch.max(1));
+    let rows = of.recipe.batch.div_ceil(micro_batches);
+    // As many as have a row: 4 of a batch of 9 are 3 of 3.
+    let micro_batches = of.recipe.batch.div_ceil(rows.max(1)).max(1);
+    if rows <= 1
+        && let Some(layer) = of.of_one_position(&shapes)
+    {
+        return Err(NetworkError::OneValue { layer: layer.into() }.into());
+    }
+    let nets = Nets { of, rows, recompute, layout: &layout, teacher: teacher.as_ref() };
+    let (mut programs, decay_words) = match micro_batches {
+        1 => {
+            let (step, words) = nets.step(target)?;
+            (vec![(STEP, step)], words)
+        }
+        _ => {
+            let (apply, words) = nets.apply(target)?;
+            (vec![(ACCUMULATE, nets.accumulate(target)?), (APPLY, apply)], words)
+        }
+    };
+    if let Some(evaluate) = nets.evaluate()? {
+        programs.push((EVALUATE, evaluate));
+    }
+    if let Some(discrepancy) = nets.discrepancy()? {
+        programs.push((DISCREPANCY, discrepancy));
+    }
+    let graphs: Vec<(&str, &Graph)> = programs.iter().map(|(name, graph)| (*name, graph)).collect();
+    let plan = compile(&graphs, target)?;
+    let test_rows = nets.test_rows();
+    Ok(Program { plan, rows, test_rows, micro_batches, student: layout, teacher, decay_words })
+}
+
+/// Plans a training stage in the fewest micro-batches that fit the target.
+///
+/// # Errors
+/// As [`saving`], of a step in the smallest micro-batches that there may be.
+pub fn fit(of: &Training<'_>, target: &Target, recompute: bool) -> Result<Program, ProgramError> {
+    let cut = |micro_batches| saving(of, target, Saving { micro_batches, recompute });
+    let mut best = match cut(1) {
+        Err(error) if error.is_size() => Err(error),
+        other => return other,
+    };
+    // Fewer rows never need more, so the fewest parts that fit are found by halving.
+    let cuts = of.cuts()?;
+    let (mut low, mut high) = (0, cuts.len());
+    while low < high {
+        let middle = low.midpoint(high);
+        match cut(cuts[middle]) {
+            Err(error) if !error.is_size() => return Err(error),
+            Err(error) if best.is_err() => (best, low) = (Err(error), middle + 1),
+            Err(_) => low = middle + 1,
+            fits => (best, high) = (fits, middle),
+        }
+    }
+    best
+}
+
+/// Plans by `plan` for as many rows as fit: for `most`, else for half of them, and so on.
+///
+/// # Errors
+/// Of one row, if not even that fits.
+pub fn at_once<T>(
+    most: u32,
+    plan: impl Fn(u32) -> Result<T, ProgramError>,
+) -> Result<T, ProgramError> {
+    let mut rows = most;
+    loop {
+        match plan(rows) {
+            Err(error) if error.is_size() && rows > 1 => rows = rows.div_ceil(2),
+            other => return other,
+        }
+    }
+}
+
+/// Plans the evaluation of a network by itself: `evaluate` with loss and hits, of at most `batch` inputs at once.
+///
+/// # Errors
+/// As [`program`], of one input at a time.
+pub fn evaluation(network: &Network, batch: u32, target: &Target) -> Result<Program, ProgramError> {
+    at_once(batch, |rows| evaluation_of(network, rows, target))
+}
+
+fn evaluation_of(network: &Network, rows: u32, target: &Target) -> Result<Program, ProgramError> {
+    let layout = Layout::of(&network.shapes()?);
+    let graph = graphs::evaluation(network, &layout, rows)?;
+    let plan = compile(&[(EVALUATE, &graph)], target)?;
+    let (teacher, decay_words) = (None, Vec::new());
+    let (test_rows, micro_batches) = (rows, 1);
+    Ok(Program { plan, rows, test_rows, micro_batches, student: layout, teacher, decay_words })
+}

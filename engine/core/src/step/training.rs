@@ -1,0 +1,74 @@
+//! What a step is planned from.
+
+use crate::{
+    config::{Precision, Recipe},
+    nn::{Network, NetworkError, Shapes},
+};
+
+use super::objective::Objective;
+
+/// What a plan is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct Training<'a> {
+    /// The network that is trained.
+    pub student: &'a Network,
+    /// The teacher, whole.
+    pub teacher: Option<&'a Network>,
+    /// What for.
+    pub objective: Objective,
+    /// How.
+    pub recipe: &'a Recipe,
+    /// Of its steps; everything else is done in f32.
+    pub precision: Precision,
+}
+
+/// What a step does to take less memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Saving {
+    /// Parts that the batch is cut into, one after the other on the device; 1: it is not cut.
+    pub micro_batches: u32,
+    /// Whether the activations inside a block are made anew in the backward pass, from what the block reads.
+    pub recompute: bool,
+}
+
+impl Default for Saving {
+    /// Nothing.
+    fn default() -> Self {
+        Self { micro_batches: 1, recompute: false }
+    }
+}
+
+impl Training<'_> {
+    /// Whether what a step computes depends on which inputs run together: batch norm in train mode normalises by them.
+    pub fn normalises_by_batch(&self) -> bool {
+        !self.batch_norms().is_empty()
+    }
+
+    /// The batch norms in train mode, by name.
+    fn batch_norms(&self) -> Vec<&str> {
+        let frozen = if self.objective.freezes() { self.student.blocks.len() - 1 } else { 0 };
+        self.student.batch_norms(frozen)
+    }
+
+    /// The first batch norm that sees one position of each input, if there is one: a single input would give it one value a channel, whose
+    /// variance is none. PyTorch refuses that with "Expected more than 1 value per channel when training".
+    pub(super) fn of_one_position(&self, shapes: &Shapes) -> Option<&str> {
+        let one = |name: &&str| shapes.layer(name).is_some_and(|extent| extent.positions() == 1);
+        self.batch_norms().into_iter().find(one)
+    }
+
+    /// The numbers of micro-batches that a step may be cut into, fewest first: for batch norm into equal ones, else the last one may be
+    /// shorter. None is so small that a batch norm would get one value a channel.
+    pub(super) fn cuts(&self) -> Result<Vec<u32>, NetworkError> {
+        let batch = self.recipe.batch;
+        let least = if self.of_one_position(&self.student.shapes()?).is_some() { 2 } else { 1 };
+        let mut cuts: Vec<u32> = match self.normalises_by_batch() {
+            true => (2..=batch)
+                .filter(|parts| batch.is_multiple_of(*parts) && batch / parts >= least)
+                .collect(),
+            false => (1..batch).rev().map(|rows| batch.div_ceil(rows)).collect(),
+        };
+        cuts.dedup();
+        Ok(cuts)
+    }
+}

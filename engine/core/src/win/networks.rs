@@ -1,0 +1,62 @@
+//! Which network a stage trains, and what for.
+
+use super::algorithm::Task;
+use crate::{
+    config::{Discrepancy, Target, Win},
+    nn::{Network, NetworkError, Pair},
+    step::Objective,
+};
+
+/// The networks of a method, before they are trained.
+#[derive(Debug, Clone, Copy)]
+pub struct Networks<'a> {
+    /// S.
+    pub student: &'a Network,
+    /// B, where the method has a teacher.
+    pub teacher: Option<&'a Network>,
+    /// S̄, while its pairs are inserted.
+    pub bridged: Option<&'a Network>,
+}
+
+/// Name of FitNets' regressor, which is thrown away after the hint stage.
+pub const REGRESSOR: &str = "regressor";
+
+impl Networks<'_> {
+    /// The network that a stage trains.
+    ///
+    /// # Errors
+    /// If the stage needs a network that is not there.
+    pub fn trained(&self, task: Task) -> Result<Network, NetworkError> {
+        let missing = |what: &str| NetworkError::Mismatch(format!("this stage needs {what}"));
+        Ok(match task {
+            Task::Narrow { block } => {
+                self.bridged.ok_or_else(|| missing("a bridged network"))?.prefix(block)
+            }
+            Task::Hint { blocks } => {
+                let teacher = self.teacher.ok_or_else(|| missing("a teacher"))?;
+                let mut network = self.student.prefix(blocks);
+                let out = teacher.prefix(blocks).shapes()?.output.width();
+                network.blocks[blocks - 1].lift = Some(Pair { name: REGRESSOR.into(), out });
+                network
+            }
+            _ => self.bridged.unwrap_or(self.student).clone(),
+        })
+    }
+}
+
+/// What a task trains for. `scale` is the factor of an imitation's squared error.
+pub fn objective(task: Task, win: &Win, scale: f32) -> Objective {
+    match task {
+        Task::Distill { alpha, temperature } => Objective::Distill { alpha, temperature },
+        Task::Tune { target: Target::Teacher } => {
+            Objective::Distill { alpha: 1.0, temperature: 1.0 }
+        }
+        Task::Narrow { .. } => {
+            Objective::Imitate { discrepancy: win.discrepancy, scale, freeze: win.freeze }
+        }
+        Task::Hint { .. } => {
+            Objective::Imitate { discrepancy: Discrepancy::RelativeMse, scale, freeze: false }
+        }
+        _ => Objective::Labels,
+    }
+}
