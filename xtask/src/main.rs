@@ -7,6 +7,8 @@ mod adapters;
 mod apt;
 mod browser;
 mod checks;
+#[cfg(test)]
+mod circles;
 mod clock;
 mod demo;
 mod fuzz;

@@ -1,13 +1,10 @@
 //! The page in `web/`: its packages, its checks and its build, by npm.
 
-use std::{fs, process::Command};
+use std::{fs, path::PathBuf, process::Command};
 
 use anyhow::{Context, Result, bail};
 
-use crate::{
-    browser,
-    shell::{at, loud, read, root, taper, works},
-};
+use crate::shell::{at, loud, read, root, taper, works};
 
 /// The oldest Node that will do: `engines` in web/package.json.
 const NODE: [u32; 2] = [20, 19];
@@ -49,8 +46,8 @@ pub(crate) fn checks() -> Result<()> {
 
 /// The page in a browser, against `taper` as it was built last: a run from its configuration to its download. Where there is no Node or no
 /// Chromium it says so.
-pub(crate) fn end_to_end() -> Result<()> {
-    let chromium = match (missing(), browser::chromium()) {
+pub(crate) fn end_to_end(chromium: Option<PathBuf>) -> Result<()> {
+    let chromium = match (missing(), chromium) {
         (None, Some(chromium)) => chromium,
         (missing, _) => {
             let missing = missing.unwrap_or_else(|| "there is no Chromium".into());

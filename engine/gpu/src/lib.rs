@@ -3,6 +3,7 @@
 mod adapters;
 mod device;
 mod executor;
+mod peaks;
 mod profile;
 mod timings;
 mod tuner;
@@ -22,7 +23,7 @@ fn mirror_format(storage: Storage) -> wgpu::TextureFormat {
 pub use adapters::{ALL, AdapterDescription, adapters, select};
 pub use device::{Gpu, Options};
 pub use executor::{Executor, Live, Metrics};
-pub use profile::peaks;
+pub use peaks::peaks;
 pub use timings::{Cache, Timing};
 pub use tuner::{BUDGET, Tuned, Tuner};
 

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use sha2::{Digest, Sha256};
 use toml::{Table, Value};
 
+use super::Config;
 use super::check::{self, ConfigError};
-use super::{Config, presets};
 use crate::text;
 
 /// A configuration that may still be changed; [`Draft::finish`] checks it and makes a [`Config`] of it.
@@ -35,18 +35,6 @@ impl Draft {
             }
         })?;
         Ok(Draft { table, origin: origin.into(), set: BTreeMap::new() })
-    }
-
-    /// A preset by name.
-    ///
-    /// # Errors
-    /// [`ConfigError::UnknownPreset`].
-    pub fn preset(name: &str) -> Result<Draft, ConfigError> {
-        if let Some(preset) = presets::find(name) {
-            return Draft::from_toml(preset.text, &format!("preset {name}"));
-        }
-        let nearest = check::nearest(name, presets::PRESETS.iter().map(|preset| preset.name));
-        Err(ConfigError::UnknownPreset { name: name.into(), nearest: nearest.map(String::from) })
     }
 
     /// Applies `a.b=V`: V is a TOML value; what does not parse is a string.
@@ -193,14 +181,6 @@ impl Config {
     /// The first thing that is wrong, with where it stands.
     pub fn from_toml(text: &str, origin: &str) -> Result<Config, ConfigError> {
         Draft::from_toml(text, origin)?.finish()
-    }
-
-    /// A preset by name, checked.
-    ///
-    /// # Errors
-    /// As [`Draft::preset`] and [`Draft::finish`].
-    pub fn preset(name: &str) -> Result<Config, ConfigError> {
-        Draft::preset(name)?.finish()
     }
 
     /// The configuration with `a.b=V` applied, checked; see [`Draft::set`].

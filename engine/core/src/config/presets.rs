@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::check::{self, ConfigError};
 use super::{Config, Draft, Model};
 
 /// A built-in configuration.
@@ -42,6 +43,30 @@ pub const PRESETS: &[Preset] = presets![
 /// The preset of this name.
 pub fn find(name: &str) -> Option<&'static Preset> {
     PRESETS.iter().find(|preset| preset.name == name)
+}
+
+impl Draft {
+    /// A preset by name.
+    ///
+    /// # Errors
+    /// [`ConfigError::UnknownPreset`].
+    pub fn preset(name: &str) -> Result<Draft, ConfigError> {
+        if let Some(preset) = find(name) {
+            return Draft::from_toml(preset.text, &format!("preset {name}"));
+        }
+        let nearest = check::nearest(name, PRESETS.iter().map(|preset| preset.name));
+        Err(ConfigError::UnknownPreset { name: name.into(), nearest: nearest.map(String::from) })
+    }
+}
+
+impl Config {
+    /// A preset by name, checked.
+    ///
+    /// # Errors
+    /// As [`Draft::preset`] and [`Draft::finish`].
+    pub fn preset(name: &str) -> Result<Config, ConfigError> {
+        Draft::preset(name)?.finish()
+    }
 }
 
 /// What the paper fixes; keys outside these are the user's, or ours.

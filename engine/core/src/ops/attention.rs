@@ -1,6 +1,6 @@
 //! Multi-head self-attention without its matrix of probabilities: shader `shaders/attention.wgsl`.
 
-use super::{AdapterKind, Arcs, Kernel, Launch, Op, WG, count, matmul, narrow};
+use super::{AdapterKind, Arcs, Kernel, Launch, Op, WG, count, grid, narrow};
 use crate::graph::{Graph, ShapeError, Value};
 
 /// qkv (…, L, 3·heads·d), queries, keys and values side by side as one projection makes them → y (…, L, heads·d), where each
@@ -97,7 +97,7 @@ impl<'a> Sizes<'a> {
                 narrow(units),
                 (f64::from(self.head).sqrt().recip() as f32).to_bits(),
             ])
-            .grid(matmul::grid(units, group))
+            .grid(grid(units, group))
     }
 
     /// Floating-point operations of one product of (L, d) by (d, L) in all heads.

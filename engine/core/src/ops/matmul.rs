@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use super::{
-    AdapterKind, Arcs, Fused, Kernel, Launch, MAX_GROUPS, Op,
+    AdapterKind, Arcs, Fused, Kernel, Launch, Op,
     activation::{Activation, Grad},
     count,
     elementwise::{Add, AddReluGrad},
@@ -202,13 +202,6 @@ impl Sizes {
         }
         launch.flops(2 * batches * m64 * n64 * k64)
     }
-}
-
-/// Workgroups of `group` invocations for `items`, over x and then y.
-pub(super) fn grid(items: u64, group: u32) -> [u32; 3] {
-    let groups = items.div_ceil(group.into());
-    let rows = groups.div_ceil(MAX_GROUPS.into());
-    [narrow(groups.div_ceil(rows)), narrow(rows), 1]
 }
 
 impl Op for Matmul {

@@ -280,6 +280,13 @@ impl Launch {
     }
 }
 
+/// Workgroups of `group` invocations for `items`, over x and then y.
+fn grid(items: u64, group: u32) -> [u32; 3] {
+    let groups = items.div_ceil(group.into());
+    let rows = groups.div_ceil(MAX_GROUPS.into());
+    [narrow(groups.div_ceil(rows)), narrow(rows), 1]
+}
+
 /// A size as a shader's `u32`. Tensors have fewer than 2³⁰ elements, which the graph checks, so nothing is lost.
 pub fn narrow(size: u64) -> u32 {
     u32::try_from(size).expect("tensors have fewer than 2^30 elements")

@@ -7,7 +7,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{AdapterKind, Kernel, Launch, matmul, narrow};
+use super::{AdapterKind, Kernel, Launch, grid, narrow};
 
 /// The matrix product that a launch is: what its tile is chosen by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -71,7 +71,7 @@ impl Tile {
         let tiles = u64::from(tiles_m) * u64::from(tiles_n) * slabs;
         dims[words..words + 3].copy_from_slice(&[tiles_m, tiles_n, narrow(tiles)]);
         let group = if self.work == Work::Invocation { LANES } else { 1 };
-        matmul::grid(tiles, group)
+        grid(tiles, group)
     }
 
     /// The tile for adapters of a kind whose variant file has this name, if there is one.

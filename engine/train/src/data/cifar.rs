@@ -9,8 +9,9 @@ use super::account::{Account, Reason};
 use super::archive::Caps;
 use super::examples::{Examples, Parts, Store};
 use super::image::Image;
-use super::listing::{self, File, Place};
-use super::unpack::Ledger;
+use super::ledger::Ledger;
+use super::listing::{self, File};
+use super::root::Root;
 use crate::text::escape;
 
 /// Height and width of an image.
@@ -67,16 +68,16 @@ impl Version {
 /// # Errors
 /// Some files are missing, have broken records or a class that does not exist.
 pub(super) fn open(path: &Path, version: &Version) -> Result<Option<Parts>, DataError> {
-    let place = Place::open(path, Caps { file: MAX_BYTES, ..Caps::default() })?;
+    let root = Root::open(path, Caps { file: MAX_BYTES, ..Caps::default() })?;
     let mut account = Account::default();
-    let listing = place.list(&mut account)?;
+    let listing = root.list(&mut account)?;
     let (wanted, others): (Vec<&File>, Vec<&File>) =
         listing.files.iter().partition(|file| version.knows(file.split().1));
     if wanted.iter().all(|file| file.split().1 == version.names) {
         return Ok(None);
     }
-    if let Place::Folder(root) = &place {
-        Ledger::account(root, &mut account)?;
+    if let Root::Folder(folder) = &root {
+        Ledger::account(folder, &mut account)?;
     }
     others.iter().for_each(|file| account.skip(Reason::NoPicture, &file.name));
     let folder = listing::only_folder(&wanted, "CIFAR's files", path)?;
@@ -84,7 +85,7 @@ pub(super) fn open(path: &Path, version: &Version) -> Result<Option<Parts>, Data
         account.note(format!("the folder \"{}\" was opened", escape(folder)));
     }
     let mut files: Vec<(String, Vec<u8>)> = Vec::new();
-    for (file, source) in wanted.iter().zip(place.sources(&wanted)?) {
+    for (file, source) in wanted.iter().zip(root.sources(&wanted)?) {
         let mut bytes = Vec::new();
         let name = PathBuf::from(&*source.name());
         source

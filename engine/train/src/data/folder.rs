@@ -7,24 +7,25 @@ use super::account::Account;
 use super::archive::Caps;
 use super::examples::{Examples, Parts, Source, Store};
 use super::layout::{self, Layout, Part};
-use super::listing::{File, Listing, Place};
-use super::unpack::Ledger;
+use super::ledger::Ledger;
+use super::listing::{File, Listing};
+use super::root::Root;
 use super::{DataError, cifar, idx};
 
 /// Lists the pictures of a folder or an archive; nothing is decoded.
 ///
 /// # Errors
-/// What [`layout::layout`] and [`Place::list`] refuse.
+/// What [`layout::layout`] and [`Root::list`] refuse.
 pub(super) fn open(path: &Path) -> Result<Parts, DataError> {
-    let place = Place::open(path, Caps::default())?;
+    let root = Root::open(path, Caps::default())?;
     let mut account = Account::default();
-    let listing = place.list(&mut account)?;
+    let listing = root.list(&mut account)?;
     let found = layout::layout(&listing, &mut account);
     let mut found = found.map_err(|problem| {
         DataError::malformed(path, format!("{problem}{}", other_kind(&listing)))
     })?;
-    if let Place::Folder(root) = &place
-        && let Some(ledger) = Ledger::read(root)?
+    if let Root::Folder(folder) = &root
+        && let Some(ledger) = Ledger::read(folder)?
     {
         ledger.restore(&mut found, &mut account);
     }
@@ -46,7 +47,7 @@ pub(super) fn open(path: &Path) -> Result<Parts, DataError> {
         labels
     };
     let (train, test) = (labels(&train), labels(&test));
-    let mut sources = place.sources(&files)?;
+    let mut sources = root.sources(&files)?;
     let tested = sources.split_off(train.len());
     let examples = |labels: Vec<u32>, sources: Vec<Source>| {
         let place = path.display().to_string();

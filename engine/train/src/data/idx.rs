@@ -12,8 +12,9 @@ use super::account::{Account, Reason};
 use super::archive::Caps;
 use super::examples::{Examples, Parts, Source, Store};
 use super::image::Image;
-use super::listing::{self, File, Place};
-use super::unpack::Ledger;
+use super::ledger::Ledger;
+use super::listing::{self, File};
+use super::root::Root;
 use crate::text::escape;
 
 /// The most bytes of one file after decompression: the header says how many there are, and it may lie.
@@ -31,11 +32,11 @@ struct Idx {
 /// # Errors
 /// No pair at all, two sets, images without labels or the other way round, and whatever is wrong inside a file.
 pub(super) fn open(path: &Path) -> Result<Parts, DataError> {
-    let place = Place::open(path, Caps { file: MAX_BYTES, ..Caps::default() })?;
+    let root = Root::open(path, Caps { file: MAX_BYTES, ..Caps::default() })?;
     let mut account = Account::default();
-    let listing = place.list(&mut account)?;
-    if let Place::Folder(root) = &place {
-        Ledger::account(root, &mut account)?;
+    let listing = root.list(&mut account)?;
+    if let Root::Folder(folder) = &root {
+        Ledger::account(folder, &mut account)?;
     }
     let (files, others): (Vec<&File>, Vec<&File>) =
         listing.files.iter().partition(|file| named(file.split().1).is_some());
@@ -57,7 +58,7 @@ pub(super) fn open(path: &Path) -> Result<Parts, DataError> {
     }
     let taken: Vec<&File> = set.values().copied().collect();
     let mut sources: BTreeMap<Role, Source> =
-        set.keys().copied().zip(place.sources(&taken)?).collect();
+        set.keys().copied().zip(root.sources(&taken)?).collect();
     let mut pair = |of: Of, name: &mut String| {
         let beside = |there: Source, what: &str| {
             let there = PathBuf::from(there.name().into_owned());

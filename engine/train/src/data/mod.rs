@@ -9,6 +9,7 @@
 //! they are. Only [`unpack`], for archives that others send, writes what is data in them to the disk.
 
 mod archive;
+mod batches;
 mod cifar;
 mod error;
 mod examples;
@@ -16,10 +17,11 @@ mod folder;
 mod idx;
 mod image;
 mod layout;
+mod ledger;
 mod listing;
 mod loader;
 mod procedural;
-
+mod root;
 mod split;
 mod survey;
 mod transform;
@@ -29,10 +31,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use crate::account::{self, Account, Reason};
+pub use batches::{Batch, Batches};
 pub use error::DataError;
 pub use image::Image;
-pub use loader::{Batches, Loader, LoaderOptions};
-pub use split::{Batch, Split};
+pub use loader::{Loader, LoaderOptions};
+pub use split::Split;
 pub use survey::{Sample, Survey, SurveyedPart, survey};
 pub use transform::Preprocess;
 pub use unpack::unpack;
@@ -43,7 +46,7 @@ use crate::random;
 use account::{PartAccount, Used};
 use archive::Caps;
 use examples::{Examples, Parts, Store};
-use listing::Place;
+use root::Root;
 use split::HELD_BYTES;
 
 /// Side of the network's input for pictures of many sizes, unless `data.size` says another.
@@ -180,7 +183,7 @@ pub fn kind_within(path: &Path) -> Result<DataKind, DataError> {
     if !path.is_file() {
         return Ok(kind_of(path));
     }
-    let listing = Place::open(path, Caps::default())?.list(&mut Account::default())?;
+    let listing = Root::open(path, Caps::default())?.list(&mut Account::default())?;
     let holds = |name: &str| listing.files.iter().any(|file| file.split().1 == name);
     let is_idx = listing.files.iter().any(|file| idx::is_named_so(file.split().1));
     Ok(told_by(is_idx, holds))

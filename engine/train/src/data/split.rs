@@ -6,9 +6,9 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use super::DataError;
+use super::batches::{Batch, Batches, Feed};
 use super::examples::{Examples, Store, cores, decode_all, parallel};
 use super::image::Image;
-use super::loader::{Batches, Feed};
 use super::transform::{self, Preprocess, Shift, Table};
 use crate::config::Augment;
 use crate::random::{self, Stream};
@@ -30,17 +30,6 @@ pub struct Split {
     augment: Augment,
     preprocess: Preprocess,
     table: Table,
-}
-
-/// Some samples: (`images`, `labels`) of which the first `rows` are real.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Batch {
-    /// (N, height, width, channels), normalised.
-    pub images: Vec<f32>,
-    /// Class of each image, (N).
-    pub labels: Vec<u32>,
-    /// Valid samples; those behind are zeros.
-    pub rows: usize,
 }
 
 /// Samples of each of `classes`.

@@ -5,13 +5,13 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization;
 
 use super::account::{Account, Reason};
 use super::archive::{Archive, Caps, Member};
 use super::layout::{self, Layout};
-use super::listing::{self, LEDGER, Listing};
+use super::ledger::Ledger;
+use super::listing::{self, Listing};
 use super::{DataError, cifar, idx};
 use crate::text::escape;
 
@@ -57,8 +57,7 @@ pub fn unpack(archive: &Path, folder: &Path, most: u64) -> Result<usize, DataErr
     }
     opened.visit(&wanted, |names, member| write(folder, names, member))?;
     let ledger = Ledger { classes, empty, account };
-    let bytes = serde_json::to_vec(&ledger).map_err(|error| failed(error.into()))?;
-    std::fs::write(folder.join(LEDGER), bytes).map_err(failed)?;
+    ledger.write(folder).map_err(failed)?;
     let count = wanted.values().map(Vec::len).sum();
     sync(folder, &folders, wanted.into_values().flatten()).map_err(failed)?;
     Ok(count)
@@ -90,59 +89,6 @@ fn by_name<'a>(listing: &'a Listing, archive: &Path) -> Result<HashSet<&'a str>,
         }
     }
     Ok(HashSet::new())
-}
-
-/// What the names of an unpacked archive do not say.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub(super) struct Ledger {
-    /// The class of each class's folder.
-    classes: BTreeMap<String, String>,
-    /// Classes of which no picture is of a kind that is read.
-    empty: Vec<String>,
-    /// What was left out when the archive was taken apart.
-    account: Account,
-}
-
-impl Ledger {
-    /// That of a folder, if it is of an unpacked archive.
-    ///
-    /// # Errors
-    /// It is there and cannot be read.
-    pub(super) fn read(folder: &Path) -> Result<Option<Self>, DataError> {
-        let path = folder.join(LEDGER);
-        let bytes = match std::fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(DataError::read(&path)(error)),
-        };
-        let ledger = serde_json::from_slice(&bytes);
-        ledger.map(Some).map_err(|error| DataError::malformed(&path, error.to_string()))
-    }
-
-    /// Gives classes their own names back, and the account what was left out.
-    pub(super) fn restore(&self, layout: &mut Layout, account: &mut Account) {
-        for part in [&mut layout.train, &mut layout.test] {
-            let named = |(folder, pictures)| {
-                (self.classes.get(&folder).cloned().unwrap_or(folder), pictures)
-            };
-            part.classes = std::mem::take(&mut part.classes).into_iter().map(named).collect();
-        }
-        for class in &self.empty {
-            layout.train.classes.entry(class.clone()).or_default();
-        }
-        account.add(&self.account);
-    }
-
-    /// Adds what was left out of a data set that is no pictures.
-    ///
-    /// # Errors
-    /// As [`Self::read`].
-    pub(super) fn account(folder: &Path, account: &mut Account) -> Result<(), DataError> {
-        if let Some(ledger) = Self::read(folder)? {
-            account.add(&ledger.account);
-        }
-        Ok(())
-    }
 }
 
 /// What is taken out, and under which names.
@@ -282,7 +228,7 @@ fn sync(
     mut files: impl Iterator<Item = PathBuf>,
 ) -> io::Result<()> {
     files.try_for_each(|file| File::open(folder.join(file))?.sync_all())?;
-    File::open(folder.join(LEDGER))?.sync_all()?;
+    File::open(folder.join(super::ledger::NAME))?.sync_all()?;
     if cfg!(unix) {
         let outer = folders.iter().filter_map(|folder| folder.parent());
         let all: HashSet<&Path> = folders.iter().map(PathBuf::as_path).chain(outer).collect();
@@ -298,6 +244,7 @@ mod tests {
 
     use super::super::archive::tests::{append, link, tar, zip};
     use super::super::image::tests::png;
+    use super::super::ledger;
     use super::*;
 
     fn names(folder: &Path, prefix: &str) -> Vec<String> {
@@ -343,7 +290,7 @@ mod tests {
             1 << 20,
         );
         assert_eq!(count, Ok(3));
-        assert_eq!(found, [LEDGER, "train/a/1.png", "train/b/deep_2.JPG", "val/a/1.png"]);
+        assert_eq!(found, [ledger::NAME, "train/a/1.png", "train/b/deep_2.JPG", "val/a/1.png"]);
         let (count, found) = try_unpack(
             &zip(&[
                 ("raw/train-images-idx3-ubyte.gz", b"x"),
@@ -354,11 +301,11 @@ mod tests {
             1 << 20,
         );
         assert_eq!(count, Ok(2));
-        assert_eq!(found, [LEDGER, "t10k-labels-idx1-ubyte", "train-images-idx3-ubyte.gz"]);
+        assert_eq!(found, [ledger::NAME, "t10k-labels-idx1-ubyte", "train-images-idx3-ubyte.gz"]);
         let cifar: [(&str, &[u8]); 2] = [("c/data_batch_1.bin", b"x"), ("c/test_batch.bin", b"x")];
         assert_eq!(
             try_unpack(&tar(&cifar), 1 << 20).1,
-            [LEDGER, "data_batch_1.bin", "test_batch.bin"]
+            [ledger::NAME, "data_batch_1.bin", "test_batch.bin"]
         );
         for files in [
             ["a/x-train-images-idx3-ubyte", "b/x-train-images-idx3-ubyte"],

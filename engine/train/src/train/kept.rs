@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::{
     TrainError,
-    member::{Finished, Who},
-    run::Context,
+    context::Context,
+    spec::{ARTIFACTS, Finished, MemberSpec},
 };
 use crate::{
     config::{Config, Length, Precision},
@@ -14,19 +14,16 @@ use crate::{
     win::algorithm::Stage,
 };
 
-/// Folder of a student's model in that of its member.
-pub(super) const ARTIFACTS: &str = "artifacts";
-
 /// Writes the model of a member that is trained.
 ///
 /// # Errors
 /// A file that cannot be written, or read.
 pub(super) fn keep(
     context: &Context<'_>,
-    who: &Who<'_>,
+    who: &MemberSpec<'_>,
     finished: Finished,
 ) -> Result<(), TrainError> {
-    let Finished { weights, test, merge, place, .. } = finished;
+    let Finished { weights, worth, merge, place } = finished;
     let config = model_config(context.config, context.data, who.method.is_none());
     let ends = context.journal.past(&who.name).ends;
     let adapter = &context.gpu.adapter.name;
@@ -35,8 +32,8 @@ pub(super) fn keep(
         seed: who.seed,
         data: describe_data(context.config, context.data),
         stages: describe_stages(who, &place.micro_batches, &ends),
-        accuracy: test.accuracy,
-        loss: test.loss,
+        accuracy: worth.test.accuracy,
+        loss: worth.test.loss,
         epochs: place.epochs,
         params: who.network.shapes()?.param_count(),
         adapter: match context.config.precision {
@@ -78,7 +75,7 @@ fn describe_data(config: &Config, data: &Dataset) -> String {
 
 /// The stages in lines of the model card; `micro_batches` are those of a step, by the stage's index, `ends` what it came to, by its name.
 fn describe_stages(
-    who: &Who<'_>,
+    who: &MemberSpec<'_>,
     micro_batches: &BTreeMap<usize, u32>,
     ends: &BTreeMap<String, String>,
 ) -> Vec<String> {

@@ -2,21 +2,22 @@
 
 mod steps;
 
-use std::{path::PathBuf, sync::Arc, time::Instant};
+use std::{sync::Arc, time::Instant};
 
 use super::{
     TrainError,
     checkpoint::{Checkpoint, Place},
-    kept::ARTIFACTS,
+    context::{Context, Teacher},
+    measure,
     probe::DeviceProbe,
-    run::{Context, Teacher},
-    session::{Session, Test},
+    session::Session,
+    spec::{ARTIFACTS, Finished, MemberSpec},
 };
 use crate::{
     config::{Discrepancy, Method, Start},
     event::{Event, TunedProduct},
     formats::{MergeReport, atomic, folder},
-    nn::{self, Layer, Network, NetworkError, Weights},
+    nn::{self, Network, NetworkError, Weights},
     plan::Plan,
     random,
     step::{self, Objective, Saving, Training},
@@ -32,48 +33,15 @@ use crate::{
 const INIT: u64 = 1;
 const ORDER: u64 = 2;
 const STARTS: u64 = 3;
-const SCORE: u64 = 4;
-pub(super) const TRAIN_ERROR: u64 = 5;
 
 /// Folder of a member's checkpoints.
 const CHECKPOINTS: &str = "checkpoints";
 
 /// Greatest relative error of a merge.
 const MERGE_GATE: f64 = 1e-5;
-/// Held-out inputs on which a merge is proved, at most.
-const PROOF_INPUTS: usize = 2000;
-/// Training inputs on which the training error is measured, at most.
-pub(super) const TRAIN_ERROR_INPUTS: usize = 50_000;
-/// Training inputs on which tries are compared.
-const SCORE_INPUTS: usize = 2000;
-/// Standard deviation over a batch under which a unit is dead.
-const DEAD: f64 = 1e-5;
-
-/// What a member is.
-pub(super) struct Who<'a> {
-    pub(super) name: String,
-    pub(super) method: Option<Method>,
-    pub(super) seed: u64,
-    /// Its folder in the run directory.
-    pub(super) folder: PathBuf,
-    pub(super) stages: Vec<Stage>,
-    /// The network that is wanted.
-    pub(super) network: &'a Network,
-    pub(super) teacher: Option<&'a Teacher>,
-}
-
-/// What a member ended with.
-pub(super) struct Finished {
-    pub(super) weights: Weights,
-    pub(super) test: Test,
-    pub(super) train_error: f64,
-    pub(super) merge: Option<MergeReport>,
-    pub(super) place: Place,
-}
-
 /// A member under way.
 pub(super) struct Member<'a, 'r> {
-    who: &'a Who<'a>,
+    who: &'a MemberSpec<'a>,
     run: &'a mut Context<'r>,
     /// S̄, for the methods that bridge.
     bridged: Option<Network>,
@@ -86,7 +54,7 @@ pub(super) struct Member<'a, 'r> {
 impl<'a, 'r> Member<'a, 'r> {
     /// Takes a member up where its newest checkpoint left it; `begun` if an earlier process has worked on it.
     pub(super) fn open(
-        who: &'a Who<'a>,
+        who: &'a MemberSpec<'a>,
         run: &'a mut Context<'r>,
         begun: bool,
     ) -> Result<Self, TrainError> {
@@ -158,17 +126,11 @@ impl<'a, 'r> Member<'a, 'r> {
     fn results(self) -> Result<Finished, TrainError> {
         let Self { who, run, at, .. } = self;
         let batch = run.config.vanilla.batch.max(1);
-        let program = step::evaluation(who.network, batch, &run.gpu.target())?;
-        let mut session = Session::new(&run.gpu, program)?;
-        session.load_student(&at.now)?;
-        let test = session.test(&run.data.test)?;
-        let picks =
-            run.data.train.subset(random::key(&[who.seed, TRAIN_ERROR]), TRAIN_ERROR_INPUTS);
-        let train_error = 100.0 - session.test_on(&run.data.train, &picks)?.accuracy;
+        let worth = measure::worth(who.network, &at.now, who.seed, batch, run.data, &run.gpu)?;
         // The merge stage, of this process or of an earlier one, left its proof here.
         let proof = who.folder.join(folder::MERGE);
         let merge = if proof.exists() { Some(folder::read_json(&proof)?) } else { None };
-        Ok(Finished { weights: at.now, test, train_error, merge, place: at.place })
+        Ok(Finished { weights: at.now, worth, merge, place: at.place })
     }
 
     /// Number of the draws of a stage's try.
@@ -219,14 +181,11 @@ impl<'a, 'r> Member<'a, 'r> {
     /// 1 / variance of the teacher's output after so many blocks, over the start inputs.
     fn scale(&mut self, blocks: usize) -> Result<f32, TrainError> {
         let teacher = self.teacher()?;
-        let tap = last_tap(&teacher.network, blocks)?;
+        let tap = measure::last_tap(&teacher.network, blocks)?;
         let mut probe = self.probe(self.seed(STARTS, 0));
         let taps = [Tap { name: tap, stride: 1 }];
         let rows = probe.rows(&teacher.network, &teacher.weights, blocks, &taps)?;
-        let data = &rows[0].data;
-        let mean = data.iter().map(|&x| f64::from(x)).sum::<f64>() / data.len() as f64;
-        let variance =
-            data.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / data.len() as f64;
+        let variance = measure::variance(&rows[0].data);
         // A teacher's block that always says the same has nothing to imitate: leave the error as it is.
         Ok(if variance > 1e-20 { (1.0 / variance) as f32 } else { 1.0 })
     }
@@ -303,27 +262,15 @@ impl<'a, 'r> Member<'a, 'r> {
     fn merge(&mut self) -> Result<(), TrainError> {
         let bridged = self.bridged()?.clone();
         let (merged, weights) = surgery::merge(&bridged, &self.at.now)?;
-        let logits = |network: &Network, weights: &Weights| -> Result<_, TrainError> {
-            let batch = self.run.config.tune.batch;
-            let program = step::evaluation(network, batch, &self.run.gpu.target())?;
-            let mut session = Session::new(&self.run.gpu, program)?;
-            session.load_student(weights)?;
-            let test = &self.run.data.test;
-            let picks: Vec<usize> = (0..test.len().min(PROOF_INPUTS)).collect();
-            let rows = session.rows();
-            session.logits(super::session::some(test, &picks, rows))
+        let logits = |network: &Network, weights: &Weights| {
+            let (run, batch) = (&*self.run, self.run.config.tune.batch);
+            measure::logits(network, weights, batch, &run.data.test, &run.gpu)
         };
         let (before, after) = (logits(&bridged, &self.at.now)?, logits(&merged, &weights)?);
-        let (mut square, mut norm, mut worst) = (0.0f64, 0.0f64, 0.0f64);
-        for (a, b) in before.iter().flatten().zip(after.iter().flatten()) {
-            let difference = f64::from(*a) - f64::from(*b);
-            square += difference * difference;
-            norm += f64::from(*a) * f64::from(*a);
-            worst = worst.max(difference.abs());
-        }
+        let (max_abs_error, relative_error) = measure::apart(&before, &after);
         let report = MergeReport {
-            max_abs_error: worst,
-            relative_error: (square / norm.max(f64::MIN_POSITIVE)).sqrt(),
+            max_abs_error,
+            relative_error,
             inputs: before.len() as u64,
             params_before: bridged.shapes()?.param_count(),
             params_after: merged.shapes()?.param_count(),
@@ -473,26 +420,14 @@ impl<'a, 'r> Member<'a, 'r> {
         let discrepancy = self.score(Task::Narrow { block }, session)?;
         let accuracy =
             if session.tests() { Some(session.test(&self.run.data.test)?.accuracy) } else { None };
-        let taps: Vec<Tap> = live_units(&network.blocks[block - 1].layers)
-            .into_iter()
-            .map(|name| Tap { name, stride: 1 })
-            .collect();
-        let mut probe =
-            DeviceProbe::new(&self.run.gpu, &self.run.data.train, 100, self.seed(SCORE, 0));
-        let (mut dead, mut units) = (0usize, 0usize);
-        for rows in probe.rows(network, &self.at.now, block, &taps)? {
-            let count = (rows.data.len() / rows.width).max(1) as f64;
-            for unit in 0..rows.width {
-                let column =
-                    || rows.data.iter().skip(unit).step_by(rows.width).map(|&x| f64::from(x));
-                let mean = column().sum::<f64>() / count;
-                let std = (column().map(|x| (x - mean).powi(2)).sum::<f64>() / count).sqrt();
-                dead += usize::from(std < DEAD);
-                units += 1;
-            }
-        }
+        let mut probe = DeviceProbe::new(
+            &self.run.gpu,
+            &self.run.data.train,
+            100,
+            self.seed(measure::SCORE, 0),
+        );
+        let dead = measure::dead(&mut probe, network, &self.at.now, block)?;
         let (member, step) = (self.who.name.clone(), self.at.place.member_step);
-        let dead = dead as f64 / units.max(1) as f64;
         self.run.emit(Event::BlockNarrowed {
             member,
             block: block as u32,
@@ -510,17 +445,12 @@ impl<'a, 'r> Member<'a, 'r> {
     /// Lower is better: the discrepancy of a narrow step, the training error of any other.
     fn score(&mut self, task: Task, session: &mut Session) -> Result<f64, TrainError> {
         let train = Arc::clone(&self.run.data.train);
-        Ok(match task {
+        match task {
             Task::Narrow { .. } | Task::Hint { .. } => {
-                let picks = train.subset(random::key(&[self.who.seed, SCORE]), SCORE_INPUTS);
-                session.discrepancy_on(&train, &picks)?
+                measure::discrepancy(session, &train, self.who.seed)
             }
-            _ => {
-                let picks =
-                    train.subset(random::key(&[self.who.seed, TRAIN_ERROR]), TRAIN_ERROR_INPUTS);
-                100.0 - session.test_on(&train, &picks)?.accuracy
-            }
-        })
+            _ => measure::train_error(session, &train, self.who.seed),
+        }
     }
 
     fn non_finite(&self, what: String, stage: &Stage, step: u64, value: f32) -> TrainError {
@@ -562,32 +492,6 @@ impl<'a, 'r> Member<'a, 'r> {
 /// Whether a try is better than the best so far, if there is one. A score that is not finite never wins, not even as the first.
 fn wins(score: f64, best: Option<f64>) -> bool {
     score.is_finite() && best.is_none_or(|best| score < best)
-}
-
-/// The layer that puts out what a block puts out.
-pub(super) fn last_tap(network: &Network, blocks: usize) -> Result<String, NetworkError> {
-    let name = network.blocks[blocks - 1].layers.iter().rev().find_map(Layer::name);
-    name.map(str::to_owned).ok_or_else(|| {
-        NetworkError::Unsupported(format!(
-            "block {blocks} has no layer whose output could be followed"
-        ))
-    })
-}
-
-/// The layers of a block whose units can be dead: activations and residual units.
-fn live_units(layers: &[Layer]) -> Vec<String> {
-    let mut names = Vec::new();
-    for layer in layers {
-        match layer {
-            Layer::Activation { name, .. } => names.push(name.clone()),
-            Layer::Unit { name, body, .. } => {
-                names.extend(live_units(body));
-                names.push(name.clone());
-            }
-            _ => {}
-        }
-    }
-    names
 }
 
 #[cfg(test)]

@@ -6,9 +6,11 @@
 
 mod cache;
 mod checkpoint;
+mod context;
 mod error;
 mod journal;
 mod kept;
+mod measure;
 mod member;
 pub mod model;
 mod outline;
@@ -16,12 +18,14 @@ mod pool;
 pub mod probe;
 mod run;
 mod session;
+mod spec;
 mod teacher;
 
 pub use cache::TimingsFolder;
 pub use checkpoint::Checkpoint;
+pub use context::{Options, Teacher, Tune};
 pub use error::TrainError;
 pub use outline::{Networks, Outline, Planned, networks, outline, planned};
-pub use run::{Options, Run, Teacher, Tune};
+pub use run::Run;
 pub use session::{LossScale, Session, Test};
 pub use teacher::{presumed, settled};

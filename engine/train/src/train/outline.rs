@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     TrainError,
-    member::last_tap,
+    measure::last_tap,
     teacher::{self, Imported},
 };
 use crate::{

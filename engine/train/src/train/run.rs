@@ -10,141 +10,31 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use super::{
-    TimingsFolder, TrainError,
+    TrainError,
+    context::{Context, Options, Stops, Teacher, tuner},
     journal::{Journal, Past},
-    kept::{self, ARTIFACTS},
-    member::{Member, Who},
+    kept,
+    measure::{self, Worth},
+    member::Member,
     outline::{self, Outline, Planned, Prepared},
     pool::Pool,
-    teacher::{self, Imported, Worth},
+    spec::{ARTIFACTS, MemberSpec},
+    teacher::{self, Imported},
 };
 use crate::{
     config::{Config, Method, Precision},
     data::{self, Dataset},
     event::{Entry, Event, RunStatus},
     formats::{FormatError, ModelFolder, atomic},
-    gpu::{self, Gpu, GpuError, Tuner},
-    nn::{Network, NetworkError, Weights},
+    gpu::{self, Gpu, GpuError},
+    nn::NetworkError,
     ops::AdapterKind,
-    profile::Recorder,
     win::algorithm,
 };
-
-/// When the tiles of products are chosen by timing them, instead of by the built-in table.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Tune {
-    /// Never.
-    #[default]
-    Never,
-    /// On GPUs, which differ. On software adapters the table is good, and whatever else runs there disturbs a timing.
-    OnGpus,
-    /// Everywhere.
-    Always,
-}
-
-/// How a run is executed; nothing here changes its bits but [`Self::tune`], whose choices a stage that has begun keeps.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// The run directory.
-    pub out: PathBuf,
-    /// Adapter, instead of the configuration's.
-    pub device: Option<String>,
-    /// How long a stage goes without a checkpoint.
-    pub checkpoint_every: Duration,
-    /// How the device is opened.
-    pub gpu: gpu::Options,
-    /// Where some steps of each stage are recorded, timed dispatch by dispatch.
-    pub profile: Option<Recorder>,
-    /// Whether tiles are timed.
-    pub tune: Tune,
-    /// A folder for what was timed, so that the next run need not; none: it is forgotten.
-    pub cache: Option<PathBuf>,
-    /// Members that are trained at the same time on a software adapter. More than one pays where each keeps a single core busy.
-    pub side_by_side: usize,
-}
-
-impl Options {
-    /// The usual options for a run directory.
-    pub fn new(out: impl Into<PathBuf>) -> Self {
-        let (device, gpu) = (None, gpu::Options::default());
-        let checkpoint_every = Duration::from_secs(20);
-        let (tune, cache, side_by_side) = (Tune::Never, None, 1);
-        let (out, profile) = (out.into(), None);
-        Self { out, device, checkpoint_every, gpu, profile, tune, cache, side_by_side }
-    }
-}
-
-/// A trained teacher.
-#[derive(Debug, Clone)]
-pub struct Teacher {
-    /// Its architecture.
-    pub network: Network,
-    /// Its weights.
-    pub weights: Weights,
-    /// Passes over the training data; none if nobody knows.
-    pub epochs: Option<f64>,
-    /// Seconds of training; none if nobody knows.
-    pub seconds: Option<f64>,
-}
-
-/// What a device that trains members of a run goes by.
-pub(super) struct Context<'r> {
-    pub(super) config: &'r Config,
-    pub(super) options: &'r Options,
-    pub(super) data: &'r Dataset,
-    pub(super) journal: &'r Journal,
-    pub(super) gpu: Arc<Gpu>,
-    /// Where tiles are timed.
-    pub(super) tuner: Option<Tuner>,
-    stops: &'r Stops<'r>,
-}
-
-impl Context<'_> {
-    /// Writes an event to the log, then tells the listener.
-    pub(super) fn emit(&self, event: Event) -> Result<(), TrainError> {
-        Ok(self.journal.append(event)?)
-    }
-
-    /// Whether the run shall stop at a checkpoint.
-    pub(super) fn stopped(&self) -> bool {
-        self.stops.any()
-    }
-
-    /// Opens the device anew after it was lost.
-    fn reopen(&mut self) -> Result<(), TrainError> {
-        self.gpu = self.gpu.reopen()?;
-        self.tuner = tuner(&self.gpu, self.options);
-        Ok(())
-    }
-}
-
-/// Who can stop a run.
-struct Stops<'r> {
-    user: &'r AtomicBool,
-    /// Another device, on which a member failed.
-    failure: AtomicBool,
-}
-
-impl Stops<'_> {
-    fn any(&self) -> bool {
-        self.user.load(Ordering::Relaxed) || self.failure.load(Ordering::Relaxed)
-    }
-}
-
-/// Where tiles are timed, if they are on this device.
-fn tuner(gpu: &Gpu, options: &Options) -> Option<Tuner> {
-    let tunes = match options.tune {
-        Tune::Never => false,
-        Tune::OnGpus => gpu.adapter.kind == AdapterKind::Gpu,
-        Tune::Always => true,
-    };
-    let cache = || Some(Box::new(TimingsFolder(options.cache.clone()?)) as Box<dyn gpu::Cache>);
-    tunes.then(|| Tuner::new(gpu, cache(), gpu::BUDGET))
-}
 
 /// The log of a run.
 const EVENTS: &str = "events.jsonl";
@@ -329,15 +219,16 @@ impl Run {
                 macs,
                 adapter,
             })?;
-            let Worth { accuracy, loss, train_error } =
-                teacher::worth(teacher, seed, self.config.vanilla.batch, data, gpu)?;
+            let Teacher { network, weights, .. } = teacher;
+            let Worth { test, train_error } =
+                measure::worth(network, weights, seed, self.config.vanilla.batch, data, gpu)?;
             journal.append(Event::MemberFinished {
                 member,
                 method: None,
                 seed,
                 step: 0,
-                accuracy,
-                loss,
+                accuracy: test.accuracy,
+                loss: test.loss,
                 train_error,
                 epochs: teacher.epochs,
                 seconds: teacher.seconds,
@@ -477,7 +368,7 @@ impl Crew<'_> {
             _ => None,
         };
         let count = context.data.train.len() as u64;
-        let who = Who {
+        let who = MemberSpec {
             name: name.clone(),
             method: *method,
             seed: *seed,
@@ -510,9 +401,9 @@ impl Crew<'_> {
             method,
             seed,
             step: finished.place.member_step,
-            accuracy: finished.test.accuracy,
-            loss: finished.test.loss,
-            train_error: finished.train_error,
+            accuracy: finished.worth.test.accuracy,
+            loss: finished.worth.test.loss,
+            train_error: finished.worth.train_error,
             epochs: Some(finished.place.epochs),
             seconds: Some(finished.place.seconds),
             params,

@@ -7,24 +7,17 @@ use std::{
     fs::File,
     io::Read as _,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
-use super::{
-    Session, TrainError,
-    member::{TRAIN_ERROR, TRAIN_ERROR_INPUTS},
-    run::Teacher,
-};
+use super::{TrainError, context::Teacher};
 use crate::{
     classes,
     config::{Activation, Config, DataKind, Disagreement, Framing, Model},
-    data::{self, DataError, Dataset, ImageShape, Preprocess},
+    data::{self, DataError, ImageShape, Preprocess},
     event::{self, Event},
     formats::{FormatError, ModelConfig, ModelFolder, folder, safetensors, sums, timm},
-    gpu::Gpu,
     models,
     nn::{Extent, Layer, Network, NetworkError, Tensor, Weights},
-    random, step,
 };
 
 /// A teacher's files.
@@ -431,31 +424,6 @@ fn copied(run: &Path, folder: &Path) -> Option<String> {
         (sums(&member.path().join("artifacts"))? == wanted)
             .then(|| member.file_name().into_string().ok())?
     })
-}
-
-/// What a teacher from elsewhere comes to on the run's data.
-pub(super) struct Worth {
-    pub(super) accuracy: f64,
-    pub(super) loss: f64,
-    /// Percent, on training inputs.
-    pub(super) train_error: f64,
-}
-
-/// Tests a teacher from elsewhere as members are tested.
-pub(super) fn worth(
-    teacher: &Teacher,
-    seed: u64,
-    batch: u32,
-    data: &Dataset,
-    gpu: &Arc<Gpu>,
-) -> Result<Worth, TrainError> {
-    let program = step::evaluation(&teacher.network, batch.max(1), &gpu.target())?;
-    let mut session = Session::new(gpu, program)?;
-    session.load_student(&teacher.weights)?;
-    let test = session.test(&data.test)?;
-    let picks = data.train.subset(random::key(&[seed, TRAIN_ERROR]), TRAIN_ERROR_INPUTS);
-    let train_error = 100.0 - session.test_on(&data.train, &picks)?.accuracy;
-    Ok(Worth { accuracy: test.accuracy, loss: test.loss, train_error })
 }
 
 /// The teachers of a run, each with the first seed that it teaches.

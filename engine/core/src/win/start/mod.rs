@@ -5,77 +5,18 @@
 
 mod mlp;
 mod place;
+mod probe;
 mod resnet;
-
-use std::collections::BTreeMap;
 
 use super::linalg::semi_orthogonal;
 use crate::{
-    nn::{Layer, Network, NetworkError, Tensor, Weights, fresh_tensor},
+    nn::{Layer, Network, NetworkError, Weights, fresh_tensor},
     random,
 };
-use place::Place;
+use place::{Place, ends};
 
-/// Activations as rows of a matrix.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Rows {
-    /// Channels or features: numbers in a row.
-    pub width: usize,
-    /// Row after row.
-    pub data: Vec<f32>,
-}
-
-/// Where activations are taken.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tap {
-    /// A layer's name, as [`crate::nn::Built::taps`] has them; with a ReLU that runs in its layer's kernel, the ReLU's.
-    pub name: String,
-    /// Of a map only every so many-th row and column counts; 1 for all of them.
-    pub stride: u32,
-}
-
-/// Runs a network on the run's start inputs and answers activations.
-pub trait Probe {
-    /// What can go wrong.
-    type Error: From<NetworkError>;
-
-    /// The outputs of the named layers of the first `blocks` blocks, in eval mode, in the order of `taps`.
-    ///
-    /// All calls see the same inputs. A row is an (input, position) after the tap's stride; where there are more than 65,536, one seeded subset of
-    /// so many serves every tap of the same resolution, in every call and of every network. `weights` may lack tensors that are not set
-    /// yet, which stand for zeros, and may hold more than `network` has.
-    ///
-    /// # Errors
-    /// If the network cannot be run.
-    fn rows(
-        &mut self,
-        network: &Network,
-        weights: &Weights,
-        blocks: usize,
-        taps: &[Tap],
-    ) -> Result<Vec<Rows>, Self::Error>;
-}
-
-/// Which of the teacher's units a student's layer takes.
-#[derive(Debug, Clone, Copy)]
-pub enum Choice<'a> {
-    /// Those that span the layer best: pivoted Cholesky.
-    Greedy,
-    /// Distinct random ones, a function of (seed, block, key) alone.
-    Sample,
-    /// These, by key (see [`Started::picks`]).
-    Given(&'a BTreeMap<String, Vec<usize>>),
-}
-
-/// What a start did.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Started {
-    /// Units that no unit of the teacher was left for: He weights, no bias, default batch norm.
-    pub fresh: u64,
-    /// The teacher's units that each layer took. Keys are names of the student's layers (`layers.0`, `layer1.0.conv1`), `stem`, and `layer1` for the
-    /// one channel set of a stage.
-    pub picks: BTreeMap<String, Vec<usize>>,
-}
+pub use place::{Choice, Started};
+pub use probe::{Probe, Rows, Tap};
 
 /// Sets the weights of block `block` (0-based) of the bridged student, its lift included, from the teacher.
 ///
@@ -219,10 +160,4 @@ pub fn start_block_random(
         }
     }
     Ok(())
-}
-
-/// Features out and in of a pair's weight.
-fn ends(weight: &Tensor) -> (usize, usize) {
-    let first = weight.shape.first().copied().unwrap_or(0);
-    (first, weight.shape.last().copied().unwrap_or(0))
 }

@@ -1,6 +1,8 @@
 //! What starts of all kinds of networks share: activations, picks, maps, and how weights are set from the teacher's.
 
-use super::{Choice, Probe, Rows, Started, Tap};
+use std::collections::BTreeMap;
+
+use super::probe::{Probe, Rows, Tap};
 use crate::{
     nn::{Network, NetworkError, ParamSpec, Shapes, Tensor, Weights, fresh_tensor},
     random,
@@ -9,6 +11,27 @@ use crate::{
         ridge_with_intercept, with_ones,
     },
 };
+
+/// Which of the teacher's units a student's layer takes.
+#[derive(Debug, Clone, Copy)]
+pub enum Choice<'a> {
+    /// Those that span the layer best: pivoted Cholesky.
+    Greedy,
+    /// Distinct random ones, a function of (seed, block, key) alone.
+    Sample,
+    /// These, by key (see [`Started::picks`]).
+    Given(&'a BTreeMap<String, Vec<usize>>),
+}
+
+/// What a start did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Started {
+    /// Units that no unit of the teacher was left for: He weights, no bias, default batch norm.
+    pub fresh: u64,
+    /// The teacher's units that each layer took. Keys are names of the student's layers (`layers.0`, `layer1.0.conv1`), `stem`, and `layer1` for the
+    /// one channel set of a stage.
+    pub picks: BTreeMap<String, Vec<usize>>,
+}
 
 /// A block that is being started.
 pub(super) struct Place<'a, P> {
@@ -211,7 +234,7 @@ impl<'a, P: Probe> Place<'a, P> {
         reading: Option<&Matrix>,
     ) -> Result<(), NetworkError> {
         let source = self.tensor(&format!("{from}.weight"))?;
-        let (units, inputs) = super::ends(source);
+        let (units, inputs) = ends(source);
         let area = source.data.len() / (units * inputs).max(1);
         let every: Vec<usize>;
         let kept = match out {
@@ -324,7 +347,7 @@ impl<'a, P: Probe> Place<'a, P> {
     /// A linear layer's weight of the teacher's, (out, in).
     pub(super) fn matrix(&self, layer: &str) -> Result<Matrix, NetworkError> {
         let tensor = self.tensor(&format!("{layer}.weight"))?;
-        let (out, width) = super::ends(tensor);
+        let (out, width) = ends(tensor);
         Ok(Matrix::from_f32(out, width, &tensor.data))
     }
 
@@ -460,6 +483,12 @@ fn one(found: Vec<Rows>, tap: &str) -> Result<Rows, NetworkError> {
         .next()
         .filter(|rows| rows.width > 0 && rows.data.len() % rows.width == 0)
         .ok_or_else(|| NetworkError::Unsupported(format!("{tap} gave no rows")))
+}
+
+/// Features out and in of a pair's weight.
+pub(super) fn ends(weight: &Tensor) -> (usize, usize) {
+    let first = weight.shape.first().copied().unwrap_or(0);
+    (first, weight.shape.last().copied().unwrap_or(0))
 }
 
 #[cfg(test)]

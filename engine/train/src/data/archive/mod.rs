@@ -4,67 +4,20 @@
 //! A name that is absolute or has `..` refuses the whole archive. Whatever else is no file that can be read is skipped,
 //! and the [`Account`] says so.
 
+mod format;
 mod names;
 mod tar;
 mod zip;
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, ErrorKind, Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::{ErrorKind, Read, Write};
 
 use super::account::Account;
 use super::{DataError, listing::Listing};
 use crate::text::escape;
+use format::Format;
+pub(super) use format::{Archive, Caps};
 use names::Names;
-
-/// What is read from an archive before it is refused.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Caps {
-    /// Entries of any kind.
-    pub(super) entries: usize,
-    /// Bytes of all their names.
-    pub(super) names: usize,
-    /// Bytes of one file.
-    pub(super) file: u64,
-    /// Bytes of the whole archive after decompression.
-    pub(super) total: u64,
-}
-
-impl Default for Caps {
-    /// Three million pictures of up to 64 MiB, 8 GiB in all: they are held in memory.
-    fn default() -> Self {
-        Self { entries: 3_000_000, names: 256 << 20, file: 64 << 20, total: 8 << 30 }
-    }
-}
-
-/// How an archive is packed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Format {
-    Tar,
-    TarGz,
-    Zip,
-}
-
-/// First bytes of what is told by them and not read.
-const OTHERS: [(&[u8], &str); 8] = [
-    (b"\xfd7zXZ\0", "an xz archive"),
-    (b"BZh", "a bzip2 archive"),
-    (b"\x28\xb5\x2f\xfd", "a zstd archive"),
-    (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
-    (b"Rar!\x1a\x07", "a rar archive"),
-    (b"\x04\x22\x4d\x18", "an lz4 archive"),
-    (b"\x1f\x9d", "an archive of compress"),
-    (b"LZIP", "an lzip archive"),
-];
-
-/// An archive whose format is known.
-#[derive(Debug)]
-pub(super) struct Archive {
-    path: PathBuf,
-    format: Format,
-    caps: Caps,
-}
 
 /// A file of an archive while its bytes are read.
 pub(super) struct Member<'a> {
@@ -76,28 +29,6 @@ pub(super) struct Member<'a> {
 }
 
 impl Archive {
-    /// Tells what the file at `path` is by its first bytes.
-    ///
-    /// # Errors
-    /// It cannot be read, or is an archive of another kind.
-    pub(super) fn open(path: &Path, caps: Caps) -> Result<Self, DataError> {
-        let mut start = Vec::new();
-        let file = File::open(path).map_err(DataError::read(path))?;
-        file.take(16).read_to_end(&mut start).map_err(DataError::read(path))?;
-        if let Some((_, word)) = OTHERS.iter().find(|(magic, _)| start.starts_with(magic)) {
-            let problem = format!(
-                "is {word}, which is not read; unpack it and give the folder, or pack it as tar, tar.gz or zip"
-            );
-            return Err(DataError::malformed(path, problem));
-        }
-        let format = match start[..] {
-            [0x1f, 0x8b, ..] => Format::TarGz,
-            [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => Format::Zip,
-            _ => Format::Tar,
-        };
-        Ok(Self { path: path.into(), format, caps })
-    }
-
     /// Every file that can be read, and every folder. What else there is goes into `account`.
     ///
     /// # Errors
@@ -155,37 +86,6 @@ impl Archive {
         })?;
         Ok(files)
     }
-
-    /// The file.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    fn malformed(&self, problem: impl Into<String>) -> DataError {
-        DataError::malformed(&self.path, problem)
-    }
-
-    /// An error about an entry.
-    fn refused(&self, name: &str, problem: impl Into<String>) -> DataError {
-        let (archive, entry) = (self.path.clone(), escape(name).into_owned());
-        DataError::Entry { archive, entry, problem: problem.into() }
-    }
-
-    fn too_many(&self) -> DataError {
-        self.malformed(format!("more than {} entries, which is the most", self.caps.entries))
-    }
-
-    /// What an error of its stream means.
-    fn damaged(&self, error: &io::Error) -> DataError {
-        self.malformed(match error.kind() {
-            ErrorKind::FileTooLarge => format!(
-                "unpacks to more than {} MiB; unpack it and give the folder",
-                self.caps.total >> 20
-            ),
-            ErrorKind::UnexpectedEof => "truncated archive".into(),
-            _ => format!("is no whole tar, tar.gz or zip archive: {}", escape(&error.to_string())),
-        })
-    }
 }
 
 impl Member<'_> {
@@ -229,20 +129,6 @@ impl Member<'_> {
     /// An error about it.
     pub(super) fn refused(&self, problem: impl Into<String>) -> DataError {
         self.archive.refused(self.name, problem)
-    }
-}
-
-/// Ends with an error instead of reading more than `left` bytes, so that no bomb unfolds.
-struct Capped<R> {
-    source: R,
-    left: u64,
-}
-
-impl<R: Read> Read for Capped<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.source.read(buffer)?;
-        self.left = self.left.checked_sub(read as u64).ok_or(ErrorKind::FileTooLarge)?;
-        Ok(read)
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::super::DataError;
 use super::super::account::{Account, Reason};
 use super::super::listing::{self, Listing};
-use super::Archive;
+use super::format::Archive;
 
 /// The longest name that is taken, in bytes.
 const LONGEST: usize = 4096;

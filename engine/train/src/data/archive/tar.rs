@@ -8,8 +8,8 @@ use flate2::read::MultiGzDecoder;
 
 use super::super::DataError;
 use super::super::account::Reason;
+use super::format::{Archive, Capped, Format};
 use super::names::{Entry, Kind};
-use super::{Archive, Capped, Format};
 
 const BLOCK: usize = 512;
 /// Long names are held before they are checked.

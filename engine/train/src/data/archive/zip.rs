@@ -9,7 +9,7 @@ use ::zip::{CompressionMethod, ZipArchive};
 
 use super::super::DataError;
 use super::super::account::Reason;
-use super::Archive;
+use super::format::Archive;
 use super::names::{Entry, Kind, Names};
 use crate::text::escape;
 

@@ -1,0 +1,43 @@
+//! What a start looks at of a network: activations, which whoever has a device finds.
+
+use crate::nn::{Network, NetworkError, Weights};
+
+/// Activations as rows of a matrix.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rows {
+    /// Channels or features: numbers in a row.
+    pub width: usize,
+    /// Row after row.
+    pub data: Vec<f32>,
+}
+
+/// Where activations are taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tap {
+    /// A layer's name, as [`crate::nn::Built::taps`] has them; with a ReLU that runs in its layer's kernel, the ReLU's.
+    pub name: String,
+    /// Of a map only every so many-th row and column counts; 1 for all of them.
+    pub stride: u32,
+}
+
+/// Runs a network on the run's start inputs and answers activations.
+pub trait Probe {
+    /// What can go wrong.
+    type Error: From<NetworkError>;
+
+    /// The outputs of the named layers of the first `blocks` blocks, in eval mode, in the order of `taps`.
+    ///
+    /// All calls see the same inputs. A row is an (input, position) after the tap's stride; where there are more than 65,536, one seeded subset of
+    /// so many serves every tap of the same resolution, in every call and of every network. `weights` may lack tensors that are not set
+    /// yet, which stand for zeros, and may hold more than `network` has.
+    ///
+    /// # Errors
+    /// If the network cannot be run.
+    fn rows(
+        &mut self,
+        network: &Network,
+        weights: &Weights,
+        blocks: usize,
+        taps: &[Tap],
+    ) -> Result<Vec<Rows>, Self::Error>;
+}

@@ -1,0 +1,125 @@
+//! How an archive is packed, what of it is read at most, and what its errors say.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+use super::super::DataError;
+use crate::text::escape;
+
+/// What is read from an archive before it is refused.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::data) struct Caps {
+    /// Entries of any kind.
+    pub(in crate::data) entries: usize,
+    /// Bytes of all their names.
+    pub(in crate::data) names: usize,
+    /// Bytes of one file.
+    pub(in crate::data) file: u64,
+    /// Bytes of the whole archive after decompression.
+    pub(in crate::data) total: u64,
+}
+
+impl Default for Caps {
+    /// Three million pictures of up to 64 MiB, 8 GiB in all: they are held in memory.
+    fn default() -> Self {
+        Self { entries: 3_000_000, names: 256 << 20, file: 64 << 20, total: 8 << 30 }
+    }
+}
+
+/// How an archive is packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Format {
+    Tar,
+    TarGz,
+    Zip,
+}
+
+/// First bytes of what is told by them and not read.
+const OTHERS: [(&[u8], &str); 8] = [
+    (b"\xfd7zXZ\0", "an xz archive"),
+    (b"BZh", "a bzip2 archive"),
+    (b"\x28\xb5\x2f\xfd", "a zstd archive"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+    (b"Rar!\x1a\x07", "a rar archive"),
+    (b"\x04\x22\x4d\x18", "an lz4 archive"),
+    (b"\x1f\x9d", "an archive of compress"),
+    (b"LZIP", "an lzip archive"),
+];
+
+/// An archive whose format is known.
+#[derive(Debug)]
+pub(in crate::data) struct Archive {
+    pub(super) path: PathBuf,
+    pub(super) format: Format,
+    pub(super) caps: Caps,
+}
+
+impl Archive {
+    /// Tells what the file at `path` is by its first bytes.
+    ///
+    /// # Errors
+    /// It cannot be read, or is an archive of another kind.
+    pub(in crate::data) fn open(path: &Path, caps: Caps) -> Result<Self, DataError> {
+        let mut start = Vec::new();
+        let file = File::open(path).map_err(DataError::read(path))?;
+        file.take(16).read_to_end(&mut start).map_err(DataError::read(path))?;
+        if let Some((_, word)) = OTHERS.iter().find(|(magic, _)| start.starts_with(magic)) {
+            let problem = format!(
+                "is {word}, which is not read; unpack it and give the folder, or pack it as tar, tar.gz or zip"
+            );
+            return Err(DataError::malformed(path, problem));
+        }
+        let format = match start[..] {
+            [0x1f, 0x8b, ..] => Format::TarGz,
+            [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => Format::Zip,
+            _ => Format::Tar,
+        };
+        Ok(Self { path: path.into(), format, caps })
+    }
+
+    /// The file.
+    pub(in crate::data) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn malformed(&self, problem: impl Into<String>) -> DataError {
+        DataError::malformed(&self.path, problem)
+    }
+
+    /// An error about an entry.
+    pub(super) fn refused(&self, name: &str, problem: impl Into<String>) -> DataError {
+        let (archive, entry) = (self.path.clone(), escape(name).into_owned());
+        DataError::Entry { archive, entry, problem: problem.into() }
+    }
+
+    pub(super) fn too_many(&self) -> DataError {
+        self.malformed(format!("more than {} entries, which is the most", self.caps.entries))
+    }
+
+    /// What an error of its stream means.
+    pub(super) fn damaged(&self, error: &io::Error) -> DataError {
+        self.malformed(match error.kind() {
+            ErrorKind::FileTooLarge => format!(
+                "unpacks to more than {} MiB; unpack it and give the folder",
+                self.caps.total >> 20
+            ),
+            ErrorKind::UnexpectedEof => "truncated archive".into(),
+            _ => format!("is no whole tar, tar.gz or zip archive: {}", escape(&error.to_string())),
+        })
+    }
+}
+
+/// Ends with an error instead of reading more than `left` bytes, so that no bomb unfolds.
+pub(super) struct Capped<R> {
+    pub(super) source: R,
+    pub(super) left: u64,
+}
+
+impl<R: Read> Read for Capped<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.source.read(buffer)?;
+        self.left = self.left.checked_sub(read as u64).ok_or(ErrorKind::FileTooLarge)?;
+        Ok(read)
+    }
+}

@@ -1,0 +1,150 @@
+//! Where data lie, a folder or an archive: its names, and the bytes of each file.
+
+use std::path::{Path, PathBuf};
+
+use super::DataError;
+use super::account::{Account, Reason};
+use super::archive::{Archive, Caps};
+use super::examples::Source;
+use super::ledger;
+use super::listing::{DEEPEST, File, Listing, out_of_sight};
+
+/// The most files and folders of a folder that are looked at.
+const MOST: usize = 10_000_000;
+
+/// Where data lie.
+#[derive(Debug)]
+pub(super) enum Root {
+    Folder(PathBuf),
+    Archive(Archive),
+}
+
+impl Root {
+    /// Looks whether `path` is a folder or an archive.
+    ///
+    /// # Errors
+    /// Neither is there, or it is an archive of a kind that is not read.
+    pub(super) fn open(path: &Path, caps: Caps) -> Result<Self, DataError> {
+        let found = path.metadata().map_err(DataError::read(path))?;
+        if found.is_dir() {
+            return Ok(Self::Folder(path.into()));
+        }
+        if !found.is_file() {
+            return Err(DataError::malformed(path, "is neither a folder nor a file"));
+        }
+        Archive::open(path, caps).map(Self::Archive)
+    }
+
+    /// All names; what is no file that can be read goes into `account`.
+    ///
+    /// # Errors
+    /// What the system refuses, a folder whose name is no UTF-8, and what [`Archive::list`] refuses.
+    pub(super) fn list(&self, account: &mut Account) -> Result<Listing, DataError> {
+        match self {
+            Self::Archive(archive) => archive.list(account),
+            Self::Folder(root) => {
+                let mut walk = Walk { root, listing: Listing::default(), account };
+                walk.folder(root, "", 0)?;
+                Ok(walk.listing)
+            }
+        }
+    }
+
+    /// Where the bytes of `files` are; those of an archive are read now.
+    ///
+    /// # Errors
+    /// What [`Archive::read`] refuses.
+    pub(super) fn sources(&self, files: &[&File]) -> Result<Vec<Source>, DataError> {
+        match self {
+            Self::Folder(root) => {
+                Ok(files.iter().map(|file| Source::File(root.join(&file.name))).collect())
+            }
+            Self::Archive(archive) => {
+                let read = archive.read(files.iter().map(|file| file.entry))?;
+                let read: std::collections::BTreeMap<usize, std::sync::Arc<[u8]>> =
+                    read.into_iter().map(|(entry, bytes)| (entry, bytes.into())).collect();
+                let source = |file: &&File| {
+                    let name = format!("{}: {}", archive.path().display(), file.name);
+                    Source::Bytes {
+                        name,
+                        bytes: read.get(&file.entry).cloned().unwrap_or_default(),
+                    }
+                };
+                Ok(files.iter().map(source).collect())
+            }
+        }
+    }
+}
+
+/// A walk through a folder.
+struct Walk<'a> {
+    root: &'a Path,
+    listing: Listing,
+    account: &'a mut Account,
+}
+
+impl Walk<'_> {
+    /// Everything in `folder`, whose name from the root is `prefix`. Links are followed, as the folder is the user's own;
+    /// what is no file is never opened.
+    fn folder(&mut self, folder: &Path, prefix: &str, depth: usize) -> Result<(), DataError> {
+        if depth > DEEPEST {
+            let problem = format!("folders nested deeper than {DEEPEST}");
+            return Err(DataError::malformed(folder, problem));
+        }
+        let read = DataError::read(folder);
+        let entries = std::fs::read_dir(folder).and_then(Iterator::collect).map_err(read);
+        let mut entries: Vec<std::fs::DirEntry> = entries?;
+        entries.sort_by_key(std::fs::DirEntry::file_name);
+        for entry in entries {
+            let name = entry.file_name();
+            let lossy = format!("{prefix}{}", name.to_string_lossy());
+            if let Some(reason) = out_of_sight(&name.to_string_lossy()) {
+                if lossy != ledger::NAME {
+                    self.account.skip(reason, &lossy);
+                }
+                continue;
+            }
+            let path = entry.path();
+            let kind = entry.file_type().map_err(DataError::read(&path))?;
+            let kind = match kind.is_symlink() {
+                false => Some(kind),
+                true => self.led_to(&path, folder),
+            };
+            let Some(kind) = kind else {
+                self.account.skip(Reason::Link, &lossy);
+                continue;
+            };
+            let name = name.into_string().ok().map(|_| lossy.clone());
+            match (name, kind) {
+                (None, kind) if kind.is_dir() => {
+                    let problem = "is no UTF-8, which names of folders must be";
+                    return Err(DataError::malformed(&path, format!("its name {problem}")));
+                }
+                (None, _) => self.account.skip(Reason::BadName, &lossy),
+                (Some(name), kind) if kind.is_dir() => {
+                    self.folder(&path, &format!("{name}/"), depth + 1)?;
+                    self.listing.folders.push(name);
+                }
+                (Some(name), kind) if kind.is_file() => {
+                    self.listing.files.push(File { name, entry: 0 });
+                }
+                (Some(name), _) => self.account.skip(Reason::Device, &name),
+            }
+            if self.listing.files.len() + self.listing.folders.len() > MOST {
+                let problem = format!("has more than {MOST} files and folders");
+                return Err(DataError::malformed(self.root, problem));
+            }
+        }
+        Ok(())
+    }
+
+    /// What a link in `folder` leads to; none if that is nowhere, or a folder around it.
+    fn led_to(&self, link: &Path, folder: &Path) -> Option<std::fs::FileType> {
+        let kind = link.metadata().ok()?.file_type();
+        let back = kind.is_dir() && {
+            let target = link.canonicalize().ok()?;
+            folder.canonicalize().ok()?.starts_with(target)
+        };
+        (!back).then_some(kind)
+    }
+}

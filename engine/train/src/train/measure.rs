@@ -1,0 +1,160 @@
+//! What is measured of networks on data: how good they are, how far apart, how spread.
+
+use std::sync::Arc;
+
+use super::{Session, Test, TrainError, probe::DeviceProbe, session::some};
+use crate::{
+    data::{Dataset, Split},
+    gpu::Gpu,
+    nn::{Layer, Network, NetworkError, Weights},
+    random, step,
+    win::start::{Probe as _, Tap},
+};
+
+/// Streams of random numbers, apart from those of a member: which training inputs tries are compared on, and errors are measured on.
+pub(super) const SCORE: u64 = 4;
+const TRAIN_ERROR: u64 = 5;
+
+/// Held-out inputs on which a merge is proved, at most.
+const PROOF_INPUTS: usize = 2000;
+/// Training inputs on which the training error is measured, at most.
+const TRAIN_ERROR_INPUTS: usize = 50_000;
+/// Training inputs on which tries are compared.
+const SCORE_INPUTS: usize = 2000;
+/// Standard deviation over a batch under which a unit is dead.
+const DEAD: f64 = 1e-5;
+
+/// What a network is worth on the data of a run.
+pub(super) struct Worth {
+    /// On all test inputs.
+    pub(super) test: Test,
+    /// Percent, on training inputs.
+    pub(super) train_error: f64,
+}
+
+/// Tests a network by itself.
+pub(super) fn worth(
+    network: &Network,
+    weights: &Weights,
+    seed: u64,
+    batch: u32,
+    data: &Dataset,
+    gpu: &Arc<Gpu>,
+) -> Result<Worth, TrainError> {
+    let mut session = alone(network, weights, batch, gpu)?;
+    let test = session.test(&data.test)?;
+    Ok(Worth { test, train_error: train_error(&mut session, &data.train, seed)? })
+}
+
+/// A network by itself on a device.
+fn alone(
+    network: &Network,
+    weights: &Weights,
+    batch: u32,
+    gpu: &Arc<Gpu>,
+) -> Result<Session, TrainError> {
+    let program = step::evaluation(network, batch.max(1), &gpu.target())?;
+    let session = Session::new(gpu, program)?;
+    session.load_student(weights)?;
+    Ok(session)
+}
+
+/// The training error in percent, on inputs that depend on the seed alone.
+pub(super) fn train_error(
+    session: &mut Session,
+    train: &Arc<Split>,
+    seed: u64,
+) -> Result<f64, TrainError> {
+    let picks = train.subset(random::key(&[seed, TRAIN_ERROR]), TRAIN_ERROR_INPUTS);
+    Ok(100.0 - session.test_on(train, &picks)?.accuracy)
+}
+
+/// The discrepancy of an imitation, on inputs that depend on the seed alone.
+pub(super) fn discrepancy(
+    session: &mut Session,
+    train: &Arc<Split>,
+    seed: u64,
+) -> Result<f64, TrainError> {
+    session.discrepancy_on(train, &train.subset(random::key(&[seed, SCORE]), SCORE_INPUTS))
+}
+
+/// Logits of the first test inputs, as many as prove a merge.
+pub(super) fn logits(
+    network: &Network,
+    weights: &Weights,
+    batch: u32,
+    test: &Arc<Split>,
+    gpu: &Arc<Gpu>,
+) -> Result<Vec<Vec<f32>>, TrainError> {
+    let mut session = alone(network, weights, batch, gpu)?;
+    let picks: Vec<usize> = (0..test.len().min(PROOF_INPUTS)).collect();
+    let rows = session.rows();
+    session.logits(some(test, &picks, rows))
+}
+
+/// How far two answers to the same inputs are apart: max |a − b|, and ‖a − b‖₂ / ‖a‖₂.
+pub(super) fn apart(before: &[Vec<f32>], after: &[Vec<f32>]) -> (f64, f64) {
+    let (mut square, mut norm, mut worst) = (0.0f64, 0.0f64, 0.0f64);
+    for (a, b) in before.iter().flatten().zip(after.iter().flatten()) {
+        let difference = f64::from(*a) - f64::from(*b);
+        square += difference * difference;
+        norm += f64::from(*a) * f64::from(*a);
+        worst = worst.max(difference.abs());
+    }
+    (worst, (square / norm.max(f64::MIN_POSITIVE)).sqrt())
+}
+
+/// The variance of all numbers.
+pub(super) fn variance(data: &[f32]) -> f64 {
+    let mean = data.iter().map(|&x| f64::from(x)).sum::<f64>() / data.len() as f64;
+    data.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / data.len() as f64
+}
+
+/// The share of a block's units (1-based) that say the same of every input.
+pub(super) fn dead(
+    probe: &mut DeviceProbe,
+    network: &Network,
+    weights: &Weights,
+    block: usize,
+) -> Result<f64, TrainError> {
+    let units = live_units(&network.blocks[block - 1].layers).into_iter();
+    let taps: Vec<Tap> = units.map(|name| Tap { name, stride: 1 }).collect();
+    let (mut dead, mut units) = (0usize, 0usize);
+    for rows in probe.rows(network, weights, block, &taps)? {
+        let count = (rows.data.len() / rows.width).max(1) as f64;
+        for unit in 0..rows.width {
+            let column = || rows.data.iter().skip(unit).step_by(rows.width).map(|&x| f64::from(x));
+            let mean = column().sum::<f64>() / count;
+            let std = (column().map(|x| (x - mean).powi(2)).sum::<f64>() / count).sqrt();
+            dead += usize::from(std < DEAD);
+            units += 1;
+        }
+    }
+    Ok(dead as f64 / units.max(1) as f64)
+}
+
+/// The layer that puts out what a block puts out.
+pub(super) fn last_tap(network: &Network, blocks: usize) -> Result<String, NetworkError> {
+    let name = network.blocks[blocks - 1].layers.iter().rev().find_map(Layer::name);
+    name.map(str::to_owned).ok_or_else(|| {
+        NetworkError::Unsupported(format!(
+            "block {blocks} has no layer whose output could be followed"
+        ))
+    })
+}
+
+/// The layers of a block whose units can be dead: activations and residual units.
+fn live_units(layers: &[Layer]) -> Vec<String> {
+    let mut names = Vec::new();
+    for layer in layers {
+        match layer {
+            Layer::Activation { name, .. } => names.push(name.clone()),
+            Layer::Unit { name, body, .. } => {
+                names.extend(live_units(body));
+                names.push(name.clone());
+            }
+            _ => {}
+        }
+    }
+    names
+}
