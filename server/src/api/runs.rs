@@ -22,9 +22,6 @@ use crate::jobs::{BlockState, Facts, Input, MemberState, RunSummary, StageState,
 use crate::names;
 use crate::store::{self, Run};
 
-/// Most letters of a run's name.
-const NAME: usize = 200;
-
 /// Most runs that are compared.
 const COMPARED: usize = 100;
 
@@ -177,11 +174,7 @@ fn new_id() -> Result<String, ApiError> {
 fn name(given: Option<String>, otherwise: impl FnOnce() -> String) -> Result<String, ApiError> {
     let name = given.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
     let name = name.unwrap_or_else(otherwise);
-    let problem = match name.chars().count() > NAME || name.chars().any(char::is_control) {
-        true => Some(format!("must be one line of at most {NAME} letters")),
-        false => names::trouble(&name).map(str::to_owned),
-    };
-    match problem {
+    match names::trouble_of_title(&name) {
         Some(problem) => {
             let message = format!("the name {problem}");
             Err(ApiError::unprocessable("bad_name", message).field("name"))
@@ -324,6 +317,7 @@ pub(super) async fn reorder(
         if !moved {
             return Err(ApiError::conflict("both runs must be in the queue").field("before"));
         }
+        app.jobs.note_queue();
         app.jobs.say_queue();
         app.jobs.wake();
         Ok(Json(Queue { queue: store.read(Run::queued_ids)? }))

@@ -8,6 +8,7 @@ mod adopt;
 mod child;
 mod helper;
 mod ingest;
+mod note;
 mod room;
 mod state;
 mod summary;
@@ -33,6 +34,7 @@ pub(crate) use adapters::described;
 pub(crate) use adapters::{Adapter, Adapters, SelfTest, Worst};
 pub(crate) use child::{Program, obey};
 pub(crate) use helper::ask;
+use note::Note;
 use room::Reserve;
 pub(crate) use room::is_of_room;
 pub(crate) use state::{End, Input, State, Want, next};
@@ -48,6 +50,8 @@ const ELSEWHERE: &str = "?elsewhere";
 const ADOPTED: &str = "?adopted";
 /// Names that a refusal lists at most.
 const SAID: usize = 5;
+/// What to do about a full disk.
+const ROOM: &str = "; free some space and resume the run";
 /// Messages that a slow reader may be behind before it is dropped.
 const BEHIND: usize = 4096;
 
@@ -92,6 +96,8 @@ pub(crate) struct Jobs {
     hub: broadcast::Sender<Arc<Message>>,
     wake: mpsc::SyncSender<()>,
     reserve: Reserve,
+    /// Held while a note is written, so that the newest is the last.
+    noting: Mutex<()>,
     /// What keeps the supervisor from its work.
     trouble: Mutex<Option<String>>,
 }
@@ -137,6 +143,20 @@ pub(crate) enum Refusal {
     Store(#[from] rusqlite::Error),
 }
 
+impl Outcome {
+    /// How the process ended, and the sentence that belongs to it.
+    fn end(&self) -> (End, Option<String>) {
+        match self {
+            Outcome::Done => (End::Done, None),
+            Outcome::Stopped { cause: None } => (End::Stopped, None),
+            Outcome::Stopped { cause: Some(cause) } => {
+                (End::Full, Some(format!("the disk is full: {cause}{ROOM}")))
+            }
+            Outcome::Failed { error } => (End::Failed, Some(error.clone())),
+        }
+    }
+}
+
 impl Jobs {
     /// Opens the store in `data_dir`; the other end of the channel wakes the supervisor.
     ///
@@ -150,8 +170,9 @@ impl Jobs {
             .with_context(|| format!("cannot make `{}`", folder.display()))?;
         let (wake, woken) = mpsc::sync_channel(1);
         let hub = broadcast::Sender::new(BEHIND);
-        let (reserve, trouble) = (Reserve::new(data_dir), Mutex::default());
-        Ok((Arc::new(Jobs { store, folder, hub, wake, reserve, trouble }), woken))
+        let (reserve, noting, trouble) =
+            (Reserve::new(data_dir), Mutex::default(), Mutex::default());
+        Ok((Arc::new(Jobs { store, folder, hub, wake, reserve, noting, trouble }), woken))
     }
 
     /// The directory of a run; ids are those of the store, never a client's words.
@@ -185,6 +206,7 @@ impl Jobs {
         }
         let run = made?;
         fs::rename(&making, self.directory(&run)).map_err(failed)?;
+        self.note(&run.id);
         self.say_run(&run);
         Ok(run)
     }
@@ -217,6 +239,7 @@ impl Jobs {
             run.save(db)?;
             Ok(run)
         })?;
+        self.note(&run.id);
         self.say_run(&run);
         self.say_queue();
         self.wake();
@@ -271,6 +294,26 @@ impl Jobs {
         self.say(Kind::Removed, id, format!("{{\"id\":{}}}", serde_json::json!(id)));
         self.say_queue();
         Ok(())
+    }
+
+    /// Writes into a run's directory what the store alone would know of it. What cannot be written is missed only where the store is lost.
+    pub(crate) fn note(&self, id: &str) {
+        let _held = self.noting.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self
+            .store
+            .read(|db| -> rusqlite::Result<_> { Ok((Run::find(db, id)?, Line::last(db)?)) });
+        let folder = self.folder.join(id);
+        if let Ok((Some(run), seq)) = known
+            && folder.is_dir()
+            && let Err(error) = Note::of(&run, seq).write(&folder)
+        {
+            tracing::warn!(run = %id, %error, "its name and its place in the queue cannot be noted");
+        }
+    }
+
+    /// [`Self::note`] of all that wait: where one of them moves, others get another rank.
+    pub(crate) fn note_queue(&self) {
+        self.store.read(Run::queued_ids).unwrap_or_default().iter().for_each(|id| self.note(id));
     }
 
     /// A run as lists show it. Where the store cannot be written, what its row says may be over, so the cause is told as well.

@@ -138,7 +138,7 @@ impl Store {
 }
 
 /// What to do about a store that cannot be used.
-const REMEDY: &str = "put back a copy of it, or move it away: the next start then takes all runs up from their own directories; their names and the queue are lost, so what waited or ran has to be started again";
+const REMEDY: &str = "put back a copy of it, or move it away: the next start then takes all runs up from their own directories";
 
 fn cannot(path: &Path) -> String {
     format!("the store `{}` cannot be opened", path.display())
