@@ -16,8 +16,6 @@ use engine::win::program::{self, Objective, Training};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::jobs::{batch, method};
-
 /// Steps before the clock starts, and how long is measured then.
 const WARM_UP: u64 = 2;
 const MEASURED: Duration = Duration::from_millis(700);
@@ -190,7 +188,7 @@ fn fill(
         .plans
         .iter()
         .map(|plan| {
-            let method = method(config, &plan.member);
+            let method = plan.facts.as_ref().and_then(|facts| facts.method);
             let need = needs.iter().find(|need| need.method == method && need.stage == plan.stage);
             StageNeeds {
                 member: plan.member.clone(),
@@ -203,7 +201,7 @@ fn fill(
         .collect();
     findings.disk = disk(config, findings);
     if let Some(need) = needs.into_iter().find(|need| need.problem.is_some()) {
-        let section = need.stage.split(' ').next().unwrap_or_default().to_owned();
+        let section = need.section;
         if let Some(problem) = need.problem {
             let who = need.method.map_or("the teacher", Method::name);
             let stage = format!("{} of {who}", need.stage);
@@ -338,20 +336,16 @@ fn estimate(
     };
     let per_input = student / f64::from(of_student);
     let teacher = teacher.map_or(0.0, |(teacher, batch)| teacher / f64::from(batch));
-    let (thin, wide) =
-        (outline.student.shapes()?.total_macs(), outline.teacher.shapes()?.total_macs());
     // An input that is tested costs the forward pass, a third of a step.
     let tested = 1.0 + data.test.len() as f64 / data.train.len() as f64 / 3.0;
     let seconds = outline.stages.iter().map(|plan| {
-        let method = method(config, &plan.member);
-        let batch = batch(config, &plan.member, &plan.stage);
-        let looked_at = plan.step_macs == (3 * thin + wide) * batch;
-        let input = match (method, looked_at) {
-            (None, _) => teacher,
-            (_, true) => per_input + teacher / 3.0,
-            _ => per_input,
+        let facts = plan.facts.clone().unwrap_or_default();
+        let input = match facts.method {
+            None => teacher,
+            Some(_) if facts.reads_teacher => per_input + teacher / 3.0,
+            Some(_) => per_input,
         };
-        plan.steps as f64 * batch as f64 * input * tested
+        plan.steps as f64 * facts.batch as f64 * input * tested
     });
     Ok(Estimate { seconds: seconds.sum(), step_ms: 1e3 * student })
 }

@@ -146,7 +146,7 @@ pub(super) async fn zip(
     };
     let (folder, items) =
         blocking(&app, move |app| model(app, &id, query.member.as_deref())).await?;
-    files::zip(folder, items, &stem)
+    files::zip(folder, items, stem).await
 }
 
 /// Which output.

@@ -44,7 +44,7 @@ pub(crate) use serve::{Options, serve};
 
 /// Streams of events that are open at the same time.
 const STREAMS: usize = 64;
-/// Pre-flights and other processes that requests may start at the same time.
+/// Pre-flights and other processes that requests may start at the same time; uploads that are unpacked are not among them.
 const HELPERS: usize = 2;
 
 /// What the handlers share.
@@ -86,6 +86,17 @@ async fn helped<T: Send + 'static>(
         work(app)
     })
     .await
+}
+
+/// [`helped`] work that nobody else needs: it is told whether its client still waits, and gives up where it does not.
+async fn helped_while<T: Send + 'static>(
+    app: &Arc<App>,
+    work: impl FnOnce(&App, &dyn Fn() -> bool) -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    // Dropped with this future, which a client that hangs up ends.
+    let client = Arc::new(());
+    let waits = Arc::downgrade(&client);
+    helped(app, move |app| work(app, &|| waits.strong_count() > 0)).await
 }
 
 /// Everything that is served, apart from the page's files.

@@ -16,8 +16,8 @@ use serde::Serialize;
 use super::configs::NewRun;
 use super::error::ApiError;
 use super::extract::Body;
-use super::{App, helped};
-use crate::jobs::{Adapter, ask};
+use super::{App, helped_while};
+use crate::jobs::{Adapter, ask_while};
 use crate::preflight::{DataFacts, Estimate, Findings, Pair, Problem, StageNeeds};
 use crate::scratch;
 use crate::store::Run;
@@ -98,11 +98,16 @@ struct Disk {
 
 /// Who looks at configurations.
 pub(super) trait Examiner: Send + Sync {
-    /// What a configuration comes to; a time as well, if steps are to be `measured`.
+    /// What a configuration comes to; a time as well, if steps are to be `measured`. It may give up once it is not `awaited` any more.
     ///
     /// # Errors
     /// A sentence on why it could not be looked at.
-    fn examine(&self, config: &Config, measured: bool) -> Result<Findings, String>;
+    fn examine(
+        &self,
+        config: &Config,
+        measured: bool,
+        awaited: &dyn Fn() -> bool,
+    ) -> Result<Findings, String>;
 }
 
 /// A process of this program: it opens the data and the device, and may die of them.
@@ -114,7 +119,12 @@ pub(super) struct Helper {
 }
 
 impl Examiner for Helper {
-    fn examine(&self, config: &Config, measured: bool) -> Result<Findings, String> {
+    fn examine(
+        &self,
+        config: &Config,
+        measured: bool,
+        awaited: &dyn Fn() -> bool,
+    ) -> Result<Findings, String> {
         let file = scratch::file(&self.scratch, ".toml");
         let file = file.map_err(|error| format!("no temporary file can be made: {error}"))?;
         std::fs::write(file.path(), config.to_toml())
@@ -124,7 +134,7 @@ impl Examiner for Helper {
         if measured {
             command.arg("--measure");
         }
-        ask(&mut command, PATIENCE)
+        ask_while(&mut command, PATIENCE, awaited)
     }
 }
 
@@ -194,7 +204,7 @@ pub(super) async fn show(
     State(app): State<Arc<App>>,
     Body(new): Body<NewRun>,
 ) -> Result<Json<Preflight>, ApiError> {
-    helped(&app, move |app| {
+    helped_while(&app, move |app, awaited| {
         let refused = |error: ApiError| {
             let findings = Findings { problem: Some(error.into_problem()), ..Findings::default() };
             Preflight::of(app, &Config::default(), findings)
@@ -207,7 +217,8 @@ pub(super) async fn show(
             Ok(resolved) => resolved,
             Err(error) => return Ok(Json(refused(error))),
         };
-        let findings = app.examiner.examine(&resolved, true).map_err(ApiError::unavailable)?;
+        let findings =
+            app.examiner.examine(&resolved, true, awaited).map_err(ApiError::unavailable)?;
         Ok(Json(Preflight::of(app, &config, findings)))
     })
     .await
@@ -220,7 +231,8 @@ pub(super) fn examine_adopted(app: &App, ids: &[String]) {
             let Some(run) = app.jobs.store.read(|db| Run::find(db, id))? else { return Ok(()) };
             let path = app.jobs.directory(&run).join("config.toml");
             let config = Config::open(&path.to_string_lossy())?;
-            let findings = app.examiner.examine(&config, false).map_err(ApiError::unavailable)?;
+            let findings =
+                app.examiner.examine(&config, false, &|| true).map_err(ApiError::unavailable)?;
             // Without its data the networks are those for what such data usually are.
             if findings.data.is_some() {
                 let widths = findings.widths();

@@ -8,6 +8,7 @@ use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use engine::config::Config;
+use engine::data::Account;
 use engine::nn::NetworkSize;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -44,6 +45,11 @@ pub(super) struct RunDetail {
     stages: Vec<StageState>,
     members: Vec<MemberState>,
     blocks: Vec<BlockState>,
+    /// What was found in the data, what is used, what was left out and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account: Option<Account>,
+    /// The same in sentences.
+    read: Vec<String>,
     teacher: NetworkSize,
     student: NetworkSize,
     /// Whether a trained model can be downloaded.
@@ -136,6 +142,8 @@ pub(super) async fn show(
             stages: run.view.stages,
             members: run.view.members,
             blocks: run.view.blocks,
+            read: run.view.account.iter().flat_map(Account::lines).collect(),
+            account: run.view.account,
             teacher: run.facts.teacher,
             student: run.facts.student,
             warnings: run.view.warnings,
@@ -192,7 +200,8 @@ fn make(
     start: bool,
 ) -> Result<Run, ApiError> {
     let resolved = app.resolved(config)?;
-    let findings = app.examiner.examine(&resolved, false).map_err(ApiError::unavailable)?;
+    let findings =
+        app.examiner.examine(&resolved, false, &|| true).map_err(ApiError::unavailable)?;
     let shown = preflight::Preflight::of(app, config, findings.clone());
     if let Some(problem) = shown.problems.into_iter().next() {
         return Err(problem.into());
@@ -206,7 +215,7 @@ fn make(
         config: config.to_toml(),
         config_hash: resolved.hash(),
         preset,
-        view: View::new(config, &findings.plans, &widths),
+        view: View { account: findings.account, ..View::new(config, &findings.plans, &widths) },
         facts: Facts {
             arch: config.model.arch().into(),
             dataset: app.dataset_name(config),
@@ -339,8 +348,32 @@ pub(super) struct Compared {
     rows: Vec<compare::Row>,
     /// Their teachers.
     teachers: Vec<compare::Row>,
+    /// Pairs of runs that trained the same members, of one configuration and seed.
+    repeated: Vec<Repeated>,
     /// Keys in which the configurations differ.
     differences: Vec<Difference>,
+}
+
+/// Two runs that trained the same members.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Repeated {
+    /// Id of the run that counts, which was named first.
+    taken: String,
+    /// Id of the run whose members are left out.
+    left: String,
+    /// These members and teachers.
+    members: Vec<String>,
+}
+
+impl From<compare::Repeated> for Repeated {
+    fn from(repeated: compare::Repeated) -> Self {
+        // Directories of runs have their ids for names.
+        let id = |path: &std::path::Path| {
+            path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+        };
+        let compare::Repeated { taken, left, members } = repeated;
+        Repeated { taken: id(&taken), left: id(&left), members }
+    }
 }
 
 /// A key in which configurations differ.
@@ -385,7 +418,9 @@ pub(super) async fn compare(
                 .then(|| Difference { key: key.clone(), values })
         };
         let differences = keys.into_iter().filter_map(difference).collect();
-        Ok(Json(Compared { rows: compared.rows, teachers: compared.teachers, differences }))
+        let repeated = compared.repeated.into_iter().map(Repeated::from).collect();
+        let compare::Comparison { rows, teachers, .. } = compared;
+        Ok(Json(Compared { rows, teachers, repeated, differences }))
     })
     .await
 }

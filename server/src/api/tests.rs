@@ -36,21 +36,30 @@ pub(super) const TOKEN: &str = "0123456789abcdef0123456789abcdef0123456789abcdef
 struct Here;
 
 impl Examiner for Here {
-    fn examine(&self, config: &Config, _measured: bool) -> Result<Findings, String> {
+    fn examine(
+        &self,
+        config: &Config,
+        _measured: bool,
+        _awaited: &dyn Fn() -> bool,
+    ) -> Result<Findings, String> {
         Ok(examine(config, None, &Target::web(AdapterKind::Cpu), false))
     }
 }
 
 /// Looks at nothing until it is let, and counts who is at it.
 #[derive(Clone, Default)]
-struct Slow(Arc<(AtomicUsize, AtomicUsize, AtomicBool)>);
+struct Slow {
+    shared: Arc<(AtomicUsize, AtomicUsize, AtomicBool)>,
+    /// Whether it gives up where nobody waits.
+    obeys: bool,
+}
 
 impl Examiner for Slow {
-    fn examine(&self, _: &Config, _: bool) -> Result<Findings, String> {
-        let Slow(shared) = self;
+    fn examine(&self, _: &Config, _: bool, awaited: &dyn Fn() -> bool) -> Result<Findings, String> {
+        let Slow { shared, obeys } = self;
         let (now, most, done) = &**shared;
         most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-        while !done.load(Ordering::SeqCst) {
+        while !done.load(Ordering::SeqCst) && (awaited() || !obeys) {
             std::thread::sleep(Duration::from_millis(2));
         }
         now.fetch_sub(1, Ordering::SeqCst);
@@ -905,7 +914,7 @@ async fn a_client_that_hangs_up_leaves_no_more_helpers_than_are_allowed() {
     let slow = Slow::default();
     let examiner = Box::new(slow.clone());
     let server = Server::with(HOST, None, Parts { examiner, ..Parts::default() });
-    let (now, most, done) = &*slow.0;
+    let (now, most, done) = &*slow.shared;
     let body = || Body::from(json!({ "preset": "demo" }).to_string());
     for _ in 0..10 {
         let asked = server.send(&Method::POST, "/api/preflight", &[], body());
@@ -921,6 +930,26 @@ async fn a_client_that_hangs_up_leaves_no_more_helpers_than_are_allowed() {
     let shown = server.send(&Method::POST, "/api/preflight", &[], body()).await;
     assert_eq!(shown.status, StatusCode::OK, "{}", shown.text);
     assert_eq!(most.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_preflight_whose_client_has_gone_gives_its_permit_back() {
+    let slow = Slow { obeys: true, ..Slow::default() };
+    let examiner = Box::new(slow.clone());
+    let server = Server::with(HOST, None, Parts { examiner, ..Parts::default() });
+    let (now, most, _) = &*slow.shared;
+    for _ in 0..10 {
+        let body = Body::from(json!({ "preset": "demo" }).to_string());
+        let asked = server.send(&Method::POST, "/api/preflight", &[], body);
+        drop(tokio::time::timeout(Duration::from_millis(50), asked).await);
+    }
+    let idle = async {
+        while now.load(Ordering::SeqCst) > 0 || server.app.helpers.available_permits() < 2 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), idle).await.expect("nobody is at it");
+    assert!(most.load(Ordering::SeqCst) <= 2);
 }
 
 #[tokio::test]

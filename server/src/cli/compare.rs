@@ -50,11 +50,11 @@ pub(crate) struct Row {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Repeated {
     /// The run that counts, which was named first.
-    taken: PathBuf,
+    pub(crate) taken: PathBuf,
     /// The run whose members are left out.
-    left: PathBuf,
+    pub(crate) left: PathBuf,
     /// These members and teachers.
-    members: Vec<String>,
+    pub(crate) members: Vec<String>,
 }
 
 /// What `--json` prints.
@@ -63,7 +63,7 @@ pub(crate) struct Comparison {
     pub(crate) rows: Vec<Row>,
     pub(crate) teachers: Vec<Row>,
     /// Members that are there twice.
-    repeated: Vec<Repeated>,
+    pub(crate) repeated: Vec<Repeated>,
     /// Members that have not finished, as `RUN/members/NAME`.
     unfinished: Vec<String>,
 }

@@ -109,7 +109,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         match done {
             Err(TrainError::Stopped(_)) => {
                 shown?;
-                say(&format!("stopped; `taper run --resume --out {}` goes on", out.display()));
+                say(&match arguments.controlled {
+                    // Who reads this asks the server, and types no path of it.
+                    true => "stopped at a checkpoint; the server goes on from it".into(),
+                    false => {
+                        format!("stopped; `taper run --resume --out {}` goes on", out.display())
+                    }
+                });
                 return Ok(ExitCode::from(STOPPED));
             }
             Err(error) => {

@@ -33,14 +33,14 @@ use crate::store::{Kind, Line, New, Run, Store, now};
 pub(crate) use adapters::described;
 pub(crate) use adapters::{Adapter, Adapters, SelfTest, Worst};
 pub(crate) use child::{Program, obey};
-pub(crate) use helper::ask;
+pub(crate) use helper::{ask, ask_while};
 use note::Note;
 use room::Reserve;
 pub(crate) use room::is_of_room;
 pub(crate) use state::{End, Input, State, Want, next};
 pub(crate) use summary::{Facts, RunSummary};
 pub(crate) use supervisor::Supervisor;
-pub(crate) use view::{BlockState, MemberState, StageState, View, batch, method};
+pub(crate) use view::{BlockState, MemberState, StageState, View};
 
 /// What a teacher of an earlier run is named by in a configuration.
 pub(crate) const RUN: &str = "run:";

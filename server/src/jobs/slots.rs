@@ -121,7 +121,8 @@ fn finished(status: RunStatus, error: Option<&str>) -> Event {
 
 /// What a process says that has taken a step on an adapter.
 fn trained(adapter: &str) -> [Event; 2] {
-    let stage = StagePlan { member: "win-0".into(), stage: "tune".into(), steps: 9, step_macs: 1 };
+    let (member, stage) = ("win-0".into(), "tune".into());
+    let stage = StagePlan { member, stage, steps: 9, step_macs: 1, facts: None };
     [
         Event::RunStarted {
             version: String::new(),

@@ -40,6 +40,7 @@ fn run(data: &Path, id: &str, ends: &[Option<RunStatus>]) -> PathBuf {
                 stage: "tune".into(),
                 steps: STEPS,
                 step_macs: 1,
+                facts: None,
             }],
         });
         say(Event::Resumed { member: Some("win-0".into()), step: 0 });

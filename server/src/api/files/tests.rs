@@ -21,6 +21,15 @@ fn free() -> Arc<Semaphore> {
     Arc::new(Semaphore::new(ZIPS))
 }
 
+fn zip_if(
+    free: &Arc<Semaphore>,
+    folder: PathBuf,
+    items: Vec<Item>,
+    stem: String,
+) -> Result<Response, ApiError> {
+    Ok(stream(admit(free)?, folder, items, stem))
+}
+
 fn item(folder: &Path, name: &str) -> Item {
     let items = list(folder).expect("a list");
     items.into_iter().find(|item| item.name == name).expect("the item")
@@ -121,6 +130,12 @@ async fn a_file_comes_whole_in_parts_or_not_again() {
     assert_eq!(said(&whole, "content-disposition"), "attachment; filename=\"model.safetensors\"");
     assert_eq!(bytes(whole).await, weights);
 
+    let items = list(folder.path()).expect("a list");
+    let zip = super::zip(folder.path().into(), items, "model".into()).await;
+    let zip = zip.expect_err("damaged").into_response();
+    assert_eq!(zip.status(), 500);
+    let told = String::from_utf8(bytes(zip).await).expect("text");
+    assert!(told.contains("model.safetensors is not the file"), "{told}");
     let range = [(header::RANGE, "bytes=100-70099")];
     let part = ask(folder.path(), Method::GET, &range).await;
     assert_eq!((part.status().as_u16(), said(&part, "content-length")), (206, "70000"));
