@@ -16,11 +16,13 @@ use tokio::sync::Semaphore;
 use tokio::time::sleep;
 use tokio_stream::StreamExt;
 
+use super::app::{App, blocking, helped};
 use super::error::ApiError;
 use super::extract::Asked;
-use super::{App, blocking, helped, pace};
+use super::pace;
 use crate::datasets::{BUILT_IN, Dataset, NAMES, Origin, PREFIX, Part, RESERVE, is_name};
-use crate::jobs::{RUN, Refusal};
+use crate::jobs::Refusal;
+use crate::run::RUN;
 use crate::scratch;
 use crate::store::Run;
 

@@ -14,13 +14,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::app::{App, blocking, helped};
 use super::configs::{NewRun, changed};
 use super::error::ApiError;
-use super::extract::{self, Asked, Body};
-use super::{App, artifacts, blocking, helped, preflight};
-use crate::cli::compare;
-use crate::jobs::{BlockState, Facts, Input, MemberState, RunSummary, StageState, View};
+use super::extract::{self, Asked, Body, Nothing};
+use super::{artifacts, preflight};
+use crate::jobs::RunSummary;
 use crate::names;
+use crate::run::{BlockState, Facts, Input, MemberState, StageState, View, compare};
 use crate::store::{self, Run};
 
 /// Most runs that are compared.
@@ -70,11 +71,6 @@ struct Command {
     curl: String,
 }
 
-/// Nothing to say.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Nothing {}
-
 /// A copy with changes.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -102,18 +98,12 @@ pub(super) struct Queue {
     queue: Vec<String>,
 }
 
-/// The run of an id.
-pub(super) fn find(app: &App, id: &str) -> Result<Run, ApiError> {
-    let run = app.jobs.store.read(|db| Run::find(db, id))?;
-    run.ok_or_else(|| ApiError::not_found(format!("there is no run `{}`", id.escape_debug())))
-}
-
 pub(super) async fn list(State(app): State<Arc<App>>) -> Result<Json<RunList>, ApiError> {
     blocking(&app, |app| {
         let (runs, queue) = app
             .jobs
             .store
-            .read(|db| -> store::Result<_> { Ok((Run::all(db)?, Run::queued_ids(db)?)) })?;
+            .read(|db| -> rusqlite::Result<_> { Ok((Run::all(db)?, Run::queued_ids(db)?)) })?;
         let summary = |run: &Run| app.jobs.summary(run, queue.iter().position(|id| *id == run.id));
         Ok(Json(RunList { runs: runs.iter().map(summary).collect(), queue: queue.clone() }))
     })
@@ -125,7 +115,7 @@ pub(super) async fn show(
     Path(id): Path<String>,
 ) -> Result<Json<RunDetail>, ApiError> {
     blocking(&app, move |app| {
-        let run = find(app, &id)?;
+        let run = app.run(&id)?;
         let position = app.jobs.store.read(|db| run.position(db))?;
         let config = Config::from_toml(&run.config, "configuration")?;
         let cli = format!("taper run {}.toml --out runs/{}", run.id, run.id);
@@ -158,7 +148,7 @@ pub(super) async fn config(
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
     blocking(&app, move |app| {
-        let run = find(app, &id)?;
+        let run = app.run(&id)?;
         let disposition = format!("attachment; filename=\"{}.toml\"", run.id);
         let headers = [
             (header::CONTENT_TYPE, "application/toml".to_owned()),
@@ -259,7 +249,7 @@ pub(super) async fn clone(
     Body(changes): Body<Changes>,
 ) -> Result<Response, ApiError> {
     helped(&app, move |app| {
-        let old = find(app, &id)?;
+        let old = app.run(&id)?;
         let config = Config::from_toml(&old.config, "configuration")?;
         let config = changed(config.draft(), &changes.set)?;
         let name = name(changes.name, || format!("{} (copy)", old.name))?;
@@ -320,7 +310,7 @@ pub(super) async fn reorder(
     Body(place): Body<Place>,
 ) -> Result<Json<Queue>, ApiError> {
     blocking(&app, move |app| {
-        find(app, &id)?;
+        app.run(&id)?;
         let store = &app.jobs.store;
         let moved = store.write(|db| Run::reorder(db, &id, place.before.as_deref()))?;
         if !moved {
@@ -398,7 +388,7 @@ pub(super) async fn compare(
                 format!("{} runs are too many to compare; at most {COMPARED} are", ids.len());
             return Err(ApiError::unprocessable("too_many", message).field("runs"));
         }
-        let runs: Vec<Run> = ids.iter().map(|id| find(app, id)).collect::<Result<_, _>>()?;
+        let runs: Vec<Run> = ids.iter().map(|id| app.run(id)).collect::<Result<_, _>>()?;
         let folders: Vec<_> = runs.iter().map(|run| app.jobs.directory(run)).collect();
         let compared = compare::compare(&folders)
             .map_err(|error| ApiError::internal(format!("the runs cannot be compared: {error}")))?;

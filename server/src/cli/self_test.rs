@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use engine::config::{Config, Draft, Method};
 use engine::data;
 use engine::gpu::{self, Gpu, Live};
+use engine::models;
 use engine::nn;
 use engine::train::Session;
 use engine::win::algorithm;
@@ -19,7 +20,6 @@ use engine::win::surgery;
 use serde::{Deserialize, Serialize};
 
 use crate::jobs::{SelfTest, Worst};
-use crate::preflight::network;
 
 /// Steps of each work.
 const STEPS: u64 = 4;
@@ -86,7 +86,7 @@ fn works() -> Result<Vec<Work>> {
 fn run(work: &Work, gpu: &Arc<Gpu>) -> Result<(Vec<f64>, BTreeSet<String>)> {
     let config = &work.config;
     let data = data::open(&config.data)?;
-    let student = network(config, data.shape, data.classes.len());
+    let student = models::network(&config.model, data.shape.extent(), data.classes.len() as u32);
     let teacher = surgery::widen(&student, config.teacher.factor, config.teacher.widen);
     let bridged = surgery::bridge(&student, &teacher, false)?;
     let stages = algorithm::stages(config, work.method, data.train.len() as u64);

@@ -17,12 +17,13 @@ use engine::nn::NetworkSize;
 use engine::win::surgery;
 use rusqlite::Connection;
 
-use super::child::{cancelled, is_controlled, is_locked};
-use super::{
-    ADOPTED, ELSEWHERE, End, Facts, Input, Jobs, Note, Outcome, RUN, State, View, ingest, next,
-};
+use super::control::{cancelled, is_controlled, is_locked};
+use super::ingest;
+use super::note::Note;
+use super::registry::{ADOPTED, ELSEWHERE, Jobs};
 use crate::datasets::{BUILT_IN, Datasets, PREFIX};
 use crate::names;
+use crate::run::{End, Facts, Input, Outcome, RUN, State, View, next};
 use crate::scratch::{self, GONE, NEW};
 use crate::store::{Line, New, Run, now};
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use engine::formats::{FormatError, atomic};
 use serde::{Deserialize, Serialize};
 
-use super::State;
+use crate::run::State;
 use crate::store::Run;
 
 /// The file, in the run directory.

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 use engine::event::{Event, EventLog, RunStatus, StagePlan};
 
 use super::{Host, Supervisor};
-use crate::jobs::{Adapters, Facts, Input, Jobs, State, View, Want, described};
+use crate::jobs::{Adapters, Jobs, described};
+use crate::run::{Facts, Input, State, View, Want};
 use crate::store::{New, Run};
 
 /// A run that has a process, with the adapter that it was told to take.

@@ -9,7 +9,8 @@ use engine::config::{Config, presets};
 use engine::event::{Event, EventLog, RunStatus, StagePlan};
 
 use crate::datasets::Datasets;
-use crate::jobs::{Facts, Input, Jobs, Refusal, State, View};
+use crate::jobs::{Jobs, Refusal};
+use crate::run::{Facts, Input, State, View};
 use crate::store::{Curve, New, Run, Window};
 
 /// Steps of a run that is done.

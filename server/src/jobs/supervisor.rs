@@ -6,10 +6,11 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
-use super::{
-    Adapter, Adapters, End, Input, Jobs, Message, Outcome, ROOM, State, Want, ingest, is_of_room,
-    next,
-};
+use super::adapters::{Adapter, Adapters};
+use super::ingest;
+use super::registry::{Jobs, Message};
+use super::room::is_of_room;
+use crate::run::{End, Input, Outcome, ROOM, State, Want, next};
 use crate::store::{Kind, Run, now};
 
 /// How often logs and processes are looked at.

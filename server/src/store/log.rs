@@ -1,8 +1,6 @@
 //! Rows of `log`: what a stream of events replays.
 
-use rusqlite::{Connection, params};
-
-use super::Result;
+use rusqlite::{Connection, Result, params};
 
 /// What a row is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

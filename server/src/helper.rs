@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 
+use crate::figures::bytes;
+
 /// Bytes of the answer that are read.
 const ANSWER: u64 = 64 << 20;
 /// Bytes of a file that a helper writes: an unpacked upload as a tar.
@@ -128,7 +130,7 @@ fn why(status: ExitStatus, stderr: &str) -> String {
     }
     let memory = ["memory allocation of", "std::bad_alloc", "Cannot allocate memory"];
     if memory.iter().any(|words| stderr.contains(words)) {
-        let most = crate::cli::bytes(*MEMORY);
+        let most = bytes(*MEMORY);
         return format!("this takes more memory than the {most} that the server gives it");
     }
     #[cfg(unix)]
