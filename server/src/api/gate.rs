@@ -143,3 +143,26 @@ async fn in_our_words(response: Response) -> Response {
     parts.headers.extend(ours.headers);
     Response::from_parts(parts, body)
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::http::StatusCode;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn refusals_that_are_not_ours_become_ours() {
+        let theirs =
+            (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "GET")], "no\n").into_response();
+        let ours = in_our_words(theirs).await;
+        assert_eq!(
+            (ours.status().as_u16(), ours.headers()["allow"].as_bytes()),
+            (405, &b"GET"[..])
+        );
+        assert_eq!(ours.headers()["content-type"], "application/json");
+        let text = axum::body::to_bytes(ours.into_body(), 999).await.expect("a body");
+        assert_eq!(text, r#"{"code":"method_not_allowed","message":"no"}"#);
+        let fine = in_our_words((StatusCode::OK, "fine").into_response()).await;
+        assert_eq!(axum::body::to_bytes(fine.into_body(), 9).await.expect("a body"), "fine");
+    }
+}

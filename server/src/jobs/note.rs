@@ -25,7 +25,7 @@ pub(super) struct Note {
     /// The preset it was made of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) preset: Option<String>,
-    /// Where it stood.
+    /// Where it stood; stopped, while a command trains it.
     pub(super) state: State,
     /// Rank in the queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -43,6 +43,8 @@ impl Note {
     /// Of a run, when the store's log had come to `seq`.
     pub(super) fn of(run: &Run, seq: i64) -> Note {
         let Run { name, preset, state, place, error, bytes, .. } = run.clone();
+        // What a command trains the server does not go on with by itself.
+        let state = if run.is_elsewhere() { State::Stopped } else { state };
         Note { name, preset, state, place, error, bytes, seq }
     }
 

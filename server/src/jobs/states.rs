@@ -484,6 +484,20 @@ fn a_store_that_is_lost_beside_a_process_is_as_if_the_server_had_only_been_resta
     }
 }
 
+#[test]
+fn a_run_of_a_command_is_not_gone_on_with_where_the_store_is_lost() {
+    let folder = tempfile::tempdir().expect("folder");
+    let data = folder.path();
+    let lock = File::open(run(data, "mine", &[None]).join("run.lock")).expect("a lock");
+    lock.lock().expect("held");
+    assert_eq!(states(&start(data).expect("started")), [("mine".to_owned(), State::Running)]);
+    fs::remove_file(store(data)).expect("removed");
+    assert_eq!(states(&start(data).expect("started")), [("mine".to_owned(), State::Running)]);
+    lock.unlock().expect("let go");
+    fs::remove_file(store(data)).expect("removed");
+    assert_eq!(states(&start(data).expect("started")), [("mine".to_owned(), State::Stopped)]);
+}
+
 fn set(path: &Path, sql: &str) {
     let db = rusqlite::Connection::open(path).expect("opened");
     db.execute_batch(sql).expect("done");

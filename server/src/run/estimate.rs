@@ -8,6 +8,7 @@ use engine::data::Dataset;
 use engine::gpu::{Gpu, Live};
 use engine::nn::{self, Network};
 use engine::train::{Outline, Session, TrainError};
+use engine::win::algorithm;
 use engine::win::program::{self, Objective, Training};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -26,21 +27,17 @@ pub(crate) struct Estimate {
     pub(crate) step_ms: f64,
 }
 
-/// Seconds of a step of `network` on the labels, of so many inputs.
+/// Seconds of a step of `network` on the labels by the recipe of the last stage of a method, or of a teacher, and how many inputs it has.
 fn step(
     config: &Config,
     network: &Network,
-    of_teacher: bool,
+    method: Option<Method>,
     data: &Dataset,
     gpu: &Arc<Gpu>,
 ) -> Result<(f64, u32), TrainError> {
-    let recipe = match config.methods.first() {
-        _ if of_teacher => config.wide.recipe(),
-        None | Some(Method::Vanilla) => config.vanilla.recipe(),
-        Some(Method::Kd) => config.kd.recipe(),
-        Some(Method::Fitnets) => config.fitnets.recipe(),
-        Some(Method::StartOnly | Method::Win) => config.tune.recipe(),
-    };
+    let stages = algorithm::of(config, method, data.train.len() as u64);
+    let recipe = stages.into_iter().rev().find_map(|stage| stage.recipe);
+    let recipe = recipe.unwrap_or_else(|| config.wide.recipe());
     let of = Training {
         student: network,
         teacher: None,
@@ -79,9 +76,10 @@ pub(super) fn estimate(
     data: &Dataset,
     gpu: &Arc<Gpu>,
 ) -> Result<Estimate, TrainError> {
-    let (student, of_student) = step(config, &outline.student, false, data, gpu)?;
+    let (student, of_student) =
+        step(config, &outline.student, config.methods.first().copied(), data, gpu)?;
     let teacher = match config.methods.iter().any(|method| method.needs_teacher()) {
-        true => Some(step(config, &outline.teacher, true, data, gpu)?),
+        true => Some(step(config, &outline.teacher, None, data, gpu)?),
         false => None,
     };
     let per_input = student / f64::from(of_student);

@@ -205,3 +205,76 @@ async fn so_many_runs_are_compared_and_each_once() {
     let refused = server.get(&format!("/api/compare?runs={}", ids.join(","))).await;
     assert_eq!((refused.status.as_u16(), &refused.json()["field"]), (422, &"runs".into()));
 }
+
+#[tokio::test]
+async fn of_two_runs_of_one_configuration_and_seed_it_is_said_which_counts() {
+    let server = Server::here();
+    let mut ids = Vec::new();
+    for accuracy in [90.0, 80.0] {
+        let id = server.draft().await;
+        let log = server.folder.path().join("runs").join(&id).join("events.jsonl");
+        let done = engine::event::Event::MemberFinished {
+            member: "win-0".into(),
+            method: Some(engine::config::Method::Win),
+            seed: 0,
+            step: 9,
+            accuracy,
+            loss: 0.5,
+            train_error: 1.0,
+            epochs: Some(1.0),
+            seconds: Some(1.0),
+            params: 10,
+            macs: 10,
+            teacher_epochs: None,
+            teacher_seconds: None,
+        };
+        let log = engine::event::EventLog::open(&log);
+        log.expect("a log").append(done).expect("written");
+        ids.push(id);
+    }
+    let compared = server.get(&format!("/api/compare?runs={}", ids.join(","))).await.json();
+    let repeated = json!([{ "taken": ids[0], "left": ids[1], "members": ["win-0"] }]);
+    assert_eq!(
+        (&compared["repeated"], &compared["rows"][0]["accuracy_mean"]),
+        (&repeated, &90.0.into())
+    );
+    let alone = server.get(&format!("/api/compare?runs={}", ids[1])).await.json();
+    assert_eq!(alone["repeated"], json!([]));
+}
+
+#[tokio::test]
+async fn a_run_tells_what_was_read_of_its_data() {
+    let server = Server::here();
+    let id = server.draft().await;
+    let run = server.get(&format!("/api/runs/{id}")).await.json();
+    let shown = server.post("/api/preflight", json!({ "preset": "demo", "set": small() })).await;
+    assert!(run["read"].as_array().is_some_and(|lines| !lines.is_empty()), "{run}");
+    assert_eq!((&run["read"], &run["account"]), (&shown.json()["read"], &shown.json()["account"]));
+}
+
+#[tokio::test]
+async fn a_stage_that_does_not_fit_is_refused_by_a_key_that_is_there() {
+    let server = Server::here();
+    for (methods, key) in [
+        (json!(["vanilla"]), "vanilla.batch"),
+        (json!(["fitnets"]), "fitnets.batch"),
+        (json!(["start_only"]), "tune.batch"),
+        (json!(["win"]), "narrow.batch"),
+    ] {
+        // Room for no step at all: the teacher's is the first.
+        let set = json!({
+            "methods": methods, "seeds": [0], "data.train_count": 256, "data.test_count": 64,
+            "memory_budget": 1000
+        });
+        let shown = server.post("/api/preflight", json!({ "preset": "demo", "set": set })).await;
+        let field = shown.json()["problems"][0]["field"].clone();
+        let first = if key == "vanilla.batch" { key } else { "wide.batch" };
+        assert_eq!(field, first, "{}", shown.text);
+        // And a batch that the data do not have.
+        let mut set = set;
+        set.as_object_mut().expect("an object").remove("memory_budget");
+        set[key] = 300.into();
+        let shown = server.post("/api/preflight", json!({ "preset": "demo", "set": set })).await;
+        assert_eq!(shown.json()["problems"][0]["field"], key, "{}", shown.text);
+    }
+}
