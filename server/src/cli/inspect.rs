@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::out::{print, print_json};
 use super::source::Source;
 use crate::figures::{bytes, count, table};
-use crate::run::examine::{Input, MethodNeeds, show};
+use crate::run::examine::{MethodNeeds, Subject, show};
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -29,7 +29,7 @@ pub(super) struct Arguments {
 struct Inspection {
     #[serde(skip_serializing_if = "String::is_empty")]
     label: String,
-    input: Input,
+    input: Subject,
     /// What was read of the data; none where they are not there.
     data: Option<Account>,
     student: Size,
@@ -115,7 +115,7 @@ fn inspect(label: String, config: &Config, target: &Target) -> Result<Inspection
 }
 
 fn render(inspection: &Inspection) -> String {
-    let Input { size, channels, classes, assumed } = inspection.input;
+    let Subject { size, channels, classes, assumed } = inspection.input;
     let mut text = String::new();
     if !inspection.label.is_empty() {
         text.push_str(&format!("{}\n", inspection.label));

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::control::{Control, is_locked};
 use super::registry::Jobs;
@@ -117,6 +117,8 @@ fn detach(command: &mut Command) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::run::{Facts, View};
     use crate::store::New;

@@ -108,7 +108,7 @@ impl From<&Needs> for MethodNeeds {
 
 /// What the networks read and answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Input {
+pub(crate) struct Subject {
     /// Height and width in pixels.
     pub(crate) size: u32,
     pub(crate) channels: u32,
@@ -133,7 +133,7 @@ pub(crate) struct DataFacts {
 pub(crate) struct Findings {
     /// Why it would be refused.
     pub(crate) problem: Option<Problem>,
-    pub(crate) input: Input,
+    pub(crate) input: Subject,
     pub(crate) student: NetworkSize,
     pub(crate) teacher: Option<NetworkSize>,
     pub(crate) pairs: Vec<Pair>,
@@ -263,39 +263,13 @@ fn fill(
     let (config, notes) = train::settled(config)?;
     (findings.notes, findings.framed) = (notes, Some(config.data.clone()));
     let config = &config;
-    let data = match purpose {
-        Purpose::Show => {
-            let there = config.data.path.as_ref().is_some_and(|path| Path::new(path).exists());
-            there.then(|| data::open(&config.data)).transpose()?
-        }
-        Purpose::Train { .. } => {
-            let opened = data::open(&config.data);
-            if opened.is_err() {
-                // The networks are shown all the same, for what such data usually are.
-                let presumed = train::presumed(config);
-                let networks =
-                    presumed.and_then(|(shape, classes)| train::networks(config, shape, &classes));
-                if let Ok(networks) = networks {
-                    sizes(findings, &networks.student, &networks.teacher)?;
-                }
-            }
-            Some(opened?)
-        }
-    };
+    let data = open(findings, config, purpose)?;
     let (shape, classes) = match &data {
         Some(data) => (data.shape, data.classes.clone()),
         None => train::presumed(config)?,
     };
     let assumed = data.is_none() && config.data.kind != DataKind::Procedural;
-    findings.input = input(shape, classes.len(), assumed);
-    if let Some(data) = &data {
-        findings.data = Some(DataFacts {
-            train_count: data.train.len(),
-            test_count: data.test.len(),
-            classes: data.classes.len(),
-        });
-        findings.account = Some(data.account.clone());
-    }
+    findings.input = subject(shape, classes.len(), assumed);
     findings.student =
         models::network(&config.model, shape.extent(), classes.len() as u32).size()?;
     let outline = data.as_ref().map(|data| train::outline(config, data)).transpose();
@@ -323,14 +297,46 @@ fn fill(
     let needs = needs(config, &student, &teacher, &Target { limits, ..*target })?;
     findings.needs = needs.iter().map(MethodNeeds::from).collect();
     findings.disk = disk(config, findings);
-    match (purpose, outline, data) {
-        (Purpose::Train { gpu, measured }, Some(outline), Some(data)) => {
-            let of_device = |gpu| Device { config, outline: &outline, data: &data, gpu };
-            fits(needs)?;
-            gpu.map_or(Ok(()), |gpu| of_device(gpu).look(findings, measured))
+    if let (Purpose::Train { gpu, measured }, Some(outline), Some(data)) = (purpose, outline, data)
+    {
+        fits(needs)?;
+        if let (Some(gpu), Precision::Mixed) = (gpu, config.precision) {
+            let field = Some("precision".into());
+            gpu.check_half().map_err(|error| Refusal { error: error.into(), field })?;
         }
-        _ => Ok(()),
+        if let (Some(gpu), true) = (gpu, measured) {
+            findings.estimate = Some(estimate(config, &outline, &data, gpu)?);
+        }
     }
+    Ok(())
+}
+
+/// The data, which have to be there if they are to be trained on; where they cannot be opened then, the networks are those for what such data
+/// usually are.
+fn open(
+    findings: &mut Findings,
+    config: &Config,
+    purpose: Purpose<'_>,
+) -> Result<Option<Dataset>, Refusal> {
+    let there = || config.data.path.as_ref().is_some_and(|path| Path::new(path).exists());
+    if matches!(purpose, Purpose::Show) && !there() {
+        return Ok(None);
+    }
+    let opened = data::open(&config.data);
+    if opened.is_err()
+        && let Ok((shape, classes)) = train::presumed(config)
+        && let Ok(networks) = train::networks(config, shape, &classes)
+    {
+        sizes(findings, &networks.student, &networks.teacher)?;
+    }
+    let data = opened?;
+    findings.data = Some(DataFacts {
+        train_count: data.train.len(),
+        test_count: data.test.len(),
+        classes: data.classes.len(),
+    });
+    findings.account = Some(data.account.clone());
+    Ok(Some(data))
 }
 
 /// Refuses a stage that no micro-batch makes small enough.
@@ -342,31 +348,9 @@ fn fits(needs: Vec<Needs>) -> Result<(), Refusal> {
     Err(Refusal { error: TrainError::TooLarge { stage, problem }, field })
 }
 
-/// What only a device can tell.
-struct Device<'a> {
-    config: &'a Config,
-    outline: &'a Outline,
-    data: &'a Dataset,
-    gpu: &'a Arc<Gpu>,
-}
-
-impl Device<'_> {
-    fn look(&self, findings: &mut Findings, measured: bool) -> Result<(), Refusal> {
-        let Device { config, outline, data, gpu } = self;
-        if config.precision == Precision::Mixed {
-            let field = Some("precision".into());
-            gpu.check_half().map_err(|error| Refusal { error: error.into(), field })?;
-        }
-        if measured {
-            findings.estimate = Some(estimate(config, outline, data, gpu)?);
-        }
-        Ok(())
-    }
-}
-
-fn input(shape: ImageShape, classes: usize, assumed: bool) -> Input {
+fn subject(shape: ImageShape, classes: usize, assumed: bool) -> Subject {
     let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-    Input {
+    Subject {
         size: number(shape.height),
         channels: number(shape.channels),
         classes: number(classes),
