@@ -1,17 +1,21 @@
 //! The `taper` program.
 
-// A reader may be gone: see `cli::voice`.
+// A reader may be gone: see `voice`.
 #![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
 
 mod api;
 mod cli;
 mod datasets;
+mod failure;
+mod figures;
+mod helper;
 mod jobs;
 mod names;
-mod preflight;
+mod run;
 mod scratch;
 mod signals;
 mod store;
+mod voice;
 
 use std::process::ExitCode;
 

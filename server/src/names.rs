@@ -17,6 +17,17 @@ pub(crate) fn trouble(name: &str) -> Option<&'static str> {
     None
 }
 
+/// Most letters of a title.
+const TITLE: usize = 200;
+
+/// Why a text will not do as the title of a run, as the end of a sentence; none if it will. It is one line.
+pub(crate) fn trouble_of_title(title: &str) -> Option<String> {
+    match title.chars().count() > TITLE || title.chars().any(char::is_control) {
+        true => Some(format!("must be one line of at most {TITLE} letters")),
+        false => trouble(title).map(str::to_owned),
+    }
+}
+
 /// What stands before the first dot counts: `nul.tar` is `nul`.
 fn is_device(name: &str) -> bool {
     let stem = name.split('.').next().unwrap_or_default().trim_end().to_lowercase();

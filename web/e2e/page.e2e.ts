@@ -272,6 +272,9 @@ test("a finished run is compared, cloned and deleted", async () => {
   await page.goBack();
   await page.getByRole("link", { name: "the demo" }).click();
   const original = page.url();
+  await page.getByRole("link", { name: "Set-up" }).click();
+  await page.getByRole("list", { name: "What was read" }).getByRole("listitem").first().waitFor();
+  await page.goBack();
   await page.getByRole("button", { name: "clone" }).click();
   await page.waitForURL((url) => url.href !== original && url.pathname.startsWith("/runs/"));
   await badge().filter({ hasText: "draft" }).waitFor();

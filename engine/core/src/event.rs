@@ -280,6 +280,24 @@ pub struct StagePlan {
     pub steps: u64,
     /// What one step costs, in multiply-adds of the whole batch; weighs the stage in the time left.
     pub step_macs: u64,
+    /// What it is; absent in older logs.
+    #[serde(flatten)]
+    pub facts: Option<StageFacts>,
+}
+
+/// What a stage is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StageFacts {
+    /// The method that it is a stage of; null for a teacher's own training.
+    pub method: Option<Method>,
+    /// The section of the configuration in which its recipe stands; null where nothing is trained.
+    pub section: Option<String>,
+    /// Inputs of a step; 0 where nothing is trained.
+    pub batch: u64,
+    /// Whether the teacher runs in each step.
+    pub reads_teacher: bool,
+    /// Places in the list of all stages of those that it waits for.
+    pub depends_on: Vec<usize>,
 }
 
 /// How a run ended.
@@ -387,6 +405,18 @@ mod tests {
             panic!("a step")
         };
         assert!(loss.is_nan());
+    }
+
+    #[test]
+    fn a_stage_of_an_older_log_says_less() {
+        let older = r#"{"member":"kd-0","stage":"kd","steps":9,"step_macs":3}"#;
+        let older: StagePlan = serde_json::from_str(older).expect("read");
+        assert_eq!((older.facts.as_ref(), older.steps), (None, 9));
+        let facts = StageFacts { batch: 32, depends_on: vec![0], ..StageFacts::default() };
+        let plan = StagePlan { facts: Some(facts), ..older };
+        let line = serde_json::to_string(&plan).expect("written");
+        assert!(line.contains("\"batch\":32,\"reads_teacher\":false,\"depends_on\":[0]"), "{line}");
+        assert_eq!(serde_json::from_str::<StagePlan>(&line).expect("read"), plan);
     }
 
     #[test]

@@ -14,10 +14,10 @@ use engine::formats::{FormatError, ModelConfig, PortablePlan, folder, sums};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::app::{App, blocking};
 use super::error::ApiError;
 use super::extract::Asked;
 use super::files::{self, Item};
-use super::{App, blocking, runs};
 use crate::store::Run;
 
 /// Bytes of a process's output, if the client does not say, and at most.
@@ -59,7 +59,7 @@ pub(super) fn is_there(app: &App, run: &Run) -> bool {
 
 /// The folder of a model, and its files that are there.
 fn model(app: &App, id: &str, member: Option<&str>) -> Result<(PathBuf, Vec<Item>), ApiError> {
-    let run = runs::find(app, id)?;
+    let run = app.run(id)?;
     let folder = place(app, &run, member)?;
     match files::list(&folder) {
         Ok(items) => Ok((folder, items)),
@@ -77,7 +77,7 @@ pub(super) async fn list(
 ) -> Result<Json<Artifacts>, ApiError> {
     blocking(&app, move |app| {
         // Before it is there, there is none: no error.
-        runs::find(app, &id)?;
+        app.run(&id)?;
         let files = match model(app, &id, query.member.as_deref()) {
             Ok((_, files)) => files,
             Err(_) if query.member.is_none() => Vec::new(),
@@ -146,7 +146,7 @@ pub(super) async fn zip(
     };
     let (folder, items) =
         blocking(&app, move |app| model(app, &id, query.member.as_deref())).await?;
-    files::zip(folder, items, &stem)
+    files::zip(folder, items, stem).await
 }
 
 /// Which output.
@@ -174,7 +174,7 @@ pub(super) async fn output(
     Asked(query): Asked<OutputQuery>,
 ) -> Result<Response, ApiError> {
     blocking(&app, move |app| {
-        let run = runs::find(app, &id)?;
+        let run = app.run(&id)?;
         let name = match query.stream {
             Output::Stdout => "stdout.log",
             Output::Stderr => "stderr.log",

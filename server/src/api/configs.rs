@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::App;
+use super::app::App;
 use super::error::ApiError;
 use super::extract::Body;
 

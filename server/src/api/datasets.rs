@@ -16,11 +16,13 @@ use tokio::sync::Semaphore;
 use tokio::time::sleep;
 use tokio_stream::StreamExt;
 
+use super::app::{App, blocking, helped};
 use super::error::ApiError;
 use super::extract::Asked;
-use super::{App, blocking, helped, pace};
+use super::pace;
 use crate::datasets::{BUILT_IN, Dataset, NAMES, Origin, PREFIX, Part, RESERVE, is_name};
-use crate::jobs::{RUN, Refusal};
+use crate::jobs::Refusal;
+use crate::run::RUN;
 use crate::scratch;
 use crate::store::Run;
 
@@ -35,7 +37,7 @@ const SHOWN: Duration = Duration::from_secs(600);
 const POLL: Duration = Duration::from_millis(50);
 /// Bytes of an upload between two looks at the free space.
 const LOOK: usize = 64 << 20;
-/// Uploads that are received at the same time.
+/// Uploads that are received or unpacked at the same time.
 static UPLOADS: Semaphore = Semaphore::const_new(2);
 /// Samples of a preview, if the client does not say.
 const SAMPLES: usize = 16;
@@ -173,7 +175,7 @@ pub(super) async fn upload(
     // Removed when it is dropped, however this ends.
     let file = scratch::file(app.datasets.reception(), "").map_err(full)?;
     receive(body, file.reopen().map_err(full)?, app.datasets.reception()).await?;
-    helped(&app, move |app| {
+    blocking(&app, move |app| {
         // Held until it is unpacked, whether or not the client waits for it.
         let _receiving = receiving;
         let dataset = app

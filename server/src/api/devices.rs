@@ -7,10 +7,9 @@ use axum::extract::{Path, State};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::app::{App, blocking, helped};
 use super::error::ApiError;
-use super::extract::Body;
-use super::runs::Nothing;
-use super::{App, blocking, helped};
+use super::extract::{Body, Nothing};
 use crate::jobs::{Adapter, SelfTest};
 use crate::store::Run;
 

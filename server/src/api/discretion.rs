@@ -24,7 +24,7 @@ impl Discretion {
         // What lies in these two is called by names alone.
         let uploads = data_dir.join("datasets").join("uploads");
         for (folder, prefix) in
-            [(data_dir.join("runs"), crate::jobs::RUN), (uploads, crate::datasets::PREFIX)]
+            [(data_dir.join("runs"), crate::run::RUN), (uploads, crate::datasets::PREFIX)]
         {
             let inside = format!("{}{}", folder.display(), std::path::MAIN_SEPARATOR);
             discretion.call(Path::new(&inside), prefix);

@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::jobs::{Refusal, is_of_room};
+use crate::run::examine::Problem;
 
 /// Every answer that is no success.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -187,10 +188,24 @@ impl From<ConfigError> for ApiError {
     }
 }
 
+impl From<Problem> for ApiError {
+    fn from(problem: Problem) -> Self {
+        let refused = ApiError::unprocessable("refused", problem.message);
+        let refused = match problem.hint {
+            Some(hint) => refused.hint(hint),
+            None => refused,
+        };
+        match problem.field {
+            Some(field) => refused.field(field),
+            None => refused,
+        }
+    }
+}
+
 impl ApiError {
     /// The refusal as something that a pre-flight found.
-    pub(super) fn into_problem(self) -> crate::preflight::Problem {
+    pub(super) fn into_problem(self) -> Problem {
         let ErrorBody { message, hint, field, .. } = self.body;
-        crate::preflight::Problem { field, message, hint }
+        Problem { field, message, hint }
     }
 }

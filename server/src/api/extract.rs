@@ -5,12 +5,18 @@ use std::collections::HashSet;
 use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use axum::http::request::Parts;
 use http_body_util::BodyExt as _;
+use schemars::JsonSchema;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::error::ApiError;
-use super::guard::Cap;
+use super::guard::{BODY, Cap};
 use super::pace;
-use super::routes::BODY;
+
+/// Nothing to say.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Nothing {}
 
 /// A JSON body.
 pub(super) struct Body<T>(pub(super) T);

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::io::ReaderStream;
@@ -292,24 +292,44 @@ pub(crate) fn attachment(name: &str) -> HeaderValue {
 static FREE: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(ZIPS)));
 
 /// All `items` of `folder` as one download: `STEM.zip` with a folder STEM in it, made by a thread while the client reads. It takes as
-/// much memory as a few chunks. A file that is not as its sum says breaks the download off, so that nobody takes it for whole.
+/// much memory as a few chunks. All files are compared with their sums before the first byte; one that changes while it is sent breaks the
+/// download off, so that nobody takes it for whole.
 ///
 /// # Errors
-/// So many are being made that this one has to wait.
-pub(crate) fn zip(folder: PathBuf, items: Vec<Item>, stem: &str) -> Result<Response, ApiError> {
-    zip_if(&FREE, folder, items, stem.to_owned())
-}
-
-fn zip_if(
-    free: &Arc<Semaphore>,
+/// So many are being made that this one has to wait; a file is not the one that its sum says, or cannot be read.
+pub(crate) async fn zip(
     folder: PathBuf,
     items: Vec<Item>,
     stem: String,
 ) -> Result<Response, ApiError> {
-    let permit = Arc::clone(free).try_acquire_owned().map_err(|_| {
+    let permit = admit(&FREE)?;
+    let looked = move || -> Result<_, ApiError> {
+        for item in &items {
+            let checked = open(&folder, &item.name).and_then(|(file, _)| check(item, file));
+            checked.map_err(|error| unreadable(&item.name, &error))?;
+        }
+        Ok((permit, folder, items))
+    };
+    let looked = tokio::task::spawn_blocking(looked).await;
+    let (permit, folder, items) = looked
+        .map_err(|gone| ApiError::internal(format!("the model cannot be read: {gone}")))??;
+    Ok(stream(permit, folder, items, stem))
+}
+
+/// A permit to make a zip.
+fn admit(free: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, ApiError> {
+    Arc::clone(free).try_acquire_owned().map_err(|_| {
         ApiError::unavailable("too many archives are being downloaded; try again in a minute")
             .header(header::RETRY_AFTER, PATIENCE.as_secs())
-    })?;
+    })
+}
+
+fn stream(
+    permit: OwnedSemaphorePermit,
+    folder: PathBuf,
+    items: Vec<Item>,
+    stem: String,
+) -> Response {
     let (sender, receiver) = mpsc::channel(AHEAD);
     let handle = Handle::current();
     let headers = [
@@ -328,7 +348,7 @@ fn zip_if(
         }
         drop(permit);
     });
-    Ok((headers, Body::from_stream(ReceiverStream::new(receiver))).into_response())
+    (headers, Body::from_stream(ReceiverStream::new(receiver))).into_response()
 }
 
 /// Writes the zip of `items` into `pipe`; where it fails, so does the client's download.

@@ -1,69 +1,41 @@
-//! What every request must be before a handler sees it, and what every answer says to the browser.
+//! What every request must be before a handler sees it.
 //!
 //! A page of another site can send requests here, and with DNS rebinding even read the answers: hence the list of hosts. It can send forms
 //! and pictures' addresses: hence the rules on what changes something. Who may talk to a server for others is known by its token.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
-use axum::extract::{ConnectInfo, Extension, MatchedPath, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
-use http_body_util::{BodyExt as _, Limited};
+use axum::http::{HeaderMap, HeaderValue, Method, Uri, header};
 
-use super::App;
-use super::connections::Place;
-use super::discretion::Discretion;
 use super::error::ApiError;
-use super::pace::{Pace, Paced, Paces};
-use super::routes::{BODY, Route};
+use super::pace::{Pace, Paces};
 use super::token::{self, Token, Verdict};
 
-/// What the page may load: its own files, and nothing that was written into it.
-const POLICY: &str = "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; worker-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-
-/// Headers of every answer.
-const HEADERS: [(HeaderName, &str); 7] = [
-    (header::CONTENT_SECURITY_POLICY, POLICY),
-    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    (header::X_FRAME_OPTIONS, "DENY"),
-    (header::REFERRER_POLICY, "no-referrer"),
-    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
-    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
-    (
-        HeaderName::from_static("permissions-policy"),
-        "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
-    ),
-];
-
-/// Bytes of a refusal that is not in our words.
-const SAID: usize = 4096;
+/// Most bytes of a JSON body.
+pub(super) const BODY: u64 = 1 << 20;
 
 /// What is asked of requests to a route.
 #[derive(Debug, Clone, Copy)]
-struct Rule {
-    types: &'static [&'static str],
-    cap: u64,
-    open: bool,
+pub(super) struct Rule {
+    pub(super) types: &'static [&'static str],
+    pub(super) cap: u64,
+    pub(super) open: bool,
     /// Whether its bodies are uploads.
-    bytes: bool,
+    pub(super) bytes: bool,
 }
 
 /// What a request is granted that breaks no rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Admitted {
+pub(super) struct Admitted {
     /// Bytes that its body may have at most.
-    cap: u64,
+    pub(super) cap: u64,
     /// How fast that has to come.
-    pace: Pace,
+    pub(super) pace: Pace,
     /// Whether its client may use the server, which is more than to load the page or to log in.
-    known: bool,
+    pub(super) known: bool,
 }
 
 /// The most bytes of a request's body, for who reads it.
@@ -112,13 +84,9 @@ impl Guard {
         Guard { hosts, any_address, token, paces: Paces::default(), rules: HashMap::new() }
     }
 
-    /// Takes the rules of the routes.
-    pub(super) fn know(&mut self, routes: &[Route]) {
-        for route in routes {
-            let (types, bytes) = (route.types(), route.takes_uploads());
-            let rule = Rule { types, cap: route.cap, open: route.open, bytes };
-            self.rules.insert((route.method.clone(), route.path), rule);
-        }
+    /// Takes the rules of the routes, by their methods and paths.
+    pub(super) fn know(&mut self, rules: impl IntoIterator<Item = ((Method, &'static str), Rule)>) {
+        self.rules.extend(rules);
     }
 
     /// Whether this is one of the server's names.
@@ -138,7 +106,7 @@ impl Guard {
     ///
     /// # Errors
     /// The first rule that it breaks.
-    fn check(
+    pub(super) fn check(
         &self,
         request: &Parts,
         path: Option<&str>,
@@ -271,115 +239,9 @@ fn host(uri: &Uri, headers: &HeaderMap) -> Result<String, ApiError> {
     host.ok_or_else(|| ApiError::bad_request("the request must name one host"))
 }
 
-/// The middleware around everything that is served.
-pub(super) async fn guard(
-    State(app): State<Arc<App>>,
-    path: Option<MatchedPath>,
-    peer: Option<Extension<ConnectInfo<SocketAddr>>>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let path = path.as_ref().map(MatchedPath::as_str);
-    // Requests that came over no connection, as in tests, are one client.
-    let peer = peer.map_or(IpAddr::from([0; 4]), |Extension(ConnectInfo(peer))| peer.ip());
-    let (mut parts, body) = request.into_parts();
-    let mut response = match app.guard.check(&parts, path, peer) {
-        Ok(Admitted { cap, pace, known }) => {
-            let place = parts.extensions.get::<Arc<Place>>().cloned();
-            if let (Some(place), true) = (&place, known) {
-                place.set_known();
-            }
-            parts.extensions.insert(Peer(peer));
-            parts.extensions.insert(Cap(cap));
-            // Streams as well: a body that is longer than it says, or does not say, is cut here.
-            let cap = usize::try_from(cap).unwrap_or(usize::MAX);
-            let body = Body::new(Limited::new(Paced::new(body, pace, place), cap));
-            next.run(Request::from_parts(parts, body)).await
-        }
-        Err(refused) => refused.into_response(),
-    };
-    if path.is_some() {
-        response = discreet(&app, in_our_words(response).await).await;
-        let headers = response.headers_mut();
-        if !headers.contains_key(header::CACHE_CONTROL) {
-            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        }
-    }
-    for (name, value) in HEADERS {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
-    }
-    response
-}
-
-/// The answer without the server's paths; but for a file, which goes out as its sum says it is.
-async fn discreet(app: &Arc<App>, response: Response) -> Response {
-    let kind = response.headers().get(header::CONTENT_TYPE);
-    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let kind = kind.split(';').next().unwrap_or_default();
-    if response.headers().contains_key(header::ETAG) {
-        return response;
-    }
-    match kind {
-        // An event is a frame of its own.
-        "text/event-stream" => {
-            let app = Arc::clone(app);
-            response.map(|body| {
-                Body::new(body.map_frame(move |frame| {
-                    frame.map_data(|data| cleaned(&app.discretion, &data).unwrap_or(data))
-                }))
-            })
-        }
-        "application/json" | "application/toml" | "text/plain" => {
-            let (mut parts, body) = response.into_parts();
-            // It is there in whole already: what is long is a stream or a file.
-            let Ok(whole) = axum::body::to_bytes(body, usize::MAX).await else {
-                return ApiError::internal("an answer broke off").into_response();
-            };
-            match cleaned(&app.discretion, &whole) {
-                Some(whole) => {
-                    parts.headers.remove(header::CONTENT_LENGTH);
-                    Response::from_parts(parts, whole.into())
-                }
-                None => Response::from_parts(parts, whole.into()),
-            }
-        }
-        _ => response,
-    }
-}
-
-/// A text without the server's paths, if it has any.
-fn cleaned(discretion: &Discretion, text: &[u8]) -> Option<Bytes> {
-    match discretion.clean(std::str::from_utf8(text).ok()?) {
-        Cow::Owned(clean) => Some(clean.into()),
-        Cow::Borrowed(_) => None,
-    }
-}
-
-/// Refusals of axum's own are text; every error of the API is JSON.
-async fn in_our_words(response: Response) -> Response {
-    let is_json = response
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
-    let status = response.status();
-    if is_json || !(status.is_client_error() || status.is_server_error()) {
-        return response;
-    }
-    let (mut parts, body) = response.into_parts();
-    let text = axum::body::to_bytes(body, SAID).await.unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
-    let reason = status.canonical_reason().unwrap_or("refused").to_lowercase();
-    let message = if text.trim().is_empty() { &reason } else { text.trim() };
-    let said = ApiError::new(status, &reason.replace(' ', "_"), message).into_response();
-    let (ours, body) = said.into_parts();
-    parts.headers.remove(header::CONTENT_LENGTH);
-    parts.headers.extend(ours.headers);
-    Response::from_parts(parts, body)
-}
-
 #[cfg(test)]
 mod tests {
-    use axum::http::StatusCode;
+    use axum::response::IntoResponse as _;
 
     use super::*;
 
@@ -444,7 +306,7 @@ mod tests {
         }
         let parts = builder.body(()).expect("a request").into_parts().0;
         let path = parts.uri.path().to_owned();
-        let route = super::super::routes().into_iter().find(|route| route.path == path);
+        let route = super::super::table::routes().into_iter().find(|route| route.path == path);
         let checked =
             guard.check(&parts, route.map(|route| route.path), IpAddr::from([10, 0, 0, 7]));
         checked.map(|admitted| admitted.cap).map_err(|refused| {
@@ -462,7 +324,7 @@ mod tests {
 
     fn local() -> Guard {
         let mut guard = guard("127.0.0.1:7878", &[]);
-        guard.know(&super::super::routes());
+        guard.know(super::super::table::rules());
         guard
     }
 
@@ -607,7 +469,7 @@ mod tests {
     #[test]
     fn a_token_is_wanted_by_all_that_is_not_open() {
         let mut guard = Guard::new(([0, 0, 0, 0], 7878).into(), &[], Some(Token::of("right")));
-        guard.know(&super::super::routes());
+        guard.know(super::super::table::rules());
         let set = Token::set_cookie("right");
         let cookie = ("cookie", set.split(';').next().expect("a pair"));
         let (bearer, wrong) =
@@ -654,21 +516,5 @@ mod tests {
         let wait: u64 =
             answer.headers()["retry-after"].to_str().expect("text").parse().expect("a number");
         assert!((1..=13).contains(&wait), "{wait}");
-    }
-
-    #[tokio::test]
-    async fn refusals_that_are_not_ours_become_ours() {
-        let theirs =
-            (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "GET")], "no\n").into_response();
-        let ours = in_our_words(theirs).await;
-        assert_eq!(
-            (ours.status().as_u16(), ours.headers()["allow"].as_bytes()),
-            (405, &b"GET"[..])
-        );
-        assert_eq!(ours.headers()["content-type"], "application/json");
-        let text = axum::body::to_bytes(ours.into_body(), 999).await.expect("a body");
-        assert_eq!(text, r#"{"code":"method_not_allowed","message":"no"}"#);
-        let fine = in_our_words((StatusCode::OK, "fine").into_response()).await;
-        assert_eq!(axum::body::to_bytes(fine.into_body(), 9).await.expect("a body"), "fine");
     }
 }

@@ -19,11 +19,11 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
+use super::app::{App, blocking};
 use super::error::ApiError;
 use super::extract::{Asked, names};
-use super::{App, blocking, runs};
 use crate::jobs::RunSummary;
-use crate::store::{self, Kind, Line, Run};
+use crate::store::{Kind, Line, Run};
 
 /// Rows that are replayed at most; a reader that missed more fetches anew.
 const REPLAY: usize = 20_000;
@@ -60,7 +60,7 @@ pub(super) async fn entries(
     Asked(query): Asked<EntriesQuery>,
 ) -> Result<Json<Entries>, ApiError> {
     blocking(&app, move |app| {
-        let run = runs::find(app, &id)?;
+        let run = app.run(&id)?;
         let after = query.after.unwrap_or(-1).max(-1);
         let limit = query.limit.unwrap_or(ENTRIES).min(MOST_ENTRIES);
         let lines = app.jobs.store.read(|db| match query.tail {
@@ -190,7 +190,7 @@ fn event(kind: Kind, data: &str) -> Event {
 /// What a reader gets first: `hello`, then what it missed, or `reset`. `hello` has no id, so that a reader that goes before it got the rest
 /// asks for the rest again.
 fn past(app: &App, from: Option<i64>, wanted: &Wanted) -> Result<(i64, Vec<Event>), ApiError> {
-    let (last, lines) = app.jobs.store.read(|db| -> store::Result<_> {
+    let (last, lines) = app.jobs.store.read(|db| -> rusqlite::Result<_> {
         let last = Line::last(db)?;
         let lines = match from {
             Some(from) if (0..last).contains(&from) => {
@@ -247,7 +247,7 @@ fn past(app: &App, from: Option<i64>, wanted: &Wanted) -> Result<(i64, Vec<Event
 }
 
 fn summary(app: &App, id: &str) -> Result<Option<String>, ApiError> {
-    let found = app.jobs.store.read(|db| -> store::Result<_> {
+    let found = app.jobs.store.read(|db| -> rusqlite::Result<_> {
         let Some(run) = Run::find(db, id)? else { return Ok(None) };
         let position = run.position(db)?;
         Ok(Some(RunSummary::of(&run, position)))

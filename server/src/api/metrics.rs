@@ -12,11 +12,11 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
+use super::app::{App, STREAMS, blocking};
 use super::error::ApiError;
 use super::extract::{Asked, names};
-use super::{App, blocking, runs};
-use crate::jobs::{MemberState, State as RunState};
-use crate::store::{self, Curve, Line, Run, Window};
+use crate::run::{MemberState, State as RunState};
+use crate::store::{Curve, Line, Run, Window};
 
 /// The names of curves.
 const SERIES: [&str; 6] = ["loss", "accuracy", "test_loss", "lr", "samples_per_s", "step_ms"];
@@ -68,7 +68,7 @@ pub(super) async fn curves(
     Asked(query): Asked<CurvesQuery>,
 ) -> Result<Json<Curves>, ApiError> {
     blocking(&app, move |app| {
-        let run = runs::find(app, &id)?;
+        let run = app.run(&id)?;
         let series = names(query.series.as_deref()).unwrap_or_default();
         if let Some(unknown) = series.iter().find(|name| !SERIES.contains(&name.as_str())) {
             let message = format!("there is no series `{}`", unknown.escape_debug());
@@ -84,7 +84,7 @@ pub(super) async fn curves(
         let wanted = |name: &&str| series.is_empty() || series.iter().any(|asked| asked == name);
         let asked = |name: &str| query.member.as_ref().is_none_or(|member| member == name);
         // From one moment, in the order in which members are trained.
-        let members = app.jobs.store.read(|db| -> store::Result<_> {
+        let members = app.jobs.store.read(|db| -> rusqlite::Result<_> {
             let mut members = Vec::new();
             for MemberState { member, .. } in run.view.members.iter().filter(|m| asked(&m.member)) {
                 let mut series = Vec::new();
@@ -109,7 +109,7 @@ pub(super) async fn csv(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
-    let run = blocking(&app, move |app| runs::find(app, &id)).await?;
+    let run = blocking(&app, move |app| app.run(&id)).await?;
     let disposition = format!("attachment; filename=\"{}.csv\"", run.id);
     let (sender, receiver) = mpsc::channel::<Result<Bytes, std::io::Error>>(4);
     tokio::task::spawn_blocking(move || {
@@ -153,7 +153,7 @@ pub(super) async fn prometheus(State(app): State<Arc<App>>) -> Result<Response, 
         let (runs, last) = app
             .jobs
             .store
-            .read(|db| -> store::Result<_> { Ok((Run::all(db)?, Line::last(db)?)) })?;
+            .read(|db| -> rusqlite::Result<_> { Ok((Run::all(db)?, Line::last(db)?)) })?;
         let mut text = String::new();
         let mut family = |name: &str, kind: &str, help: &str, lines: &[(String, f64)]| {
             text += &format!("# HELP {name} {help}\n# TYPE {name} {kind}\n");
@@ -198,7 +198,7 @@ pub(super) async fn prometheus(State(app): State<Arc<App>>) -> Result<Response, 
         family("taper_run_attempts", "gauge", "Processes since the last checkpoint.", &attempts);
         let one = |value: f64| vec![(String::new(), value)];
         family("taper_log_rows_total", "counter", "Rows of the log of events.", &one(last as f64));
-        let open = super::STREAMS - app.streams.available_permits();
+        let open = STREAMS - app.streams.available_permits();
         family("taper_streams", "gauge", "Open streams of events.", &one(open as f64));
         let free = fs4::available_space(&app.data_dir).map_or(f64::NAN, |free| free as f64);
         family("taper_disk_free_bytes", "gauge", "Free bytes where runs are kept.", &one(free));

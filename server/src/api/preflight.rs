@@ -1,9 +1,6 @@
 //! Looking at a configuration before it is accepted.
 
-use std::path::PathBuf;
-use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
@@ -13,17 +10,15 @@ use engine::nn::NetworkSize;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::app::{App, helped_while};
 use super::configs::NewRun;
 use super::error::ApiError;
 use super::extract::Body;
-use super::{App, helped};
-use crate::jobs::{Adapter, ask};
-use crate::preflight::{DataFacts, Estimate, Findings, Pair, Problem, StageNeeds};
-use crate::scratch;
+use crate::figures::bytes;
+use crate::jobs::Adapter;
+use crate::run::Estimate;
+use crate::run::examine::{DataFacts, Findings, Pair, Problem, StageNeeds};
 use crate::store::Run;
-
-/// How long a configuration may be looked at: its data are opened.
-const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What a configuration would take.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -96,40 +91,9 @@ struct Disk {
     free: u64,
 }
 
-/// Who looks at configurations.
-pub(super) trait Examiner: Send + Sync {
-    /// What a configuration comes to; a time as well, if steps are to be `measured`.
-    ///
-    /// # Errors
-    /// A sentence on why it could not be looked at.
-    fn examine(&self, config: &Config, measured: bool) -> Result<Findings, String>;
-}
-
-/// A process of this program: it opens the data and the device, and may die of them.
-pub(super) struct Helper {
-    /// This program.
-    pub(super) program: PathBuf,
-    /// Where the file with the configuration goes.
-    pub(super) scratch: PathBuf,
-}
-
-impl Examiner for Helper {
-    fn examine(&self, config: &Config, measured: bool) -> Result<Findings, String> {
-        let file = scratch::file(&self.scratch, ".toml");
-        let file = file.map_err(|error| format!("no temporary file can be made: {error}"))?;
-        std::fs::write(file.path(), config.to_toml())
-            .map_err(|error| format!("no temporary file can be written: {error}"))?;
-        let mut command = Command::new(&self.program);
-        command.arg("preflight").arg(file.path());
-        if measured {
-            command.arg("--measure");
-        }
-        ask(&mut command, PATIENCE)
-    }
-}
-
 impl Preflight {
     pub(super) fn of(app: &App, config: &Config, findings: Findings) -> Preflight {
+        let stages = findings.stages();
         let mut problems: Vec<Problem> = findings.problem.into_iter().collect();
         let adapter = match AdapterFacts::of(app, &config.device) {
             Ok(facts) => Some(facts),
@@ -148,8 +112,8 @@ impl Preflight {
         if disk.needed > disk.free {
             let message = format!(
                 "the run writes {} of checkpoints and models, and {} are free where runs are kept",
-                crate::cli::bytes(disk.needed),
-                crate::cli::bytes(disk.free)
+                bytes(disk.needed),
+                bytes(disk.free)
             );
             problems.push(Problem {
                 field: None,
@@ -163,7 +127,7 @@ impl Preflight {
             student: findings.student,
             teacher: findings.teacher,
             pairs: findings.pairs,
-            stages: findings.stages,
+            stages,
             adapter,
             disk,
             data: findings.data,
@@ -176,25 +140,11 @@ impl Preflight {
     }
 }
 
-impl From<Problem> for ApiError {
-    fn from(problem: Problem) -> Self {
-        let refused = ApiError::unprocessable("refused", problem.message);
-        let refused = match problem.hint {
-            Some(hint) => refused.hint(hint),
-            None => refused,
-        };
-        match problem.field {
-            Some(field) => refused.field(field),
-            None => refused,
-        }
-    }
-}
-
 pub(super) async fn show(
     State(app): State<Arc<App>>,
     Body(new): Body<NewRun>,
 ) -> Result<Json<Preflight>, ApiError> {
-    helped(&app, move |app| {
+    helped_while(&app, move |app, awaited| {
         let refused = |error: ApiError| {
             let findings = Findings { problem: Some(error.into_problem()), ..Findings::default() };
             Preflight::of(app, &Config::default(), findings)
@@ -207,7 +157,8 @@ pub(super) async fn show(
             Ok(resolved) => resolved,
             Err(error) => return Ok(Json(refused(error))),
         };
-        let findings = app.examiner.examine(&resolved, true).map_err(ApiError::unavailable)?;
+        let findings =
+            app.examiner.examine(&resolved, true, awaited).map_err(ApiError::unavailable)?;
         Ok(Json(Preflight::of(app, &config, findings)))
     })
     .await
@@ -220,7 +171,8 @@ pub(super) fn examine_adopted(app: &App, ids: &[String]) {
             let Some(run) = app.jobs.store.read(|db| Run::find(db, id))? else { return Ok(()) };
             let path = app.jobs.directory(&run).join("config.toml");
             let config = config::read(&path)?;
-            let findings = app.examiner.examine(&config, false).map_err(ApiError::unavailable)?;
+            let findings =
+                app.examiner.examine(&config, false, &|| true).map_err(ApiError::unavailable)?;
             // Without its data the networks are those for what such data usually are.
             if findings.data.is_some() {
                 let widths = findings.widths();

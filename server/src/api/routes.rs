@@ -10,11 +10,9 @@ use axum::routing::MethodRouter;
 use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
-use super::App;
+use super::app::App;
 use super::error::ErrorBody;
-
-/// Most bytes of a JSON body.
-pub(super) const BODY: u64 = 1 << 20;
+use super::guard::{BODY, Rule};
 
 type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
 
@@ -145,9 +143,10 @@ impl Route {
         }
     }
 
-    /// Whether a body is an upload.
-    pub(super) fn takes_uploads(&self) -> bool {
-        matches!(self.takes, Takes::Bytes(_))
+    /// What the guard asks of requests to it.
+    pub(super) fn rule(&self) -> Rule {
+        let bytes = matches!(self.takes, Takes::Bytes(_));
+        Rule { types: self.types(), cap: self.cap, open: self.open, bytes }
     }
 
     fn operation(&self, generator: &mut SchemaGenerator) -> Value {

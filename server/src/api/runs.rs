@@ -8,22 +8,21 @@ use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use engine::config::Config;
+use engine::data::Account;
 use engine::nn::NetworkSize;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::app::{App, blocking, helped};
 use super::configs::{NewRun, changed};
 use super::error::ApiError;
-use super::extract::{self, Asked, Body};
-use super::{App, artifacts, blocking, helped, preflight};
-use crate::cli::compare;
-use crate::jobs::{BlockState, Facts, Input, MemberState, RunSummary, StageState, View};
+use super::extract::{self, Asked, Body, Nothing};
+use super::{artifacts, preflight};
+use crate::jobs::RunSummary;
 use crate::names;
+use crate::run::{BlockState, Facts, Input, MemberState, StageState, View, compare};
 use crate::store::{self, Run};
-
-/// Most letters of a run's name.
-const NAME: usize = 200;
 
 /// Most runs that are compared.
 const COMPARED: usize = 100;
@@ -47,6 +46,11 @@ pub(super) struct RunDetail {
     stages: Vec<StageState>,
     members: Vec<MemberState>,
     blocks: Vec<BlockState>,
+    /// What was found in the data, what is used, what was left out and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account: Option<Account>,
+    /// The same in sentences.
+    read: Vec<String>,
     teacher: NetworkSize,
     student: NetworkSize,
     /// Whether a trained model can be downloaded.
@@ -66,11 +70,6 @@ struct Command {
     /// From any machine, by this server.
     curl: String,
 }
-
-/// Nothing to say.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Nothing {}
 
 /// A copy with changes.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -99,18 +98,12 @@ pub(super) struct Queue {
     queue: Vec<String>,
 }
 
-/// The run of an id.
-pub(super) fn find(app: &App, id: &str) -> Result<Run, ApiError> {
-    let run = app.jobs.store.read(|db| Run::find(db, id))?;
-    run.ok_or_else(|| ApiError::not_found(format!("there is no run `{}`", id.escape_debug())))
-}
-
 pub(super) async fn list(State(app): State<Arc<App>>) -> Result<Json<RunList>, ApiError> {
     blocking(&app, |app| {
         let (runs, queue) = app
             .jobs
             .store
-            .read(|db| -> store::Result<_> { Ok((Run::all(db)?, Run::queued_ids(db)?)) })?;
+            .read(|db| -> rusqlite::Result<_> { Ok((Run::all(db)?, Run::queued_ids(db)?)) })?;
         let summary = |run: &Run| app.jobs.summary(run, queue.iter().position(|id| *id == run.id));
         Ok(Json(RunList { runs: runs.iter().map(summary).collect(), queue: queue.clone() }))
     })
@@ -122,7 +115,7 @@ pub(super) async fn show(
     Path(id): Path<String>,
 ) -> Result<Json<RunDetail>, ApiError> {
     blocking(&app, move |app| {
-        let run = find(app, &id)?;
+        let run = app.run(&id)?;
         let position = app.jobs.store.read(|db| run.position(db))?;
         let config = Config::from_toml(&run.config, "configuration")?;
         let cli = format!("taper run {}.toml --out runs/{}", run.id, run.id);
@@ -139,6 +132,8 @@ pub(super) async fn show(
             stages: run.view.stages,
             members: run.view.members,
             blocks: run.view.blocks,
+            read: run.view.account.iter().flat_map(Account::lines).collect(),
+            account: run.view.account,
             teacher: run.facts.teacher,
             student: run.facts.student,
             warnings: run.view.warnings,
@@ -153,7 +148,7 @@ pub(super) async fn config(
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
     blocking(&app, move |app| {
-        let run = find(app, &id)?;
+        let run = app.run(&id)?;
         let disposition = format!("attachment; filename=\"{}.toml\"", run.id);
         let headers = [
             (header::CONTENT_TYPE, "application/toml".to_owned()),
@@ -177,11 +172,7 @@ fn new_id() -> Result<String, ApiError> {
 fn name(given: Option<String>, otherwise: impl FnOnce() -> String) -> Result<String, ApiError> {
     let name = given.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
     let name = name.unwrap_or_else(otherwise);
-    let problem = match name.chars().count() > NAME || name.chars().any(char::is_control) {
-        true => Some(format!("must be one line of at most {NAME} letters")),
-        false => names::trouble(&name).map(str::to_owned),
-    };
-    match problem {
+    match names::trouble_of_title(&name) {
         Some(problem) => {
             let message = format!("the name {problem}");
             Err(ApiError::unprocessable("bad_name", message).field("name"))
@@ -199,7 +190,8 @@ fn make(
     start: bool,
 ) -> Result<Run, ApiError> {
     let resolved = app.resolved(config)?;
-    let findings = app.examiner.examine(&resolved, false).map_err(ApiError::unavailable)?;
+    let findings =
+        app.examiner.examine(&resolved, false, &|| true).map_err(ApiError::unavailable)?;
     let shown = preflight::Preflight::of(app, config, findings.clone());
     if let Some(problem) = shown.problems.into_iter().next() {
         return Err(problem.into());
@@ -213,7 +205,7 @@ fn make(
         config: config.to_toml(),
         config_hash: resolved.hash(),
         preset,
-        view: View::new(config, &findings.plans, &widths),
+        view: View { account: findings.account, ..View::new(config, &findings.plans, &widths) },
         facts: Facts {
             arch: config.model.arch().into(),
             dataset: app.dataset_name(config),
@@ -257,7 +249,7 @@ pub(super) async fn clone(
     Body(changes): Body<Changes>,
 ) -> Result<Response, ApiError> {
     helped(&app, move |app| {
-        let old = find(app, &id)?;
+        let old = app.run(&id)?;
         let config = Config::from_toml(&old.config, "configuration")?;
         let config = changed(config.draft(), &changes.set)?;
         let name = name(changes.name, || format!("{} (copy)", old.name))?;
@@ -318,12 +310,13 @@ pub(super) async fn reorder(
     Body(place): Body<Place>,
 ) -> Result<Json<Queue>, ApiError> {
     blocking(&app, move |app| {
-        find(app, &id)?;
+        app.run(&id)?;
         let store = &app.jobs.store;
         let moved = store.write(|db| Run::reorder(db, &id, place.before.as_deref()))?;
         if !moved {
             return Err(ApiError::conflict("both runs must be in the queue").field("before"));
         }
+        app.jobs.note_queue();
         app.jobs.say_queue();
         app.jobs.wake();
         Ok(Json(Queue { queue: store.read(Run::queued_ids)? }))
@@ -345,8 +338,32 @@ pub(super) struct Compared {
     rows: Vec<compare::Row>,
     /// Their teachers.
     teachers: Vec<compare::Row>,
+    /// Pairs of runs that trained the same members, of one configuration and seed.
+    repeated: Vec<Repeated>,
     /// Keys in which the configurations differ.
     differences: Vec<Difference>,
+}
+
+/// Two runs that trained the same members.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Repeated {
+    /// Id of the run that counts, which was named first.
+    taken: String,
+    /// Id of the run whose members are left out.
+    left: String,
+    /// These members and teachers.
+    members: Vec<String>,
+}
+
+impl From<compare::Repeated> for Repeated {
+    fn from(repeated: compare::Repeated) -> Self {
+        // Directories of runs have their ids for names.
+        let id = |path: &std::path::Path| {
+            path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+        };
+        let compare::Repeated { taken, left, members } = repeated;
+        Repeated { taken: id(&taken), left: id(&left), members }
+    }
 }
 
 /// A key in which configurations differ.
@@ -371,7 +388,7 @@ pub(super) async fn compare(
                 format!("{} runs are too many to compare; at most {COMPARED} are", ids.len());
             return Err(ApiError::unprocessable("too_many", message).field("runs"));
         }
-        let runs: Vec<Run> = ids.iter().map(|id| find(app, id)).collect::<Result<_, _>>()?;
+        let runs: Vec<Run> = ids.iter().map(|id| app.run(id)).collect::<Result<_, _>>()?;
         let folders: Vec<_> = runs.iter().map(|run| app.jobs.directory(run)).collect();
         let compared = compare::compare(&folders)
             .map_err(|error| ApiError::internal(format!("the runs cannot be compared: {error}")))?;
@@ -391,7 +408,9 @@ pub(super) async fn compare(
                 .then(|| Difference { key: key.clone(), values })
         };
         let differences = keys.into_iter().filter_map(difference).collect();
-        Ok(Json(Compared { rows: compared.rows, teachers: compared.teachers, differences }))
+        let repeated = compared.repeated.into_iter().map(Repeated::from).collect();
+        let compare::Comparison { rows, teachers, .. } = compared;
+        Ok(Json(Compared { rows, teachers, repeated, differences }))
     })
     .await
 }

@@ -9,17 +9,19 @@ use anyhow::{Context, Result, bail};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
+use super::app::{App, HELPERS, STREAMS};
 use super::connections::{self, Grants};
 use super::discretion::Discretion;
+use super::examiner::Helper;
 use super::guard::Guard;
-use super::preflight::{self, Helper};
+use super::preflight;
+use super::table::{self, router};
 use super::token::Token;
-use super::{App, HELPERS, STREAMS, router, routes};
-use crate::cli;
 use crate::datasets::Datasets;
 use crate::jobs::{Adapters, Jobs, Program, Supervisor};
 use crate::scratch;
 use crate::signals::Signals;
+use crate::voice;
 
 /// How long runs may take to write their checkpoints when the server ends.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -48,7 +50,7 @@ pub(crate) struct Options {
 pub(crate) fn serve(options: Options) -> Result<()> {
     tracing_subscriber::fmt()
         .with_max_level(tracing::Level::INFO)
-        .with_writer(|| cli::Unheard(std::io::stderr()))
+        .with_writer(|| voice::Unheard(std::io::stderr()))
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .init();
     let runtime =
@@ -77,7 +79,7 @@ pub(crate) fn serve(options: Options) -> Result<()> {
                 .iter()
                 .map(|link| format!("{link}#token={token} opens the page with it.\n"))
                 .collect();
-            cli::tell(&format!(
+            voice::tell(&format!(
                 "token: {token}\nIt is shown this once. Remove token.sha256 in the data directory for a new one.\n{opens}"
             ));
         })?),
@@ -89,8 +91,7 @@ pub(crate) fn serve(options: Options) -> Result<()> {
     scratch::sweep(&data_dir)?;
     let adopted = jobs.take_up(&datasets)?;
     let mut guard = Guard::new(address, &options.hosts, token);
-    let routes = routes();
-    guard.know(&routes);
+    guard.know(table::rules());
     let app = Arc::new(App {
         discretion: Discretion::new(&data_dir, datasets.registered()),
         jobs: Arc::clone(&jobs),
@@ -101,7 +102,7 @@ pub(crate) fn serve(options: Options) -> Result<()> {
         data_dir,
         streams: Arc::new(Semaphore::new(STREAMS)),
         helpers: Arc::new(Semaphore::new(HELPERS)),
-        document: routes::openapi(&routes),
+        document: table::openapi(),
     });
 
     let supervisor = Supervisor::new(Arc::clone(&jobs), adapters, Program::new(jobs, program));
@@ -116,7 +117,7 @@ pub(crate) fn serve(options: Options) -> Result<()> {
         .name("supervisor".into())
         .spawn(move || supervisor.run(&woken, &closing))?;
 
-    cli::tell(&format!("Taper is at {}\n", links.join(" and ")));
+    voice::tell(&format!("Taper is at {}\n", links.join(" and ")));
     runtime.block_on(async {
         let mut signals = Signals::listen().context("the system's signals cannot be heard")?;
         let end = Arc::new(tokio::sync::Notify::new());

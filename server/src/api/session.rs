@@ -9,11 +9,11 @@ use axum::{Extension, Json};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::app::{App, blocking};
 use super::error::ApiError;
 use super::extract::Body;
-use super::guard::Peer;
+use super::guard::{self, Peer};
 use super::token::{Token, Verdict};
-use super::{App, blocking, guard};
 use crate::store::Line;
 
 pub(super) async fn health(State(app): State<Arc<App>>) -> Result<&'static str, ApiError> {

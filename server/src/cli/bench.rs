@@ -12,7 +12,10 @@ use benches::{Work, growth, large, mixed, time, works};
 use engine::gpu::{self, Gpu, Timing, Tuned};
 use engine::profile::Profile;
 
-use super::{bytes, driver, failure, print, print_json, profile};
+use super::out::{print, print_json};
+use super::{driver, profile};
+use crate::failure::failure;
+use crate::figures::bytes;
 
 /// The arguments.
 #[derive(Debug, clap::Args)]

@@ -4,7 +4,9 @@ use anyhow::Result;
 use engine::gpu::{self, GpuError};
 use serde_json::json;
 
-use super::{bytes, print, print_json, print_json_pretty, self_test};
+use super::out::{print, print_json, print_json_pretty};
+use super::self_test;
+use crate::figures::bytes;
 
 /// The arguments.
 #[derive(Debug, clap::Args)]

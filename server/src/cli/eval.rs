@@ -13,7 +13,10 @@ use engine::train::Test;
 use engine::train::model::Trained;
 use serde::Serialize;
 
-use super::{failure, model, open, print, print_json, say};
+use super::model;
+use super::out::{open, print, print_json};
+use crate::failure::failure;
+use crate::voice::say;
 
 /// The arguments.
 #[derive(Debug, clap::Args)]

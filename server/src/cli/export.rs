@@ -6,7 +6,9 @@ use anyhow::Result;
 use engine::formats::{FormatError, PortablePlan, folder, sums};
 use serde_json::json;
 
-use super::{failure, model, print, print_json};
+use super::model;
+use super::out::{print, print_json};
+use crate::failure::failure;
 
 /// The arguments.
 #[derive(Debug, clap::Args)]

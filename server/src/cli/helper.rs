@@ -8,9 +8,8 @@ use std::num::NonZero;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use clap::Parser as _;
 
-use super::{Cli, say};
+use crate::voice::say;
 
 /// Files that may be open at the same time.
 const OPEN: u64 = 1024;
@@ -33,10 +32,10 @@ pub(super) struct Arguments {
 }
 
 impl Arguments {
-    /// Sets the limits of this process, which hold for whatever it becomes, and reads what it shall do.
-    pub(super) fn begin(&self) -> Result<Cli> {
+    /// Sets the limits of this process, which hold for whatever it becomes; the command line of what it shall do.
+    pub(super) fn begin(&self) -> Result<impl Iterator<Item = OsString>> {
         self.limit().context("the limits of a helper process cannot be set")?;
-        Ok(Cli::try_parse_from(iter::once("taper".into()).chain(self.verb.iter().cloned()))?)
+        Ok(iter::once("taper".into()).chain(self.verb.iter().cloned()))
     }
 
     /// Ends this process when its standard input ends, which whoever waits for it holds open, or when its time is over.

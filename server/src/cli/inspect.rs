@@ -1,20 +1,18 @@
 //! `taper inspect`: what a configuration trains, block by block, before anything runs.
 
-use std::path::Path;
-
 use anyhow::Result;
-use engine::config::{Config, DataKind, Method, presets};
-use engine::data::{self, Account};
+use engine::config::Config;
+use engine::data::Account;
 use engine::gpu::{self, Gpu};
-use engine::nn::BlockSize;
+use engine::nn::{BlockSize, NetworkSize};
 use engine::ops::AdapterKind;
 use engine::plan::{Limits, Target};
-use engine::train;
-use engine::win::needs::{Needs, needs};
 use serde::Serialize;
 
+use super::out::{print, print_json};
 use super::source::Source;
-use super::{bytes, count, print, print_json, table};
+use crate::figures::{bytes, count, table};
+use crate::run::examine::{MethodNeeds, Subject, show};
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -31,7 +29,7 @@ pub(super) struct Arguments {
 struct Inspection {
     #[serde(skip_serializing_if = "String::is_empty")]
     label: String,
-    input: Input,
+    input: Subject,
     /// What was read of the data; none where they are not there.
     data: Option<Account>,
     student: Size,
@@ -39,7 +37,7 @@ struct Inspection {
     /// S₁ … Sₙ, then the head.
     blocks: Vec<BlockPair>,
     /// What each stage needs of the device.
-    stages: Vec<StageNeeds>,
+    stages: Vec<MethodNeeds>,
     /// Where the configuration departs from the paper.
     deviations: Vec<String>,
     /// What is taken over from a teacher from elsewhere, and what has to be assumed of it.
@@ -48,51 +46,6 @@ struct Inspection {
     /// Whether the plans are for WebGPU's default limits.
     #[serde(skip)]
     web: bool,
-}
-
-/// What a stage needs of the device.
-#[derive(Debug, Serialize)]
-struct StageNeeds {
-    /// `teacher`, or the method.
-    method: &'static str,
-    stage: String,
-    batch: u32,
-    /// Inputs that run at once: fewer than `batch` where a step is cut into micro-batches.
-    micro_batch: u32,
-    micro_batches: u32,
-    /// Whether batch norm's statistics are those of a micro-batch.
-    micro_batch_statistics: bool,
-    /// Bytes of all buffers of the plan, also where the device's limits do not allow it; none where no device's would.
-    memory: Option<u64>,
-    /// Which limit of the device does not even allow the smallest micro-batches.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    problem: Option<String>,
-}
-
-impl From<Needs> for StageNeeds {
-    fn from(needs: Needs) -> Self {
-        Self {
-            method: needs.method.map_or("teacher", Method::name),
-            stage: needs.stage,
-            batch: needs.batch,
-            micro_batch: needs.rows,
-            micro_batches: needs.micro_batches,
-            micro_batch_statistics: needs.micro_batches > 1 && needs.normalises_by_batch,
-            memory: needs.memory,
-            problem: needs.problem.map(|problem| problem.to_string()),
-        }
-    }
-}
-
-/// What the networks read and answer.
-#[derive(Debug, Clone, Copy, Serialize)]
-struct Input {
-    /// Height and width in pixels.
-    size: u32,
-    channels: u32,
-    classes: u32,
-    /// Whether the data is not there, so that the kind's usual numbers stand here.
-    assumed: bool,
 }
 
 /// How large a network is.
@@ -144,65 +97,25 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
 }
 
 fn inspect(label: String, config: &Config, target: &Target) -> Result<Inspection> {
-    let (config, mut notes) = train::settled(config)?;
-    let Subject { shape, classes, assumed, there } = subject(&config)?;
-    let networks = train::networks(&config, shape, &classes)?;
-    notes.extend(networks.warnings());
-    if let Some(Err(error)) = there.as_ref().map(|data| train::outline(&config, data)) {
-        notes.push(format!("a run would be refused: {error}"));
-    }
-    let (student, teacher) = (&networks.student, &networks.teacher);
-    let (thin, wide) = (student.size()?, teacher.size()?);
-    let limits = Limits { memory: config.memory_budget, ..target.limits };
-    let stages = needs(&config, student, teacher, &Target { limits, ..*target })?;
+    let found = show(config, target)?;
+    let teacher = found.teacher.unwrap_or_default();
+    let size = |of: &NetworkSize| Size { params: of.params, macs: of.macs };
     Ok(Inspection {
         label,
-        input: of((shape, classes.len()), assumed),
-        data: there.map(|data| data.account),
-        student: Size { params: thin.params, macs: thin.macs },
-        teacher: Size { params: wide.params, macs: wide.macs },
-        blocks: pairs(thin.blocks, wide.blocks),
-        stages: stages.into_iter().map(StageNeeds::from).collect(),
-        deviations: presets::deviations(&config),
-        notes,
+        input: found.input,
+        data: found.account,
+        student: size(&found.student),
+        teacher: size(&teacher),
+        blocks: pairs(found.student.blocks, teacher.blocks),
+        stages: found.needs,
+        deviations: found.deviations,
+        notes: found.notes,
         web: target.limits == Limits::default(),
     })
 }
 
-/// What the networks read and tell apart.
-struct Subject {
-    shape: data::ImageShape,
-    classes: Vec<String>,
-    /// Whether the data are not there, so that this is what they usually are.
-    assumed: bool,
-    /// The data, where they are there.
-    there: Option<data::Dataset>,
-}
-
-fn subject(config: &Config) -> Result<Subject> {
-    let there = config.data.path.as_ref().is_some_and(|path| Path::new(path).exists());
-    if there {
-        let data = data::open(&config.data)?;
-        let (shape, classes) = (data.shape, data.classes.clone());
-        return Ok(Subject { shape, classes, assumed: false, there: Some(data) });
-    }
-    let (shape, classes) = train::presumed(config)?;
-    let assumed = config.data.kind != DataKind::Procedural;
-    Ok(Subject { shape, classes, assumed, there: None })
-}
-
-fn of((shape, classes): (data::ImageShape, usize), assumed: bool) -> Input {
-    let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-    Input {
-        size: number(shape.height),
-        channels: number(shape.channels),
-        classes: number(classes),
-        assumed,
-    }
-}
-
 fn render(inspection: &Inspection) -> String {
-    let Input { size, channels, classes, assumed } = inspection.input;
+    let Subject { size, channels, classes, assumed } = inspection.input;
     let mut text = String::new();
     if !inspection.label.is_empty() {
         text.push_str(&format!("{}\n", inspection.label));
@@ -290,6 +203,8 @@ fn render(inspection: &Inspection) -> String {
 
 #[cfg(test)]
 mod tests {
+    use engine::config::Method;
+
     use super::*;
 
     fn of(preset: &str) -> Inspection {
@@ -351,7 +266,7 @@ mod tests {
         assert!(!render(&whole).contains("micro-batch"));
         config.memory_budget = whole.stages[0].memory.map(|memory| memory / 3);
         let cut = show(&config);
-        let StageNeeds { batch, micro_batch, micro_batches, memory, .. } = cut.stages[0];
+        let MethodNeeds { batch, micro_batch, micro_batches, memory, .. } = cut.stages[0];
         assert!(micro_batches > 1 && micro_batch * micro_batches == batch);
         assert!(memory <= config.memory_budget && cut.stages[0].problem.is_none());
         assert!(render(&cut).contains("statistics are those of a micro-batch"));

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use engine::formats::{ModelFolder, folder};
 
-use super::failure;
+use crate::failure::failure;
 
 /// Finds and reads MODEL.
 pub(super) fn open(path: &Path) -> Result<ModelFolder> {

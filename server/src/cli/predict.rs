@@ -9,7 +9,8 @@ use engine::text;
 use engine::train::model::Trained;
 use serde::Serialize;
 
-use super::{model, open, print, print_json};
+use super::model;
+use super::out::{open, print, print_json};
 
 /// Pictures that are held in memory at once.
 const PART: usize = 256;

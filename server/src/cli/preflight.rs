@@ -9,8 +9,8 @@ use engine::gpu::{self, Gpu};
 use engine::ops::AdapterKind;
 use engine::plan::Target;
 
-use super::print_json;
-use crate::preflight::{Problem, examine};
+use super::out::print_json;
+use crate::run::examine::{Problem, examine};
 
 /// The arguments.
 #[derive(Debug, clap::Args)]

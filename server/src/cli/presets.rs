@@ -4,7 +4,7 @@ use anyhow::Result;
 use engine::config::{Draft, presets::PRESETS};
 use serde_json::json;
 
-use super::{print, print_json};
+use super::out::{print, print_json};
 
 /// The arguments.
 #[derive(Debug, clap::Args)]

@@ -11,7 +11,7 @@ use engine::profile::{Job, KernelTotal, Peaks, Profile, Span, StageTotal, Window
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::table;
+use crate::figures::table;
 
 /// Kernels that the table names.
 const TOP: usize = 15;

@@ -7,8 +7,9 @@ use engine::event::{self, Entry, Event, LoaderWait, RunStatus, TunedProduct};
 use engine::text;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::{bytes, duration, say};
-use crate::jobs::View;
+use crate::figures::{bytes, duration};
+use crate::run::View;
+use crate::voice::say;
 
 /// Ticks of the bar of the whole run.
 const TICKS: u64 = 1000;

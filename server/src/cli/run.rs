@@ -18,9 +18,13 @@ use crate::jobs;
 use crate::signals;
 
 use super::driver;
+use super::out::json_line;
 use super::progress::Progress;
 use super::source::Source;
-use super::{compare, failure, json_line, profile, say, teachers, tell};
+use super::{compare, profile, teachers};
+use crate::failure::failure;
+use crate::run::compare::expand;
+use crate::voice::{say, tell};
 
 /// Exit status of a run that Ctrl-C stopped, or another signal: 128 + SIGINT, as shells have it.
 const STOPPED: u8 = 130;
@@ -79,7 +83,7 @@ impl Arguments {
     /// The first configuration that will be trained; none where it cannot be read, which `run` then says.
     pub(super) fn first(&self) -> Option<Config> {
         if self.resume {
-            let folder = compare::expand(&self.out).ok()?.into_iter().next()?;
+            let folder = expand(&self.out).ok()?.into_iter().next()?;
             let path = folder.join("config.toml");
             let text = std::fs::read_to_string(&path).ok()?;
             return Config::from_toml(&text, &path.display().to_string()).ok();
@@ -109,7 +113,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         match done {
             Err(TrainError::Stopped(_)) => {
                 shown?;
-                say(&format!("stopped; `taper run --resume --out {}` goes on", out.display()));
+                say(&match arguments.controlled {
+                    // Who reads this asks the server, and types no path of it.
+                    true => "stopped at a checkpoint; the server goes on from it".into(),
+                    false => {
+                        format!("stopped; `taper run --resume --out {}` goes on", out.display())
+                    }
+                });
                 return Ok(ExitCode::from(STOPPED));
             }
             Err(error) => {
@@ -176,7 +186,7 @@ fn resumed(out: &Path) -> Result<Vec<(PathBuf, Run)>> {
         let run = Run::resume(&folder)?;
         Ok((folder, run))
     };
-    compare::expand(out)?.into_iter().map(resume).collect()
+    expand(out)?.into_iter().map(resume).collect()
 }
 
 /// A flag that Ctrl-C, `kill` and a terminal that closes set; the second of them ends the process at once.

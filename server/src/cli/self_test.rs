@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use engine::config::{Config, Draft, Method};
 use engine::data;
 use engine::gpu::{self, Gpu, Live};
+use engine::models;
 use engine::nn;
 use engine::step::{self, Training};
 use engine::train::Session;
@@ -22,7 +23,6 @@ use engine::win::{
 use serde::{Deserialize, Serialize};
 
 use crate::jobs::{SelfTest, Worst};
-use crate::preflight::network;
 
 /// Steps of each work.
 const STEPS: u64 = 4;
@@ -89,7 +89,7 @@ fn works() -> Result<Vec<Work>> {
 fn run(work: &Work, gpu: &Arc<Gpu>) -> Result<(Vec<f64>, BTreeSet<String>)> {
     let config = &work.config;
     let data = data::open(&config.data)?;
-    let student = network(config, data.shape, data.classes.len());
+    let student = models::network(&config.model, data.shape.extent(), data.classes.len() as u32);
     let teacher = surgery::widen(&student, config.teacher.factor, config.teacher.widen);
     let bridged = surgery::bridge(&student, &teacher, false)?;
     let stages = algorithm::stages(config, work.method, data.train.len() as u64);

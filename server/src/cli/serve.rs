@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use super::{failure, print_json_pretty};
+use super::out::print_json_pretty;
 use crate::api;
+use crate::failure::failure;
 
 /// The arguments.
 #[derive(Debug, clap::Args)]

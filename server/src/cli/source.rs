@@ -3,7 +3,7 @@
 use anyhow::Result;
 use engine::config::{self, Config, Draft};
 
-use super::failure;
+use crate::failure::failure;
 
 /// Where a configuration comes from.
 #[derive(Debug, clap::Args)]

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use engine::config::{Data, DataKind};
 use engine::data::kind_of;
 
-use super::print_json;
+use super::out::print_json;
 use crate::datasets::{survey, unpack};
 
 /// The arguments.

@@ -5,8 +5,8 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use engine::data;
 
-use super::RESERVE;
-
+/// Bytes of the disk that uploads leave free.
+pub(crate) const RESERVE: u64 = 1 << 30;
 /// Bytes after decompression: in all, and for each byte that was sent.
 const UNPACKED: u64 = 8 << 30;
 const RATIO: u64 = 100;
@@ -32,7 +32,7 @@ mod tests {
     use zip::write::SimpleFileOptions;
     use zip::{CompressionMethod, ZipWriter};
 
-    use super::super::{Surveyed, survey};
+    use super::super::survey::{Surveyed, survey};
     use super::*;
 
     fn png(side: u32, grey: u8) -> Vec<u8> {

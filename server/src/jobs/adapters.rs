@@ -12,7 +12,7 @@ use engine::plan::Limits;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::ask;
+use crate::helper::ask;
 
 /// How long a list of adapters is good for.
 const FRESH: Duration = Duration::from_secs(60);

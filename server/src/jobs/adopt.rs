@@ -1,8 +1,8 @@
 //! The start of a server over a folder of runs in whatever state it is: what a request was cut off at is finished or taken back, what a run's
 //! own log says is taken in, and run directories that the store does not know become runs of it.
 //!
-//! A run's process writes its log first, so the store can be made of the directories again. Nothing is removed that has no mark
-//! ([`crate::scratch`]).
+//! A run's process writes its log first, and the server notes what else the store knows ([`Note`]), so the store can be made of the directories
+//! again. Nothing is removed that has no mark ([`crate::scratch`]).
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -17,11 +17,15 @@ use engine::nn::NetworkSize;
 use engine::win::surgery;
 use rusqlite::Connection;
 
-use super::child::{cancelled, is_controlled, is_locked};
-use super::{ADOPTED, ELSEWHERE, Facts, Jobs, Outcome, RUN, State, View, ingest};
+use super::control::{cancelled, is_controlled, is_locked};
+use super::ingest;
+use super::note::Note;
+use super::registry::{ADOPTED, ELSEWHERE, Jobs};
 use crate::datasets::{BUILT_IN, Datasets, PREFIX};
+use crate::names;
+use crate::run::{End, Facts, Input, Outcome, RUN, State, View, next};
 use crate::scratch::{self, GONE, NEW};
-use crate::store::{New, Run, now};
+use crate::store::{Line, New, Run, now};
 
 /// Most letters of a directory's name that becomes a run's id.
 const ID: usize = 64;
@@ -41,6 +45,9 @@ impl Jobs {
     /// The folder or the store cannot be used.
     pub(crate) fn take_up(&self, datasets: &Datasets) -> Result<Vec<String>> {
         let mut found = Vec::new();
+        // A note of a row that this store has not written yet is newer than the store is.
+        let last = self.store.read(Line::last)?;
+        let mut greatest = last;
         for path in scratch::entries(&self.folder)? {
             match scratch::marked(&path) {
                 Some((NEW, id)) => self.finish_create(&path, id)?,
@@ -54,13 +61,16 @@ impl Jobs {
                 continue;
             }
             let id = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+            let note = Note::read(&path);
             if let Some(run) = self.store.read(|db| Run::find(db, &id))? {
-                self.catch_up(run, &path)?;
+                greatest = greatest.max(note.as_ref().map_or(0, |note| note.seq));
+                self.catch_up(run, &path, note.filter(|note| note.seq > last))?;
                 continue;
             }
-            match self.adopt(&id, &path, datasets) {
+            match self.adopt(&id, &path, note.as_ref(), datasets) {
                 Ok(state) => {
                     tracing::info!(run = %id, state = state.name(), "taken up from its directory");
+                    greatest = greatest.max(note.map_or(0, |note| note.seq));
                     found.push(id);
                 }
                 Err(error) => {
@@ -69,6 +79,13 @@ impl Jobs {
             }
         }
         self.miss()?;
+        self.store.write(|db| Line::pass(db, greatest))?;
+        for run in self.store.read(Run::all)? {
+            let noted = Note::read(&self.directory(&run));
+            if noted.is_none_or(|note| !note.agrees(&Note::of(&run, note.seq))) {
+                self.note(&run.id);
+            }
+        }
         Ok(found)
     }
 
@@ -99,17 +116,21 @@ impl Jobs {
         Ok(())
     }
 
-    /// Takes in what the log of a known run says beyond what the store has of it, as where the store was put back from an older copy.
-    fn catch_up(&self, run: Run, path: &Path) -> Result<()> {
+    /// Takes in what the log of a known run says beyond what the store has of it, and a note that is newer than the store, as where that was
+    /// put back from an older copy.
+    fn catch_up(&self, run: Run, path: &Path, note: Option<Note>) -> Result<()> {
         let log = path.join("events.jsonl");
         let length = log.metadata().map_or(0, |data| data.len());
         let shorter = length < run.bytes;
         // The supervisor looks after those that hold a device.
-        if !shorter && !run.slots.is_empty() {
+        if !shorter && !run.slots.is_empty() && note.is_none() {
             return Ok(());
         }
         self.store.write(|db| -> Result<()> {
             let mut run = run;
+            if note.is_some() {
+                run.slots.clear();
+            }
             if shorter {
                 tracing::warn!(run = %run.id, "its log is shorter than it was: it is read anew");
                 let config = Config::from_toml(&run.config, "configuration").unwrap_or_default();
@@ -120,8 +141,9 @@ impl Jobs {
             let before = run.bytes;
             read_all(db, &mut run, &log)?;
             let locked = is_locked(&path.join("run.lock"));
-            if run.slots.is_empty() && (locked || run.bytes != before || shorter) {
-                settle(&mut run, path, locked);
+            let news = locked || run.bytes != before || shorter || note.is_some();
+            if run.slots.is_empty() && news {
+                settle(db, &mut run, path, locked, note.as_ref())?;
             }
             run.save(db)?;
             Ok(())
@@ -129,7 +151,13 @@ impl Jobs {
     }
 
     /// Makes a run of a directory that the store does not know; its state.
-    fn adopt(&self, id: &str, path: &Path, datasets: &Datasets) -> Result<State> {
+    fn adopt(
+        &self,
+        id: &str,
+        path: &Path,
+        note: Option<&Note>,
+        datasets: &Datasets,
+    ) -> Result<State> {
         anyhow::ensure!(
             is_id(id),
             "the name of a run has at most {ID} of a-z, A-Z, 0-9, -, _ and ., and begins with none of the last three"
@@ -140,12 +168,14 @@ impl Jobs {
         let config = Config::from_toml(&text, &file.display().to_string())?;
         let log = path.join("events.jsonl");
         let student = size(&config, false).unwrap_or_default();
+        let title =
+            note.map(|note| &note.name).filter(|&name| names::trouble_of_title(name).is_none());
         let new = New {
             id: id.into(),
-            name: id.into(),
+            name: title.map_or(id, String::as_str).into(),
             config: self.named(&config, datasets).to_toml(),
             config_hash: config.hash(),
-            preset: None,
+            preset: note.and_then(|note| note.preset.clone()),
             facts: Facts {
                 arch: config.model.arch().into(),
                 dataset: name_of(&config, datasets),
@@ -161,7 +191,7 @@ impl Jobs {
             read_all(db, &mut run, &log)?;
             let (created, started) = times(&log);
             run.started = started;
-            settle(&mut run, path, is_locked(&path.join("run.lock")));
+            settle(db, &mut run, path, is_locked(&path.join("run.lock")), note)?;
             run.save(db)?;
             run.created = created.or_else(|| seconds(&file)).unwrap_or_else(now);
             run.save_origin(db)?;
@@ -234,24 +264,28 @@ impl Jobs {
     }
 }
 
-/// The state of a run that has no process of this server, by its directory and what its log came to.
-fn settle(run: &mut Run, path: &Path, locked: bool) {
+/// The state of a run that has no process of this server, by what was noted of it, its directory and what its log came to.
+fn settle(
+    db: &Connection,
+    run: &mut Run,
+    path: &Path,
+    locked: bool,
+    note: Option<&Note>,
+) -> rusqlite::Result<()> {
     let begun = run.view.last > 0.0;
-    let (state, error) = match run.outcome.take() {
-        _ if locked => (State::Running, None),
-        Some(Outcome::Done) => (State::Done, None),
-        Some(Outcome::Failed { error }) => (State::Failed, Some(error)),
-        _ if cancelled(path) => (State::Cancelled, None),
-        Some(Outcome::Stopped { cause }) => (State::Stopped, cause),
-        None if begun => {
-            let error = "its process ended without a word; resume goes on from its last checkpoint";
-            (State::Failed, Some(error.into()))
-        }
-        // It has not begun: it waits as it did.
-        None => (run.state, None),
+    let outcome = run.outcome.take();
+    let place = note.map_or(run.place, |note| note.place);
+    let (state, error) = if locked {
+        (note.map_or(State::Running, |note| note.state.at_work()), None)
+    } else {
+        let noted = note.and_then(|note| by_note(note, outcome.as_ref(), run.bytes));
+        noted.unwrap_or_else(|| by_log(outcome, begun, path, run.state))
     };
-    if state != run.state {
-        (run.state, run.place) = (state, None);
+    if state != run.state || place != run.place {
+        (run.state, run.place) = (state, place.filter(|_| state == State::Queued));
+        if state == State::Queued && run.place.is_none() {
+            run.enqueue(db, true)?;
+        }
         let end = if begun { run.view.last } else { now() };
         run.finished = state.is_ended().then_some(end);
     }
@@ -262,6 +296,38 @@ fn settle(run: &mut Run, path: &Path, locked: bool) {
         run.started = run.started.or_else(|| Some(now()));
     }
     run.error = error;
+    Ok(())
+}
+
+/// The state and the error that a note tells of, where the log has come to so many bytes: none where somebody else has trained the run since.
+fn by_note(note: &Note, outcome: Option<&Outcome>, bytes: u64) -> Option<(State, Option<String>)> {
+    // Its process is no more, as the supervisor would have noticed.
+    let (end, why) = outcome.map_or((End::Died, None), Outcome::end);
+    if let Some(state) = next(note.state, Input::End(end)) {
+        return Some((state, why));
+    }
+    (note.bytes >= bytes).then(|| (note.state, note.error.clone()))
+}
+
+/// The state and the error that a log tells of; `before` is the state of a run that has not begun.
+fn by_log(
+    outcome: Option<Outcome>,
+    begun: bool,
+    path: &Path,
+    before: State,
+) -> (State, Option<String>) {
+    match outcome {
+        Some(Outcome::Done) => (State::Done, None),
+        Some(Outcome::Failed { error }) => (State::Failed, Some(error)),
+        _ if cancelled(path) => (State::Cancelled, None),
+        Some(Outcome::Stopped { cause }) => (State::Stopped, cause),
+        None if begun => {
+            let error = "its process ended without a word; resume goes on from its last checkpoint";
+            (State::Failed, Some(error.into()))
+        }
+        // It has not begun: it waits as it did.
+        None => (before, None),
+    }
 }
 
 /// Takes in all that a log has beyond what is known of it.

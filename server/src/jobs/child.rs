@@ -1,72 +1,21 @@
-//! The process of a run: how it is started, told what to do, and known to be alive.
+//! The processes of runs: how they are started, told what to do, and known to be alive.
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::OpenOptions;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use engine::formats::{FormatError, atomic};
-use serde::{Deserialize, Serialize};
-
-use super::{Jobs, Want, supervisor::Host};
+use super::control::{Control, is_locked};
+use super::registry::Jobs;
+use super::supervisor::Host;
+use crate::run::Want;
 use crate::store::{Run, now};
 
-/// What the server writes and the process polls, in the run directory.
-const CONTROL: &str = "control.json";
-/// How often a process looks what it shall do.
-const POLL: Duration = Duration::from_millis(200);
 /// How long a process may take from its start until it holds its lock.
 const START: f64 = 10.0;
-/// Exit status of a process that was told to end at once: 128 + SIGTERM, as shells have it.
-const CANCELLED: i32 = 143;
-
-/// The content of `control.json`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Control {
-    want: Want,
-}
-
-impl Control {
-    fn read(folder: &Path) -> Option<Want> {
-        let text = std::fs::read(folder.join(CONTROL)).ok()?;
-        serde_json::from_slice::<Control>(&text).ok().map(|control| control.want)
-    }
-
-    fn write(folder: &Path, want: Want) -> Result<(), FormatError> {
-        let text = format!("{}\n", serde_json::json!({ "want": want }));
-        atomic::write_bytes(&folder.join(CONTROL), text)
-    }
-}
-
-/// Whether a server has started processes of the run, which obey it.
-pub(super) fn is_controlled(folder: &Path) -> bool {
-    Control::read(folder).is_some()
-}
-
-/// Whether its last process was told to end at once.
-pub(super) fn cancelled(folder: &Path) -> bool {
-    Control::read(folder) == Some(Want::Cancel)
-}
-
-/// Obeys `control.json` of a run directory from now on: sets `stop`, or ends the process at once. A thread of its own polls, so that it is
-/// heard even while the device hangs.
-pub(crate) fn obey(folder: &Path, stop: Arc<AtomicBool>) -> io::Result<()> {
-    let folder = folder.to_owned();
-    let poll = move || loop {
-        match Control::read(&folder) {
-            Some(Want::Cancel) => std::process::exit(CANCELLED),
-            Some(Want::Stop) => stop.store(true, Ordering::SeqCst),
-            Some(Want::Run) | None => {}
-        }
-        std::thread::sleep(POLL);
-    };
-    std::thread::Builder::new().name("control".into()).spawn(poll).map(drop)
-}
-
 /// Processes of this program.
 #[derive(Debug)]
 pub(crate) struct Program {
@@ -151,15 +100,6 @@ impl Host for Program {
     }
 }
 
-/// Whether another process holds the lock. A shared lock asks: should a run start in this moment, only it would be refused, and started again.
-pub(super) fn is_locked(path: &Path) -> bool {
-    match File::open(path).map(|file| file.try_lock_shared()) {
-        Ok(Ok(())) => false,
-        Ok(Err(TryLockError::WouldBlock)) => true,
-        Ok(Err(TryLockError::Error(_))) | Err(_) => false,
-    }
-}
-
 /// Gives a process a group of its own, so that what ends the server, as Ctrl-C in its terminal, does not end it.
 fn detach(command: &mut Command) {
     #[cfg(unix)]
@@ -177,8 +117,10 @@ fn detach(command: &mut Command) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
-    use crate::jobs::{Facts, View};
+    use crate::run::{Facts, View};
     use crate::store::New;
 
     #[test]

@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex};
 use engine::event::{Event, EventLog, RunStatus};
 
 use super::{Host, Supervisor};
-use crate::jobs::{Adapters, Facts, Input, Jobs, Refusal, State, View, Want, described};
+use crate::jobs::{Adapters, Jobs, Refusal, described};
+use crate::run::{Facts, Input, State, View, Want};
 use crate::store::{Curve, New, Run, Window};
 
 /// Steps of a run, and of its checkpoints.

@@ -8,7 +8,7 @@ use std::path::Path;
 use engine::event::{Entry, Event, RunStatus};
 use rusqlite::Connection;
 
-use super::Outcome;
+use crate::run::Outcome;
 use crate::store::{Curve, Line, Run};
 
 /// Bytes that are taken in at a time.

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 use engine::event::{Event, EventLog, RunStatus, StagePlan};
 
 use super::{Host, Supervisor};
-use crate::jobs::{Adapters, Facts, Input, Jobs, State, View, Want, described};
+use crate::jobs::{Adapters, Jobs, described};
+use crate::run::{Facts, Input, State, View, Want};
 use crate::store::{New, Run};
 
 /// A run that has a process, with the adapter that it was told to take.
@@ -121,7 +122,8 @@ fn finished(status: RunStatus, error: Option<&str>) -> Event {
 
 /// What a process says that has taken a step on an adapter.
 fn trained(adapter: &str) -> [Event; 2] {
-    let stage = StagePlan { member: "win-0".into(), stage: "tune".into(), steps: 9, step_macs: 1 };
+    let (member, stage) = ("win-0".into(), "tune".into());
+    let stage = StagePlan { member, stage, steps: 9, step_macs: 1, facts: None };
     [
         Event::RunStarted {
             version: String::new(),

@@ -9,7 +9,8 @@ use engine::config::{Config, presets};
 use engine::event::{Event, EventLog, RunStatus, StagePlan};
 
 use crate::datasets::Datasets;
-use crate::jobs::{Facts, Input, Jobs, Refusal, State, View};
+use crate::jobs::{Jobs, Refusal};
+use crate::run::{Facts, Input, State, View};
 use crate::store::{Curve, New, Run, Window};
 
 /// Steps of a run that is done.
@@ -40,6 +41,7 @@ fn run(data: &Path, id: &str, ends: &[Option<RunStatus>]) -> PathBuf {
                 stage: "tune".into(),
                 steps: STEPS,
                 step_macs: 1,
+                facts: None,
             }],
         });
         say(Event::Resumed { member: Some("win-0".into()), step: 0 });
@@ -64,14 +66,17 @@ fn run(data: &Path, id: &str, ends: &[Option<RunStatus>]) -> PathBuf {
     folder
 }
 
-/// Every file below a folder with its bytes, but for those of the store.
+/// Every file below a folder with its bytes, but for those of the store and what it notes elsewhere.
 fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("an entry").path();
         if path.is_dir() {
             found.extend(files(&path));
-        } else if !path.display().to_string().contains("taper.sqlite") {
+        } else if !["taper.sqlite", "server.json"]
+            .iter()
+            .any(|of| path.display().to_string().contains(of))
+        {
             found.insert(path.clone(), fs::read(&path).expect("read"));
         }
     }
@@ -378,9 +383,119 @@ fn a_store_that_cannot_be_used_is_named_and_nothing_is_touched() {
         // And that is what one does about it.
         fs::rename(store(data), data.join("old")).expect("moved away");
         let jobs = start(data).expect("started");
-        let all = [("a", State::Done), ("b", State::Draft), ("mine", State::Done)];
+        let all = [("a", State::Done), ("b", State::Queued), ("mine", State::Done)];
         assert_eq!(states(&jobs), all.map(|(id, state)| (id.to_owned(), state)), "{words}, {k}");
     }
+}
+
+/// The store: deleted, emptied, put back from a copy of when there was nothing yet, or of when there was the first run.
+const LOST: [(&str, fn(&Path)); 4] = [
+    ("deleted", |data| fs::remove_file(store(data)).expect("removed")),
+    ("emptied", |data| drop(File::create(store(data)).expect("emptied"))),
+    ("put back, empty", |data| put_back(data, "first")),
+    ("put back", |data| put_back(data, "second")),
+];
+
+fn put_back(data: &Path, copy: &str) {
+    fs::copy(data.join(copy), store(data)).expect("copied");
+}
+
+#[test]
+fn a_store_that_is_lost_loses_no_name_no_queue_and_no_pause() {
+    for (lost, lose) in LOST {
+        let folder = tempfile::tempdir().expect("folder");
+        let data = folder.path();
+        let copy = |name: &str| {
+            fs::copy(store(data), data.join(name)).expect("copied");
+        };
+        drop(start(data).expect("started"));
+        copy("first");
+        let jobs = start(data).expect("started");
+        let make = |id: &str| drop(jobs.create(&new(id), &config().to_toml()).expect("made"));
+        let tell = |id: &str, input| drop(jobs.tell(id, input, "obey").expect("told"));
+        make("a");
+        copy("second");
+        ["b", "c", "d", "e", "f"].into_iter().for_each(make);
+        for id in ["a", "b", "c", "e"] {
+            tell(id, Input::Start);
+        }
+        tell("e", Input::Pause);
+        let before = |id: &str, other| jobs.store.write(|db| Run::reorder(db, id, other));
+        assert!(before("c", Some("a")).expect("moved"));
+        jobs.note_queue();
+        // It failed of something that a user has mended, and waits again.
+        run(data, "f", &[Some(RunStatus::Failed)]);
+        drop(jobs);
+        drop(start(data).expect("started"));
+        let jobs = start(data).expect("started");
+        drop(jobs.tell("f", Input::Resume, "be resumed").expect("told"));
+        drop(jobs);
+        lose(data);
+        // A second loss finds the same.
+        for round in 1..=2 {
+            let jobs = start(data).unwrap_or_else(|error| panic!("{lost}: {error:#}"));
+            let queue = jobs.store.read(Run::queued_ids).expect("read");
+            assert_eq!(queue, ["f", "c", "a", "b"], "{lost}, {round}");
+            let of = |id: &str| jobs.store.read(|db| Run::find(db, id)).expect("read").expect(id);
+            assert_eq!((of("d").state, of("e").state), (State::Draft, State::Paused), "{lost}");
+            for id in ["a", "b", "c", "d", "e", "f"] {
+                assert_eq!(of(id).name, format!("the run {id}"), "{lost}");
+            }
+            drop(jobs);
+            fs::remove_file(store(data)).expect("removed");
+        }
+    }
+}
+
+#[test]
+fn a_store_that_is_lost_beside_a_process_is_as_if_the_server_had_only_been_restarted() {
+    for (noted, end, after) in [
+        ("running", None, State::Queued),
+        ("running", Some(RunStatus::Stopped), State::Queued),
+        ("running", Some(RunStatus::Done), State::Done),
+        ("running", Some(RunStatus::Failed), State::Failed),
+        ("pausing", Some(RunStatus::Stopped), State::Paused),
+        ("stopping", None, State::Stopped),
+        ("cancelled", Some(RunStatus::Done), State::Cancelled),
+    ] {
+        let folder = tempfile::tempdir().expect("folder");
+        let data = folder.path();
+        let place = run(data, "a", &[end]);
+        let note = format!("{{\"name\":\"mine\",\"state\":\"{noted}\",\"bytes\":0,\"seq\":9}}");
+        fs::write(place.join("server.json"), note).expect("written");
+        let jobs = start(data).expect("started");
+        let found = jobs.store.read(|db| Run::find(db, "a")).expect("read").expect("there");
+        assert_eq!((found.state, found.name.as_str()), (after, "mine"), "{noted} {end:?}");
+        // What comes now is newer than all that was noted.
+        assert!(jobs.store.read(crate::store::Line::last).expect("read") > 9);
+    }
+    for (note, name) in [
+        ("{\"name\":\"a\\u202eb\",\"state\":\"draft\",\"bytes\":0,\"seq\":1}", "a"),
+        ("{\"name\":\"x\",\"state\":\"draft\",\"bytes\":0,\"seq\":9223372036854775807}", "a"),
+        ("{\"name\":\"x\",\"state\":\"dreaming\",\"bytes\":0,\"seq\":1}", "a"),
+        ("nonsense", "a"),
+    ] {
+        let folder = tempfile::tempdir().expect("folder");
+        let place = run(folder.path(), "a", &[]);
+        fs::write(place.join("server.json"), note).expect("written");
+        let jobs = start(folder.path()).expect("started");
+        let found = jobs.store.read(|db| Run::find(db, "a")).expect("read").expect("there");
+        assert_eq!((found.state, found.name.as_str()), (State::Draft, name), "{note}");
+    }
+}
+
+#[test]
+fn a_run_of_a_command_is_not_gone_on_with_where_the_store_is_lost() {
+    let folder = tempfile::tempdir().expect("folder");
+    let data = folder.path();
+    let lock = File::open(run(data, "mine", &[None]).join("run.lock")).expect("a lock");
+    lock.lock().expect("held");
+    assert_eq!(states(&start(data).expect("started")), [("mine".to_owned(), State::Running)]);
+    fs::remove_file(store(data)).expect("removed");
+    assert_eq!(states(&start(data).expect("started")), [("mine".to_owned(), State::Running)]);
+    lock.unlock().expect("let go");
+    fs::remove_file(store(data)).expect("removed");
+    assert_eq!(states(&start(data).expect("started")), [("mine".to_owned(), State::Stopped)]);
 }
 
 fn set(path: &Path, sql: &str) {

@@ -1,29 +1,11 @@
 //! A run as lists show it.
 
 use engine::config::Method;
-use engine::nn::NetworkSize;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::State;
+use crate::run::State;
 use crate::store::Run;
-
-/// What a run's configuration comes to.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Facts {
-    /// `model.arch`.
-    pub(crate) arch: String,
-    /// Name of the data set.
-    pub(crate) dataset: String,
-    /// What is trained.
-    pub(crate) methods: Vec<Method>,
-    /// For each of these.
-    pub(crate) seeds: Vec<u64>,
-    /// The thin network.
-    pub(crate) student: NetworkSize,
-    /// The wide one.
-    pub(crate) teacher: NetworkSize,
-}
 
 /// A run in a list.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -6,9 +6,11 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
-use super::{
-    Adapter, Adapters, End, Input, Jobs, Message, Outcome, State, Want, ingest, is_of_room, next,
-};
+use super::adapters::{Adapter, Adapters};
+use super::ingest;
+use super::registry::{Jobs, Message};
+use super::room::is_of_room;
+use crate::run::{End, Input, Outcome, ROOM, State, Want, next};
 use crate::store::{Kind, Run, now};
 
 /// How often logs and processes are looked at.
@@ -19,8 +21,6 @@ const SUMMARY: Duration = Duration::from_millis(500);
 const ATTEMPTS: u32 = 3;
 /// Why the queue waits.
 const FULL: &str = "the disk is full; the queue waits for room";
-/// What to do about a full disk.
-const ROOM: &str = "; free some space and resume the run";
 /// How long a process that was cancelled may take to end by itself.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -225,15 +225,10 @@ impl<H: Host> Supervisor<H> {
         let run = self.jobs.store.write(|db| -> rusqlite::Result<Run> {
             let mut run = Run::find(db, &run.id)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
             let (end, error) = match run.outcome.take() {
-                Some(Outcome::Done) => (End::Done, None),
                 Some(Outcome::Stopped { cause: None }) if full => {
                     (End::Full, Some(format!("the disk is full{ROOM}")))
                 }
-                Some(Outcome::Stopped { cause: None }) => (End::Stopped, None),
-                Some(Outcome::Stopped { cause: Some(cause) }) => {
-                    (End::Full, Some(format!("the disk is full: {cause}{ROOM}")))
-                }
-                Some(Outcome::Failed { error }) => (End::Failed, Some(error)),
+                Some(outcome) => outcome.end(),
                 // It could not even write why.
                 None if run.is_elsewhere() => {
                     let error = "the command that trained it ended without a word; resume goes on from its last checkpoint";
@@ -272,6 +267,7 @@ impl<H: Host> Supervisor<H> {
         })?;
         self.cancelled.remove(&run.id);
         self.told.remove(&run.id);
+        self.jobs.note(&run.id);
         tracing::info!(run = %run.id, state = run.state.name(), "has no process any more");
         self.jobs.say_run(&run);
         self.jobs.say_queue();
@@ -324,6 +320,8 @@ impl<H: Host> Supervisor<H> {
                 Ok(Some(run))
             })?;
             let Some(run) = launched else { continue };
+            // Before the process is there: its log then tells how that went on.
+            self.jobs.note(&run.id);
             let adapter = chosen.first().filter(|_| !all).map(|adapter| adapter.index);
             if let Err(error) = self.host.launch(&run, adapter) {
                 self.fail(&run.id, format!("its process cannot be started: {error}"))?;
@@ -345,6 +343,7 @@ impl<H: Host> Supervisor<H> {
             Ok(Some(run))
         })?;
         if let Some(run) = run {
+            self.jobs.note(&run.id);
             self.jobs.say_run(&run);
             self.jobs.say_queue();
         }

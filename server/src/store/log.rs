@@ -1,8 +1,6 @@
 //! Rows of `log`: what a stream of events replays.
 
-use rusqlite::{Connection, params};
-
-use super::Result;
+use rusqlite::{Connection, Result, params};
 
 /// What a row is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +66,18 @@ impl Line {
     pub(crate) fn last(db: &Connection) -> Result<i64> {
         let sql = "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'log'), 0)";
         db.query_row(sql, [], |row| row.get(0))
+    }
+
+    /// Sees to it that the next number is greater than `seq`: numbers that readers know of a store that is lost come in no other meaning.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub(crate) fn pass(db: &Connection, seq: i64) -> Result<()> {
+        if Line::last(db)? < seq {
+            let sql = "INSERT INTO log (seq, run, kind) VALUES (?, '', ?)";
+            db.execute(sql, params![seq, Kind::Queue.name()])?;
+        }
+        Ok(())
     }
 
     /// At most `limit` rows after a number: all that are no entries, and the entries of `runs` (of all runs, if it is none).

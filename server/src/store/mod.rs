@@ -8,14 +8,14 @@ mod runs;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::Context as _;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Result};
 
 pub(crate) use log::{Kind, Line};
 pub(crate) use points::{Curve, Window};
-pub(crate) use runs::{New, Run};
+pub(crate) use runs::{New, Run, now};
 
 /// Version of the tables, as `user_version` has it.
 const VERSION: i64 = 2;
@@ -53,14 +53,6 @@ impl Fuse {
         let left = self.0.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
         if left > 0 { Ok(()) } else { Err(rusqlite::Error::InvalidQuery) }
     }
-}
-
-/// What the store says where it cannot.
-pub(crate) type Result<T> = std::result::Result<T, rusqlite::Error>;
-
-/// Seconds since 1970-01-01 UTC.
-pub(crate) fn now() -> f64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -138,7 +130,7 @@ impl Store {
 }
 
 /// What to do about a store that cannot be used.
-const REMEDY: &str = "put back a copy of it, or move it away: the next start then takes all runs up from their own directories; their names and the queue are lost, so what waited or ran has to be started again";
+const REMEDY: &str = "put back a copy of it, or move it away: the next start then takes all runs up from their own directories";
 
 fn cannot(path: &Path) -> String {
     format!("the store `{}` cannot be opened", path.display())

@@ -1,8 +1,6 @@
 //! Rows of `chunks`: curves, and curves with fewer points that look the same.
 
-use rusqlite::{Connection, OptionalExtension, params};
-
-use super::Result;
+use rusqlite::{Connection, OptionalExtension, Result, params};
 
 /// Points of a chunk. The last one of a curve is written anew with each point that comes, so it must stay small.
 const CHUNK: usize = 512;

@@ -1,9 +1,16 @@
 //! Rows of `runs`.
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use std::time::SystemTime;
 
-use super::{Kind, Result, now};
-use crate::jobs::{Facts, Outcome, State, View};
+use rusqlite::{Connection, OptionalExtension, Result, Row, params};
+
+use super::log::Kind;
+use crate::run::{Facts, Outcome, State, View};
+
+/// Seconds since 1970-01-01 UTC.
+pub(crate) fn now() -> f64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
 
 /// A run as the store has it.
 #[derive(Debug, Clone, PartialEq)]

@@ -918,6 +918,8 @@ export interface components {
             rows: components["schemas"]["Row"][];
             /** @description Their teachers. */
             teachers: components["schemas"]["Row"][];
+            /** @description Pairs of runs that trained the same members, of one configuration and seed. */
+            repeated: components["schemas"]["Repeated"][];
             /** @description Keys in which the configurations differ. */
             differences: components["schemas"]["Difference"][];
         };
@@ -2713,6 +2715,15 @@ export interface components {
          *     textures, each tensor once after it is written.
          */
         Reads: "buffers" | "textures";
+        /** @description Two runs that trained the same members. */
+        Repeated: {
+            /** @description Id of the run that counts, which was named first. */
+            taken: string;
+            /** @description Id of the run whose members are left out. */
+            left: string;
+            /** @description These members and teachers. */
+            members: string[];
+        };
         /** @description Members of one method and configuration, over their seeds. */
         Row: {
             /** @description The method, or `teacher`. */
@@ -2834,6 +2845,10 @@ export interface components {
             stages: components["schemas"]["StageState"][];
             members: components["schemas"]["MemberState"][];
             blocks: components["schemas"]["BlockState"][];
+            /** @description What was found in the data, what is used, what was left out and why. */
+            account?: components["schemas"]["Account"] | null;
+            /** @description The same in sentences. */
+            read: string[];
             teacher: components["schemas"]["NetworkSize"];
             student: components["schemas"]["NetworkSize"];
             /** @description Whether a trained model can be downloaded. */
@@ -3012,7 +3027,7 @@ export interface components {
             /** @description The names of the first few, escaped. */
             first: string[];
         };
-        /** @description What a stage takes. */
+        /** @description What a stage of a member takes. */
         StageNeeds: {
             /** @description Who. */
             member: string;
@@ -3050,6 +3065,19 @@ export interface components {
              * @description What one step costs, in multiply-adds of the whole batch; weighs the stage in the time left.
              */
             step_macs: number;
+            /** @description The method that it is a stage of; null for a teacher's own training. */
+            method?: components["schemas"]["Method"] | null;
+            /** @description The section of the configuration in which its recipe stands; null where nothing is trained. */
+            section?: string | null;
+            /**
+             * Format: uint64
+             * @description Inputs of a step; 0 where nothing is trained.
+             */
+            batch?: number;
+            /** @description Whether the teacher runs in each step. */
+            reads_teacher?: boolean;
+            /** @description Places in the list of all stages of those that it waits for. */
+            depends_on?: number[];
         };
         /** @description A stage of a member. */
         StageState: {
@@ -3085,6 +3113,8 @@ export interface components {
              * @description Multiply-adds of one step, of the whole batch.
              */
             step_macs: number;
+            /** @description Places of the stages that it waits for; absent for runs of older logs. */
+            depends_on?: number[] | null;
             /**
              * Format: uint64
              * @description Steps of the member before this stage.

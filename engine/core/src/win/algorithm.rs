@@ -38,15 +38,41 @@ pub enum Task {
     Merge,
 }
 
+impl Task {
+    /// Whether the teacher runs in each step.
+    pub fn reads_teacher(self) -> bool {
+        match self {
+            Task::Distill { .. } | Task::Hint { .. } | Task::Narrow { .. } => true,
+            Task::Tune { target } => target == Target::Teacher,
+            Task::Labels | Task::Start | Task::Merge => false,
+        }
+    }
+}
+
+/// What has to be there before a stage begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dependency {
+    /// The teacher of the member's seed, trained.
+    Teacher,
+    /// What the stage at this place of the same method has left.
+    Stage(usize),
+}
+
 /// A stage.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stage {
     /// `wide`, `narrow 2`, `tune`, `merge`, …
     pub name: String,
+    /// The method that it is a stage of; none for the teacher's own training.
+    pub method: Option<Method>,
     /// What it does.
     pub task: Task,
+    /// The section of the configuration in which its recipe stands; `None` where nothing is trained.
+    pub section: Option<&'static str>,
     /// How it is trained; `None` where nothing is.
     pub recipe: Option<Recipe>,
+    /// What it waits for.
+    pub depends_on: Vec<Dependency>,
     /// Tries; the best is kept.
     pub tries: u32,
     /// Optimiser steps of all tries.
@@ -54,16 +80,31 @@ pub struct Stage {
 }
 
 impl Stage {
-    fn train(name: impl Into<String>, task: Task, recipe: Recipe) -> Self {
-        Self { name: name.into(), task, recipe: Some(recipe), tries: 1, steps: 0 }
+    fn plain(name: impl Into<String>, task: Task) -> Self {
+        Self {
+            name: name.into(),
+            method: None,
+            task,
+            section: None,
+            recipe: None,
+            depends_on: Vec::new(),
+            tries: 1,
+            steps: 0,
+        }
     }
 
-    fn plain(name: &str, task: Task) -> Self {
-        Self { name: name.into(), task, recipe: None, tries: 1, steps: 0 }
+    /// A stage that trains by the recipe of a section.
+    fn train(name: impl Into<String>, task: Task, section: &'static str, recipe: Recipe) -> Self {
+        Self { section: Some(section), recipe: Some(recipe), ..Self::plain(name, task) }
     }
 
     fn tries(self, tries: u32) -> Self {
         Self { tries, ..self }
+    }
+
+    /// Inputs of a step; 0 where nothing is trained.
+    pub fn batch(&self) -> u64 {
+        self.recipe.as_ref().map_or(0, |recipe| u64::from(recipe.batch))
     }
 
     /// Optimiser steps of a try, the first being 0: they share the stage's evenly, so two tries differ by one step at most.
@@ -95,9 +136,17 @@ fn share_steps(stages: &mut [Stage], train_count: u64) {
     }
 }
 
+/// The stages of a method, or of the teacher's own training.
+pub fn of(config: &Config, method: Option<Method>, train_count: u64) -> Vec<Stage> {
+    match method {
+        Some(method) => stages(config, method, train_count),
+        None => wide(config, train_count),
+    }
+}
+
 /// Stage 1: the teacher, trained on the labels.
 pub fn wide(config: &Config, train_count: u64) -> Vec<Stage> {
-    let mut stages = vec![Stage::train("wide", Task::Labels, config.wide.recipe())];
+    let mut stages = vec![Stage::train("wide", Task::Labels, "wide", config.wide.recipe())];
     share_steps(&mut stages, train_count);
     stages
 }
@@ -112,6 +161,14 @@ pub fn hinted(blocks: usize) -> usize {
 /// `win` is Algorithm 1: narrow 1 … n, tune, merge; under MAP the merge comes before tuning.
 pub fn stages(config: &Config, method: Method, train_count: u64) -> Vec<Stage> {
     let mut stages = tasks(config, method, train_count);
+    for (place, stage) in stages.iter_mut().enumerate() {
+        stage.method = Some(method);
+        stage.depends_on = match place.checked_sub(1) {
+            Some(before) => vec![Dependency::Stage(before)],
+            None if method.needs_teacher() => vec![Dependency::Teacher],
+            None => Vec::new(),
+        };
+    }
     share_steps(&mut stages, train_count);
     let tune = stages.iter_mut().rfind(|stage| stage.recipe.is_some());
     if let (Method::StartOnly, Some(tune)) = (method, tune) {
@@ -130,27 +187,33 @@ pub fn stages(config: &Config, method: Method, train_count: u64) -> Vec<Stage> {
 
 fn tasks(config: &Config, method: Method, train_count: u64) -> Vec<Stage> {
     let blocks = config.model.block_count();
-    let tune =
-        Stage::train("tune", Task::Tune { target: config.tune.target }, config.tune.recipe())
-            .tries(config.win.tune_restarts);
+    let tune = Stage::train(
+        "tune",
+        Task::Tune { target: config.tune.target },
+        "tune",
+        config.tune.recipe(),
+    )
+    .tries(config.win.tune_restarts);
     let merge = Stage::plain("merge", Task::Merge);
     let end = |tune: Stage| match config.win.merge {
         Merge::Maf => [tune, merge],
         Merge::Map => [merge, tune],
     };
     match method {
-        Method::Vanilla => vec![Stage::train("vanilla", Task::Labels, config.vanilla.recipe())],
+        Method::Vanilla => {
+            vec![Stage::train("vanilla", Task::Labels, "vanilla", config.vanilla.recipe())]
+        }
         Method::Kd => {
             let task = Task::Distill { alpha: config.kd.alpha, temperature: config.kd.temperature };
-            vec![Stage::train("kd", task, config.kd.recipe())]
+            vec![Stage::train("kd", task, "kd", config.kd.recipe())]
         }
         Method::Fitnets => {
             let fitnets = &config.fitnets;
             let task = Task::Distill { alpha: fitnets.alpha, temperature: fitnets.temperature };
             let hint = Task::Hint { blocks: hinted(blocks) };
             vec![
-                Stage::train("hint", hint, fitnets.hint_recipe()),
-                Stage::train("kd", task, fitnets.recipe()),
+                Stage::train("hint", hint, "fitnets", fitnets.hint_recipe()),
+                Stage::train("kd", task, "fitnets", fitnets.recipe()),
             ]
         }
         Method::StartOnly => {
@@ -166,6 +229,7 @@ fn tasks(config: &Config, method: Method, train_count: u64) -> Vec<Stage> {
                 Stage::train(
                     format!("narrow {block}"),
                     Task::Narrow { block },
+                    "narrow",
                     config.narrow.recipe(),
                 )
                 .tries(config.win.restarts)
@@ -195,6 +259,34 @@ mod tests {
         assert_eq!(names(Method::Win, Merge::Map)[4..], ["merge", "tune"]);
         assert_eq!(names(Method::StartOnly, Merge::Maf), ["start", "tune", "merge"]);
         assert_eq!(names(Method::Fitnets, Merge::Maf), ["hint", "kd"]);
+    }
+
+    #[test]
+    fn a_stage_says_what_it_is() {
+        let config = Config::default();
+        let toml: toml::Table = config.to_toml().parse().expect("TOML");
+        for method in Method::ALL {
+            let stages = stages(&config, method, 8000);
+            for (place, stage) in stages.iter().enumerate() {
+                assert_eq!(stage.method, Some(method));
+                // The section is there, and has the batch of the stage.
+                assert_eq!(stage.section.is_some(), stage.recipe.is_some());
+                if let Some(section) = stage.section {
+                    let batch = toml[section]["batch"].as_integer();
+                    assert_eq!(batch, i64::try_from(stage.batch()).ok(), "{method} {}", stage.name);
+                }
+                // Whoever reads the teacher in a step waits for it, at the latest by the first stage.
+                assert!(!stage.task.reads_teacher() || method.needs_teacher());
+                let before = match place {
+                    0 if method == Method::Vanilla => None,
+                    0 => Some(Dependency::Teacher),
+                    _ => Some(Dependency::Stage(place - 1)),
+                };
+                assert_eq!(stage.depends_on, Vec::from_iter(before));
+            }
+        }
+        let [wide] = &wide(&config, 8000)[..] else { panic!("one stage") };
+        assert_eq!((wide.method, wide.section, &*wide.depends_on), (None, Some("wide"), &[][..]));
     }
 
     fn steps(config: &Config, method: Method, train_count: u64) -> u64 {

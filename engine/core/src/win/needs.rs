@@ -19,6 +19,8 @@ pub struct Needs {
     pub method: Option<Method>,
     /// Name of the stage.
     pub stage: String,
+    /// The section of the configuration in which its recipe stands.
+    pub section: &'static str,
     /// Inputs of a step.
     pub batch: u32,
     /// Inputs that run at once: fewer than `batch` where the whole of it does not fit.
@@ -52,7 +54,7 @@ pub fn needs(
     if config.teacher.from.is_none() && config.methods.iter().any(|method| method.needs_teacher()) {
         let alone = Networks { student: teacher, teacher: None, bridged: None };
         for stage in algorithm::wide(config, 1) {
-            needs.extend(of_stage(config, None, &stage, alone, target)?);
+            needs.extend(of_stage(config, &stage, alone, target)?);
         }
     }
     for &method in &config.methods {
@@ -62,7 +64,7 @@ pub fn needs(
             let merged = stages[..place].iter().any(|stage| stage.task == Task::Merge);
             let bridged = bridged.as_ref().filter(|_| bridges(method) && !merged);
             let networks = Networks { student, teacher: Some(teacher), bridged };
-            needs.extend(of_stage(config, Some(method), stage, networks, target)?);
+            needs.extend(of_stage(config, stage, networks, target)?);
         }
     }
     Ok(needs)
@@ -70,12 +72,11 @@ pub fn needs(
 
 fn of_stage(
     config: &Config,
-    method: Option<Method>,
     stage: &Stage,
     networks: Networks<'_>,
     target: &Target,
 ) -> Result<Option<Needs>, ProgramError> {
-    let Some(recipe) = &stage.recipe else { return Ok(None) };
+    let (Some(recipe), Some(section)) = (&stage.recipe, stage.section) else { return Ok(None) };
     let student = networks.trained(stage.task)?;
     let objective = networks::objective(stage.task, &config.win, 1.0);
     let of = Training {
@@ -86,8 +87,9 @@ fn of_stage(
         precision: config.precision,
     };
     let mut needs = Needs {
-        method,
+        method: stage.method,
         stage: stage.name.clone(),
+        section,
         batch: recipe.batch,
         rows: recipe.batch,
         micro_batches: 1,
@@ -106,7 +108,7 @@ fn of_stage(
             needs.problem = Some(problem);
         }
         Err(ProgramError::Network(error @ NetworkError::OneValue { .. })) => {
-            let of = method.map_or("the teacher", Method::name);
+            let of = stage.method.map_or("the teacher", Method::name);
             let message = format!("stage {} of {of}: {error}", stage.name);
             return Err(NetworkError::Unsupported(message).into());
         }

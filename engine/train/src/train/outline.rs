@@ -8,14 +8,14 @@ use super::{
     teacher::{self, Imported},
 };
 use crate::{
-    config::{BATCH, Config, Method, Start, Target},
+    config::{BATCH, Config, Method, Start},
     data::{DataError, Dataset, ImageShape},
-    event::StagePlan,
+    event::{StageFacts, StagePlan},
     gpu::Gpu,
     models,
     nn::{Network, NetworkError},
     win::{
-        algorithm::{self, Task},
+        algorithm::{self, Dependency, Stage},
         needs, start, surgery,
     },
 };
@@ -202,33 +202,55 @@ fn stage_plans(
     train_count: u64,
 ) -> Result<Vec<StagePlan>, TrainError> {
     let (s, b) = (student.shapes()?.total_macs(), teacher.shapes()?.total_macs());
-    let mut plans = Vec::new();
+    let mut plans: Vec<StagePlan> = Vec::new();
+    // The last stage of the teacher of the seed, where it is trained here.
+    let mut teacher = None;
     for Planned { name, method, .. } in planned(config) {
-        let stages = match method {
-            Some(method) => algorithm::stages(config, method, train_count),
-            None => algorithm::wide(config, train_count),
-        };
-        for stage in stages {
-            let batch = stage.recipe.as_ref().map_or(0, |r| u64::from(r.batch));
+        let first = plans.len();
+        for stage in algorithm::of(config, method, train_count) {
+            let batch = stage.batch();
             if batch > train_count {
-                let problem = format!(
-                    "{batch} of stage {} is more than the {train_count} training images",
-                    stage.name
-                );
-                return Err(DataError::Setting { key: "batch", problem }.into());
+                return Err(small(config, &stage, train_count).into());
             }
-            let macs = match (method, stage.task) {
-                (None, _) => 3 * b,
-                (_, Task::Labels | Task::Tune { target: Target::Labels }) => 3 * s,
-                _ => 3 * s + b,
+            let macs = match method {
+                None => 3 * b,
+                Some(_) if stage.task.reads_teacher() => 3 * s + b,
+                Some(_) => 3 * s,
+            };
+            let before = |of: &Dependency| match of {
+                Dependency::Teacher => teacher,
+                Dependency::Stage(place) => Some(first + place),
             };
             plans.push(StagePlan {
                 member: name.clone(),
                 stage: stage.name,
                 steps: stage.steps,
                 step_macs: macs * batch,
+                facts: Some(StageFacts {
+                    method,
+                    section: stage.section.map(Into::into),
+                    batch,
+                    reads_teacher: stage.task.reads_teacher(),
+                    depends_on: stage.depends_on.iter().filter_map(before).collect(),
+                }),
             });
+        }
+        if method.is_none() {
+            teacher = plans.len().checked_sub(1);
         }
     }
     Ok(plans)
+}
+
+/// That the data have less than a batch of a stage.
+fn small(config: &Config, stage: &Stage, train_count: u64) -> DataError {
+    let section = stage.section.unwrap_or_default();
+    let of_section = |key: &&str| key.strip_suffix(".batch") == Some(section);
+    let key = config.recipes().into_iter().map(|(key, _)| key).find(of_section);
+    let problem = format!(
+        "{} of stage {} is more than the {train_count} training images",
+        stage.batch(),
+        stage.name
+    );
+    DataError::Setting { key: key.unwrap_or("batch"), problem }
 }

@@ -376,10 +376,7 @@ impl Crew<'_> {
                 Some(_) => self.run.out.join("members").join(name),
                 None => self.teacher_folder(*seed),
             },
-            stages: match method {
-                Some(method) => algorithm::stages(config, *method, count),
-                None => algorithm::wide(config, count),
-            },
+            stages: algorithm::of(config, *method, count),
             network: if method.is_some() { &outline.student } else { &self.prepared.wide },
             teacher: teacher.as_ref(),
         };

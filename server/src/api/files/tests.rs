@@ -21,6 +21,15 @@ fn free() -> Arc<Semaphore> {
     Arc::new(Semaphore::new(ZIPS))
 }
 
+fn zip_if(
+    free: &Arc<Semaphore>,
+    folder: PathBuf,
+    items: Vec<Item>,
+    stem: String,
+) -> Result<Response, ApiError> {
+    Ok(stream(admit(free)?, folder, items, stem))
+}
+
 fn item(folder: &Path, name: &str) -> Item {
     let items = list(folder).expect("a list");
     items.into_iter().find(|item| item.name == name).expect("the item")
@@ -247,6 +256,12 @@ async fn a_file_that_changed_is_not_sent() {
     let (folder, mut weights) = model();
     weights[5] ^= 1;
     std::fs::write(folder.path().join("model.safetensors"), &weights).expect("written");
+    let items = list(folder.path()).expect("a list");
+    let zip = super::zip(folder.path().into(), items, "model".into()).await;
+    let zip = zip.expect_err("damaged").into_response();
+    assert_eq!(zip.status(), 500);
+    let told = String::from_utf8(bytes(zip).await).expect("text");
+    assert!(told.contains("model.safetensors is not the file"), "{told}");
     let range = [(header::RANGE, "bytes=100-200")];
     for headers in [&[][..], &range] {
         let answer = ask(folder.path(), Method::GET, headers).await;

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 
+use crate::figures::bytes;
+
 /// Bytes of the answer that are read.
 const ANSWER: u64 = 64 << 20;
 /// Bytes of a file that a helper writes: an unpacked upload as a tar.
@@ -43,6 +45,18 @@ pub(crate) fn ask<T: DeserializeOwned>(
     command: &mut Command,
     patience: Duration,
 ) -> Result<T, String> {
+    ask_while(command, patience, &|| true)
+}
+
+/// [`ask`], for as long as somebody waits for the answer: once it is not `awaited` any more, the process is killed.
+///
+/// # Errors
+/// As [`ask`]'s; nobody hears of it where nobody waits.
+pub(crate) fn ask_while<T: DeserializeOwned>(
+    command: &mut Command,
+    patience: Duration,
+    awaited: &dyn Fn() -> bool,
+) -> Result<T, String> {
     let begun = Instant::now();
     let mut child = within_limits(command, patience)
         .stdin(Stdio::piped())
@@ -67,6 +81,10 @@ pub(crate) fn ask<T: DeserializeOwned>(
     let status = loop {
         match child.try_wait() {
             Ok(Some(status)) => break status,
+            Ok(None) if !awaited() => {
+                end(&mut child);
+                return Err("nobody waits for the answer of a helper process".into());
+            }
             Ok(None) if begun.elapsed() < patience + GRACE => {
                 std::thread::sleep(Duration::from_millis(10));
             }
@@ -112,7 +130,7 @@ fn why(status: ExitStatus, stderr: &str) -> String {
     }
     let memory = ["memory allocation of", "std::bad_alloc", "Cannot allocate memory"];
     if memory.iter().any(|words| stderr.contains(words)) {
-        let most = crate::cli::bytes(*MEMORY);
+        let most = bytes(*MEMORY);
         return format!("this takes more memory than the {most} that the server gives it");
     }
     #[cfg(unix)]

@@ -10,7 +10,7 @@ use engine::text;
 /// Who asked reads no more, as with `taper presets | head -1`: there is nothing left to do, and nothing wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("nobody reads the output any more")]
-pub(super) struct Gone;
+pub(crate) struct Gone;
 
 fn write(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
@@ -21,7 +21,7 @@ fn write(text: &str) -> io::Result<()> {
 ///
 /// # Errors
 /// [`Gone`] where nobody reads it, and what the system refuses.
-pub(super) fn answer(text: &str) -> Result<()> {
+pub(crate) fn answer(text: &str) -> Result<()> {
     match write(text) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(Gone.into()),
         done => done.context("standard output cannot be written"),

@@ -1,9 +1,4 @@
-//! Data sets that configurations may name: built in, registered at the start, or uploaded.
-//!
-//! A client never names a path. `dataset:NAME` in a configuration stands for what is registered under that name, or was uploaded as it.
-
-mod freshness;
-mod unpack;
+//! The data sets of a server: built in, registered at the start, or uploaded.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -14,91 +9,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use engine::config::{Data, DataKind};
-use engine::data::{self, Account};
+use engine::config::DataKind;
+use engine::data;
 use engine::formats::atomic;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::jobs::ask;
-use crate::{names, scratch};
+use super::dataset::{BUILT_IN, ClassCount, Dataset, NAMES, Origin, PREFIX, is_name};
+use super::freshness::Fingerprints;
+use super::survey::{Part, Surveyed};
+use crate::helper::ask;
+use crate::scratch;
 
-use freshness::Fingerprints;
-pub(crate) use unpack::unpack;
-
-/// The set that is always there.
-pub(crate) const BUILT_IN: &str = "procedural";
-/// What a name of a data set begins with in a configuration.
-pub(crate) const PREFIX: &str = "dataset:";
-/// Pictures of each part that a survey keeps.
-const SAMPLES: usize = 64;
-/// Longer side of a thumbnail, in pixels.
-const THUMBNAIL: u32 = 96;
 /// How long a data set may be looked at.
 const PATIENCE: Duration = Duration::from_secs(600);
-/// Bytes of the disk that uploads leave free.
-pub(crate) const RESERVE: u64 = 1 << 30;
-
-/// Where a data set comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Origin {
-    /// Part of the program.
-    Builtin,
-    /// `--data NAME=PATH`.
-    Registered,
-    /// Sent by a client.
-    Uploaded,
-}
-
-/// A data set.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub(crate) struct Dataset {
-    pub(crate) name: String,
-    /// What `data.kind` must be.
-    pub(crate) kind: DataKind,
-    /// Of its files; 0 for the built-in set.
-    pub(crate) bytes: u64,
-    pub(crate) train_count: u64,
-    /// 0: training splits the other part.
-    pub(crate) test_count: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) classes: Option<Vec<ClassCount>>,
-    pub(crate) source: Origin,
-    /// What was found in it, what was left out and why.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) account: Option<Account>,
-    /// The same in sentences.
-    pub(crate) read: Vec<String>,
-    /// Why it cannot be used.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) error: Option<String>,
-}
-
-/// Training images of a class; test images where there are no others.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub(crate) struct ClassCount {
-    pub(crate) label: String,
-    pub(crate) count: u64,
-}
-
-/// What `taper survey` prints.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Surveyed {
-    pub(crate) classes: Vec<String>,
-    pub(crate) train: SurveyedPart,
-    pub(crate) test: SurveyedPart,
-    pub(crate) account: Account,
-}
-
-/// A part of it.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct SurveyedPart {
-    pub(crate) counts: Vec<u64>,
-    /// Index and class of the pictures of which there are thumbnails.
-    pub(crate) samples: Vec<(usize, u32)>,
-}
-
 /// The data sets of a server.
 #[derive(Debug)]
 pub(crate) struct Datasets {
@@ -166,18 +89,6 @@ fn sweep(folder: &Path) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// What [`is_name`] says, for people.
-pub(crate) const NAMES: &str = "a name has at most 64 of a-z, 0-9, -, _ and ., begins with one of the first two, does not end with a dot, and is not that of a device, as con, nul, aux or com1";
-
-/// A name that is safe as a folder of any system, in an address and in a configuration.
-pub(crate) fn is_name(name: &str) -> bool {
-    let first = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    (1..=64).contains(&name.len())
-        && name.starts_with(first)
-        && name.chars().all(|c| first(c) || "-_.".contains(c))
-        && names::trouble(name).is_none()
 }
 
 impl Datasets {
@@ -456,68 +367,6 @@ fn keep(seen: &Seen, thumbnails: &Path) {
     if let Err(error) = kept {
         tracing::warn!(error, "what was seen of a data set cannot be kept");
     }
-}
-
-/// A part of a data set.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Part {
-    /// For training.
-    #[default]
-    Train,
-    /// For testing.
-    Test,
-}
-
-impl Part {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Part::Train => "train",
-            Part::Test => "test",
-        }
-    }
-
-    fn file(self, index: usize) -> String {
-        format!("{}-{index}.png", self.name())
-    }
-}
-
-impl Surveyed {
-    pub(crate) fn part(&self, part: Part) -> &SurveyedPart {
-        match part {
-            Part::Train => &self.train,
-            Part::Test => &self.test,
-        }
-    }
-}
-
-/// Counts a data set and writes thumbnails: the work of `taper survey`.
-///
-/// # Errors
-/// What is wrong with the data, and what the system refuses.
-pub(crate) fn survey(config: &Data, thumbnails: &Path) -> Result<Surveyed> {
-    let data::Survey { classes, train, test, account } = data::survey(config, SAMPLES)?;
-    let part = |part: Part, surveyed: data::SurveyedPart| -> Result<SurveyedPart> {
-        let mut samples = Vec::new();
-        for data::Sample { index, label, image } in surveyed.samples {
-            let (width, height) = (image.width as u32, image.height as u32);
-            let image = match image.channels {
-                1 => image::GrayImage::from_raw(width, height, image.pixels)
-                    .map(image::DynamicImage::from),
-                _ => image::RgbImage::from_raw(width, height, image.pixels)
-                    .map(image::DynamicImage::from),
-            };
-            let image = image.context("a picture has not the pixels that it says")?;
-            let large = width.max(height) > THUMBNAIL;
-            let image = if large { image.thumbnail(THUMBNAIL, THUMBNAIL) } else { image };
-            let file = thumbnails.join(part.file(index));
-            image.save(&file).with_context(|| format!("cannot write `{}`", file.display()))?;
-            samples.push((index, label));
-        }
-        Ok(SurveyedPart { counts: surveyed.counts, samples })
-    };
-    let (train, test) = (part(Part::Train, train)?, part(Part::Test, test)?);
-    Ok(Surveyed { classes, train, test, account })
 }
 
 /// Bytes of a file, or of all files below a folder.

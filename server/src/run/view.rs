@@ -1,6 +1,7 @@
 //! What a run's events say of it: a snapshot that grows entry by entry and is kept in the store, so that no log is read twice.
 
 use engine::config::{Config, Method};
+use engine::data::Account;
 use engine::event::{Entry, Event, StagePlan};
 use engine::formats::MergeReport;
 use engine::train::{self, Planned};
@@ -44,6 +45,9 @@ pub(crate) struct StageState {
     pub(crate) batch: u64,
     /// Multiply-adds of one step, of the whole batch.
     pub(crate) step_macs: u64,
+    /// Places of the stages that it waits for; absent for runs of older logs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) depends_on: Option<Vec<usize>>,
     /// Steps of the member before this stage.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) first_step: Option<u64>,
@@ -154,6 +158,9 @@ pub(crate) struct View {
     pub(crate) members: Vec<MemberState>,
     /// Blocks of the members that narrow.
     pub(crate) blocks: Vec<BlockState>,
+    /// What was read of the data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) account: Option<Account>,
     /// What the user should know.
     pub(crate) warnings: Vec<String>,
     /// When the process took its first step and the share that was done then.
@@ -167,8 +174,8 @@ impl View {
     pub(crate) fn new(config: &Config, stages: &[StagePlan], widths: &[(u32, u32)]) -> View {
         let mut view = View::default();
         view.plan(stages);
-        for state in &mut view.stages {
-            state.batch = batch(config, &state.member, &state.stage);
+        for state in view.stages.iter_mut().filter(|state| state.depends_on.is_none()) {
+            state.batch = older_batch(config, &state.member, &state.stage);
         }
         for Planned { name, method, seed } in train::planned(config) {
             if method == Some(Method::Win) {
@@ -204,6 +211,8 @@ impl View {
             stage: plan.stage.clone(),
             steps: plan.steps,
             step_macs: plan.step_macs,
+            batch: plan.facts.as_ref().map_or(0, |facts| facts.batch),
+            depends_on: plan.facts.as_ref().map(|facts| facts.depends_on.clone()),
             ..StageState::default()
         };
         self.stages = stages.iter().map(state).collect();
@@ -312,13 +321,13 @@ impl View {
                 }
             }
             Event::Resumed { member, step } => self.take_back(member.as_deref(), *step),
+            Event::DataRead { account } => self.account = Some(account.clone()),
             Event::Warning { message } => {
                 if self.warnings.len() < WARNINGS && !self.warnings.contains(message) {
                     self.warnings.push(message.clone());
                 }
             }
             Event::Checkpoint { .. }
-            | Event::DataRead { .. }
             | Event::Tuned { .. }
             | Event::Log { .. }
             | Event::RunFinished { .. } => {}
@@ -330,10 +339,10 @@ impl View {
         let meant = |name: &str| member.is_none_or(|member| member == name);
         for state in self.stages.iter_mut().filter(|state| meant(&state.member)) {
             if state.first_step.is_some_and(|first| first > step) {
-                let StageState { member, stage, steps, step_macs, batch, .. } =
+                let StageState { member, stage, steps, step_macs, batch, depends_on, .. } =
                     std::mem::take(state);
-                *state =
-                    StageState { member, stage, steps, step_macs, batch, ..StageState::default() };
+                let planned = StageState { member, stage, steps, ..StageState::default() };
+                *state = StageState { step_macs, batch, depends_on, ..planned };
             }
         }
         for state in
@@ -343,15 +352,31 @@ impl View {
         }
     }
 
-    /// Goes on to a stage; what went before it in the same member is done.
+    /// Goes on to a stage; what it waits for is done.
     fn enter(&mut self, member: &str, stage: &str) -> Option<&mut StageState> {
         let place = self.stages.iter().position(|s| s.member == member && s.stage == stage)?;
-        for state in self.stages[..place].iter_mut().filter(|state| state.member == member) {
-            state.end();
+        let mut over = vec![false; place];
+        self.before(place).into_iter().for_each(|before| over[before] = true);
+        for before in (0..place).rev() {
+            if over[before] {
+                self.before(before).into_iter().for_each(|before| over[before] = true);
+                self.stages[before].end();
+            }
         }
         let state = &mut self.stages[place];
         state.state = Phase::Running;
         Some(state)
+    }
+
+    /// Places of the stages that one waits for, all of them before it. An older log does not say it: there it is the one before of the same member.
+    fn before(&self, place: usize) -> Vec<usize> {
+        let StageState { member, depends_on, .. } = &self.stages[place];
+        match depends_on {
+            Some(places) => places.iter().copied().filter(|before| *before < place).collect(),
+            None => {
+                self.stages[..place].iter().rposition(|s| s.member == *member).into_iter().collect()
+            }
+        }
     }
 
     fn stage(&mut self, member: &str, stage: &str) -> Option<&mut StageState> {
@@ -417,20 +442,12 @@ impl View {
     }
 }
 
-/// The method of a member; none of a teacher.
-pub(crate) fn method(config: &Config, member: &str) -> Option<Method> {
-    let (method, _) = member.rsplit_once('-')?;
-    config.methods.iter().copied().find(|known| known.name() == method)
-}
-
-/// Inputs of a step of a stage.
-pub(crate) fn batch(config: &Config, member: &str, stage: &str) -> u64 {
-    let stages = match method(config, member) {
-        Some(method) => algorithm::stages(config, method, 1),
-        None => algorithm::wide(config, 1),
-    };
-    let stage = stages.into_iter().find(|known| known.name == stage);
-    stage.and_then(|stage| stage.recipe).map_or(0, |recipe| u64::from(recipe.batch))
+/// Inputs of a step of a stage, where an older log does not say it: as the configuration plans a member of this name.
+fn older_batch(config: &Config, member: &str, stage: &str) -> u64 {
+    let planned = train::planned(config).into_iter().find(|planned| planned.name == member);
+    let stages = planned.map(|planned| algorithm::of(config, planned.method, 1));
+    let stage = stages.into_iter().flatten().find(|known| known.name == stage);
+    stage.map_or(0, |stage| stage.batch())
 }
 
 impl StageState {
@@ -449,10 +466,13 @@ impl StageState {
 
 #[cfg(test)]
 mod tests {
+    use engine::event::StageFacts;
+
     use super::*;
 
     fn plan(member: &str, stage: &str, step_macs: u64) -> StagePlan {
-        StagePlan { member: member.into(), stage: stage.into(), steps: 100, step_macs }
+        let (member, stage) = (member.into(), stage.into());
+        StagePlan { member, stage, steps: 100, step_macs, facts: None }
     }
 
     fn apply(view: &mut View, time: f64, event: Event) {
@@ -517,6 +537,22 @@ mod tests {
         apply(&mut view, 11.0, started("win-0", "tune", 1, 0));
         assert_eq!(view.find("win-0", "narrow 1").map(|s| s.state), Some(Phase::Done));
         assert_eq!(view.share(), 300.0 / 600.0);
+        // By what each says that it waits for, where it does.
+        let waits = |mut plan: StagePlan, depends_on: Vec<usize>| {
+            plan.facts = Some(StageFacts { batch: 8, depends_on, ..StageFacts::default() });
+            plan
+        };
+        let mut said = View::default();
+        said.plan(&[
+            waits(plan("teacher-0", "wide", 3), vec![]),
+            waits(plan("kd-0", "kd", 1), vec![0]),
+            waits(plan("win-0", "narrow 1", 1), vec![0]),
+            waits(plan("win-0", "tune", 1), vec![2]),
+        ]);
+        apply(&mut said, 0.0, started("win-0", "tune", 1, 0));
+        let phases: Vec<Phase> = said.stages.iter().map(|stage| stage.state).collect();
+        assert_eq!(phases, [Phase::Done, Phase::Waiting, Phase::Done, Phase::Running]);
+        assert_eq!(said.batch("kd-0", "kd"), 8);
         // A process that goes on has a rate of its own.
         apply(&mut view, 100.0, begin);
         apply(&mut view, 100.0, started("teacher-0", "wide", 1, 40));

@@ -125,6 +125,14 @@ impl State {
         }
     }
 
+    /// The state of a run that has a process, where this was noted of it last.
+    pub(crate) fn at_work(self) -> State {
+        match self {
+            State::Pausing | State::Stopping => self,
+            _ => State::Running,
+        }
+    }
+
     /// Whether nothing will happen to it by itself.
     pub(crate) fn is_ended(self) -> bool {
         matches!(self, State::Stopped | State::Done | State::Failed | State::Cancelled)

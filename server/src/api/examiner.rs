@@ -1,0 +1,56 @@
+//! Who looks at configurations: a process of this program, which opens what they name.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use engine::config::Config;
+
+use crate::helper::ask_while;
+use crate::run::examine::Findings;
+use crate::scratch;
+
+/// How long a configuration may be looked at: its data are opened.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Who looks at configurations.
+pub(super) trait Examiner: Send + Sync {
+    /// What a configuration comes to; a time as well, if steps are to be `measured`. It may give up once it is not `awaited` any more.
+    ///
+    /// # Errors
+    /// A sentence on why it could not be looked at.
+    fn examine(
+        &self,
+        config: &Config,
+        measured: bool,
+        awaited: &dyn Fn() -> bool,
+    ) -> Result<Findings, String>;
+}
+
+/// A process of this program: it opens the data and the device, and may die of them.
+pub(super) struct Helper {
+    /// This program.
+    pub(super) program: PathBuf,
+    /// Where the file with the configuration goes.
+    pub(super) scratch: PathBuf,
+}
+
+impl Examiner for Helper {
+    fn examine(
+        &self,
+        config: &Config,
+        measured: bool,
+        awaited: &dyn Fn() -> bool,
+    ) -> Result<Findings, String> {
+        let file = scratch::file(&self.scratch, ".toml");
+        let file = file.map_err(|error| format!("no temporary file can be made: {error}"))?;
+        std::fs::write(file.path(), config.to_toml())
+            .map_err(|error| format!("no temporary file can be written: {error}"))?;
+        let mut command = Command::new(&self.program);
+        command.arg("preflight").arg(file.path());
+        if measured {
+            command.arg("--measure");
+        }
+        ask_while(&mut command, PATIENCE, awaited)
+    }
+}

@@ -1,0 +1,280 @@
+//! Runs over the API: made, refused, told what to do, compared.
+
+use super::*;
+
+#[tokio::test]
+async fn a_run_goes_through_its_life_without_a_process() {
+    let server = Server::here();
+    let id = server.draft().await;
+    let run = server.get(&format!("/api/runs/{id}")).await.json();
+    assert_eq!((&run["state"], &run["name"]), (&"draft".into(), &"<b>a</b>".into()));
+    assert_eq!(run["stages"][0]["stage"], "wide");
+    assert_eq!(run["blocks"][3]["teacher_width"], 40);
+    assert_eq!(run["config"]["data"]["train_count"], 256);
+    let toml = server.get(&format!("/api/runs/{id}/config.toml")).await;
+    assert!(toml.text.contains("train_count = 256"));
+    let verb = async |verb: &str| server.post(&format!("/api/runs/{id}/{verb}"), json!({})).await;
+    assert_eq!(verb("pause").await.status, StatusCode::CONFLICT);
+    assert_eq!(verb("start").await.json()["position"], 0);
+    let copy = verb("clone").await;
+    let copy_id = copy.json()["id"].as_str().expect("an id").to_owned();
+    server.post(&format!("/api/runs/{copy_id}/start"), json!({})).await;
+    let moved = server.post(&format!("/api/runs/{copy_id}/move"), json!({ "before": id })).await;
+    assert_eq!(moved.json()["queue"], json!([copy_id, id]));
+    assert_eq!(server.get("/api/runs").await.json()["queue"], json!([copy_id, id]));
+    assert_eq!(verb("pause").await.json()["state"], "paused");
+    assert_eq!(verb("resume").await.json()["position"], 0);
+    assert_eq!(verb("stop").await.json()["state"], "stopped");
+    assert_eq!(verb("cancel").await.json()["state"], "cancelled");
+    assert_eq!(verb("resume").await.status, StatusCode::CONFLICT);
+    let compared = server.get(&format!("/api/compare?runs={id},{copy_id}")).await.json();
+    assert_eq!(compared["differences"], json!([]));
+    let gone = server.send(&Method::DELETE, &format!("/api/runs/{id}"), &[], Body::empty()).await;
+    assert_eq!(gone.status, StatusCode::NO_CONTENT);
+    assert_eq!(server.get(&format!("/api/runs/{id}")).await.status, StatusCode::NOT_FOUND);
+}
+
+/// What a teacher's folder says of its pictures is in the configuration that a run is made with, and is not contradicted.
+#[tokio::test]
+async fn a_run_takes_over_what_its_teacher_says_of_pictures() {
+    let server = Server::here();
+    let id = server.draft().await;
+    let mlp = Mlp { hidden: vec![12, 12, 12, 12], blocks: vec![1; 4], ..Mlp::default() };
+    let config = ModelConfig {
+        architecture: "mlp".into(),
+        model: Model::Mlp(mlp),
+        widened: None,
+        channels: 1,
+        size: 16,
+        mean: vec![0.375],
+        std: vec![0.25],
+        interpolation: Interpolation::Area,
+        crop: 0.875,
+        labels: (0..10).map(|class| class.to_string()).collect(),
+    };
+    let weights = fresh(&config.network(), 1).expect("weights");
+    let model = ModelFolder { weights, config, merge: None, card: String::new() };
+    let folder = server.folder.path().join("runs").join(&id);
+    assert!(folder.is_dir(), "the run's directory");
+    model.write(&folder.join("artifacts")).expect("written");
+
+    let with = |more: Value| {
+        let mut set = small();
+        set["teacher.from"] = json!(format!("run:{id}"));
+        set["methods"] = json!(["kd"]);
+        for (key, value) in more.as_object().expect("keys") {
+            set[key] = value.clone();
+        }
+        json!({ "preset": "demo", "set": set, "start": false })
+    };
+    let made = server.post("/api/runs", with(json!({}))).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+    let made = made.json()["id"].as_str().expect("an id").to_owned();
+    let toml = server.get(&format!("/api/runs/{made}/config.toml")).await.text;
+    let own =
+        std::fs::read_to_string(server.folder.path().join("runs").join(&made).join("config.toml"));
+    for text in [toml, own.expect("the run's own")] {
+        for line in [
+            "size = 16",
+            "crop = 0.875",
+            "interpolation = \"area\"",
+            "mean = [0.375]",
+            "std = [0.25]",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
+        }
+    }
+    let shown = server.post("/api/preflight", with(json!({}))).await.json();
+    assert!(shown["notes"].to_string().contains("data.crop = 0.875"), "{shown}");
+    let refused = server.post("/api/runs", with(json!({ "data.crop": 1.0 }))).await;
+    assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(refused.json()["field"], "data.crop", "{}", refused.text);
+}
+
+#[tokio::test]
+async fn a_bad_run_is_refused_with_its_field() {
+    let server = Server::here();
+    for (body, field) in [
+        (json!({}), "preset"),
+        (json!({ "preset": "../../etc/passwd" }), "preset"),
+        (json!({ "preset": "demo", "set": { "tune.lr": -1 } }), "tune.lr"),
+        (json!({ "preset": "demo", "set": { "tune.lrr": 1 } }), "tune.lrr"),
+        (
+            json!({ "preset": "demo", "set": { "data.kind": "folder", "data.path": "/etc" } }),
+            "data.path",
+        ),
+        (
+            json!({ "preset": "demo", "set": { "data.kind": "folder", "data.path": "dataset:../x" } }),
+            "data.path",
+        ),
+        (json!({ "preset": "demo", "set": { "teacher.from": "/etc/passwd" } }), "teacher.from"),
+        (json!({ "preset": "demo", "set": { "device": "9" } }), "device"),
+        (json!({ "preset": "demo", "set": { "data.train_count": 2000000 } }), "data.train_count"),
+        (json!({ "preset": "demo", "name": "a\u{7}b" }), "name"),
+        (json!({ "preset": "demo", "name": "a\u{202e}gpj" }), "name"),
+        (json!({ "preset": "demo", "name": "NUL" }), "name"),
+        (json!({ "preset": "demo", "name": "com1.txt" }), "name"),
+        (json!({ "preset": "demo", "name": "a." }), "name"),
+    ] {
+        let answer = server.post("/api/runs", body.clone()).await;
+        assert!(answer.status.is_client_error(), "{body}: {}", answer.text);
+        assert_eq!(answer.json()["field"], field, "{body}: {}", answer.text);
+        if field != "name" {
+            let shown = server.post("/api/preflight", body.clone()).await;
+            assert_eq!(
+                (shown.status, &shown.json()["ok"]),
+                (StatusCode::OK, &false.into()),
+                "{body}"
+            );
+            assert_eq!(shown.json()["problems"][0]["field"], field);
+        }
+    }
+    assert_eq!(server.get("/api/runs").await.json()["runs"], json!([]));
+    let unknown = server.post("/api/runs", json!({ "preset": "demo", "files": ["x"] })).await;
+    assert_eq!(unknown.status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn configurations_go_to_toml_and_back() {
+    let server = Server::here();
+    let presets = server.get("/api/presets").await.json();
+    for preset in presets["presets"].as_array().expect("a list") {
+        let toml = server.post("/api/config/toml", json!({ "config": preset["config"] })).await;
+        let back = server.post("/api/config/parse", toml.json()).await.json();
+        assert_eq!(back["config"], preset["config"], "{}", preset["name"]);
+    }
+    let bad = server.post("/api/config/parse", json!({ "toml": "[tune]\nlr = \n" })).await;
+    assert!(
+        bad.json()["message"].as_str().is_some_and(|text| text.contains("line:2")),
+        "{}",
+        bad.text
+    );
+}
+
+#[tokio::test]
+async fn a_teacher_that_is_needed_is_not_deleted() {
+    let server = Server::here();
+    let teacher = server.draft().await;
+    let mut set = small();
+    set["teacher.from"] = format!("run:{teacher}").into();
+    let run = server.app.jobs.store.read(|db| Run::find(db, &teacher));
+    let mut run = run.expect("read").expect("there");
+    // It has no weights to examine: the pupil is put beside it as the store has it.
+    run.config += &format!("\n[teacher]\nfrom = \"run:{teacher}\"\n");
+    let pupil = crate::store::New {
+        id: "pupil".into(),
+        name: "my pupil".into(),
+        config: format!("[teacher]\nfrom = \"run:{teacher}\"\n"),
+        config_hash: String::new(),
+        preset: None,
+        facts: run.facts,
+        view: run.view,
+    };
+    server.app.jobs.store.write(|db| Run::insert(db, &pupil)).expect("inserted");
+    let place = format!("/api/runs/{teacher}");
+    let delete = async || server.send(&Method::DELETE, &place, &[], Body::empty()).await;
+    for verb in ["", "start", "stop"] {
+        if !verb.is_empty() {
+            let told = server.post(&format!("/api/runs/pupil/{verb}"), json!({})).await;
+            assert_eq!(told.status, StatusCode::OK, "{}", told.text);
+        }
+        let refused = delete().await;
+        assert_eq!(refused.status, StatusCode::CONFLICT, "{verb}: {}", refused.text);
+        assert!(refused.text.contains("`my pupil` (pupil)"), "{}", refused.text);
+        assert_eq!(server.get(&place).await.status, StatusCode::OK);
+    }
+    server.post("/api/runs/pupil/cancel", json!({})).await;
+    assert_eq!(delete().await.status, StatusCode::NO_CONTENT);
+    let made = server.post("/api/runs", json!({ "preset": "demo", "set": set })).await;
+    assert_eq!((made.status.as_u16(), &made.json()["field"]), (422, &"teacher.from".into()));
+}
+
+#[tokio::test]
+async fn so_many_runs_are_compared_and_each_once() {
+    let server = Server::here();
+    let id = server.draft().await;
+    let begun = std::time::Instant::now();
+    let one = server.get(&format!("/api/compare?runs={id}")).await;
+    let alone = begun.elapsed();
+    let begun = std::time::Instant::now();
+    let many = vec![id.as_str(); 3000].join(",");
+    let same = server.get(&format!("/api/compare?runs={many}")).await;
+    assert_eq!((same.status, same.text), (StatusCode::OK, one.text));
+    assert!(begun.elapsed() < 100 * alone, "{:?} and {alone:?}", begun.elapsed());
+    let ids: Vec<String> = (0..101).map(|n| format!("{id}{n}")).collect();
+    let refused = server.get(&format!("/api/compare?runs={}", ids.join(","))).await;
+    assert_eq!((refused.status.as_u16(), &refused.json()["field"]), (422, &"runs".into()));
+}
+
+#[tokio::test]
+async fn of_two_runs_of_one_configuration_and_seed_it_is_said_which_counts() {
+    let server = Server::here();
+    let mut ids = Vec::new();
+    for accuracy in [90.0, 80.0] {
+        let id = server.draft().await;
+        let log = server.folder.path().join("runs").join(&id).join("events.jsonl");
+        let done = engine::event::Event::MemberFinished {
+            member: "win-0".into(),
+            method: Some(engine::config::Method::Win),
+            seed: 0,
+            step: 9,
+            accuracy,
+            loss: 0.5,
+            train_error: 1.0,
+            epochs: Some(1.0),
+            seconds: Some(1.0),
+            params: 10,
+            macs: 10,
+            teacher_epochs: None,
+            teacher_seconds: None,
+        };
+        let log = engine::event::EventLog::open(&log);
+        log.expect("a log").append(done).expect("written");
+        ids.push(id);
+    }
+    let compared = server.get(&format!("/api/compare?runs={}", ids.join(","))).await.json();
+    let repeated = json!([{ "taken": ids[0], "left": ids[1], "members": ["win-0"] }]);
+    assert_eq!(
+        (&compared["repeated"], &compared["rows"][0]["accuracy_mean"]),
+        (&repeated, &90.0.into())
+    );
+    let alone = server.get(&format!("/api/compare?runs={}", ids[1])).await.json();
+    assert_eq!(alone["repeated"], json!([]));
+}
+
+#[tokio::test]
+async fn a_run_tells_what_was_read_of_its_data() {
+    let server = Server::here();
+    let id = server.draft().await;
+    let run = server.get(&format!("/api/runs/{id}")).await.json();
+    let shown = server.post("/api/preflight", json!({ "preset": "demo", "set": small() })).await;
+    assert!(run["read"].as_array().is_some_and(|lines| !lines.is_empty()), "{run}");
+    assert_eq!((&run["read"], &run["account"]), (&shown.json()["read"], &shown.json()["account"]));
+}
+
+#[tokio::test]
+async fn a_stage_that_does_not_fit_is_refused_by_a_key_that_is_there() {
+    let server = Server::here();
+    for (methods, key) in [
+        (json!(["vanilla"]), "vanilla.batch"),
+        (json!(["fitnets"]), "fitnets.batch"),
+        (json!(["start_only"]), "tune.batch"),
+        (json!(["win"]), "narrow.batch"),
+    ] {
+        // Room for no step at all: the teacher's is the first.
+        let set = json!({
+            "methods": methods, "seeds": [0], "data.train_count": 256, "data.test_count": 64,
+            "memory_budget": 1000
+        });
+        let shown = server.post("/api/preflight", json!({ "preset": "demo", "set": set })).await;
+        let field = shown.json()["problems"][0]["field"].clone();
+        let first = if key == "vanilla.batch" { key } else { "wide.batch" };
+        assert_eq!(field, first, "{}", shown.text);
+        // And a batch that the data do not have.
+        let mut set = set;
+        set.as_object_mut().expect("an object").remove("memory_budget");
+        set[key] = 300.into();
+        let shown = server.post("/api/preflight", json!({ "preset": "demo", "set": set })).await;
+        assert_eq!(shown.json()["problems"][0]["field"], key, "{}", shown.text);
+    }
+}

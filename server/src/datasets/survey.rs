@@ -1,0 +1,93 @@
+//! Counting a data set, with thumbnails of some of its pictures.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use engine::config::Data;
+use engine::data::{self, Account};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Pictures of each part that a survey keeps.
+const SAMPLES: usize = 64;
+/// Longer side of a thumbnail, in pixels.
+const THUMBNAIL: u32 = 96;
+
+/// What `taper survey` prints.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Surveyed {
+    pub(crate) classes: Vec<String>,
+    pub(crate) train: SurveyedPart,
+    pub(crate) test: SurveyedPart,
+    pub(crate) account: Account,
+}
+
+/// A part of it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct SurveyedPart {
+    pub(crate) counts: Vec<u64>,
+    /// Index and class of the pictures of which there are thumbnails.
+    pub(crate) samples: Vec<(usize, u32)>,
+}
+
+/// A part of a data set.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Part {
+    /// For training.
+    #[default]
+    Train,
+    /// For testing.
+    Test,
+}
+
+impl Part {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Part::Train => "train",
+            Part::Test => "test",
+        }
+    }
+
+    pub(super) fn file(self, index: usize) -> String {
+        format!("{}-{index}.png", self.name())
+    }
+}
+
+impl Surveyed {
+    pub(crate) fn part(&self, part: Part) -> &SurveyedPart {
+        match part {
+            Part::Train => &self.train,
+            Part::Test => &self.test,
+        }
+    }
+}
+
+/// Counts a data set and writes thumbnails: the work of `taper survey`.
+///
+/// # Errors
+/// What is wrong with the data, and what the system refuses.
+pub(crate) fn survey(config: &Data, thumbnails: &Path) -> Result<Surveyed> {
+    let data::Survey { classes, train, test, account } = data::survey(config, SAMPLES)?;
+    let part = |part: Part, surveyed: data::SurveyedPart| -> Result<SurveyedPart> {
+        let mut samples = Vec::new();
+        for data::Sample { index, label, image } in surveyed.samples {
+            let (width, height) = (image.width as u32, image.height as u32);
+            let image = match image.channels {
+                1 => image::GrayImage::from_raw(width, height, image.pixels)
+                    .map(image::DynamicImage::from),
+                _ => image::RgbImage::from_raw(width, height, image.pixels)
+                    .map(image::DynamicImage::from),
+            };
+            let image = image.context("a picture has not the pixels that it says")?;
+            let large = width.max(height) > THUMBNAIL;
+            let image = if large { image.thumbnail(THUMBNAIL, THUMBNAIL) } else { image };
+            let file = thumbnails.join(part.file(index));
+            image.save(&file).with_context(|| format!("cannot write `{}`", file.display()))?;
+            samples.push((index, label));
+        }
+        Ok(SurveyedPart { counts: surveyed.counts, samples })
+    };
+    let (train, test) = (part(Part::Train, train)?, part(Part::Test, test)?);
+    Ok(Surveyed { classes, train, test, account })
+}

@@ -1,0 +1,367 @@
+//! Members of runs, grouped by method and configuration.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use engine::config::{self, Config, Method};
+use engine::event::{self, Event};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::failure::failure;
+
+/// Keys that say which members there are or where they ran, not how they were trained.
+const NOT_TRAINING: [&str; 3] = ["seeds", "methods", "device"];
+
+/// Members of one method and configuration, over their seeds.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub(crate) struct Row {
+    /// The method, or `teacher`.
+    pub(crate) method: String,
+    /// The keys in which the configurations differ; none when there is one configuration.
+    pub(crate) label: Option<String>,
+    /// Percent, of the last weights.
+    pub(crate) accuracy_mean: f64,
+    /// Sample deviation; none for one seed.
+    pub(crate) accuracy_std: Option<f64>,
+    pub(crate) seeds: usize,
+    pub(crate) params: u64,
+    pub(crate) macs: u64,
+    /// Of the student, restarts included; mean over seeds, as all that follow. None where nobody knows, as of a teacher from elsewhere.
+    pub(crate) epochs: Option<f64>,
+    pub(crate) seconds: Option<f64>,
+    pub(crate) teacher_epochs: Option<f64>,
+    pub(crate) teacher_seconds: Option<f64>,
+}
+
+/// Two runs that trained the same members: of one configuration and seed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Repeated {
+    /// The run that counts, which was named first.
+    pub(crate) taken: PathBuf,
+    /// The run whose members are left out.
+    pub(crate) left: PathBuf,
+    /// These members and teachers.
+    pub(crate) members: Vec<String>,
+}
+
+/// What `--json` prints.
+#[derive(Debug, Default, PartialEq, Serialize)]
+pub(crate) struct Comparison {
+    pub(crate) rows: Vec<Row>,
+    pub(crate) teachers: Vec<Row>,
+    /// Members that are there twice.
+    pub(crate) repeated: Vec<Repeated>,
+    /// Members that have not finished, as `RUN/members/NAME`.
+    pub(crate) unfinished: Vec<String>,
+}
+
+/// A finished member, or a teacher (without a method).
+#[derive(Debug, Clone)]
+struct Member {
+    method: Option<Method>,
+    seed: u64,
+    accuracy: f64,
+    params: u64,
+    macs: u64,
+    epochs: Option<f64>,
+    seconds: Option<f64>,
+    teacher_epochs: Option<f64>,
+    teacher_seconds: Option<f64>,
+}
+
+/// A run directory as far as it is done.
+struct Run {
+    path: PathBuf,
+    config: Config,
+    members: Vec<Member>,
+}
+
+/// Members of run directories, grouped. A directory that is named twice, or by two ways, counts once.
+///
+/// # Errors
+/// One is no run directory, or its log or configuration cannot be read.
+pub(crate) fn compare(paths: &[PathBuf]) -> Result<Comparison> {
+    let (mut runs, mut seen) = (Vec::new(), BTreeSet::new());
+    for path in paths {
+        for path in expand(path)? {
+            // A run that is named twice is one run.
+            if seen.insert(path.canonicalize().unwrap_or_else(|_| path.clone())) {
+                runs.push(open(path)?);
+            }
+        }
+    }
+    Ok(group(&runs))
+}
+
+/// The run directory itself, or those inside a folder that is none.
+pub(crate) fn expand(path: &Path) -> Result<Vec<PathBuf>> {
+    let is_run = |path: &Path| path.join("config.toml").is_file();
+    if is_run(path) {
+        return Ok(vec![path.into()]);
+    }
+    let mut inner: Vec<PathBuf> = std::fs::read_dir(path)
+        .map(|entries| {
+            entries
+                .filter_map(|entry| Some(entry.ok()?.path()))
+                .filter(|path| is_run(path))
+                .collect()
+        })
+        .unwrap_or_default();
+    inner.sort();
+    if inner.is_empty() {
+        return Err(failure(
+            format!("`{}` is no run directory: it has no config.toml", path.display()),
+            "`taper run PRESET --out DIR` makes one",
+        ));
+    }
+    Ok(inner)
+}
+
+fn open(path: PathBuf) -> Result<Run> {
+    let file = path.join("config.toml");
+    let config = config::read(&file)?;
+    let log = path.join("events.jsonl");
+    let entries = if log.exists() { event::read(&log)? } else { Vec::new() };
+    // The last word on a member counts: a member may have been taken up again.
+    let mut members = BTreeMap::new();
+    for entry in entries {
+        if let Event::MemberFinished {
+            member,
+            method,
+            seed,
+            accuracy,
+            epochs,
+            seconds,
+            params,
+            macs,
+            teacher_epochs,
+            teacher_seconds,
+            ..
+        } = entry.event
+        {
+            let done = Member {
+                method,
+                seed,
+                accuracy,
+                params,
+                macs,
+                epochs,
+                seconds,
+                teacher_epochs,
+                teacher_seconds,
+            };
+            members.insert(member, done);
+        }
+    }
+    Ok(Run { path, config, members: members.into_values().collect() })
+}
+
+/// A configuration without what says who was trained and where.
+fn training(config: &Config) -> BTreeMap<String, String> {
+    let mut flat = config.flat();
+    NOT_TRAINING.iter().for_each(|key| drop(flat.remove(*key)));
+    flat
+}
+
+fn group(runs: &[Run]) -> Comparison {
+    let configs: Vec<_> = runs.iter().map(|run| training(&run.config)).collect();
+    let keys: BTreeSet<&String> = configs.iter().flat_map(BTreeMap::keys).collect();
+    let differing: Vec<&String> = keys
+        .into_iter()
+        .filter(|key| configs.iter().any(|config| config.get(*key) != configs[0].get(*key)))
+        .collect();
+    let label = |config: &BTreeMap<String, String>| {
+        let value =
+            |key: &&String| config.get(*key).map_or("absent", |value| value.trim_matches('"'));
+        let parts: Vec<String> =
+            differing.iter().map(|key| format!("{key}={}", value(key))).collect();
+        (!parts.is_empty()).then(|| parts.join(" "))
+    };
+
+    // In the order of configurations as given, then of methods, the teacher first; a seed counts once, that of the run that is named first.
+    let mut order: Vec<Option<String>> = Vec::new();
+    type Seeds<'a> = BTreeMap<u64, (&'a Path, &'a Member)>;
+    let mut groups: BTreeMap<(usize, Option<Method>), Seeds<'_>> = BTreeMap::new();
+    let mut comparison = Comparison::default();
+    for (run, config) in runs.iter().zip(&configs) {
+        let label = label(config);
+        let place = order.iter().position(|known| *known == label).unwrap_or_else(|| {
+            order.push(label);
+            order.len() - 1
+        });
+        for member in &run.members {
+            let group = groups.entry((place, member.method)).or_default();
+            let (taken, _) = *group.entry(member.seed).or_insert((run.path.as_path(), member));
+            if taken != run.path {
+                repeat(&mut comparison.repeated, taken, &run.path, member);
+            }
+        }
+        for &method in &run.config.methods {
+            for &seed in &run.config.seeds {
+                let found = |member: &&Member| member.method == Some(method) && member.seed == seed;
+                if run.members.iter().find(found).is_none() {
+                    comparison
+                        .unfinished
+                        .push(format!("{}/members/{method}-{seed}", run.path.display()));
+                }
+            }
+        }
+    }
+    for ((place, method), members) in groups {
+        let members: Vec<&Member> = members.into_values().map(|(_, member)| member).collect();
+        let row = row(method, order[place].clone(), &members);
+        let rows = if method.is_some() { &mut comparison.rows } else { &mut comparison.teachers };
+        rows.push(row);
+    }
+    comparison
+}
+
+/// Notes that a member of one run was trained by another as well.
+fn repeat(all: &mut Vec<Repeated>, taken: &Path, left: &Path, member: &Member) {
+    let name = format!("{}-{}", member.method.map_or("teacher", Method::name), member.seed);
+    match all.iter_mut().find(|pair| pair.taken == taken && pair.left == left) {
+        Some(pair) => pair.members.push(name),
+        None => {
+            let (taken, left) = (taken.into(), left.into());
+            all.push(Repeated { taken, left, members: vec![name] });
+        }
+    }
+}
+
+fn row(method: Option<Method>, label: Option<String>, members: &[&Member]) -> Row {
+    // What is not known of one is not known of all.
+    let of = |number: fn(&Member) -> Option<f64>| {
+        let numbers: Option<Vec<f64>> = members.iter().map(|member| number(member)).collect();
+        numbers.map(|numbers| mean(numbers.into_iter()))
+    };
+    let accuracy_mean = mean(members.iter().map(|member| member.accuracy));
+    let squares =
+        members.iter().map(|member| (member.accuracy - accuracy_mean).powi(2)).sum::<f64>();
+    Row {
+        method: method.map_or("teacher", Method::name).into(),
+        label,
+        accuracy_mean,
+        accuracy_std: (members.len() > 1).then(|| (squares / (members.len() - 1) as f64).sqrt()),
+        seeds: members.len(),
+        params: members[0].params,
+        macs: members[0].macs,
+        epochs: of(|member| member.epochs),
+        seconds: of(|member| member.seconds),
+        teacher_epochs: of(|member| member.teacher_epochs),
+        teacher_seconds: of(|member| member.teacher_seconds),
+    }
+}
+
+fn mean(numbers: impl ExactSizeIterator<Item = f64>) -> f64 {
+    let count = numbers.len();
+    let mean = numbers.sum::<f64>() / count as f64;
+    // Epochs are sums of steps: 2.0000000000000013 says no more than 2.
+    (mean * 1e9).round() / 1e9
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(method: Option<Method>, seed: u64, accuracy: f64) -> Member {
+        Member {
+            method,
+            seed,
+            accuracy,
+            params: 1000,
+            macs: 900,
+            epochs: Some(24.0),
+            seconds: Some(10.0 + seed as f64),
+            teacher_epochs: Some(20.0),
+            teacher_seconds: Some(5.0),
+        }
+    }
+
+    #[test]
+    fn of_two_runs_of_one_configuration_and_seed_the_first_counts_and_it_is_said() {
+        let of = |path: &str, accuracy| {
+            let members = vec![
+                member(Some(Method::Win), 0, accuracy),
+                member(Some(Method::Win), accuracy as u64, accuracy),
+                member(None, 0, accuracy),
+            ];
+            Run { path: path.into(), ..run(&["methods=[\"win\"]", "seeds=[0]"], members) }
+        };
+        let comparison = group(&[of("a", 90.0), of("b", 80.0)]);
+        let [win] = &comparison.rows[..] else { panic!("a row") };
+        // Seed 0 of a, and the seeds that only one of them has.
+        assert_eq!((win.seeds, win.accuracy_mean), (3, mean([90.0, 90.0, 80.0].into_iter())));
+        assert_eq!(comparison.teachers[0].accuracy_mean, 90.0);
+        let members = vec!["win-0".into(), "teacher-0".into()];
+        let (taken, left) = ("a".into(), "b".into());
+        assert_eq!(comparison.repeated, [Repeated { taken, left, members }]);
+        let json = serde_json::to_value(&comparison).expect("JSON");
+        assert_eq!(json["repeated"][0]["taken"], "a");
+        assert_eq!(group(&[of("a", 90.0)]).repeated, []);
+    }
+
+    fn run(set: &[&str], members: Vec<Member>) -> Run {
+        let demo = Config::preset("demo").expect("valid");
+        let config = set.iter().fold(demo, |config, set| config.with_set(set).expect("valid"));
+        Run { path: "r".into(), config, members }
+    }
+
+    #[test]
+    fn seeds_are_averaged_with_the_sample_deviation() {
+        let members = vec![
+            member(Some(Method::Win), 0, 90.0),
+            member(Some(Method::Win), 1, 92.0),
+            member(Some(Method::Kd), 0, 80.0),
+            member(None, 0, 95.0),
+        ];
+        let comparison = group(&[run(&["methods=[\"kd\", \"win\"]", "seeds=[0, 1]"], members)]);
+        let [kd, win] = &comparison.rows[..] else { panic!("two rows") };
+        assert_eq!((win.accuracy_mean, win.accuracy_std), (91.0, Some(2f64.sqrt())));
+        assert_eq!((win.seconds, win.seeds, &win.label), (Some(10.5), 2, &None));
+        assert_eq!((kd.accuracy_mean, kd.accuracy_std), (80.0, None));
+        assert_eq!(comparison.teachers[0].accuracy_mean, 95.0);
+        assert_eq!(comparison.unfinished, ["r/members/kd-1"]);
+    }
+
+    #[test]
+    fn runs_of_one_configuration_are_joined_and_others_labelled() {
+        let win = |seed, accuracy| vec![member(Some(Method::Win), seed, accuracy)];
+        let only = ["methods=[\"win\"]"];
+        let comparison = group(&[
+            run(&[only[0], "seeds=[0]"], win(0, 90.0)),
+            run(&[only[0], "seeds=[1]", "device=1"], win(1, 91.0)),
+            run(&[only[0], "seeds=[0]", "teacher.factor=2"], win(0, 89.0)),
+        ]);
+        assert_eq!(comparison.rows.len(), 2);
+        assert_eq!(comparison.rows[0].seeds, 2);
+        assert_eq!(comparison.rows[0].label.as_deref(), Some("teacher.factor=4"));
+        assert_eq!(comparison.rows[1].label.as_deref(), Some("teacher.factor=2"));
+    }
+
+    #[test]
+    fn the_keys_of_json_are_those_of_the_interface() {
+        let comparison = group(&[run(&["seeds=[0]"], vec![member(Some(Method::Win), 0, 90.0)])]);
+        let json = serde_json::to_value(&comparison).expect("JSON");
+        let keys: Vec<&str> =
+            json["rows"][0].as_object().expect("an object").keys().map(String::as_str).collect();
+        assert_eq!(
+            keys,
+            [
+                "method",
+                "label",
+                "accuracy_mean",
+                "accuracy_std",
+                "seeds",
+                "params",
+                "macs",
+                "epochs",
+                "seconds",
+                "teacher_epochs",
+                "teacher_seconds"
+            ]
+        );
+        assert!(json["rows"][0]["accuracy_std"].is_null());
+    }
+}
