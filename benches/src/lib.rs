@@ -305,8 +305,8 @@ fn thin_resnet() -> Network {
     let (unit, stem) = (Unit::Bottleneck, Stem::Cifar);
     let model = Model::Resnet(Resnet { width: 1.0, base: 8, unit, stem, blocks: vec![2; 4] });
     let mut network = models::network(&model, Extent::Map(32, 32, 3), 10);
-    if let Some(Layer::Conv { out, .. }) = network.blocks[0].layers.first_mut() {
-        *out = 16;
+    if let Some(Layer::Conv(stem)) = network.blocks[0].layers.first_mut() {
+        stem.out = 16;
     }
     network
 }

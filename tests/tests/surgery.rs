@@ -6,7 +6,10 @@ use engine::{
     config::{Activation, Mlp, Model, Resnet, Stem, Unit, Widen},
     data::{self, Batch},
     models,
-    nn::{Block, Extent, Folded, Layer, Network, Role, Weights, fresh},
+    nn::{
+        Block, Extent, Folded, Layer, Network, Role, Weights, fresh,
+        layers::{BatchNorm, MaxPool},
+    },
     random::Stream,
     win::surgery::{bridge, merge, widen},
 };
@@ -265,12 +268,13 @@ fn a_pair_that_does_not_fold_is_refused_and_its_block_named() {
         student.blocks[1].layers.insert(0, layer);
         refusal(&student, &widen(&student, 2, Widen::Mid))
     };
-    let pool = before(Layer::MaxPool { name: "pool".into(), kernel: 2, stride: 2, pad: 0 });
+    let pool =
+        before(Layer::MaxPool(MaxPool { name: "pool".into(), kernel: 2, stride: 2, pad: 0 }));
     assert!(
         pool.starts_with("block 2 cannot be merged") && pool.contains("max pool pool"),
         "{pool}"
     );
-    let norm = before(Layer::BatchNorm { name: "norm".into() });
+    let norm = before(Layer::BatchNorm(BatchNorm { name: "norm".into() }));
     assert!(
         norm.starts_with("block 2 cannot be merged") && norm.contains("batch norm norm"),
         "{norm}"

@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 
 use engine::{
-    nn::{Extent, Layer, Network, NetworkError, Pair, Weights},
-    ops::activation::Activation,
+    nn::{
+        Extent, Layer, Network, NetworkError, Pair, Weights,
+        layers::{Activation, BatchNorm, Conv, Linear, Unit},
+    },
+    ops::activation::Activation as Function,
     win::start::{Probe, Rows, Tap},
 };
 
@@ -136,7 +139,7 @@ impl Run {
     fn layer(&mut self, layer: &Layer, mut x: Batch) -> Batch {
         let (h, w, c) = size(x.extent);
         match layer {
-            Layer::Linear { name, out, bias } => {
+            Layer::Linear(Linear { name, out, bias }) => {
                 let mut y = self.linear(name, *out, &x);
                 if *bias {
                     let b = &self.weights[&format!("{name}.bias")];
@@ -144,10 +147,10 @@ impl Run {
                 }
                 y
             }
-            Layer::Conv { name, out, kernel, stride, pad, bias: false } => {
+            Layer::Conv(Conv { name, out, kernel, stride, pad, bias: false }) => {
                 self.conv(name, *out, *kernel as usize, *stride as usize, *pad as usize, &x)
             }
-            Layer::BatchNorm { name } => {
+            Layer::BatchNorm(BatchNorm { name }) => {
                 let part = |part: &str| &self.weights[&format!("{name}.{part}")];
                 let (mean, var) = (part("running_mean"), part("running_var"));
                 let (gamma, beta) = (part("weight"), part("bias"));
@@ -157,7 +160,7 @@ impl Run {
                 }
                 x
             }
-            Layer::Activation { function: Activation::Relu, .. } => {
+            Layer::Activation(Activation { function: Function::Relu, .. }) => {
                 x.data.iter_mut().for_each(|v| *v = v.max(0.0));
                 x
             }
@@ -169,7 +172,7 @@ impl Run {
                 Batch { rows: x.rows, extent: Extent::Flat(c as u32), data }
             }
             Layer::Flatten => Batch { extent: Extent::Flat((h * w * c) as u32), ..x },
-            Layer::Unit { body, shortcut, .. } => {
+            Layer::Unit(Unit { body, shortcut, .. }) => {
                 let short = self.layers(shortcut, x.clone());
                 let mut long = self.layers(body, x);
                 for (l, s) in long.data.iter_mut().zip(&short.data) {

@@ -1,20 +1,14 @@
 //! Networks that were trained elsewhere: the architecture is read off the names and shapes of their tensors.
 
-use super::mlp;
+use super::{mlp, resnet};
 use crate::{
     config::{Activation, Mlp},
-    nn::{Block, Extent, Layer, Network, NetworkError, Weights},
+    nn::{Block, Extent, Layer, Network, NetworkError, Weights, layers::Unit, parameter},
 };
-
-/// The extents of a tensor.
-fn shape<'a>(weights: &'a Weights, name: &str) -> Result<&'a [usize], NetworkError> {
-    let missing = || NetworkError::Weights(format!("parameter {name} is missing"));
-    Ok(&weights.get(name).ok_or_else(missing)?.shape)
-}
 
 /// Outputs of a linear layer.
 fn linear(weights: &Weights, name: &str) -> Result<u32, NetworkError> {
-    match *shape(weights, &format!("{name}.weight"))? {
+    match parameter(weights, &format!("{name}.weight"))?.shape[..] {
         [out, _] => Ok(out as u32),
         ref other => Err(NetworkError::Weights(format!(
             "parameter {name}.weight has shape {other:?}, not that of a linear layer"
@@ -24,7 +18,7 @@ fn linear(weights: &Weights, name: &str) -> Result<u32, NetworkError> {
 
 /// Extents out and kernel of a convolution.
 fn conv(weights: &Weights, name: &str) -> Result<(u32, u32), NetworkError> {
-    match *shape(weights, &format!("{name}.weight"))? {
+    match parameter(weights, &format!("{name}.weight"))?.shape[..] {
         [out, kernel, same, _] if kernel == same => Ok((out as u32, kernel as u32)),
         ref other => Err(NetworkError::Weights(format!(
             "parameter {name}.weight has shape {other:?}, not that of a square convolution"
@@ -48,7 +42,7 @@ pub fn infer(
     activation: Activation,
 ) -> Result<Network, NetworkError> {
     if weights.contains_key("conv1.weight") && weights.contains_key("layer1.0.conv1.weight") {
-        return resnet(weights, input);
+        return infer_resnet(weights, input);
     }
     let depth = count(weights, |k| format!("layers.{k}.weight"));
     if depth > 0 && weights.contains_key("head.weight") {
@@ -66,23 +60,22 @@ pub fn infer(
     )))
 }
 
-fn resnet(weights: &Weights, input: Extent) -> Result<Network, NetworkError> {
+fn infer_resnet(weights: &Weights, input: Extent) -> Result<Network, NetworkError> {
+    use resnet::{norm, relu};
     let layer = |name: String, stride: u32| -> Result<Layer, NetworkError> {
         let (out, kernel) = conv(weights, &name)?;
-        Ok(Layer::Conv { name, out, kernel, stride, pad: kernel / 2, bias: false })
+        Ok(resnet::conv(name, out, kernel, stride))
     };
-    let bn = |name: String| Layer::BatchNorm { name };
-    let relu = |name: String| Layer::Activation { name, function: Activation::Relu };
 
     // A 7×7 stem is ImageNet's, with stride and pooling; a 3×3 one is CIFAR's.
     let large = conv(weights, "conv1")?.1 == 7;
     let mut stem = vec![
         layer("conv1".into(), if large { 2 } else { 1 })?,
-        bn("bn1".into()),
+        norm("bn1".into()),
         relu("relu".into()),
     ];
     if large {
-        stem.push(Layer::MaxPool { name: "maxpool".into(), kernel: 3, stride: 2, pad: 1 });
+        stem.push(resnet::max_pool());
     }
     let stages = count(weights, |k| format!("layer{}.0.conv1.weight", k + 1));
     let mut blocks = Vec::with_capacity(stages);
@@ -98,25 +91,23 @@ fn resnet(weights: &Weights, input: Extent) -> Result<Network, NetworkError> {
             let mut body = Vec::new();
             for k in 1..=convs {
                 body.push(layer(format!("{name}.conv{k}"), if k == strided { stride } else { 1 })?);
-                body.push(bn(format!("{name}.bn{k}")));
+                body.push(norm(format!("{name}.bn{k}")));
                 if k < convs {
                     body.push(relu(format!("{name}.relu{k}")));
                 }
             }
             let down = format!("{name}.downsample");
             let shortcut = if weights.contains_key(&format!("{down}.0.weight")) {
-                vec![layer(format!("{down}.0"), stride)?, bn(format!("{down}.1"))]
+                vec![layer(format!("{down}.0"), stride)?, norm(format!("{down}.1"))]
             } else {
                 Vec::new()
             };
-            layers.push(Layer::Unit { name, body, shortcut });
+            layers.push(Layer::Unit(Unit { name, body, shortcut }));
         }
         blocks.push(Block { layers, ..Block::default() });
     }
     let classes = linear(weights, "fc")?;
-    let head =
-        vec![Layer::GlobalAvgPool, Layer::Linear { name: "fc".into(), out: classes, bias: true }];
-    Ok(Network { input, blocks, head })
+    Ok(Network { input, blocks, head: resnet::head(classes) })
 }
 
 /// Checks that the weights are exactly the network's; PyTorch's `num_batches_tracked` is passed over.
@@ -131,7 +122,8 @@ pub fn check(network: &Network, weights: &Weights) -> Result<(), NetworkError> {
         let found = match weights.get(name) {
             Some(tensor) => &tensor.shape,
             None => {
-                return Err(NetworkError::Weights(format!("{place}: parameter {name} is missing")));
+                let missing = NetworkError::missing(name);
+                return Err(NetworkError::Weights(format!("{place}: {missing}")));
             }
         };
         if *found != spec.shape {
@@ -182,14 +174,14 @@ fn pytorch(shape: &[usize]) -> Vec<usize> {
 
 /// An MLP teacher cut into as many blocks as the student has, in proportion to the student's layers (METHOD.md, section 4).
 pub fn regroup(teacher: Network, student: &Network) -> Network {
-    let linear =
-        |block: &Block| block.layers.iter().filter(|l| matches!(l, Layer::Linear { .. })).count();
+    let opens = |layer: &Layer| matches!(layer, Layer::Linear(_));
+    let linear = |block: &Block| block.layers.iter().filter(|layer| opens(layer)).count();
     if teacher.blocks.len() == student.blocks.len() || student.blocks.iter().any(|b| linear(b) == 0)
     {
         return teacher;
     }
     let all: Vec<Layer> = teacher.blocks.iter().flat_map(|b| b.layers.clone()).collect();
-    let depth = all.iter().filter(|l| matches!(l, Layer::Linear { .. })).count();
+    let depth = all.iter().filter(|layer| opens(layer)).count();
     let total: usize = student.blocks.iter().map(linear).sum();
     if depth == 0 {
         return teacher;
@@ -201,11 +193,10 @@ pub fn regroup(teacher: Network, student: &Network) -> Network {
         let cut = (2 * depth * done + total) / (2 * total);
         let mut group = Vec::new();
         while let Some(layer) = layers.peek() {
-            let opens = matches!(layer, Layer::Linear { .. });
-            if opens && at == cut {
+            if opens(layer) && at == cut {
                 break;
             }
-            at += usize::from(opens);
+            at += usize::from(opens(layer));
             group.extend(layers.next());
         }
         blocks.push(Block { layers: group, ..Block::default() });

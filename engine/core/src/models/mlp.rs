@@ -2,7 +2,10 @@
 
 use crate::{
     config::Mlp,
-    nn::{Block, Extent, Layer, Network},
+    nn::{
+        Block, Extent, Layer, Network,
+        layers::{Activation, Linear},
+    },
 };
 
 /// Hidden layers are `layers.0`, `layers.1`, …; the classifier is `head`.
@@ -13,10 +16,9 @@ pub(super) fn network(config: &Mlp, input: Extent, classes: u32) -> Network {
         // Images come as maps; the first layer reads them as vectors.
         let flatten = (k == 0 && matches!(input, Extent::Map(..))).then_some(Layer::Flatten);
         let layers = hidden.by_ref().take(count as usize).flat_map(|(n, &out)| {
-            let linear = Layer::Linear { name: format!("layers.{n}"), out, bias: true };
-            let act =
-                Layer::Activation { name: format!("layers.{n}.act"), function: config.activation };
-            [linear, act]
+            let name = format!("layers.{n}");
+            let act = Activation { name: format!("{name}.act"), function: config.activation };
+            [Layer::Linear(Linear { name, out, bias: true }), Layer::Activation(act)]
         });
         blocks.push(Block {
             layers: flatten.into_iter().chain(layers).collect(),
@@ -26,6 +28,6 @@ pub(super) fn network(config: &Mlp, input: Extent, classes: u32) -> Network {
     Network {
         input,
         blocks,
-        head: vec![Layer::Linear { name: "head".into(), out: classes, bias: true }],
+        head: vec![Layer::Linear(Linear { name: "head".into(), out: classes, bias: true })],
     }
 }

@@ -4,24 +4,42 @@
 
 use crate::{
     config::{Resnet, Stem, Unit},
-    nn::{Block, Extent, Layer, Network},
-    ops::activation::Activation,
+    nn::{
+        Block, Extent, Layer, Network,
+        layers::{self, Activation, BatchNorm, Conv, Linear, MaxPool},
+    },
+    ops::activation::Activation as Function,
 };
 
 /// Channels that leave a bottleneck per channel of its 3×3 convolution.
 const EXPANSION: u32 = 4;
 
-fn conv(name: String, out: u32, kernel: u32, stride: u32) -> Layer {
-    Layer::Conv { name, out, kernel, stride, pad: kernel / 2, bias: false }
+/// A convolution that keeps the resolution but for its stride.
+pub(super) fn conv(name: String, out: u32, kernel: u32, stride: u32) -> Layer {
+    Layer::Conv(Conv { name, out, kernel, stride, pad: kernel / 2, bias: false })
 }
 
-fn relu(name: String) -> Layer {
-    Layer::Activation { name, function: Activation::Relu }
+pub(super) fn norm(name: String) -> Layer {
+    Layer::BatchNorm(BatchNorm { name })
+}
+
+pub(super) fn relu(name: String) -> Layer {
+    Layer::Activation(Activation { name, function: Function::Relu })
+}
+
+/// The pool of ImageNet's stem.
+pub(super) fn max_pool() -> Layer {
+    Layer::MaxPool(MaxPool { name: "maxpool".into(), kernel: 3, stride: 2, pad: 1 })
+}
+
+pub(super) fn head(classes: u32) -> Vec<Layer> {
+    let linear = Linear { name: "fc".into(), out: classes, bias: true };
+    vec![Layer::GlobalAvgPool, Layer::Linear(linear)]
 }
 
 /// A unit of `width` channels inside and `out` channels out; torchvision puts the stride on the 3×3.
 fn unit(name: &str, kind: Unit, width: u32, out: u32, stride: u32, projection: bool) -> Layer {
-    let bn = |k: u32| Layer::BatchNorm { name: format!("{name}.bn{k}") };
+    let bn = |k: u32| norm(format!("{name}.bn{k}"));
     let conv = |k: u32, out, kernel, stride| conv(format!("{name}.conv{k}"), out, kernel, stride);
     let relu = |k: u32| relu(format!("{name}.relu{k}"));
     let body = match kind {
@@ -39,34 +57,28 @@ fn unit(name: &str, kind: Unit, width: u32, out: u32, stride: u32, projection: b
     };
     let shortcut = if projection {
         let name = format!("{name}.downsample");
-        vec![
-            self::conv(format!("{name}.0"), out, 1, stride),
-            Layer::BatchNorm { name: format!("{name}.1") },
-        ]
+        vec![self::conv(format!("{name}.0"), out, 1, stride), norm(format!("{name}.1"))]
     } else {
         Vec::new()
     };
-    Layer::Unit { name: name.into(), body, shortcut }
+    Layer::Unit(layers::Unit { name: name.into(), body, shortcut })
 }
 
 /// Widths are multiplied by `config.width` and rounded, at least 1.
 pub(super) fn network(config: &Resnet, input: Extent, classes: u32) -> Network {
     let scaled = |channels: u32| ((f64::from(channels) * config.width).round() as u32).max(1);
     let stem_width = scaled(config.base);
-    let mut stem = match config.stem {
-        Stem::Imagenet => vec![Layer::Conv {
-            name: "conv1".into(),
-            out: stem_width,
-            kernel: 7,
-            stride: 2,
-            pad: 3,
-            bias: false,
-        }],
-        Stem::Cifar => vec![conv("conv1".into(), stem_width, 3, 1)],
+    let (kernel, stride) = match config.stem {
+        Stem::Imagenet => (7, 2),
+        Stem::Cifar => (3, 1),
     };
-    stem.extend([Layer::BatchNorm { name: "bn1".into() }, relu("relu".into())]);
+    let mut stem = vec![
+        conv("conv1".into(), stem_width, kernel, stride),
+        norm("bn1".into()),
+        relu("relu".into()),
+    ];
     if config.stem == Stem::Imagenet {
-        stem.push(Layer::MaxPool { name: "maxpool".into(), kernel: 3, stride: 2, pad: 1 });
+        stem.push(max_pool());
     }
 
     let mut before = stem_width;
@@ -94,7 +106,5 @@ pub(super) fn network(config: &Resnet, input: Extent, classes: u32) -> Network {
         }
         blocks.push(Block { layers, ..Block::default() });
     }
-    let head =
-        vec![Layer::GlobalAvgPool, Layer::Linear { name: "fc".into(), out: classes, bias: true }];
-    Network { input, blocks, head }
+    Network { input, blocks, head: head(classes) }
 }

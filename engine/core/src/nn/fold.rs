@@ -2,10 +2,11 @@
 //!
 //! y = γ (w ∗ x − μ) / √(σ² + ε) + β is a convolution by s w with bias β − s μ, where s = γ / √(σ² + ε) is a number a channel.
 
-use super::{Layer, Layout, Network, NetworkError, Tensor, Weights, build::BN_EPS};
-
-/// A batch norm's tensors.
-const PARTS: [&str; 4] = ["weight", "bias", "running_mean", "running_var"];
+use super::{
+    Layout, Network, NetworkError, Tensor, Weights,
+    layers::{self, Fold},
+    parameter,
+};
 
 /// A network as it runs while its statistics stand still, and how its weights become those of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,7 +16,7 @@ pub struct Folded {
     /// Where its tensors lie.
     pub layout: Layout,
     /// Each convolution that has taken in a batch norm, with that.
-    norms: Vec<(String, String)>,
+    folds: Vec<Fold>,
 }
 
 impl Folded {
@@ -24,13 +25,13 @@ impl Folded {
     /// # Errors
     /// If a layer does not take what flows into it.
     pub fn of(network: &Network) -> Result<Self, NetworkError> {
-        let (mut network, mut norms) = (network.clone(), Vec::new());
-        for layers in network.blocks.iter_mut().map(|block| &mut block.layers) {
-            fold(layers, &mut norms);
+        let (mut network, mut folds) = (network.clone(), Vec::new());
+        for block in &mut network.blocks {
+            block.layers = layers::folded(&block.layers, &mut folds);
         }
-        fold(&mut network.head, &mut norms);
+        network.head = layers::folded(&network.head, &mut folds);
         let layout = Layout::of(&network.shapes()?);
-        Ok(Self { network, layout, norms })
+        Ok(Self { network, layout, folds })
     }
 
     /// The folded network's flat buffers `params` and `state`, from the weights of the network as it was.
@@ -46,73 +47,43 @@ impl Folded {
     /// # Errors
     /// If a tensor of a folded layer is missing or of another shape.
     pub fn weights(&self, weights: &Weights) -> Result<Weights, NetworkError> {
-        let get = |name: String| {
-            let missing = || NetworkError::Weights(format!("parameter {name} is missing"));
-            weights.get(&name).ok_or_else(missing)
-        };
         let mut folded = weights.clone();
-        for (conv, norm) in &self.norms {
-            let kernel = get(format!("{conv}.weight"))?;
-            let channels = kernel.shape.first().copied().filter(|&n| n > 0).ok_or_else(|| {
-                NetworkError::Weights(format!("parameter {conv}.weight is empty"))
-            })?;
-            let mut columns = Vec::with_capacity(PARTS.len());
-            for part in PARTS {
-                let Tensor { shape, data } = get(format!("{norm}.{part}"))?;
-                if *shape != [channels] {
-                    return Err(NetworkError::Weights(format!(
-                        "parameter {norm}.{part} has shape {shape:?}, {conv} puts out {channels} channels"
-                    )));
-                }
-                columns.push(data.iter().map(|&x| f64::from(x)).collect::<Vec<_>>());
-                folded.remove(&format!("{norm}.{part}"));
-            }
-            let mut scaled = kernel.clone();
-            let mut shifts = Tensor::zeros([channels]);
-            for (o, row) in scaled.data.chunks_mut(kernel.len() / channels).enumerate() {
-                let [gamma, beta, mean, var] = [0, 1, 2, 3].map(|part: usize| columns[part][o]);
-                let scale = gamma / (var + f64::from(BN_EPS)).sqrt();
+        for Fold { into, norm } in &self.folds {
+            let name = format!("{into}.weight");
+            let mut kernel = parameter(weights, &name)?.clone();
+            let channels = kernel
+                .shape
+                .first()
+                .copied()
+                .filter(|&n| n > 0)
+                .ok_or_else(|| NetworkError::Weights(format!("parameter {name} is empty")))?;
+            let affine = layers::take_affine(&mut folded, norm, into, channels)?;
+            let row = kernel.len() / channels;
+            for (row, (scale, _)) in kernel.data.chunks_mut(row).zip(&affine) {
                 row.iter_mut().for_each(|w| *w = (scale * f64::from(*w)) as f32);
-                shifts.data[o] = (beta - scale * mean) as f32;
             }
-            folded.insert(format!("{conv}.weight"), scaled);
-            folded.insert(format!("{conv}.bias"), shifts);
+            let shifts = affine.iter().map(|(_, shift)| *shift as f32).collect();
+            folded.insert(name, kernel);
+            folded.insert(format!("{into}.bias"), Tensor::new([channels], shifts));
         }
         Ok(folded)
     }
 }
 
-fn fold(layers: &mut Vec<Layer>, norms: &mut Vec<(String, String)>) {
-    let mut folded: Vec<Layer> = Vec::with_capacity(layers.len());
-    for mut layer in layers.drain(..) {
-        match (&mut layer, folded.last_mut()) {
-            (Layer::Unit { body, shortcut, .. }, _) => {
-                fold(body, norms);
-                fold(shortcut, norms);
-            }
-            (Layer::BatchNorm { name: norm }, Some(Layer::Conv { name, bias, .. })) if !*bias => {
-                *bias = true;
-                norms.push((name.clone(), std::mem::take(norm)));
-                continue;
-            }
-            _ => {}
-        }
-        folded.push(layer);
-    }
-    *layers = folded;
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Folded, Layer, Network, Tensor, Weights};
-    use crate::nn::{Block, Extent};
+    use super::{Folded, Network, Tensor, Weights};
+    use crate::nn::{
+        Block, Extent, Layer,
+        layers::{BatchNorm, Conv},
+    };
 
     fn norm(name: &str) -> Layer {
-        Layer::BatchNorm { name: name.into() }
+        Layer::BatchNorm(BatchNorm { name: name.into() })
     }
 
     fn conv(bias: bool) -> Layer {
-        Layer::Conv { name: "conv".into(), out: 2, kernel: 1, stride: 1, pad: 0, bias }
+        Layer::Conv(Conv { name: "conv".into(), out: 2, kernel: 1, stride: 1, pad: 0, bias })
     }
 
     fn network(layers: Vec<Layer>) -> Network {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{NetworkError, Role, Shapes, Tensor, Weights};
+use super::{NetworkError, Role, Shapes, Tensor, Weights, parameter};
 
 /// Floats that a tensor's range is padded to, so that ranges start at 256 bytes.
 const PAD: u64 = 64;
@@ -79,9 +79,7 @@ impl Layout {
          -> Result<Vec<f32>, NetworkError> {
             let mut flat = vec![0.0; floats as usize];
             for (name, slot) in slots {
-                let tensor = weights
-                    .get(name)
-                    .ok_or_else(|| NetworkError::Weights(format!("parameter {name} is missing")))?;
+                let tensor = parameter(weights, name)?;
                 let same = tensor.shape.iter().map(|&n| n as u32).eq(slot.shape.iter().copied());
                 if !same {
                     let (got, want) = (&tensor.shape, &slot.shape);

@@ -3,20 +3,31 @@
 //! [`Network`] says what the layers are, [`Weights`] what they hold; parameters are named by path, as torchvision names them.
 
 mod build;
+mod builder;
+mod error;
+mod extent;
 mod fold;
 mod init;
+mod inventory;
+pub mod layers;
 mod layout;
 mod network;
+pub mod onnx;
+mod param;
 mod shapes;
 mod size;
 mod weights;
 
-pub use build::BN_EPS;
-pub use build::{Bound, Built, Mode, build};
+pub use build::{Built, build};
+pub use builder::{Bound, Mode};
+pub use error::NetworkError;
+pub use extent::Extent;
 pub use fold::Folded;
 pub use init::{fresh, fresh_tensor};
+pub use layers::Layer;
 pub use layout::{Layout, Slot};
-pub use network::{Block, Extent, Layer, Network, NetworkError, Pair};
-pub use shapes::{Fill, ParamSpec, Role, Shapes};
+pub use network::{Block, Network, Pair};
+pub use param::{Fill, ParamSpec, Role};
+pub use shapes::Shapes;
 pub use size::{BlockSize, NetworkSize};
-pub use weights::{Tensor, Weights};
+pub use weights::{Tensor, Weights, parameter};

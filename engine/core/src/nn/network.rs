@@ -1,151 +1,11 @@
 //! What a network is made of.
 
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
 
-use crate::ops::activation::Activation;
-
-/// The shape of one input, or of what flows between layers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Extent {
-    /// An image or a feature map: height, width, channels.
-    Map(u32, u32, u32),
-    /// A vector of features.
-    Flat(u32),
-}
-
-impl Extent {
-    /// Channels of a map, features of a vector: the axis that a linear pair acts on.
-    pub fn width(self) -> u32 {
-        match self {
-            Extent::Map(_, _, c) | Extent::Flat(c) => c,
-        }
-    }
-
-    /// Positions of a map; 1 for a vector.
-    pub fn positions(self) -> u64 {
-        match self {
-            Extent::Map(h, w, _) => u64::from(h) * u64::from(w),
-            Extent::Flat(_) => 1,
-        }
-    }
-
-    /// The extents of a batch of `rows`.
-    pub fn batch(self, rows: u32) -> Vec<u32> {
-        match self {
-            Extent::Map(h, w, c) => vec![rows, h, w, c],
-            Extent::Flat(c) => vec![rows, c],
-        }
-    }
-}
-
-impl std::fmt::Display for Extent {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Extent::Map(h, w, c) => write!(f, "{h} × {w} positions of {c} channels"),
-            Extent::Flat(c) => write!(f, "{c} features"),
-        }
-    }
-}
-
-/// A layer. Only output widths are written down, input widths are inferred; so surgery is a map over widths.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Layer {
-    /// y = x Wᵀ + b
-    Linear {
-        /// Path of its parameters.
-        name: String,
-        /// Features out.
-        out: u32,
-        /// Whether it has a bias.
-        bias: bool,
-    },
-    /// A square convolution, symmetric padding.
-    Conv {
-        /// Path of its parameters.
-        name: String,
-        /// Channels out.
-        out: u32,
-        /// Height and width of the kernel.
-        kernel: u32,
-        /// Stride.
-        stride: u32,
-        /// Zeros on each side.
-        pad: u32,
-        /// Whether it has a bias: where it has taken in a batch norm, and nowhere else.
-        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-        bias: bool,
-    },
-    /// Batch normalisation over all but the channels; eps 1e-5, momentum 0.1, as PyTorch.
-    BatchNorm {
-        /// Path of its parameters.
-        name: String,
-    },
-    /// An element-wise non-linearity.
-    Activation {
-        /// Name, for taps.
-        name: String,
-        /// Which.
-        function: Activation,
-    },
-    /// The largest value under a window.
-    MaxPool {
-        /// Name, for taps.
-        name: String,
-        /// Height and width of the window.
-        kernel: u32,
-        /// Stride.
-        stride: u32,
-        /// Padding with −∞ on each side.
-        pad: u32,
-    },
-    /// Mean over all positions: map → vector.
-    GlobalAvgPool,
-    /// Map → vector, in the order (H, W, C); only as a network's first layer.
-    Flatten,
-    /// A residual unit, y = relu(body(x) + shortcut(x)); an empty shortcut is the identity.
-    Unit {
-        /// Path, `layer1.0`.
-        name: String,
-        /// The long way.
-        body: Vec<Layer>,
-        /// The short way; empty, or a projection with its batch norm.
-        shortcut: Vec<Layer>,
-    },
-}
-
-impl Layer {
-    /// The layer's name; the pools without parameters or taps have none.
-    pub fn name(&self) -> Option<&str> {
-        match self {
-            Layer::Linear { name, .. }
-            | Layer::Conv { name, .. }
-            | Layer::BatchNorm { name }
-            | Layer::Activation { name, .. }
-            | Layer::MaxPool { name, .. }
-            | Layer::Unit { name, .. } => Some(name),
-            Layer::GlobalAvgPool | Layer::Flatten => None,
-        }
-    }
-}
-
-/// The batch norms among the layers and inside their units, by name.
-fn batch_norms(layers: &[Layer]) -> Vec<&str> {
-    let mut names = Vec::new();
-    for layer in layers {
-        match layer {
-            Layer::BatchNorm { name } => names.push(name.as_str()),
-            Layer::Unit { body, shortcut, .. } => {
-                names.extend(batch_norms(body));
-                names.extend(batch_norms(shortcut));
-            }
-            _ => {}
-        }
-    }
-    names
-}
+use super::{
+    Extent, Layer,
+    layers::{self, Conv, Linear},
+};
 
 /// A linear map without bias that WIN inserts: a 1×1 convolution on maps, a matrix on vectors.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -154,6 +14,17 @@ pub struct Pair {
     pub name: String,
     /// Width out.
     pub out: u32,
+}
+
+impl Pair {
+    /// The layer that it is: a convolution where it reads a map.
+    pub fn layer(&self, on_map: bool) -> Layer {
+        let Self { name, out } = self.clone();
+        match on_map {
+            true => Layer::Conv(Conv { name, out, kernel: 1, stride: 1, pad: 0, bias: false }),
+            false => Layer::Linear(Linear { name, out, bias: false }),
+        }
+    }
 }
 
 /// A building block Sᵢ, with the pair around it while it is bridged.
@@ -190,15 +61,15 @@ impl Network {
     /// The batch norms from block `from` (0-based) on, by name.
     pub fn batch_norms(&self, from: usize) -> Vec<&str> {
         let parts = self.blocks[from..].iter().map(|block| &block.layers).chain([&self.head]);
-        parts.flat_map(|layers| batch_norms(layers)).collect()
+        parts.flat_map(|layers| layers::batch_norms(layers)).collect()
     }
 
     /// The weight that reads the flattened image, and the image's (H, W, C); files have its columns in PyTorch's order, (C, H, W).
     pub fn flattened(&self) -> Option<(String, [u32; 3])> {
         let layers = self.blocks.first()?.layers.get(..2)?;
         match (self.input, layers) {
-            (Extent::Map(h, w, c), [Layer::Flatten, Layer::Linear { name, .. }]) => {
-                Some((format!("{name}.weight"), [h, w, c]))
+            (Extent::Map(h, w, c), [Layer::Flatten, Layer::Linear(first)]) => {
+                Some((format!("{}.weight", first.name), [h, w, c]))
             }
             _ => None,
         }
@@ -210,52 +81,37 @@ impl Network {
     }
 }
 
-/// What cannot be built, bridged, merged or imported.
-#[derive(Debug, Clone, Error, PartialEq, Eq)]
-pub enum NetworkError {
-    /// A layer does not take what flows into it.
-    #[error("layer {layer} does not take an input of {got}")]
-    Layer {
-        /// Path of the layer.
-        layer: String,
-        /// What flows in.
-        got: String,
-    },
-    /// It is larger than anything that is planned.
-    #[error("the network has {count} {what}; at most {most} are allowed")]
-    TooLarge {
-        /// Of what: `parameters`, say.
-        what: &'static str,
-        /// How many, at least.
-        count: u64,
-        /// What is allowed.
-        most: u64,
-    },
-    /// A batch norm in training whose variance would be that of one number.
-    #[error(
-        "batch norm {layer} gets one value a channel: its input has one position and a step's batch one input; a variance wants more than one, so make the batch 2 or more, or the images larger"
-    )]
-    OneValue {
-        /// Path of the batch norm.
-        layer: String,
-    },
-    /// A pair has nothing to fold into.
-    #[error(
-        "block {block} cannot be merged: the pair before it meets {obstacle}, which is not linear on every path"
-    )]
-    NotMergeable {
-        /// 1-based number of the block, `head` for the last pair.
-        block: String,
-        /// What stands in the way.
-        obstacle: String,
-    },
-    /// Teacher and student do not correspond.
-    #[error("teacher and student do not match: {0}")]
-    Mismatch(String),
-    /// A parameter is missing, superfluous or of another shape.
-    #[error("{0}")]
-    Weights(String),
-    /// What is asked for does not exist for this network.
-    #[error("{0}")]
-    Unsupported(String),
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::{Activation, Mlp, Model, Resnet, Stem, Unit, Widen},
+        models,
+        nn::Folded,
+        win::surgery,
+    };
+
+    /// What earlier versions wrote, each kind of layer in it.
+    const MLP: &str = r#"{"input":{"map":[33,33,3]},"blocks":[{"layers":["flatten",{"linear":{"name":"layers.0","out":9,"bias":true}},{"activation":{"name":"layers.0.act","function":"gelu_tanh"}}],"lift":{"name":"lift.1","out":18}},{"lower":{"name":"lower.1","out":9},"layers":[{"linear":{"name":"layers.1","out":5,"bias":true}},{"activation":{"name":"layers.1.act","function":"gelu_tanh"}}],"lift":{"name":"lift.2","out":10}}],"head":[{"linear":{"name":"head","out":7,"bias":true}}]}"#;
+    const RESNET: &str = r#"{"input":{"map":[33,33,3]},"blocks":[{"layers":[{"conv":{"name":"conv1","out":64,"kernel":7,"stride":2,"pad":3}},{"batch_norm":{"name":"bn1"}},{"activation":{"name":"relu","function":"relu"}},{"max_pool":{"name":"maxpool","kernel":3,"stride":2,"pad":1}},{"unit":{"name":"layer1.0","body":[{"conv":{"name":"layer1.0.conv1","out":64,"kernel":3,"stride":1,"pad":1}},{"batch_norm":{"name":"layer1.0.bn1"}},{"activation":{"name":"layer1.0.relu1","function":"relu"}},{"conv":{"name":"layer1.0.conv2","out":64,"kernel":3,"stride":1,"pad":1}},{"batch_norm":{"name":"layer1.0.bn2"}}],"shortcut":[]}}]},{"layers":[{"unit":{"name":"layer2.0","body":[{"conv":{"name":"layer2.0.conv1","out":128,"kernel":3,"stride":2,"pad":1}},{"batch_norm":{"name":"layer2.0.bn1"}},{"activation":{"name":"layer2.0.relu1","function":"relu"}},{"conv":{"name":"layer2.0.conv2","out":128,"kernel":3,"stride":1,"pad":1}},{"batch_norm":{"name":"layer2.0.bn2"}}],"shortcut":[{"conv":{"name":"layer2.0.downsample.0","out":128,"kernel":1,"stride":2,"pad":0}},{"batch_norm":{"name":"layer2.0.downsample.1"}}]}}]}],"head":["global_avg_pool",{"linear":{"name":"fc","out":7,"bias":true}}]}"#;
+
+    #[test]
+    fn networks_of_earlier_versions_are_read_and_written_to_the_letter() {
+        let input = Extent::Map(33, 33, 3);
+        let (hidden, blocks) = (vec![9, 5], vec![1, 1]);
+        let mlp = Model::Mlp(Mlp { hidden, blocks, activation: Activation::GeluTanh });
+        let mlp = models::network(&mlp, input, 7);
+        let teacher = surgery::widen(&mlp, 2, Widen::Mid);
+        let bridged = surgery::bridge(&mlp, &teacher, true).expect("a bridge");
+        let (unit, stem, blocks) = (Unit::Basic, Stem::Imagenet, vec![1, 1]);
+        let resnet = Model::Resnet(Resnet { width: 1.0, base: 64, unit, stem, blocks });
+        let resnet = models::network(&resnet, input, 7);
+        for (network, text) in [(&bridged, MLP), (&resnet, RESNET)] {
+            assert_eq!(serde_json::from_str::<Network>(text).expect("a network"), *network);
+            assert_eq!(serde_json::to_string(network).expect("JSON"), text);
+        }
+        let folded = Folded::of(&resnet).expect("a network").network;
+        let stem = serde_json::to_value(&folded.blocks[0].layers[0]).expect("JSON");
+        assert_eq!(stem["conv"]["bias"], true);
+    }
 }

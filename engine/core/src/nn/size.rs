@@ -90,10 +90,10 @@ fn block_size(
 
 /// Widths of all named layers, those inside of units as well.
 fn inner_widths(layers: &[Layer], extents: &HashMap<&str, Extent>, widths: &mut Vec<u32>) {
-    for layer in layers {
-        if let Layer::Unit { body, .. } = layer {
-            inner_widths(body, extents, widths);
-        } else if let Some(extent) = layer.name().and_then(|name| extents.get(name)) {
+    for facts in layers.iter().map(Layer::facts) {
+        facts.inside.iter().for_each(|inside| inner_widths(inside, extents, widths));
+        let whole = facts.inside.iter().all(|inside| inside.is_empty());
+        if let Some(extent) = facts.name.filter(|_| whole).and_then(|name| extents.get(name)) {
             widths.push(extent.width());
         }
     }

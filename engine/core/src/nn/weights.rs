@@ -2,8 +2,18 @@
 
 use std::collections::BTreeMap;
 
+use super::NetworkError;
+
 /// Parameters and state of a network by path, as `layer1.0.conv1.weight`; convolutions are stored (O, KH, KW, I).
 pub type Weights = BTreeMap<String, Tensor>;
+
+/// A tensor of the weights.
+///
+/// # Errors
+/// [`NetworkError::Weights`] that it is missing.
+pub fn parameter<'w>(weights: &'w Weights, name: &str) -> Result<&'w Tensor, NetworkError> {
+    weights.get(name).ok_or_else(|| NetworkError::missing(name))
+}
 
 /// Numbers with a shape, the last axis fastest.
 #[derive(Debug, Clone, PartialEq, Default)]

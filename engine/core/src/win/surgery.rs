@@ -2,7 +2,7 @@
 
 use crate::{
     config::Widen,
-    nn::{Block, Extent, Layer, Network, NetworkError, Pair, Shapes, Tensor, Weights},
+    nn::{Block, Extent, Network, NetworkError, Pair, Shapes, Tensor, Weights, layers},
 };
 
 /// The teacher's architecture: the student's with `factor` times as many neurons (MLP), mid channels (`mid`) or channels (`all`).
@@ -10,35 +10,10 @@ use crate::{
 pub fn widen(student: &Network, factor: u32, how: Widen) -> Network {
     let blocks = student.blocks.iter().map(|block| Block {
         lower: None,
-        layers: block.layers.iter().map(|layer| widen_layer(layer, factor, how)).collect(),
+        layers: layers::widened(&block.layers, factor, how),
         lift: None,
     });
     Network { input: student.input, blocks: blocks.collect(), head: student.head.clone() }
-}
-
-fn widen_layer(layer: &Layer, factor: u32, how: Widen) -> Layer {
-    let mut wide = layer.clone();
-    match &mut wide {
-        Layer::Linear { out, .. } => *out *= factor,
-        Layer::Conv { out, .. } if how == Widen::All => *out *= factor,
-        Layer::Unit { body, shortcut, .. } => {
-            // What leaves the unit keeps its width under `mid`: that is its last convolution and its shortcut.
-            let last = body.iter().rposition(|l| matches!(l, Layer::Conv { .. }));
-            for (k, layer) in body.iter_mut().enumerate() {
-                let inside = Some(k) != last;
-                if let Layer::Conv { out, .. } = layer
-                    && (inside || how == Widen::All)
-                {
-                    *out *= factor;
-                }
-            }
-            for layer in shortcut {
-                *layer = widen_layer(layer, factor, how);
-            }
-        }
-        _ => {}
-    }
-    wide
 }
 
 /// S̄: a `lift` to the teacher's width after each block and, if `lower` is asked for, an explicit map back before the next.
@@ -120,15 +95,11 @@ pub fn merge(bridged: &Network, weights: &Weights) -> Result<(Network, Weights),
         }
         for reader in readers_after(bridged, k)? {
             let name = format!("{reader}.weight");
-            let weight = merged.get_mut(&name).ok_or_else(|| missing(&name))?;
+            let weight = merged.get_mut(&name).ok_or_else(|| NetworkError::missing(&name))?;
             *weight = map.fold_into(weight, &name)?;
         }
     }
     Ok((network, merged))
-}
-
-fn missing(name: &str) -> NetworkError {
-    NetworkError::Weights(format!("parameter {name} is missing"))
 }
 
 /// A linear map between widths, in f64: (out, in), row-major.
@@ -142,7 +113,8 @@ impl Map {
     /// Takes a pair's matrix out of the weights.
     fn of(weights: &mut Weights, pair: &str) -> Result<Self, NetworkError> {
         let name = format!("{pair}.weight");
-        let Tensor { shape, data } = weights.remove(&name).ok_or_else(|| missing(&name))?;
+        let Tensor { shape, data } =
+            weights.remove(&name).ok_or_else(|| NetworkError::missing(&name))?;
         let ([out, 1, 1, inn] | [out, inn]) = shape[..] else {
             return Err(NetworkError::Weights(format!(
                 "parameter {name} has shape {shape:?}, not that of a pair"
@@ -160,7 +132,7 @@ impl Map {
     /// W · self, for a weight whose innermost axis reads the map's output, position by position.
     fn fold_into(&self, weight: &Tensor, name: &str) -> Result<Tensor, NetworkError> {
         let mut shape = weight.shape.clone();
-        let last = shape.last_mut().ok_or_else(|| missing(name))?;
+        let last = shape.last_mut().ok_or_else(|| NetworkError::missing(name))?;
         if self.out == 0 || *last % self.out != 0 {
             return Err(NetworkError::Weights(format!(
                 "parameter {name} reads {last} features, the pair gives {}",
@@ -204,27 +176,7 @@ pub fn readers_after(network: &Network, k: usize) -> Result<Vec<String>, Network
         Some(next) => (&next.layers, (k + 2).to_string()),
         None => (&network.head, "head".to_owned()),
     };
-    readers(layers).map_err(|obstacle| NetworkError::NotMergeable { block, obstacle })
-}
-
-fn readers(layers: &[Layer]) -> Result<Vec<String>, String> {
-    let Some((first, rest)) = layers.split_first() else {
-        return Err("the end of the network".into());
-    };
-    match first {
-        Layer::Linear { name, .. } | Layer::Conv { name, .. } => Ok(vec![name.clone()]),
-        // A linear map of the channels commutes with a mean over positions and with laying them side by side.
-        Layer::GlobalAvgPool | Layer::Flatten => readers(rest),
-        Layer::Unit { name, body, shortcut } => {
-            if shortcut.is_empty() {
-                return Err(format!("the identity shortcut of {name}"));
-            }
-            Ok([readers(body)?, readers(shortcut)?].concat())
-        }
-        Layer::BatchNorm { name } => Err(format!("batch norm {name}")),
-        Layer::Activation { name, .. } => Err(format!("activation {name}")),
-        Layer::MaxPool { name, .. } => Err(format!("max pool {name}")),
-    }
+    layers::readers(layers).map_err(|obstacle| NetworkError::NotMergeable { block, obstacle })
 }
 
 #[cfg(test)]
@@ -303,10 +255,10 @@ mod tests {
     fn an_identity_shortcut_at_the_door_is_refused_by_name() {
         let config = Resnet { blocks: vec![1, 1], base: 4, stem: Stem::Cifar, ..Resnet::default() };
         let mut student = models::network(&Model::Resnet(config), Extent::Map(8, 8, 3), 10);
-        let Layer::Unit { shortcut, .. } = &mut student.blocks[1].layers[0] else {
+        let nn::Layer::Unit(unit) = &mut student.blocks[1].layers[0] else {
             panic!("layer2.0 is a unit")
         };
-        shortcut.clear();
+        unit.shortcut.clear();
         let refusal = readers_after(&student, 0).unwrap_err();
         assert_eq!(
             refusal.to_string(),

@@ -1,7 +1,10 @@
 //! A network as the Python that loads its weights into PyTorch: torchvision's own where it has the network, else classes written out.
 
-use crate::nn::{Extent, Layer, Network};
-use crate::ops::activation::Activation;
+use crate::nn::{
+    Extent, Layer, Network,
+    layers::{self, Activation, Conv, Linear, MaxPool},
+};
+use crate::ops::activation::Activation as Function;
 
 /// Python that makes `model` of `model.safetensors` and runs it on `images`; none for a network of layers that it does not know.
 pub(super) fn code(network: &Network) -> Option<String> {
@@ -33,23 +36,25 @@ fn mlp(network: &Network) -> Option<String> {
     for layer in network.blocks.iter().flat_map(|block| &block.layers) {
         match layer {
             Layer::Flatten => {}
-            Layer::Linear { out, bias: true, .. } => {
+            Layer::Linear(Linear { out, bias: true, .. }) => {
                 pairs.push(format!("({before}, {out})"));
                 before = *out;
             }
-            Layer::Activation { function: new, .. } if function.is_none_or(|old| old == *new) => {
-                function = Some(*new);
+            Layer::Activation(act) if function.is_none_or(|old| old == act.function) => {
+                function = Some(act.function);
             }
             _ => return None,
         }
     }
-    let [Layer::Linear { out: classes, bias: true, .. }] = network.head[..] else { return None };
+    let [Layer::Linear(Linear { out: classes, bias: true, .. })] = network.head[..] else {
+        return None;
+    };
     let activation = match function? {
-        Activation::Relu => "torch.relu(layer(x))",
-        Activation::Gelu => "nn.functional.gelu(layer(x))",
-        Activation::GeluTanh => "nn.functional.gelu(layer(x), approximate=\"tanh\")",
-        Activation::Tanh => "torch.tanh(layer(x))",
-        Activation::Sigmoid => "torch.sigmoid(layer(x))",
+        Function::Relu => "torch.relu(layer(x))",
+        Function::Gelu => "nn.functional.gelu(layer(x))",
+        Function::GeluTanh => "nn.functional.gelu(layer(x), approximate=\"tanh\")",
+        Function::Tanh => "torch.tanh(layer(x))",
+        Function::Sigmoid => "torch.sigmoid(layer(x))",
     };
     Some(format!(
         "
@@ -87,17 +92,18 @@ struct Unit {
 
 impl Unit {
     fn of(layer: &Layer, before: u32) -> Option<Self> {
-        let Layer::Unit { body, shortcut, .. } = layer else { return None };
-        let convolutions = body.iter().filter_map(|layer| match layer {
-            Layer::Conv { out, stride, bias: false, .. } => Some((*out, *stride)),
-            _ => None,
-        });
-        let (inner, out, stride, bottleneck) = match convolutions.collect::<Vec<_>>()[..] {
-            [(inner, 1), (again, stride), (out, 1)] if inner == again => (inner, out, stride, true),
-            [(inner, stride), (out, 1)] => (inner, out, stride, false),
+        let Layer::Unit(layers::Unit { body, shortcut, .. }) = layer else { return None };
+        let (inner, out, stride, bottleneck) = match convolutions(body)?[..] {
+            [[inner, 1, 1], [again, 3, stride], [out, 1, 1]] if inner == again => {
+                (inner, out, stride, true)
+            }
+            [[inner, 3, stride], [out, 3, 1]] => (inner, out, stride, false),
             _ => return None,
         };
         let projects = !shortcut.is_empty();
+        if projects && convolutions(shortcut)? != [[out, 1, stride]] {
+            return None;
+        }
         Some(Self { before, inner, out, stride, projects, bottleneck })
     }
 
@@ -107,6 +113,23 @@ impl Unit {
         let projects = if *projects { "True" } else { "False" };
         format!("Unit({before}, {inner}, {out}, {stride}, {projects})")
     }
+}
+
+/// Channels out, kernel and stride of convolutions with batch norm and ReLUs between them; none where anything else is among the layers.
+fn convolutions(layers: &[Layer]) -> Option<Vec<[u32; 3]>> {
+    let one = |group: &[Layer]| match group {
+        [Layer::Conv(Conv { out, kernel, stride, pad, bias: false, .. }), Layer::BatchNorm(_)]
+            if *pad == kernel / 2 =>
+        {
+            Some([*out, *kernel, *stride])
+        }
+        _ => None,
+    };
+    layers.split(is_relu).map(one).collect()
+}
+
+fn is_relu(layer: &Layer) -> bool {
+    matches!(layer, Layer::Activation(Activation { function: Function::Relu, .. }))
 }
 
 /// A residual network with torchvision's names.
@@ -122,23 +145,19 @@ struct Resnet {
 
 impl Resnet {
     fn of(network: &Network) -> Option<Self> {
-        let [Layer::GlobalAvgPool, Layer::Linear { out: classes, bias: true, .. }] =
+        let [Layer::GlobalAvgPool, Layer::Linear(Linear { out: classes, bias: true, .. })] =
             network.head[..]
         else {
             return None;
         };
         let first = &network.blocks.first()?.layers;
-        let (stem, large) = match first[..] {
-            [
-                Layer::Conv { out, kernel: 7, stride: 2, pad: 3, .. },
-                _,
-                _,
-                Layer::MaxPool { kernel: 3, stride: 2, pad: 1, .. },
-                ..,
-            ] => (out, true),
-            [Layer::Conv { out, kernel: 3, stride: 1, pad: 1, .. }, _, _, ..] => (out, false),
-            _ => return None,
-        };
+        let stem = first.iter().position(is_relu)?;
+        let [[stem, kernel, stride]] = convolutions(&first[..stem])?[..] else { return None };
+        let pool = MaxPool { name: "maxpool".into(), kernel: 3, stride: 2, pad: 1 };
+        let large = first.get(3) == Some(&Layer::MaxPool(pool));
+        if [kernel, stride] != (if large { [7, 2] } else { [3, 1] }) {
+            return None;
+        }
         let mut before = stem;
         let mut stages = Vec::new();
         for (place, block) in network.blocks.iter().enumerate() {

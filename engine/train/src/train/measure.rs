@@ -143,18 +143,12 @@ pub(super) fn last_tap(network: &Network, blocks: usize) -> Result<String, Netwo
     })
 }
 
-/// The layers of a block whose units can be dead: activations and residual units.
+/// The layers of a block whose units can be dead, those inside of units as well.
 fn live_units(layers: &[Layer]) -> Vec<String> {
     let mut names = Vec::new();
-    for layer in layers {
-        match layer {
-            Layer::Activation { name, .. } => names.push(name.clone()),
-            Layer::Unit { name, body, .. } => {
-                names.extend(live_units(body));
-                names.push(name.clone());
-            }
-            _ => {}
-        }
+    for facts in layers.iter().map(Layer::facts) {
+        names.extend(facts.inside.into_iter().flat_map(live_units));
+        names.extend(facts.name.filter(|_| facts.can_die).map(str::to_owned));
     }
     names
 }

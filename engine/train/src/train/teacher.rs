@@ -380,12 +380,10 @@ fn order(
     Ok((!matched.is_identity()).then_some(matched.outputs))
 }
 
-/// Puts the rows of the last linear layer in another order: row k becomes that of `outputs[k]`.
+/// Puts the rows of the layer that gives the logits their width in another order: row k becomes that of `outputs[k]`.
 fn put_in_order(network: &Network, weights: &mut Weights, outputs: &[u32]) {
-    let last = network.head.iter().rev().find_map(|layer| match layer {
-        Layer::Linear { name, .. } => Some(name),
-        _ => None,
-    });
+    let mut heads = network.head.iter().rev().map(Layer::facts);
+    let last = heads.find(|facts| facts.width.is_some()).and_then(|facts| facts.name);
     for part in last.into_iter().flat_map(|name| ["weight", "bias"].map(|p| format!("{name}.{p}")))
     {
         let Some(Tensor { shape, data }) = weights.get_mut(&part) else { continue };

@@ -5,7 +5,7 @@ use super::{
     place::{Place, correspondence},
 };
 use crate::{
-    nn::{Block, Layer, Network, NetworkError},
+    nn::{Block, Layer, Network, NetworkError, layers::Linear},
     win::linalg::gram,
 };
 
@@ -22,10 +22,10 @@ fn dense(network: &Network, block: usize) -> Result<Vec<Dense<'_>>, NetworkError
     for layer in &network.blocks[block].layers {
         match (layer, found.last_mut()) {
             (Layer::Flatten, None) => {}
-            (Layer::Linear { name, bias: true, .. }, _) => found.push(Dense { name, tap: name }),
-            (Layer::Activation { name, .. }, Some(last)) if last.tap == last.name => {
-                last.tap = name;
+            (Layer::Linear(Linear { name, bias: true, .. }), _) => {
+                found.push(Dense { name, tap: name });
             }
+            (Layer::Activation(act), Some(last)) if last.tap == last.name => last.tap = &act.name,
             _ => {
                 let name = layer.name().unwrap_or("a pool");
                 return Err(NetworkError::Unsupported(format!(
@@ -108,8 +108,8 @@ fn first_product(teacher: &Network, name: &str) -> Network {
     let layers = &teacher.blocks[0].layers;
     let end = layers.iter().position(|layer| layer.name() == Some(name)).map_or(0, |at| at + 1);
     let mut layers = layers[..end].to_vec();
-    if let Some(Layer::Linear { bias, .. }) = layers.last_mut() {
-        *bias = false;
+    if let Some(Layer::Linear(linear)) = layers.last_mut() {
+        linear.bias = false;
     }
     Network {
         input: teacher.input,

@@ -10,7 +10,7 @@ mod resnet;
 
 use super::linalg::semi_orthogonal;
 use crate::{
-    nn::{Layer, Network, NetworkError, Weights, fresh_tensor},
+    nn::{Layer, Network, NetworkError, Weights, fresh_tensor, parameter},
     random,
 };
 use place::{Place, ends};
@@ -49,9 +49,8 @@ pub fn start_block<P: Probe>(
 
 /// Whether both networks have residual units.
 fn residual(student: &Network, teacher: &Network) -> Result<bool, NetworkError> {
-    let resnet = |n: &Network| {
-        n.blocks.iter().any(|b| b.layers.iter().any(|l| matches!(l, Layer::Unit { .. })))
-    };
+    let resnet =
+        |n: &Network| n.blocks.iter().any(|b| b.layers.iter().any(|l| matches!(l, Layer::Unit(_))));
     match (resnet(student), resnet(teacher)) {
         (own, theirs) if own == theirs => Ok(own),
         (own, _) => {
@@ -139,9 +138,7 @@ pub fn start_block_random(
         let lift = lift.ok_or_else(|| {
             NetworkError::Mismatch(format!("{} has no lift before it", lower.name))
         })?;
-        let missing =
-            || NetworkError::Weights(format!("parameter {}.weight is missing", lift.name));
-        let up = weights.get(&format!("{}.weight", lift.name)).ok_or_else(missing)?;
+        let up = parameter(weights, &format!("{}.weight", lift.name))?;
         let (out, width) = ends(up);
         let data = (0..width).flat_map(|i| (0..out).map(move |o| (o, i)));
         let data: Vec<f32> = data.map(|(o, i)| up.data[o * width + i]).collect();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::probe::{Probe, Rows, Tap};
 use crate::{
-    nn::{Network, NetworkError, ParamSpec, Shapes, Tensor, Weights, fresh_tensor},
+    nn::{Network, NetworkError, ParamSpec, Shapes, Tensor, Weights, fresh_tensor, parameter},
     random,
     win::linalg::{
         LinalgError, Matrix, PICK_STOP, RIDGE_LAMBDA, cross, gram, pick, ridge,
@@ -353,9 +353,7 @@ impl<'a, P: Probe> Place<'a, P> {
 
     /// A tensor of this block of the teacher's.
     fn tensor(&self, name: &str) -> Result<&'a Tensor, NetworkError> {
-        self.source.get(name).ok_or_else(|| {
-            NetworkError::Weights(format!("the teacher's parameter {name} is missing"))
-        })
+        of_teacher(self.source, name)
     }
 }
 
@@ -445,15 +443,19 @@ fn proportion(k: usize, small: usize, large: usize) -> usize {
     }
 }
 
+/// A tensor of the teacher's.
+fn of_teacher<'w>(weights: &'w Weights, name: &str) -> Result<&'w Tensor, NetworkError> {
+    let whose = |missing| NetworkError::Weights(format!("the teacher's {missing}"));
+    parameter(weights, name).map_err(whose)
+}
+
 /// A tensor of the teacher's, finite and of the shape it must have.
 pub(super) fn source<'w>(
     weights: &'w Weights,
     spec: &ParamSpec,
 ) -> Result<&'w Tensor, NetworkError> {
     let name = &spec.name;
-    let tensor = weights.get(name).ok_or_else(|| {
-        NetworkError::Weights(format!("the teacher's parameter {name} is missing"))
-    })?;
+    let tensor = of_teacher(weights, name)?;
     if tensor.shape != spec.shape {
         return Err(NetworkError::Weights(format!(
             "the teacher's parameter {name} has shape {:?}, not {:?}",

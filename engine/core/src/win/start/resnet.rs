@@ -5,7 +5,7 @@ use super::{
     place::{Extents, Place, correspondence},
 };
 use crate::{
-    nn::{Extent, Layer, Network, NetworkError},
+    nn::{Extent, Layer, Network, NetworkError, layers},
     win::linalg::{Matrix, gram},
 };
 
@@ -47,10 +47,10 @@ fn stages(network: &Network) -> Result<Vec<Stage<'_>>, NetworkError> {
     };
     let mut found = Vec::new();
     for (k, block) in network.blocks.iter().enumerate() {
-        let first = block.layers.iter().position(|layer| matches!(layer, Layer::Unit { .. }));
+        let first = block.layers.iter().position(|layer| matches!(layer, Layer::Unit(_)));
         let (before, units) = block.layers.split_at(first.unwrap_or(block.layers.len()));
         let (before, pool) = match before.split_last() {
-            Some((Layer::MaxPool { name, .. }, before)) => (before, Some(name.as_str())),
+            Some((Layer::MaxPool(pool), before)) => (before, Some(pool.name.as_str())),
             _ => (before, None),
         };
         let mut convs = convs(before).map_err(|layer| refuse(k, layer))?.into_iter();
@@ -65,7 +65,8 @@ fn stages(network: &Network) -> Result<Vec<Stage<'_>>, NetworkError> {
         };
         let mut stage = Stage { stem, units: Vec::with_capacity(units.len()) };
         for layer in units {
-            let Layer::Unit { name, body, shortcut } = layer else { return Err(refuse(k, layer)) };
+            let Layer::Unit(unit) = layer else { return Err(refuse(k, layer)) };
+            let layers::Unit { name, body, shortcut } = unit;
             let body = self::convs(body).map_err(|layer| refuse(k, layer))?;
             let mut short = self::convs(shortcut).map_err(|layer| refuse(k, layer))?;
             let ends = body.iter().position(|conv| conv.act.is_none());
@@ -84,15 +85,16 @@ fn convs(layers: &[Layer]) -> Result<Vec<Conv<'_>>, &Layer> {
     let mut found: Vec<Conv<'_>> = Vec::new();
     let mut rest = layers;
     while let Some((layer, tail)) = rest.split_first() {
-        let Layer::Conv { name, kernel, .. } = layer else { return Err(layer) };
-        let Some((Layer::BatchNorm { name: norm }, tail)) = tail.split_first() else {
+        let Layer::Conv(conv) = layer else { return Err(layer) };
+        let Some((Layer::BatchNorm(norm), tail)) = tail.split_first() else {
             return Err(layer);
         };
+        // What else stands behind the norm has to begin a convolution again.
         let (act, tail) = match tail.split_first() {
-            Some((Layer::Activation { name, .. }, tail)) => (Some(name.as_str()), tail),
+            Some((Layer::Activation(act), tail)) => (Some(act.name.as_str()), tail),
             _ => (None, tail),
         };
-        found.push(Conv { name, kernel: *kernel, norm, act });
+        found.push(Conv { name: &conv.name, kernel: conv.kernel, norm: &norm.name, act });
         rest = tail;
     }
     Ok(found)

@@ -5,11 +5,7 @@
 
 pub mod proto;
 
-use std::{
-    collections::BTreeSet,
-    f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI},
-    path::Path,
-};
+use std::path::Path;
 
 use prost::Message;
 use proto::{
@@ -18,9 +14,10 @@ use proto::{
 };
 
 use super::{FormatError, atomic};
-use crate::{
-    nn::{BN_EPS, Block, Extent, Layer, Network, NetworkError, Pair, Tensor, Weights},
-    ops::activation::Activation,
+use crate::nn::{
+    Block, Extent, Network, NetworkError, Tensor, Weights, layers,
+    onnx::{Attribute, Given, Node, Nodes},
+    parameter,
 };
 
 /// Name of the graph's input.
@@ -58,29 +55,25 @@ pub fn write(path: &Path, network: &Network, weights: &Weights) -> Result<(), Fo
 /// The message of a network.
 fn model(network: &Network, weights: &Weights) -> Result<ModelProto, NetworkError> {
     let shapes = network.shapes()?;
-    let mut writer = Writer {
-        weights,
-        nodes: Vec::new(),
-        initializers: Vec::new(),
-        taken: BTreeSet::from([INPUT.to_owned()]),
-    };
-    let mut at = INPUT.to_owned();
-    let mut flat = matches!(network.input, Extent::Flat(_));
+    let mut graph = Nodes::new(INPUT);
+    let (mut at, mut map) = (INPUT.to_owned(), network.input.is_map());
     for (Block { lower, layers, lift }, out) in network.blocks.iter().zip(&shapes.blocks) {
         if let Some(pair) = lower {
-            at = writer.pair(pair, flat, at)?;
+            at = layers::onnx(&[pair.layer(map)], at, &mut graph);
         }
-        at = writer.layers(layers, at)?;
-        flat = matches!(out, Extent::Flat(_));
+        at = layers::onnx(layers, at, &mut graph);
+        map = out.is_map();
         if let Some(pair) = lift {
-            at = writer.pair(pair, flat, at)?;
+            at = layers::onnx(&[pair.layer(map)], at, &mut graph);
         }
     }
-    writer.layers(&network.head, at)?;
-    let Writer { mut nodes, initializers, .. } = writer;
+    layers::onnx(&network.head, at, &mut graph);
+    let mut nodes: Vec<NodeProto> = graph.nodes.into_iter().map(node).collect();
     if let Some(last) = nodes.last_mut() {
         last.output = vec![LOGITS.into()];
     }
+    let given = graph.given.iter().map(|given| initializer(given, weights));
+    let initializers = given.collect::<Result<_, _>>()?;
     let graph = GraphProto {
         name: Some("network".into()),
         node: nodes,
@@ -116,198 +109,46 @@ fn value(name: &str, extent: Extent) -> ValueInfoProto {
     }
 }
 
-fn ints(name: &str, values: &[u32]) -> AttributeProto {
-    AttributeProto {
-        name: Some(name.into()),
-        ints: values.iter().map(|&n| n.into()).collect(),
-        r#type: Some(AttributeType::Ints.into()),
-        ..AttributeProto::default()
+fn node(node: Node) -> NodeProto {
+    NodeProto {
+        input: node.inputs,
+        output: vec![node.name.clone()],
+        name: Some(node.name),
+        op_type: Some(node.op.into()),
+        attribute: node.attributes.into_iter().map(attribute).collect(),
     }
 }
 
-fn int(name: &str, value: i64) -> AttributeProto {
-    AttributeProto {
-        name: Some(name.into()),
-        i: Some(value),
-        r#type: Some(AttributeType::Int.into()),
-        ..AttributeProto::default()
-    }
-}
-
-fn float(name: &str, value: f32) -> AttributeProto {
-    AttributeProto {
-        name: Some(name.into()),
-        f: Some(value),
-        r#type: Some(AttributeType::Float.into()),
-        ..AttributeProto::default()
-    }
-}
-
-struct Writer<'a> {
-    weights: &'a Weights,
-    nodes: Vec<NodeProto>,
-    initializers: Vec<TensorProto>,
-    /// Names of values.
-    taken: BTreeSet<String>,
-}
-
-impl Writer<'_> {
-    /// Adds a node; the name of its output, which is the node's.
-    fn node(
-        &mut self,
-        op: &str,
-        name: &str,
-        inputs: &[&str],
-        attributes: Vec<AttributeProto>,
-    ) -> String {
-        let mut name = name.to_owned();
-        while !self.taken.insert(name.clone()) {
-            name = format!("{name}.{}", self.nodes.len());
+fn attribute((name, value): (&str, Attribute)) -> AttributeProto {
+    let mut attribute = AttributeProto { name: Some(name.into()), ..AttributeProto::default() };
+    let kind = match value {
+        Attribute::Int(value) => {
+            attribute.i = Some(value);
+            AttributeType::Int
         }
-        self.nodes.push(NodeProto {
-            input: inputs.iter().map(|&input| input.into()).collect(),
-            output: vec![name.clone()],
-            name: Some(name.clone()),
-            op_type: Some(op.into()),
-            attribute: attributes,
-        });
-        name
-    }
-
-    fn initializer(&mut self, name: &str, tensor: &Tensor) {
-        if self.taken.insert(name.into()) {
-            let raw = tensor.data.iter().flat_map(|number| number.to_le_bytes()).collect();
-            self.initializers.push(TensorProto {
-                dims: tensor.shape.iter().map(|&n| n as i64).collect(),
-                data_type: Some(FLOAT),
-                name: Some(name.into()),
-                raw_data: Some(raw),
-            });
+        Attribute::Ints(values) => {
+            attribute.ints = values;
+            AttributeType::Ints
         }
-    }
-
-    /// A weight of a layer, in PyTorch's order; its name.
-    fn weight(&mut self, layer: &str, part: &str) -> Result<String, NetworkError> {
-        let name = format!("{layer}.{part}");
-        let missing = || NetworkError::Weights(format!("parameter {name} is missing"));
-        let tensor = self.weights.get(&name).ok_or_else(missing)?;
-        self.initializer(&name, &tensor.to_pytorch());
-        Ok(name)
-    }
-
-    fn weights(&mut self, layer: &str, parts: &[&str]) -> Result<Vec<String>, NetworkError> {
-        parts.iter().map(|part| self.weight(layer, part)).collect()
-    }
-
-    /// A number that operators take as a tensor; its name.
-    fn constant(&mut self, name: &str, value: f32) -> String {
-        self.initializer(name, &Tensor::full([], value));
-        name.into()
-    }
-
-    fn pair(&mut self, pair: &Pair, flat: bool, at: String) -> Result<String, NetworkError> {
-        let layer = Layer::Linear { name: pair.name.clone(), out: pair.out, bias: false };
-        let map = Layer::Conv {
-            name: pair.name.clone(),
-            out: pair.out,
-            kernel: 1,
-            stride: 1,
-            pad: 0,
-            bias: false,
-        };
-        self.layer(if flat { &layer } else { &map }, at)
-    }
-
-    fn layers(&mut self, layers: &[Layer], mut at: String) -> Result<String, NetworkError> {
-        for layer in layers {
-            at = self.layer(layer, at)?;
+        Attribute::Float(value) => {
+            attribute.f = Some(value);
+            AttributeType::Float
         }
-        Ok(at)
-    }
-
-    fn layer(&mut self, layer: &Layer, x: String) -> Result<String, NetworkError> {
-        let name = layer.name().unwrap_or_default();
-        let parts = |bias: bool| if bias { &["weight", "bias"][..] } else { &["weight"] };
-        let with = |weights: Vec<String>| [vec![x.clone()], weights].concat();
-        let (op, inputs, attributes) = match layer {
-            Layer::Linear { bias, .. } => {
-                ("Gemm", with(self.weights(name, parts(*bias))?), vec![int("transB", 1)])
-            }
-            Layer::Conv { kernel, stride, pad, bias, .. } => {
-                let weights = self.weights(name, parts(*bias))?;
-                ("Conv", with(weights), windows(*kernel, *stride, *pad))
-            }
-            Layer::BatchNorm { .. } => {
-                let parts = ["weight", "bias", "running_mean", "running_var"];
-                let weights = self.weights(name, &parts)?;
-                ("BatchNormalization", with(weights), vec![float("epsilon", BN_EPS)])
-            }
-            Layer::MaxPool { kernel, stride, pad, .. } => {
-                ("MaxPool", vec![x], windows(*kernel, *stride, *pad))
-            }
-            Layer::Activation { function, .. } => return Ok(self.activation(*function, name, &x)),
-            Layer::GlobalAvgPool => {
-                let mean = self.node("GlobalAveragePool", "pool", &[&x], Vec::new());
-                return Ok(self.node("Flatten", "pool.flat", &[&mean], vec![int("axis", 1)]));
-            }
-            Layer::Flatten => {
-                return Ok(self.node("Flatten", "flatten", &[&x], vec![int("axis", 1)]));
-            }
-            Layer::Unit { body, shortcut, .. } => {
-                let long = self.layers(body, x.clone())?;
-                let short = self.layers(shortcut, x)?;
-                let sum = self.part("Add", name, "sum", &[&long, &short]);
-                ("Relu", vec![sum], Vec::new())
-            }
-        };
-        let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
-        Ok(self.node(op, name, &inputs, attributes))
-    }
-
-    /// y = f(x). The GELUs are spelled out: ONNX has them from opset 20 on.
-    fn activation(&mut self, function: Activation, name: &str, x: &str) -> String {
-        let op = match function {
-            Activation::Relu => "Relu",
-            Activation::Tanh => "Tanh",
-            Activation::Sigmoid => "Sigmoid",
-            Activation::Gelu => {
-                // bell = erf(x / √2)
-                let scale = self.constant("gelu.scale", FRAC_1_SQRT_2);
-                let scaled = self.part("Mul", name, "scaled", &[x, &scale]);
-                let bell = self.part("Erf", name, "bell", &[&scaled]);
-                return self.gelu(name, x, &bell);
-            }
-            Activation::GeluTanh => {
-                // bell = tanh(√(2/π) (x + 0.044715 x³))
-                let cubic = self.constant("gelu_tanh.cubic", 0.044715);
-                let scale = self.constant("gelu_tanh.scale", FRAC_2_SQRT_PI * FRAC_1_SQRT_2);
-                let square = self.part("Mul", name, "square", &[x, x]);
-                let cube = self.part("Mul", name, "cube", &[&square, x]);
-                let bent = self.part("Mul", name, "bent", &[&cube, &cubic]);
-                let sum = self.part("Add", name, "sum", &[x, &bent]);
-                let scaled = self.part("Mul", name, "scaled", &[&sum, &scale]);
-                let bell = self.part("Tanh", name, "bell", &[&scaled]);
-                return self.gelu(name, x, &bell);
-            }
-        };
-        self.node(op, name, &[x], Vec::new())
-    }
-
-    /// y = ½ x (1 + bell)
-    fn gelu(&mut self, name: &str, x: &str, bell: &str) -> String {
-        let (one, half) = (self.constant("gelu.one", 1.0), self.constant("gelu.half", 0.5));
-        let risen = self.part("Add", name, "risen", &[bell, &one]);
-        let twice = self.part("Mul", name, "twice", &[x, &risen]);
-        self.node("Mul", name, &[&twice, &half], Vec::new())
-    }
-
-    /// A node inside a layer.
-    fn part(&mut self, op: &str, layer: &str, part: &str, inputs: &[&str]) -> String {
-        self.node(op, &format!("{layer}.{part}"), inputs, Vec::new())
-    }
+    };
+    attribute.r#type = Some(kind.into());
+    attribute
 }
 
-/// What a convolution or a pool is told of its square windows.
-fn windows(kernel: u32, stride: u32, pad: u32) -> Vec<AttributeProto> {
-    vec![ints("kernel_shape", &[kernel; 2]), ints("strides", &[stride; 2]), ints("pads", &[pad; 4])]
+/// A tensor that nodes read: of the weights, in PyTorch's order, or a number.
+fn initializer(given: &Given, weights: &Weights) -> Result<TensorProto, NetworkError> {
+    let (name, tensor) = match given {
+        Given::Parameter(name) => (name, parameter(weights, name)?.to_pytorch()),
+        Given::Number(name, value) => (name, Tensor::full([], *value)),
+    };
+    Ok(TensorProto {
+        dims: tensor.shape.iter().map(|&n| n as i64).collect(),
+        data_type: Some(FLOAT),
+        name: Some(name.clone()),
+        raw_data: Some(tensor.data.iter().flat_map(|number| number.to_le_bytes()).collect()),
+    })
 }

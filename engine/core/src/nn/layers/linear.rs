@@ -1,0 +1,76 @@
+//! y = x Wᵀ + b
+
+use serde::{Deserialize, Serialize};
+
+use super::{Facts, Fold, Kind, Layer, Stands, Widening, refused};
+use crate::{
+    config::Widen,
+    graph::{ShapeError, Value},
+    nn::{Extent, Fill, NetworkError, Role, builder::Builder, inventory::Inventory, onnx},
+    ops::matmul,
+};
+
+/// y = x Wᵀ + b
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Linear {
+    /// Path of its parameters.
+    pub name: String,
+    /// Features out.
+    pub out: u32,
+    /// Whether it has a bias.
+    pub bias: bool,
+}
+
+impl Kind for Linear {
+    fn facts(&self) -> Facts<'_> {
+        Facts {
+            name: Some(&self.name),
+            width: Some(self.out),
+            inside: [&[], &[]],
+            takes_relu: true,
+            takes_norm: false,
+            is_norm: false,
+            can_die: false,
+        }
+    }
+
+    fn shape(&self, at: Extent, to: &mut Inventory) -> Result<Extent, NetworkError> {
+        let Self { name, out, bias } = self;
+        let Extent::Flat(fan) = at else { return Err(refused(name, at)) };
+        let (o, i) = (*out as usize, fan as usize);
+        let (weight, shift) = match to.uniform {
+            true => (Fill::Uniform { fan }, Fill::Uniform { fan }),
+            false => (Fill::He { fan }, Fill::Constant(0.0)),
+        };
+        to.tensor(name, "weight", vec![o, i], Role::Param, weight);
+        if *bias {
+            to.tensor(name, "bias", vec![o], Role::Param, shift);
+        }
+        to.work(&[(*out).into(), fan.into()]);
+        Ok(Extent::Flat(*out))
+    }
+
+    fn nodes(&self, x: Value, relu: bool, to: &mut Builder<'_>) -> Result<Value, ShapeError> {
+        to.affine(&self.name, matmul::Linear { bias: self.bias, relu }, x, self.bias)
+    }
+
+    fn onnx(&self, x: String, to: &mut onnx::Nodes) -> String {
+        let attributes = vec![("transB", onnx::Attribute::Int(1))];
+        to.affine("Gemm", &self.name, &x, self.bias, attributes)
+    }
+
+    /// All neurons but those whose number is a unit's width, which `mid` keeps.
+    fn widened(&self, by: Widening) -> Layer {
+        let keeps = by.how == Widen::Mid && by.stands == Stands::AtEnd;
+        let out = if keeps { self.out } else { self.out * by.factor };
+        Layer::Linear(Self { out, ..self.clone() })
+    }
+
+    fn readers(&self, _behind: &[Layer]) -> Result<Vec<String>, String> {
+        Ok(vec![self.name.clone()])
+    }
+
+    fn folded(&self, _norm: bool, _folds: &mut Vec<Fold>) -> Layer {
+        Layer::Linear(self.clone())
+    }
+}

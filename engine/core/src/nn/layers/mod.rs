@@ -1,0 +1,254 @@
+//! Layers, a file a kind: each says everything about its kind, in the methods of [`Kind`]. What walks over layers asks them and matches over none.
+
+mod activation;
+mod batch_norm;
+mod conv;
+mod flatten;
+mod global_avg_pool;
+mod linear;
+mod max_pool;
+mod unit;
+
+use serde::{Deserialize, Serialize};
+
+pub use activation::Activation;
+pub use batch_norm::BatchNorm;
+pub use conv::Conv;
+pub use linear::Linear;
+pub use max_pool::MaxPool;
+pub use unit::Unit;
+
+pub(super) use batch_norm::{move_running, take_affine};
+
+use flatten::Flatten;
+use global_avg_pool::GlobalAvgPool;
+
+use super::{Extent, NetworkError, builder::Builder, inventory::Inventory, onnx};
+use crate::{
+    config::Widen,
+    graph::{ShapeError, Value},
+    ops,
+};
+
+/// A layer. Only output widths are written down, input widths are inferred; so surgery is a map over widths.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Layer {
+    /// y = x Wᵀ + b
+    Linear(Linear),
+    /// A square convolution, symmetric padding.
+    Conv(Conv),
+    /// Batch normalisation over all but the channels.
+    BatchNorm(BatchNorm),
+    /// An element-wise non-linearity.
+    Activation(Activation),
+    /// The largest value under a window.
+    MaxPool(MaxPool),
+    /// Mean over all positions: map → vector.
+    GlobalAvgPool,
+    /// Map → vector, in the order (H, W, C); only as a network's first layer.
+    Flatten,
+    /// A residual unit.
+    Unit(Unit),
+}
+
+impl Layer {
+    fn kind(&self) -> &dyn Kind {
+        match self {
+            Layer::Linear(linear) => linear,
+            Layer::Conv(conv) => conv,
+            Layer::BatchNorm(norm) => norm,
+            Layer::Activation(activation) => activation,
+            Layer::MaxPool(pool) => pool,
+            Layer::GlobalAvgPool => &GlobalAvgPool,
+            Layer::Flatten => &Flatten,
+            Layer::Unit(unit) => unit,
+        }
+    }
+
+    /// What can be said of it in a word.
+    pub fn facts(&self) -> Facts<'_> {
+        self.kind().facts()
+    }
+
+    /// The layer's name; the pools without parameters or taps have none.
+    pub fn name(&self) -> Option<&str> {
+        self.facts().name
+    }
+
+    fn is_relu(&self) -> bool {
+        matches!(
+            self,
+            Layer::Activation(Activation { function: ops::activation::Activation::Relu, .. })
+        )
+    }
+}
+
+/// What is asked of every kind of layer. Nothing has a default, so that no question passes over a new kind.
+trait Kind {
+    fn facts(&self) -> Facts<'_>;
+
+    /// What it puts out where `at` flows in; notes its parameters and its multiply-adds.
+    ///
+    /// # Errors
+    /// [`NetworkError::Layer`] if it does not take that.
+    fn shape(&self, at: Extent, to: &mut Inventory) -> Result<Extent, NetworkError>;
+
+    /// Adds its nodes on the input `x`; its output. With `relu`, the ReLU that stands behind it runs in its kernel (see [`Facts::takes_relu`]).
+    ///
+    /// # Errors
+    /// If `x` is not what it takes.
+    fn nodes(&self, x: Value, relu: bool, to: &mut Builder<'_>) -> Result<Value, ShapeError>;
+
+    /// Adds its nodes of ONNX on the value called `x`; the name of its output.
+    fn onnx(&self, x: String, to: &mut onnx::Nodes) -> String;
+
+    /// The teacher's layer of this student's.
+    fn widened(&self, by: Widening) -> Layer;
+
+    /// Paths of all linear maps that read what flows in, where `behind` are the layers behind it: what a pair folds into.
+    ///
+    /// # Errors
+    /// What else reads it, in words.
+    fn readers(&self, behind: &[Layer]) -> Result<Vec<String>, String>;
+
+    /// How it runs while statistics stand still; with `norm`, the batch norm behind it is part of it (see [`Facts::takes_norm`]). Notes the
+    /// batch norms that are taken in inside of it.
+    fn folded(&self, norm: bool, folds: &mut Vec<Fold>) -> Layer;
+}
+
+/// What can be said of a layer in a word.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts<'a> {
+    /// Its name: the path of its parameters and of its output.
+    pub name: Option<&'a str>,
+    /// The width that it gives what leaves it, where that does not follow from what flows in.
+    pub width: Option<u32>,
+    /// The layers inside of it: those of the long way and of the short one.
+    pub inside: [&'a [Layer]; 2],
+    /// Whether a ReLU behind it runs in its kernel.
+    pub takes_relu: bool,
+    /// Whether it can take in a batch norm behind it, whose statistics stand still.
+    pub takes_norm: bool,
+    /// Whether it is a batch norm: in training it normalises by the batch.
+    pub is_norm: bool,
+    /// Whether units that it puts out can be dead: say the same for every input.
+    pub can_die: bool,
+}
+
+/// A batch norm that is part of the layer before it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Fold {
+    /// Path of the layer that has taken it in.
+    pub into: String,
+    /// Path of the batch norm.
+    pub norm: String,
+}
+
+/// How a layer is widened.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Widening {
+    /// How many times as wide.
+    factor: u32,
+    /// Which channels.
+    how: Widen,
+    /// Where the layer stands.
+    stands: Stands,
+}
+
+/// Where a layer stands, as far as widening goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stands {
+    /// In a block, outside of a unit.
+    InBlock,
+    /// In a unit, before the one that gives the unit its width.
+    InUnit,
+    /// At a unit's end: it gives the unit its width, or brings the shortcut to it.
+    AtEnd,
+}
+
+/// Inferred extents of layers one behind the other; what the last puts out.
+pub(super) fn shape(
+    layers: &[Layer],
+    mut at: Extent,
+    to: &mut Inventory,
+) -> Result<Extent, NetworkError> {
+    for layer in layers {
+        at = layer.kind().shape(at, to)?;
+        if let Some(name) = layer.name() {
+            to.layers.push((name.into(), at));
+        }
+    }
+    Ok(at)
+}
+
+/// Nodes of layers one behind the other; what the last puts out.
+pub(super) fn nodes(
+    layers: &[Layer],
+    mut x: Value,
+    to: &mut Builder<'_>,
+) -> Result<Value, ShapeError> {
+    let mut rest = layers;
+    while let Some((layer, tail)) = rest.split_first() {
+        let relu = tail.first().filter(|next| layer.facts().takes_relu && next.is_relu());
+        x = layer.kind().nodes(x, relu.is_some(), to)?;
+        if let Some(name) = relu.unwrap_or(layer).name() {
+            to.taps.insert(name.into(), x);
+        }
+        rest = &tail[usize::from(relu.is_some())..];
+    }
+    Ok(x)
+}
+
+/// Nodes of ONNX of layers one behind the other; the name of what the last puts out.
+pub fn onnx(layers: &[Layer], x: String, to: &mut onnx::Nodes) -> String {
+    layers.iter().fold(x, |x, layer| layer.kind().onnx(x, to))
+}
+
+/// A block's layers, widened.
+pub fn widened(layers: &[Layer], factor: u32, how: Widen) -> Vec<Layer> {
+    let by = Widening { factor, how, stands: Stands::InBlock };
+    layers.iter().map(|layer| layer.kind().widened(by)).collect()
+}
+
+/// Paths of the linear maps that read what flows into these layers: all of them, on every way.
+///
+/// # Errors
+/// What else reads it, in words.
+pub fn readers(layers: &[Layer]) -> Result<Vec<String>, String> {
+    match layers.split_first() {
+        Some((first, behind)) => first.kind().readers(behind),
+        None => Err("the end of the network".into()),
+    }
+}
+
+/// Layers as they run while statistics stand still; notes the batch norms that are taken in.
+pub(super) fn folded(layers: &[Layer], folds: &mut Vec<Fold>) -> Vec<Layer> {
+    let (mut rest, mut all) = (layers, Vec::with_capacity(layers.len()));
+    while let Some((layer, tail)) = rest.split_first() {
+        let fold = tail.first().and_then(|next| {
+            let (own, norm) = (layer.facts(), next.facts());
+            let fold = Fold { into: own.name?.into(), norm: norm.name?.into() };
+            (own.takes_norm && norm.is_norm).then_some(fold)
+        });
+        all.push(layer.kind().folded(fold.is_some(), folds));
+        rest = &tail[usize::from(fold.is_some())..];
+        folds.extend(fold);
+    }
+    all
+}
+
+/// The batch norms among layers and inside of them, by name.
+pub(super) fn batch_norms(layers: &[Layer]) -> Vec<&str> {
+    let mut names = Vec::new();
+    for facts in layers.iter().map(Layer::facts) {
+        names.extend(facts.name.filter(|_| facts.is_norm));
+        names.extend(facts.inside.into_iter().flat_map(batch_norms));
+    }
+    names
+}
+
+/// That a layer does not take what flows in.
+fn refused(layer: &str, got: impl std::fmt::Display) -> NetworkError {
+    NetworkError::Layer { layer: layer.into(), got: got.to_string() }
+}
