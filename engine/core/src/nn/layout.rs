@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::{NetworkError, Role, Shapes, Tensor, Weights, parameter};
+use super::{NetworkError, ParamSpec, Role, Tensor, Weights, parameter};
 
 /// Floats that a tensor's range is padded to, so that ranges start at 256 bytes.
-const PAD: u64 = 64;
+pub(super) const PAD: u64 = 64;
 /// The same where a copy of the parameters is stored as f16.
-const HALF_PAD: u64 = 128;
+pub(super) const HALF_PAD: u64 = 128;
 
 /// A tensor's range.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,19 +36,10 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Blocks in order, tensors padded to 64 floats.
-    pub fn of(shapes: &Shapes) -> Self {
-        Self::padded(shapes, PAD)
-    }
-
-    /// The same with parameters padded to 128, so that the ranges of a copy in 16 bits start at 256 bytes too.
-    pub fn of_halves(shapes: &Shapes) -> Self {
-        Self::padded(shapes, HALF_PAD)
-    }
-
-    fn padded(shapes: &Shapes, pad: u64) -> Self {
+    /// Tensors of `blocks` blocks and a head, in order; parameters are padded to multiples of `pad` floats.
+    pub(super) fn padded(specs: &[ParamSpec], blocks: usize, pad: u64) -> Self {
         let mut layout = Self { blocks: vec![0], ..Self::default() };
-        for spec in &shapes.params {
+        for spec in specs {
             let (slots, end, pad) = match spec.role {
                 Role::Param => (&mut layout.params, &mut layout.param_floats, pad),
                 Role::State => (&mut layout.state, &mut layout.state_floats, PAD),
@@ -63,7 +54,7 @@ impl Layout {
             slots.insert(spec.name.clone(), Slot { offset: *end, shape, block: spec.block });
             *end += floats.next_multiple_of(pad);
         }
-        while layout.blocks.len() <= shapes.blocks.len() + 1 {
+        while layout.blocks.len() <= blocks + 1 {
             layout.blocks.push(layout.param_floats);
         }
         layout

@@ -1,6 +1,11 @@
 //! Inferred widths: which parameters a network has, of what shape, and how many multiply-adds an input costs.
 
-use super::{Extent, Network, NetworkError, Pair, ParamSpec, Role, inventory::Inventory, layers};
+use super::{
+    Extent, Layout, Network, NetworkError, Pair, ParamSpec, Role,
+    inventory::Inventory,
+    layers,
+    layout::{HALF_PAD, PAD},
+};
 
 /// What [`Network::shapes`] infers.
 #[derive(Debug, Clone, PartialEq)]
@@ -94,6 +99,18 @@ fn pair(pair: &Pair, at: Extent, to: &mut Inventory) -> Result<Extent, NetworkEr
     let out = layers::shape(&[pair.layer(at.is_map())], at, to);
     to.uniform = false;
     out
+}
+
+impl Layout {
+    /// Blocks in order, tensors padded to 64 floats.
+    pub fn of(shapes: &Shapes) -> Self {
+        Self::padded(&shapes.params, shapes.blocks.len(), PAD)
+    }
+
+    /// The same with parameters padded to 128, so that the ranges of a copy in 16 bits start at 256 bytes too.
+    pub fn of_halves(shapes: &Shapes) -> Self {
+        Self::padded(&shapes.params, shapes.blocks.len(), HALF_PAD)
+    }
 }
 
 #[cfg(test)]
