@@ -12,7 +12,7 @@ use bert::Bert;
 use engine::config::{
     Activation, Config, Discrepancy, Mlp, Model, Precision, Resnet, Stem, Unit, Widen,
 };
-use engine::gpu::{BUDGET, Executor, Gpu, Live, Tuned, Tuner};
+use engine::gpu::{Autotuned, Autotuner, BUDGET, Executor, Gpu, Live};
 use engine::graph::Graph;
 use engine::nn::{self, Extent, Layer, Network};
 use engine::ops::{
@@ -134,9 +134,9 @@ pub struct Timing {
     pub peak_bytes: u64,
     /// Name of the adapter.
     pub adapter: String,
-    /// What a tuner says that knew nothing before, if one was asked.
+    /// What an autotuner says that knew nothing before, if one was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tuned: Option<Tuned>,
+    pub tuned: Option<Autotuned>,
 }
 
 /// Makes the plan and its pipelines, steps once, warms up, then times steps with their loss read back. With `tune` the tiles are timed
@@ -146,10 +146,10 @@ pub struct Timing {
 /// If the device cannot hold the plan, or fails.
 pub fn time(work: &Work, gpu: &Arc<Gpu>, tune: bool) -> Result<Timing> {
     let tuned = match tune {
-        true => Some(Tuner::new(gpu, None, BUDGET).tune(gpu, &work.plan(&gpu.target())?)?),
+        true => Some(Autotuner::new(gpu, None, BUDGET).tune(gpu, &work.plan(&gpu.target())?)?),
         false => None,
     };
-    let choices = tuned.as_ref().map(Tuned::choices).unwrap_or_default();
+    let choices = tuned.as_ref().map(Autotuned::choices).unwrap_or_default();
     let begun = Instant::now();
     let mut executor = prepare(work, gpu, &choices)?;
     let (launches, peak_bytes) = (executor.plan().launches(STEP), executor.plan().memory());

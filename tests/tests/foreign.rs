@@ -518,7 +518,7 @@ fn a_teacher_is_shown_as_it_is_and_tested_once() {
 
     // Two seeds, one teacher: it is one row, and the cost that nobody knows is none.
     let out = place.path().join("out");
-    let output = command(&["run", text(&file), "--out", text(&out), "--no-tune"]);
+    let output = command(&["run", text(&file), "--out", text(&out), "--no-autotune"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let output = command(&["compare", text(&out), "--json"]);
     let found: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
@@ -532,7 +532,8 @@ fn a_teacher_is_shown_as_it_is_and_tested_once() {
     let again = place.path().join("again");
     let student = out.join("members/kd-1/artifacts");
     let set = format!("teacher.from={}", student.display());
-    let output = command(&["run", text(&file), "--set", &set, "--out", text(&again), "--no-tune"]);
+    let output =
+        command(&["run", text(&file), "--set", &set, "--out", text(&again), "--no-autotune"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let output = command(&["compare", text(&again), "--json"]);
     let found: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");

@@ -19,7 +19,7 @@ const PAGE: &str = "benches/README.md";
 struct Row {
     work: String,
     timing: Option<Timing>,
-    /// Milliseconds of a step with the tiles that the tuner found.
+    /// Milliseconds of a step with the tiles that the autotuner found.
     tuned_ms: Option<f64>,
     profile: Option<Profile>,
     pytorch_ms: Option<f64>,
@@ -42,7 +42,7 @@ struct Profile {
     busy: f64,
 }
 
-/// Builds `taper`, then times, tunes and profiles each work, those for GPUs first; `named` chooses some.
+/// Builds `taper`, then times, autotunes and profiles each work, those for GPUs first; `named` chooses some.
 pub(crate) fn run(named: &[String]) -> Result<()> {
     let taper = Taper(shell::build_release()?);
     let (large, others) = (taper.works(true)?, taper.works(false)?);
@@ -67,7 +67,7 @@ pub(crate) fn run(named: &[String]) -> Result<()> {
             }
         };
         let plain = said("timing", taper.bench(&work, large, &["--json"]));
-        let tuned = said("with tuned tiles", taper.bench(&work, large, &["--json", "--tune"]));
+        let tuned = said("with tuned tiles", taper.bench(&work, large, &["--json", "--autotune"]));
         let flag = format!("--profile={}", trace.display());
         let profile = said("profile", taper.bench(&work, large, &["--json", &flag]));
         // Works that PyTorch does not have are no failure.

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::{
     adapters,
-    shell::{self, at, cargo, executable, loud, read, root, target},
+    shell::{self, at, cargo, executable, loud, read, target},
 };
 
 /// What both programs train: a name, and what of the demo is set.
@@ -62,7 +62,7 @@ pub(crate) fn run(commit: &str) -> Result<()> {
                     fs::remove_dir_all(&folder).with_context(|| folder.display().to_string())?;
                 }
                 let mut command = at(program)?;
-                command.args(["run", "demo", "--no-tune", "--out"]).arg(&folder);
+                command.args(["run", "demo", "--no-autotune", "--out"]).arg(&folder);
                 for setting in settings.iter().chain(&SHARED) {
                     command.args(["--set", setting]);
                 }

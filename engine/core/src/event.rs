@@ -67,7 +67,8 @@ pub enum Event {
         micro_batches: u32,
     },
     /// The tiles of a stage's products were chosen by timing them; the stage keeps them for good.
-    Tuned {
+    #[serde(alias = "tuned")]
+    Autotuned {
         /// Who.
         member: String,
         /// Name of the stage.
@@ -81,7 +82,7 @@ pub enum Event {
         /// Seconds that this took.
         seconds: f64,
         /// The products that do not take the table's tile.
-        changed: Vec<TunedProduct>,
+        changed: Vec<AutotunedProduct>,
     },
     /// Training went on; a line stands for the steps since the last one.
     Step {
@@ -238,7 +239,7 @@ pub enum Event {
 
 /// Products that take another tile than the table's, as it is faster on this adapter.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct TunedProduct {
+pub struct AutotunedProduct {
     /// Which products: `matmul.linear 2048×128×512`.
     pub product: String,
     /// The table's tile.
@@ -317,7 +318,7 @@ impl Event {
     pub fn moment(&self) -> Option<(&str, u64)> {
         match self {
             Event::StageStarted { member, step, .. }
-            | Event::Tuned { member, step, .. }
+            | Event::Autotuned { member, step, .. }
             | Event::Step { member, step, .. }
             | Event::Epoch { member, step, .. }
             | Event::BlockStarted { member, step, .. }

@@ -1,12 +1,12 @@
 //! The only crate that names wgpu: finds adapters, opens devices, runs plans.
 
 mod adapters;
+mod autotuner;
 mod device;
 mod executor;
 mod peaks;
 mod profile;
 mod timings;
-mod tuner;
 
 use thiserror::Error;
 
@@ -21,11 +21,11 @@ fn mirror_format(storage: Storage) -> wgpu::TextureFormat {
 }
 
 pub use adapters::{ALL, AdapterDescription, adapters, select};
+pub use autotuner::{Autotuned, Autotuner, BUDGET};
 pub use device::{Gpu, Options};
 pub use executor::{Executor, Live, Metrics};
 pub use peaks::peaks;
 pub use timings::{Cache, Timing};
-pub use tuner::{BUDGET, Tuned, Tuner};
 
 /// What can go wrong with a device.
 #[derive(Debug, Clone, Error, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! What a tuner has measured on an adapter, and how that outlives the process: in a cache. Whatever is wrong with it, a run goes on without it.
+//! What an autotuner has measured on an adapter, and how that outlives the process: in a cache. Whatever is wrong with it, a run goes on without it.
 
 use std::{collections::BTreeMap, fmt, sync::LazyLock};
 

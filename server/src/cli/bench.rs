@@ -9,7 +9,7 @@ use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail};
 use benches::{Work, growth, large, mixed, time, works};
-use engine::gpu::{self, Gpu, Timing, Tuned};
+use engine::gpu::{self, Autotuned, Gpu, Timing};
 use engine::profile::Profile;
 
 use super::out::{print, print_json};
@@ -42,8 +42,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "profile.json")]
     profile: Option<PathBuf>,
     /// Time the tiles that products could take first, at most 5 s a work, and step with the fastest.
-    #[arg(long, conflicts_with = "profile")]
-    tune: bool,
+    #[arg(long, alias = "tune", conflicts_with = "profile")]
+    autotune: bool,
     /// Print JSON, a line for each work.
     #[arg(long)]
     json: bool,
@@ -62,7 +62,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     } else if arguments.here {
         let gpu = Gpu::open(&arguments.device, gpu::Options::default())?;
         for work in &works {
-            print_json(&time(work, &gpu, arguments.tune)?)?;
+            print_json(&time(work, &gpu, arguments.autotune)?)?;
         }
     } else {
         for (place, work) in works.iter().enumerate() {
@@ -131,8 +131,8 @@ fn apart(work: &Work, arguments: &Arguments) -> Result<Option<benches::Timing>> 
     for (set, flag) in lists {
         command.args(set.then_some(flag));
     }
-    if arguments.tune {
-        command.arg("--tune");
+    if arguments.autotune {
+        command.arg("--autotune");
     }
     command.envs(driver::alone(&plan, cache.path())).stderr(Stdio::inherit());
     let output = command.output().context("cannot start this program anew")?;
@@ -161,9 +161,9 @@ fn row(timing: &benches::Timing) -> String {
     ])
 }
 
-/// What was timed for a work, and what the tuner made of it.
-fn tuned_lines(tuned: &Tuned) -> String {
-    let Tuned { classes, timings, seconds, warnings } = tuned;
+/// What was timed for a work, and what the autotuner made of it.
+fn tuned_lines(tuned: &Autotuned) -> String {
+    let Autotuned { classes, timings, seconds, warnings } = tuned;
     let mut lines =
         vec![format!("{} of {classes} kinds of products timed, {seconds:.1} s", timings.len())];
     lines.extend(warnings.iter().map(|warning| format!("warning: {warning}")));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use engine::event::{self, Entry, Event, LoaderWait, RunStatus, TunedProduct};
+use engine::event::{self, AutotunedProduct, Entry, Event, LoaderWait, RunStatus};
 use engine::text;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
@@ -58,10 +58,10 @@ fn tuned(
     stage: &str,
     classes: u64,
     timed: u64,
-    changed: &[TunedProduct],
+    changed: &[AutotunedProduct],
 ) -> Vec<String> {
-    let line = |of: &TunedProduct| {
-        let TunedProduct { product, table, table_us, tile, tile_us } = of;
+    let line = |of: &AutotunedProduct| {
+        let AutotunedProduct { product, table, table_us, tile, tile_us } = of;
         let gain = table_us / tile_us;
         format!(
             "  {product}: {tile}, {tile_us:.0} µs; {table} takes {table_us:.0}, {gain:.2} times as long"
@@ -221,7 +221,7 @@ impl Progress {
                 };
                 self.say(&format!("{member}: accuracy {accuracy:.2} %{after}"));
             }
-            Event::Tuned { member, stage, classes, timed, changed, .. } => {
+            Event::Autotuned { member, stage, classes, timed, changed, .. } => {
                 for line in tuned(member, stage, *classes, *timed, changed) {
                     self.say(&line);
                 }

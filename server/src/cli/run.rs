@@ -11,7 +11,7 @@ use engine::config::Config;
 use engine::event::{Entry, Event};
 use engine::profile::Recorder;
 use engine::text;
-use engine::train::{Options, Run, TrainError, Tune};
+use engine::train::{Autotune, Options, Run, TrainError};
 use etcetera::BaseStrategy as _;
 
 use crate::jobs;
@@ -44,11 +44,11 @@ pub(super) struct Arguments {
     #[arg(long)]
     profile: bool,
     /// Time the tiles that products could take, at most 5 s in all, and keep what is faster than the built-in table's. The default on GPUs.
-    #[arg(long)]
-    tune: bool,
+    #[arg(long, alias = "tune")]
+    autotune: bool,
     /// Take the built-in table's tiles. The default on software adapters.
-    #[arg(long, conflicts_with = "tune")]
-    no_tune: bool,
+    #[arg(long, alias = "no-tune", conflicts_with = "autotune")]
+    no_autotune: bool,
     /// Obey `control.json` in --out, by which the server pauses, stops and cancels its runs.
     #[arg(long, requires = "resume")]
     controlled: bool,
@@ -72,11 +72,11 @@ impl Arguments {
         self.source.device.clone().filter(|_| self.resume)
     }
 
-    fn tunes(&self) -> Tune {
-        match (self.tune, self.no_tune) {
-            (true, _) => Tune::Always,
-            (_, true) => Tune::Never,
-            _ => Tune::OnGpus,
+    fn autotunes(&self) -> Autotune {
+        match (self.autotune, self.no_autotune) {
+            (true, _) => Autotune::Always,
+            (_, true) => Autotune::Never,
+            _ => Autotune::OnGpus,
         }
     }
 
@@ -100,13 +100,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         jobs::obey(out, Arc::clone(&stop)).context("no thread can be started")?;
     }
     for (place, (folder, run)) in runs.iter().enumerate() {
-        teachers::adopt(&runs[..place], folder, run.config(), arguments.tunes())?;
+        teachers::adopt(&runs[..place], folder, run.config(), arguments.autotunes())?;
         let recorder = arguments.profile.then(Recorder::default);
         let profile = recorder.clone();
-        let (tune, cache) = (arguments.tunes(), cache());
+        let (autotune, cache) = (arguments.autotunes(), cache());
         let (device, side_by_side) = (arguments.resumed_on(), driver::side_by_side());
         let options =
-            Options { device, profile, tune, cache, side_by_side, ..Options::new(folder) };
+            Options { device, profile, autotune, cache, side_by_side, ..Options::new(folder) };
         let (begun, done) = train(run, &options, arguments.json, &stop);
         // However it ended; but what stopped the run is told rather than that its profile could not be written.
         let shown = recorder.map_or(Ok(()), |of| show_profile(&of, folder, arguments.json));

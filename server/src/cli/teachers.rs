@@ -7,7 +7,7 @@ use anyhow::Result;
 use engine::config::Config;
 use engine::event::{self, Entry, Event, EventLog};
 use engine::formats::{FormatError, ModelFolder};
-use engine::train::{Run, Tune};
+use engine::train::{Autotune, Run};
 
 /// Sections and keys on which the bits of a teacher do not depend: who else is trained, and how students are. `seeds` says which teachers there
 /// are; every other key counts, a new one as well.
@@ -20,7 +20,7 @@ pub(super) fn adopt(
     earlier: &[(PathBuf, Run)],
     folder: &Path,
     config: &Config,
-    tune: Tune,
+    autotune: Autotune,
 ) -> Result<()> {
     if config.teacher.from.is_some() {
         // Its teachers are trained already.
@@ -38,7 +38,7 @@ pub(super) fn adopt(
             if ours.contains_key(&member)
                 || begun
                 || !config.seeds.contains(&seed)
-                || !alike(&theirs, &member, tune)
+                || !alike(&theirs, &member, autotune)
             {
                 continue;
             }
@@ -51,7 +51,7 @@ pub(super) fn adopt(
 
 /// Whether a teacher was trained as this command would train it: by this version, on an adapter that it uses, with tiles timed where it times
 /// them. The command has taken up the run as well, if only to find it done, so the last start in the log is its own.
-fn alike(log: &[Entry], teacher: &str, tune: Tune) -> bool {
+fn alike(log: &[Entry], teacher: &str, autotune: Autotune) -> bool {
     let (mut own, mut trained, mut tuned) = (None, None, false);
     for entry in log {
         match &entry.event {
@@ -61,17 +61,17 @@ fn alike(log: &[Entry], teacher: &str, tune: Tune) -> bool {
             Event::MemberStarted { member, adapter, .. } if member == teacher => {
                 trained = own.zip(adapter.as_ref()).map(|((version, ..), on)| (version, on));
             }
-            Event::Tuned { member, .. } if member == teacher => tuned = true,
+            Event::Autotuned { member, .. } if member == teacher => tuned = true,
             _ => {}
         }
     }
     let (Some((version, adapters, kind)), Some((then, on))) = (own, trained) else { return false };
-    let tunes = match tune {
-        Tune::Never => false,
-        Tune::OnGpus => kind != "cpu",
-        Tune::Always => true,
+    let wanted = match autotune {
+        Autotune::Never => false,
+        Autotune::OnGpus => kind != "cpu",
+        Autotune::Always => true,
     };
-    version == then && adapters.split(", ").any(|name| name == on) && tuned == tunes
+    version == then && adapters.split(", ").any(|name| name == on) && tuned == wanted
 }
 
 fn log_of(run: &Path) -> PathBuf {
@@ -201,7 +201,7 @@ mod tests {
             macs: 1,
             adapter: Some(adapter.into()),
         };
-        let tuned = Event::Tuned {
+        let tuned = Event::Autotuned {
             member: "teacher-0".into(),
             stage: "wide".into(),
             step: 0,
@@ -211,16 +211,22 @@ mod tests {
             changed: Vec::new(),
         };
         let one = log(vec![started("1", "a"), teacher("a")]);
-        assert!(alike(&one, "teacher-0", Tune::OnGpus) && alike(&one, "teacher-0", Tune::Never));
-        assert!(!alike(&one, "teacher-0", Tune::Always) && !alike(&one, "teacher-1", Tune::Never));
+        assert!(
+            alike(&one, "teacher-0", Autotune::OnGpus) && alike(&one, "teacher-0", Autotune::Never)
+        );
+        assert!(
+            !alike(&one, "teacher-0", Autotune::Always)
+                && !alike(&one, "teacher-1", Autotune::Never)
+        );
         let timed = log(vec![started("1", "a"), teacher("a"), tuned]);
         assert!(
-            alike(&timed, "teacher-0", Tune::Always) && !alike(&timed, "teacher-0", Tune::Never)
+            alike(&timed, "teacher-0", Autotune::Always)
+                && !alike(&timed, "teacher-0", Autotune::Never)
         );
         for (version, adapter, same) in [("1", "b", false), ("2", "a", false), ("1", "b, a", true)]
         {
             let later = log(vec![started("1", "a"), teacher("a"), started(version, adapter)]);
-            assert_eq!(alike(&later, "teacher-0", Tune::Never), same, "{version} on {adapter}");
+            assert_eq!(alike(&later, "teacher-0", Autotune::Never), same, "{version} on {adapter}");
         }
     }
 }

@@ -328,7 +328,7 @@ impl View {
                 }
             }
             Event::Checkpoint { .. }
-            | Event::Tuned { .. }
+            | Event::Autotuned { .. }
             | Event::Log { .. }
             | Event::RunFinished { .. } => {}
         }

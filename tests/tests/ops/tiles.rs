@@ -211,7 +211,7 @@ fn convolutions_are_exact_in_large_tiles_and_in_parts() {
     }
 }
 
-/// The tiles that the table never takes, but a tuner might.
+/// The tiles that the table never takes, but the autotuner might.
 #[test]
 fn tiles_that_only_a_timing_finds_are_exact() {
     for tile in tiles(AdapterKind::Gpu).filter(|tile| tile.timed) {

@@ -1,7 +1,7 @@
 //! The tiles of a plan's products as plain data.
 //!
 //! A plan is compiled with the built-in table's tiles ([`variants`]). [`Plan::choose`] exchanges those that somebody knows better, by timing
-//! them (`Tuner` in the crate of the GPU) or from a checkpoint. Only a dispatch's kernel, grid and words of tiles change with it: buffers, leases and
+//! them (`Autotuner` in the crate of the GPU) or from a checkpoint. Only a dispatch's kernel, grid and words of tiles change with it: buffers, leases and
 //! mirrors do not know of tiles.
 
 use std::fmt;

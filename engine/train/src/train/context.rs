@@ -14,7 +14,7 @@ use crate::{
     config::Config,
     data::Dataset,
     event::Event,
-    gpu::{self, Gpu, Tuner},
+    gpu::{self, Autotuner, Gpu},
     nn::{Network, Weights},
     ops::AdapterKind,
     profile::Recorder,
@@ -22,7 +22,7 @@ use crate::{
 
 /// When the tiles of products are chosen by timing them, instead of by the built-in table.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Tune {
+pub enum Autotune {
     /// Never.
     #[default]
     Never,
@@ -32,7 +32,7 @@ pub enum Tune {
     Always,
 }
 
-/// How a run is executed; nothing here changes its bits but [`Self::tune`], whose choices a stage that has begun keeps.
+/// How a run is executed; nothing here changes its bits but [`Self::autotune`], whose choices a stage that has begun keeps.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The run directory.
@@ -46,7 +46,7 @@ pub struct Options {
     /// Where some steps of each stage are recorded, timed dispatch by dispatch.
     pub profile: Option<Recorder>,
     /// Whether tiles are timed.
-    pub tune: Tune,
+    pub autotune: Autotune,
     /// A folder for what was timed, so that the next run need not; none: it is forgotten.
     pub cache: Option<PathBuf>,
     /// Members that are trained at the same time on a software adapter. More than one pays where each keeps a single core busy.
@@ -58,9 +58,9 @@ impl Options {
     pub fn new(out: impl Into<PathBuf>) -> Self {
         let (device, gpu) = (None, gpu::Options::default());
         let checkpoint_every = Duration::from_secs(20);
-        let (tune, cache, side_by_side) = (Tune::Never, None, 1);
+        let (autotune, cache, side_by_side) = (Autotune::Never, None, 1);
         let (out, profile) = (out.into(), None);
-        Self { out, device, checkpoint_every, gpu, profile, tune, cache, side_by_side }
+        Self { out, device, checkpoint_every, gpu, profile, autotune, cache, side_by_side }
     }
 }
 
@@ -85,7 +85,7 @@ pub(super) struct Context<'r> {
     pub(super) journal: &'r Journal,
     pub(super) gpu: Arc<Gpu>,
     /// Where tiles are timed.
-    pub(super) tuner: Option<Tuner>,
+    pub(super) autotuner: Option<Autotuner>,
     pub(super) stops: &'r Stops<'r>,
 }
 
@@ -103,7 +103,7 @@ impl Context<'_> {
     /// Opens the device anew after it was lost.
     pub(super) fn reopen(&mut self) -> Result<(), TrainError> {
         self.gpu = self.gpu.reopen()?;
-        self.tuner = tuner(&self.gpu, self.options);
+        self.autotuner = autotuner(&self.gpu, self.options);
         Ok(())
     }
 }
@@ -122,12 +122,12 @@ impl Stops<'_> {
 }
 
 /// Where tiles are timed, if they are on this device.
-pub(super) fn tuner(gpu: &Gpu, options: &Options) -> Option<Tuner> {
-    let tunes = match options.tune {
-        Tune::Never => false,
-        Tune::OnGpus => gpu.adapter.kind == AdapterKind::Gpu,
-        Tune::Always => true,
+pub(super) fn autotuner(gpu: &Gpu, options: &Options) -> Option<Autotuner> {
+    let wanted = match options.autotune {
+        Autotune::Never => false,
+        Autotune::OnGpus => gpu.adapter.kind == AdapterKind::Gpu,
+        Autotune::Always => true,
     };
     let cache = || Some(Box::new(TimingsFolder(options.cache.clone()?)) as Box<dyn gpu::Cache>);
-    tunes.then(|| Tuner::new(gpu, cache(), gpu::BUDGET))
+    wanted.then(|| Autotuner::new(gpu, cache(), gpu::BUDGET))
 }

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     config::{Discrepancy, Method, Start},
-    event::{Event, TunedProduct},
+    event::{AutotunedProduct, Event},
     formats::{MergeReport, atomic, folder},
     nn::{self, Network, NetworkError, Weights},
     plan::Plan,
@@ -317,7 +317,7 @@ impl<'a, 'r> Member<'a, 'r> {
             Some(micro_batches) => step::saving(&of, &target, Saving { micro_batches, recompute })?,
             None => step::fit(&of, &target, recompute)?,
         };
-        let tuned = begun.is_none() && self.tune(stage, &program.plan)?;
+        let tuned = begun.is_none() && self.autotune(stage, &program.plan)?;
         program.plan = program.plan.choose(&self.at.place.kernel_choices);
         let micro_batches = program.micro_batches;
         self.at.place.micro_batches.insert(self.at.place.stage, micro_batches);
@@ -386,18 +386,18 @@ impl<'a, 'r> Member<'a, 'r> {
     }
 
     /// Chooses the tiles of a stage that begins, if the run wants that; whether it did.
-    fn tune(&mut self, stage: &Stage, plan: &Plan) -> Result<bool, TrainError> {
-        let Some(tuner) = &mut self.run.tuner else { return Ok(false) };
-        let tuned = tuner.tune(&self.run.gpu, plan)?;
+    fn autotune(&mut self, stage: &Stage, plan: &Plan) -> Result<bool, TrainError> {
+        let Some(autotuner) = &mut self.run.autotuner else { return Ok(false) };
+        let tuned = autotuner.tune(&self.run.gpu, plan)?;
         for message in &tuned.warnings {
             self.run.emit(Event::Warning { message: message.clone() })?;
         }
         let changed = tuned.changed().map(|timing| {
             let [table_us, tile_us] = timing.before_and_after().map(|ns| ns as f64 / 1e3);
             let (table, tile) = (timing.table.clone(), timing.tile.clone());
-            TunedProduct { product: timing.of.to_string(), table, table_us, tile, tile_us }
+            AutotunedProduct { product: timing.of.to_string(), table, table_us, tile, tile_us }
         });
-        self.run.emit(Event::Tuned {
+        self.run.emit(Event::Autotuned {
             member: self.who.name.clone(),
             stage: stage.name.clone(),
             step: self.at.place.member_step,

@@ -23,7 +23,7 @@ mod teacher;
 
 pub use cache::TimingsFolder;
 pub use checkpoint::Checkpoint;
-pub use context::{Options, Teacher, Tune};
+pub use context::{Autotune, Options, Teacher};
 pub use error::TrainError;
 pub use outline::{Networks, Outline, Planned, networks, outline, planned};
 pub use run::Run;

@@ -15,7 +15,7 @@ use std::{
 
 use super::{
     TrainError,
-    context::{Context, Options, Stops, Teacher, tuner},
+    context::{Context, Options, Stops, Teacher, autotuner},
     journal::{Journal, Past},
     kept,
     measure::{self, Worth},
@@ -329,14 +329,14 @@ impl Crew<'_> {
     fn work(&self, gpu: Arc<Gpu>) -> Result<(), TrainError> {
         // Should this device's work end by an error or a panic, the others stop as well.
         let mut watch = Watch { stops: &self.stops, well: false };
-        let tuner = tuner(&gpu, self.options);
+        let autotuner = autotuner(&gpu, self.options);
         let mut context = Context {
             config: &self.run.config,
             options: self.options,
             data: self.data,
             journal: self.journal,
             gpu,
-            tuner,
+            autotuner,
             stops: &self.stops,
         };
         let mut lost = false;

@@ -33,7 +33,7 @@ const NOISE: usize = 1 << 16;
 
 /// Chooses tiles on one adapter.
 #[derive(Debug)]
-pub struct Tuner {
+pub struct Autotuner {
     left: Duration,
     timings: Timings,
     problem: Option<String>,
@@ -42,9 +42,9 @@ pub struct Tuner {
     longest: Duration,
 }
 
-/// What a tuner says of a plan.
+/// What an autotuner says of a plan.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Tuned {
+pub struct Autotuned {
     /// Classes of products in the plan.
     pub classes: usize,
     /// The times of those that were timed, now or earlier.
@@ -55,7 +55,7 @@ pub struct Tuned {
     pub warnings: Vec<String>,
 }
 
-impl Tuned {
+impl Autotuned {
     /// The classes that do not take the table's tile.
     pub fn changed(&self) -> impl Iterator<Item = &Timing> {
         self.timings.iter().filter(|timing| timing.differs())
@@ -68,8 +68,8 @@ impl Tuned {
     }
 }
 
-impl Tuner {
-    /// A tuner whose timings take `left` at most, and which knows what earlier ones have kept in `cache`.
+impl Autotuner {
+    /// An autotuner whose timings take `left` at most, and which knows what earlier ones have kept in `cache`.
     pub fn new(gpu: &Gpu, cache: Option<Box<dyn Cache>>, left: Duration) -> Self {
         let (timings, problem) = Timings::open(&gpu.adapter, cache);
         let mut stream = Stream::new(&[NOISE as u64]);
@@ -81,13 +81,13 @@ impl Tuner {
     ///
     /// # Errors
     /// If the device is lost.
-    pub fn tune(&mut self, gpu: &Arc<Gpu>, plan: &Plan) -> Result<Tuned, GpuError> {
+    pub fn tune(&mut self, gpu: &Arc<Gpu>, plan: &Plan) -> Result<Autotuned, GpuError> {
         let begun = Instant::now();
         let classes = plan.classes();
-        let mut tuned = Tuned {
+        let mut tuned = Autotuned {
             classes: classes.len(),
             warnings: self.problem.take().into_iter().collect(),
-            ..Tuned::default()
+            ..Autotuned::default()
         };
         let mut news = false;
         for (class, _, table) in classes {

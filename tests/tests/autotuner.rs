@@ -16,11 +16,11 @@ use std::{
 use engine::{
     event::{Entry, Event},
     formats::safetensors,
-    gpu::{Cache, Executor, Gpu, Live, Tuned, Tuner},
+    gpu::{Autotuned, Autotuner, Cache, Executor, Gpu, Live},
     graph::Graph,
     ops::{AdapterKind, matmul::Linear},
     plan::{Choice, Choices, Plan, Target, compile},
-    train::{Options, Run, TimingsFolder, TrainError, Tune},
+    train::{Autotune, Options, Run, TimingsFolder, TrainError},
 };
 use serde_json::{Value, json};
 use support::{checkpoints, config, folder, kinds, warnings};
@@ -120,7 +120,8 @@ fn what_was_timed_is_kept() {
     let Some(gpu) = gpu() else { return };
     for kind in [AdapterKind::Cpu, AdapterKind::Gpu] {
         let (plan, cache) = (plan(&gpu, kind), folder());
-        let first = Tuner::new(&gpu, kept(cache.path()), LONG).tune(&gpu, &plan).expect("tuned");
+        let first =
+            Autotuner::new(&gpu, kept(cache.path()), LONG).tune(&gpu, &plan).expect("tuned");
         println!("{kind:?}: {first:#?}");
         assert_eq!(first.warnings, Vec::<String>::new());
         assert_eq!((first.classes, first.timings.len()), (2, 2));
@@ -133,12 +134,12 @@ fn what_was_timed_is_kept() {
         assert_eq!(run(&gpu, plan.clone().choose(&first.choices())), run(&gpu, plan.clone()));
 
         // Who has no time for it times nothing.
-        let none = Tuner::new(&gpu, None, Duration::ZERO).tune(&gpu, &plan).expect("tuned");
+        let none = Autotuner::new(&gpu, None, Duration::ZERO).tune(&gpu, &plan).expect("tuned");
         assert_eq!((none.timings.len(), none.choices()), (0, Choices::default()));
 
         // Another process would do so too.
-        let again = |folder: &Path| -> Tuned {
-            Tuner::new(&gpu, kept(folder), LONG).tune(&gpu, &plan).expect("tuned")
+        let again = |folder: &Path| -> Autotuned {
+            Autotuner::new(&gpu, kept(folder), LONG).tune(&gpu, &plan).expect("tuned")
         };
         assert_eq!(again(cache.path()).timings, first.timings);
         other_tiles(cache.path());
@@ -153,7 +154,7 @@ fn what_was_timed_is_kept() {
 fn a_cache_that_is_none_is_ignored_with_a_word() {
     let Some(gpu) = gpu() else { return };
     let (plan, cache) = (plan(&gpu, AdapterKind::Cpu), folder());
-    let tune = || Tuner::new(&gpu, kept(cache.path()), LONG).tune(&gpu, &plan).expect("tuned");
+    let tune = || Autotuner::new(&gpu, kept(cache.path()), LONG).tune(&gpu, &plan).expect("tuned");
     assert_eq!(tune().timings.len(), 2);
     let path = file(cache.path());
     let good = fs::read_to_string(&path).expect("read");
@@ -184,7 +185,7 @@ fn a_cache_that_is_none_is_ignored_with_a_word() {
     let taken = cache.path().join("file");
     fs::write(&taken, "").expect("written");
     let tuned =
-        Tuner::new(&gpu, kept(&taken.join("below")), LONG).tune(&gpu, &plan).expect("tuned");
+        Autotuner::new(&gpu, kept(&taken.join("below")), LONG).tune(&gpu, &plan).expect("tuned");
     assert_eq!(tuned.timings.len(), 2);
     assert!(!tuned.warnings.is_empty());
 }
@@ -208,7 +209,7 @@ fn a_stage_keeps_the_tiles_that_it_began_with() {
     }
     let cache = folder();
     let config = config(&[r#"methods=["vanilla"]"#]);
-    let (tune, at) = (Tune::Always, Some(cache.path().to_owned()));
+    let (autotune, at) = (Autotune::Always, Some(cache.path().to_owned()));
     let train = |out: &Path, run: &Run, options: Options, until: Option<&str>| {
         let (stop, mut heard) = (AtomicBool::new(false), Vec::<Entry>::new());
         let done = run.execute(&options, &stop, &mut |entry| {
@@ -222,26 +223,26 @@ fn a_stage_keeps_the_tiles_that_it_began_with() {
     };
     let first = folder();
     let run = Run::create(config.clone(), first.path()).expect("an empty folder");
-    let options = Options { tune, cache: at.clone(), ..Options::new(first.path()) };
+    let options = Options { autotune, cache: at.clone(), ..Options::new(first.path()) };
     let (done, heard) = train(first.path(), &run, options, None);
     done.expect("trained");
     let tuned = heard.iter().find_map(|entry| match &entry.event {
-        Event::Tuned { classes, timed, .. } => Some((*classes, *timed)),
+        Event::Autotuned { classes, timed, .. } => Some((*classes, *timed)),
         _ => None,
     });
     let (classes, timed) = tuned.expect("it says what it timed");
     assert!(timed > 0 && timed <= classes);
     other_tiles(cache.path());
 
-    // Stopped after its first step, without the cache and without a tuner it goes on with what the checkpoint says.
+    // Stopped after its first step, without the cache and without an autotuner it goes on with what the checkpoint says.
     let second = folder();
     let out = second.path();
     let run = Run::create(config, out).expect("an empty folder");
-    let options = Options { tune, cache: at, ..Options::new(out) };
+    let options = Options { autotune, cache: at, ..Options::new(out) };
     let (done, heard) = train(out, &run, options, Some("stage_started"));
     assert!(matches!(done, Err(TrainError::Stopped(_))));
     let mut tuned = heard.iter().enumerate().filter_map(|(k, entry)| match &entry.event {
-        Event::Tuned { changed, .. } => Some((k, changed.clone())),
+        Event::Autotuned { changed, .. } => Some((k, changed.clone())),
         _ => None,
     });
     let (place, changed) = tuned.next().expect("it says what it changed");
@@ -262,7 +263,7 @@ fn a_stage_keeps_the_tiles_that_it_began_with() {
         counts
     });
     // Another plan than the one that it began with would be warned of.
-    assert_eq!((warnings(&heard), counts.get("tuned")), (Vec::new(), None));
+    assert_eq!((warnings(&heard), counts.get("autotuned")), (Vec::new(), None));
     let (done, heard) = train(out, &run, Options::new(out), None);
     done.expect("trained");
     assert_eq!(warnings(&heard), Vec::<String>::new());
