@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{NetworkError, Role, Shapes, Tensor, Weights, parameter};
+use super::{FileLayout, NetworkError, Role, Shapes, Tensor, Weights, parameter};
 
 /// Floats that a tensor's range is padded to, so that ranges start at 256 bytes.
 const PAD: u64 = 64;
@@ -18,6 +18,8 @@ pub struct Slot {
     pub shape: Vec<u32>,
     /// Index of its block; `blocks.len()` is the head.
     pub block: usize,
+    /// How it lies in files.
+    pub file: FileLayout,
 }
 
 /// The layout that `params`, `grads`, `m` and `v` share, and that of `state`.
@@ -60,7 +62,10 @@ impl Layout {
             }
             let shape: Vec<u32> = spec.shape.iter().map(|&n| n as u32).collect();
             let floats: u64 = shape.iter().map(|&n| u64::from(n)).product();
-            slots.insert(spec.name.clone(), Slot { offset: *end, shape, block: spec.block });
+            slots.insert(
+                spec.name.clone(),
+                Slot { offset: *end, shape, block: spec.block, file: spec.file },
+            );
             *end += floats.next_multiple_of(pad);
         }
         while layout.blocks.len() <= shapes.blocks.len() + 1 {

@@ -23,7 +23,7 @@ use crate::{
     formats::{FormatError, ModelConfig, ModelFolder, folder, safetensors, sums},
     gpu::Gpu,
     models,
-    nn::{Extent, Layer, Network, NetworkError, Tensor, Weights},
+    nn::{Extent, FileLayout, Layer, Network, NetworkError, Tensor, Weights},
     random,
     win::program,
 };
@@ -204,8 +204,9 @@ pub fn presumed(config: &Config) -> Result<(ImageShape, Vec<String>), TrainError
     }
     let (weights, _) = safetensors::read(&found.weights)?;
     let rows = |name: &str| weights.get(name).and_then(|head| head.shape.first().copied());
-    if let Some(&[.., channels @ (1 | 3)]) = weights.get("conv1.weight").map(|w| &w.shape[..]) {
-        shape.channels = channels;
+    let stem = weights.get("conv1.weight").map(|stem| FileLayout::Kernel.here(&stem.shape));
+    if let Some([.., channels @ (1 | 3)]) = stem.as_deref() {
+        shape.channels = *channels;
     }
     let outputs = rows("fc.weight").or(rows("head.weight"));
     Ok((shape, classes::numbers(outputs.unwrap_or(usual))))
@@ -280,14 +281,18 @@ fn read_alone(
     let (weights, _) = safetensors::read(file)?;
     let network = models::infer(&weights, student.input, activation)
         .map_err(|error| NetworkError::Weights(format!("`{}`: {error}", file.display())))?;
-    let weights = folder::as_ours(&network, weights);
+    let weights = network.from_file(weights);
     Ok((network, weights))
 }
 
 /// What to set, if an MLP would read pictures of another size.
 fn of_another_size(network: &Network, weights: &Weights) -> Option<String> {
-    let (name, [height, _, channels]) = network.flattened()?;
-    let (&inputs, channels) = (weights.get(&name)?.shape.get(1)?, channels as usize);
+    let specs = network.shapes().ok()?.params;
+    let (name, [height, _, channels]) = specs.iter().find_map(|spec| match spec.file {
+        FileLayout::Image(image) => Some((&spec.name, image)),
+        FileLayout::Same | FileLayout::Kernel => None,
+    })?;
+    let (&inputs, channels) = (weights.get(name)?.shape.get(1)?, channels as usize);
     let side = (inputs / channels).isqrt();
     (side * side * channels == inputs && side != height as usize)
         .then(|| format!("its pictures seem to have {side}×{side} pixels: set data.size={side}"))
