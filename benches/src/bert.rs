@@ -4,7 +4,7 @@
 use anyhow::Result;
 use engine::{
     graph::{Graph, ShapeError, Value},
-    nn::{Bound, Layout, Slot},
+    nn::{Bound, FileLayout, Layout, Slot},
     ops::{
         Reads,
         activation::Activation,
@@ -80,7 +80,7 @@ impl Bert {
         for (name, shape) in self.parameters() {
             let offset = layout.param_floats;
             layout.param_floats += count(&shape).next_multiple_of(64);
-            layout.params.insert(name, Slot { offset, shape, block: 0 });
+            layout.params.insert(name, Slot { offset, shape, block: 0, file: FileLayout::Same });
         }
         layout
     }

@@ -66,9 +66,10 @@ impl Lesson {
     /// What the browser is given.
     fn write(&self, folder: &Path) {
         let file = |end: &str| folder.join(format!("{}.{end}", self.name));
-        let plan = PortablePlan::of(&self.program(), &self.network).expect("a plan");
+        let plan = PortablePlan::of(&self.program()).expect("a plan");
         fs::write(file("plan.json"), serde_json::to_string(&plan).expect("JSON")).expect("written");
-        safetensors::write(&file("safetensors"), &self.weights, &safetensors::pytorch())
+        let weights = self.network.to_file(&self.weights);
+        safetensors::write(&file("safetensors"), &weights, &safetensors::pytorch())
             .expect("written");
         let images = self.batches.iter().flat_map(|batch| &batch.images);
         let labels = self.batches.iter().flat_map(|batch| &batch.labels);

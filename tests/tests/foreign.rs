@@ -440,7 +440,8 @@ fn a_teacher_that_does_not_fit_is_refused_by_its_block_everywhere() {
     let inner = torn.weights.get_mut("layer2.0.conv2.weight").expect("there");
     *inner = Tensor::new([15, 3, 3, 16], vec![0.0; 15 * 9 * 16]);
     let bad = place.path().join("bad.safetensors");
-    safetensors::write(&bad, &torn.weights, &safetensors::pytorch()).expect("written");
+    let weights = torn.config.network().to_file(&torn.weights);
+    safetensors::write(&bad, &weights, &safetensors::pytorch()).expect("written");
     refused_everywhere(&bad, &set, &["layer2.0 of block 2", "15 channels"]);
 }
 

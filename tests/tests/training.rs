@@ -17,7 +17,7 @@ use engine::{
     gpu::{Executor, Gpu, Live, Options},
     graph::Graph,
     models,
-    nn::{Extent, Network, Tensor, Weights},
+    nn::{Extent, FileLayout, Network, Tensor, Weights},
     ops::peak::Peak,
     plan::{Target, compile},
     step::{ACCUMULATE, APPLY, Objective, Program, STEP, Saving, Training, saving},
@@ -79,7 +79,7 @@ fn lesson(case: &str) -> Lesson {
         read(&file).unwrap_or_else(|error| panic!("{error}")).0
     };
     let golden = Golden::read(&format!("train/{case}.run"));
-    let (start, end) = (weights("init"), weights("final"));
+    let start = weights("init");
     let images = &golden.tensors["images"];
     let [steps, batch] = [0, 1].map(|axis| images.shape[axis] as usize);
     let input = match images.shape[2..] {
@@ -92,6 +92,7 @@ fn lesson(case: &str) -> Lesson {
     } else {
         lecture(&golden, input)
     };
+    let [start, end] = [start, weights("final")].map(|file| network.from_file(file));
     for weights in [&start, &end] {
         models::check(&network, weights).expect("the same network");
     }
@@ -149,6 +150,7 @@ fn lecture(golden: &Golden, input: Extent) -> Lecture {
     let teacher = surgery::widen(&student, factor, Widen::Mid);
     let file = path(&format!("train/{}", about["teacher_file"].as_str().expect("a file")));
     let (weights, _) = read(&file).unwrap_or_else(|error| panic!("{error}"));
+    let weights = teacher.from_file(weights);
     models::check(&teacher, &weights).expect("the student widened");
 
     let bridges = about["net"]["lifts"].as_array().is_some_and(|lifts| !lifts.is_empty());
@@ -324,10 +326,11 @@ fn mixed(case: &str) {
                 assert!(name.ends_with("num_batches_tracked"), "{case}: no golden of {name}");
                 continue;
             };
-            // As torch saves it; a convolution's is turned.
-            let shape = before.to_pytorch().shape;
+            // As torch saves it.
+            let layout = FileLayout::of_rank(before.shape.len());
+            let shape = layout.there(&before.shape);
             let first = Tensor::new(shape, golden.floats(&format!("first.{name}")));
-            let first = first.from_pytorch();
+            let first = layout.read(first);
             let moved =
                 |to: &[f32]| pairs(to, &before.data).map(|(a, b)| a - b).collect::<Vec<_>>();
             let (found, wanted) = (moved(&after[name].data), moved(&first.data));

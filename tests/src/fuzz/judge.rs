@@ -497,7 +497,7 @@ fn by_description(bytes: &[u8]) -> Option<Weights> {
         }
         let width = bytes.len().checked_div(count).unwrap_or(1).max(1);
         let data: Vec<f32> = bytes.chunks(width).map(number).collect();
-        weights.insert(name.clone(), engine::nn::Tensor::new(shape, data).from_pytorch());
+        weights.insert(name.clone(), engine::nn::Tensor::new(shape, data));
     }
     Some(weights)
 }

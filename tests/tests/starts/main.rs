@@ -31,8 +31,8 @@ fn golden(name: &str) -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "golden", "starts", name].iter().collect()
 }
 
-fn weights(name: &str) -> Weights {
-    read(&golden(name)).unwrap_or_else(|error| panic!("{error}")).0
+fn weights(name: &str, network: &Network) -> Weights {
+    network.from_file(read(&golden(name)).unwrap_or_else(|error| panic!("{error}")).0)
 }
 
 /// The start inputs: 200 vectors, or 100 images of 8 × 8.
@@ -89,7 +89,8 @@ struct Pupil {
 impl Pupil {
     fn of(case: &str) -> Self {
         let (student, teacher) = networks(case);
-        Self::new(&student, teacher, weights(&format!("{case}.teacher.safetensors")))
+        let source = weights(&format!("{case}.teacher.safetensors"), &teacher);
+        Self::new(&student, teacher, source)
     }
 
     fn new(student: &Network, teacher: Network, source: Weights) -> Self {
@@ -193,7 +194,7 @@ fn check_by<P: Probe<Error: std::fmt::Debug>>(case: &str, greedy: bool, probe: &
     assert_eq!(started.picks, picks, "{name}");
     assert_eq!(started.fresh, 0);
 
-    let wanted = weights(&format!("{name}.start.safetensors"));
+    let wanted = weights(&format!("{name}.start.safetensors"), &pupil.bridged);
     assert_eq!(found.keys().collect::<Vec<_>>(), wanted.keys().collect::<Vec<_>>());
     for (tensor, wanted) in &wanted {
         let found = &found[tensor];
@@ -286,7 +287,7 @@ fn the_devices_probe_looks_at_the_same_rows_every_time() {
     let split = pictures();
     let case = "resnet-mid";
     let (student, teacher) = networks(case);
-    let source = weights(&format!("{case}.teacher.safetensors"));
+    let source = weights(&format!("{case}.teacher.safetensors"), &teacher);
     let tap = |name: &str, stride| Tap { name: name.into(), stride };
     let rows = |count, taps: &[Tap]| {
         let mut probe = DeviceProbe::new(&gpu, &split, count, 3);

@@ -16,7 +16,7 @@ use engine::{
     event::{Entry, Event},
     formats::{ModelFolder, safetensors},
     gpu::{self, Gpu},
-    nn::{Network, Weights},
+    nn::{FileLayout, Network, Weights},
     step,
     train::{Options, Run, Session, TrainError},
 };
@@ -168,8 +168,11 @@ pub(crate) fn checkpoints(member: &Path) -> Vec<PathBuf> {
 /// The weights in a checkpoint.
 pub(crate) fn weights_in(checkpoint: &Path) -> Weights {
     let (tensors, _) = safetensors::read(checkpoint).expect("a checkpoint");
-    let now = tensors.into_iter();
-    now.filter_map(|(name, tensor)| Some((name.strip_prefix("now.")?.to_owned(), tensor))).collect()
+    let now = tensors.into_iter().filter_map(|(name, tensor)| {
+        let tensor = FileLayout::of_rank(tensor.shape.len()).read(tensor);
+        Some((name.strip_prefix("now.")?.to_owned(), tensor))
+    });
+    now.collect()
 }
 
 /// A model folder that must be there.

@@ -3,7 +3,9 @@
 use super::{mlp, resnet};
 use crate::{
     config::{Activation, Mlp},
-    nn::{Block, Extent, Layer, Network, NetworkError, Weights, layers::Unit, parameter},
+    nn::{
+        Block, Extent, FileLayout, Layer, Network, NetworkError, Weights, layers::Unit, parameter,
+    },
 };
 
 /// Outputs of a linear layer.
@@ -18,10 +20,11 @@ fn linear(weights: &Weights, name: &str) -> Result<u32, NetworkError> {
 
 /// Extents out and kernel of a convolution.
 fn conv(weights: &Weights, name: &str) -> Result<(u32, u32), NetworkError> {
-    match parameter(weights, &format!("{name}.weight"))?.shape[..] {
+    let shape = &parameter(weights, &format!("{name}.weight"))?.shape;
+    match FileLayout::Kernel.here(shape)[..] {
         [out, kernel, same, _] if kernel == same => Ok((out as u32, kernel as u32)),
-        ref other => Err(NetworkError::Weights(format!(
-            "parameter {name}.weight has shape {other:?}, not that of a square convolution"
+        _ => Err(NetworkError::Weights(format!(
+            "parameter {name}.weight has shape {shape:?}, not that of a square convolution"
         ))),
     }
 }
@@ -31,7 +34,7 @@ fn count(weights: &Weights, name: impl Fn(usize) -> String) -> usize {
     (0..).take_while(|&k| weights.contains_key(&name(k))).count()
 }
 
-/// The network whose parameters these are, for inputs of this extent: a ResNet with torchvision's or timm's names, of any
+/// The network whose parameters these are, as a file has them, for inputs of this extent: a ResNet with torchvision's or timm's names, of any
 /// depth and width, or an MLP (`layers.K`, `head`) as a single block with `activation`.
 ///
 /// # Errors
@@ -127,7 +130,8 @@ pub fn check(network: &Network, weights: &Weights) -> Result<(), NetworkError> {
             }
         };
         if *found != spec.shape {
-            let (found, wanted) = (pytorch(found), pytorch(&spec.shape));
+            // As the user's file has them.
+            let (found, wanted) = (spec.file.there(found), spec.file.there(&spec.shape));
             return Err(NetworkError::Weights(format!(
                 "{place}: parameter {name} has shape {found:?}, the network wants {wanted:?}"
             )));
@@ -162,14 +166,6 @@ fn in_its_block(network: &Network, error: NetworkError) -> NetworkError {
     let block = network.blocks.iter().position(|block| block.layers.iter().any(inside));
     let place = place(block.unwrap_or(network.blocks.len()), network.blocks.len());
     NetworkError::Layer { layer: format!("{layer} of {place}"), got }
-}
-
-/// A shape as the user's file has it.
-fn pytorch(shape: &[usize]) -> Vec<usize> {
-    match *shape {
-        [o, h, w, i] => vec![o, i, h, w],
-        _ => shape.to_vec(),
-    }
 }
 
 /// An MLP teacher cut into as many blocks as the student has, in proportion to the student's layers (METHOD.md, section 4).

@@ -13,9 +13,11 @@ use crate::{
 
 /// The network that `model` describes, for inputs of this extent and so many classes.
 pub fn network(model: &Model, input: Extent, classes: u32) -> Network {
-    match (model, model.resnet()) {
-        (_, Some(config)) => resnet::network(&config, input, classes),
-        (Model::Mlp(config), None) => mlp::network(config, input, classes),
-        (_, None) => unreachable!("what is not an MLP is a ResNet"),
+    match model {
+        Model::Mlp(config) => mlp::network(config, input, classes),
+        Model::Resnet(_) | Model::Resnet50(_) | Model::Resnet101(_) => {
+            let config = model.resnet().expect("a residual network");
+            resnet::network(&config, input, classes)
+        }
     }
 }

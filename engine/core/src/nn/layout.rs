@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::{NetworkError, ParamSpec, Role, Tensor, Weights, parameter};
+use super::{FileLayout, NetworkError, Role, Shapes, Tensor, Weights, parameter};
 
 /// Floats that a tensor's range is padded to, so that ranges start at 256 bytes.
-pub(super) const PAD: u64 = 64;
+const PAD: u64 = 64;
 /// The same where a copy of the parameters is stored as f16.
-pub(super) const HALF_PAD: u64 = 128;
+const HALF_PAD: u64 = 128;
 
 /// A tensor's range.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub struct Slot {
     pub shape: Vec<u32>,
     /// Index of its block; `blocks.len()` is the head.
     pub block: usize,
+    /// How it lies in files.
+    pub file: FileLayout,
 }
 
 /// The layout that `params`, `grads`, `m` and `v` share, and that of `state`.
@@ -36,10 +38,19 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Tensors of `blocks` blocks and a head, in order; parameters are padded to multiples of `pad` floats.
-    pub(super) fn padded(specs: &[ParamSpec], blocks: usize, pad: u64) -> Self {
+    /// Blocks in order, tensors padded to 64 floats.
+    pub fn of(shapes: &Shapes) -> Self {
+        Self::padded(shapes, PAD)
+    }
+
+    /// The same with parameters padded to 128, so that the ranges of a copy in 16 bits start at 256 bytes too.
+    pub fn of_halves(shapes: &Shapes) -> Self {
+        Self::padded(shapes, HALF_PAD)
+    }
+
+    fn padded(shapes: &Shapes, pad: u64) -> Self {
         let mut layout = Self { blocks: vec![0], ..Self::default() };
-        for spec in specs {
+        for spec in &shapes.params {
             let (slots, end, pad) = match spec.role {
                 Role::Param => (&mut layout.params, &mut layout.param_floats, pad),
                 Role::State => (&mut layout.state, &mut layout.state_floats, PAD),
@@ -51,10 +62,13 @@ impl Layout {
             }
             let shape: Vec<u32> = spec.shape.iter().map(|&n| n as u32).collect();
             let floats: u64 = shape.iter().map(|&n| u64::from(n)).product();
-            slots.insert(spec.name.clone(), Slot { offset: *end, shape, block: spec.block });
+            slots.insert(
+                spec.name.clone(),
+                Slot { offset: *end, shape, block: spec.block, file: spec.file },
+            );
             *end += floats.next_multiple_of(pad);
         }
-        while layout.blocks.len() <= blocks + 1 {
+        while layout.blocks.len() <= shapes.blocks.len() + 1 {
             layout.blocks.push(layout.param_floats);
         }
         layout

@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Extent, Layer,
+    Extent, FileLayout, Layer, NetworkError, Shapes, Tensor, Weights,
     layers::{self, Conv, Linear},
+    shapes::Inventory,
 };
 
 /// A linear map without bias that WIN inserts: a 1×1 convolution on maps, a matrix on vectors.
@@ -64,21 +65,78 @@ impl Network {
         parts.flat_map(|layers| layers::batch_norms(layers)).collect()
     }
 
-    /// The weight that reads the flattened image, and the image's (H, W, C); files have its columns in PyTorch's order, (C, H, W).
-    pub fn flattened(&self) -> Option<(String, [u32; 3])> {
-        let layers = self.blocks.first()?.layers.get(..2)?;
-        match (self.input, layers) {
-            (Extent::Map(h, w, c), [Layer::Flatten, Layer::Linear(first)]) => {
-                Some((format!("{}.weight", first.name), [h, w, c]))
-            }
-            _ => None,
-        }
-    }
-
     /// Whether any pair is still inserted.
     pub fn is_bridged(&self) -> bool {
         self.blocks.iter().any(|b| b.lift.is_some() || b.lower.is_some())
     }
+
+    /// Infers every width.
+    ///
+    /// # Errors
+    /// If a layer does not take what flows into it.
+    pub fn shapes(&self) -> Result<Shapes, NetworkError> {
+        let mut to = Inventory::default();
+        let (mut at, mut blocks, mut macs) = (self.input, Vec::new(), Vec::new());
+        for (k, block) in self.blocks.iter().enumerate() {
+            to.block = k;
+            if let Some(lower) = &block.lower {
+                at = pair(lower, at, &mut to)?;
+            }
+            at = layers::shape(&block.layers, at, &mut to)?;
+            if let Some(lift) = &block.lift {
+                at = pair(lift, at, &mut to)?;
+            }
+            blocks.push(at);
+            macs.push(std::mem::take(&mut to.macs));
+        }
+        (to.block, to.uniform) = (self.blocks.len(), true);
+        let output = layers::shape(&self.head, at, &mut to)?;
+        let Inventory { params, layers, .. } = to;
+        macs.push(to.macs);
+        let shapes = Shapes { params, blocks, macs, output, layers };
+        for (what, count, most) in [
+            ("parameters", shapes.param_count(), PARAMS),
+            ("multiply-adds of one input", shapes.total_macs(), MACS),
+        ] {
+            if count > most {
+                return Err(NetworkError::TooLarge { what, count, most });
+            }
+        }
+        Ok(shapes)
+    }
+
+    /// Its weights as files have them.
+    pub fn to_file(&self, weights: &Weights) -> Weights {
+        self.each(weights.clone(), FileLayout::write)
+    }
+
+    /// The weights of a file as ours. What is none of the network's stays as it is; so do all of a network whose layers do not fit each other,
+    /// which has no shapes to compare them with.
+    pub fn from_file(&self, weights: Weights) -> Weights {
+        self.each(weights, FileLayout::read)
+    }
+
+    fn each(&self, mut weights: Weights, turn: impl Fn(FileLayout, Tensor) -> Tensor) -> Weights {
+        for spec in self.shapes().into_iter().flat_map(|shapes| shapes.params) {
+            if let Some(tensor) = weights.get_mut(&spec.name) {
+                *tensor = turn(spec.file, std::mem::take(tensor));
+            }
+        }
+        weights
+    }
+}
+
+/// Most parameters of a network: 16 GiB of them.
+const PARAMS: u64 = 1 << 32;
+/// Most multiply-adds of one input: a hundred times those of a large network on ImageNet. Sums over batches stay whole numbers of 64 bits.
+const MACS: u64 = 1_000_000_000_000;
+
+/// The extent behind a pair.
+fn pair(pair: &Pair, at: Extent, to: &mut Inventory) -> Result<Extent, NetworkError> {
+    to.uniform = true;
+    let out = layers::shape(&[pair.layer(at.is_map())], at, to);
+    to.uniform = false;
+    out
 }
 
 #[cfg(test)]
@@ -113,5 +171,35 @@ mod tests {
         let folded = Folded::of(&resnet).expect("a network").network;
         let stem = serde_json::to_value(&folded.blocks[0].layers[0]).expect("JSON");
         assert_eq!(stem["conv"]["bias"], true);
+    }
+
+    #[test]
+    fn what_is_too_large_is_refused_and_no_product_overflows() {
+        let wide = |out: u32, depth: usize| {
+            let layer = |k: usize| Layer::Linear(Linear { name: format!("l{k}"), out, bias: true });
+            let blocks =
+                vec![Block { layers: (0..depth).map(layer).collect(), ..Block::default() }];
+            Network { input: Extent::Flat(16), blocks, head: Vec::new() }.shapes()
+        };
+        wide(1000, 1000).expect("a thousand layers");
+        for (out, depth) in [(u32::MAX, 1), (u32::MAX, 3), (1 << 22, 1000), (70_000, 2)] {
+            let error = wide(out, depth).expect_err("too large");
+            assert!(matches!(error, NetworkError::TooLarge { .. }), "{out}, {depth}: {error}");
+        }
+        let conv = Layer::Conv(Conv {
+            name: "c".into(),
+            out: 1 << 22,
+            kernel: 7,
+            stride: 1,
+            pad: 3,
+            bias: false,
+        });
+        let input = Extent::Map(16384, 16384, 3);
+        let blocks = vec![Block { layers: vec![conv], ..Block::default() }];
+        let error = Network { input, blocks, head: Vec::new() }.shapes().expect_err("too large");
+        assert!(error.to_string().contains("at most 1000000000000 are allowed"), "{error}");
+        let flat = vec![Block { layers: vec![Layer::Flatten], ..Block::default() }];
+        let input = Extent::Map(65536, 65536, 3);
+        assert!(Network { input, blocks: flat, head: Vec::new() }.shapes().is_err());
     }
 }

@@ -1,4 +1,6 @@
-//! What is known of a parameter: its shape, what training does to it, how it begins.
+//! What is known of a parameter: its shape, what training does to it, how it begins, how it lies in files.
+
+use super::FileLayout;
 
 /// What a tensor of a network is to training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +41,8 @@ pub struct ParamSpec {
     pub block: usize,
     /// How it begins.
     pub fill: Fill,
+    /// How it lies in files.
+    pub file: FileLayout,
 }
 
 impl ParamSpec {

@@ -9,7 +9,7 @@ use super::{FormatError, atomic, onnx, safetensors, sums};
 use crate::config::{Interpolation, Model, Widen};
 use crate::event::MergeReport;
 use crate::models;
-use crate::nn::{Extent, Network, Tensor, Weights};
+use crate::nn::{Extent, Network, Weights};
 use crate::win::surgery;
 
 /// File of the weights in a model folder.
@@ -51,15 +51,6 @@ pub struct ModelConfig {
     pub labels: Vec<String>,
 }
 
-/// Order in which an image's numbers reach the first layer of an MLP.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Order {
-    /// (H, W, C), as on the device.
-    Ours,
-    /// (C, H, W), as `flatten` has it in PyTorch.
-    Pytorch,
-}
-
 impl ModelConfig {
     /// The network that the weights are of.
     pub fn network(&self) -> Network {
@@ -71,35 +62,6 @@ impl ModelConfig {
             None => network,
         }
     }
-
-    /// [`columns`] of the network that the weights are of.
-    fn with_columns(&self, weights: &Weights, wanted: Order) -> Option<Weights> {
-        columns(&self.network(), weights, wanted)
-    }
-}
-
-/// `weights` with the columns that read the flattened image in the `wanted` order, from the other one; `None` where both are the same.
-fn columns(network: &Network, weights: &Weights, wanted: Order) -> Option<Weights> {
-    let (name, extents) = network.flattened()?;
-    let [h, w, c] = extents.map(|n| n as usize);
-    let Tensor { shape, data } =
-        weights.get(&name).filter(|first| first.shape.get(1) == Some(&(h * w * c)))?;
-    if c == 1 {
-        return None;
-    }
-    // The image's axes are those of a convolution's kernel.
-    let turned = match wanted {
-        Order::Pytorch => Tensor::new([shape[0], h, w, c], data.clone()).to_pytorch(),
-        Order::Ours => Tensor::new([shape[0], c, h, w], data.clone()).from_pytorch(),
-    };
-    let mut weights = weights.clone();
-    weights.insert(name, Tensor::new(shape.clone(), turned.data));
-    Some(weights)
-}
-
-/// Weights of a file without a model folder around it, as the device reads them: the columns of an MLP's first layer come in PyTorch's order.
-pub(crate) fn as_ours(network: &Network, weights: Weights) -> Weights {
-    columns(network, &weights, Order::Ours).unwrap_or(weights)
 }
 
 /// How a teacher was made of a student's architecture.
@@ -131,12 +93,11 @@ impl ModelFolder {
     /// The weights are not those of the architecture, or what the system refuses.
     pub fn write(&self, folder: &Path) -> Result<(), FormatError> {
         std::fs::create_dir_all(folder).map_err(|source| FormatError::write(folder, source))?;
-        let theirs = self.config.with_columns(&self.weights, Order::Pytorch);
-        let weights = theirs.as_ref().unwrap_or(&self.weights);
-        safetensors::write(&folder.join(WEIGHTS), weights, &safetensors::pytorch())?;
         let network = self.config.network();
+        let weights = network.to_file(&self.weights);
+        safetensors::write(&folder.join(WEIGHTS), &weights, &safetensors::pytorch())?;
         if onnx::fits(&network) {
-            onnx::write(&folder.join(ONNX), &network, weights)?;
+            onnx::write(&folder.join(ONNX), &network, &weights)?;
         }
         write_json(&folder.join(CONFIG), &self.config)?;
         if let Some(merge) = &self.merge {
@@ -160,7 +121,7 @@ impl ModelFolder {
         let config: ModelConfig =
             serde_json::from_value(config).map_err(|error| FormatError::content(&path, error))?;
         let (weights, _) = safetensors::read(&folder.join(WEIGHTS))?;
-        let weights = config.with_columns(&weights, Order::Ours).unwrap_or(weights);
+        let weights = config.network().from_file(weights);
         let path = folder.join(MERGE);
         let merge =
             sums::read_if_there(&path)?.map(|bytes| parse_json(&path, &bytes)).transpose()?;
@@ -196,7 +157,7 @@ fn parse_json<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, Forma
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Mlp;
+    use crate::{config::Mlp, nn::Tensor};
 
     const FIRST: &str = "layers.0.weight";
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ModelConfig;
 use crate::{
-    nn::{Network, Slot},
+    nn::{self, Slot},
     ops::AdapterKind,
     plan::{DIMS_SLOT, Plan, PlanError, Target, shaders},
     step::{self, Program, ProgramError},
@@ -89,11 +89,11 @@ pub struct Fill {
 }
 
 impl PortablePlan {
-    /// A program whose student is `network`. A plan of a teacher as well has no place for the teacher's tensors.
+    /// A program with the places of its student's tensors. A plan of a teacher as well has no place for the teacher's tensors.
     ///
     /// # Errors
     /// If a shader's file is missing: a bug of ours.
-    pub fn of(program: &Program, network: &Network) -> Result<Self, PlanError> {
+    pub fn of(program: &Program) -> Result<Self, PlanError> {
         let plan = program.plan.clone();
         let (mut shaders, mut modules) = (Vec::<Shader>::new(), Vec::new());
         for spec in &plan.kernels {
@@ -114,7 +114,7 @@ impl PortablePlan {
         {
             // A network without batch norm has no state.
             let Some(buffer) = buffer(label) else { continue };
-            tensors.extend(slots.iter().map(|(name, slot)| place(name, slot, buffer, network)));
+            tensors.extend(slots.iter().map(|(name, slot)| place(name, slot, buffer)));
         }
         // Weight decay acts on every parameter, as `Session` has it.
         let decays = (0..program.decay_words.len()).map(|k| format!("student.decay{k}"));
@@ -133,7 +133,7 @@ impl PortablePlan {
     pub fn inference(config: &ModelConfig) -> Result<Self, ProgramError> {
         let network = config.network();
         let program = step::evaluation(&network, 1, &Target::web(AdapterKind::Gpu))?;
-        Ok(Self::of(&program, &network)?)
+        Ok(Self::of(&program)?)
     }
 }
 
@@ -154,22 +154,18 @@ fn limits(plan: &Plan) -> BTreeMap<String, u64> {
     .into()
 }
 
-/// The place of a tensor. Files have convolutions as [`crate::nn::Tensor::to_pytorch`] turns them, and the columns of
-/// [`Network::flattened`] likewise.
-fn place(name: &str, slot: &Slot, buffer: usize, network: &Network) -> Place {
-    let (shape, order) = match slot.shape[..] {
-        [o, h, w, i] => {
-            let shape = vec![o, i, h, w];
-            (shape.clone(), Some(Order { view: shape, axes: vec![0, 2, 3, 1] }))
-        }
-        [out, _] => {
-            let image = network.flattened().filter(|(first, [.., c])| first == name && *c > 1);
-            let view = image.map(|(_, [h, w, c])| vec![out, c, h, w]);
-            (slot.shape.clone(), view.map(|view| Order { view, axes: vec![0, 2, 3, 1] }))
-        }
-        _ => (slot.shape.clone(), None),
-    };
-    Place { name: name.into(), shape, buffer, offset: slot.offset * 4, order }
+/// The place of a tensor.
+fn place(name: &str, slot: &Slot, buffer: usize) -> Place {
+    let here: Vec<usize> = slot.shape.iter().map(|&n| n as usize).collect();
+    let there = slot.file.there(&here);
+    let view = slot.file.view(&there);
+    let order = view.map(|view| Order { view: extents(&view), axes: nn::AXES.into() });
+    Place { name: name.into(), shape: extents(&there), buffer, offset: slot.offset * 4, order }
+}
+
+/// Extents of tensors, of less than 2³⁰ numbers.
+fn extents(of: &[usize]) -> Vec<u32> {
+    of.iter().map(|&n| n as u32).collect()
 }
 
 #[cfg(test)]
@@ -242,7 +238,7 @@ mod tests {
             let network = model.config.network();
             let program = step::evaluation(&network, 1, &Target::web(AdapterKind::Gpu));
             let program = program.expect("a plan");
-            let plan = PortablePlan::of(&program, &network).expect("a plan");
+            let plan = PortablePlan::of(&program).expect("a plan");
             let buffers = filled(&plan, &path.path().join(folder::WEIGHTS));
             let (params, state) = program.student.pack(&model.weights).expect("weights");
             let has: Vec<_> = buffers.into_values().collect();

@@ -1,4 +1,5 @@
-//! safetensors files: our weights for PyTorch, and PyTorch's for us.
+//! safetensors files: our weights for PyTorch, and PyTorch's for us. Tensors are here as files have them; how that is says
+//! [`crate::nn::FileLayout`].
 //!
 //! Layout: 8 bytes with the length of the header (little endian), the header (JSON: `__metadata__`, and for each tensor its dtype, shape and
 //! range of bytes), the bytes. The header is written in name order, so the same weights give the same file.
@@ -33,7 +34,7 @@ pub fn pytorch() -> Metadata {
     Metadata::from([("format".into(), "pt".into())])
 }
 
-/// Writes `weights` as 32-bit floats, convolutions in PyTorch's order; whole or not at all.
+/// Writes `weights`, which are as files have them, as 32-bit floats; whole or not at all.
 ///
 /// # Errors
 /// What the system refuses.
@@ -67,7 +68,7 @@ pub fn write_with_sum(
 fn fill(file: &mut impl Write, header: &str, weights: &Weights) -> io::Result<()> {
     file.write_all(&(header.len() as u64).to_le_bytes())?;
     file.write_all(header.as_bytes())?;
-    weights.values().try_for_each(|tensor| write_tensor(file, &tensor.to_pytorch()))
+    weights.values().try_for_each(|tensor| write_tensor(file, tensor))
 }
 
 fn write_tensor(file: &mut impl Write, tensor: &Tensor) -> io::Result<()> {
@@ -119,14 +120,10 @@ fn header(weights: &Weights, metadata: &Metadata) -> String {
     }
     let mut start = 0;
     for (name, tensor) in weights {
-        let shape = match tensor.shape[..] {
-            [o, h, w, i] => vec![o, i, h, w],
-            _ => tensor.shape.clone(),
-        };
         let end = start + 4 * tensor.len();
         header.insert(
             name.clone(),
-            json!({ "dtype": "F32", "shape": shape, "data_offsets": [start, end] }),
+            json!({ "dtype": "F32", "shape": tensor.shape, "data_offsets": [start, end] }),
         );
         start = end;
     }
@@ -135,7 +132,7 @@ fn header(weights: &Weights, metadata: &Metadata) -> String {
     text
 }
 
-/// Reads a file of F32, F16, BF16 or F64 tensors as 32-bit floats, convolutions in our order, with its metadata.
+/// Reads a file of F32, F16, BF16 or F64 tensors as 32-bit floats, as the file has them, with its metadata.
 ///
 /// BatchNorm's integer counters `num_batches_tracked` are passed over: nothing reads them.
 ///
@@ -167,7 +164,7 @@ pub fn parse(bytes: &[u8]) -> Result<(Weights, Metadata), String> {
         let data = floats(view.dtype(), view.data()).ok_or_else(|| {
             format!("tensor `{name}` has type {:?}; F32, F16, BF16 and F64 are read", view.dtype())
         })?;
-        weights.insert(name.into(), Tensor::new(view.shape(), data).from_pytorch());
+        weights.insert(name.into(), Tensor::new(view.shape(), data));
     }
     Ok((weights, metadata))
 }
@@ -222,6 +219,7 @@ fn from_half(bits: u16) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nn::FileLayout;
 
     fn sample() -> Weights {
         Weights::from([
@@ -253,7 +251,10 @@ mod tests {
 
     #[test]
     fn the_library_finds_pytorchs_order() {
-        let bytes = bytes_of(&sample(), &pytorch());
+        let mut weights = sample();
+        let kernel = weights.remove("conv.weight").expect("there");
+        weights.insert("conv.weight".into(), FileLayout::Kernel.write(kernel));
+        let bytes = bytes_of(&weights, &pytorch());
         let file = SafeTensors::deserialize(&bytes).expect("valid");
         let conv = file.tensor("conv.weight").expect("there");
         assert_eq!(conv.shape(), [2, 2, 1, 3]);

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     formats::{FormatError, safetensors},
-    nn::{Tensor, Weights},
+    nn::{FileLayout, Tensor, Weights},
     plan::Choices,
     train::session::LossScale,
 };
@@ -113,7 +113,8 @@ impl Checkpoint {
         let mut tensors = Weights::new();
         let mut add = |prefix: &str, weights: &Weights| {
             for (name, tensor) in weights {
-                tensors.insert(format!("{prefix}.{name}"), tensor.clone());
+                let layout = FileLayout::of_rank(tensor.shape.len());
+                tensors.insert(format!("{prefix}.{name}"), layout.write(tensor.clone()));
             }
         };
         add("now", &self.now);
@@ -216,6 +217,7 @@ impl Checkpoint {
         let mut checkpoint = Self { place, ..Self::default() };
         let mut moments = [Vec::new(), Vec::new()];
         for (name, tensor) in tensors {
+            let tensor = FileLayout::of_rank(tensor.shape.len()).read(tensor);
             match name.split_once('.') {
                 Some(("now", rest)) => drop(checkpoint.now.insert(rest.into(), tensor)),
                 Some(("base", rest)) => {

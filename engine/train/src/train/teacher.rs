@@ -17,7 +17,7 @@ use crate::{
     event::{self, Event},
     formats::{FormatError, ModelConfig, ModelFolder, folder, safetensors, sums, timm},
     models,
-    nn::{Extent, Layer, Network, NetworkError, Tensor, Weights},
+    nn::{Extent, FileLayout, Layer, Network, NetworkError, Tensor, Weights},
 };
 
 /// A teacher's files.
@@ -234,8 +234,9 @@ pub fn presumed(config: &Config) -> Result<(ImageShape, Vec<String>), TrainError
     if channels.is_none() || labels.is_none() {
         let (weights, _) = safetensors::read(&found.weights)?;
         let rows = |name: &str| weights.get(name).and_then(|head| head.shape.first().copied());
-        if let Some(&[.., read @ (1 | 3)]) = weights.get("conv1.weight").map(|w| &w.shape[..]) {
-            channels = channels.or(Some(read));
+        let stem = weights.get("conv1.weight").map(|stem| FileLayout::Kernel.here(&stem.shape));
+        if let Some([.., read @ (1 | 3)]) = stem.as_deref() {
+            channels = channels.or(Some(*read));
         }
         let outputs = rows("fc.weight").or(rows("head.weight"));
         labels = labels.or(Some(classes::numbers(outputs.unwrap_or(usual))));
@@ -314,14 +315,18 @@ fn read_alone(
     let (weights, _) = safetensors::read(file)?;
     let network = models::infer(&weights, student.input, activation)
         .map_err(|error| NetworkError::Weights(format!("`{}`: {error}", file.display())))?;
-    let weights = folder::as_ours(&network, weights);
+    let weights = network.from_file(weights);
     Ok((network, weights))
 }
 
 /// What to set, if an MLP would read pictures of another size.
 fn of_another_size(network: &Network, weights: &Weights) -> Option<String> {
-    let (name, [height, _, channels]) = network.flattened()?;
-    let (&inputs, channels) = (weights.get(&name)?.shape.get(1)?, channels as usize);
+    let specs = network.shapes().ok()?.params;
+    let (name, [height, _, channels]) = specs.iter().find_map(|spec| match spec.file {
+        FileLayout::Image(image) => Some((&spec.name, image)),
+        FileLayout::Same | FileLayout::Kernel => None,
+    })?;
+    let (&inputs, channels) = (weights.get(name)?.shape.get(1)?, channels as usize);
     let side = (inputs / channels).isqrt();
     (side * side * channels == inputs && side != height as usize)
         .then(|| format!("its pictures seem to have {side}×{side} pixels: set data.size={side}"))

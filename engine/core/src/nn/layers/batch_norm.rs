@@ -8,8 +8,8 @@ use crate::{
     nn::{
         Extent, Fill, Mode, NetworkError, Role, Weights,
         builder::{Batch, Bound, Builder},
-        inventory::Inventory,
         onnx, parameter,
+        shapes::Inventory,
     },
     ops::{
         batch_norm::{self, Running, Tensors},
@@ -48,8 +48,7 @@ impl Kind for BatchNorm {
         let tensors =
             [(Role::Param, 1.0), (Role::Param, 0.0), (Role::State, 0.0), (Role::State, 1.0)];
         for (part, (role, value)) in PARTS.into_iter().zip(tensors) {
-            let shape = vec![at.width() as usize];
-            to.tensor(&self.name, part, shape, role, Fill::Constant(value));
+            to.vector(&self.name, part, at.width(), role, Fill::Constant(value));
         }
         Ok(at)
     }

@@ -6,7 +6,7 @@ use super::{Facts, Fold, Kind, Layer, Stands, Widening, refused};
 use crate::{
     config::Widen,
     graph::{ShapeError, Value},
-    nn::{Extent, Fill, NetworkError, Role, builder::Builder, inventory::Inventory, onnx},
+    nn::{Extent, FileLayout, Fill, NetworkError, Role, builder::Builder, onnx, shapes::Inventory},
     ops::conv2d::Conv2d,
 };
 
@@ -50,9 +50,9 @@ impl Kind for Conv {
             true => Fill::Uniform { fan: at.width().saturating_mul(area) },
             false => Fill::He { fan: out.saturating_mul(area) },
         };
-        to.tensor(name, "weight", vec![o, k, k, i], Role::Param, fill);
+        to.weight(name, vec![o, k, k, i], FileLayout::Kernel, fill);
         if *bias {
-            to.tensor(name, "bias", vec![o], Role::Param, Fill::Constant(0.0));
+            to.vector(name, "bias", *out, Role::Param, Fill::Constant(0.0));
         }
         to.work(&[map.positions(), (*out).into(), area.into(), at.width().into()]);
         Ok(map.with_width(*out))

@@ -6,8 +6,8 @@ use crate::{
     nn::{
         Extent, NetworkError,
         builder::Builder,
-        inventory::{Inventory, product},
         onnx,
+        shapes::{Inventory, product},
     },
     ops::{count, narrow},
 };
@@ -28,8 +28,9 @@ impl Kind for Flatten {
         }
     }
 
-    fn shape(&self, at: Extent, _to: &mut Inventory) -> Result<Extent, NetworkError> {
+    fn shape(&self, at: Extent, to: &mut Inventory) -> Result<Extent, NetworkError> {
         let Extent::Map(h, w, c) = at else { return Ok(at) };
+        to.image = Some([h, w, c]);
         let count = product(&[h.into(), w.into(), c.into()]);
         match u32::try_from(count) {
             Ok(features) => Ok(Extent::Flat(features)),

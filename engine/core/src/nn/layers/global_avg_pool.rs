@@ -3,7 +3,7 @@
 use super::{Facts, Fold, Kind, Layer, Widening, readers, refused};
 use crate::{
     graph::{ShapeError, Value},
-    nn::{Extent, NetworkError, builder::Builder, inventory::Inventory, onnx},
+    nn::{Extent, NetworkError, builder::Builder, onnx, shapes::Inventory},
     ops::pool,
 };
 

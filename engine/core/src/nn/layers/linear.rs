@@ -6,7 +6,7 @@ use super::{Facts, Fold, Kind, Layer, Stands, Widening, refused};
 use crate::{
     config::Widen,
     graph::{ShapeError, Value},
-    nn::{Extent, Fill, NetworkError, Role, builder::Builder, inventory::Inventory, onnx},
+    nn::{Extent, FileLayout, Fill, NetworkError, Role, builder::Builder, onnx, shapes::Inventory},
     ops::matmul,
 };
 
@@ -42,9 +42,10 @@ impl Kind for Linear {
             true => (Fill::Uniform { fan }, Fill::Uniform { fan }),
             false => (Fill::He { fan }, Fill::Constant(0.0)),
         };
-        to.tensor(name, "weight", vec![o, i], Role::Param, weight);
+        let file = to.image.take().map_or(FileLayout::Same, FileLayout::Image);
+        to.weight(name, vec![o, i], file, weight);
         if *bias {
-            to.tensor(name, "bias", vec![o], Role::Param, shift);
+            to.vector(name, "bias", *out, Role::Param, shift);
         }
         to.work(&[(*out).into(), fan.into()]);
         Ok(Extent::Flat(*out))

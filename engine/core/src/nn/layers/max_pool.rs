@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Facts, Fold, Kind, Layer, Widening, refused};
 use crate::{
     graph::{ShapeError, Value},
-    nn::{Extent, NetworkError, builder::Builder, inventory::Inventory, onnx},
+    nn::{Extent, NetworkError, builder::Builder, onnx, shapes::Inventory},
     ops::pool,
 };
 

@@ -1,4 +1,5 @@
-//! Layers, a file a kind: each says everything about its kind, in the methods of [`Kind`]. What walks over layers asks them and matches over none.
+//! The layers, a file a kind. A file says all that is known of its kind, by implementing `Kind`; who walks over layers asks that and matches over
+//! no kinds.
 
 mod activation;
 mod batch_norm;
@@ -23,7 +24,7 @@ pub(super) use batch_norm::{move_running, take_affine};
 use flatten::Flatten;
 use global_avg_pool::GlobalAvgPool;
 
-use super::{Extent, NetworkError, builder::Builder, inventory::Inventory, onnx};
+use super::{Extent, NetworkError, builder::Builder, onnx, shapes::Inventory};
 use crate::{
     config::Widen,
     graph::{ShapeError, Value},
@@ -66,7 +67,7 @@ impl Layer {
         }
     }
 
-    /// What can be said of it in a word.
+    /// What walks ask of it.
     pub fn facts(&self) -> Facts<'_> {
         self.kind().facts()
     }
@@ -84,8 +85,9 @@ impl Layer {
     }
 }
 
-/// What is asked of every kind of layer. Nothing has a default, so that no question passes over a new kind.
+/// What every kind of layer answers. No method has a default: a new kind compiles when it has answered all of them.
 trait Kind {
+    /// See [`Facts`].
     fn facts(&self) -> Facts<'_>;
 
     /// What it puts out where `at` flows in; notes its parameters and its multiply-adds.
@@ -117,12 +119,12 @@ trait Kind {
     fn folded(&self, norm: bool, folds: &mut Vec<Fold>) -> Layer;
 }
 
-/// What can be said of a layer in a word.
+/// The answers that need no computation. There is no default either.
 #[derive(Debug, Clone, Copy)]
 pub struct Facts<'a> {
     /// Its name: the path of its parameters and of its output.
     pub name: Option<&'a str>,
-    /// The width that it gives what leaves it, where that does not follow from what flows in.
+    /// The width that it gives its output, if it has one of its own and does not pass on that of its input.
     pub width: Option<u32>,
     /// The layers inside of it: those of the long way and of the short one.
     pub inside: [&'a [Layer]; 2],
@@ -132,7 +134,7 @@ pub struct Facts<'a> {
     pub takes_norm: bool,
     /// Whether it is a batch norm: in training it normalises by the batch.
     pub is_norm: bool,
-    /// Whether units that it puts out can be dead: say the same for every input.
+    /// Whether units of its output can be dead, that is, the same number for every input.
     pub can_die: bool,
 }
 

@@ -2,12 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Facts, Fold, Kind, Layer, Stands, Widening, folded, nodes, onnx as all, readers, refused, shape,
-};
+use super::{Facts, Fold, Kind, Layer, Stands, Widening, refused};
 use crate::{
     graph::{ShapeError, Value},
-    nn::{Extent, NetworkError, builder::Builder, inventory::Inventory, onnx},
+    nn::{Extent, NetworkError, builder::Builder, layers, onnx, shapes::Inventory},
     ops::elementwise::AddRelu,
 };
 
@@ -40,7 +38,7 @@ impl Kind for Unit {
         if !at.is_map() {
             return Err(refused(name, at));
         }
-        let (long, short) = (shape(body, at, to)?, shape(shortcut, at, to)?);
+        let (long, short) = (layers::shape(body, at, to)?, layers::shape(shortcut, at, to)?);
         match long == short {
             true => Ok(long),
             false => {
@@ -51,12 +49,14 @@ impl Kind for Unit {
     }
 
     fn nodes(&self, x: Value, _relu: bool, to: &mut Builder<'_>) -> Result<Value, ShapeError> {
-        let (long, short) = (nodes(&self.body, x, to)?, nodes(&self.shortcut, x, to)?);
+        let long = layers::nodes(&self.body, x, to)?;
+        let short = layers::nodes(&self.shortcut, x, to)?;
         to.add(&self.name, AddRelu, &[long, short])
     }
 
     fn onnx(&self, x: String, to: &mut onnx::Nodes) -> String {
-        let (long, short) = (all(&self.body, x.clone(), to), all(&self.shortcut, x, to));
+        let long = layers::onnx(&self.body, x.clone(), to);
+        let short = layers::onnx(&self.shortcut, x, to);
         let sum = to.part("Add", &self.name, "sum", &[&long, &short]);
         to.node("Relu", &self.name, &[&sum], Vec::new())
     }
@@ -78,11 +78,12 @@ impl Kind for Unit {
         if self.shortcut.is_empty() {
             return Err(format!("the identity shortcut of {}", self.name));
         }
-        Ok([readers(&self.body)?, readers(&self.shortcut)?].concat())
+        Ok([layers::readers(&self.body)?, layers::readers(&self.shortcut)?].concat())
     }
 
     fn folded(&self, _norm: bool, folds: &mut Vec<Fold>) -> Layer {
-        let (body, shortcut) = (folded(&self.body, folds), folded(&self.shortcut, folds));
+        let body = layers::folded(&self.body, folds);
+        let shortcut = layers::folded(&self.shortcut, folds);
         Layer::Unit(Self { name: self.name.clone(), body, shortcut })
     }
 }

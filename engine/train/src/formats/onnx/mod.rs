@@ -43,7 +43,7 @@ pub fn fits(network: &Network) -> bool {
     })
 }
 
-/// Writes a network; whole or not at all. `weights` are those of the network with an MLP's first columns in PyTorch's order.
+/// Writes a network; whole or not at all. `weights` are as files have them.
 ///
 /// # Errors
 /// The weights are not those of the network, or what the system refuses.
@@ -139,11 +139,15 @@ fn attribute((name, value): (&str, Attribute)) -> AttributeProto {
     attribute
 }
 
-/// A tensor that nodes read: of the weights, in PyTorch's order, or a number.
+/// A tensor that nodes read: of the weights, or a number.
 fn initializer(given: &Given, weights: &Weights) -> Result<TensorProto, NetworkError> {
+    let number: Tensor;
     let (name, tensor) = match given {
-        Given::Parameter(name) => (name, parameter(weights, name)?.to_pytorch()),
-        Given::Number(name, value) => (name, Tensor::full([], *value)),
+        Given::Parameter(name) => (name, parameter(weights, name)?),
+        Given::Number(name, value) => {
+            number = Tensor::full([], *value);
+            (name, &number)
+        }
     };
     Ok(TensorProto {
         dims: tensor.shape.iter().map(|&n| n as i64).collect(),
