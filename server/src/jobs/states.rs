@@ -388,8 +388,11 @@ fn a_store_that_cannot_be_used_is_named_and_nothing_is_touched() {
     }
 }
 
-/// The store: deleted, emptied, put back from a copy of when there was nothing yet, or of when there was the first run.
-const LOST: [(&str, fn(&Path)); 4] = [
+/// What became of a store, and how.
+type Lost = (&'static str, fn(&Path));
+
+/// Deleted, emptied, put back from a copy of when there was nothing yet, or of when there was the first run.
+const LOST: [Lost; 4] = [
     ("deleted", |data| fs::remove_file(store(data)).expect("removed")),
     ("emptied", |data| drop(File::create(store(data)).expect("emptied"))),
     ("put back, empty", |data| put_back(data, "first")),

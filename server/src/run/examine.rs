@@ -7,7 +7,7 @@ use std::sync::Arc;
 use engine::config::{Config, Data, DataKind, Method, Precision, presets};
 use engine::data::{self, Account, DataError, Dataset, ImageShape};
 use engine::event::StagePlan;
-use engine::gpu::Gpu;
+use engine::gpu::{Gpu, GpuError};
 use engine::models;
 use engine::nn::{BlockSize, Network, NetworkSize};
 use engine::plan::{Limits, Target};
@@ -199,21 +199,21 @@ enum Purpose<'a> {
 
 /// What stands in the way of a run.
 struct Refusal {
-    error: TrainError,
+    error: Box<TrainError>,
     /// The key that is meant, where the error does not say it.
     field: Option<String>,
 }
 
 impl<E: Into<TrainError>> From<E> for Refusal {
     fn from(error: E) -> Self {
-        Refusal { error: error.into(), field: None }
+        Refusal { error: Box::new(error.into()), field: None }
     }
 }
 
 impl From<Refusal> for Problem {
     fn from(Refusal { error, field }: Refusal) -> Self {
         let (message, hint) = (error.to_string(), error.hint());
-        let field = match &error {
+        let field = match &*error {
             _ if field.is_some() => return Problem { field, message, hint: None },
             TrainError::Data(DataError::Setting { key, .. } | DataError::Count { key, .. }) => {
                 Some(*key)
@@ -224,7 +224,6 @@ impl From<Refusal> for Problem {
             TrainError::Format(_) | TrainError::Teacher { .. } => Some("teacher.from"),
             _ => None,
         };
-        let hint = hint.filter(|_| !matches!(error, TrainError::Data(_)));
         Problem { field: field.map(str::to_owned), message, hint }
     }
 }
@@ -249,7 +248,7 @@ pub(crate) fn examine(
 /// It has no networks, or its data are there and cannot be read.
 pub(crate) fn show(config: &Config, target: &Target) -> Result<Findings, TrainError> {
     let mut findings = Findings::default();
-    fill(&mut findings, config, target, Purpose::Show).map_err(|refusal| refusal.error)?;
+    fill(&mut findings, config, target, Purpose::Show).map_err(|refusal| *refusal.error)?;
     Ok(findings)
 }
 
@@ -302,7 +301,8 @@ fn fill(
         fits(needs)?;
         if let (Some(gpu), Precision::Mixed) = (gpu, config.precision) {
             let field = Some("precision".into());
-            gpu.check_half().map_err(|error| Refusal { error: error.into(), field })?;
+            let refused = |error: GpuError| Refusal { error: Box::new(error.into()), field };
+            gpu.check_half().map_err(refused)?;
         }
         if let (Some(gpu), true) = (gpu, measured) {
             findings.estimate = Some(estimate(config, &outline, &data, gpu)?);
@@ -345,7 +345,7 @@ fn fits(needs: Vec<Needs>) -> Result<(), Refusal> {
     let Some(problem) = need.problem else { return Ok(()) };
     let stage = format!("{} of {}", need.stage, need.method.map_or("the teacher", Method::name));
     let field = Some(format!("{}.batch", need.section));
-    Err(Refusal { error: TrainError::TooLarge { stage, problem }, field })
+    Err(Refusal { error: Box::new(TrainError::TooLarge { stage, problem }), field })
 }
 
 fn subject(shape: ImageShape, classes: usize, assumed: bool) -> Subject {
