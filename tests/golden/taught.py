@@ -7,7 +7,7 @@ train/CASE.run.safetensors: `images`, `labels`, `losses` as in train.py, and in 
     `discrepancy` of relative_mse, mse and kl, `scale` of the squared error, `freeze`), or `distill` (then `alpha`, `temperature`).
 
 The teacher is in eval mode always, the student in train mode but for the blocks that `freeze` leaves as they are: their batch norms are in eval
-mode, and no optimiser touches them. A loss is that of METHOD.md, section 1: the squared error's mean times `scale`, 1 / variance of what the teacher
+mode, and no optimiser touches them. A loss is that of engine/core/src/win/DERIVATION.md, *The losses*: the squared error's mean times `scale`, 1 / variance of what the teacher
 puts out over all images for relative_mse; KL over the channels, mean over positions; (1 − α) CE + α T² KL(teacher ‖ student at T).
 """
 

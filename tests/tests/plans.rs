@@ -122,7 +122,7 @@ fn a_large_batch() {
     insta::assert_snapshot!(plan.expect("a plan").listing());
 }
 
-/// Invariant 4: no dispatch writes a buffer that it reads, except by one `read_write` binding; bindings lie inside their
+/// No dispatch writes a buffer that it reads, except by one `read_write` binding; bindings lie inside their
 /// buffers, at 256 bytes; and none is above the limits.
 fn assert_bindings(plan: &Plan) {
     let limits = &plan.target.limits;

@@ -19,7 +19,7 @@ use taper_core::plan::{KernelSpec, Limits, Target, shaders};
 pub struct Options {
     /// Ask for WebGPU's default limits only and no features, as a browser would.
     pub web_limits: bool,
-    /// Keep wgpu's run-time checks of shader bounds (invariant 9).
+    /// Keep wgpu's run-time checks of shader bounds, which are off otherwise; the bits are the same.
     pub checks: bool,
     /// Most bytes that a plan for this device may take; `None`: what the device's limits allow.
     pub memory_budget: Option<u64>,
@@ -309,7 +309,7 @@ impl Gpu {
         })
     }
 
-    /// Compiles one of our own shaders, without run-time bounds checks unless asked for (invariant 9).
+    /// Compiles one of our own shaders, without run-time bounds checks unless [`Options::checks`] asks for them.
     #[expect(unsafe_code, reason = "the one place where wgpu's shader checks are switched off")]
     fn module(&self, label: &str, text: &str) -> wgpu::ShaderModule {
         let source = wgpu::ShaderModuleDescriptor {

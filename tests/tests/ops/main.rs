@@ -91,7 +91,7 @@ fn gradients_are_slopes() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Invariant 9: unchecked shaders stay inside their bounds. And base kernels stay inside WebGPU's default limits.
+/// Shaders without run-time checks stay inside their bounds, and base kernels stay inside WebGPU's default limits.
 #[test]
 fn neither_checks_nor_limits_change_a_bit() {
     let Some(plain) = &*PLAIN else { return };

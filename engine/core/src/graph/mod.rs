@@ -13,7 +13,7 @@ use thiserror::Error;
 
 use crate::ops::{self, AdapterKind, Arcs, Op, Shape, Storage};
 
-/// Elements that a tensor must stay below (invariant 3).
+/// A tensor must have fewer elements than this: at four bytes each, its size then fits a `u32`, with which shaders index.
 const MAX_ELEMENTS: u64 = 1 << 30;
 
 /// A tensor of a [`Graph`].

@@ -168,7 +168,7 @@ fn in_its_block(network: &Network, error: NetworkError) -> NetworkError {
     NetworkError::Layer { layer: format!("{layer} of {place}"), got }
 }
 
-/// An MLP teacher cut into as many blocks as the student has, in proportion to the student's layers (METHOD.md, section 4).
+/// An MLP teacher cut into as many blocks as the student has, in proportion to the student's layers (`win/DERIVATION.md`, *Widening*).
 pub fn regroup(teacher: Network, student: &Network) -> Network {
     let opens = |layer: &Layer| matches!(layer, Layer::Linear(_));
     let linear = |block: &Block| block.layers.iter().filter(|layer| opens(layer)).count();

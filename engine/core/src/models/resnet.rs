@@ -1,6 +1,6 @@
 //! Residual networks (He et al. 2015) with torchvision's parameter names and shapes.
 //!
-//! A block is a whole stage, split where the resolution changes: S1 = stem + `layer1`, then `layer2` … (METHOD.md, section 2).
+//! A block is a whole stage, split where the resolution changes: S1 = stem + `layer1`, then `layer2` … (`win/DERIVATION.md`, *The merge*).
 
 use crate::{
     config::{Resnet, Stem, Unit},

@@ -1,6 +1,6 @@
 //! Leases: a temporary takes a whole buffer from the node that writes it to the last that reads it.
 //!
-//! WebGPU tracks usage by whole buffer, so an arena would make every dispatch read and write the same one (invariant 4). All
+//! WebGPU tracks usage by whole buffer and forbids a dispatch to read and write the same one, which in one large arena every dispatch would do. All
 //! lifetimes are known before anything is allocated, so who shares with whom is decided at once, greedily by size (Pisarchyk and
 //! Lee 2020, arXiv 2001.03288, "shared objects").
 

@@ -1,4 +1,4 @@
-//! Widen, bridge, merge: networks in, networks out (METHOD.md, sections 2 and 3; DERIVATION.md beside this file).
+//! Widen, bridge, merge: networks in, networks out (`DERIVATION.md`, *Widening* and *The merge*).
 
 use crate::{
     config::Widen,

@@ -1,4 +1,4 @@
-//! How a block of the bridged student S̄ starts (METHOD.md, section 4): from the teacher's own neurons, or afresh.
+//! How a block of the bridged student S̄ starts (`win/DERIVATION.md`, *The starts*): from the teacher's own neurons, or afresh.
 //!
 //! Which of the method's cases applies is read off the two networks. The decisions that the method leaves open are listed at the head of
 //! `tests/golden/starts.py`, a plain NumPy version that this one is tested against.
