@@ -3,7 +3,7 @@
 //! Whoever reads data is given an [`Account`] and writes into it while it reads: [`Account::skip`] for a file that is
 //! not used, [`Account::ignore`] for a folder, [`Account::note`] for a decision. Pictures that turn out to be damaged
 //! when they are decoded are added by `account.skip(Reason::Unreadable, name)` and counted in
-//! [`PartAccount::unreadable`]. [`super::Dataset`], [`super::Scored`] and [`super::Survey`] carry the result; commands
+//! [`PartAccount::unreadable`]. `Dataset`, `Scored` and `Survey` of the crate `taper-engine` carry the result; commands
 //! print [`Account::lines`], everything else writes it as JSON. All names in it are escaped already, so they may be
 //! shown as they are; `Dataset::classes` has the raw ones.
 

@@ -163,7 +163,7 @@ pub struct StageTotal {
     pub wall_ms: f64,
     /// Share of the device's time in which some dispatch ran, from 0 to 1; the rest are gaps between dispatches and between passes.
     pub busy: f64,
-    /// Milliseconds that a pass takes at the adapter's peaks: the sum of its dispatches' floors.
+    /// Milliseconds that a pass takes at the adapter's peaks: the sum of the least times of its dispatches.
     pub floor_ms: f64,
 }
 
@@ -182,8 +182,8 @@ pub struct KernelTotal {
     pub gflops: f64,
     /// GB/s, each tensor counted once a dispatch.
     pub gbytes: f64,
-    /// Share of the floor, from 0 to 1: the time that it would take at the adapter's peaks, by the time it took. Above 1 its data came
-    /// from a cache.
+    /// The time that it would take at the adapter's peaks (the roofline bound), divided by the time that it took: from 0 to 1. It is above 1
+    /// where the data came from a cache.
     pub floor: f64,
 }
 

@@ -31,7 +31,7 @@ pub struct AdapterDescription {
     pub f16: bool,
     /// Where it sits, empty if the driver does not say.
     pub pci_bus: String,
-    /// Key of the device that it is one way to; a device does one thing at a time.
+    /// Key of the physical device behind it. Several adapters, one for each backend, may share a device, which does one thing at a time.
     pub slot: String,
 }
 
@@ -41,7 +41,7 @@ impl AdapterDescription {
         self.backend == "gl"
     }
 
-    /// What is said wherever this adapter is used; nothing of one that is reached as it should be.
+    /// A warning for every place where this adapter is used; `None` if there is nothing to warn of.
     pub fn caveat(&self) -> Option<String> {
         let Self { name, .. } = self;
         let words = format!(

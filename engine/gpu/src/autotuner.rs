@@ -156,7 +156,7 @@ impl Autotuner {
         warm()?;
         let round = warm()?;
         let rounds = ((SHORT / round) as usize).clamp(ROUNDS[0], ROUNDS[1]);
-        // The first timing, and the second one of two tiles.
+        // Two timings may follow: that of all tiles, and a second one of two of them.
         if left().as_secs_f64() < 2.0 * rounds as f64 * round {
             return Ok(None);
         }
@@ -177,14 +177,14 @@ impl Autotuner {
     }
 }
 
-/// The median nanoseconds of each of some programs of one dispatch, run in turn: by timestamps, or else by what the host sees.
+/// The median nanoseconds of each of some programs of one dispatch, run in turn: by timestamp queries, or else by the host's clock.
 fn medians(
     executor: &mut Executor,
     programs: &[String],
     rounds: usize,
 ) -> Result<BTreeMap<String, u64>, GpuError> {
     let mut times: BTreeMap<String, Vec<u64>> = BTreeMap::new();
-    // A clock that stood still meanwhile says that it was fast.
+    // 0 means that it took less than a tick of the clock.
     let mut add = |program: &str, ns: u64| {
         times.entry(program.into()).or_default().push(ns.max(1));
     };

@@ -171,7 +171,7 @@ impl Gpu {
         Ok(submission)
     }
 
-    /// Waits for submits, or looks after those that are done.
+    /// Waits for submits, or only handles those that are done.
     ///
     /// # Errors
     /// If the device is lost, or what the driver reported since the last call.
@@ -193,7 +193,7 @@ impl Gpu {
         Target { kind: self.adapter.kind, limits }
     }
 
-    /// That the device has 16-bit floats.
+    /// Checks that the device has 16-bit floats.
     ///
     /// # Errors
     /// If it has none; [`GpuError::NoHalf`] says what to do.
@@ -201,7 +201,7 @@ impl Gpu {
         self.adapter.f16.then_some(()).ok_or_else(|| GpuError::NoHalf(self.adapter.name.clone()))
     }
 
-    /// That the device can say when a dispatch began and ended.
+    /// Checks that the device can say when a dispatch began and ended.
     ///
     /// # Errors
     /// If it cannot.
@@ -223,7 +223,7 @@ impl Gpu {
         }
     }
 
-    /// The pipeline of a kernel, compiled once a device.
+    /// The pipeline of a kernel, compiled once for each device.
     pub(super) fn pipeline(&self, spec: &KernelSpec) -> Result<Arc<Pipeline>, GpuError> {
         let key = format!("{spec:?}");
         if let Some(found) = lock(&self.pipelines).get(&key) {
@@ -292,7 +292,7 @@ impl Gpu {
         Ok(Pipeline { pipeline, group })
     }
 
-    /// The layout of group 1: the live numbers.
+    /// The layout of bind group 1: the uniform of `shaders/lib/step.wgsl`, [`Live`](super::Live).
     pub(super) fn live_layout(&self) -> wgpu::BindGroupLayout {
         self.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
             label: Some("live"),

@@ -42,7 +42,7 @@ pub struct Live {
 }
 
 impl Live {
-    /// Live numbers of an evaluation of `rows` rows.
+    /// The numbers of an evaluation of `rows` rows, which has no optimiser and draws nothing.
     pub fn rows(rows: u32) -> Self {
         Self { seed: 0, step: 0, rows, part: 0, lr: 0.0, t: 1.0, pad: [0.0; 2] }
     }
@@ -51,7 +51,7 @@ impl Live {
 /// What a program left in the buffer `metrics`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Metrics {
-    /// What the caller named the submit.
+    /// The tag that the caller gave to [`Executor::run`].
     pub tag: u64,
     /// The first float of each 64-float slot.
     pub values: Vec<f32>,
@@ -111,7 +111,7 @@ pub struct Executor {
     plan: Plan,
     memory: Vec<Memory>,
     programs: BTreeMap<String, Vec<Step>>,
-    /// The live numbers and their bind group, where a kernel reads them.
+    /// The uniform buffer that holds [`Live`] and its bind group, if a kernel reads it.
     live: Option<(wgpu::Buffer, wgpu::BindGroup)>,
     /// Index of the buffer `metrics`, if the plan has one.
     metrics: Option<usize>,
@@ -301,7 +301,7 @@ impl Executor {
         self.submit(program, live, Some(tag))
     }
 
-    /// Runs a program that is not the last of its step: what it leaves in `metrics` stays there.
+    /// Runs a program that is not the last of its step: its metrics stay on the device, and are not read back.
     ///
     /// # Errors
     /// As [`Self::run`].
@@ -453,7 +453,8 @@ impl Executor {
         self.settle(self.flying.len().saturating_sub(1))
     }
 
-    /// Takes in what the device has answered, until at most `left` answers are to come: those of submits that are done.
+    /// Takes metrics that have been read back, until those of at most `left` submits are missing. The other submits must be done: it waits only until
+    /// their buffers are mapped.
     fn settle(&mut self, left: usize) -> Result<(), GpuError> {
         self.collect()?;
         // Another thread that polls the same device may have fetched an answer, and not have said so yet.
@@ -534,7 +535,7 @@ impl Executor {
 }
 
 impl Drop for Executor {
-    /// Frees what lives on the device in a turn: a field that holds such a thing belongs here.
+    /// Frees everything on the device while this thread has the turn (`Gpu::turn`). Every field that holds such a thing must be dropped here.
     fn drop(&mut self) {
         let Self {
             gpu,

@@ -1,4 +1,4 @@
-//! What an autotuner has measured on an adapter, and how that outlives the process: in a cache. Whatever is wrong with it, a run goes on without it.
+//! What an autotuner has measured on an adapter, kept from one process to the next in a cache. If the cache cannot be used, a run goes on without it.
 
 use std::{collections::BTreeMap, fmt, sync::LazyLock};
 
@@ -74,7 +74,7 @@ impl Key {
         }
     }
 
-    /// What its timings lie under.
+    /// The name under which the cache has its timings.
     fn name(&self) -> String {
         let text = serde_json::to_vec(self).unwrap_or_default();
         format!("tiles-{}.json", &hex(&Sha256::digest(text))[..16])
@@ -89,9 +89,9 @@ struct Content {
     timings: Vec<Timing>,
 }
 
-/// Where timings outlive the process: bytes under names.
+/// A store that outlives the process: bytes under names.
 pub trait Cache: fmt::Debug + Send {
-    /// What lies under `name`; none if nothing does.
+    /// The bytes under `name`; none if there are none.
     ///
     /// # Errors
     /// Why it cannot be read, as a sentence; also where there are more than `most` bytes.
@@ -103,7 +103,7 @@ pub trait Cache: fmt::Debug + Send {
     /// Why it cannot be written, as a sentence.
     fn save(&self, name: &str, bytes: &[u8]) -> Result<(), String>;
 
-    /// What a user finds it under.
+    /// Where a user finds what lies under `name`, for messages.
     fn place(&self, name: &str) -> String;
 }
 
@@ -116,7 +116,7 @@ pub(super) struct Timings {
 }
 
 impl Timings {
-    /// Those that `cache` has, if there is one; and what is wrong with them.
+    /// The times that `cache` has, if there is one, and a warning if they cannot be read.
     pub(super) fn open(
         adapter: &AdapterDescription,
         cache: Option<Box<dyn Cache>>,
@@ -139,7 +139,7 @@ impl Timings {
         self.known.push(timing);
     }
 
-    /// Keeps them, with what another process has put there meanwhile; what is wrong, if that cannot be done.
+    /// Writes them to the cache, together with those that another process has put there meanwhile; returns a warning if that fails.
     pub(super) fn save(&self) -> Option<String> {
         let cache = self.cache.as_deref()?;
         let mut timings = self.known.clone();

@@ -15,8 +15,8 @@ impl Graph {
         self.backward_from(loss, one, wrt)
     }
 
-    /// Appends the gradients with respect to each of `wrt` where that of `top`, a tensor of any shape, is `dtop`: what an op
-    /// that writes a loss together with its gradient leaves to be done.
+    /// Appends the gradients with respect to each of `wrt` where that of `top`, a tensor of any shape, is `dtop`. It is for ops
+    /// that write a loss together with its gradient.
     ///
     /// # Errors
     /// As [`Self::backward`].

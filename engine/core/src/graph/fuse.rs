@@ -18,7 +18,7 @@ impl Graph {
         let mut pass = Pass::new(self, nodes.collect(), on);
         while pass.sweep() {}
         let mut graph = Graph { nodes: pass.nodes.into_iter().flatten().collect(), ..self.clone() };
-        // What a fused node knows as a constant, nobody need write any more.
+        // A fused node may have a constant in place of an input; the node that wrote that input is then dead.
         let mut live = graph.live().into_iter();
         graph.nodes.retain(|_| live.next().is_some_and(|live| live));
         graph
@@ -82,7 +82,7 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Lets each node take in what it can; whether any did.
+    /// Fuses each node with what it can take in; returns whether any did.
     fn sweep(&mut self) -> bool {
         let mut any = false;
         for k in 0..self.nodes.len() {

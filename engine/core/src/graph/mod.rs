@@ -61,7 +61,7 @@ impl Tensor {
     }
 }
 
-/// One dispatch to be.
+/// A node of the graph, which becomes one dispatch.
 #[derive(Debug, Clone)]
 pub struct Node {
     /// The operation.
@@ -161,7 +161,7 @@ impl Graph {
     }
 
     /// Lets plans store this graph's activations, and their gradients, as f16: temporaries of two axes or more, where every kernel
-    /// that touches one can do with it. Vectors and scalars are sums, and stay f32; so does what an op calls exact.
+    /// that reads or writes one supports that. Vectors and scalars are sums, and stay f32; so do outputs that an op calls exact.
     pub fn halve(&mut self) {
         self.halved = true;
     }
@@ -320,7 +320,7 @@ impl Graph {
         &self.buffers
     }
 
-    /// For each tensor, the first that is the same range of the same named buffer: itself, but for views.
+    /// For each tensor, the first one that is the same range of the same named buffer. For all but views that is the tensor itself.
     pub fn places(&self) -> Vec<usize> {
         let mut first = BTreeMap::new();
         let place = |(k, tensor): (usize, &Tensor)| match &tensor.home {

@@ -20,8 +20,8 @@ impl Graph {
     /// For each segment of the forward pass (a range of nodes), makes its temporaries anew before the first gradient that reads one.
     ///
     /// Kept are what other segments read (a segment's output), what has a place of its own, and what a node puts out that updates something
-    /// in place. Segments must not overlap, and all lie before node `backward`. The gradients that are wanted have their places already:
-    /// what nobody wants asks for nothing.
+    /// in place. Segments must not overlap, and all lie before node `backward`. The trained gradients must have been placed before:
+    /// a node that leads to no placed value is dead, and nothing is made anew for it.
     pub fn recompute(&mut self, segments: &[Range<usize>], backward: usize) {
         let live = self.live();
         let mut readers: Vec<Vec<usize>> = vec![Vec::new(); self.len()];
@@ -41,7 +41,7 @@ impl Graph {
         }
     }
 
-    /// The nodes of a segment that its gradients need once more, and the first node that needs one; gradients read from the copies then.
+    /// Copies of the nodes of a segment that its gradients need once more, and the first node that reads one; the gradients then read the copies.
     fn copies(
         &mut self,
         segment: Range<usize>,
@@ -57,7 +57,7 @@ impl Graph {
         let other = |k: &usize| *k < backward && live[*k] && !segment.contains(k);
         maker.retain(|value, _| !readers[value.0].iter().any(other));
 
-        // From the values that gradients read back to what is kept.
+        // Walks back from the values that gradients read to values that are kept.
         let readers = maker.keys().flat_map(|value| &readers[value.0]).copied();
         let readers: BTreeSet<usize> = readers.filter(|&k| k >= backward).collect();
         let first = *readers.iter().find(|k| live[**k])?;
@@ -87,7 +87,7 @@ impl Graph {
             }
             copies.push(node);
         }
-        // What is kept is read where it was: its copy, if a node makes both, is read by nobody.
+        // Values that are kept are read where they were. A copied node may write one of them again; nothing reads that.
         anew.retain(|value, _| maker.contains_key(value));
         for k in readers {
             renamed(&mut self.nodes[k].inputs, &anew);

@@ -78,7 +78,7 @@ pub(super) struct Batch {
 pub(super) struct Builder<'a> {
     pub graph: &'a mut Graph,
     pub bound: &'a Bound,
-    /// How the block normalises that is built.
+    /// How batch norms of the block that is being built normalise.
     pub mode: Mode,
     /// The output of every named layer so far that is not fused into its successor.
     pub taps: BTreeMap<String, Value>,

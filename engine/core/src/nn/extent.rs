@@ -41,7 +41,7 @@ impl Extent {
         }
     }
 
-    /// The map of a square window's places, one channel for each of this one's; none where nothing slides: on a vector, or where no window fits.
+    /// The map with one position for each place of a square window on this one, and as many channels; `None` for a vector, or where no window fits.
     pub(super) fn windows(self, kernel: u32, stride: u32, pad: u32) -> Option<Extent> {
         let Extent::Map(h, w, c) = self else { return None };
         let places = |n: u32| (n + 2 * pad).checked_sub(kernel).map(|rest| rest / stride + 1);

@@ -8,14 +8,14 @@ use super::{
     parameter,
 };
 
-/// A network as it runs while its statistics stand still, and how its weights become those of it.
+/// A network in eval mode with its batch norms folded into its convolutions, and how the network's weights become the folded ones.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Folded {
     /// The network: convolutions with a bias, and the batch norms that stand behind no convolution.
     pub network: Network,
     /// Where its tensors lie.
     pub layout: Layout,
-    /// Each convolution that has taken in a batch norm, with that.
+    /// Each convolution that has taken in a batch norm, with the norm.
     folds: Vec<Fold>,
 }
 

@@ -110,8 +110,8 @@ impl Network {
         self.each(weights.clone(), FileLayout::write)
     }
 
-    /// The weights of a file as ours. What is none of the network's stays as it is; so do all of a network whose layers do not fit each other,
-    /// which has no shapes to compare them with.
+    /// The weights of a file as ours. Tensors that the network does not have stay as they are. So do all tensors if the network's layers do not fit
+    /// each other, because it then has no shapes to compare them with.
     pub fn from_file(&self, weights: Weights) -> Weights {
         self.each(weights, FileLayout::read)
     }
@@ -128,7 +128,7 @@ impl Network {
 
 /// Most parameters of a network: 16 GiB of them.
 const PARAMS: u64 = 1 << 32;
-/// Most multiply-adds of one input: a hundred times those of a large network on ImageNet. Sums over batches stay whole numbers of 64 bits.
+/// Most multiply-adds of one input: a hundred times those of a large network on ImageNet. Sums over batches then fit 64 bits.
 const MACS: u64 = 1_000_000_000_000;
 
 /// The extent behind a pair.

@@ -11,11 +11,11 @@ pub struct Node {
     pub name: String,
     /// Names of the values and tensors that it reads.
     pub inputs: Vec<String>,
-    /// What the operator is told.
+    /// The operator's attributes.
     pub attributes: Vec<(&'static str, Attribute)>,
 }
 
-/// What an operator is told.
+/// The value of an attribute.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Attribute {
     /// A whole number.
@@ -40,7 +40,7 @@ pub enum Given {
 pub struct Nodes {
     /// Nodes, each behind those whose outputs it reads.
     pub nodes: Vec<Node>,
-    /// What they read beside each other's outputs, each once.
+    /// The tensors that they read besides each other's outputs, each once.
     pub given: Vec<Given>,
     /// Names of values and tensors.
     taken: BTreeSet<String>,
@@ -100,7 +100,7 @@ impl Nodes {
         self.with_parameters(op, layer, x, parts, attributes)
     }
 
-    /// Adds a node `layer.part`, one of several of a layer, which is told nothing.
+    /// Adds a node `layer.part`, one of several of a layer, without attributes.
     pub(super) fn part(
         &mut self,
         op: &'static str,
@@ -124,7 +124,7 @@ impl Nodes {
     }
 }
 
-/// What a convolution or a pool is told of its square windows.
+/// The attributes of a convolution or a pool with square windows.
 pub(super) fn windows(kernel: u32, stride: u32, pad: u32) -> Vec<(&'static str, Attribute)> {
     let all = |n: u32, count: usize| Attribute::Ints(vec![n.into(); count]);
     vec![("kernel_shape", all(kernel, 2)), ("strides", all(stride, 2)), ("pads", all(pad, 4))]

@@ -46,7 +46,7 @@ impl Shapes {
     }
 }
 
-/// Where each layer writes its parameters and its work.
+/// Where each layer notes its parameters and its multiply-adds.
 #[derive(Debug, Default)]
 pub(super) struct Inventory {
     /// Parameters and statistics so far.
@@ -77,13 +77,13 @@ impl Inventory {
         self.params.push(ParamSpec { name, shape, role, block, fill, file });
     }
 
-    /// Counts the product of these as multiply-adds; as many as there are numbers for where that is larger.
+    /// Adds the product of these to the multiply-adds, which stop at the largest `u64`.
     pub(super) fn work(&mut self, factors: &[u64]) {
         self.macs = self.macs.saturating_add(product(factors));
     }
 }
 
-/// The product of what may be large; the greatest number where it is larger than that.
+/// The product of these, at most the largest `u64`.
 pub(super) fn product(factors: &[u64]) -> u64 {
     factors.iter().fold(1, |product, &factor| product.saturating_mul(factor))
 }

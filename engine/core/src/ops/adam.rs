@@ -7,7 +7,8 @@ use super::{
 
 /// params, grads, m, v (n), decays (n / 64) of u32 and, if the gradients are clipped, their factor (1), or, if the loss is scaled, what
 /// [`scaler::decide`](super::scaler::decide) says of the step (3); params, m and v are updated in place and there is no output; n is a
-/// multiple of 64; [`sgd::optimise`] says when some come twice. The learning rate and the step are live numbers.
+/// multiple of 64; [`sgd::optimise`] says when some are bound twice. The learning rate and the number of the step come from the uniform in
+/// `shaders/lib/step.wgsl`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Adam {
     /// Decay of the mean of the gradients, 0 ≤ β₁ < 1.

@@ -84,7 +84,7 @@ impl<'a> Sizes<'a> {
     fn launch(&self, entry: &str, variant: &str, rows: u32, on: AdapterKind) -> Launch {
         let tiles = self.length.div_ceil(rows);
         let units = count(self.batch) * u64::from(self.heads) * u64::from(tiles);
-        // One vector of a software adapter, so that every core has some.
+        // On a software adapter a workgroup is one vector of lanes, so that there are workgroups for every core.
         let group = if on == AdapterKind::Cpu { 8 } else { WG };
         let kernel = Kernel::of("attention", entry).variant(variant).constant("WG", group.into());
         Launch::new(kernel)

@@ -3,8 +3,8 @@
 //! x (…, C)   γ, β, running mean and variance (C)   →   y = γ x̂ + β, (…, C)
 //!
 //! In train mode two nodes, [`Statistics`] → [`Apply`], and one [`Running`] for all layers of a network. The mean and the variance are
-//! functions of x, and the rule of [`Apply`] gives the whole gradient of x, through them as well; [`Statistics`] passes nothing on.
-//! A sum over rows is a few parts, which the next kernel adds up for itself.
+//! functions of x, and the rule of [`Apply`] gives the whole gradient of x, through them as well; [`Statistics`] has no gradient of its own.
+//! A sum over rows is written as a few partial sums, which the next kernel adds up itself.
 
 use std::rc::Rc;
 
@@ -123,7 +123,7 @@ struct GradSums {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct GradInput {
     relu: bool,
-    /// Whether the moments are functions of x, else constants.
+    /// Whether mean and variance are functions of x (train mode), else constants (eval mode).
     batch: bool,
 }
 
@@ -218,8 +218,8 @@ fn lanes(on: AdapterKind) -> (u32, u32) {
     }
 }
 
-/// The gradients of y, from dy and the line: of x, γ and β, and of the skip if there is one. The mask of a ReLU behind the skip is in dz, and
-/// the kernels cut nothing more.
+/// The gradients of y, from dy and the line: of x, γ and β, and of the skip if there is one. With a skip and a ReLU behind it, the ReLU's
+/// mask is applied to dy first, which gives dz; the kernels then apply none.
 fn gradients(
     graph: &mut Graph,
     batch: bool,
@@ -238,7 +238,7 @@ fn gradients(
     Ok([Some(grads[0]), Some(grads[1]), Some(grads[2]), skip.then_some(dz)])
 }
 
-/// A sum with something like x, and perhaps a ReLU, as the end of the kernel: what is added, and whether there is a ReLU.
+/// What the kernel can do at its end in place of `reader`, if that adds a tensor to the output: the tensor, and whether a ReLU follows.
 fn skip(this: Arcs<'_>, reader: &Node) -> Option<(Value, bool)> {
     let relu = known::<AddRelu>(&*reader.op).is_some();
     let &[a, b] = &reader.inputs[..] else { return None };

@@ -77,7 +77,7 @@ struct Sums {
     m: u64,
     /// Columns.
     n: u32,
-    /// Sets of rows with taps of their own.
+    /// Sets of rows that meet different taps of the kernel: in dx with a stride, one for each remainder of a position by the stride.
     phases: u32,
     /// Runs that the sum is cut into.
     parts: u32,
@@ -171,7 +171,7 @@ impl Conv2d {
             phase[1],
             relu.into(),
         ];
-        // Where phases differ in their number of taps, k is the mean.
+        // Phases may differ in their number of taps; k is the mean.
         let k = narrow(flops / (2 * u64::from(m) * u64::from(n) * u64::from(phases)).max(1));
         let product = Product { m, n, k, slabs, words: 15 };
         variants::launch(on, ["conv2d", entry], product, dims).flops(flops)
@@ -302,7 +302,7 @@ impl Op for Conv2dGrad {
         }
     }
 
-    /// What becomes of dx on its way: see [`Epilogue`].
+    /// Takes in what `reader` does to dx, where [`Epilogue`] has it.
     fn absorb(&self, _: &Graph, this: Arcs<'_>, reader: &Node) -> Option<Fused> {
         let Self::Input { of, size, epilogue } = *self else { return None };
         let (epilogue, more) = epilogue.and(this.outputs[0], reader)?;

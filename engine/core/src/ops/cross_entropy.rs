@@ -102,7 +102,7 @@ impl Op for CrossEntropy {
         ])
     }
 
-    /// Its own gradient, where that of the loss is a constant.
+    /// One dispatch for the loss and its gradient, where the gradient that comes from above is a constant.
     fn absorb(&self, graph: &Graph, this: Arcs<'_>, reader: &Node) -> Option<Fused> {
         let Self { label_smoothing } = *self;
         let of_this = known(&*reader.op) == Some(&Grad { label_smoothing })

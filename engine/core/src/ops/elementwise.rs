@@ -51,7 +51,7 @@ pub struct Scale(
     pub f32,
 );
 
-/// y = a: a value in a second place.
+/// y = a: a copy of a value in another buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Copy;
 
@@ -203,7 +203,7 @@ impl Op for AddBias {
     }
 }
 
-/// The number that every element of a tensor is, where a graph says so.
+/// The number that all elements of a tensor equal, if the graph makes it by [`Fill`], scaled or not.
 pub(super) fn constant(graph: &Graph, value: Value) -> Option<f32> {
     let writer = graph.nodes().iter().find(|node| node.outputs.contains(&value))?;
     if let Some(Fill { value, .. }) = known(&*writer.op) {

@@ -10,7 +10,8 @@ use crate::graph::{Graph, ShapeError, Value};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Embedding;
 
-/// ids (…) → the first row of each id (V) and the next row of the same id (rows): lists of u32, the end of one being no row.
+/// ids (…) → a linked list of rows for each id, in u32: the first row of each id (V), and for each row the next one with the same id (rows). A
+/// list ends with a number that is no row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Link {
     vocabulary: u32,

@@ -78,7 +78,7 @@ impl Op for Kl {
         Ok(vec![Some(ds), None])
     }
 
-    /// Its own gradient, where that of the loss is a constant.
+    /// One dispatch for the loss and its gradient, where the gradient that comes from above is a constant.
     fn absorb(&self, graph: &Graph, this: Arcs<'_>, reader: &Node) -> Option<Fused> {
         let of_this = known(&*reader.op) == Some(&Grad(*self))
             && reader.inputs[..3] == [this.inputs, &this.outputs[1..]].concat();

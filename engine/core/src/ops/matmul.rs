@@ -183,7 +183,7 @@ impl Sizes {
         let quads = whole(if ta { m } else { k }) && whole(if tb { k } else { n });
         let kind = match quads {
             true if whole(n) => "",
-            // The others read or write more that has C's rows.
+            // The other entry points read or write further tensors with C's rows.
             true if matches!(entry, "matmul" | "linear") => "_out1",
             _ => "_any",
         };
@@ -291,7 +291,7 @@ impl Op for LinearGrad {
         }
     }
 
-    /// What becomes of dx on its way: see [`Epilogue`].
+    /// Takes in what `reader` does to dx, where [`Epilogue`] has it.
     fn absorb(&self, _: &Graph, this: Arcs<'_>, reader: &Node) -> Option<Fused> {
         let Self::Input(epilogue) = *self else { return None };
         let (epilogue, more) = epilogue.and(this.outputs[0], reader)?;

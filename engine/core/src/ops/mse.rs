@@ -73,7 +73,7 @@ impl Op for Mse {
         Ok(vec![Some(graph.add(Grad(*self), &[node.inputs[0], node.inputs[1], d])?), None])
     }
 
-    /// Its own gradient, where that of the loss is a constant.
+    /// One dispatch for the loss and its gradient, where the gradient that comes from above is a constant.
     fn join(&self, graph: &Graph, this: Arcs<'_>, sibling: &Node) -> Option<Fused> {
         let of_this =
             known(&*sibling.op) == Some(&Grad(*self)) && sibling.inputs[..2] == *this.inputs;

@@ -89,12 +89,12 @@ pub fn place(
     Ok(written)
 }
 
-/// The parts of which `value` is the sum, if they may lie where we want them.
+/// The parts of which `value` is the sum, if they have no place in a named buffer yet.
 fn parts_of(graph: &Graph, value: Value) -> Option<Value> {
     let writer = |value| graph.nodes().iter().rfind(|node| node.outputs.contains(&value));
     let node = writer(value)?;
     let &[parts] = &node.inputs[..] else { return None };
-    // A sum over rows is one of parts where it is the second of two steps.
+    // `sum_rows` works in two steps where there are many rows; the second one adds up parts.
     let sums_rows = |node: &Node| known::<SumRows>(&*node.op).is_some();
     let in_two_steps = || sums_rows(node) && writer(parts).is_some_and(sums_rows);
     if known::<AddParts>(&*node.op).is_none() && !in_two_steps() {

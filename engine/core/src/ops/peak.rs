@@ -13,7 +13,7 @@ pub struct Peak {
 
 /// Multiply-adds of a round.
 const ROUND: u64 = 96;
-/// Of v ← factor v + factor, which goes to 3 from wherever it begins.
+/// The factor in v ← factor · v + factor, which tends to 3 from any start.
 const FACTOR: f32 = 0.75;
 
 impl Op for Peak {

@@ -16,8 +16,8 @@ pub struct SumRows {
     pub chunk: u32,
 }
 
-/// Σ x over everything → \[1\]. Meant for the parts of a loss: its rule hands the gradient on as the one number that all
-/// parts share, unspread.
+/// Σ x over everything → \[1\]. Meant for the partial sums of a loss. The gradient of every partial sum is that of the total, so the gradient
+/// rule answers this one number, \[1\], instead of a copy of it for each of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SumParts;
 

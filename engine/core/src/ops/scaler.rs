@@ -62,7 +62,7 @@ pub fn decide(
     Ok(Verdict { step: outputs[0], scale: outputs[1], skipped: outputs[2] })
 }
 
-/// The parts of one range, which whoever reads them adds up; of several ranges, the sum of each, added up.
+/// Partial sums of all ranges as one tensor, which the reader adds up: those of a single range as they are, of several ranges their total.
 pub(super) fn together(graph: &mut Graph, parts: &[Value]) -> Result<Value, ShapeError> {
     let (&first, rest) = parts.split_first().expect("there is a range");
     if rest.is_empty() {

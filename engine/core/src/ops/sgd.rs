@@ -5,7 +5,7 @@ use crate::graph::{Graph, ShapeError, Value};
 
 /// params, grads, velocity (n), decays (n / 64) of u32 and, if the gradients are clipped, their factor (1), or, if the loss is scaled, what
 /// [`scaler::decide`](super::scaler::decide) says of the step (3); params and velocity are updated in place and there is no output; n is a
-/// multiple of 64; [`optimise`] says when some come twice. The learning rate is a live number.
+/// multiple of 64; [`optimise`] says when some are bound twice. The learning rate comes from the uniform in `shaders/lib/step.wgsl`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sgd {
     /// PyTorch's `momentum`, without dampening.
@@ -22,11 +22,11 @@ pub(super) struct Flat {
     pub(super) n: u32,
     /// Entry point for them.
     pub(super) entry: &'static str,
-    /// Whether what is updated comes twice: as it was, and where it goes.
+    /// Whether parameters and moments are bound twice: once to be read, and once as the buffers that are updated.
     pub(super) apart: bool,
 }
 
-/// Checks the shapes of an optimiser's inputs, which has so many `moments`: parameters, gradients, moments, decays, then perhaps
+/// Checks the shapes of the inputs of an optimiser with `moments` moments: parameters, gradients, moments, decays, then perhaps
 /// parameters and moments again, then perhaps a factor or a verdict.
 pub(super) fn flat(inputs: &[&[u32]], moments: usize) -> Option<Flat> {
     let (like, &[&[words], ref rest @ ..]) = inputs.split_at_checked(2 + moments)? else {
@@ -56,7 +56,7 @@ pub struct Tensors<'a> {
     pub grads: Value,
     /// Their moments: m, and v if the optimiser has it.
     pub moments: &'a [Value],
-    /// Where weight decay applies.
+    /// For each 64 parameters a word: 0 where weight decay does not apply.
     pub decays: Value,
     /// What clipped gradients are multiplied by, or what loss scaling says of the step.
     pub factor: Option<Value>,

@@ -33,28 +33,28 @@ pub struct Tile {
     pub rows: u32,
     /// Columns of C in a tile.
     pub columns: u32,
-    /// What owns it.
+    /// Who computes it.
     work: Work,
-    /// Whether only a timing finds it: the table does not know what it costs.
+    /// Whether only the autotuner may take it: the table has no estimate of its cost.
     pub timed: bool,
 }
 
-/// What owns a tile.
+/// Who computes a tile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Work {
-    /// Each invocation one, in registers; [`LANES`] invocations a workgroup.
+    /// An invocation, in its registers; a workgroup has [`LANES`] of them.
     Invocation,
-    /// A whole workgroup one, in its memory (files `<op>_tiled`).
+    /// A workgroup, by way of its shared memory (files `<op>_tiled`).
     Workgroup {
-        /// How many share it.
+        /// Invocations of the workgroup.
         invocations: u64,
-        /// How many numbers one of them reads from workgroup memory a step of k.
+        /// Numbers that an invocation reads from workgroup memory for each step of k.
         reads: u64,
     },
 }
 
 impl Tile {
-    /// The entry point `entry` of the op with this stem, by these tiles.
+    /// The entry point `entry` of the op with this stem, in the variant of this tile.
     pub fn kernel(&self, stem: &str, entry: &str) -> Kernel {
         match self.work {
             Work::Invocation => Kernel::of(stem, entry).variant(self.variant),
@@ -64,7 +64,7 @@ impl Tile {
         }
     }
 
-    /// Lays a product out in these tiles: its words of `dims`, and its grid in workgroups.
+    /// Cuts a product into these tiles: sets the words of `dims` that count them, and returns the grid in workgroups.
     pub fn lay(&self, product: &Product, dims: &mut [u32]) -> [u32; 3] {
         let Product { m, n, slabs, words, .. } = *product;
         let (tiles_m, tiles_n) = (m.div_ceil(self.rows), n.div_ceil(self.columns));
@@ -96,7 +96,7 @@ pub(super) fn launch(
 const LANES: u32 = 8;
 /// Cores a software adapter is taken to have. With fewer the tiles are a little small, with more some cores are idle.
 const CORES: u64 = 4;
-/// What a vector's multiply-add costs, and the load of a number for each lane from a mirror: 0.45 and 1.9 ns on AVX2.
+/// Relative cost of a multiply-add of one vector, and of a load of one vector from a mirror: 0.45 and 1.9 ns on AVX2.
 const FMA: u64 = 1;
 /// See [`FMA`].
 const LOAD: u64 = 4;
@@ -158,7 +158,7 @@ pub fn tile(on: AdapterKind, m: u32, n: u32, slabs: u64) -> Tile {
             }
         }
     };
-    // The first of equals, which is the larger tile.
+    // Of equally cheap tiles the first is taken, which is the larger one.
     tiles(on).filter(|tile| !tile.timed).min_by_key(cost).expect("there are tiles")
 }
 

@@ -1,8 +1,8 @@
 //! The tiles of a plan's products as plain data.
 //!
-//! A plan is compiled with the built-in table's tiles ([`variants`]). [`Plan::choose`] exchanges those that somebody knows better, by timing
-//! them (`Autotuner` in the crate of the GPU) or from a checkpoint. Only a dispatch's kernel, grid and words of tiles change with it: buffers, leases and
-//! mirrors do not know of tiles.
+//! A plan is compiled with the built-in table's tiles ([`variants`]). [`Plan::choose`] replaces those for which a faster one is known, from timings
+//! (`Autotuner` in `engine/gpu`) or from a checkpoint. Only a dispatch's kernel, its grid and the number of tiles in its `Dims` change; buffers, leases and
+//! mirrors do not depend on tiles.
 
 use std::fmt;
 

@@ -1,7 +1,7 @@
 //! From graphs to a plan.
 //!
-//! First every node is launched and every lifetime known: of temporaries in buffers, and of the textures that mirror what kernels read
-//! by `lib/read`. Then leases are given out for all programs at once, then dispatches are written down.
+//! First each op says what it launches, and the lifetimes follow: those of temporaries in buffers, and those of the textures that mirror what
+//! kernels read by `lib/read`. Then leases are given out for all programs at once. Then the dispatches are written down.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -16,7 +16,7 @@ use crate::{
     ops::{Launch, Reads, Storage},
 };
 
-/// Compiles one graph a program; programs share named buffers (by label) and leases.
+/// Compiles a graph for each program; programs share named buffers (by label) and leases.
 ///
 /// # Errors
 /// If a tensor, buffer or grid does not fit the target's limits; [`PlanError`] names it.
@@ -96,7 +96,7 @@ pub fn compile(programs: &[(&str, &Graph)], target: &Target) -> Result<Plan, Pla
     }
 }
 
-/// The textures of a plan: those of one format are given out as leases are.
+/// The textures of a plan. Mirrors of one format share textures, as temporaries share leased buffers.
 #[derive(Debug, Default)]
 struct Textures {
     /// Index of a texture for each mirror.
@@ -124,7 +124,7 @@ impl Textures {
     }
 }
 
-/// A program whose nodes are launched, and what it wants to lease.
+/// A program whose launches are known, and what it has to lease.
 struct Draft {
     graph: Graph,
     /// What each node runs, what that binds, and for each binding that is a texture, which mirror.
@@ -165,7 +165,7 @@ impl Draft {
     }
 
     /// Lifetimes of temporaries in buffers: from the node that writes one to the last that binds its buffer. Mirrors are copied right
-    /// after that node, so those who read a mirror need no buffer.
+    /// after that node, so a node that reads the mirror does not need the buffer.
     fn lease(&mut self, clock: usize) {
         for (k, (node, (_, spec, _))) in (clock..).zip(self.graph.nodes().iter().zip(&self.nodes)) {
             let values = node.inputs.iter().chain(&node.outputs);
@@ -394,7 +394,7 @@ impl Writer<'_> {
         Ok(list)
     }
 
-    /// That each range can be bound, and that no buffer is read and written.
+    /// Checks that each range can be bound, and that no buffer is both read and written.
     fn check(
         &self,
         graph: &Graph,

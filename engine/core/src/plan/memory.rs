@@ -4,7 +4,7 @@
 //! lifetimes are known before anything is allocated, so who shares with whom is decided at once, greedily by size (Pisarchyk and
 //! Lee 2020, arXiv 2001.03288, "shared objects").
 
-/// How long something leased is wanted, and how large it is.
+/// From which dispatch to which something leased is in use, and how large it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Lifetime {
     /// The dispatch that writes it.
@@ -16,7 +16,7 @@ pub(super) struct Lifetime {
 }
 
 impl Lifetime {
-    /// Whether some dispatch wants both: it must not write what it reads, so ends count.
+    /// Whether both are in use at some dispatch. A dispatch must not write what it reads, so ends count.
     #[cfg(test)]
     fn meets(&self, other: &Self) -> bool {
         self.first <= other.last && other.first <= self.last
@@ -35,9 +35,9 @@ pub(super) struct Leases {
 impl Leases {
     /// Gives slots to lifetimes, the largest first: each takes the tightest slot whose tenants it does not meet, else a new one.
     ///
-    /// Two meet if some dispatch wants both: it must not write what it reads, so ends count.
+    /// Two meet if both are in use at some dispatch. A dispatch must not write what it reads, so ends count.
     /// As sizes only fall, a slot is as large as its first tenant and never grows. Of slots that are equally tight it takes the one
-    /// that was wanted last before it, so that the long gaps stay for others.
+    /// that was in use last before it, so that the long gaps stay for others.
     pub(super) fn of(lifetimes: &[Lifetime]) -> Self {
         let mut order: Vec<usize> = (0..lifetimes.len()).collect();
         order.sort_by_key(|&k| (std::cmp::Reverse(lifetimes[k].size), lifetimes[k].first, k));

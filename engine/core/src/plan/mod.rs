@@ -231,13 +231,13 @@ impl Plan {
         self.buffers.iter().filter(|b| b.lease).map(|b| b.bytes).sum()
     }
 
-    /// The most bytes of temporaries that one dispatch finds wanted: [`Self::leased`] cannot be less, however they share.
+    /// The greatest number of bytes of temporaries that are live at the same dispatch: a lower bound of [`Self::leased`].
     pub fn live_bytes(&self) -> u64 {
         self.programs.values().map(|list| self.live_bytes_of(list)).max().unwrap_or(0)
     }
 
     fn live_bytes_of(&self, list: &[Dispatch]) -> u64 {
-        // Copies into mirrors are moments of their own, which read a buffer and write a texture.
+        // A copy into a mirror is a moment of its own: it reads a buffer and writes a texture.
         type Moment = Vec<(Range, bool)>;
         let mut moments: Vec<Moment> = Vec::new();
         for dispatch in list {
@@ -249,7 +249,7 @@ impl Plan {
             moments.push(binds.map(|(range, binding)| (*range, binding.writes)).collect());
         }
         let mut live = vec![0u64; moments.len()];
-        // Backwards: the last use of a lease that was seen, and how large its tenant is, until the moment that writes it.
+        // From the last moment to the first: for each lease in use, its last use and the size of what it holds, until the moment that writes it.
         let mut ends: BTreeMap<usize, (usize, u64)> = BTreeMap::new();
         for (k, moment) in moments.iter().enumerate().rev() {
             for (range, writes) in moment.iter().filter(|(r, _)| self.buffers[r.buffer].lease) {

@@ -147,7 +147,7 @@ pub fn reflect(kernel: &Kernel) -> Result<KernelSpec, String> {
     Ok(KernelSpec { kernel: kernel.clone(), bindings, dims, live })
 }
 
-/// Numbers of the bindings whose tensors a kernel takes or gives in whatever way they are stored.
+/// Numbers of the bindings whose tensors may be stored as f32 or as f16.
 ///
 /// # Errors
 /// As [`reflect`].

@@ -7,7 +7,7 @@ use crate::{graph::ShapeError, nn::NetworkError, plan::PlanError};
 /// Why a stage cannot be planned.
 #[derive(Debug, Clone, Error, PartialEq, Eq)]
 pub enum ProgramError {
-    /// The network is not one.
+    /// A network has layers that do not fit each other, or does not fit the stage.
     #[error(transparent)]
     Network(#[from] NetworkError),
     /// Its plan does not fit.

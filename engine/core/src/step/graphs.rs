@@ -31,7 +31,7 @@ pub(super) struct Nets<'a> {
     pub(super) of: &'a Training<'a>,
     /// Inputs that run at once.
     pub(super) rows: u32,
-    /// Whether activations are made anew.
+    /// Whether activations are made anew in the backward pass.
     pub(super) recompute: bool,
     pub(super) layout: &'a Layout,
     pub(super) teacher: Option<&'a Folded>,
@@ -47,7 +47,7 @@ impl Nets<'_> {
         self.of.precision == Precision::Mixed
     }
 
-    /// Inputs that a test takes at once: half as many where activations are halved in steps, which tests do not do.
+    /// Inputs that a test takes at once: half as many in mixed precision, as tests store activations in f32.
     pub(super) fn test_rows(&self) -> u32 {
         if self.mixed() { self.rows.div_ceil(2) } else { self.rows }
     }
@@ -103,7 +103,7 @@ impl Nets<'_> {
         let most = target.limits.binding_bytes / 4;
         let written = parts::place(g, &places, ["student.grads", "student.parts"], most)?;
         if self.recompute {
-            // The last block's gradients come at once: what it would give back is wanted again before anything else is.
+            // The last block keeps its activations: the backward pass begins with it, so they would be made again at once and save nothing.
             g.recompute(&built.nodes[..last], forward);
         }
         let hits = match self.of.student.head.is_empty() {
@@ -172,7 +172,7 @@ impl Nets<'_> {
         Ok((graph, words))
     }
 
-    /// The test of the network as it is now: by itself, or as the teacher's first blocks while it has no head of its own.
+    /// The test of the network as it is now: by itself, or, while it has no head, in place of the teacher's first blocks.
     pub(super) fn evaluate(&self) -> Result<Option<Graph>, ProgramError> {
         let mut graph = Graph::new();
         let g = &mut graph;

@@ -26,7 +26,7 @@ pub enum Objective {
         /// T.
         temperature: f64,
     },
-    /// The teacher's output after its first blocks; the student is a prefix that ends in a lift.
+    /// Imitation of the teacher's output after its first blocks; the student is a prefix that ends in a lift.
     Imitate {
         /// How far the two are apart.
         discrepancy: Discrepancy,

@@ -30,7 +30,7 @@ pub struct Program {
     pub plan: Plan,
     /// Inputs that run at once: of the whole batch, or of a micro-batch.
     pub rows: u32,
-    /// Inputs that a test takes at once: half as many where activations are halved in steps, which tests do not do.
+    /// Inputs that a test takes at once: half as many in mixed precision, as tests store activations in f32.
     pub test_rows: u32,
     /// Micro-batches of a step.
     pub micro_batches: u32,
@@ -69,7 +69,7 @@ pub fn saving(
     let teacher = teacher.map(Folded::of).transpose()?;
     let micro_batches = micro_batches.clamp(1, of.recipe.batch.max(1));
     let rows = of.recipe.batch.div_ceil(micro_batches);
-    // As many as have a row: 4 of a batch of 9 are 3 of 3.
+    // Only as many as get a row: a batch of 9 in 4 parts is 3 parts of 3.
     let micro_batches = of.recipe.batch.div_ceil(rows.max(1)).max(1);
     if rows <= 1
         && let Some(layer) = of.of_one_position(&shapes)

@@ -8,7 +8,7 @@ use std::{
 
 use crate::{formats::atomic, gpu::Cache};
 
-/// A file a name.
+/// A folder with a file for each name.
 #[derive(Debug, Clone)]
 pub struct TimingsFolder(pub PathBuf);
 
@@ -30,7 +30,7 @@ impl Cache for TimingsFolder {
         fs::create_dir_all(&self.0)
             .map_err(|error| format!("cannot make the folder of `{}`: {error}", file.display()))?;
         let written = atomic::write_bytes(&file, bytes).map_err(|error| error.to_string());
-        // What a killed process left; that it stays harms nobody.
+        // Removes what a killed process left. If that fails, it does no harm.
         drop(atomic::remove_leftovers(&self.0));
         written
     }

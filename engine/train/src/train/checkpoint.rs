@@ -1,6 +1,6 @@
 //! Where a member is, on disk: one safetensors file with the weights, the moments, the place in the stages as JSON, and the sum of it all.
 //!
-//! A resume trains on what a checkpoint says, so one that differs from its sum by a bit is not taken; the one before it is, and that is said.
+//! A resume trains on what a checkpoint says, so a checkpoint whose sum is wrong is not taken. The one before it is, with a warning.
 
 use std::{
     collections::BTreeMap,
@@ -48,7 +48,7 @@ pub(super) struct Place {
     /// try would win after a resume.
     #[serde(default, with = "bits")]
     pub(super) best: Option<f64>,
-    /// Number of the stage's plan: equal plans, equal bits.
+    /// Fingerprint of the stage's plan. A resume with an equal plan trains the same bits.
     pub(super) plan: u64,
     /// Micro-batches of the stages that have begun, by the stage's index.
     #[serde(default)]
@@ -56,10 +56,10 @@ pub(super) struct Place {
     /// Tiles of the stage's products that are not the table's: frozen when the stage began.
     #[serde(default)]
     pub(super) kernel_choices: Choices,
-    /// What loss scaling knows, in a try whose steps run in mixed precision.
+    /// The state of loss scaling, in a try whose steps run in mixed precision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) loss_scale: Option<LossScale>,
-    /// Learning curve: the loss of the last step that was read.
+    /// The mean loss of the last line of the log.
     pub(super) loss: Option<f64>,
 }
 
@@ -140,7 +140,7 @@ impl Checkpoint {
         metadata.insert(STATE.into(), state);
         let path = folder.join(place.file());
         safetensors::write_with_sum(&path, &tensors, &metadata)?;
-        // Whatever stands behind it was not whole when the member was taken up, and is of steps that were taken anew.
+        // Later checkpoints were damaged when the member was resumed from an earlier one; their steps have been taken again since.
         for later in list(folder)?.into_iter().filter(|other| *other > path) {
             remove(&later)?;
         }
@@ -153,7 +153,7 @@ impl Checkpoint {
         list(folder)?.iter().rev().skip(KEPT).try_for_each(|old| remove(old))
     }
 
-    /// The newest checkpoint of a folder that is whole, if the folder has any, and what is to be said of it.
+    /// The newest checkpoint of a folder that is whole, if the folder has any, and warnings about newer ones.
     ///
     /// # Errors
     /// There are checkpoints, and none of them is whole.
@@ -184,7 +184,7 @@ impl Checkpoint {
         }
         match newest {
             None => Ok((None, Vec::new())),
-            // Not what it is, but that it cannot be read.
+            // The file could not be read: that says nothing of its content.
             Some((_, error @ FormatError::Io { .. })) if warnings.len() == 1 => Err(error),
             Some((path, _)) => Err(FormatError::content(
                 folder,
@@ -202,7 +202,7 @@ impl Checkpoint {
         let damaged = |message: String| FormatError::content(path, message);
         let state = metadata.get(STATE).ok_or_else(|| damaged("it is not a checkpoint".into()))?;
         let place: Place = serde_json::from_str(state).map_err(|e| damaged(e.to_string()))?;
-        // What the sum is, was compared as the file was read.
+        // `safetensors::read` has compared the sum; here only its presence is checked.
         match (place.version, metadata.contains_key(safetensors::SUM)) {
             (VERSION, true) | (WITHOUT_SUM, false) => {}
             (VERSION, false) => return Err(damaged("its check sum is missing".into())),

@@ -1,4 +1,4 @@
-//! What those who train the members of a run go by.
+//! What is needed wherever members of a run are trained: options, data, log and device.
 
 use std::{
     path::PathBuf,
@@ -77,14 +77,14 @@ pub struct Teacher {
     pub seconds: Option<f64>,
 }
 
-/// What a device that trains members of a run goes by.
+/// All that training members on one device needs.
 pub(super) struct Context<'r> {
     pub(super) config: &'r Config,
     pub(super) options: &'r Options,
     pub(super) data: &'r Dataset,
     pub(super) journal: &'r Journal,
     pub(super) gpu: Arc<Gpu>,
-    /// Where tiles are timed.
+    /// Present if tiles are timed on this device.
     pub(super) autotuner: Option<Autotuner>,
     pub(super) stops: &'r Stops<'r>,
 }
@@ -108,10 +108,10 @@ impl Context<'_> {
     }
 }
 
-/// Who can stop a run.
+/// What can stop a run.
 pub(super) struct Stops<'r> {
     pub(super) user: &'r AtomicBool,
-    /// Another device, on which a member failed.
+    /// Set when a member has failed on any of the devices.
     pub(super) failure: AtomicBool,
 }
 
@@ -121,7 +121,7 @@ impl Stops<'_> {
     }
 }
 
-/// Where tiles are timed, if they are on this device.
+/// The autotuner, if tiles are timed on this device.
 pub(super) fn autotuner(gpu: &Gpu, options: &Options) -> Option<Autotuner> {
     let wanted = match options.autotune {
         Autotune::Never => false,

@@ -1,4 +1,4 @@
-//! The log of a run while it goes on: devices write to it side by side, and the run goes by what it says.
+//! The log of a run while it goes on. Devices write to it concurrently, and a resumed run reads from it what is done already.
 
 use std::{
     collections::BTreeMap,
@@ -14,15 +14,15 @@ use crate::{
 /// What the log says of a member or a teacher.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Past {
-    /// The adapter on which it was begun, empty if an older log does not say; none: it was not.
+    /// The adapter on which it began, empty if an older log does not say; none if it has not begun.
     pub(super) begun: Option<String>,
-    /// What it came to; none: it is not trained.
+    /// Its results; none if it is not trained yet.
     pub(super) finished: Option<End>,
-    /// What each stage came to, in words.
+    /// The result of each stage, in words.
     pub(super) ends: BTreeMap<String, String>,
 }
 
-/// What a trained member came to.
+/// The results of a trained member.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct End {
     pub(super) train_error: f64,
@@ -103,12 +103,12 @@ impl Journal {
         let mut state = self.lock();
         let entry = state.log.append(event)?;
         state.take(&entry.event);
-        // Nobody needs to listen.
+        // It is no error if nobody listens.
         drop(state.listener.send(entry));
         Ok(())
     }
 
-    /// What a run that is taken up should say of what it finds, where `config_hash` is its configuration's now.
+    /// Warnings of a resumed run about its log; `config_hash` is that of its configuration now.
     pub(super) fn doubts(&self, config_hash: &str) -> Vec<String> {
         let state = self.lock();
         let mut doubts = Vec::new();
@@ -136,7 +136,7 @@ impl Journal {
         self.lock().log.sync()
     }
 
-    /// What was said of a member.
+    /// What the log says of a member.
     pub(super) fn past(&self, member: &str) -> Past {
         self.lock().past.get(member).cloned().unwrap_or_default()
     }

@@ -11,7 +11,8 @@ use crate::{
     win::start::{Probe as _, Tap},
 };
 
-/// Streams of random numbers, apart from those of a member: which training inputs tries are compared on, and errors are measured on.
+/// Streams of random numbers, apart from those of a member: they draw the training inputs on which tries are compared, and those on which
+/// errors are measured.
 pub(super) const SCORE: u64 = 4;
 const TRAIN_ERROR: u64 = 5;
 
@@ -92,7 +93,7 @@ pub(super) fn logits(
     session.logits(some(test, &picks, rows))
 }
 
-/// How far two answers to the same inputs are apart: max |a − b|, and ‖a − b‖₂ / ‖a‖₂.
+/// The distance between two networks' outputs for the same inputs: max |a − b|, and ‖a − b‖₂ / ‖a‖₂.
 pub(super) fn apart(before: &[Vec<f32>], after: &[Vec<f32>]) -> (f64, f64) {
     let (mut square, mut norm, mut worst) = (0.0f64, 0.0f64, 0.0f64);
     for (a, b) in before.iter().flatten().zip(after.iter().flatten()) {
@@ -110,7 +111,7 @@ pub(super) fn variance(data: &[f32]) -> f64 {
     data.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / data.len() as f64
 }
 
-/// The share of a block's units (1-based) that say the same of every input.
+/// The share of dead units in a block (1-based): those whose output is the same for every input.
 pub(super) fn dead(
     probe: &mut DeviceProbe,
     network: &Network,
@@ -133,7 +134,7 @@ pub(super) fn dead(
     Ok(dead as f64 / units.max(1) as f64)
 }
 
-/// The layer that puts out what a block puts out.
+/// The name of the layer whose output is the output of block `blocks`.
 pub(super) fn last_tap(network: &Network, blocks: usize) -> Result<String, NetworkError> {
     let name = network.blocks[blocks - 1].layers.iter().rev().find_map(Layer::name);
     name.map(str::to_owned).ok_or_else(|| {

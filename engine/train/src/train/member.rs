@@ -65,7 +65,7 @@ impl<'a, 'r> Member<'a, 'r> {
             }
             _ => None,
         };
-        // What a killed process was writing, or about to remove.
+        // Removes what a killed process was writing, or about to remove.
         Checkpoint::prune(&who.folder.join(CHECKPOINTS))?;
         for folder in [who.folder.clone(), who.folder.join(CHECKPOINTS), who.folder.join(ARTIFACTS)]
         {
@@ -78,7 +78,7 @@ impl<'a, 'r> Member<'a, 'r> {
             run.emit(Event::Warning { message })?;
         }
         let kept_step = found.as_ref().map(|found| found.place.member_step);
-        // Killed before its first checkpoint, it begins anew, and readers have to know that as well.
+        // A member that was killed before its first checkpoint begins anew; readers of the log have to know that as well.
         if let Some(step) = kept_step.or(begun.then_some(0)) {
             run.emit(Event::Resumed { member: Some(who.name.clone()), step })?;
         }
@@ -133,7 +133,7 @@ impl<'a, 'r> Member<'a, 'r> {
         Ok(Finished { weights: at.now, worth, merge, place: at.place })
     }
 
-    /// Number of the draws of a stage's try.
+    /// The seed of a stream of random numbers, for a try of the stage that is under way.
     fn seed(&self, stream: u64, attempt: u32) -> u64 {
         random::key(&[self.who.seed, stream, self.at.place.stage as u64, u64::from(attempt)])
     }
@@ -186,7 +186,7 @@ impl<'a, 'r> Member<'a, 'r> {
         let taps = [Tap { name: tap, stride: 1 }];
         let rows = probe.rows(&teacher.network, &teacher.weights, blocks, &taps)?;
         let variance = measure::variance(&rows[0].data);
-        // A teacher's block that always says the same has nothing to imitate: leave the error as it is.
+        // If the output of the teacher's block is constant there is nothing to imitate, and the error stays unscaled.
         Ok(if variance > 1e-20 { (1.0 / variance) as f32 } else { 1.0 })
     }
 
@@ -195,7 +195,7 @@ impl<'a, 'r> Member<'a, 'r> {
         DeviceProbe::new(&self.run.gpu, &self.run.data.train, count, seed)
     }
 
-    /// Gives a block its start; the last one's comes with the head.
+    /// Gives a block its start. The head has its own, see [`Self::start_head`].
     fn start(&mut self, block: usize, attempt: u32) -> Result<(), TrainError> {
         let (bridged, teacher) = (self.bridged()?.clone(), self.teacher()?);
         let seed = self.seed(STARTS, attempt);
@@ -241,7 +241,7 @@ impl<'a, 'r> Member<'a, 'r> {
         Ok(())
     }
 
-    /// Counts what is done as seconds of training: whatever a method needs for its weights, but no tests.
+    /// Does `work` and counts its time as training: for whatever a method needs to get its weights, but not for tests.
     fn timed<T>(
         &mut self,
         work: impl FnOnce(&mut Self) -> Result<T, TrainError>,
@@ -289,7 +289,7 @@ impl<'a, 'r> Member<'a, 'r> {
         Ok(())
     }
 
-    /// Trains a stage: every try of it, and keeps the best.
+    /// Trains a stage: all of its tries, of which the best is kept.
     fn train(&mut self, stage: &Stage) -> Result<(), TrainError> {
         let Some(recipe) = stage.recipe.clone() else { return Ok(()) };
         let network = self.network(stage.task)?;
@@ -385,7 +385,7 @@ impl<'a, 'r> Member<'a, 'r> {
         Ok(())
     }
 
-    /// Chooses the tiles of a stage that begins, if the run wants that; whether it did.
+    /// Chooses the tiles of a stage that begins, if the run is to time them; returns whether it did.
     fn autotune(&mut self, stage: &Stage, plan: &Plan) -> Result<bool, TrainError> {
         let Some(autotuner) = &mut self.run.autotuner else { return Ok(false) };
         let tuned = autotuner.tune(&self.run.gpu, plan)?;
@@ -410,7 +410,7 @@ impl<'a, 'r> Member<'a, 'r> {
         Ok(true)
     }
 
-    /// What a narrow step came to.
+    /// Measures a narrow step that is done and writes it to the log. After the last one the head gets its start.
     fn narrowed(
         &mut self,
         block: usize,

@@ -82,7 +82,7 @@ impl Networks {
     }
 }
 
-/// [`Outline`] with what training takes besides.
+/// [`Outline`] with what only training needs.
 pub(super) struct Prepared {
     pub(super) outline: Outline,
     /// The teacher that is trained here.
@@ -157,7 +157,7 @@ fn fits(config: &Config, student: &Network, teacher: &Network) -> Result<(), Net
     teacher.shapes()?;
     for method in &config.methods {
         match method {
-            // Logits are all that is read, and both tell the same classes apart.
+            // These read logits at most, and both networks have one for each class.
             Method::Vanilla | Method::Kd => {}
             Method::Fitnets => {
                 let (thin, wide) = (student.shapes()?, teacher.shapes()?);
@@ -178,7 +178,7 @@ fn fits(config: &Config, student: &Network, teacher: &Network) -> Result<(), Net
     Ok(())
 }
 
-/// Every stage is planned before the first one is trained.
+/// Plans every stage before the first one is trained, and refuses a run with a stage that does not fit the device.
 pub(super) fn refuse_what_does_not_fit(
     config: &Config,
     outline: &Outline,
@@ -242,7 +242,7 @@ fn stage_plans(
     Ok(plans)
 }
 
-/// That the data have less than a batch of a stage.
+/// The error that the data have fewer images than a stage's batch.
 fn small(config: &Config, stage: &Stage, train_count: u64) -> DataError {
     let section = stage.section.unwrap_or_default();
     let of_section = |key: &&str| key.strip_suffix(".batch") == Some(section);

@@ -25,7 +25,7 @@ struct Place {
     planned: Planned,
     /// Place of the teacher that it needs.
     teacher: Option<usize>,
-    /// The adapter that has begun it, if it is one of the run's: only that goes on with it, to the bits that it would have come to.
+    /// The adapter that began it, if the run still has it. Only that one goes on with it, so that it ends with the bits of an uninterrupted run.
     adapter: Option<String>,
     phase: Phase,
 }
@@ -47,7 +47,7 @@ impl Pool {
             let is_teacher =
                 |of: &Place| of.planned.method.is_none() && of.planned.seed == planned.seed;
             places.push(Place {
-                // None is trained here where they are imported.
+                // Imported teachers are not members: then there is none to wait for.
                 teacher: if needs { places.iter().position(is_teacher) } else { None },
                 adapter: begun.filter(|name| adapters.contains(&name.as_str())),
                 phase: if finished.is_some() { Phase::Done } else { Phase::Waiting },
@@ -87,7 +87,7 @@ impl Pool {
         None
     }
 
-    /// Says that a member that was taken is trained, or waits again.
+    /// Says what became of a member that was taken: it is trained, or waits to be taken again.
     pub(super) fn put(&self, name: &str, trained: bool) {
         let mut places = self.lock();
         if let Some(place) = places.iter_mut().find(|place| place.planned.name == name) {

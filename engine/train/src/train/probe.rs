@@ -72,7 +72,7 @@ impl Probe for DeviceProbe {
             if blocks < network.blocks.len() { network.prefix(blocks) } else { network.clone() };
         let shapes = network.shapes()?;
         let layout = Layout::of(&shapes);
-        // Layers behind the taps may have no weights yet; they are dead and never run.
+        // Layers behind the taps may have no weights yet. Nothing reads their nodes, so the plan leaves them out.
         let mut filled = Weights::new();
         for spec in &shapes.params {
             let set = weights.get(&spec.name).filter(|t| t.shape == spec.shape).cloned();

@@ -109,7 +109,8 @@ impl Run {
     ) -> Result<(), TrainError> {
         let (journal, heard) = Journal::open(&self.out.join(EVENTS))?;
         thread::scope(|scope| {
-            // Devices work apart from whoever listens, so that a slow listener holds nobody up. With the journal the list of entries ends.
+            // Training has a thread of its own, so that a slow `sink` does not hold it up. That thread drops the journal when it is done, which ends
+            // the iteration over its entries here.
             let work = scope.spawn(move || self.train_and_say(options, stop, &journal));
             heard.iter().for_each(|entry| sink(&entry));
             work.join().unwrap_or_else(|panic| resume_unwind(panic))
@@ -138,7 +139,7 @@ impl Run {
         };
         let seconds = begun.elapsed().as_secs_f64();
         let told = journal.append(Event::RunFinished { status, error, seconds });
-        // What stopped the run is told rather than that the log could not be ended.
+        // If both failed, the error that stopped the run is returned, not that of the log.
         result.and(told.map_err(Into::into))
     }
 
@@ -259,7 +260,7 @@ impl Run {
             outline::refuse_what_does_not_fit(config, outline, gpu)?;
         }
         let software = gpus[0].adapter.kind == AdapterKind::Cpu;
-        // A profile's dispatches have their device to themselves, and a budget is of all that runs.
+        // A profile needs the device to itself, and a memory budget holds for all that runs at once.
         if software && options.profile.is_none() && config.memory_budget.is_none() {
             let members = outline::planned(config).len();
             for _ in 1..options.side_by_side.min(members) {
@@ -314,7 +315,7 @@ impl Crew<'_> {
             own.into_iter().chain(others.into_iter().map(join)).collect()
         });
         let stopped = || TrainError::Stopped(self.options.out.display().to_string());
-        // One that failed made the others stop.
+        // A device that fails makes the others stop: its error is returned, not theirs.
         let failed = |end: Result<(), TrainError>| {
             end.err().filter(|error| !matches!(error, TrainError::Stopped(_)))
         };
@@ -327,7 +328,7 @@ impl Crew<'_> {
 
     /// Trains members on a device until none is left for it.
     fn work(&self, gpu: Arc<Gpu>) -> Result<(), TrainError> {
-        // Should this device's work end by an error or a panic, the others stop as well.
+        // If this function ends by an error or a panic, the drop of `watch` makes the other devices stop as well.
         let mut watch = Watch { stops: &self.stops, well: false };
         let autotuner = autotuner(&gpu, self.options);
         let mut context = Context {

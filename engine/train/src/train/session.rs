@@ -31,7 +31,7 @@ pub struct Test {
     pub count: u64,
 }
 
-/// What dynamic loss scaling knows, between two steps.
+/// The state of dynamic loss scaling, between two steps.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct LossScale {
     /// What the loss is multiplied by.
@@ -49,7 +49,7 @@ impl Default for LossScale {
     }
 }
 
-/// A program on a device.
+/// A stage's plan on a device.
 #[derive(Debug)]
 pub struct Session {
     executor: Executor,
@@ -162,7 +162,7 @@ impl Session {
         Ok(())
     }
 
-    /// What loss scaling knows; none where steps are f32.
+    /// The state of loss scaling; none where steps are f32.
     ///
     /// # Errors
     /// If the device is lost.
@@ -177,7 +177,7 @@ impl Session {
         })
     }
 
-    /// Sets what loss scaling knows, or what it begins with; of no effect where steps are f32.
+    /// Sets the state of loss scaling, or resets it; has no effect where steps are f32.
     ///
     /// # Errors
     /// If the device is lost.
@@ -214,7 +214,7 @@ impl Session {
             labels.resize(rows, 0);
             self.write("images", &images)?;
             self.write("labels", &labels)?;
-            // Each micro-batch has its own draws.
+            // Each micro-batch has random numbers of its own.
             let drawn = random::key(&[live.seed.into(), part.into()]) as u32;
             let seed = if part == 0 { live.seed } else { drawn };
             let live = Live { seed, part, rows: here as u32, ..*live };

@@ -319,7 +319,7 @@ fn read_alone(
     Ok((network, weights))
 }
 
-/// What to set, if an MLP would read pictures of another size.
+/// What to set, if an MLP seems to have been trained on pictures of another size.
 fn of_another_size(network: &Network, weights: &Weights) -> Option<String> {
     let specs = network.shapes().ok()?.params;
     let (name, [height, _, channels]) = specs.iter().find_map(|spec| match spec.file {
@@ -332,7 +332,7 @@ fn of_another_size(network: &Network, weights: &Weights) -> Option<String> {
         .then(|| format!("its pictures seem to have {side}×{side} pixels: set data.size={side}"))
 }
 
-/// That weights alone do not say how their pictures were normalised.
+/// The warning that weights alone do not say how their pictures were normalised.
 fn unnormalised(from: &str, student: &Network) -> String {
     let imagenet = match student.input {
         Extent::Map(_, _, 3) => {

@@ -99,8 +99,8 @@ fn place_batch(layer: &Tensors, batch: Value, to: &mut Builder<'_>) {
     to.batches.push(Batch { offset: first, floats, value: batch });
 }
 
-/// Moves the running statistics of all these layers: one dispatch for each run of neighbours, which is one unless layers between
-/// them are frozen.
+/// Moves the running statistics of all these layers, by one dispatch for each contiguous range of the buffer. There is one range, unless
+/// frozen layers lie between.
 pub(in crate::nn) fn move_running(
     graph: &mut Graph,
     bound: &Bound,
@@ -121,8 +121,8 @@ pub(in crate::nn) fn move_running(
     Ok(())
 }
 
-/// Takes a batch norm of `channels` out of the weights, while its statistics stand still: the scale s = γ / √(σ² + ε) and the shift β − s μ of each
-/// channel that `of` puts out, in f64.
+/// Removes a batch norm from the weights and returns what it does in eval mode: the scale s = γ / √(σ² + ε) and the shift β − s μ of each of the
+/// `channels` that `of` puts out, in f64.
 ///
 /// # Errors
 /// If a tensor is missing or of another shape.

@@ -69,7 +69,7 @@ impl Kind for Conv {
         to.affine("Conv", &self.name, &x, self.bias, windows)
     }
 
-    /// `mid` widens what is inside of units alone.
+    /// `mid` widens only convolutions inside residual units, and not those at a unit's end.
     fn widened(&self, by: Widening) -> Layer {
         let widens = by.how == Widen::All || by.stands == Stands::InUnit;
         let out = if widens { self.out * by.factor } else { self.out };

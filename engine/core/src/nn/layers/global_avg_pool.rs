@@ -7,7 +7,7 @@ use crate::{
     ops::pool,
 };
 
-/// What it is called where a name is needed: it has none of its own.
+/// Its name in errors and graphs, as the layer has none of its own.
 const NAME: &str = "pool";
 
 /// Mean over all positions: map → vector.

@@ -60,7 +60,7 @@ impl Kind for Linear {
         to.affine("Gemm", &self.name, &x, self.bias, attributes)
     }
 
-    /// All neurons but those whose number is a unit's width, which `mid` keeps.
+    /// `mid` keeps the width of a layer at a residual unit's end; every other one is widened.
     fn widened(&self, by: Widening) -> Layer {
         let keeps = by.how == Widen::Mid && by.stands == Stands::AtEnd;
         let out = if keeps { self.out } else { self.out * by.factor };

@@ -1,5 +1,5 @@
-//! The layers, a file a kind. A file says all that is known of its kind, by implementing `Kind`; who walks over layers asks that and matches over
-//! no kinds.
+//! The layers, with a file for each kind. A file holds all that is known of its kind, as an implementation of `Kind`. Code that walks over layers
+//! calls that and does not match over kinds; only models, starts and model cards name kinds.
 
 mod activation;
 mod batch_norm;
@@ -67,7 +67,7 @@ impl Layer {
         }
     }
 
-    /// What walks ask of it.
+    /// What is known of it without any computation.
     pub fn facts(&self) -> Facts<'_> {
         self.kind().facts()
     }
@@ -105,7 +105,7 @@ trait Kind {
     /// Adds its nodes of ONNX on the value called `x`; the name of its output.
     fn onnx(&self, x: String, to: &mut onnx::Nodes) -> String;
 
-    /// The teacher's layer of this student's.
+    /// The layer that the teacher has in its place.
     fn widened(&self, by: Widening) -> Layer;
 
     /// Paths of all linear maps that read what flows in, where `behind` are the layers behind it: what a pair folds into.
@@ -114,23 +114,23 @@ trait Kind {
     /// What else reads it, in words.
     fn readers(&self, behind: &[Layer]) -> Result<Vec<String>, String>;
 
-    /// How it runs while statistics stand still; with `norm`, the batch norm behind it is part of it (see [`Facts::takes_norm`]). Notes the
-    /// batch norms that are taken in inside of it.
+    /// The layer as it runs in eval mode. With `norm` it takes in the batch norm behind it (see [`Facts::takes_norm`]). Notes in `folds` the
+    /// batch norms that layers inside of it take in.
     fn folded(&self, norm: bool, folds: &mut Vec<Fold>) -> Layer;
 }
 
-/// The answers that need no computation. There is no default either.
+/// What is known of a layer without any computation. There is no default, so a new kind has to say all of it.
 #[derive(Debug, Clone, Copy)]
 pub struct Facts<'a> {
     /// Its name: the path of its parameters and of its output.
     pub name: Option<&'a str>,
     /// The width that it gives its output, if it has one of its own and does not pass on that of its input.
     pub width: Option<u32>,
-    /// The layers inside of it: those of the long way and of the short one.
+    /// The layers inside of it: those of the body and those of the shortcut.
     pub inside: [&'a [Layer]; 2],
     /// Whether a ReLU behind it runs in its kernel.
     pub takes_relu: bool,
-    /// Whether it can take in a batch norm behind it, whose statistics stand still.
+    /// Whether it can take in a batch norm behind it in eval mode, when the statistics are constants.
     pub takes_norm: bool,
     /// Whether it is a batch norm: in training it normalises by the batch.
     pub is_norm: bool,
@@ -169,7 +169,7 @@ enum Stands {
     AtEnd,
 }
 
-/// Inferred extents of layers one behind the other; what the last puts out.
+/// Infers the extents of layers in sequence; returns that of the last one's output.
 pub(super) fn shape(
     layers: &[Layer],
     mut at: Extent,
@@ -184,7 +184,7 @@ pub(super) fn shape(
     Ok(at)
 }
 
-/// Nodes of layers one behind the other; what the last puts out.
+/// Adds the nodes of layers in sequence; returns the last one's output.
 pub(super) fn nodes(
     layers: &[Layer],
     mut x: Value,
@@ -202,7 +202,7 @@ pub(super) fn nodes(
     Ok(x)
 }
 
-/// Nodes of ONNX of layers one behind the other; the name of what the last puts out.
+/// Adds the ONNX nodes of layers in sequence; returns the name of the last one's output.
 pub fn onnx(layers: &[Layer], x: String, to: &mut onnx::Nodes) -> String {
     layers.iter().fold(x, |x, layer| layer.kind().onnx(x, to))
 }
@@ -224,7 +224,7 @@ pub fn readers(layers: &[Layer]) -> Result<Vec<String>, String> {
     }
 }
 
-/// Layers as they run while statistics stand still; notes the batch norms that are taken in.
+/// Layers as they run in eval mode; notes the batch norms that are taken in.
 pub(super) fn folded(layers: &[Layer], folds: &mut Vec<Fold>) -> Vec<Layer> {
     let (mut rest, mut all) = (layers, Vec::with_capacity(layers.len()));
     while let Some((layer, tail)) = rest.split_first() {
@@ -250,7 +250,7 @@ pub(super) fn batch_norms(layers: &[Layer]) -> Vec<&str> {
     names
 }
 
-/// That a layer does not take what flows in.
+/// The error that a layer does not take what flows in.
 fn refused(layer: &str, got: impl std::fmt::Display) -> NetworkError {
     NetworkError::Layer { layer: layer.into(), got: got.to_string() }
 }

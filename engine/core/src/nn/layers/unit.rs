@@ -14,9 +14,9 @@ use crate::{
 pub struct Unit {
     /// Path, `layer1.0`.
     pub name: String,
-    /// The long way.
+    /// The residual branch.
     pub body: Vec<Layer>,
-    /// The short way; empty, or a projection with its batch norm.
+    /// The skip connection: empty for the identity, or a projection with its batch norm.
     pub shortcut: Vec<Layer>,
 }
 

@@ -1,4 +1,4 @@
-//! What a start looks at of a network: activations, which whoever has a device finds.
+//! What a start looks at of a network: activations. Whoever has a device finds them, by implementing [`Probe`].
 
 use crate::nn::{Network, NetworkError, Weights};
 

@@ -146,7 +146,7 @@ impl Member<'_, '_> {
         Ok(())
     }
 
-    /// Takes the losses that have arrived; all of them if `wait`.
+    /// Takes the losses that have been read back; with `wait`, those of all submitted steps.
     fn read(
         &mut self,
         stage: &Stage,
@@ -224,7 +224,7 @@ impl Meter {
         self.count += 1;
     }
 
-    /// A step got its inputs after so long.
+    /// Adds the time that a step waited for its inputs.
     fn waited(&mut self, wait: Duration) {
         self.wait += wait;
         self.longest = self.longest.max(wait);
