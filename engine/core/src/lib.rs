@@ -1,4 +1,4 @@
-//! What of Taper is pure: values in, values out. No device, no file, no picture's format; it compiles for a browser.
+//! The pure part of Taper: values in, values out. It opens no device and no file and decodes no pictures, and it compiles for a browser.
 //!
 //! * [`config`] says what to do, [`event`] what has happened.
 //! * [`nn::Network`] — a network is a value: blocks of layers and a head. [`models`] writes them down; [`win`] widens, bridges and merges

@@ -149,7 +149,7 @@ pub fn check(network: &Network, weights: &Weights) -> Result<(), NetworkError> {
     }
 }
 
-/// A block (0-based) in words; behind the last comes the head.
+/// A block (0-based) in words; the index behind the last block is the head.
 fn place(block: usize, blocks: usize) -> String {
     if block < blocks { format!("block {}", block + 1) } else { "the head".into() }
 }

@@ -54,7 +54,7 @@ impl Task {
 pub enum Dependency {
     /// The teacher of the member's seed, trained.
     Teacher,
-    /// What the stage at this place of the same method has left.
+    /// What the stage at this place in the same method's list leaves.
     Stage(usize),
 }
 
@@ -107,15 +107,15 @@ impl Stage {
         self.recipe.as_ref().map_or(0, |recipe| u64::from(recipe.batch))
     }
 
-    /// Optimiser steps of a try, the first being 0: they share the stage's evenly, so two tries differ by one step at most.
+    /// Optimiser steps of a try, counted from 0. The tries share the stage's steps evenly, so two of them differ by one step at most.
     pub fn steps_of(&self, attempt: u32) -> u64 {
         let [attempt, tries] = [attempt, self.tries].map(u64::from);
         self.steps * (attempt + 1) / tries - self.steps * attempt / tries
     }
 }
 
-/// Gives the stages of a method their steps. All but the last take theirs, each rounded; the last takes what is left of the whole method's
-/// epochs, so that methods of equal epochs have equal steps. A last stage whose length is given in steps has that.
+/// Gives the stages of a method their steps. Each stage but the last takes its own epochs, rounded to steps. The last one takes what is left of the
+/// whole method's epochs, so that methods of equal epochs have equal steps; if its length is given in steps, it keeps that.
 fn share_steps(stages: &mut [Stage], train_count: u64) {
     let Some(last) = stages.iter().rposition(|stage| stage.recipe.is_some()) else { return };
     // In epochs of the last stage's batch.
@@ -172,7 +172,7 @@ pub fn stages(config: &Config, method: Method, train_count: u64) -> Vec<Stage> {
     share_steps(&mut stages, train_count);
     let tune = stages.iter_mut().rfind(|stage| stage.recipe.is_some());
     if let (Method::StartOnly, Some(tune)) = (method, tune) {
-        // All that WIN takes, whatever its stages were rounded to.
+        // As long as all of WIN's stages together, with their rounding.
         let win = self::stages(config, Method::Win, train_count);
         let epochs = |stage: &Stage| {
             let recipe = stage.recipe.as_ref()?;

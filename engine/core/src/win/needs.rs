@@ -29,9 +29,9 @@ pub struct Needs {
     pub micro_batches: u32,
     /// Whether batch norm's statistics are those of the inputs that run at once.
     pub normalises_by_batch: bool,
-    /// Bytes of all buffers of the plan, also where the device's limits do not allow it; none where no device's would.
+    /// Bytes of all buffers of the plan, also where the device's limits do not allow it; none if no plan can be made under any limits.
     pub memory: Option<u64>,
-    /// Which limit of the device does not even allow the smallest micro-batches.
+    /// The limit of the device that even the smallest micro-batches exceed.
     pub problem: Option<PlanError>,
 }
 

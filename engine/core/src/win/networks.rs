@@ -44,7 +44,7 @@ impl Networks<'_> {
     }
 }
 
-/// What a task trains for. `scale` is the factor of an imitation's squared error.
+/// The objective of a task. `scale` is the factor of an imitation's squared error.
 pub fn objective(task: Task, win: &Win, scale: f32) -> Objective {
     match task {
         Task::Distill { alpha, temperature } => Objective::Distill { alpha, temperature },

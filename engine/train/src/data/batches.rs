@@ -27,7 +27,7 @@ pub(super) struct Feed {
     pub(super) numbers: Range<u64>,
 }
 
-/// Where a thread's batches come out, and the thread.
+/// A thread and the channel of its batches.
 type Thread = (Receiver<Result<Batch, DataError>>, JoinHandle<()>);
 
 /// Batches in order, made ahead by threads. Dropping it ends and joins them; after an error it is at its end.
@@ -57,7 +57,7 @@ impl Batches {
     }
 }
 
-/// Sends what `make` answers until an error was sent or nobody listens.
+/// Sends what `make` returns, until it has sent an error or the receiver is gone.
 fn work(
     sender: &SyncSender<Result<Batch, DataError>>,
     numbers: Range<u64>,
@@ -90,10 +90,10 @@ impl Iterator for Batches {
 
 impl Drop for Batches {
     fn drop(&mut self) {
-        // Every receiver goes first: a thread that waits for room then ends.
+        // All receivers are dropped first, so that a thread that waits for room in its channel ends.
         let threads: Vec<_> = self.threads.drain(..).map(|(_, thread)| thread).collect();
         for thread in threads {
-            // One that panicked has been answered for by `DataError::Stopped`.
+            // A thread that panicked has been reported already, as `DataError::Stopped`.
             let _ = thread.join();
         }
     }

@@ -42,7 +42,7 @@ impl Source {
         match self {
             Self::File(path) => {
                 let mut bytes = Vec::new();
-                // One byte more is enough to be refused as too long.
+                // One byte above the limit is enough to refuse the file as too long.
                 let mut file = open_file(path)?.take(MAX_BYTES + 1);
                 file.read_to_end(&mut bytes).map_err(DataError::read(path))?;
                 Ok(Cow::Owned(bytes))
@@ -69,7 +69,7 @@ impl Source {
     }
 }
 
-/// A file that is one: to open a pipe would wait for whoever writes to it.
+/// Opens a regular file only: opening a pipe would block until somebody writes to it.
 fn open_file(path: &Path) -> Result<File, DataError> {
     let what = std::fs::metadata(path).map_err(DataError::read(path))?;
     if !what.is_file() {
@@ -115,7 +115,7 @@ pub(super) struct Parts {
     pub(super) test: Option<Examples>,
     /// Name of each class of either part, which labels count.
     pub(super) classes: Vec<String>,
-    /// What was left out, and what the parts are called; the numbers are filled in behind.
+    /// What was left out, and what the parts are called; the numbers are filled in later.
     pub(super) account: Account,
 }
 

@@ -58,7 +58,7 @@ pub(super) fn open(path: &Path) -> Result<Parts, DataError> {
     Ok(Parts { train, test, classes, account })
 }
 
-/// What else the files are, for who takes them for pictures.
+/// A hint that the files are of another format, for a user who expects pictures.
 fn other_kind(listing: &Listing) -> &'static str {
     let holds =
         |wanted: &dyn Fn(&str) -> bool| listing.files.iter().any(|file| wanted(file.split().1));

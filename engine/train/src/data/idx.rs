@@ -112,7 +112,7 @@ fn named(name: &str) -> Option<(&str, Role, &str)> {
     Some((set, (of, what), plain))
 }
 
-/// The file of each role. Of a plain file and its gzip the plain one is taken.
+/// The file of each role. If a file is there both plain and as gzip, the plain one is taken.
 fn one_set<'a>(files: &[&'a File], path: &Path) -> Result<BTreeMap<Role, &'a File>, DataError> {
     let mut set: BTreeMap<Role, &File> = BTreeMap::new();
     let of = |file: &'a File| named(file.split().1);

@@ -240,7 +240,7 @@ fn lone_part(root: &Node) -> Result<Option<String>, String> {
     Ok(Some(path))
 }
 
-/// That no other pictures stand beside the folders around `path`, as a part without its other half decides nothing.
+/// Checks that there are no other pictures beside the folders around `path`: a part without its other half does not settle which level counts.
 fn alone(root: &Node, path: &str) -> Result<(), String> {
     let mut node = root;
     for part in path.split('/').filter(|part| !part.is_empty()) {
@@ -303,7 +303,7 @@ fn parts(
 /// Class folders alone.
 fn class_folders(root: &Node, listing: &Listing, account: &mut Account) -> Result<Layout, String> {
     let (mut node, mut path) = (root, String::new());
-    // A folder that is alone and holds folders only is around the classes.
+    // A single folder that holds nothing but folders stands around the classes: go into it.
     while node.pictures.is_empty()
         && let [(name, child)] = node.children().collect::<Vec<_>>()[..]
         && child.pictures.is_empty()
@@ -401,7 +401,7 @@ fn classes(
     classes
 }
 
-/// Every picture in `node` and below; `behind` so many bytes of a name its part behind the class begins.
+/// Every picture in `node` and below; the part of a name behind the class begins at byte `behind`.
 fn gather(node: &Node, behind: usize, listing: &Listing, pictures: &mut Vec<(String, usize)>) {
     for &at in &node.pictures {
         pictures.push((listing.files[at].name[behind..].to_owned(), at));

@@ -25,7 +25,7 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    /// That of a folder, if it is of an unpacked archive.
+    /// Reads the ledger of a folder, if the folder is an unpacked archive.
     ///
     /// # Errors
     /// It is there and cannot be read.

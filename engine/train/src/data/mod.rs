@@ -51,7 +51,7 @@ use split::HELD_BYTES;
 
 /// Side of the network's input for pictures of many sizes, unless `data.size` says another.
 const FOLDER_SIDE: usize = 224;
-/// Streams of the draws made here are apart from all others.
+/// A key that keeps the random stream of splits apart from all others.
 const SPLIT: u64 = 0x0073_706c_6974;
 
 /// A data set, ready to be trained on.
@@ -250,7 +250,7 @@ fn read(config: &Data) -> Result<Parts, DataError> {
     Ok(parts)
 }
 
-/// That there is something to tell apart, and nothing is tested that was never seen.
+/// Checks that there are two classes or more, and that each class that is tested is trained on.
 fn trainable(parts: &Parts, config: &Data) -> Result<(), DataError> {
     if config.kind == DataKind::Procedural {
         return Ok(());
@@ -311,7 +311,7 @@ fn parts(config: &Data) -> Result<Parts, DataError> {
     }
 }
 
-/// CIFAR's binary files, or else a folder of pictures: many copies of it are.
+/// CIFAR's binary files, or else a folder of pictures, as many copies of CIFAR are.
 fn cifar_parts(path: &Path, version: &cifar::Version) -> Result<Parts, DataError> {
     match cifar::open(path, version)? {
         Some(parts) => Ok(parts),

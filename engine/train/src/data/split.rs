@@ -17,7 +17,7 @@ use crate::random::{self, Stream};
 pub(super) const HELD_BYTES: u64 = 2 << 30;
 /// Pictures on which mean and deviation are measured when they are not held.
 const MEASURED: usize = 4096;
-/// Streams of the subset draws are apart from all others.
+/// A key that keeps the random stream of subsets apart from all others.
 const SUBSET: u64 = 0x7375_6273_6574;
 
 /// One part of a data set, ready to be read in batches.
@@ -25,7 +25,7 @@ const SUBSET: u64 = 0x7375_6273_6574;
 pub struct Split {
     store: Store,
     labels: Vec<u32>,
-    /// The pictures are framed already, resized and cropped to the network's input.
+    /// Whether the pictures are framed already: resized and cropped to the network's input.
     framed: bool,
     augment: Augment,
     preprocess: Preprocess,
@@ -94,7 +94,7 @@ fn apportion(total: u64, there: &[u64], least: &[u64], most: &[u64]) -> Vec<u64>
     let mut given: Vec<u64> = (0..there.len())
         .map(|at| ((share(at) / u128::from(all)) as u64).max(low[at]).min(high[at]))
         .collect();
-    // What a class lacks of its share, times `all`.
+    // How much a class lacks of its exact share, times `all`.
     let lacks = |at: usize, given: u64| share(at) as i128 - i128::from(given) * i128::from(all);
     let mut missing = total as i64 - sum(&given) as i64;
     let step = missing.signum();
@@ -210,7 +210,7 @@ impl Split {
         Batches::new(Feed { threads: self.threads(0), numbers: 0..count }, make)
     }
 
-    /// As many threads as keep a device busy: one copies pixels faster than it reads them, decoding wants all cores.
+    /// As many threads as keep a device busy: one is enough to copy pixels that are held, while decoding needs all cores.
     pub(super) fn threads(&self, asked: usize) -> usize {
         match (asked, &self.store) {
             (0, Store::Decoded(_)) if self.framed => 1,

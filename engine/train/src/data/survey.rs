@@ -76,7 +76,7 @@ fn surveyed(
             Err(error) => bad.push(error),
         }
     }
-    // Whether a run may go on without some of them is not for a look to say; without any it may not.
+    // Whether a run may leave some pictures out is the configuration's to say, so a survey only notes them; if none can be decoded it fails.
     if shown.is_empty()
         && let Some(error) = bad.pop()
     {

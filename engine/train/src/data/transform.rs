@@ -366,7 +366,7 @@ impl Table {
     }
 }
 
-/// Turns a row of pixels around.
+/// Mirrors a row of pixels.
 fn mirror(row: &mut [f32], channels: usize) {
     row.reverse();
     row.chunks_exact_mut(channels).for_each(<[f32]>::reverse);

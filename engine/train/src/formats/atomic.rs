@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::FormatError;
 
-/// What a file is filled through. One can go back in it, to write what is known only at the end.
+/// The writer through which a file is filled. It can seek, to write what is known only at the end.
 pub type Sink<'f> = BufWriter<&'f File>;
 
 /// The end of a temporary name; [`remove_leftovers`] knows them by it.

@@ -137,7 +137,7 @@ impl PortablePlan {
     }
 }
 
-/// What the plan makes use of.
+/// The limits that the plan needs.
 fn limits(plan: &Plan) -> BTreeMap<String, u64> {
     let dispatches = || plan.programs.values().flatten();
     let binds = |dispatch: &crate::plan::Dispatch| dispatch.binds.len() as u64;

@@ -1,8 +1,8 @@
 //! `SHA256SUMS`, as coreutils' `sha256sum` writes and checks it.
 //!
 //! Every file of a model folder is read through [`read`], so none is used that differs from its sum. A folder without `SHA256SUMS` is read
-//! as it is: folders from elsewhere have none. Where there is one, it has to name each file that is read; what is there beside them is
-//! nobody's business.
+//! as it is: folders from elsewhere have none. Where there is one, it has to name each file that is read; files that are not read
+//! are not checked.
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -67,7 +67,7 @@ pub(super) fn start<P: Probe>(place: &mut Place<'_, P>, map: &[u32]) -> Result<(
             continue;
         }
         let h = place.student_rows(thin[block][k - 1].tap)?;
-        // What the teacher's layer reads.
+        // The layer whose output the teacher's layer reads.
         let before = match q {
             0 => block.checked_sub(1).and_then(|before| wide[before].last()),
             _ => Some(&wide[block][q - 1]),

@@ -62,8 +62,8 @@ fn residual(student: &Network, teacher: &Network) -> Result<bool, NetworkError> 
     }
 }
 
-/// Refuses networks of which [`start_block`] could not start some block, before anything is trained: all that does not depend on numbers. Both
-/// have as many blocks, with the same resolutions.
+/// Refuses, before anything is trained, networks of which [`start_block`] would refuse a block for any reason but the numbers in the weights. Both
+/// must have as many blocks, with the same resolutions.
 ///
 /// # Errors
 /// [`NetworkError`] that names the block.

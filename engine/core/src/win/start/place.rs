@@ -129,7 +129,7 @@ impl<'a, P: Probe> Place<'a, P> {
         Ok(one(found, tap)?)
     }
 
-    /// Up to `m` of the teacher's `of` units; `gram` is asked only where it decides.
+    /// Up to `m` of the teacher's `of` units. `gram` gives the Gram matrix of their activations; only a greedy choice calls it.
     pub(super) fn choose(
         &mut self,
         key: &str,
@@ -141,7 +141,7 @@ impl<'a, P: Probe> Place<'a, P> {
             Choice::Greedy => {
                 let gram = gram(self)?;
                 if !gram.data().iter().all(|x| x.is_finite()) {
-                    // pick would pass over them in silence.
+                    // `pick` would never choose such a unit, and report nothing.
                     return Err(NetworkError::Weights(format!(
                         "block {} cannot start at {key}: the teacher's activations are not finite",
                         self.block + 1
@@ -175,7 +175,7 @@ impl<'a, P: Probe> Place<'a, P> {
         Ok(picks)
     }
 
-    /// The map without intercept from the student's activations to the teacher's; `what` it is for, in errors.
+    /// The ridge map without intercept from the student's activations to the teacher's; errors say that it is for `what`.
     pub(super) fn map(&self, h: &Rows, t: &Rows, what: &str) -> Result<Matrix, NetworkError> {
         self.same_rows(h, t, what)?;
         let (hth, tth) = (gram(&h.data, h.width), cross(&t.data, t.width, &h.data, h.width));
@@ -210,7 +210,7 @@ impl<'a, P: Probe> Place<'a, P> {
         NetworkError::Weights(format!("block {number} cannot start at {what}: {error}"))
     }
 
-    /// What both networks put out.
+    /// The extents of both networks' layers.
     pub(super) fn extents(&self) -> Extents<'_> {
         Extents { small: &self.small, large: &self.large }
     }
@@ -225,7 +225,8 @@ impl<'a, P: Probe> Place<'a, P> {
         self.extents().teacher_width(layer)
     }
 
-    /// A weight of the student: the teacher's output units `out` (all of them if `None`), fresh ones behind them, their inputs through `reading`.
+    /// Sets a weight of the student: the rows `out` of the teacher's weight (all if `None`), multiplied by `reading` on their inputs, then fresh
+    /// rows for the units that are missing.
     pub(super) fn set_weight(
         &mut self,
         to: &str,
@@ -269,7 +270,7 @@ impl<'a, P: Probe> Place<'a, P> {
         self.put(&format!("{to}.weight"), from, &shape, &rows, out.is_some())
     }
 
-    /// A vector of the student: the teacher's numbers at `out` (all of them if `None`) plus `add`, fresh ones behind them.
+    /// Sets a vector of the student: the teacher's numbers at `out` (all if `None`) plus `add`, then fresh ones for the units that are missing.
     pub(super) fn set_vector(
         &mut self,
         to: &str,
@@ -289,7 +290,7 @@ impl<'a, P: Probe> Place<'a, P> {
         self.put(to, from, &shape, &kept, out.is_some())
     }
 
-    /// γ, β and the running statistics of a batch norm.
+    /// Sets γ, β and the running statistics of a batch norm.
     pub(super) fn set_batch_norm(
         &mut self,
         to: &str,
@@ -302,7 +303,7 @@ impl<'a, P: Probe> Place<'a, P> {
         Ok(())
     }
 
-    /// A weight of the student's shape from its first units, computed; those missing are fresh, if some may be.
+    /// Sets a tensor of the student to `data`, which has its first units. The units that are missing become fresh, if `may_lack` allows any.
     pub(super) fn put(
         &mut self,
         to: &str,
@@ -334,7 +335,7 @@ impl<'a, P: Probe> Place<'a, P> {
         Ok(())
     }
 
-    /// The block's lift.
+    /// Sets the block's lift.
     pub(super) fn set_lift(&mut self, map: &Matrix) -> Result<(), NetworkError> {
         let lift = self.student.blocks[self.block].lift.as_ref().expect("checked at the beginning");
         let to = format!("{}.weight", lift.name);
@@ -357,7 +358,7 @@ impl<'a, P: Probe> Place<'a, P> {
     }
 }
 
-/// What the layers of both networks put out.
+/// The extents of both networks' layers.
 #[derive(Clone, Copy)]
 pub(super) struct Extents<'a> {
     /// S̄'s, or S's.
@@ -383,8 +384,8 @@ impl Extents<'_> {
 /// `thin` and `wide` are the names of both networks' layers or units, block by block.
 ///
 /// # Errors
-/// If `map` has not an entry for each of the student's, or one that is not of the same block; the first of a block, which reads the lifted state, must
-/// map to the first of the teacher's.
+/// If `map` lacks an entry for one of the student's, or maps one to another block. The first of a block reads the lifted state and must map to the
+/// first of the teacher's block.
 pub(super) fn correspondence(
     thin: &[Vec<&str>],
     wide: &[Vec<&str>],
@@ -410,7 +411,7 @@ pub(super) fn correspondence(
             map.len()
         )));
     }
-    // All blocks are checked, so that the first start tells what is wrong with the last.
+    // All blocks are checked, so that the start of the first block already finds what is wrong with the last.
     let (mut at, mut first, mut found) = (0, 0, Vec::new());
     for (k, (small, large)) in thin.iter().zip(wide).enumerate() {
         let mut of_block = Vec::with_capacity(small.len());
@@ -478,7 +479,7 @@ fn width(shapes: &Shapes, layer: &str, whose: &str) -> Result<usize, NetworkErro
     Ok(extent.width() as usize)
 }
 
-/// The one answer that was asked for.
+/// The rows of a call that asked for one tap.
 fn one(found: Vec<Rows>, tap: &str) -> Result<Rows, NetworkError> {
     found
         .into_iter()

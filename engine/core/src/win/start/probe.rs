@@ -16,7 +16,7 @@ pub struct Rows {
 pub struct Tap {
     /// A layer's name, as [`crate::nn::Built::taps`] has them; with a ReLU that runs in its layer's kernel, the ReLU's.
     pub name: String,
-    /// Of a map only every so many-th row and column counts; 1 for all of them.
+    /// Only every `stride`-th row and column of a map is taken; 1 for all of them.
     pub stride: u32,
 }
 

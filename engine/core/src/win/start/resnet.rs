@@ -80,7 +80,7 @@ fn stages(network: &Network) -> Result<Vec<Stage<'_>>, NetworkError> {
     Ok(found)
 }
 
-/// Layers as convolutions, each with a batch norm and perhaps an activation behind it; otherwise the layer that is out of place.
+/// Layers as convolutions, each with a batch norm and perhaps an activation behind it. The error is the layer that is out of place.
 fn convs(layers: &[Layer]) -> Result<Vec<Conv<'_>>, &Layer> {
     let mut found: Vec<Conv<'_>> = Vec::new();
     let mut rest = layers;
@@ -153,7 +153,7 @@ fn stage_fits(
         }
         stream = Some(unit.name);
     }
-    // What `channels` picks by several layers together.
+    // One set of channels is picked from several layers together, see `channels`; they must have the same width.
     if let (true, Some(last)) = (narrower, own.units.last()) {
         let whole = own.stem.is_some() && own.units[0].shortcut.is_none();
         let stem = source.stem.iter().map(|stem| stem.tap).filter(|_| whole);
@@ -168,7 +168,7 @@ pub(super) fn start<P: Probe>(place: &mut Place<'_, P>, map: &[u32]) -> Result<(
     let (student, teacher, block) = (place.student, place.teacher, place.block);
     let (thin, wide) = (stages(student)?, stages(teacher)?);
     let matched = correspondence(&names(&thin), &names(&wide), block, map)?;
-    // Widened in the middle of its units alone, a teacher's streams have the student's widths, and are copied.
+    // A teacher that is widened inside its units only has streams of the student's widths: these are copied.
     let narrower = narrower(&place.extents(), &thin, &wide)?;
     let (own, source) = (&thin[block], &wide[block]);
     let same =
@@ -182,7 +182,7 @@ pub(super) fn start<P: Probe>(place: &mut Place<'_, P>, map: &[u32]) -> Result<(
     let mut stream = own.stem.as_ref().map(|stem| stem.tap);
     for (k, (unit, &q)) in own.units.iter().zip(&matched).enumerate() {
         let from = &source.units[q];
-        // The stream before a later stage is lifted: its columns stand for the teacher's as they are.
+        // A later stage reads the lifted stream, which stands for the teacher's: no map is needed.
         let through = if k == 0 { narrower && own.stem.is_some() } else { !copies };
         let reading = match stream.filter(|_| through) {
             Some(stream) => {
@@ -234,7 +234,7 @@ fn narrower(
     Ok(narrower)
 }
 
-/// Sets the stem, and answers the channel set of the stage's streams: `None` if they are copied whole.
+/// Sets the stem, and returns the set of the teacher's channels that the stage's streams take; `None` if they are copied whole.
 fn channels<P: Probe>(
     place: &mut Place<'_, P>,
     own: &Stage<'_>,
@@ -268,7 +268,7 @@ fn channels<P: Probe>(
     Ok(Some(one_set(place, key, m, &taps)?))
 }
 
-/// Picks by the rows of several of the teacher's layers together, which must have the same width.
+/// Picks one set of channels from the rows of several of the teacher's layers together, which must have the same width.
 fn one_set<P: Probe>(
     place: &mut Place<'_, P>,
     key: &str,
@@ -305,7 +305,7 @@ fn same_width<'n>(
     Ok(first.map_or(0, |(_, of)| of))
 }
 
-/// Refuses a convolution that the other cannot be the source of.
+/// Refuses a convolution of the student that cannot start from this one of the teacher.
 fn same_kernel(own: &Conv<'_>, from: &Conv<'_>) -> Result<(), NetworkError> {
     match (own.kernel, from.kernel) {
         (k, theirs) if k == theirs => Ok(()),
@@ -316,7 +316,7 @@ fn same_kernel(own: &Conv<'_>, from: &Conv<'_>) -> Result<(), NetworkError> {
     }
 }
 
-/// Refuses a unit that the other cannot be the source of, before anything is set.
+/// Refuses a unit of the student that cannot start from this one of the teacher, before anything is set.
 fn alike(unit: &Unit<'_>, from: &Unit<'_>) -> Result<(), NetworkError> {
     let (own, theirs) = (unit.body.len(), from.body.len());
     if own != theirs {
@@ -345,7 +345,7 @@ fn alike(unit: &Unit<'_>, from: &Unit<'_>) -> Result<(), NetworkError> {
     }
 }
 
-/// Sets a unit: what it reads through `reading`, its inner channels picked, what leaves it the channels `set`.
+/// Sets a unit: its first convolution and its shortcut read through `reading`, its inner channels are picked, and its output has the channels `set`.
 fn set_unit<P: Probe>(
     place: &mut Place<'_, P>,
     unit: &Unit<'_>,
@@ -393,7 +393,7 @@ fn input<'n>(wide: &[Stage<'n>], block: usize) -> Result<&'n str, NetworkError> 
     })
 }
 
-/// The teacher's activations at the resolution of a layer of the student's: of a larger map every s-th row and column.
+/// The teacher's activations at the resolution of a layer of the student: every s-th row and column of a larger map.
 fn thinned<P: Probe>(place: &mut Place<'_, P>, theirs: &str, own: &str) -> Result<Rows, P::Error> {
     let stride = stride(&place.extents(), theirs, own)?;
     place.teacher_rows(theirs, stride)

@@ -35,7 +35,7 @@ pub(super) enum Format {
     Zip,
 }
 
-/// First bytes of what is told by them and not read.
+/// First bytes of the formats that are recognised and not read.
 const OTHERS: [(&[u8], &str); 8] = [
     (b"\xfd7zXZ\0", "an xz archive"),
     (b"BZh", "a bzip2 archive"),

@@ -81,7 +81,7 @@ pub(super) fn walk(archive: &Archive, visit: &mut Visit<'_>) -> Result<bool, Dat
         if header.entry_type() == EntryType::GNUSparse {
             extended_sparse(&header, &mut source).map_err(broken)?;
         }
-        // Whatever else they say, links, folders and devices have no bytes.
+        // Links, folders and devices have no bytes, whatever size their header says.
         let bare = matches!(header.as_bytes()[156], b'1'..=b'6');
         let size = if bare { 0 } else { size };
         let entry = Entry { name, kind, size };
@@ -160,7 +160,7 @@ fn kind_of(kind: EntryType, name: &[u8], link: Option<Vec<u8>>) -> Kind {
     }
 }
 
-/// All bytes of an entry that says something of the next one.
+/// All bytes of an entry that describes the next one.
 fn held(
     archive: &Archive,
     source: &mut Source,
@@ -219,7 +219,7 @@ fn extended_sparse(header: &Header, source: &mut Source) -> io::Result<()> {
     Ok(())
 }
 
-/// As many bytes as `size` takes in the archive.
+/// The bytes that `size` bytes occupy in the archive: whole blocks.
 fn padded(size: u64) -> u64 {
     size.checked_next_multiple_of(BLOCK as u64).unwrap_or(size)
 }

@@ -17,7 +17,7 @@ type Zip = ZipArchive<BufReader<File>>;
 /// Who is shown the files that are wanted: number, name, size and bytes.
 type Show<'a> = dyn FnMut(usize, &str, u64, &mut dyn Read) -> Result<(), DataError> + 'a;
 
-/// The longest end of a zip: its record, and a comment.
+/// The most bytes that the end record of a zip takes, with its comment.
 const END: u64 = 22 + (1 << 16);
 
 /// Takes in all names. What they say of sizes is held against the caps.
@@ -103,7 +103,7 @@ fn count(file: &mut File) -> std::io::Result<Option<u64>> {
     if count < u16::MAX && size < u32::MAX {
         return Ok(Some(count.into()));
     }
-    // More than 65,534 stand in another record before it.
+    // If there are more than 65,534, another record before this one (Zip64) has the number.
     let more = end[..at].windows(40).rposition(|bytes| bytes.starts_with(b"PK\x06\x06"));
     let more = more.and_then(|at| end[at + 32..at + 40].try_into().ok());
     Ok(more.map(u64::from_le_bytes).or(Some(count.into())))
@@ -125,7 +125,7 @@ fn own_name(file: &mut File, start: u64) -> std::io::Result<Option<Vec<u8>>> {
 
 fn described(entry: &ZipFileEntry<'_>) -> Entry {
     let raw = entry.name_raw();
-    // macOS and others write UTF-8 without saying so; what is none is code page 437.
+    // macOS and others write UTF-8 without setting the flag; a name that is not UTF-8 is in code page 437.
     let name = match std::str::from_utf8(raw) {
         Ok(name) => name.to_owned(),
         Err(_) => entry.name().map_or(String::new(), |name| name.into_owned()),

@@ -22,7 +22,7 @@ pub(super) fn jpeg(bytes: &[u8]) -> Result<(), String> {
         at += 2;
         match marker {
             0xd9 if scan => return Ok(()),
-            // Restarts and a marker of no use.
+            // Restart markers, and TEM: they have no length.
             0x01 | 0xd0..=0xd7 => continue,
             0xc0..=0xc3 | 0xc5..=0xc7 | 0xc9..=0xcb | 0xcd..=0xcf if !frame => frame = true,
             0xda if frame => scan = true,
