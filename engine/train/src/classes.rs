@@ -1,6 +1,7 @@
 //! Classes of a model and of data, matched by their names.
 //!
-//! Names that differ in their Unicode form only are one name. Some formats number their classes only. Where one side has numbers, its classes are the other's by their place.
+//! Names that differ in their Unicode form only are one name. Some formats number their classes only. If one side has
+//! numbers, class k of one side is class k of the other.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,12 +10,12 @@ use unicode_normalization::UnicodeNormalization;
 /// Names of a list that an error shows.
 const SHOWN: usize = 8;
 
-/// Where each class of data stands among a model's outputs.
+/// Which of a model's outputs belongs to each class of the data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Matched {
     /// The model's output for each class of the data.
     pub outputs: Vec<u32>,
-    /// Whether one side had no names, so that places had to do.
+    /// Whether one side had no names, so that classes were matched by their places.
     pub by_position: bool,
 }
 
@@ -29,7 +30,7 @@ impl Matched {
     }
 }
 
-/// Whether a list says no more than places do: `0`, `1`, `2`, …
+/// Whether a list is `0`, `1`, `2`, …, which says no more than places do.
 pub fn are_numbers(labels: &[String]) -> bool {
     labels.iter().enumerate().all(|(place, label)| *label == place.to_string())
 }

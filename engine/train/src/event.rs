@@ -37,7 +37,7 @@ impl EventLog {
             file.seek(SeekFrom::Start(0))?;
             file.read_to_end(&mut bytes)?;
             let last = parse(&bytes).last();
-            // A number that has no successor is damage; what was counted before it goes on.
+            // A `seq` that has no successor is damage: the numbers before it go on.
             let next = parse(&bytes).map(|entry| entry.seq).max();
             let next = next.map_or(0, |seq| seq.saturating_add(1));
             let clock = Clock { last: last.map_or(0.0, |entry| entry.time), ahead: 0.0 };
@@ -74,8 +74,8 @@ impl EventLog {
     }
 }
 
-/// The system's clock, which never goes back here: readers take differences of a log's times. Where it was set back, it is as much ahead
-/// from then on.
+/// The system's clock, made monotonic, as readers take differences of a log's times: if the clock is set back, the times of the log stay ahead of
+/// it by as much from then on.
 #[derive(Debug, Default)]
 struct Clock {
     last: f64,

@@ -81,7 +81,7 @@ impl Data {
         self.crop.unwrap_or(1.0)
     }
 
-    /// Writes what a trained network says of its pictures where nothing is written yet; answers the lines that were added.
+    /// Adds what a trained network says of its pictures where the configuration says nothing; returns the lines that were added.
     ///
     /// # Errors
     /// A key that says otherwise.

@@ -13,7 +13,7 @@ use naga::{
 use super::{Binding, KernelSpec};
 use crate::ops::{Kernel, Reads, Storage};
 
-/// Every file of `shaders/` by its stem (`matmul`, `matmul.tile16x16`, `lib/step`), with its text.
+/// Every file of `shaders/` by its stem (`matmul`, `matmul.r8x8`, `lib/step`), with its text.
 pub const FILES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/shaders.rs"));
 
 /// The text of a file of `shaders/`.

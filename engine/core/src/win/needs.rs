@@ -58,7 +58,7 @@ pub fn needs(
         }
     }
     for &method in &config.methods {
-        // Memory does not depend on how many images there are, lengths do.
+        // Memory does not depend on the number of images, so any number will do; only lengths depend on it.
         let stages = algorithm::stages(config, method, 1);
         for (place, stage) in stages.iter().enumerate() {
             let merged = stages[..place].iter().any(|stage| stage.task == Task::Merge);
@@ -129,7 +129,7 @@ mod tests {
         ops::AdapterKind,
     };
 
-    /// Seconds that this thread has had a processor, where Linux tells: others may keep it busy.
+    /// Processor time of this thread in seconds, if Linux tells: wall-clock time would count other processes as well.
     fn worked() -> Option<f64> {
         let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
         Some(text.split(' ').next()?.parse::<f64>().ok()? / 1e9)
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "a measurement: cargo test -p taper-engine --lib needs -- --ignored --nocapture"]
+    #[ignore = "a measurement: cargo test -p taper-core --lib needs -- --ignored --nocapture"]
     fn seconds_of_planning() {
         for blocks in [100, 300, 1000] {
             let methods = [Method::Win];

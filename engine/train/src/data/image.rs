@@ -199,7 +199,7 @@ fn size(bytes: &[u8]) -> Result<(u32, u32), String> {
     Ok((height, width))
 }
 
-/// A decoder that heeds all sums: of chunks, as Pillow does, and of what they hold.
+/// A decoder that checks all sums: those of chunks, as Pillow does, and those of the data in them.
 fn png_decoder(bytes: &[u8]) -> png::Decoder<Cursor<&[u8]>> {
     let mut options = png::DecodeOptions::default();
     options.set_ignore_adler32(false);

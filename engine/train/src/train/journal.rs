@@ -76,7 +76,7 @@ impl State {
 }
 
 impl Journal {
-    /// Opens the log at `path`, making it if there is none. Whoever listens hears of every new entry, until the journal is dropped.
+    /// Opens the log at `path`, making it if there is none. The receiver gets every new entry, until the journal is dropped.
     ///
     /// # Errors
     /// What the system refuses.

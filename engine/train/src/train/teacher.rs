@@ -162,7 +162,7 @@ fn refuse_pickles(from: &str, file: &Path) -> Result<(), TrainError> {
     Err(TrainError::Teacher { from: from.into(), message, hint: Some(convert) })
 }
 
-/// What the folder of `model.safetensors` says of it. A `config.json` of a third program's (transformers') says nothing that is known here.
+/// What the folder of `model.safetensors` says of it; none if its `config.json` is of another program, such as transformers.
 fn described(weights: &Path) -> Result<Option<Described>, TrainError> {
     let named = weights.file_name().is_some_and(|name| name == folder::WEIGHTS);
     let config = weights.parent().map(|folder| folder.join(folder::CONFIG));
@@ -175,7 +175,7 @@ fn described(weights: &Path) -> Result<Option<Described>, TrainError> {
     Ok(timm.map(Described::Timm))
 }
 
-/// The configuration with everything written that a teacher from elsewhere says of its pictures, and a line on what was taken over.
+/// The configuration, completed with what a teacher from elsewhere says of its pictures, and lines on what was added.
 ///
 /// # Errors
 /// There is no such teacher, or `[data]` says otherwise.

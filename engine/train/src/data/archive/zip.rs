@@ -20,7 +20,7 @@ type Show<'a> = dyn FnMut(usize, &str, u64, &mut dyn Read) -> Result<(), DataErr
 /// The most bytes that the end record of a zip takes, with its comment.
 const END: u64 = 22 + (1 << 16);
 
-/// Takes in all names. What they say of sizes is held against the caps.
+/// Takes in all names. The sizes that entries claim are compared with the caps.
 pub(super) fn list(archive: &Archive, names: &mut Names<'_>) -> Result<(), DataError> {
     let mut zip = open(archive)?;
     if zip.has_overlapping_entries().map_err(|error| broken(archive, &error))? {

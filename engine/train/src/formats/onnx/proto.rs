@@ -73,7 +73,7 @@ pub struct NodeProto {
     /// Its operator.
     #[prost(string, optional, tag = "4")]
     pub op_type: Option<String>,
-    /// What the operator is told.
+    /// The operator's attributes.
     #[prost(message, repeated, tag = "5")]
     pub attribute: Vec<AttributeProto>,
 }
