@@ -3,9 +3,9 @@
 //! Whoever reads data is given an [`Account`] and writes into it while it reads: [`Account::skip`] for a file that is
 //! not used, [`Account::ignore`] for a folder, [`Account::note`] for a decision. Pictures that turn out to be damaged
 //! when they are decoded are added by `account.skip(Reason::Unreadable, name)` and counted in
-//! [`PartAccount::unreadable`]. [`super::Dataset`], [`super::Scored`] and [`super::Survey`] carry the result; commands
+//! [`PartAccount::unreadable`]. Data sets and surveys carry the result; commands
 //! print [`Account::lines`], everything else writes it as JSON. All names in it are escaped already, so they may be
-//! shown as they are; `Dataset::classes` has the raw ones.
+//! shown as they are; the classes of a data set are the raw ones.
 
 use std::collections::BTreeMap;
 
