@@ -558,7 +558,8 @@ fn of_timm(labels: &[&str], classes: u32) -> tempfile::TempDir {
     let file = out.path().join("model.safetensors");
     let mut weights = nets::weights(&network, 7);
     weights.get_mut("fc.bias").expect("a bias").data[0] = 1e4;
-    safetensors::write(&file, &weights, &safetensors::pytorch()).expect("written");
+    safetensors::write(&file, &network.to_file(&weights), &safetensors::pytorch())
+        .expect("written");
     let config = serde_json::json!({
         "architecture": "resnet", "num_classes": classes, "label_names": labels,
         "pretrained_cfg": {

@@ -5,7 +5,7 @@
 //! when they are decoded are added by `account.skip(Reason::Unreadable, name)` and counted in
 //! [`PartAccount::unreadable`]. `Dataset`, `Scored` and `Survey` of the crate `taper-engine` carry the result; commands
 //! print [`Account::lines`], everything else writes it as JSON. All names in it are escaped already, so they may be
-//! shown as they are; `Dataset::classes` has the raw ones.
+//! shown as they are; the classes of a data set are the raw ones.
 
 use std::collections::BTreeMap;
 

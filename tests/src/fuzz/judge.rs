@@ -141,7 +141,7 @@ impl Judge {
             Ok(text) => text,
             // Not UTF-8: as the program says it.
             Err(_) => {
-                return match config::read(&path) {
+                return match config::read(path) {
                     Ok(_) => Err("what is no UTF-8 was read".into()),
                     Err(error) => refused(&error.to_string()),
                 };

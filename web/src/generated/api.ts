@@ -768,6 +768,25 @@ export interface components {
              */
             flip: boolean;
         };
+        /** @description Products that take another tile than the table's, as it is faster on this adapter. */
+        AutotunedProduct: {
+            /** @description Which products: `matmul.linear 2048×128×512`. */
+            product: string;
+            /** @description The table's tile. */
+            table: string;
+            /**
+             * Format: double
+             * @description Microseconds by it.
+             */
+            table_us: number;
+            /** @description The tile that is taken. */
+            tile: string;
+            /**
+             * Format: double
+             * @description Microseconds by that.
+             */
+            tile_us: number;
+        };
         /** @description A storage binding, as naga reflects it. */
         Binding: {
             /**
@@ -1460,7 +1479,7 @@ export interface components {
             micro_batches: number;
         } | {
             /** @constant */
-            type: "tuned";
+            type: "autotuned";
             /** @description Who. */
             member: string;
             /** @description Name of the stage. */
@@ -1486,7 +1505,7 @@ export interface components {
              */
             seconds: number;
             /** @description The products that do not take the table's tile. */
-            changed: components["schemas"]["TunedProduct"][];
+            changed: components["schemas"]["AutotunedProduct"][];
         } | {
             /** @constant */
             type: "step";
@@ -3315,25 +3334,6 @@ export interface components {
              * @default teacher
              */
             target: components["schemas"]["Target"];
-        };
-        /** @description Products that take another tile than the table's, as it is faster on this adapter. */
-        TunedProduct: {
-            /** @description Which products: `matmul.linear 2048×128×512`. */
-            product: string;
-            /** @description The table's tile. */
-            table: string;
-            /**
-             * Format: double
-             * @description Microseconds by it.
-             */
-            table_us: number;
-            /** @description The tile that is taken. */
-            tile: string;
-            /**
-             * Format: double
-             * @description Microseconds by that.
-             */
-            tile_us: number;
         };
         /** @description Building unit of a residual network. */
         Unit: "bottleneck" | "basic";

@@ -16,6 +16,7 @@ pub mod onnx;
 mod param;
 mod shapes;
 mod size;
+mod state;
 mod weights;
 
 pub use build::{Built, build};
@@ -31,4 +32,5 @@ pub use network::{Block, Network, Pair};
 pub use param::{Fill, ParamSpec, Role};
 pub use shapes::Shapes;
 pub use size::{BlockSize, NetworkSize};
+pub use state::State;
 pub use weights::{Tensor, Weights, parameter};

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Extent, FileLayout, Layer, NetworkError, Shapes, Tensor, Weights,
+    Extent, FileLayout, Layer, NetworkError, Shapes, State, Tensor, Weights,
     layers::{self, Conv, Linear},
     shapes::Inventory,
 };
@@ -76,17 +76,17 @@ impl Network {
     /// If a layer does not take what flows into it.
     pub fn shapes(&self) -> Result<Shapes, NetworkError> {
         let mut to = Inventory::default();
-        let (mut at, mut blocks, mut macs) = (self.input, Vec::new(), Vec::new());
+        let (mut at, mut blocks, mut macs) = (State::of(self.input), Vec::new(), Vec::new());
         for (k, block) in self.blocks.iter().enumerate() {
             to.block = k;
             if let Some(lower) = &block.lower {
-                at = pair(lower, at, &mut to)?;
+                at.lifted = Some(pair(lower, at.linear(), &mut to)?);
             }
-            at = layers::shape(&block.layers, at, &mut to)?;
+            at = State::of(layers::shape(&block.layers, at, &mut to)?);
             if let Some(lift) = &block.lift {
-                at = pair(lift, at, &mut to)?;
+                at.lifted = Some(pair(lift, at.h, &mut to)?);
             }
-            blocks.push(at);
+            blocks.push(at.linear());
             macs.push(std::mem::take(&mut to.macs));
         }
         (to.block, to.uniform) = (self.blocks.len(), true);
@@ -134,7 +134,7 @@ const MACS: u64 = 1_000_000_000_000;
 /// The extent behind a pair.
 fn pair(pair: &Pair, at: Extent, to: &mut Inventory) -> Result<Extent, NetworkError> {
     to.uniform = true;
-    let out = layers::shape(&[pair.layer(at.is_map())], at, to);
+    let out = layers::shape(&[pair.layer(at.is_map())], State::of(at), to);
     to.uniform = false;
     out
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Facts, Fold, Kind, Layer, Widening};
 use crate::{
     graph::{ShapeError, Value},
-    nn::{Extent, NetworkError, builder::Builder, onnx, shapes::Inventory},
+    nn::{Extent, NetworkError, State, builder::Builder, onnx, shapes::Inventory},
     ops::activation::Activation as Function,
 };
 
@@ -33,16 +33,24 @@ impl Kind for Activation {
         }
     }
 
-    fn shape(&self, at: Extent, _to: &mut Inventory) -> Result<Extent, NetworkError> {
+    fn shape(&self, at: State<Extent>, _to: &mut Inventory) -> Result<Extent, NetworkError> {
+        let at = at.h;
         Ok(at)
     }
 
-    fn nodes(&self, x: Value, _relu: bool, to: &mut Builder<'_>) -> Result<Value, ShapeError> {
+    fn nodes(
+        &self,
+        x: State<Value>,
+        _relu: bool,
+        to: &mut Builder<'_>,
+    ) -> Result<Value, ShapeError> {
+        let x = x.h;
         to.add(&self.name, self.function, &[x])
     }
 
     /// The GELUs are spelled out: ONNX has them from opset 20 on.
-    fn onnx(&self, x: String, to: &mut onnx::Nodes) -> String {
+    fn onnx(&self, x: State<String>, to: &mut onnx::Nodes) -> String {
+        let x = x.h;
         let (name, x) = (self.name.as_str(), x.as_str());
         match self.function {
             Function::Relu => to.node("Relu", name, &[x], Vec::new()),

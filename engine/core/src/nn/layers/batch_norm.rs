@@ -6,7 +6,7 @@ use super::{Facts, Fold, Kind, Layer, Widening};
 use crate::{
     graph::{Graph, Home, ShapeError, Value},
     nn::{
-        Extent, Fill, Mode, NetworkError, Role, Weights,
+        Extent, Fill, Mode, NetworkError, Role, State, Weights,
         builder::{Batch, Bound, Builder},
         onnx, parameter,
         shapes::Inventory,
@@ -44,7 +44,8 @@ impl Kind for BatchNorm {
         }
     }
 
-    fn shape(&self, at: Extent, to: &mut Inventory) -> Result<Extent, NetworkError> {
+    fn shape(&self, at: State<Extent>, to: &mut Inventory) -> Result<Extent, NetworkError> {
+        let at = at.h;
         let tensors =
             [(Role::Param, 1.0), (Role::Param, 0.0), (Role::State, 0.0), (Role::State, 1.0)];
         for (part, (role, value)) in PARTS.into_iter().zip(tensors) {
@@ -53,7 +54,13 @@ impl Kind for BatchNorm {
         Ok(at)
     }
 
-    fn nodes(&self, x: Value, relu: bool, to: &mut Builder<'_>) -> Result<Value, ShapeError> {
+    fn nodes(
+        &self,
+        x: State<Value>,
+        relu: bool,
+        to: &mut Builder<'_>,
+    ) -> Result<Value, ShapeError> {
+        let x = x.h;
         let name = &self.name;
         let [gamma, beta, running_mean, running_var] = PARTS.map(|part| to.tensor(name, part));
         let tensors = Tensors { gamma, beta, running_mean, running_var };
@@ -68,7 +75,8 @@ impl Kind for BatchNorm {
         }
     }
 
-    fn onnx(&self, x: String, to: &mut onnx::Nodes) -> String {
+    fn onnx(&self, x: State<String>, to: &mut onnx::Nodes) -> String {
+        let x = x.h;
         let attributes = vec![("epsilon", onnx::Attribute::Float(EPS))];
         to.with_parameters("BatchNormalization", &self.name, &x, &PARTS, attributes)
     }

@@ -6,7 +6,10 @@ use super::{Facts, Fold, Kind, Layer, Stands, Widening, refused};
 use crate::{
     config::Widen,
     graph::{ShapeError, Value},
-    nn::{Extent, FileLayout, Fill, NetworkError, Role, builder::Builder, onnx, shapes::Inventory},
+    nn::{
+        Extent, FileLayout, Fill, NetworkError, Role, State, builder::Builder, onnx,
+        shapes::Inventory,
+    },
     ops::conv2d::Conv2d,
 };
 
@@ -41,7 +44,8 @@ impl Kind for Conv {
         }
     }
 
-    fn shape(&self, at: Extent, to: &mut Inventory) -> Result<Extent, NetworkError> {
+    fn shape(&self, at: State<Extent>, to: &mut Inventory) -> Result<Extent, NetworkError> {
+        let at = at.linear();
         let Self { name, out, kernel, stride, pad, bias } = self;
         let Some(map) = at.windows(*kernel, *stride, *pad) else { return Err(refused(name, at)) };
         let (o, k, i) = (*out as usize, *kernel as usize, at.width() as usize);
@@ -58,13 +62,20 @@ impl Kind for Conv {
         Ok(map.with_width(*out))
     }
 
-    fn nodes(&self, x: Value, relu: bool, to: &mut Builder<'_>) -> Result<Value, ShapeError> {
+    fn nodes(
+        &self,
+        x: State<Value>,
+        relu: bool,
+        to: &mut Builder<'_>,
+    ) -> Result<Value, ShapeError> {
+        let x = x.linear();
         let Self { kernel, stride, pad, bias, .. } = *self;
         let op = Conv2d { kernel: [kernel; 2], stride: [stride; 2], pad: [pad; 2], bias, relu };
         to.affine(&self.name, op, x, bias)
     }
 
-    fn onnx(&self, x: String, to: &mut onnx::Nodes) -> String {
+    fn onnx(&self, x: State<String>, to: &mut onnx::Nodes) -> String {
+        let x = x.linear();
         let windows = onnx::windows(self.kernel, self.stride, self.pad);
         to.affine("Conv", &self.name, &x, self.bias, windows)
     }

@@ -4,7 +4,7 @@ use super::{Facts, Fold, Kind, Layer, Widening, readers};
 use crate::{
     graph::{ShapeError, Value},
     nn::{
-        Extent, NetworkError,
+        Extent, NetworkError, State,
         builder::Builder,
         onnx,
         shapes::{Inventory, product},
@@ -28,7 +28,8 @@ impl Kind for Flatten {
         }
     }
 
-    fn shape(&self, at: Extent, to: &mut Inventory) -> Result<Extent, NetworkError> {
+    fn shape(&self, at: State<Extent>, to: &mut Inventory) -> Result<Extent, NetworkError> {
+        let at = at.linear();
         let Extent::Map(h, w, c) = at else { return Ok(at) };
         to.image = Some([h, w, c]);
         let count = product(&[h.into(), w.into(), c.into()]);
@@ -41,7 +42,13 @@ impl Kind for Flatten {
         }
     }
 
-    fn nodes(&self, x: Value, _relu: bool, to: &mut Builder<'_>) -> Result<Value, ShapeError> {
+    fn nodes(
+        &self,
+        x: State<Value>,
+        _relu: bool,
+        to: &mut Builder<'_>,
+    ) -> Result<Value, ShapeError> {
+        let x = x.linear();
         let shape = to.graph.shape(x).to_vec();
         let flat = [shape[0], narrow(count(&shape[1..]))];
         to.graph.view(x, &flat).ok_or_else(|| ShapeError::Inputs {
@@ -51,7 +58,8 @@ impl Kind for Flatten {
         })
     }
 
-    fn onnx(&self, x: String, to: &mut onnx::Nodes) -> String {
+    fn onnx(&self, x: State<String>, to: &mut onnx::Nodes) -> String {
+        let x = x.linear();
         to.node("Flatten", "flatten", &[&x], vec![("axis", onnx::Attribute::Int(1))])
     }
 

@@ -3,7 +3,7 @@
 use super::{Facts, Fold, Kind, Layer, Widening, readers, refused};
 use crate::{
     graph::{ShapeError, Value},
-    nn::{Extent, NetworkError, builder::Builder, onnx, shapes::Inventory},
+    nn::{Extent, NetworkError, State, builder::Builder, onnx, shapes::Inventory},
     ops::pool,
 };
 
@@ -26,15 +26,23 @@ impl Kind for GlobalAvgPool {
         }
     }
 
-    fn shape(&self, at: Extent, _to: &mut Inventory) -> Result<Extent, NetworkError> {
+    fn shape(&self, at: State<Extent>, _to: &mut Inventory) -> Result<Extent, NetworkError> {
+        let at = at.linear();
         if at.is_map() { Ok(Extent::Flat(at.width())) } else { Err(refused(NAME, at)) }
     }
 
-    fn nodes(&self, x: Value, _relu: bool, to: &mut Builder<'_>) -> Result<Value, ShapeError> {
+    fn nodes(
+        &self,
+        x: State<Value>,
+        _relu: bool,
+        to: &mut Builder<'_>,
+    ) -> Result<Value, ShapeError> {
+        let x = x.linear();
         to.add(NAME, pool::GlobalAvgPool, &[x])
     }
 
-    fn onnx(&self, x: String, to: &mut onnx::Nodes) -> String {
+    fn onnx(&self, x: State<String>, to: &mut onnx::Nodes) -> String {
+        let x = x.linear();
         let mean = to.node("GlobalAveragePool", NAME, &[&x], Vec::new());
         let attributes = vec![("axis", onnx::Attribute::Int(1))];
         to.node("Flatten", "pool.flat", &[&mean], attributes)

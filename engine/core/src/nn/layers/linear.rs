@@ -6,7 +6,10 @@ use super::{Facts, Fold, Kind, Layer, Stands, Widening, refused};
 use crate::{
     config::Widen,
     graph::{ShapeError, Value},
-    nn::{Extent, FileLayout, Fill, NetworkError, Role, builder::Builder, onnx, shapes::Inventory},
+    nn::{
+        Extent, FileLayout, Fill, NetworkError, Role, State, builder::Builder, onnx,
+        shapes::Inventory,
+    },
     ops::matmul,
 };
 
@@ -34,7 +37,8 @@ impl Kind for Linear {
         }
     }
 
-    fn shape(&self, at: Extent, to: &mut Inventory) -> Result<Extent, NetworkError> {
+    fn shape(&self, at: State<Extent>, to: &mut Inventory) -> Result<Extent, NetworkError> {
+        let at = at.linear();
         let Self { name, out, bias } = self;
         let Extent::Flat(fan) = at else { return Err(refused(name, at)) };
         let (o, i) = (*out as usize, fan as usize);
@@ -51,11 +55,18 @@ impl Kind for Linear {
         Ok(Extent::Flat(*out))
     }
 
-    fn nodes(&self, x: Value, relu: bool, to: &mut Builder<'_>) -> Result<Value, ShapeError> {
+    fn nodes(
+        &self,
+        x: State<Value>,
+        relu: bool,
+        to: &mut Builder<'_>,
+    ) -> Result<Value, ShapeError> {
+        let x = x.linear();
         to.affine(&self.name, matmul::Linear { bias: self.bias, relu }, x, self.bias)
     }
 
-    fn onnx(&self, x: String, to: &mut onnx::Nodes) -> String {
+    fn onnx(&self, x: State<String>, to: &mut onnx::Nodes) -> String {
+        let x = x.linear();
         let attributes = vec![("transB", onnx::Attribute::Int(1))];
         to.affine("Gemm", &self.name, &x, self.bias, attributes)
     }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Facts, Fold, Kind, Layer, Widening, refused};
 use crate::{
     graph::{ShapeError, Value},
-    nn::{Extent, NetworkError, builder::Builder, onnx, shapes::Inventory},
+    nn::{Extent, NetworkError, State, builder::Builder, onnx, shapes::Inventory},
     ops::pool,
 };
 
@@ -35,17 +35,25 @@ impl Kind for MaxPool {
         }
     }
 
-    fn shape(&self, at: Extent, _to: &mut Inventory) -> Result<Extent, NetworkError> {
+    fn shape(&self, at: State<Extent>, _to: &mut Inventory) -> Result<Extent, NetworkError> {
+        let at = at.h;
         let map = at.windows(self.kernel, self.stride, self.pad);
         map.ok_or_else(|| refused(&self.name, at))
     }
 
-    fn nodes(&self, x: Value, _relu: bool, to: &mut Builder<'_>) -> Result<Value, ShapeError> {
+    fn nodes(
+        &self,
+        x: State<Value>,
+        _relu: bool,
+        to: &mut Builder<'_>,
+    ) -> Result<Value, ShapeError> {
+        let x = x.h;
         let (kernel, stride, pad) = ([self.kernel; 2], [self.stride; 2], [self.pad; 2]);
         to.add(&self.name, pool::MaxPool { kernel, stride, pad }, &[x])
     }
 
-    fn onnx(&self, x: String, to: &mut onnx::Nodes) -> String {
+    fn onnx(&self, x: State<String>, to: &mut onnx::Nodes) -> String {
+        let x = x.h;
         let windows = onnx::windows(self.kernel, self.stride, self.pad);
         to.node("MaxPool", &self.name, &[&x], windows)
     }

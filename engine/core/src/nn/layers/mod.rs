@@ -24,7 +24,7 @@ pub(super) use batch_norm::{move_running, take_affine};
 use flatten::Flatten;
 use global_avg_pool::GlobalAvgPool;
 
-use super::{Extent, NetworkError, builder::Builder, onnx, shapes::Inventory};
+use super::{Extent, NetworkError, State, builder::Builder, onnx, shapes::Inventory};
 use crate::{
     config::Widen,
     graph::{ShapeError, Value},
@@ -90,20 +90,21 @@ trait Kind {
     /// See [`Facts`].
     fn facts(&self) -> Facts<'_>;
 
-    /// What it puts out where `at` flows in; notes its parameters and its multiply-adds.
+    /// What it puts out where `at` flows in: a linear map reads [`State::linear`] of it, all else `h`. Notes its parameters and its multiply-adds.
     ///
     /// # Errors
     /// [`NetworkError::Layer`] if it does not take that.
-    fn shape(&self, at: Extent, to: &mut Inventory) -> Result<Extent, NetworkError>;
+    fn shape(&self, at: State<Extent>, to: &mut Inventory) -> Result<Extent, NetworkError>;
 
     /// Adds its nodes on the input `x`; its output. With `relu`, the ReLU that stands behind it runs in its kernel (see [`Facts::takes_relu`]).
     ///
     /// # Errors
     /// If `x` is not what it takes.
-    fn nodes(&self, x: Value, relu: bool, to: &mut Builder<'_>) -> Result<Value, ShapeError>;
+    fn nodes(&self, x: State<Value>, relu: bool, to: &mut Builder<'_>)
+    -> Result<Value, ShapeError>;
 
     /// Adds its nodes of ONNX on the value called `x`; the name of its output.
-    fn onnx(&self, x: String, to: &mut onnx::Nodes) -> String;
+    fn onnx(&self, x: State<String>, to: &mut onnx::Nodes) -> String;
 
     /// The layer that the teacher has in its place.
     fn widened(&self, by: Widening) -> Layer;
@@ -169,42 +170,42 @@ enum Stands {
     AtEnd,
 }
 
-/// Infers the extents of layers in sequence; returns that of the last one's output.
+/// Infers the extents of layers in sequence, the first of which reads what flows in; returns that of the last one's output.
 pub(super) fn shape(
     layers: &[Layer],
-    mut at: Extent,
+    mut at: State<Extent>,
     to: &mut Inventory,
 ) -> Result<Extent, NetworkError> {
     for layer in layers {
-        at = layer.kind().shape(at, to)?;
+        at = State::of(layer.kind().shape(at, to)?);
         if let Some(name) = layer.name() {
-            to.layers.push((name.into(), at));
+            to.layers.push((name.into(), at.h));
         }
     }
-    Ok(at)
+    Ok(at.h)
 }
 
-/// Adds the nodes of layers in sequence; returns the last one's output.
+/// Adds the nodes of layers in sequence, the first of which reads what flows in; returns the last one's output.
 pub(super) fn nodes(
     layers: &[Layer],
-    mut x: Value,
+    mut x: State<Value>,
     to: &mut Builder<'_>,
 ) -> Result<Value, ShapeError> {
     let mut rest = layers;
     while let Some((layer, tail)) = rest.split_first() {
         let relu = tail.first().filter(|next| layer.facts().takes_relu && next.is_relu());
-        x = layer.kind().nodes(x, relu.is_some(), to)?;
+        x = State::of(layer.kind().nodes(x, relu.is_some(), to)?);
         if let Some(name) = relu.unwrap_or(layer).name() {
-            to.taps.insert(name.into(), x);
+            to.taps.insert(name.into(), x.h);
         }
         rest = &tail[usize::from(relu.is_some())..];
     }
-    Ok(x)
+    Ok(x.h)
 }
 
-/// Adds the ONNX nodes of layers in sequence; returns the name of the last one's output.
-pub fn onnx(layers: &[Layer], x: String, to: &mut onnx::Nodes) -> String {
-    layers.iter().fold(x, |x, layer| layer.kind().onnx(x, to))
+/// Nodes of ONNX of layers one behind the other, the first of which reads what flows in; the name of what the last puts out.
+pub fn onnx(layers: &[Layer], x: State<String>, to: &mut onnx::Nodes) -> String {
+    layers.iter().fold(x, |x, layer| State::of(layer.kind().onnx(x, to))).h
 }
 
 /// A block's layers, widened.

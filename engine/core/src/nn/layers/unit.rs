@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Facts, Fold, Kind, Layer, Stands, Widening, refused};
 use crate::{
     graph::{ShapeError, Value},
-    nn::{Extent, NetworkError, builder::Builder, layers, onnx, shapes::Inventory},
+    nn::{Extent, NetworkError, State, builder::Builder, layers, onnx, shapes::Inventory},
     ops::elementwise::AddRelu,
 };
 
@@ -33,28 +33,33 @@ impl Kind for Unit {
         }
     }
 
-    fn shape(&self, at: Extent, to: &mut Inventory) -> Result<Extent, NetworkError> {
+    fn shape(&self, at: State<Extent>, to: &mut Inventory) -> Result<Extent, NetworkError> {
         let Self { name, body, shortcut } = self;
-        if !at.is_map() {
-            return Err(refused(name, at));
+        if !at.h.is_map() {
+            return Err(refused(name, at.h));
         }
         let (long, short) = (layers::shape(body, at, to)?, layers::shape(shortcut, at, to)?);
         match long == short {
             true => Ok(long),
             false => {
-                let got = format!("{at}: its body ends in {long}, its shortcut in {short}");
+                let got = format!("{}: its body ends in {long}, its shortcut in {short}", at.h);
                 Err(refused(name, got))
             }
         }
     }
 
-    fn nodes(&self, x: Value, _relu: bool, to: &mut Builder<'_>) -> Result<Value, ShapeError> {
+    fn nodes(
+        &self,
+        x: State<Value>,
+        _relu: bool,
+        to: &mut Builder<'_>,
+    ) -> Result<Value, ShapeError> {
         let long = layers::nodes(&self.body, x, to)?;
         let short = layers::nodes(&self.shortcut, x, to)?;
         to.add(&self.name, AddRelu, &[long, short])
     }
 
-    fn onnx(&self, x: String, to: &mut onnx::Nodes) -> String {
+    fn onnx(&self, x: State<String>, to: &mut onnx::Nodes) -> String {
         let long = layers::onnx(&self.body, x.clone(), to);
         let short = layers::onnx(&self.shortcut, x, to);
         let sum = to.part("Add", &self.name, "sum", &[&long, &short]);

@@ -15,7 +15,7 @@ use proto::{
 
 use super::{FormatError, atomic};
 use crate::nn::{
-    Block, Extent, Network, NetworkError, Tensor, Weights, layers,
+    Block, Extent, Network, NetworkError, Pair, State, Tensor, Weights, layers,
     onnx::{Attribute, Given, Node, Nodes},
     parameter,
 };
@@ -56,15 +56,18 @@ pub fn write(path: &Path, network: &Network, weights: &Weights) -> Result<(), Fo
 fn model(network: &Network, weights: &Weights) -> Result<ModelProto, NetworkError> {
     let shapes = network.shapes()?;
     let mut graph = Nodes::new(INPUT);
-    let (mut at, mut map) = (INPUT.to_owned(), network.input.is_map());
+    let (mut at, mut map) = (State::of(INPUT.to_owned()), network.input.is_map());
+    let pair = |pair: &Pair, map: bool, x: String, graph: &mut Nodes| {
+        Some(layers::onnx(&[pair.layer(map)], State::of(x), graph))
+    };
     for (Block { lower, layers, lift }, out) in network.blocks.iter().zip(&shapes.blocks) {
-        if let Some(pair) = lower {
-            at = layers::onnx(&[pair.layer(map)], at, &mut graph);
+        if let Some(lower) = lower {
+            at.lifted = pair(lower, map, at.clone().linear(), &mut graph);
         }
-        at = layers::onnx(layers, at, &mut graph);
+        at = State::of(layers::onnx(layers, at, &mut graph));
         map = out.is_map();
-        if let Some(pair) = lift {
-            at = layers::onnx(&[pair.layer(map)], at, &mut graph);
+        if let Some(lift) = lift {
+            at.lifted = pair(lift, map, at.h.clone(), &mut graph);
         }
     }
     layers::onnx(&network.head, at, &mut graph);
