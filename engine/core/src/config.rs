@@ -668,7 +668,7 @@ pub struct Win {
     pub freeze: bool,
     /// When the linear pairs are folded.
     pub merge: Merge,
-    /// Training inputs the start is computed on, and on which restarts are compared.
+    /// Training inputs the start is computed on; restarts are compared on 2,000.
     #[schemars(range(min = 1, max = 1000000), extend("x-unit" = "inputs"))]
     pub start_inputs: u32,
 }

@@ -3588,7 +3588,7 @@ export interface components {
             merge: components["schemas"]["Merge"];
             /**
              * Format: uint32
-             * @description Training inputs the start is computed on, and on which restarts are compared.
+             * @description Training inputs the start is computed on; restarts are compared on 2,000.
              * @default 2000
              */
             start_inputs: number;
