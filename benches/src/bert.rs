@@ -15,8 +15,8 @@ use engine::{
         embedding::Embedding,
         layer_norm::LayerNorm,
         matmul::Linear,
-        narrow,
         sgd::{Tensors, optimise},
+        to_u32,
     },
     plan::{Plan, Target, compile},
     step::{LOSS, STEP},
@@ -119,7 +119,7 @@ impl Bert {
         g.buffer("metrics", 64);
         g.place(loss, "metrics", LOSS as u64 * 64);
 
-        let floats = narrow(layout.param_floats);
+        let floats = to_u32(layout.param_floats);
         let [params, dparams, m, v] = ["params", "grads", "m", "v"]
             .map(|part| g.input(&format!("student.{part}"), &[floats]));
         let decays = g.input("student.decay0", &[floats / 64]);

@@ -12,11 +12,11 @@ use bert::Bert;
 use engine::config::{
     Activation, Config, Discrepancy, Mlp, Model, Precision, Resnet, Stem, Unit, Widen,
 };
-use engine::gpu::{Autotuned, Autotuner, BUDGET, Executor, Gpu, Live};
+use engine::gpu::{Autotuned, Autotuner, BUDGET, Executor, Gpu, StepParameters};
 use engine::graph::Graph;
 use engine::nn::{self, Extent, Layer, Network};
 use engine::ops::{
-    Arcs, Op,
+    Op, Operands,
     adam::Adam,
     conv2d::Conv2d,
     count,
@@ -220,8 +220,8 @@ fn prepare(work: &Work, gpu: &Arc<Gpu>, choices: &Choices) -> Result<Executor> {
 }
 
 /// So small a learning rate that no number of steps leaves the finite numbers.
-fn live() -> Live {
-    Live { lr: 1e-6, ..Live::rows(u32::MAX) }
+fn live() -> StepParameters {
+    StepParameters { lr: 1e-6, ..StepParameters::rows(u32::MAX) }
 }
 
 /// `count` numbers around 0, the same each time.
@@ -253,7 +253,7 @@ fn conv(c: u32, size: u32, on: &Target) -> Result<Ready> {
     let w = graph.input("w", &[c, 3, 3, c]);
     let op = Conv2d { kernel: [3, 3], stride: [1, 1], pad: [1, 1], bias: false, relu: false };
     let y = graph.add(op, &[x, w])?;
-    let grads = op.vjp(&mut graph, Arcs { inputs: &[x, w], outputs: &[y] }, &[Some(dy)])?;
+    let grads = op.vjp(&mut graph, Operands { inputs: &[x, w], outputs: &[y] }, &[Some(dy)])?;
     graph.place(y, "y", 0);
     for (grad, label) in grads.into_iter().zip(["dx", "dw"]) {
         if let Some(grad) = grad {

@@ -3,7 +3,7 @@
 use engine::{
     graph::{Graph, Home, ShapeError, Value},
     ops::{
-        AdapterKind, Arcs, Launch, Op,
+        AdapterKind, Launch, Op, Operands,
         accuracy::hits,
         activation::Activation,
         attention::Attention,
@@ -159,7 +159,7 @@ impl Op for Upstream {
     fn vjp(
         &self,
         _: &mut Graph,
-        _: Arcs<'_>,
+        _: Operands<'_>,
         _: &[Option<Value>],
     ) -> Result<Vec<Option<Value>>, ShapeError> {
         Ok(vec![Some(self.0)])

@@ -16,7 +16,7 @@ use std::{
 use engine::{
     event::{Entry, Event},
     formats::safetensors,
-    gpu::{Autotuned, Autotuner, Cache, Executor, Gpu, Live},
+    gpu::{Autotuned, Autotuner, Cache, Executor, Gpu, StepParameters},
     graph::Graph,
     ops::{AdapterKind, matmul::Linear},
     plan::{Choice, Choices, Plan, Target, compile},
@@ -48,7 +48,7 @@ fn run(gpu: &Arc<Gpu>, plan: Plan) -> Vec<f32> {
         let whole: Vec<f32> = (0..count).map(|k| ((k * 7 + k / 13) % 9) as f32 - 4.0).collect();
         executor.write(label, &whole).expect("room");
     }
-    executor.run("run", &Live::rows(0), 0).expect("it runs");
+    executor.run("run", &StepParameters::rows(0), 0).expect("it runs");
     executor.read("z").expect("a result")
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use benches::bert::Bert;
 use engine::{
     formats::safetensors::read,
-    gpu::{Executor, Live},
+    gpu::{Executor, StepParameters},
     nn::{Layout, Weights},
     ops::{AdapterKind, adam::Adam},
     plan::Target,
@@ -103,7 +103,9 @@ fn gradients_and_ten_losses_are_pytorchs() {
             executor.write("ids", piece(&golden, "ids", step)).expect("room");
             executor.write("labels", piece(&golden, "labels", step)).expect("room");
             let t = (step + 1) as f32;
-            executor.run(STEP, &Live { lr, t, ..Live::rows(bert.batch) }, 0).expect("a step");
+            executor
+                .run(STEP, &StepParameters { lr, t, ..StepParameters::rows(bert.batch) }, 0)
+                .expect("a step");
             losses.push(executor.finish().expect("a loss")[0].values[0]);
             if step == 0 {
                 let found = executor.read("student.grads").expect("gradients");

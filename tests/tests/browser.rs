@@ -8,7 +8,7 @@ use engine::{
     config::{Mlp, Model, Precision, Recipe, Resnet, Stem, Unit},
     data::Batch,
     formats::{PortablePlan, safetensors, sums},
-    gpu::Live,
+    gpu::StepParameters,
     nn::{Network, Weights},
     ops::AdapterKind,
     plan::Target,
@@ -86,7 +86,7 @@ impl Lesson {
         session.set_moments(None).expect("moments");
         for (step, batch) in (0..).zip(&self.batches) {
             let (lr, t) = (self.recipe.lr as f32, (step + 1) as f32);
-            let live = Live { step, lr, t, ..Live::rows(BATCH) };
+            let live = StepParameters { step, lr, t, ..StepParameters::rows(BATCH) };
             session.step(batch, &live, step.into()).expect("a step");
         }
         Some(session.losses(true).expect("losses").into_iter().map(|(_, loss)| loss).collect())

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use engine::{
     event::Event,
-    gpu::{self, Executor, Live, peaks},
+    gpu::{self, Executor, StepParameters, peaks},
     graph::Graph,
     ops::{elementwise::Scale, peak::Peak},
     plan::{Plan, Target, compile},
@@ -32,7 +32,7 @@ fn each_dispatch_of_each_pass_is_timed_and_no_bit_changes() {
         let plan = plan(&gpu.target());
         let jobs = Job::of(&plan, "run");
         let mut executor = Executor::new(&gpu, plan).expect("an executor");
-        executor.run("run", &Live::rows(0), 0).expect("run");
+        executor.run("run", &StepParameters::rows(0), 0).expect("run");
         let plain = executor.read("z").expect("read");
         // v ← 0.75 v + 0.75 goes to 3; y is the sum of three.
         assert!(plain.iter().all(|z| (z - 4.5).abs() < 1e-5), "{plain:?}");
@@ -40,7 +40,7 @@ fn each_dispatch_of_each_pass_is_timed_and_no_bit_changes() {
 
         executor.start_profile().expect("begun");
         for tag in [7, 8, 9] {
-            executor.run("run", &Live::rows(0), tag).expect("run");
+            executor.run("run", &StepParameters::rows(0), tag).expect("run");
         }
         let (passes, seconds) = executor.stop_profile().expect("timed");
         assert_eq!(executor.read("z").expect("read"), plain);
@@ -71,7 +71,7 @@ fn a_plan_may_have_more_dispatches_than_a_query_set_has_room() {
         let plan = compile(&[("run", &graph)], &gpu.target()).expect("a plan");
         let mut executor = Executor::new(&gpu, plan).expect("an executor");
         executor.start_profile().expect("begun");
-        executor.run("run", &Live::rows(0), 0).expect("run");
+        executor.run("run", &StepParameters::rows(0), 0).expect("run");
         let (passes, _) = executor.stop_profile().expect("timed");
         let spans = &passes[0].spans;
         assert_eq!(spans.len(), 2050);

@@ -14,7 +14,7 @@ use engine::{
     },
     data::Batch,
     formats::safetensors::read,
-    gpu::{Executor, Gpu, Live, Options},
+    gpu::{Executor, Gpu, Options, StepParameters},
     graph::Graph,
     models,
     nn::{Extent, FileLayout, Network, Tensor, Weights},
@@ -199,11 +199,11 @@ impl Lesson {
         session.set_moments(None).expect("moments");
         session.set_loss_scale(None).expect("a scale");
         for (step, batch) in self.batches[..steps].iter().enumerate() {
-            let live = Live {
+            let live = StepParameters {
                 step: step as u32,
                 lr: self.recipe.lr as f32,
                 t: (step + 1) as f32,
-                ..Live::rows(self.recipe.batch)
+                ..StepParameters::rows(self.recipe.batch)
             };
             session.step(batch, &live, step as u64).expect("a step");
         }
@@ -422,7 +422,12 @@ impl Lesson {
     /// Step `t`, from 1, on the first batch; what loss scaling knows after it.
     fn step(&self, session: &mut Session, t: u32) -> LossScale {
         let lr = self.recipe.lr as f32;
-        let live = Live { step: t - 1, lr, t: t as f32, ..Live::rows(self.recipe.batch) };
+        let live = StepParameters {
+            step: t - 1,
+            lr,
+            t: t as f32,
+            ..StepParameters::rows(self.recipe.batch)
+        };
         session.step(&self.batches[0], &live, t.into()).expect("a step");
         let losses = session.losses(true).expect("losses");
         assert!(losses.iter().all(|(_, loss)| loss.is_finite()), "the scale is no part of it");
@@ -587,11 +592,11 @@ fn losses_are_there_though_others_poll_the_same_device() {
                 session.load_student(&lesson.start).expect("weights");
                 session.set_moments(None).expect("moments");
                 for t in 1..=200 {
-                    let live = Live {
+                    let live = StepParameters {
                         step: t - 1,
                         lr: 1e-3,
                         t: t as f32,
-                        ..Live::rows(lesson.recipe.batch)
+                        ..StepParameters::rows(lesson.recipe.batch)
                     };
                     session.step(&lesson.batches[0], &live, t.into()).expect("a step");
                     let losses = session.losses(true).expect("losses");
@@ -618,7 +623,7 @@ fn threads_that_share_a_gl_device_wait_their_turn() {
         let plan = compile(&[("run", &graph)], &gpu.target()).expect("a plan");
         let mut executor = Executor::new(&gpu, plan).expect("an executor");
         let begun = Instant::now();
-        executor.run("run", &Live::rows(0), 0).expect("run");
+        executor.run("run", &StepParameters::rows(0), 0).expect("run");
         let y = executor.read("y").expect("read");
         // v ← 0.75 v + 0.75 goes to 3; y is the sum of three.
         assert!(y.iter().all(|y| (y - 9.0).abs() < 1e-3));

@@ -12,7 +12,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Executor, Gpu, GpuError, Live, executor,
+    Executor, Gpu, GpuError, StepParameters, executor,
     timings::{Cache, Timing, Timings},
 };
 use taper_core::{
@@ -142,12 +142,12 @@ impl Autotuner {
             let noise: Vec<f32> = self.noise.iter().copied().cycle().take(floats).collect();
             executor.write(&buffer.label, &noise)?;
         }
-        executor.run(FILL, &Live::rows(0), 0)?;
+        executor.run(FILL, &StepParameters::rows(0), 0)?;
         executor.finish()?;
         let mut warm = || -> Result<f64, GpuError> {
             let begun = Instant::now();
             for tile in &tiles {
-                executor.run(tile, &Live::rows(0), 0)?;
+                executor.run(tile, &StepParameters::rows(0), 0)?;
             }
             executor.finish()?;
             Ok(begun.elapsed().as_secs_f64())
@@ -195,7 +195,7 @@ fn medians(
     for _ in 0..rounds {
         for program in programs {
             let begun = Instant::now();
-            executor.run(program, &Live::rows(0), 0)?;
+            executor.run(program, &StepParameters::rows(0), 0)?;
             executor.finish()?;
             if !timestamps {
                 add(program, begun.elapsed().as_nanos() as u64);

@@ -292,7 +292,7 @@ impl Gpu {
         Ok(Pipeline { pipeline, group })
     }
 
-    /// The layout of bind group 1: the uniform of `shaders/lib/step.wgsl`, [`Live`](super::Live).
+    /// The layout of bind group 1: the uniform of `shaders/lib/step.wgsl`, [`StepParameters`](super::StepParameters).
     pub(super) fn live_layout(&self) -> wgpu::BindGroupLayout {
         self.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
             label: Some("live"),

@@ -24,7 +24,7 @@ use taper_core::{
 /// The numbers that change from step to step: `shaders/lib/step.wgsl`.
 #[derive(Debug, Clone, Copy, PartialEq, Pod, Zeroable)]
 #[repr(C)]
-pub struct Live {
+pub struct StepParameters {
     /// Of the random draws.
     pub seed: u32,
     /// Steps done since the start of the stage.
@@ -41,7 +41,7 @@ pub struct Live {
     pub pad: [f32; 2],
 }
 
-impl Live {
+impl StepParameters {
     /// The numbers of an evaluation of `rows` rows, which has no optimiser and draws nothing.
     pub fn rows(rows: u32) -> Self {
         Self { seed: 0, step: 0, rows, part: 0, lr: 0.0, t: 1.0, pad: [0.0; 2] }
@@ -111,7 +111,7 @@ pub struct Executor {
     plan: Plan,
     memory: Vec<Memory>,
     programs: BTreeMap<String, Vec<Step>>,
-    /// The uniform buffer that holds [`Live`] and its bind group, if a kernel reads it.
+    /// The uniform buffer that holds [`StepParameters`] and its bind group, if a kernel reads it.
     live: Option<(wgpu::Buffer, wgpu::BindGroup)>,
     /// Index of the buffer `metrics`, if the plan has one.
     metrics: Option<usize>,
@@ -165,7 +165,7 @@ impl Executor {
         let count = plan.programs.values().map(Vec::len).sum::<usize>().max(1) as u64;
         let dims = make("dims", count * DIMS_SLOT, uniform);
         let live = plan.kernels.iter().any(|spec| spec.live).then(|| {
-            let buffer = make("live", size_of::<Live>() as u64, uniform);
+            let buffer = make("live", size_of::<StepParameters>() as u64, uniform);
             let group = gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
                 label: Some("live"),
                 layout: &gpu.live_layout(),
@@ -297,7 +297,7 @@ impl Executor {
     ///
     /// # Errors
     /// If the plan has no such program or the device reports an error.
-    pub fn run(&mut self, program: &str, live: &Live, tag: u64) -> Result<(), GpuError> {
+    pub fn run(&mut self, program: &str, live: &StepParameters, tag: u64) -> Result<(), GpuError> {
         self.submit(program, live, Some(tag))
     }
 
@@ -305,11 +305,16 @@ impl Executor {
     ///
     /// # Errors
     /// As [`Self::run`].
-    pub fn run_part(&mut self, program: &str, live: &Live) -> Result<(), GpuError> {
+    pub fn run_part(&mut self, program: &str, live: &StepParameters) -> Result<(), GpuError> {
         self.submit(program, live, None)
     }
 
-    fn submit(&mut self, program: &str, live: &Live, tag: Option<u64>) -> Result<(), GpuError> {
+    fn submit(
+        &mut self,
+        program: &str,
+        live: &StepParameters,
+        tag: Option<u64>,
+    ) -> Result<(), GpuError> {
         let gpu = Arc::clone(&self.gpu);
         let _turn = gpu.turn();
         let metrics = self.metrics.zip(tag);

@@ -23,7 +23,7 @@ fn mirror_format(storage: Storage) -> wgpu::TextureFormat {
 pub use adapters::{ALL, AdapterDescription, adapters, select};
 pub use autotuner::{Autotuned, Autotuner, BUDGET};
 pub use device::{Gpu, Options};
-pub use executor::{Executor, Live, Metrics};
+pub use executor::{Executor, Metrics, StepParameters};
 pub use peaks::peaks;
 pub use timings::{Cache, Timing};
 

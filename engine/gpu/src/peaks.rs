@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     GpuError,
     device::Gpu,
-    executor::{Executor, Live},
+    executor::{Executor, StepParameters},
     profile::Profiler,
 };
 use taper_core::{
@@ -49,7 +49,7 @@ pub fn peaks(gpu: &Arc<Gpu>) -> Result<Peaks, GpuError> {
     let mut executor = Executor::new(gpu, plan)?;
     executor.start_profile()?;
     for tag in 0..PASSES {
-        executor.run(PEAK, &Live::rows(0), tag)?;
+        executor.run(PEAK, &StepParameters::rows(0), tag)?;
     }
     let (passes, _) = executor.stop_profile()?;
     let fastest = |job: usize| {

@@ -10,7 +10,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use engine::config::{Config, Draft, Method};
 use engine::data;
-use engine::gpu::{self, Gpu, Live};
+use engine::gpu::{self, Gpu, StepParameters};
 use engine::models;
 use engine::nn;
 use engine::step::{self, Training};
@@ -118,7 +118,13 @@ fn run(work: &Work, gpu: &Arc<Gpu>) -> Result<(Vec<f64>, BTreeSet<String>)> {
     let mut losses = Vec::new();
     for step in 0..STEPS {
         let (lr, t) = (recipe.lr as f32, (step + 1) as f32);
-        let live = Live { seed: 3, step: step as u32, lr, t, ..Live::rows(batch.rows as u32) };
+        let live = StepParameters {
+            seed: 3,
+            step: step as u32,
+            lr,
+            t,
+            ..StepParameters::rows(batch.rows as u32)
+        };
         session.step(&batch, &live, step)?;
         losses.extend(session.losses(true)?.into_iter().map(|(_, loss)| f64::from(loss)));
     }

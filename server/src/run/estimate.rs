@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use engine::config::{Config, Method};
 use engine::data::Dataset;
-use engine::gpu::{Gpu, Live};
+use engine::gpu::{Gpu, StepParameters};
 use engine::nn::{self, Network};
 use engine::step::{self, Objective, Training};
 use engine::train::{Outline, Session, TrainError};
@@ -53,7 +53,7 @@ fn step(
     let (mut begun, mut done) = (Instant::now(), 0);
     loop {
         let (step, t) = (done as u32, (done + 1) as f32);
-        let live = Live { step, lr: 1e-6, t, ..Live::rows(batch.rows as u32) };
+        let live = StepParameters { step, lr: 1e-6, t, ..StepParameters::rows(batch.rows as u32) };
         session.step(&batch, &live, done)?;
         session.losses(true)?;
         done += 1;

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use engine::{
-    gpu::{Executor, Gpu, Live},
+    gpu::{Executor, Gpu, StepParameters},
     ops::{Kernel, variants::Tile},
     plan::{Choice, Choices, Plan, Target, compile},
 };
@@ -106,7 +106,7 @@ impl<'a> Bench<'a> {
             self.executor.write("upstream", upstream).expect("room");
         }
         // As many rows as any case has: none is padding.
-        self.executor.run("run", &Live::rows(1 << 20), 0).expect("a run");
+        self.executor.run("run", &StepParameters::rows(1 << 20), 0).expect("a run");
     }
 
     fn read(&self, label: &str) -> Vec<f32> {

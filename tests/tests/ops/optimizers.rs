@@ -1,7 +1,7 @@
 //! The update rules over three steps, and clipping, against PyTorch.
 
 use engine::{
-    gpu::{Executor, Live},
+    gpu::{Executor, StepParameters},
     graph::Graph,
     ops::{
         AdapterKind, Reads,
@@ -87,7 +87,7 @@ fn three_steps_are_pytorchs() {
                 grads.iter_mut().for_each(|g| *g *= if clipped { 2.0 } else { 1.0 });
                 executor.write("g", &grads).expect("room");
                 let lr = case.attributes["lr"][step].as_f64().expect("a rate") as f32;
-                let live = Live { lr, t: (step + 1) as f32, ..Live::rows(1) };
+                let live = StepParameters { lr, t: (step + 1) as f32, ..StepParameters::rows(1) };
                 executor.run("run", &live, 0).expect("a step");
                 let found = rows.flat(&executor.read("p").expect("parameters"));
                 let off = worst(&found, &case.outputs[step].floats());
@@ -127,7 +127,7 @@ fn clipping_is_pytorchs() {
             let plan = compile(&[("run", &g)], &gpu.target()).expect("a plan");
             let mut executor = Executor::new(gpu, plan).expect("an executor");
             executor.write("grads", &grads).expect("room");
-            executor.run("run", &Live::rows(1), 0).expect("a run");
+            executor.run("run", &StepParameters::rows(1), 0).expect("a run");
             let factor = executor.read("factor").expect("a factor")[0];
             let found: Vec<f32> = grads.iter().map(|g| g * factor).collect();
             for (found, wanted) in [

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use engine::{
-    gpu::{Executor, Gpu, Live},
+    gpu::{Executor, Gpu, StepParameters},
     graph::{Graph, Value},
     ops::{
         AdapterKind,
@@ -50,7 +50,9 @@ fn dropout_keeps_its_share_and_draws_anew_each_step() {
         executor.write("x", &ones).expect("room");
         executor.write("u", &ones).expect("room");
         let mut draw = |seed, step| {
-            executor.run("run", &Live { seed, step, ..Live::rows(1000) }, 0).expect("a run");
+            executor
+                .run("run", &StepParameters { seed, step, ..StepParameters::rows(1000) }, 0)
+                .expect("a run");
             let y = executor.read("y").expect("y");
             assert_eq!(y, executor.read("dx").expect("dx"), "the gradient has the same mask");
             y
@@ -98,7 +100,7 @@ fn padding_does_not_count() {
         executor.write("x", &x[..numbers]).expect("room");
         executor.write("target", &target[..numbers]).expect("room");
         executor.write("labels", &labels[..count]).expect("room");
-        executor.run("run", &Live::rows(valid), 0).expect("a run");
+        executor.run("run", &StepParameters::rows(valid), 0).expect("a run");
         let read = |what: &str, k: usize| executor.read(&format!("{what} {k}")).expect("a result");
         let losses: Vec<f32> = (0..5).map(|k| read("loss", k)[0]).collect();
         let grads: Vec<Vec<f32>> = (0..4).map(|k| read("grad", k)).collect();
@@ -184,7 +186,7 @@ fn a_loss_and_its_gradient_are_one_dispatch() {
                 if !together {
                     executor.write("d", &[factor]).expect("room");
                 }
-                executor.run("run", &Live::rows(valid), 0).expect("a run");
+                executor.run("run", &StepParameters::rows(valid), 0).expect("a run");
                 let of_this = |spec: &KernelSpec| spec.kernel.file == name;
                 let kernels = executor.plan().kernels.iter().filter(|spec| of_this(spec));
                 let entries = kernels.map(|spec| spec.kernel.entry.clone()).collect();
@@ -257,7 +259,7 @@ fn a_fused_skip_is_the_sum() {
                 executor.write(label, &noise(channels)).expect("room");
             }
             executor.write("var", &vec![0.7f32; channels as usize]).expect("room");
-            executor.run("run", &Live::rows(rows), 0).expect("a run");
+            executor.run("run", &StepParameters::rows(rows), 0).expect("a run");
             (0..5).map(|k| executor.read(&format!("result {k}")).expect("a result")).collect()
         };
         for (k, (fused, apart)) in results(true).iter().zip(results(false)).enumerate() {
@@ -316,7 +318,7 @@ fn a_convolution_takes_in_its_skip() {
                     let numbers: Vec<f32> = (0..count).map(|_| noise() as f32).collect();
                     executor.write(label, &numbers).expect("room");
                 }
-                executor.run("run", &Live::rows(2), 0).expect("a run");
+                executor.run("run", &StepParameters::rows(2), 0).expect("a run");
                 let kernels = executor.plan().kernels.iter();
                 let entries = kernels.map(|spec| spec.kernel.entry.clone()).collect();
                 (entries, executor.read("y").expect("y"))
@@ -363,7 +365,7 @@ fn parts_of_many_tensors_are_added_up_together() {
             let numbers: Vec<f32> = (0..rows * columns).map(|_| noise() as f32).collect();
             executor.write(label, &numbers).expect("room");
         }
-        executor.run("run", &Live::rows(rows), 0).expect("a run");
+        executor.run("run", &StepParameters::rows(rows), 0).expect("a run");
         (executor.plan().launches("run"), executor.read("sums").expect("sums"))
     };
     let (apart, sums) = results(None);

@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use super::{Graph, Home, Node, Value};
-use crate::ops::{AdapterKind, Arcs, Fused, count};
+use crate::ops::{AdapterKind, Fused, Operands, count};
 
 impl Graph {
     /// The graph without its dead nodes and with its ops fused as far as they go on a kind of adapter. Tensors, their places and
@@ -102,7 +102,7 @@ impl<'a> Pass<'a> {
     /// What node `k` can become: the node that it takes in, the place of the two, and the one node there.
     fn offer(&self, k: usize) -> Option<(usize, usize, Node)> {
         let node = self.nodes[k].as_ref()?;
-        let this = Arcs { inputs: &node.inputs, outputs: &node.outputs };
+        let this = Operands { inputs: &node.inputs, outputs: &node.outputs };
         let near = |values: &[Value]| -> Vec<usize> {
             values.iter().flat_map(|value| &self.readers[value.0]).copied().collect()
         };
@@ -201,7 +201,7 @@ mod tests {
 
     use super::super::{Graph, Node, Value};
     use crate::ops::{
-        AdapterKind, Arcs, Fused, Kernel, Launch, Op,
+        AdapterKind, Fused, Kernel, Launch, Op, Operands,
         activation::{Activation, Grad},
         elementwise::{Accumulate, Add, Copy, Scale},
         known,
@@ -217,7 +217,7 @@ mod tests {
             (inputs.len() == 1).then(|| (0..self.0).fold(launch, |l, _| l.output(inputs[0])))
         }
 
-        fn join(&self, _: &Graph, this: Arcs<'_>, sibling: &Node) -> Option<Fused> {
+        fn join(&self, _: &Graph, this: Operands<'_>, sibling: &Node) -> Option<Fused> {
             let Spread(more) = known(&*sibling.op)?;
             Some(Fused {
                 op: Rc::new(Spread(self.0 + more)),

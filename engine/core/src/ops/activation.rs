@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{AdapterKind, Arcs, Launch, Op, count, packs};
+use super::{AdapterKind, Launch, Op, Operands, count, packs};
 use crate::graph::{Graph, ShapeError, Value};
 
 /// y = f(x), element by element.
@@ -44,7 +44,7 @@ impl Op for Activation {
     fn vjp(
         &self,
         graph: &mut Graph,
-        node: Arcs<'_>,
+        node: Operands<'_>,
         douts: &[Option<Value>],
     ) -> Result<Vec<Option<Value>>, ShapeError> {
         let Some(dy) = douts[0] else { return Ok(vec![None]) };

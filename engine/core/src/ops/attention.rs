@@ -1,6 +1,6 @@
 //! Multi-head self-attention without its matrix of probabilities: shader `shaders/attention.wgsl`.
 
-use super::{AdapterKind, Arcs, Kernel, Launch, Op, WG, count, grid, narrow};
+use super::{AdapterKind, Kernel, Launch, Op, Operands, WG, count, grid, to_u32};
 use crate::graph::{Graph, ShapeError, Value};
 
 /// qkv (…, L, 3·heads·d), queries, keys and values side by side as one projection makes them → y (…, L, heads·d), where each
@@ -94,7 +94,7 @@ impl<'a> Sizes<'a> {
                 self.head,
                 self.head.div_ceil(4),
                 tiles,
-                narrow(units),
+                to_u32(units),
                 (f64::from(self.head).sqrt().recip() as f32).to_bits(),
             ])
             .grid(grid(units, group))
@@ -118,7 +118,7 @@ impl Op for Attention {
     fn vjp(
         &self,
         graph: &mut Graph,
-        node: Arcs<'_>,
+        node: Operands<'_>,
         douts: &[Option<Value>],
     ) -> Result<Vec<Option<Value>>, ShapeError> {
         let Some(dy) = douts[0] else { return Ok(vec![None]) };

@@ -9,12 +9,13 @@
 use std::rc::Rc;
 
 use super::{
-    AdapterKind, Arcs, Fused, Launch, Op,
+    AdapterKind, Fused, Launch, Op, Operands,
     activation::{Activation, Grad},
     count,
     elementwise::{Add, AddRelu},
-    known, narrow,
+    known,
     packs::{self, Packs},
+    to_u32,
 };
 use crate::graph::{Graph, Node, ShapeError, Value};
 
@@ -150,7 +151,7 @@ impl Layout {
     /// Rows of a part of a column sum, and parts: enough that the lanes of a few cores are busy and a GPU has workgroups, and so few that
     /// adding them up again and again is a small part of the work.
     fn parts(&self) -> (u32, u32) {
-        let wanted = narrow(self.volume() / 8192).max(64 / self.width).clamp(1, 64);
+        let wanted = to_u32(self.volume() / 8192).max(64 / self.width).clamp(1, 64);
         let part = self.rows.div_ceil(wanted).max(32).min(self.rows);
         (part, self.rows.div_ceil(part))
     }
@@ -159,8 +160,8 @@ impl Layout {
     /// few items, a vector's lanes for a few cores.
     fn chunk(&self, on: AdapterKind) -> u32 {
         let rows = match on {
-            AdapterKind::Cpu => narrow(self.volume().div_ceil(512)).max(self.parts().1),
-            AdapterKind::Gpu => lanes(on).1 * narrow((self.volume() / 65_536).clamp(1, 16)),
+            AdapterKind::Cpu => to_u32(self.volume().div_ceil(512)).max(self.parts().1),
+            AdapterKind::Gpu => lanes(on).1 * to_u32((self.volume() / 65_536).clamp(1, 16)),
         };
         rows.min(self.rows)
     }
@@ -224,7 +225,7 @@ fn gradients(
     graph: &mut Graph,
     batch: bool,
     relu: bool,
-    node: Arcs<'_>,
+    node: Operands<'_>,
     skip: bool,
     dy: Value,
 ) -> Result<[Option<Value>; 4], ShapeError> {
@@ -239,7 +240,7 @@ fn gradients(
 }
 
 /// What the kernel can do at its end in place of `reader`, if that adds a tensor to the output: the tensor, and whether a ReLU follows.
-fn skip(this: Arcs<'_>, reader: &Node) -> Option<(Value, bool)> {
+fn skip(this: Operands<'_>, reader: &Node) -> Option<(Value, bool)> {
     let relu = known::<AddRelu>(&*reader.op).is_some();
     let &[a, b] = &reader.inputs[..] else { return None };
     if !relu && known::<Add>(&*reader.op).is_none() || a == b {
@@ -272,7 +273,7 @@ impl Op for Apply {
     fn vjp(
         &self,
         graph: &mut Graph,
-        node: Arcs<'_>,
+        node: Operands<'_>,
         douts: &[Option<Value>],
     ) -> Result<Vec<Option<Value>>, ShapeError> {
         let Some(dy) = douts[0] else { return Ok(vec![None; node.inputs.len()]) };
@@ -281,7 +282,7 @@ impl Op for Apply {
         Ok([dx, None, dgamma, dbeta].into_iter().chain(skip.then_some(dskip)).collect())
     }
 
-    fn absorb(&self, _: &Graph, this: Arcs<'_>, reader: &Node) -> Option<Fused> {
+    fn absorb(&self, _: &Graph, this: Operands<'_>, reader: &Node) -> Option<Fused> {
         let &[x, sums, gamma, beta] = this.inputs else { return None };
         let (skip, relu) = skip(this, reader).filter(|_| !self.relu)?;
         Some(Fused {
@@ -305,7 +306,7 @@ impl Op for EvalApply {
     fn vjp(
         &self,
         graph: &mut Graph,
-        node: Arcs<'_>,
+        node: Operands<'_>,
         douts: &[Option<Value>],
     ) -> Result<Vec<Option<Value>>, ShapeError> {
         let Some(dy) = douts[0] else { return Ok(vec![None; node.inputs.len()]) };
@@ -314,7 +315,7 @@ impl Op for EvalApply {
         Ok([dx, None, None, dgamma, dbeta].into_iter().chain(skip.then_some(dskip)).collect())
     }
 
-    fn absorb(&self, _: &Graph, this: Arcs<'_>, reader: &Node) -> Option<Fused> {
+    fn absorb(&self, _: &Graph, this: Operands<'_>, reader: &Node) -> Option<Fused> {
         let &[x, mean, var, gamma, beta] = this.inputs else { return None };
         let (skip, relu) = skip(this, reader).filter(|_| !self.relu)?;
         Some(Fused {

@@ -4,13 +4,13 @@
 use std::rc::Rc;
 
 use super::{
-    AdapterKind, Arcs, Fused, Launch, Op,
+    AdapterKind, Fused, Launch, Op, Operands,
     activation::{Activation, Grad},
     count,
     elementwise::{Add, AddRelu},
     known,
     matmul::{AddParts, Epilogue, Matmul, Sizes},
-    narrow, reduce,
+    reduce, to_u32,
     variants::{self, Product},
 };
 use crate::graph::{Graph, Node, ShapeError, Value};
@@ -125,7 +125,7 @@ impl Conv2d {
             (true, true) => ["linear_skip", "conv_skip"],
         };
         if self.pointwise() {
-            let sizes = Sizes::linear(narrow(e.rows()), e.c_out, e.c_in);
+            let sizes = Sizes::linear(to_u32(e.rows()), e.c_out, e.c_in);
             return Some(sizes.launch(on, linear, 1, self.relu).output(output));
         }
         let kind = match (whole(e.c_in), whole(e.c_out)) {
@@ -140,10 +140,10 @@ impl Conv2d {
 
     fn launch_as(&self, on: AdapterKind, entry: &str, e: &Extents, sums: Sums) -> Launch {
         let Sums { m, n, phases, parts, relu } = sums;
-        let (m, slabs) = (narrow(m), u64::from(phases) * u64::from(parts));
+        let (m, slabs) = (to_u32(m), u64::from(phases) * u64::from(parts));
         let [taps_y, taps_x] = self.kernel;
         let phase = [e.size[0].div_ceil(self.stride[0]), e.size[1].div_ceil(self.stride[1])];
-        let k_part = narrow(e.rows().div_ceil(parts.into()));
+        let k_part = to_u32(e.rows().div_ceil(parts.into()));
         let flops =
             2 * e.rows() * [e.c_out, taps_y, taps_x, e.c_in].map(u64::from).iter().product::<u64>();
         let dims = vec![
@@ -172,7 +172,7 @@ impl Conv2d {
             relu.into(),
         ];
         // Phases may differ in their number of taps; k is the mean.
-        let k = narrow(flops / (2 * u64::from(m) * u64::from(n) * u64::from(phases)).max(1));
+        let k = to_u32(flops / (2 * u64::from(m) * u64::from(n) * u64::from(phases)).max(1));
         let product = Product { m, n, k, slabs, words: 15 };
         variants::launch(on, ["conv2d", entry], product, dims).flops(flops)
     }
@@ -196,7 +196,7 @@ impl Op for Conv2d {
     fn vjp(
         &self,
         graph: &mut Graph,
-        node: Arcs<'_>,
+        node: Operands<'_>,
         douts: &[Option<Value>],
     ) -> Result<Vec<Option<Value>>, ShapeError> {
         let Some(mut dy) = douts[0] else { return Ok(vec![None; node.inputs.len()]) };
@@ -208,7 +208,7 @@ impl Op for Conv2d {
         let epilogue = Epilogue::default();
         let dx = graph.add(Conv2dGrad::Input { of: *self, size, epilogue }, &[dy, w])?;
         let &[c_out, taps_y, taps_x, c_in] = graph.shape(w) else { unreachable!("launch took it") };
-        let rows = narrow(count(graph.shape(dy)) / u64::from(c_out));
+        let rows = to_u32(count(graph.shape(dy)) / u64::from(c_out));
         let parts = variants::parts(c_out, taps_y * taps_x * c_in, rows, 1);
         let mut dw = graph.add(Conv2dGrad::Weight { of: *self, parts }, &[dy, x])?;
         if parts > 1 {
@@ -222,7 +222,7 @@ impl Op for Conv2d {
     }
 
     /// A ReLU behind it, or a sum with a skip connection.
-    fn absorb(&self, _: &Graph, this: Arcs<'_>, reader: &Node) -> Option<Fused> {
+    fn absorb(&self, _: &Graph, this: Operands<'_>, reader: &Node) -> Option<Fused> {
         if self.relu {
             return None;
         }
@@ -266,7 +266,7 @@ impl Op for Conv2dGrad {
                 }
                 if of.pointwise() {
                     let by = Matmul { ta: false, tb: false };
-                    let sizes = Sizes::matrices(narrow(e.rows()), c_in, e.c_out, by);
+                    let sizes = Sizes::matrices(to_u32(e.rows()), c_in, e.c_out, by);
                     let entry = epilogue.entry("matmul");
                     return Some(sizes.launch(on, &entry, 1, false).output(x));
                 }
@@ -291,7 +291,7 @@ impl Op for Conv2dGrad {
                     if parts == 1 { weight.to_vec() } else { [&[parts], &weight[..]].concat() };
                 if of.pointwise() {
                     let by = Matmul { ta: true, tb: false };
-                    let sizes = Sizes::matrices(e.c_out, e.c_in, narrow(e.rows()), by);
+                    let sizes = Sizes::matrices(e.c_out, e.c_in, to_u32(e.rows()), by);
                     return Some(sizes.launch(on, "matmul", parts, false).output(output).exact());
                 }
                 let entry = if whole(e.c_in) && whole(e.c_out) { "dw" } else { "dw_any" };
@@ -303,7 +303,7 @@ impl Op for Conv2dGrad {
     }
 
     /// Takes in what `reader` does to dx, where [`Epilogue`] has it.
-    fn absorb(&self, _: &Graph, this: Arcs<'_>, reader: &Node) -> Option<Fused> {
+    fn absorb(&self, _: &Graph, this: Operands<'_>, reader: &Node) -> Option<Fused> {
         let Self::Input { of, size, epilogue } = *self else { return None };
         let (epilogue, more) = epilogue.and(this.outputs[0], reader)?;
         Some(Fused {

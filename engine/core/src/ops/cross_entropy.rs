@@ -3,11 +3,12 @@
 use std::rc::Rc;
 
 use super::{
-    AdapterKind, Arcs, Fused, Launch, Op, count,
+    AdapterKind, Fused, Launch, Op, Operands, count,
     elementwise::constant,
-    known, narrow,
+    known,
     packs::{self, Packs},
     reduce::SumParts,
+    to_u32,
 };
 use crate::graph::{Graph, Node, ShapeError, Value};
 
@@ -83,7 +84,7 @@ fn by_rows(
 impl Op for CrossEntropy {
     fn launch(&self, inputs: &[&[u32]], on: AdapterKind) -> Option<Launch> {
         let [x, labels] = *inputs else { return None };
-        let rows = narrow(count(labels));
+        let rows = to_u32(count(labels));
         let launch = by_rows("forward", x, labels, [self.label_smoothing, 0.0], on)?;
         Some(launch.output([rows]).output([rows]))
     }
@@ -91,7 +92,7 @@ impl Op for CrossEntropy {
     fn vjp(
         &self,
         graph: &mut Graph,
-        node: Arcs<'_>,
+        node: Operands<'_>,
         douts: &[Option<Value>],
     ) -> Result<Vec<Option<Value>>, ShapeError> {
         let Some(d) = douts[0] else { return Ok(vec![None; 2]) };
@@ -103,7 +104,7 @@ impl Op for CrossEntropy {
     }
 
     /// One dispatch for the loss and its gradient, where the gradient that comes from above is a constant.
-    fn absorb(&self, graph: &Graph, this: Arcs<'_>, reader: &Node) -> Option<Fused> {
+    fn absorb(&self, graph: &Graph, this: Operands<'_>, reader: &Node) -> Option<Fused> {
         let Self { label_smoothing } = *self;
         let of_this = known(&*reader.op) == Some(&Grad { label_smoothing })
             && reader.inputs[..3] == [this.inputs, &this.outputs[1..]].concat();
@@ -120,7 +121,7 @@ impl Op for Grad {
     fn launch(&self, inputs: &[&[u32]], on: AdapterKind) -> Option<Launch> {
         let [x, labels, log_sums, &[1]] = *inputs else { return None };
         let launch = by_rows("grad", x, labels, [self.label_smoothing, 0.0], on)?;
-        (*log_sums == [narrow(count(labels))]).then(|| launch.output(x))
+        (*log_sums == [to_u32(count(labels))]).then(|| launch.output(x))
     }
 }
 
@@ -129,6 +130,6 @@ impl Op for CrossEntropyAndGrad {
         let [x, labels] = *inputs else { return None };
         let launch = by_rows("forward_grad", x, labels, [self.label_smoothing, self.d], on)?;
         let flops = 2 * launch.flops;
-        Some(launch.output([narrow(count(labels))]).output(x).flops(flops))
+        Some(launch.output([to_u32(count(labels))]).output(x).flops(flops))
     }
 }

@@ -1,6 +1,6 @@
 //! Dropout: shader `shaders/dropout.wgsl`.
 
-use super::{AdapterKind, Arcs, Launch, Op, count, packs};
+use super::{AdapterKind, Launch, Op, Operands, count, packs};
 use crate::graph::{Graph, ShapeError, Value};
 
 /// y = x / (1 − p) with probability 1 − p, else 0. A function of the run's seed, the step, `stream` and the place.
@@ -26,7 +26,7 @@ impl Op for Dropout {
     fn vjp(
         &self,
         graph: &mut Graph,
-        _: Arcs<'_>,
+        _: Operands<'_>,
         douts: &[Option<Value>],
     ) -> Result<Vec<Option<Value>>, ShapeError> {
         let Some(dy) = douts[0] else { return Ok(vec![None]) };

@@ -1,11 +1,11 @@
 //! Element-wise arithmetic: shader `shaders/elementwise.wgsl`.
 
 use super::{
-    AdapterKind, Arcs, Fused, Launch, Op,
+    AdapterKind, Fused, Launch, Op, Operands,
     activation::{Activation, Grad},
-    count, known, narrow,
+    count, known,
     packs::{self, Packs},
-    reduce,
+    reduce, to_u32,
 };
 use std::rc::Rc;
 
@@ -96,14 +96,14 @@ impl Op for Add {
     fn vjp(
         &self,
         _: &mut Graph,
-        _: Arcs<'_>,
+        _: Operands<'_>,
         douts: &[Option<Value>],
     ) -> Result<Vec<Option<Value>>, ShapeError> {
         Ok(vec![douts[0], douts[0]])
     }
 
     /// A ReLU's mask on the sum.
-    fn absorb(&self, _: &Graph, this: Arcs<'_>, reader: &Node) -> Option<Fused> {
+    fn absorb(&self, _: &Graph, this: Operands<'_>, reader: &Node) -> Option<Fused> {
         let (&[a, b], &[y, dy]) = (this.inputs, &reader.inputs[..]) else { return None };
         let masks = known(&*reader.op) == Some(&Grad(Activation::Relu)) && dy == this.outputs[0];
         masks.then(|| Fused {
@@ -122,7 +122,7 @@ impl Op for Sub {
     fn vjp(
         &self,
         graph: &mut Graph,
-        _: Arcs<'_>,
+        _: Operands<'_>,
         douts: &[Option<Value>],
     ) -> Result<Vec<Option<Value>>, ShapeError> {
         let Some(dy) = douts[0] else { return Ok(vec![None; 2]) };
@@ -139,7 +139,7 @@ impl Op for Mul {
     fn vjp(
         &self,
         graph: &mut Graph,
-        node: Arcs<'_>,
+        node: Operands<'_>,
         douts: &[Option<Value>],
     ) -> Result<Vec<Option<Value>>, ShapeError> {
         let Some(dy) = douts[0] else { return Ok(vec![None; 2]) };
@@ -157,7 +157,7 @@ impl Op for AddRelu {
     fn vjp(
         &self,
         graph: &mut Graph,
-        node: Arcs<'_>,
+        node: Operands<'_>,
         douts: &[Option<Value>],
     ) -> Result<Vec<Option<Value>>, ShapeError> {
         let Some(dy) = douts[0] else { return Ok(vec![None; 2]) };
@@ -186,7 +186,7 @@ impl Op for AddBias {
         let chunk = packs::chunk(rows, width);
         let launch = Launch::new(packs.kernel("elementwise", "add_bias"))
             .output(a)
-            .dims([narrow(u64::from(rows) * u64::from(width)), width, rows, chunk, 0])
+            .dims([to_u32(u64::from(rows) * u64::from(width)), width, rows, chunk, 0])
             .each(u64::from(rows.div_ceil(chunk)) * u64::from(width));
         Some(launch.flops(count(a)))
     }
@@ -195,7 +195,7 @@ impl Op for AddBias {
     fn vjp(
         &self,
         graph: &mut Graph,
-        _: Arcs<'_>,
+        _: Operands<'_>,
         douts: &[Option<Value>],
     ) -> Result<Vec<Option<Value>>, ShapeError> {
         let Some(dy) = douts[0] else { return Ok(vec![None; 2]) };
@@ -222,7 +222,7 @@ impl Op for Scale {
     fn vjp(
         &self,
         graph: &mut Graph,
-        _: Arcs<'_>,
+        _: Operands<'_>,
         douts: &[Option<Value>],
     ) -> Result<Vec<Option<Value>>, ShapeError> {
         let Some(dy) = douts[0] else { return Ok(vec![None]) };
@@ -239,7 +239,7 @@ impl Op for Copy {
     fn vjp(
         &self,
         _: &mut Graph,
-        _: Arcs<'_>,
+        _: Operands<'_>,
         douts: &[Option<Value>],
     ) -> Result<Vec<Option<Value>>, ShapeError> {
         Ok(vec![douts[0]])

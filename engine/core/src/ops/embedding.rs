@@ -1,8 +1,9 @@
 //! Rows of a table by id: shader `shaders/embedding.wgsl`.
 
 use super::{
-    AdapterKind, Arcs, Launch, Op, count, narrow,
+    AdapterKind, Launch, Op, Operands, count,
     packs::{self, Packs},
+    to_u32,
 };
 use crate::graph::{Graph, ShapeError, Value};
 
@@ -37,7 +38,7 @@ impl Op for Embedding {
         Some(
             Launch::new(packs.kernel("embedding", "gather"))
                 .output([ids, &[d]].concat())
-                .dims([narrow(rows), width, vocabulary, 0])
+                .dims([to_u32(rows), width, vocabulary, 0])
                 .each((rows * u64::from(width)).div_ceil(4)),
         )
     }
@@ -45,7 +46,7 @@ impl Op for Embedding {
     fn vjp(
         &self,
         graph: &mut Graph,
-        node: Arcs<'_>,
+        node: Operands<'_>,
         douts: &[Option<Value>],
     ) -> Result<Vec<Option<Value>>, ShapeError> {
         let Some(dy) = douts[0] else { return Ok(vec![None; 2]) };
@@ -60,7 +61,7 @@ impl Op for Embedding {
 impl Op for Link {
     fn launch(&self, inputs: &[&[u32]], on: AdapterKind) -> Option<Launch> {
         let [ids] = *inputs else { return None };
-        let rows = narrow(count(ids));
+        let rows = to_u32(count(ids));
         let span = self.vocabulary.div_ceil(linkers(on));
         Some(
             Launch::new(Packs::of(1).kernel("embedding", "link"))

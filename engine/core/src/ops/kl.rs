@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::{
-    AdapterKind, Arcs, Fused, Kernel, Launch, Op, count, elementwise::constant, known, packs,
+    AdapterKind, Fused, Kernel, Launch, Op, Operands, count, elementwise::constant, known, packs,
     reduce::SumParts,
 };
 use crate::graph::{Graph, Node, ShapeError, Value};
@@ -70,7 +70,7 @@ impl Op for Kl {
     fn vjp(
         &self,
         graph: &mut Graph,
-        node: Arcs<'_>,
+        node: Operands<'_>,
         douts: &[Option<Value>],
     ) -> Result<Vec<Option<Value>>, ShapeError> {
         let Some(d) = douts[0] else { return Ok(vec![None; 2]) };
@@ -79,7 +79,7 @@ impl Op for Kl {
     }
 
     /// One dispatch for the loss and its gradient, where the gradient that comes from above is a constant.
-    fn absorb(&self, graph: &Graph, this: Arcs<'_>, reader: &Node) -> Option<Fused> {
+    fn absorb(&self, graph: &Graph, this: Operands<'_>, reader: &Node) -> Option<Fused> {
         let of_this = known(&*reader.op) == Some(&Grad(*self))
             && reader.inputs[..3] == [this.inputs, &this.outputs[1..]].concat();
         let d = constant(graph, *reader.inputs.get(3)?)?;

@@ -1,7 +1,7 @@
 //! Layer normalisation over the last axis: shader `shaders/layer_norm.wgsl`.
 
 use super::{
-    AdapterKind, Arcs, Launch, Op, count,
+    AdapterKind, Launch, Op, Operands, count,
     matmul::AddParts,
     packs::{self, Packs},
 };
@@ -66,7 +66,7 @@ impl Op for LayerNorm {
     fn vjp(
         &self,
         graph: &mut Graph,
-        node: Arcs<'_>,
+        node: Operands<'_>,
         douts: &[Option<Value>],
     ) -> Result<Vec<Option<Value>>, ShapeError> {
         let Some(dy) = douts[0] else { return Ok(vec![None; node.inputs.len()]) };

@@ -4,11 +4,11 @@
 use std::rc::Rc;
 
 use super::{
-    AdapterKind, Arcs, Fused, Kernel, Launch, Op,
+    AdapterKind, Fused, Kernel, Launch, Op, Operands,
     activation::{Activation, Grad},
     count,
     elementwise::{Add, AddReluGrad},
-    known, narrow,
+    known, to_u32,
     variants::{self, Product},
 };
 use crate::graph::{Graph, Node, ShapeError, Value};
@@ -116,7 +116,7 @@ pub(super) fn weight_grad(
     bias: bool,
 ) -> Result<Vec<Value>, ShapeError> {
     let parts = match (graph.shape(dy), graph.shape(x)) {
-        ([outer @ .., k], [.., c]) => variants::parts(*k, *c, narrow(count(outer)), 1),
+        ([outer @ .., k], [.., c]) => variants::parts(*k, *c, to_u32(count(outer)), 1),
         _ => 1,
     };
     let sums = graph.add_all(LinearGrad::Weight { parts, bias }, &[dy, x])?;
@@ -187,7 +187,7 @@ impl Sizes {
             true if matches!(entry, "matmul" | "linear") => "_out1",
             _ => "_any",
         };
-        let batched = |elements: u64| if batches == 1 { 0 } else { narrow(elements) };
+        let batched = |elements: u64| if batches == 1 { 0 } else { to_u32(elements) };
         let (a_row, a_k) = if ta { (1, m) } else { (k, 1) };
         let (b_k, b_col) = if tb { (1, k) } else { (n, 1) };
         let [m64, n64, k64] = [m, n, k].map(u64::from);
@@ -216,7 +216,7 @@ impl Op for Matmul {
     fn vjp(
         &self,
         graph: &mut Graph,
-        node: Arcs<'_>,
+        node: Operands<'_>,
         douts: &[Option<Value>],
     ) -> Result<Vec<Option<Value>>, ShapeError> {
         let (Some(dc), &[a, b]) = (douts[0], node.inputs) else { return Ok(vec![None; 2]) };
@@ -252,7 +252,7 @@ impl Op for AddParts {
         let each = count(shape);
         let kernel = Kernel::of("matmul", "sum_parts").variant("r4x4");
         let mut dims = [0; 15];
-        (dims[0], dims[1], dims[6]) = (narrow(each), 1, *parts);
+        (dims[0], dims[1], dims[6]) = (to_u32(each), 1, *parts);
         (!shape.is_empty()).then(|| {
             Launch::new(kernel).output(shape).dims(dims).each(each).flops(count(inputs[0]))
         })
@@ -263,7 +263,7 @@ impl Op for LinearGrad {
     fn launch(&self, inputs: &[&[u32]], on: AdapterKind) -> Option<Launch> {
         let [dy, other, more @ ..] = inputs else { return None };
         let [outer @ .., k] = dy else { return None };
-        let rows = narrow(count(outer));
+        let rows = to_u32(count(outer));
         match *self {
             Self::Input(epilogue) => {
                 let [k_w, c] = **other else { return None };
@@ -292,7 +292,7 @@ impl Op for LinearGrad {
     }
 
     /// Takes in what `reader` does to dx, where [`Epilogue`] has it.
-    fn absorb(&self, _: &Graph, this: Arcs<'_>, reader: &Node) -> Option<Fused> {
+    fn absorb(&self, _: &Graph, this: Operands<'_>, reader: &Node) -> Option<Fused> {
         let Self::Input(epilogue) = *self else { return None };
         let (epilogue, more) = epilogue.and(this.outputs[0], reader)?;
         Some(Fused {
@@ -312,14 +312,14 @@ impl Op for Linear {
             return None;
         }
         let stem = if self.bias { "linear" } else { "matmul" };
-        let sizes = Sizes::linear(narrow(count(outer)), *k, *c);
+        let sizes = Sizes::linear(to_u32(count(outer)), *k, *c);
         Some(sizes.launch(on, stem, 1, self.relu).output([outer, &[*k]].concat()))
     }
 
     fn vjp(
         &self,
         graph: &mut Graph,
-        node: Arcs<'_>,
+        node: Operands<'_>,
         douts: &[Option<Value>],
     ) -> Result<Vec<Option<Value>>, ShapeError> {
         let Some(dy) = douts[0] else { return Ok(vec![None; node.inputs.len()]) };

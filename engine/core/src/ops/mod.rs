@@ -254,7 +254,7 @@ impl Launch {
     pub fn groups(mut self, count: u64, group: u32) -> Self {
         let groups = count.div_ceil(u64::from(group)).max(1);
         let rows = groups.div_ceil(u64::from(MAX_GROUPS));
-        self.grid = [narrow(groups.div_ceil(rows)), narrow(rows), 1];
+        self.grid = [to_u32(groups.div_ceil(rows)), to_u32(rows), 1];
         self
     }
 
@@ -284,11 +284,11 @@ impl Launch {
 fn grid(items: u64, group: u32) -> [u32; 3] {
     let groups = items.div_ceil(group.into());
     let rows = groups.div_ceil(MAX_GROUPS.into());
-    [narrow(groups.div_ceil(rows)), narrow(rows), 1]
+    [to_u32(groups.div_ceil(rows)), to_u32(rows), 1]
 }
 
 /// A size as a shader's `u32`. Tensors have fewer than 2³⁰ elements, which the graph checks, so nothing is lost.
-pub fn narrow(size: u64) -> u32 {
+pub fn to_u32(size: u64) -> u32 {
     u32::try_from(size).expect("tensors have fewer than 2^30 elements")
 }
 
@@ -299,7 +299,7 @@ pub fn count(shape: &[u32]) -> u64 {
 
 /// A node as its gradient rule sees it.
 #[derive(Debug, Clone, Copy)]
-pub struct Arcs<'a> {
+pub struct Operands<'a> {
     /// The node's inputs.
     pub inputs: &'a [Value],
     /// The node's outputs; saved statistics are among them.
@@ -338,7 +338,7 @@ pub trait Op: Any + Debug {
     fn vjp(
         &self,
         graph: &mut Graph,
-        node: Arcs<'_>,
+        node: Operands<'_>,
         douts: &[Option<Value>],
     ) -> Result<Vec<Option<Value>>, ShapeError> {
         let _ = (graph, douts);
@@ -348,7 +348,7 @@ pub trait Op: Any + Debug {
     /// This node (`this`) and `reader`, which reads an output of it, as one node, if there is such an op.
     ///
     /// [`Graph::fused`] asks, and sees to it that nothing is lost: an op need not know who else reads what.
-    fn absorb(&self, graph: &Graph, this: Arcs<'_>, reader: &Node) -> Option<Fused> {
+    fn absorb(&self, graph: &Graph, this: Operands<'_>, reader: &Node) -> Option<Fused> {
         let _ = (graph, this, reader);
         None
     }
@@ -356,7 +356,7 @@ pub trait Op: Any + Debug {
     /// This node and `sibling`, which reads an input that this node reads too, as one node with the outputs of both.
     ///
     /// Asked as [`Self::absorb`] is; `sibling` may stand before this node.
-    fn join(&self, graph: &Graph, this: Arcs<'_>, sibling: &Node) -> Option<Fused> {
+    fn join(&self, graph: &Graph, this: Operands<'_>, sibling: &Node) -> Option<Fused> {
         let _ = (graph, this, sibling);
         None
     }

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::{
-    AdapterKind, Arcs, Fused, Launch, Op, count,
+    AdapterKind, Fused, Launch, Op, Operands, count,
     elementwise::constant,
     known,
     packs::Packs,
@@ -66,7 +66,7 @@ impl Op for Mse {
     fn vjp(
         &self,
         graph: &mut Graph,
-        node: Arcs<'_>,
+        node: Operands<'_>,
         douts: &[Option<Value>],
     ) -> Result<Vec<Option<Value>>, ShapeError> {
         let Some(d) = douts[0] else { return Ok(vec![None; 2]) };
@@ -74,7 +74,7 @@ impl Op for Mse {
     }
 
     /// One dispatch for the loss and its gradient, where the gradient that comes from above is a constant.
-    fn join(&self, graph: &Graph, this: Arcs<'_>, sibling: &Node) -> Option<Fused> {
+    fn join(&self, graph: &Graph, this: Operands<'_>, sibling: &Node) -> Option<Fused> {
         let of_this =
             known(&*sibling.op) == Some(&Grad(*self)) && sibling.inputs[..2] == *this.inputs;
         let d = constant(graph, *sibling.inputs.get(2)?)?;

@@ -1,6 +1,6 @@
 //! How the kernels of this folder cut their work: one float or four at a time, rows in chunks, lanes a row.
 
-use super::{AdapterKind, Kernel, Launch, count, narrow};
+use super::{AdapterKind, Kernel, Launch, count, to_u32};
 
 /// One float or four at a time, as the innermost extent allows; the variants `scalar` and `vec4` of a shader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +17,7 @@ impl Packs {
 
     /// `floats` in packs.
     pub(super) fn count(self, floats: u64) -> u32 {
-        narrow(floats / u64::from(self.size))
+        to_u32(floats / u64::from(self.size))
     }
 
     /// An entry point of the variant that works with these packs.
@@ -43,7 +43,7 @@ pub(super) fn matrix(shape: &[u32]) -> Option<(u32, u32)> {
 
 /// Rows of a matrix that belong to one sample, the first axis of the tensor.
 pub(super) fn rows_per_sample(shape: &[u32]) -> u32 {
-    narrow(count(&shape[1..shape.len().max(2) - 1]))
+    to_u32(count(&shape[1..shape.len().max(2) - 1]))
 }
 
 /// How a sum over rows is cut: (rows of a part, parts). Enough parts that the device is busy, few enough that adding them
@@ -56,7 +56,7 @@ pub(super) fn parts(rows: u32, packs: u32, least: u32) -> (u32, u32) {
 
 /// Rows that an invocation of a column-wise kernel treats, so that it reads its column's parameters once.
 pub(super) fn chunk(rows: u32, packs: u32) -> u32 {
-    narrow((u64::from(rows) * u64::from(packs) / 16_384).clamp(1, 16))
+    to_u32((u64::from(rows) * u64::from(packs) / 16_384).clamp(1, 16))
 }
 
 /// Invocations that share a row of `columns`: a CPU adapter runs rows side by side, a GPU wants coalesced loads.

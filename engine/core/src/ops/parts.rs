@@ -1,7 +1,7 @@
 //! Sums of parts of several tensors in one dispatch: shader `shaders/parts.wgsl`.
 
 use super::{
-    AdapterKind, Kernel, Launch, Op, WG, count, known, matmul::AddParts, narrow, reduce::SumRows,
+    AdapterKind, Kernel, Launch, Op, WG, count, known, matmul::AddParts, reduce::SumRows, to_u32,
 };
 use crate::graph::{Graph, Home, Node, ShapeError, Value};
 
@@ -60,7 +60,7 @@ pub fn place(
     let mut placed = Vec::with_capacity(split.len());
     for (value, offset) in split {
         let shape = graph.shape(value);
-        let (number, floats) = (shape[0], narrow(count(&shape[1..])));
+        let (number, floats) = (shape[0], to_u32(count(&shape[1..])));
         let piece = Piece { from: end, to: offset, floats, parts: number };
         graph.place(value, parts, end);
         end = piece.end().next_multiple_of(64);
@@ -77,8 +77,8 @@ pub fn place(
         let (last, _) = now[now.len() - 1];
         let (from, floats) = (first.from, last.end() - first.from);
         let inputs = [
-            graph.named(parts, from, &[narrow(floats)], parts),
-            graph.named(to, first.to, &[narrow(last.to + u64::from(last.floats) - first.to)], to),
+            graph.named(parts, from, &[to_u32(floats)], parts),
+            graph.named(to, first.to, &[to_u32(last.to + u64::from(last.floats) - first.to)], to),
         ];
         let moved =
             |piece: &Piece| Piece { from: piece.from - from, to: piece.to - first.to, ..*piece };
@@ -114,10 +114,10 @@ impl Op for AddPieces {
             return None;
         }
         let words = self.pieces.iter().flat_map(|piece| {
-            [narrow(piece.from / 64), narrow(piece.to / 64), piece.floats, piece.parts]
+            [to_u32(piece.from / 64), to_u32(piece.to / 64), piece.floats, piece.parts]
         });
         let flops = self.pieces.iter().map(|p| u64::from(p.floats) * u64::from(p.parts)).sum();
-        let rows = narrow(self.pieces.len() as u64);
+        let rows = to_u32(self.pieces.len() as u64);
         Some(
             Launch::new(Kernel::of("parts", "add_pieces").constant("WG", WG.into()))
                 .dims(words.chain(std::iter::repeat(0)).take(4 * PIECES))

@@ -2,7 +2,7 @@
 //!
 //! x (N, H, W, C) → y (N, P, Q, C) or, for the global average, (N, C).
 
-use super::{AdapterKind, Arcs, Launch, Op, count, packs::Packs};
+use super::{AdapterKind, Launch, Op, Operands, count, packs::Packs};
 use crate::graph::{Graph, ShapeError, Value};
 
 /// The largest value of each window; (height, width) each. The second output says which pixel it was, for the gradient.
@@ -66,7 +66,7 @@ impl Op for MaxPool {
     fn vjp(
         &self,
         graph: &mut Graph,
-        node: Arcs<'_>,
+        node: Operands<'_>,
         douts: &[Option<Value>],
     ) -> Result<Vec<Option<Value>>, ShapeError> {
         let Some(dy) = douts[0] else { return Ok(vec![None]) };
@@ -107,7 +107,7 @@ impl Op for GlobalAvgPool {
     fn vjp(
         &self,
         graph: &mut Graph,
-        node: Arcs<'_>,
+        node: Operands<'_>,
         douts: &[Option<Value>],
     ) -> Result<Vec<Option<Value>>, ShapeError> {
         let Some(dy) = douts[0] else { return Ok(vec![None]) };

@@ -1,8 +1,9 @@
 //! Sums in a fixed order: shader `shaders/reduce.wgsl`.
 
 use super::{
-    AdapterKind, Arcs, Launch, Op, count, narrow,
+    AdapterKind, Launch, Op, Operands, count,
     packs::{self, Packs},
+    to_u32,
 };
 use crate::graph::{Graph, ShapeError, Value};
 
@@ -79,7 +80,7 @@ impl Op for SumParts {
     fn vjp(
         &self,
         _: &mut Graph,
-        _: Arcs<'_>,
+        _: Operands<'_>,
         douts: &[Option<Value>],
     ) -> Result<Vec<Option<Value>>, ShapeError> {
         Ok(vec![douts[0]])
@@ -104,5 +105,5 @@ impl Op for Squares {
 
 /// How many partial sums `packs` are cut into: 16 packs each, and no more than one workgroup then adds up quickly.
 pub(super) fn partial_sums(packs: u32) -> u32 {
-    narrow(u64::from(packs).div_ceil(16)).clamp(1, 4096)
+    to_u32(u64::from(packs).div_ceil(16)).clamp(1, 4096)
 }

@@ -1,7 +1,7 @@
 //! Softmax over the last axis: shader `shaders/softmax.wgsl`.
 
 use super::{
-    AdapterKind, Arcs, Launch, Op, count,
+    AdapterKind, Launch, Op, Operands, count,
     packs::{self, Packs},
 };
 use crate::graph::{Graph, ShapeError, Value};
@@ -41,7 +41,7 @@ impl Op for Softmax {
     fn vjp(
         &self,
         graph: &mut Graph,
-        node: Arcs<'_>,
+        node: Operands<'_>,
         douts: &[Option<Value>],
     ) -> Result<Vec<Option<Value>>, ShapeError> {
         let Some(dy) = douts[0] else { return Ok(vec![None]) };

@@ -7,7 +7,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{AdapterKind, Kernel, Launch, grid, narrow};
+use super::{AdapterKind, Kernel, Launch, grid, to_u32};
 
 /// The matrix product that a launch is: what its tile is chosen by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -69,7 +69,7 @@ impl Tile {
         let Product { m, n, slabs, words, .. } = *product;
         let (tiles_m, tiles_n) = (m.div_ceil(self.rows), n.div_ceil(self.columns));
         let tiles = u64::from(tiles_m) * u64::from(tiles_n) * slabs;
-        dims[words..words + 3].copy_from_slice(&[tiles_m, tiles_n, narrow(tiles)]);
+        dims[words..words + 3].copy_from_slice(&[tiles_m, tiles_n, to_u32(tiles)]);
         let group = if self.work == Work::Invocation { LANES } else { 1 };
         grid(tiles, group)
     }
@@ -166,7 +166,7 @@ pub fn tile(on: AdapterKind, m: u32, n: u32, slabs: u64) -> Tile {
 /// It must not depend on the adapter, as the parts are a tensor's extent.
 pub fn parts(m: u32, n: u32, k: u32, slabs: u64) -> u32 {
     let tiles = u64::from(m.div_ceil(16)) * u64::from(n.div_ceil(16)) * slabs;
-    narrow((u64::from(k) / 512).min(64 / tiles)).max(1)
+    to_u32((u64::from(k) / 512).min(64 / tiles)).max(1)
 }
 
 #[cfg(test)]

@@ -14,8 +14,9 @@ use crate::{
         Reads,
         adam::Adam,
         clip::clip,
-        narrow, scaler,
+        scaler,
         sgd::{Sgd, Tensors, optimise},
+        to_u32,
     },
     plan::Target,
 };
@@ -42,7 +43,7 @@ impl Flat<'_> {
 
     /// A piece of one of the student's flat buffers.
     pub(super) fn piece(&self, g: &mut Graph, part: &str, piece: &Range<u64>) -> Value {
-        let len = narrow(piece.end - piece.start);
+        let len = to_u32(piece.end - piece.start);
         let buffer = format!("student.{part}");
         g.buffer(&buffer, self.layout.param_floats);
         g.named(&buffer, piece.start, &[len], &buffer)
@@ -82,7 +83,7 @@ impl Flat<'_> {
             let [params, dparams, m] = ["params", part, "m"].map(|part| flat(g, part, piece));
             let rows = (piece.end - piece.start) / 64;
             let label = format!("student.decay{k}");
-            let decays = g.input(&label, &[narrow(rows)]);
+            let decays = g.input(&label, &[to_u32(rows)]);
             words.push(rows);
             let mut moments = vec![m];
             if recipe.optimizer != Optimizer::Sgd {

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use super::{TrainError, session::some};
 use crate::{
     data::Split,
-    gpu::{Executor, Gpu, Live},
+    gpu::{Executor, Gpu, StepParameters},
     graph::Graph,
     nn::{Bound, Layout, Mode, Network, NetworkError, Tensor, Weights, build},
     plan::{Plan, Target, compile},
@@ -100,7 +100,7 @@ impl Probe for DeviceProbe {
         for batch in some(&split, &picks, at_once as usize) {
             let batch = batch?;
             executor.write("eval.images", &batch.images)?;
-            executor.run("probe", &Live::rows(batch.rows as u32), 0)?;
+            executor.run("probe", &StepParameters::rows(batch.rows as u32), 0)?;
             let mut flats = HashMap::new();
             for name in &names {
                 flats.insert(*name, executor.read(&format!("tap {name}"))?);

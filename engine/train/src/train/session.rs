@@ -9,7 +9,7 @@ use super::TrainError;
 use crate::{
     data::{Batch, DataError, Split},
     event::Scaling,
-    gpu::{Executor, Gpu, Live, Metrics},
+    gpu::{Executor, Gpu, Metrics, StepParameters},
     nn::Weights,
     ops::scaler,
     profile::{Job, Window},
@@ -196,7 +196,12 @@ impl Session {
     ///
     /// # Errors
     /// If the device reports an error.
-    pub fn step(&mut self, batch: &Batch, live: &Live, tag: u64) -> Result<(), TrainError> {
+    pub fn step(
+        &mut self,
+        batch: &Batch,
+        live: &StepParameters,
+        tag: u64,
+    ) -> Result<(), TrainError> {
         if self.program.micro_batches == 1 {
             self.write("images", &batch.images)?;
             self.write("labels", &batch.labels)?;
@@ -217,7 +222,7 @@ impl Session {
             // Each micro-batch has random numbers of its own.
             let drawn = random::key(&[live.seed.into(), part.into()]) as u32;
             let seed = if part == 0 { live.seed } else { drawn };
-            let live = Live { seed, part, rows: here as u32, ..*live };
+            let live = StepParameters { seed, part, rows: here as u32, ..*live };
             self.executor.run_part(ACCUMULATE, &live)?;
         }
         Ok(self.executor.run(APPLY, live, tag)?)
@@ -282,7 +287,11 @@ impl Session {
             if self.executor.has("eval.labels") {
                 self.executor.write("eval.labels", &batch.labels)?;
             }
-            self.executor.run(program, &Live::rows(batch.rows as u32), batch.rows as u64)?;
+            self.executor.run(
+                program,
+                &StepParameters::rows(batch.rows as u32),
+                batch.rows as u64,
+            )?;
             add(self.executor.metrics()?);
         }
         add(self.executor.finish()?);
@@ -357,7 +366,7 @@ impl Session {
         for batch in batches {
             let batch = batch?;
             self.executor.write("eval.images", &batch.images)?;
-            self.executor.run(EVALUATE, &Live::rows(batch.rows as u32), 0)?;
+            self.executor.run(EVALUATE, &StepParameters::rows(batch.rows as u32), 0)?;
             let flat = self.executor.read("logits")?;
             let classes = flat.len() / self.rows();
             rows.extend(flat.chunks_exact(classes).take(batch.rows).map(<[f32]>::to_vec));

@@ -13,7 +13,7 @@ use crate::{
     },
     ops::{
         batch_norm::{self, Running, Tensors},
-        count, narrow,
+        count, to_u32,
     },
 };
 
@@ -121,7 +121,7 @@ pub(in crate::nn) fn move_running(
         let values: Vec<Value> = run.iter().map(|batch| batch.value).collect();
         let ranges = ["batch", "state"].map(|part| {
             let buffer = format!("{}.{part}", bound.owner);
-            graph.named(&buffer, first, &[narrow(end - first)], &buffer)
+            graph.named(&buffer, first, &[to_u32(end - first)], &buffer)
         });
         let running = Running { momentum: MOMENTUM };
         graph.scoped(&bound.owner, |g| g.add_after(running, &ranges, &values))?;

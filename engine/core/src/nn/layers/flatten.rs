@@ -9,7 +9,7 @@ use crate::{
         onnx,
         shapes::{Inventory, product},
     },
-    ops::{count, narrow},
+    ops::{count, to_u32},
 };
 
 /// Map → vector, in the order (H, W, C); only as a network's first layer.
@@ -50,7 +50,7 @@ impl Kind for Flatten {
     ) -> Result<Value, ShapeError> {
         let x = x.linear();
         let shape = to.graph.shape(x).to_vec();
-        let flat = [shape[0], narrow(count(&shape[1..]))];
+        let flat = [shape[0], to_u32(count(&shape[1..]))];
         to.graph.view(x, &flat).ok_or_else(|| ShapeError::Inputs {
             op: "flatten, which only a network's input may pass through,".into(),
             path: "flatten".into(),

@@ -10,7 +10,7 @@ use crate::{
     config::Recipe,
     data::{Loader, LoaderOptions},
     event::{Event, LoaderWait},
-    gpu::Live,
+    gpu::StepParameters,
     train::{TrainError, session::Session},
     win::algorithm::Stage,
 };
@@ -75,12 +75,12 @@ impl Member<'_, '_> {
             };
             meter.waited(asked.elapsed());
             let lr = recipe.lr_at(step, total, per_epoch);
-            let live = Live {
+            let live = StepParameters {
                 seed,
                 step: step as u32,
                 lr: lr as f32,
                 t: (step + 1) as f32,
-                ..Live::rows(batch.rows as u32)
+                ..StepParameters::rows(batch.rows as u32)
             };
             session.step(&batch, &live, step)?;
             self.at.place.step += 1;
