@@ -55,7 +55,8 @@ pub fn build(
         blocks.push(at.linear());
         nodes.push(first..to.graph.nodes().len());
     }
-    if range.end == network.blocks.len() {
+    // A prefix has no head: its output is that of its last block, lifted.
+    if range.end == network.blocks.len() && !network.head.is_empty() {
         to.mode = mode(range.end);
         at = State::of(layers::nodes(&network.head, at, &mut to)?);
     }

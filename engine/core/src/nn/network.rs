@@ -90,7 +90,10 @@ impl Network {
             macs.push(std::mem::take(&mut to.macs));
         }
         (to.block, to.uniform) = (self.blocks.len(), true);
-        let output = layers::shape(&self.head, at, &mut to)?;
+        let output = match self.head.is_empty() {
+            true => at.linear(),
+            false => layers::shape(&self.head, at, &mut to)?,
+        };
         let Inventory { params, layers, .. } = to;
         macs.push(to.macs);
         let shapes = Shapes { params, blocks, macs, output, layers };
