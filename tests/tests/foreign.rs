@@ -462,7 +462,10 @@ fn a_batch_larger_than_the_data_is_told_before_the_run() {
     let found: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(found["data"]["train"]["counts"], serde_json::json!([12, 12]));
     let notes = found["notes"].to_string();
-    assert!(notes.contains("a run would be refused: vanilla.batch: 32 of stage vanilla"), "{notes}");
+    assert!(
+        notes.contains("a run would be refused: vanilla.batch: 32 of stage vanilla"),
+        "{notes}"
+    );
 }
 
 #[test]
