@@ -114,7 +114,8 @@ fn next(
             Err(error) => return Err(archive.damaged(&error)),
         }
     }
-    if block == [0; BLOCK] && (number > 0 || filled == BLOCK) {
+    // Zeros are the end mark, and so is an end that comes where an entry has ended. Fewer zeros than a header has are what is left of one.
+    if block == [0; BLOCK] && (filled == BLOCK || (filled == 0 && number > 0)) {
         *marked = filled == BLOCK;
         return Ok(None);
     }

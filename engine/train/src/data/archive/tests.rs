@@ -320,6 +320,11 @@ fn damage_is_told_and_never_shown_raw() {
     let (files, account) = read(&bytes[..512 + 3072]).unwrap();
     assert_eq!((files.len(), account.notes.len()), (1, 1));
     assert!(account.notes[0].contains("no end mark"), "{account:?}");
+    // Cut inside of a header, or of the end mark, it is not whole, though what is left of that may be zeros.
+    for left in [1, 100, 511] {
+        let error = read(&bytes[..512 + 3072 + left]).unwrap_err();
+        assert!(error.contains("truncated archive"), "{left}: {error}");
+    }
     // The sum at the end of a gzip is compared.
     let mut flipped = zipped.clone();
     let sum = flipped.len() - 8;
