@@ -28,14 +28,14 @@ impl Kind for Activation {
             inside: [&[], &[]],
             takes_relu: false,
             takes_norm: false,
+            reads_lifted: false,
             is_norm: false,
             can_die: true,
         }
     }
 
     fn shape(&self, at: State<Extent>, _to: &mut Inventory) -> Result<Extent, NetworkError> {
-        let at = at.h;
-        Ok(at)
+        Ok(at.h)
     }
 
     fn nodes(
@@ -44,8 +44,7 @@ impl Kind for Activation {
         _relu: bool,
         to: &mut Builder<'_>,
     ) -> Result<Value, ShapeError> {
-        let x = x.h;
-        to.add(&self.name, self.function, &[x])
+        to.add(&self.name, self.function, &[x.h])
     }
 
     /// The GELUs are spelled out: ONNX has them from opset 20 on.

@@ -39,6 +39,7 @@ impl Kind for BatchNorm {
             inside: [&[], &[]],
             takes_relu: true,
             takes_norm: false,
+            reads_lifted: false,
             is_norm: true,
             can_die: false,
         }
@@ -76,9 +77,8 @@ impl Kind for BatchNorm {
     }
 
     fn onnx(&self, x: State<String>, to: &mut onnx::Nodes) -> String {
-        let x = x.h;
         let attributes = vec![("epsilon", onnx::Attribute::Float(EPS))];
-        to.with_parameters("BatchNormalization", &self.name, &x, &PARTS, attributes)
+        to.with_parameters("BatchNormalization", &self.name, &x.h, &PARTS, attributes)
     }
 
     fn widened(&self, _by: Widening) -> Layer {

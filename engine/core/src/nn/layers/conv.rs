@@ -39,13 +39,14 @@ impl Kind for Conv {
             inside: [&[], &[]],
             takes_relu: false,
             takes_norm: !self.bias,
+            reads_lifted: true,
             is_norm: false,
             can_die: false,
         }
     }
 
     fn shape(&self, at: State<Extent>, to: &mut Inventory) -> Result<Extent, NetworkError> {
-        let at = at.linear();
+        let at = at.h;
         let Self { name, out, kernel, stride, pad, bias } = self;
         let Some(map) = at.windows(*kernel, *stride, *pad) else { return Err(refused(name, at)) };
         let (o, k, i) = (*out as usize, *kernel as usize, at.width() as usize);
@@ -68,16 +69,14 @@ impl Kind for Conv {
         relu: bool,
         to: &mut Builder<'_>,
     ) -> Result<Value, ShapeError> {
-        let x = x.linear();
         let Self { kernel, stride, pad, bias, .. } = *self;
         let op = Conv2d { kernel: [kernel; 2], stride: [stride; 2], pad: [pad; 2], bias, relu };
-        to.affine(&self.name, op, x, bias)
+        to.affine(&self.name, op, x.h, bias)
     }
 
     fn onnx(&self, x: State<String>, to: &mut onnx::Nodes) -> String {
-        let x = x.linear();
         let windows = onnx::windows(self.kernel, self.stride, self.pad);
-        to.affine("Conv", &self.name, &x, self.bias, windows)
+        to.affine("Conv", &self.name, &x.h, self.bias, windows)
     }
 
     /// `mid` widens only convolutions inside residual units, and not those at a unit's end.

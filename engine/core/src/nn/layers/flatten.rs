@@ -23,13 +23,14 @@ impl Kind for Flatten {
             inside: [&[], &[]],
             takes_relu: false,
             takes_norm: false,
+            reads_lifted: true,
             is_norm: false,
             can_die: false,
         }
     }
 
     fn shape(&self, at: State<Extent>, to: &mut Inventory) -> Result<Extent, NetworkError> {
-        let at = at.linear();
+        let at = at.h;
         let Extent::Map(h, w, c) = at else { return Ok(at) };
         to.image = Some([h, w, c]);
         let count = product(&[h.into(), w.into(), c.into()]);
@@ -48,7 +49,7 @@ impl Kind for Flatten {
         _relu: bool,
         to: &mut Builder<'_>,
     ) -> Result<Value, ShapeError> {
-        let x = x.linear();
+        let x = x.h;
         let shape = to.graph.shape(x).to_vec();
         let flat = [shape[0], to_u32(count(&shape[1..]))];
         to.graph.view(x, &flat).ok_or_else(|| ShapeError::Inputs {
@@ -59,8 +60,7 @@ impl Kind for Flatten {
     }
 
     fn onnx(&self, x: State<String>, to: &mut onnx::Nodes) -> String {
-        let x = x.linear();
-        to.node("Flatten", "flatten", &[&x], vec![("axis", onnx::Attribute::Int(1))])
+        to.node("Flatten", "flatten", &[&x.h], vec![("axis", onnx::Attribute::Int(1))])
     }
 
     fn widened(&self, _by: Widening) -> Layer {

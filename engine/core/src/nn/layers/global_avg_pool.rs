@@ -21,13 +21,14 @@ impl Kind for GlobalAvgPool {
             inside: [&[], &[]],
             takes_relu: false,
             takes_norm: false,
+            reads_lifted: true,
             is_norm: false,
             can_die: false,
         }
     }
 
     fn shape(&self, at: State<Extent>, _to: &mut Inventory) -> Result<Extent, NetworkError> {
-        let at = at.linear();
+        let at = at.h;
         if at.is_map() { Ok(Extent::Flat(at.width())) } else { Err(refused(NAME, at)) }
     }
 
@@ -37,13 +38,11 @@ impl Kind for GlobalAvgPool {
         _relu: bool,
         to: &mut Builder<'_>,
     ) -> Result<Value, ShapeError> {
-        let x = x.linear();
-        to.add(NAME, pool::GlobalAvgPool, &[x])
+        to.add(NAME, pool::GlobalAvgPool, &[x.h])
     }
 
     fn onnx(&self, x: State<String>, to: &mut onnx::Nodes) -> String {
-        let x = x.linear();
-        let mean = to.node("GlobalAveragePool", NAME, &[&x], Vec::new());
+        let mean = to.node("GlobalAveragePool", NAME, &[&x.h], Vec::new());
         let attributes = vec![("axis", onnx::Attribute::Int(1))];
         to.node("Flatten", "pool.flat", &[&mean], attributes)
     }

@@ -32,13 +32,14 @@ impl Kind for Linear {
             inside: [&[], &[]],
             takes_relu: true,
             takes_norm: false,
+            reads_lifted: true,
             is_norm: false,
             can_die: false,
         }
     }
 
     fn shape(&self, at: State<Extent>, to: &mut Inventory) -> Result<Extent, NetworkError> {
-        let at = at.linear();
+        let at = at.h;
         let Self { name, out, bias } = self;
         let Extent::Flat(fan) = at else { return Err(refused(name, at)) };
         let (o, i) = (*out as usize, fan as usize);
@@ -61,14 +62,12 @@ impl Kind for Linear {
         relu: bool,
         to: &mut Builder<'_>,
     ) -> Result<Value, ShapeError> {
-        let x = x.linear();
-        to.affine(&self.name, matmul::Linear { bias: self.bias, relu }, x, self.bias)
+        to.affine(&self.name, matmul::Linear { bias: self.bias, relu }, x.h, self.bias)
     }
 
     fn onnx(&self, x: State<String>, to: &mut onnx::Nodes) -> String {
-        let x = x.linear();
         let attributes = vec![("transB", onnx::Attribute::Int(1))];
-        to.affine("Gemm", &self.name, &x, self.bias, attributes)
+        to.affine("Gemm", &self.name, &x.h, self.bias, attributes)
     }
 
     /// `mid` keeps the width of a layer at a residual unit's end; every other one is widened.

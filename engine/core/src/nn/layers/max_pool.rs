@@ -30,6 +30,7 @@ impl Kind for MaxPool {
             inside: [&[], &[]],
             takes_relu: false,
             takes_norm: false,
+            reads_lifted: false,
             is_norm: false,
             can_die: false,
         }
@@ -47,15 +48,13 @@ impl Kind for MaxPool {
         _relu: bool,
         to: &mut Builder<'_>,
     ) -> Result<Value, ShapeError> {
-        let x = x.h;
         let (kernel, stride, pad) = ([self.kernel; 2], [self.stride; 2], [self.pad; 2]);
-        to.add(&self.name, pool::MaxPool { kernel, stride, pad }, &[x])
+        to.add(&self.name, pool::MaxPool { kernel, stride, pad }, &[x.h])
     }
 
     fn onnx(&self, x: State<String>, to: &mut onnx::Nodes) -> String {
-        let x = x.h;
         let windows = onnx::windows(self.kernel, self.stride, self.pad);
-        to.node("MaxPool", &self.name, &[&x], windows)
+        to.node("MaxPool", &self.name, &[&x.h], windows)
     }
 
     fn widened(&self, _by: Widening) -> Layer {

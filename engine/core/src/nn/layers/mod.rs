@@ -90,7 +90,7 @@ trait Kind {
     /// See [`Facts`].
     fn facts(&self) -> Facts<'_>;
 
-    /// What it puts out where `at` flows in: a linear map reads [`State::linear`] of it, all else `h`. Notes its parameters and its multiply-adds.
+    /// What it puts out where `at` flows in, of which it reads `h`; notes its parameters and its multiply-adds.
     ///
     /// # Errors
     /// [`NetworkError::Layer`] if it does not take that.
@@ -133,6 +133,8 @@ pub struct Facts<'a> {
     pub takes_relu: bool,
     /// Whether it can take in a batch norm behind it in eval mode, when the statistics are constants.
     pub takes_norm: bool,
+    /// Whether it reads what flows in by linear maps alone, or commutes with those that do: then it reads the lifted state.
+    pub reads_lifted: bool,
     /// Whether it is a batch norm: in training it normalises by the batch.
     pub is_norm: bool,
     /// Whether units of its output can be dead, that is, the same number for every input.
@@ -170,6 +172,11 @@ enum Stands {
     AtEnd,
 }
 
+/// What a layer reads of a state. A unit is handed both, and its layers choose.
+fn read<T>(layer: &Layer, state: State<T>) -> State<T> {
+    if layer.facts().reads_lifted { State::of(state.linear()) } else { state }
+}
+
 /// Infers the extents of layers in sequence, the first of which reads what flows in; returns that of the last one's output.
 pub(super) fn shape(
     layers: &[Layer],
@@ -177,7 +184,7 @@ pub(super) fn shape(
     to: &mut Inventory,
 ) -> Result<Extent, NetworkError> {
     for layer in layers {
-        at = State::of(layer.kind().shape(at, to)?);
+        at = State::of(layer.kind().shape(read(layer, at), to)?);
         if let Some(name) = layer.name() {
             to.layers.push((name.into(), at.h));
         }
@@ -194,7 +201,7 @@ pub(super) fn nodes(
     let mut rest = layers;
     while let Some((layer, tail)) = rest.split_first() {
         let relu = tail.first().filter(|next| layer.facts().takes_relu && next.is_relu());
-        x = State::of(layer.kind().nodes(x, relu.is_some(), to)?);
+        x = State::of(layer.kind().nodes(read(layer, x), relu.is_some(), to)?);
         if let Some(name) = relu.unwrap_or(layer).name() {
             to.taps.insert(name.into(), x.h);
         }
@@ -205,7 +212,7 @@ pub(super) fn nodes(
 
 /// Nodes of ONNX of layers one behind the other, the first of which reads what flows in; the name of what the last puts out.
 pub fn onnx(layers: &[Layer], x: State<String>, to: &mut onnx::Nodes) -> String {
-    layers.iter().fold(x, |x, layer| State::of(layer.kind().onnx(x, to))).h
+    layers.iter().fold(x, |x, layer| State::of(layer.kind().onnx(read(layer, x), to))).h
 }
 
 /// A block's layers, widened.

@@ -28,6 +28,7 @@ impl Kind for Unit {
             inside: [&self.body, &self.shortcut],
             takes_relu: false,
             takes_norm: false,
+            reads_lifted: false,
             is_norm: false,
             can_die: true,
         }
