@@ -17,7 +17,6 @@ use engine::{
     formats::{ModelFolder, safetensors},
     gpu::{self, Gpu},
     nn::{FileLayout, Network, Weights},
-    step,
     train::{Options, Run, Session, TrainError},
 };
 
@@ -136,9 +135,7 @@ pub(crate) fn logits(
 ) -> Vec<Vec<f32>> {
     let gpu = gpu();
     let logits = || -> Result<_, TrainError> {
-        let program = step::evaluation(network, batch, &gpu.target())?;
-        let mut session = Session::new(&gpu, program)?;
-        session.load_student(weights)?;
+        let mut session = Session::evaluating(&gpu, network, weights, batch)?;
         session.logits(batches.map(Ok))
     };
     logits().unwrap_or_else(|error| panic!("{error}"))

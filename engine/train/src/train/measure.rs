@@ -7,7 +7,7 @@ use crate::{
     data::{Dataset, Split},
     gpu::Gpu,
     nn::{Layer, Network, NetworkError, Weights},
-    random, step,
+    random,
     win::start::{Probe as _, Tap},
 };
 
@@ -42,22 +42,9 @@ pub(super) fn worth(
     data: &Dataset,
     gpu: &Arc<Gpu>,
 ) -> Result<Worth, TrainError> {
-    let mut session = alone(network, weights, batch, gpu)?;
+    let mut session = Session::evaluating(gpu, network, weights, batch.max(1))?;
     let test = session.test(&data.test)?;
     Ok(Worth { test, train_error: train_error(&mut session, &data.train, seed)? })
-}
-
-/// A network by itself on a device.
-fn alone(
-    network: &Network,
-    weights: &Weights,
-    batch: u32,
-    gpu: &Arc<Gpu>,
-) -> Result<Session, TrainError> {
-    let program = step::evaluation(network, batch.max(1), &gpu.target())?;
-    let session = Session::new(gpu, program)?;
-    session.load_student(weights)?;
-    Ok(session)
 }
 
 /// The training error in percent, on inputs that depend on the seed alone.
@@ -87,7 +74,7 @@ pub(super) fn logits(
     test: &Arc<Split>,
     gpu: &Arc<Gpu>,
 ) -> Result<Vec<Vec<f32>>, TrainError> {
-    let mut session = alone(network, weights, batch, gpu)?;
+    let mut session = Session::evaluating(gpu, network, weights, batch.max(1))?;
     let picks: Vec<usize> = (0..test.len().min(PROOF_INPUTS)).collect();
     let rows = session.rows();
     session.logits(some(test, &picks, rows))

@@ -125,7 +125,7 @@ impl<'a, 'r> Member<'a, 'r> {
 
     fn results(self) -> Result<Finished, TrainError> {
         let Self { who, run, at, .. } = self;
-        let batch = run.config.vanilla.batch.max(1);
+        let batch = run.config.vanilla.batch;
         let worth = measure::worth(who.network, &at.now, who.seed, batch, run.data, &run.gpu)?;
         // The merge stage, of this process or of an earlier one, left its proof here.
         let proof = who.folder.join(folder::MERGE);

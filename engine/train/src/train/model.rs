@@ -9,7 +9,6 @@ use crate::{
     gpu::Gpu,
     models,
     nn::{Network, Weights},
-    step,
 };
 
 /// A model folder's network, its weights checked against it.
@@ -35,10 +34,7 @@ impl Trained {
     }
 
     fn session(&self, gpu: &Arc<Gpu>, batch: u32) -> Result<Session, TrainError> {
-        let program = step::evaluation(&self.network, batch, &gpu.target())?;
-        let session = Session::new(gpu, program)?;
-        session.load_student(&self.weights)?;
-        Ok(session)
+        Session::evaluating(gpu, &self.network, &self.weights, batch)
     }
 
     /// Loss and accuracy on a split, over all the outputs of the network: class k of the split is the output `outputs[k]`.

@@ -10,13 +10,13 @@ use crate::{
     data::{Batch, DataError, Split},
     event::Scaling,
     gpu::{Executor, Gpu, Metrics, StepParameters},
-    nn::Weights,
+    nn::{Network, Weights},
     ops::scaler,
     profile::{Job, Window},
     random,
     step::{
-        ACCUMULATE, APPLY, DISCREPANCY, EVALUATE, HITS, LOSS, LOSS_SCALE, Program, SCALER, SKIPPED,
-        STEP,
+        self, ACCUMULATE, APPLY, DISCREPANCY, EVALUATE, HITS, LOSS, LOSS_SCALE, Program, SCALER,
+        SKIPPED, STEP,
     },
 };
 
@@ -69,6 +69,21 @@ impl Session {
             // Weight decay acts on every parameter, as PyTorch's optimisers do when they are given all in one group.
             session.executor.write(&format!("student.decay{k}"), &vec![1u32; words as usize])?;
         }
+        Ok(session)
+    }
+
+    /// A trained network by itself, to test it on at most `batch` inputs at once, or to ask it.
+    ///
+    /// # Errors
+    /// As [`Self::new`]; if the weights are not the network's.
+    pub fn evaluating(
+        gpu: &Arc<Gpu>,
+        network: &Network,
+        weights: &Weights,
+        batch: u32,
+    ) -> Result<Self, TrainError> {
+        let session = Self::new(gpu, step::evaluation(network, batch, &gpu.target())?)?;
+        session.load_student(weights)?;
         Ok(session)
     }
 
