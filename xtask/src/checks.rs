@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use crate::{
     adapters, browser, fuzz, python, schema, setup,
-    shell::{cargo, loud, root, works},
+    shell::{self, cargo, loud, root, works},
     web,
 };
 
@@ -29,7 +29,7 @@ pub(crate) fn run() -> Result<()> {
         schema::check()?;
     }
     setup::adapter()?;
-    let ci = ci();
+    let ci = shell::ci();
     // Without these, tests that lack a device, a program or a data set say so and pass.
     let mut required = vec!["TAPER_REQUIRE_GPU"];
     if python::setup()? || ci {
@@ -131,16 +131,11 @@ fn for_a_browser() -> Result<()> {
     }
     if !there() {
         let words = format!("nothing is compiled for a browser: rustc has no target {TARGET}");
-        anyhow::ensure!(!ci(), "{words}");
+        anyhow::ensure!(!shell::ci(), "{words}");
         println!("{words}");
         return Ok(());
     }
     loud(cargo()?.args(["check", "--package", "taper-core", "--target", TARGET]))
-}
-
-/// Whether the CI runs this: then nothing may be missing.
-fn ci() -> bool {
-    std::env::var("CI").is_ok_and(|value| value == "true")
 }
 
 /// A minimal toolchain has neither rustfmt nor clippy; rustup brings them.

@@ -24,6 +24,11 @@ pub(crate) fn taper() -> Result<Command> {
     at(&executable(&bin()?, "taper"))
 }
 
+/// Whether the CI runs this: then nothing may be missing.
+pub(crate) fn ci() -> bool {
+    std::env::var("CI").is_ok_and(|value| value == "true")
+}
+
 /// The `cargo` that runs us.
 pub(crate) fn cargo() -> Result<Command> {
     at(&PathBuf::from(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())))

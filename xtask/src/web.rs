@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf, process::Command};
 
 use anyhow::{Context, Result, bail};
 
-use crate::shell::{at, loud, read, root, taper, works};
+use crate::shell::{at, ci, loud, read, root, taper, works};
 
 /// The oldest Node that will do: `engines` in web/package.json.
 const NODE: [u32; 2] = [20, 19];
@@ -34,7 +34,7 @@ pub(crate) fn types() -> Result<()> {
 /// Types, lints, format, tests and the build of the page. Where there is no Node it says so, and only the CI minds.
 pub(crate) fn checks() -> Result<()> {
     if let Some(missing) = missing() {
-        if std::env::var("CI").is_ok_and(|value| value == "true") {
+        if ci() {
             bail!("the page is not checked: {missing}");
         }
         eprintln!("\nthe page is not checked: {missing}");
