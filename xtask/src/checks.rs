@@ -151,62 +151,14 @@ fn components() -> Result<()> {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use std::path::PathBuf;
-
+mod tests {
     use super::*;
-
-    /// Every file of Rust or of the page below a folder of the workspace.
-    fn sources(folder: &str) -> Vec<PathBuf> {
-        fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
-            for entry in fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("read")) {
-                let path = entry.path();
-                if path.is_dir() {
-                    walk(&path, found);
-                } else if path.extension().is_some_and(|extension| {
-                    ["rs", "ts", "svelte"].iter().any(|kind| extension == *kind)
-                }) {
-                    found.push(path);
-                }
-            }
-        }
-        let mut found = Vec::new();
-        walk(&root().join(folder), &mut found);
-        assert!(!found.is_empty(), "{folder} holds no source");
-        found
-    }
-
-    /// The lines of a file, with their numbers from 1, without its items that are for tests only: each ends by the first line that is
-    /// indented as it is and closes it.
-    pub(crate) fn code(text: &str) -> Vec<(usize, &str)> {
-        let (mut code, mut inside) = (Vec::new(), None);
-        for (number, line) in text.lines().enumerate() {
-            let indent = line.len() - line.trim_start().len();
-            match inside {
-                None if line.trim() == "#[cfg(test)]" => inside = Some(indent),
-                None => code.push((number + 1, line)),
-                Some(at) => {
-                    let ends = line.ends_with('}') || line.ends_with(';');
-                    if at == indent && ends && !line.trim().is_empty() {
-                        inside = None;
-                    }
-                }
-            }
-        }
-        code
-    }
-
-    #[test]
-    fn what_is_for_tests_is_left_out_and_no_more() {
-        let text = "a\n#[cfg(test)]\nmod tests;\nb\nimpl C {\n    #[cfg(test)]\n    fn d() {\n        e();\n    }\n    f\n}\n#[cfg(test)]\nmod t {\n    g\n}\nh";
-        let lines: Vec<&str> = code(text).into_iter().map(|(_, line)| line.trim()).collect();
-        assert_eq!(lines, ["a", "b", "impl C {", "f", "}", "h"]);
-    }
+    use crate::sources::{code, files};
 
     /// `PATH:LINE: TEXT` of each line of code, comments left out, that has one of `words`; tests may do as they like.
     fn lines_with(folders: &[&str], words: &[&str]) -> Vec<String> {
         let mut found = Vec::new();
-        for path in folders.iter().flat_map(|folder| sources(folder)) {
+        for path in folders.iter().flat_map(|folder| files(&root().join(folder))) {
             let text = fs::read_to_string(&path).expect("UTF-8");
             for (number, line) in code(&text) {
                 let code = line.split("//").next().unwrap_or_default();

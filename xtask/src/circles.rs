@@ -9,6 +9,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::sources::{self, code};
+
 /// A module's path from its crate, `["train", "member"]`.
 type Module = Vec<String>;
 
@@ -23,30 +25,22 @@ struct House {
 type Name = Vec<String>;
 
 impl House {
-    /// Reads the crate whose sources are below `root`; `code` leaves out tests.
-    fn read(root: &Path, code: impl Fn(&str) -> String) -> Self {
+    /// Reads the crate whose sources are below `root`.
+    fn read(root: &Path) -> Self {
         let (mut texts, mut files) = (BTreeMap::new(), BTreeMap::new());
-        let mut folders = vec![root.to_path_buf()];
-        while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(&folder).expect("a folder") {
-                let path = entry.expect("read").path();
-                if path.is_dir() {
-                    folders.push(path);
-                } else if path.extension().is_some_and(|end| end == "rs")
-                    && path.file_stem().is_some_and(|stem| stem != "tests")
-                {
-                    let inner = path.strip_prefix(root).expect("below the root").with_extension("");
-                    let mut module: Module =
-                        inner.iter().map(|part| part.to_string_lossy().into_owned()).collect();
-                    let last = module.last().map_or("", String::as_str);
-                    if last == "mod" || (module.len() == 1 && ["lib", "main"].contains(&last)) {
-                        module.pop();
-                    }
-                    let text = code(&fs::read_to_string(&path).expect("UTF-8"));
-                    texts.insert(module.clone(), text);
-                    files.insert(module, path);
-                }
+        for path in sources::files(root) {
+            let inner = path.strip_prefix(root).expect("below the root").with_extension("");
+            let mut module: Module =
+                inner.iter().map(|part| part.to_string_lossy().into_owned()).collect();
+            let last = module.last().map_or("", String::as_str);
+            if last == "tests" {
+                continue;
             }
+            if last == "mod" || (module.len() == 1 && ["lib", "main"].contains(&last)) {
+                module.pop();
+            }
+            texts.insert(module.clone(), plain(&fs::read_to_string(&path).expect("UTF-8")));
+            files.insert(module, path);
         }
         Self { texts, files }
     }
@@ -132,6 +126,12 @@ impl House {
         }
         circles
     }
+}
+
+/// The code of a text, without comments.
+fn plain(text: &str) -> String {
+    let lines = code(text).into_iter();
+    lines.map(|(_, line)| line.split("//").next().unwrap_or("").to_owned() + "\n").collect()
 }
 
 /// The characters of which paths are made.
@@ -231,13 +231,7 @@ fn inline(text: &str) -> Vec<Name> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{checks::tests::code, shell::root};
-
-    /// The code of a text, without comments.
-    fn plain(text: &str) -> String {
-        let lines = code(text).into_iter();
-        lines.map(|(_, line)| line.split("//").next().unwrap_or("").to_owned() + "\n").collect()
-    }
+    use crate::shell::root;
 
     #[test]
     fn trees_of_imports_are_read() {
@@ -265,7 +259,7 @@ mod tests {
         ] {
             fs::write(folder.join(name), text).expect("written");
         }
-        let house = House::read(&folder, plain);
+        let house = House::read(&folder);
         let circles = house.circles();
         fs::remove_dir_all(&folder).expect("removed");
         let names: Vec<&Path> =
@@ -281,7 +275,7 @@ mod tests {
         let crates = ["engine/core", "engine/gpu", "engine/train", "server", "benches", "xtask"];
         let mut seen = Vec::new();
         for name in crates {
-            let house = House::read(&root().join(name).join("src"), plain);
+            let house = House::read(&root().join(name).join("src"));
             for circle in house.circles() {
                 let files: Vec<&Path> =
                     circle.iter().map(|path| path.strip_prefix(root()).expect("ours")).collect();

@@ -26,6 +26,8 @@ mod schema;
 mod serve;
 mod setup;
 mod shell;
+#[cfg(test)]
+mod sources;
 mod web;
 
 use std::process::ExitCode;
