@@ -113,13 +113,14 @@ impl ModelFolder {
     /// One of the two is missing or damaged. Whether the weights fit the architecture is for the architecture to say.
     pub fn read(folder: &Path) -> Result<ModelFolder, FormatError> {
         let path = folder.join(CONFIG);
-        let config: serde_json::Value = read_json(&path)?;
-        if config["pretrained_cfg"].is_object() || config["model_type"].is_string() {
+        let bytes = sums::read(&path)?;
+        let value: serde_json::Value = parse_json(&path, &bytes)?;
+        if value["pretrained_cfg"].is_object() || value["model_type"].is_string() {
             let message = "timm or transformers wrote it; a folder of timm's can be a teacher, by `teacher.from`";
             return Err(FormatError::content(&path, message));
         }
-        let config: ModelConfig =
-            serde_json::from_value(config).map_err(|error| FormatError::content(&path, error))?;
+        // Of the text, so that what is wrong is told with its line.
+        let config: ModelConfig = parse_json(&path, &bytes)?;
         let (weights, _) = safetensors::read(&folder.join(WEIGHTS))?;
         let weights = config.network().from_file(weights);
         let path = folder.join(MERGE);
@@ -150,7 +151,8 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, FormatError> {
     parse_json(path, &sums::read(path)?)
 }
 
-fn parse_json<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, FormatError> {
+/// A value of the JSON in the file at `path`.
+pub(crate) fn parse_json<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, FormatError> {
     serde_json::from_slice(bytes).map_err(|error| FormatError::content(path, error))
 }
 

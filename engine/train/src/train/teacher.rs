@@ -167,9 +167,10 @@ fn described(weights: &Path) -> Result<Option<Described>, TrainError> {
     let named = weights.file_name().is_some_and(|name| name == folder::WEIGHTS);
     let config = weights.parent().map(|folder| folder.join(folder::CONFIG));
     let Some(config) = config.filter(|config| named && config.is_file()) else { return Ok(None) };
-    let value: serde_json::Value = folder::read_json(&config)?;
+    let bytes = sums::read(&config)?;
+    let value: serde_json::Value = folder::parse_json(&config, &bytes)?;
     if value["model"].is_object() {
-        return Ok(Some(Described::Taper(folder::read_json(&config)?)));
+        return Ok(Some(Described::Taper(folder::parse_json(&config, &bytes)?)));
     }
     let timm = timm::described(&value).map_err(|error| FormatError::content(&config, error))?;
     Ok(timm.map(Described::Timm))
