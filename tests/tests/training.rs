@@ -23,7 +23,7 @@ use engine::{
     step::{ACCUMULATE, APPLY, Objective, Program, STEP, Saving, Training, saving},
     train::{LossScale, Session},
     win::{
-        algorithm::Task,
+        algorithm::StageKind,
         networks::{Networks, objective},
         surgery,
     },
@@ -162,19 +162,19 @@ fn lecture(golden: &Golden, input: Extent) -> Lecture {
     };
     let win = Win { discrepancy, freeze: about["freeze"] == Json::Bool(true), ..Win::default() };
     let block = about["block"].as_u64().map(|block| block as usize);
-    let (task, scale) = match (about["task"].as_str(), block) {
-        (Some("narrow"), Some(block)) => (Task::Narrow { block }, number("scale") as f32),
-        (Some("hint"), Some(blocks)) => (Task::Hint { blocks }, number("scale") as f32),
-        _ if bridges => (Task::Tune { target: Follows::Teacher }, 1.0),
+    let (kind, scale) = match (about["task"].as_str(), block) {
+        (Some("narrow"), Some(block)) => (StageKind::Narrow { block }, number("scale") as f32),
+        (Some("hint"), Some(blocks)) => (StageKind::Hint { blocks }, number("scale") as f32),
+        _ if bridges => (StageKind::Tune { target: Follows::Teacher }, 1.0),
         _ => {
             let (alpha, temperature) = (number("alpha"), number("temperature"));
-            (Task::Distill { alpha, temperature }, 1.0)
+            (StageKind::Distill { alpha, temperature }, 1.0)
         }
     };
     let bridged = bridges.then_some(&bridged);
     let networks = Networks { student: &student, teacher: Some(&teacher), bridged };
-    let network = networks.trained(task).expect("a network");
-    Lecture { network, teacher: Some((teacher, weights)), objective: objective(task, &win, scale) }
+    let network = networks.trained(kind).expect("a network");
+    Lecture { network, teacher: Some((teacher, weights)), objective: objective(kind, &win, scale) }
 }
 
 impl Lesson {

@@ -98,8 +98,8 @@ fn run(work: &Work, gpu: &Arc<Gpu>) -> Result<(Vec<f64>, BTreeSet<String>)> {
     let recipe = stage.recipe.as_ref().context("a stage that trains")?;
     let bridged = (work.method == Method::Win).then_some(&bridged);
     let trained =
-        Networks { student: &student, teacher: Some(&teacher), bridged }.trained(stage.task)?;
-    let objective = networks::objective(stage.task, &config.win, 1.0);
+        Networks { student: &student, teacher: Some(&teacher), bridged }.trained(stage.kind)?;
+    let objective = networks::objective(stage.kind, &config.win, 1.0);
     let of = Training {
         student: &trained,
         teacher: Some(&teacher),

@@ -7,7 +7,7 @@ use crate::config::{Config, Length, Merge, Method, Recipe, Target, whole};
 /// What a stage does.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Task {
+pub enum StageKind {
     /// Trains on the labels.
     Labels,
     /// Trains on (1 − α) CE + α T² KL(teacher ‖ student at T).
@@ -38,13 +38,13 @@ pub enum Task {
     Merge,
 }
 
-impl Task {
+impl StageKind {
     /// Whether the teacher runs in each step.
     pub fn reads_teacher(self) -> bool {
         match self {
-            Task::Distill { .. } | Task::Hint { .. } | Task::Narrow { .. } => true,
-            Task::Tune { target } => target == Target::Teacher,
-            Task::Labels | Task::Start | Task::Merge => false,
+            StageKind::Distill { .. } | StageKind::Hint { .. } | StageKind::Narrow { .. } => true,
+            StageKind::Tune { target } => target == Target::Teacher,
+            StageKind::Labels | StageKind::Start | StageKind::Merge => false,
         }
     }
 }
@@ -66,7 +66,7 @@ pub struct Stage {
     /// The method that it is a stage of; none for the teacher's own training.
     pub method: Option<Method>,
     /// What it does.
-    pub task: Task,
+    pub kind: StageKind,
     /// The section of the configuration in which its recipe stands; `None` where nothing is trained.
     pub section: Option<&'static str>,
     /// How it is trained; `None` where nothing is.
@@ -80,11 +80,11 @@ pub struct Stage {
 }
 
 impl Stage {
-    fn plain(name: impl Into<String>, task: Task) -> Self {
+    fn plain(name: impl Into<String>, kind: StageKind) -> Self {
         Self {
             name: name.into(),
             method: None,
-            task,
+            kind,
             section: None,
             recipe: None,
             depends_on: Vec::new(),
@@ -94,8 +94,13 @@ impl Stage {
     }
 
     /// A stage that trains by the recipe of a section.
-    fn train(name: impl Into<String>, task: Task, section: &'static str, recipe: Recipe) -> Self {
-        Self { section: Some(section), recipe: Some(recipe), ..Self::plain(name, task) }
+    fn train(
+        name: impl Into<String>,
+        kind: StageKind,
+        section: &'static str,
+        recipe: Recipe,
+    ) -> Self {
+        Self { section: Some(section), recipe: Some(recipe), ..Self::plain(name, kind) }
     }
 
     fn tries(self, tries: u32) -> Self {
@@ -146,7 +151,7 @@ pub fn of(config: &Config, method: Option<Method>, train_count: u64) -> Vec<Stag
 
 /// Stage 1: the teacher, trained on the labels.
 pub fn wide(config: &Config, train_count: u64) -> Vec<Stage> {
-    let mut stages = vec![Stage::train("wide", Task::Labels, "wide", config.wide.recipe())];
+    let mut stages = vec![Stage::train("wide", StageKind::Labels, "wide", config.wide.recipe())];
     share_steps(&mut stages, train_count);
     stages
 }
@@ -160,7 +165,7 @@ pub fn hinted(blocks: usize) -> usize {
 ///
 /// `win` is Algorithm 1: narrow 1 … n, tune, merge; under MAP the merge comes before tuning.
 pub fn stages(config: &Config, method: Method, train_count: u64) -> Vec<Stage> {
-    let mut stages = tasks(config, method, train_count);
+    let mut stages = listed(config, method, train_count);
     for (place, stage) in stages.iter_mut().enumerate() {
         stage.method = Some(method);
         stage.depends_on = match place.checked_sub(1) {
@@ -185,35 +190,37 @@ pub fn stages(config: &Config, method: Method, train_count: u64) -> Vec<Stage> {
     stages
 }
 
-fn tasks(config: &Config, method: Method, train_count: u64) -> Vec<Stage> {
+fn listed(config: &Config, method: Method, train_count: u64) -> Vec<Stage> {
     let blocks = config.model.block_count();
     let tune = Stage::train(
         "tune",
-        Task::Tune { target: config.tune.target },
+        StageKind::Tune { target: config.tune.target },
         "tune",
         config.tune.recipe(),
     )
     .tries(config.win.tune_restarts);
-    let merge = Stage::plain("merge", Task::Merge);
+    let merge = Stage::plain("merge", StageKind::Merge);
     let end = |tune: Stage| match config.win.merge {
         Merge::Maf => [tune, merge],
         Merge::Map => [merge, tune],
     };
     match method {
         Method::Vanilla => {
-            vec![Stage::train("vanilla", Task::Labels, "vanilla", config.vanilla.recipe())]
+            vec![Stage::train("vanilla", StageKind::Labels, "vanilla", config.vanilla.recipe())]
         }
         Method::Kd => {
-            let task = Task::Distill { alpha: config.kd.alpha, temperature: config.kd.temperature };
-            vec![Stage::train("kd", task, "kd", config.kd.recipe())]
+            let kind =
+                StageKind::Distill { alpha: config.kd.alpha, temperature: config.kd.temperature };
+            vec![Stage::train("kd", kind, "kd", config.kd.recipe())]
         }
         Method::Fitnets => {
             let fitnets = &config.fitnets;
-            let task = Task::Distill { alpha: fitnets.alpha, temperature: fitnets.temperature };
-            let hint = Task::Hint { blocks: hinted(blocks) };
+            let kind =
+                StageKind::Distill { alpha: fitnets.alpha, temperature: fitnets.temperature };
+            let hint = StageKind::Hint { blocks: hinted(blocks) };
             vec![
                 Stage::train("hint", hint, "fitnets", fitnets.hint_recipe()),
-                Stage::train("kd", task, "fitnets", fitnets.recipe()),
+                Stage::train("kd", kind, "fitnets", fitnets.recipe()),
             ]
         }
         Method::StartOnly => {
@@ -222,13 +229,13 @@ fn tasks(config: &Config, method: Method, train_count: u64) -> Vec<Stage> {
                 tries: 1,
                 ..tune
             };
-            [Stage::plain("start", Task::Start)].into_iter().chain(end(tune)).collect()
+            [Stage::plain("start", StageKind::Start)].into_iter().chain(end(tune)).collect()
         }
         Method::Win => {
             let narrow = (1..=blocks).map(|block| {
                 Stage::train(
                     format!("narrow {block}"),
-                    Task::Narrow { block },
+                    StageKind::Narrow { block },
                     "narrow",
                     config.narrow.recipe(),
                 )
@@ -276,7 +283,7 @@ mod tests {
                     assert_eq!(batch, i64::try_from(stage.batch()).ok(), "{method} {}", stage.name);
                 }
                 // Whoever reads the teacher in a step waits for it, at the latest by the first stage.
-                assert!(!stage.task.reads_teacher() || method.needs_teacher());
+                assert!(!stage.kind.reads_teacher() || method.needs_teacher());
                 let before = match place {
                     0 if method == Method::Vanilla => None,
                     0 => Some(Dependency::Teacher),

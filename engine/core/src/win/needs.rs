@@ -1,7 +1,7 @@
 //! What each stage of a run needs of a device, known before anything is allocated.
 
 use super::{
-    algorithm::{self, Stage, Task},
+    algorithm::{self, Stage, StageKind},
     networks::{self, Networks},
     surgery,
 };
@@ -61,7 +61,7 @@ pub fn needs(
         // Memory does not depend on the number of images, so any number will do; only lengths depend on it.
         let stages = algorithm::stages(config, method, 1);
         for (place, stage) in stages.iter().enumerate() {
-            let merged = stages[..place].iter().any(|stage| stage.task == Task::Merge);
+            let merged = stages[..place].iter().any(|stage| stage.kind == StageKind::Merge);
             let bridged = bridged.as_ref().filter(|_| bridges(method) && !merged);
             let networks = Networks { student, teacher: Some(teacher), bridged };
             needs.extend(of_stage(config, stage, networks, target)?);
@@ -77,8 +77,8 @@ fn of_stage(
     target: &Target,
 ) -> Result<Option<Needs>, ProgramError> {
     let (Some(recipe), Some(section)) = (&stage.recipe, stage.section) else { return Ok(None) };
-    let student = networks.trained(stage.task)?;
-    let objective = networks::objective(stage.task, &config.win, 1.0);
+    let student = networks.trained(stage.kind)?;
+    let objective = networks::objective(stage.kind, &config.win, 1.0);
     let of = Training {
         student: &student,
         teacher: networks.teacher,

@@ -1,6 +1,6 @@
 //! Which network a stage trains, and what for.
 
-use super::algorithm::Task;
+use super::algorithm::StageKind;
 use crate::{
     config::{Discrepancy, Target, Win},
     nn::{Network, NetworkError, Pair},
@@ -26,13 +26,13 @@ impl Networks<'_> {
     ///
     /// # Errors
     /// If the stage needs a network that is not there.
-    pub fn trained(&self, task: Task) -> Result<Network, NetworkError> {
+    pub fn trained(&self, kind: StageKind) -> Result<Network, NetworkError> {
         let missing = |what: &str| NetworkError::Mismatch(format!("this stage needs {what}"));
-        Ok(match task {
-            Task::Narrow { block } => {
+        Ok(match kind {
+            StageKind::Narrow { block } => {
                 self.bridged.ok_or_else(|| missing("a bridged network"))?.prefix(block)
             }
-            Task::Hint { blocks } => {
+            StageKind::Hint { blocks } => {
                 let teacher = self.teacher.ok_or_else(|| missing("a teacher"))?;
                 let mut network = self.student.prefix(blocks);
                 let out = teacher.prefix(blocks).shapes()?.output.width();
@@ -44,17 +44,17 @@ impl Networks<'_> {
     }
 }
 
-/// The objective of a task. `scale` is the factor of an imitation's squared error.
-pub fn objective(task: Task, win: &Win, scale: f32) -> Objective {
-    match task {
-        Task::Distill { alpha, temperature } => Objective::Distill { alpha, temperature },
-        Task::Tune { target: Target::Teacher } => {
+/// The objective of a stage. `scale` is the factor of an imitation's squared error.
+pub fn objective(kind: StageKind, win: &Win, scale: f32) -> Objective {
+    match kind {
+        StageKind::Distill { alpha, temperature } => Objective::Distill { alpha, temperature },
+        StageKind::Tune { target: Target::Teacher } => {
             Objective::Distill { alpha: 1.0, temperature: 1.0 }
         }
-        Task::Narrow { .. } => {
+        StageKind::Narrow { .. } => {
             Objective::Imitate { discrepancy: win.discrepancy, scale, freeze: win.freeze }
         }
-        Task::Hint { .. } => {
+        StageKind::Hint { .. } => {
             Objective::Imitate { discrepancy: Discrepancy::RelativeMse, scale, freeze: false }
         }
         _ => Objective::Labels,

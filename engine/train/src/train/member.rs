@@ -22,7 +22,7 @@ use crate::{
     random,
     step::{self, Objective, Saving, Training},
     win::{
-        algorithm::{Stage, Task},
+        algorithm::{Stage, StageKind},
         networks::{self, Networks, REGRESSOR},
         start::{self, Choice, Probe as _, Tap},
         surgery,
@@ -100,9 +100,9 @@ impl<'a, 'r> Member<'a, 'r> {
     pub(super) fn finish(mut self) -> Result<Finished, TrainError> {
         while let Some(stage) = self.who.stages.get(self.at.place.stage) {
             let stage = stage.clone();
-            match stage.task {
-                Task::Merge => self.merge()?,
-                Task::Start => self.timed(Self::start_all)?,
+            match stage.kind {
+                StageKind::Merge => self.merge()?,
+                StageKind::Start => self.timed(Self::start_all)?,
                 _ => self.train(&stage)?,
             }
             let Place { member_step, epochs, seconds, loss, .. } = self.at.place;
@@ -151,22 +151,25 @@ impl<'a, 'r> Member<'a, 'r> {
 
     /// Whether the pairs are still inserted.
     fn is_bridged(&self) -> bool {
-        let merged = self.who.stages[..self.at.place.stage].iter().any(|s| s.task == Task::Merge);
+        let merged =
+            self.who.stages[..self.at.place.stage].iter().any(|s| s.kind == StageKind::Merge);
         self.bridged.is_some() && !merged
     }
 
     /// The network that a stage trains.
-    fn network(&self, task: Task) -> Result<Network, NetworkError> {
+    fn network(&self, kind: StageKind) -> Result<Network, NetworkError> {
         let bridged = if self.is_bridged() { self.bridged.as_ref() } else { None };
         let teacher = self.who.teacher.map(|t| &t.network);
-        Networks { student: self.who.network, teacher, bridged }.trained(task)
+        Networks { student: self.who.network, teacher, bridged }.trained(kind)
     }
 
-    fn objective(&mut self, task: Task) -> Result<Objective, TrainError> {
+    fn objective(&mut self, kind: StageKind) -> Result<Objective, TrainError> {
         let win = &self.run.config.win;
-        let relative = match task {
-            Task::Narrow { block } if win.discrepancy == Discrepancy::RelativeMse => Some(block),
-            Task::Hint { blocks } => Some(blocks),
+        let relative = match kind {
+            StageKind::Narrow { block } if win.discrepancy == Discrepancy::RelativeMse => {
+                Some(block)
+            }
+            StageKind::Hint { blocks } => Some(blocks),
             _ => None,
         };
         let scale = match (relative, self.at.place.scale) {
@@ -175,7 +178,7 @@ impl<'a, 'r> Member<'a, 'r> {
             (None, _) => 1.0,
         };
         self.at.place.scale = Some(scale.to_bits());
-        Ok(networks::objective(task, &self.run.config.win, scale))
+        Ok(networks::objective(kind, &self.run.config.win, scale))
     }
 
     /// 1 / variance of the teacher's output after so many blocks, over the start inputs.
@@ -292,9 +295,9 @@ impl<'a, 'r> Member<'a, 'r> {
     /// Trains a stage: all of its tries, of which the best is kept.
     fn train(&mut self, stage: &Stage) -> Result<(), TrainError> {
         let Some(recipe) = stage.recipe.clone() else { return Ok(()) };
-        let network = self.network(stage.task)?;
-        let objective = self.timed(|member| member.objective(stage.task))?;
-        if let Task::Hint { .. } = stage.task
+        let network = self.network(stage.kind)?;
+        let objective = self.timed(|member| member.objective(stage.kind))?;
+        if let StageKind::Hint { .. } = stage.kind
             && self.at.place.step == 0
         {
             let seed = self.seed(INIT, 0);
@@ -357,13 +360,13 @@ impl<'a, 'r> Member<'a, 'r> {
                 (self.at.moments, self.at.place.loss_scale) = (None, None);
             }
             if self.at.place.step == 0
-                && let Task::Narrow { block } = stage.task
+                && let StageKind::Narrow { block } = stage.kind
             {
                 self.timed(|member| member.start(block, attempt))?;
             }
             self.steps(stage, &recipe, &mut session)?;
             if stage.tries > 1 {
-                let score = self.timed(|member| member.score(stage.task, &mut session))?;
+                let score = self.timed(|member| member.score(stage.kind, &mut session))?;
                 if wins(score, self.at.place.best) {
                     (self.at.place.best, self.at.best) = (Some(score), Some(self.at.now.clone()));
                 }
@@ -377,9 +380,9 @@ impl<'a, 'r> Member<'a, 'r> {
             self.at.now = best;
             session.load_student(&self.at.now)?;
         }
-        match stage.task {
-            Task::Narrow { block } => self.narrowed(block, &network, &mut session)?,
-            Task::Hint { .. } => drop(self.at.now.remove(&format!("{REGRESSOR}.weight"))),
+        match stage.kind {
+            StageKind::Narrow { block } => self.narrowed(block, &network, &mut session)?,
+            StageKind::Hint { .. } => drop(self.at.now.remove(&format!("{REGRESSOR}.weight"))),
             _ => {}
         }
         Ok(())
@@ -417,7 +420,7 @@ impl<'a, 'r> Member<'a, 'r> {
         network: &Network,
         session: &mut Session,
     ) -> Result<(), TrainError> {
-        let discrepancy = self.score(Task::Narrow { block }, session)?;
+        let discrepancy = self.score(StageKind::Narrow { block }, session)?;
         let accuracy =
             if session.tests() { Some(session.test(&self.run.data.test)?.accuracy) } else { None };
         let mut probe = DeviceProbe::new(
@@ -443,10 +446,10 @@ impl<'a, 'r> Member<'a, 'r> {
     }
 
     /// Lower is better: the discrepancy of a narrow step, the training error of any other.
-    fn score(&mut self, task: Task, session: &mut Session) -> Result<f64, TrainError> {
+    fn score(&mut self, kind: StageKind, session: &mut Session) -> Result<f64, TrainError> {
         let train = Arc::clone(&self.run.data.train);
-        match task {
-            Task::Narrow { .. } | Task::Hint { .. } => {
+        match kind {
+            StageKind::Narrow { .. } | StageKind::Hint { .. } => {
                 measure::discrepancy(session, &train, self.who.seed)
             }
             _ => measure::train_error(session, &train, self.who.seed),

@@ -214,7 +214,7 @@ fn stage_plans(
             }
             let macs = match method {
                 None => 3 * b,
-                Some(_) if stage.task.reads_teacher() => 3 * s + b,
+                Some(_) if stage.kind.reads_teacher() => 3 * s + b,
                 Some(_) => 3 * s,
             };
             let before = |of: &Dependency| match of {
@@ -230,7 +230,7 @@ fn stage_plans(
                     method,
                     section: stage.section.map(Into::into),
                     batch,
-                    reads_teacher: stage.task.reads_teacher(),
+                    reads_teacher: stage.kind.reads_teacher(),
                     depends_on: stage.depends_on.iter().filter_map(before).collect(),
                 }),
             });
