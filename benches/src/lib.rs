@@ -26,7 +26,7 @@ use engine::ops::{
 use engine::plan::{Choices, Plan, Target, compile};
 use engine::profile::{Job, Window};
 use engine::random::Stream;
-use engine::step::{Objective, SCALER, STEP, Training, program};
+use engine::step::{Objective, SCALER, STEP, Task, Training, program};
 use engine::{models, win::surgery};
 use serde::{Deserialize, Serialize};
 
@@ -379,7 +379,14 @@ fn training(
     let set = ["vanilla.optimizer=sgd".to_string(), format!("vanilla.batch={batch}")];
     let config = set.iter().try_fold(Config::default(), |config, set| config.with_set(set))?;
     let recipe = config.vanilla.recipe();
-    let of = Training { student: network, teacher, objective, recipe: &recipe, precision };
+    let of = Training {
+        student: network,
+        teacher,
+        task: Task::Classify,
+        objective,
+        recipe: &recipe,
+        precision,
+    };
     let program = program(&of, on)?;
     let student = program.student.pack(&nn::fresh(network, 0)?)?;
     let mut floats = named("student", student).to_vec();

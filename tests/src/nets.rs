@@ -1,8 +1,9 @@
 //! Small networks, and how to train them.
 
 use engine::{
+    batch::{Batch, Field},
     config::{Interpolation, Mlp, Model, Optimizer, Recipe, Resnet, Schedule, Stem, Unit},
-    formats::{ModelConfig, ModelFolder, folder::Widened},
+    formats::{ImageInput, ModelConfig, ModelFolder, ModelInput, folder::Widened},
     models,
     nn::{Extent, Network, Weights, fresh},
     random::Stream,
@@ -67,6 +68,12 @@ pub fn weights(network: &Network, seed: u64) -> Weights {
     weights
 }
 
+/// Images (N, H, W, C) with a label each, all of them valid.
+pub fn pictures(images: Vec<f32>, labels: Vec<u32>) -> Batch {
+    let (size, inputs) = (labels.len(), vec![Field::f32("images", images)]);
+    Batch { inputs, targets: vec![Field::u32("labels", labels)], size, rows: size }
+}
+
 /// A model folder of seven classes for images of `channels` and `size`, its weights as [`weights`] draws them.
 pub fn model(
     name: &str,
@@ -79,12 +86,14 @@ pub fn model(
         architecture: name.into(),
         model,
         widened,
-        channels,
-        size,
-        mean: vec![0.5; channels as usize],
-        std: vec![0.5; channels as usize],
-        interpolation: Interpolation::Bilinear,
-        crop: 1.0,
+        input: ModelInput::Images(ImageInput {
+            channels,
+            size,
+            mean: vec![0.5; channels as usize],
+            std: vec![0.5; channels as usize],
+            interpolation: Interpolation::Bilinear,
+            crop: 1.0,
+        }),
         labels: (0..7).map(|k| format!("class {k}")).collect(),
     };
     let weights = weights(&config.network(), 5);

@@ -5,15 +5,15 @@ mod support;
 use std::{fs, path::Path, process::Command};
 
 use engine::{
+    batch::Batch,
     config::{Mlp, Model, Precision, Recipe, Resnet, Stem, Unit},
-    data::Batch,
-    formats::{PortablePlan, safetensors, sums},
+    formats::{ModelInput, PortablePlan, safetensors, sums},
     gpu::StepParameters,
     nn::{Network, Weights},
     ops::AdapterKind,
     plan::Target,
     random::Stream,
-    step::{Objective, Program, Training, program},
+    step::{Objective, Program, Task, Training, program},
     train::Session,
 };
 use image::{Rgb, RgbImage, codecs::jpeg::JpegEncoder};
@@ -50,7 +50,7 @@ impl Lesson {
             let images = (0..input as usize)
                 .map(|k| (stream.normal() + f64::from(labels[k / per_row])) as f32)
                 .collect();
-            Batch { images, labels, rows: BATCH as usize }
+            nets::pictures(images, labels)
         };
         let batches = (0..STEPS).map(|_| batch()).collect();
         Self { name, network, recipe, weights, batches }
@@ -59,7 +59,8 @@ impl Lesson {
     fn program(&self) -> Program {
         let (student, recipe, objective) = (&self.network, &self.recipe, Objective::Labels);
         let precision = Precision::F32;
-        let of = Training { student, teacher: None, objective, recipe, precision };
+        let of =
+            Training { student, teacher: None, task: Task::Classify, objective, recipe, precision };
         program(&of, &Target::web(AdapterKind::Gpu)).expect("a plan")
     }
 
@@ -71,12 +72,11 @@ impl Lesson {
         let weights = self.network.to_file(&self.weights);
         safetensors::write(&file("safetensors"), &weights, &safetensors::pytorch())
             .expect("written");
-        let images = self.batches.iter().flat_map(|batch| &batch.images);
-        let labels = self.batches.iter().flat_map(|batch| &batch.labels);
-        let bytes: Vec<u8> = images.flat_map(|x| x.to_le_bytes()).collect();
-        fs::write(file("images.f32"), bytes).expect("written");
-        let bytes: Vec<u8> = labels.flat_map(|x| x.to_le_bytes()).collect();
-        fs::write(file("labels.u32"), bytes).expect("written");
+        for (name, end) in [("images", "images.f32"), ("labels", "labels.u32")] {
+            let fields = self.batches.iter().map(|batch| batch.field(name).expect("a field"));
+            let bytes = fields.flat_map(|field| field.bytes().to_vec());
+            fs::write(file(end), bytes.collect::<Vec<u8>>()).expect("written");
+        }
     }
 
     /// The losses of the same plan on our adapter.
@@ -196,7 +196,8 @@ fn try_it_answers_as_taper_predict() {
     let mlp = Mlp { hidden: vec![12, 8], blocks: vec![1, 1], ..Mlp::default() };
     // An MLP, which a turned picture would not leave alone.
     let mut cropped = nets::model("mlp", Model::Mlp(mlp.clone()), 3, 24, None);
-    cropped.config.crop = 0.875;
+    let ModelInput::Images(input) = &mut cropped.config.input;
+    input.crop = 0.875;
     for (name, model) in [
         ("colour", nets::model("resnet", Model::Resnet(resnet), 3, 24, None)),
         ("grey", nets::model("mlp", Model::Mlp(mlp.clone()), 1, 16, None)),

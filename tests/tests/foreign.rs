@@ -12,7 +12,7 @@ use std::{
 use engine::{
     config::{self, Config, Interpolation, Mlp, Model, Resnet, Stem, Unit},
     event::{Entry, Event},
-    formats::{ModelConfig, ModelFolder, safetensors},
+    formats::{ImageInput, ModelConfig, ModelFolder, ModelInput, safetensors},
     models,
     nn::{Extent, Tensor, Weights},
     random::Stream,
@@ -103,12 +103,14 @@ fn by_colour(labels: [&str; 3], mean: f64, std: f64) -> ModelFolder {
         architecture: "mlp".into(),
         model: Model::Mlp(mlp),
         widened: None,
-        channels: 3,
-        size: SIDE,
-        mean: vec![mean; 3],
-        std: vec![std; 3],
-        interpolation: Interpolation::Area,
-        crop: 0.875,
+        input: ModelInput::Images(ImageInput {
+            channels: 3,
+            size: SIDE,
+            mean: vec![mean; 3],
+            std: vec![std; 3],
+            interpolation: Interpolation::Area,
+            crop: 0.875,
+        }),
         labels: labels.map(String::from).to_vec(),
     };
     let inputs = (SIDE * SIDE * 3) as usize;
@@ -235,7 +237,7 @@ fn what_a_teacher_says_of_its_pictures_is_taken_over() {
     }
     let resumed = Run::resume(out.path()).expect("a run");
     assert_eq!(resumed.config().to_toml(), text);
-    let student = model(&out.path().join("artifacts")).config;
+    let ModelInput::Images(student) = model(&out.path().join("artifacts")).config.input;
     assert_eq!((student.mean, student.std, student.crop), (vec![0.485; 3], vec![0.229; 3], 0.875));
 
     // What is written and says otherwise is refused by its key; a rounded value is the same.

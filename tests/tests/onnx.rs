@@ -11,7 +11,6 @@ use std::{
 
 use engine::{
     config::{Activation, Mlp, Model, Resnet, ResnetOfDepth, Stem, Unit, Widen},
-    data::Batch,
     formats::{
         ModelConfig, ModelFolder,
         card::{self, CardFacts},
@@ -129,7 +128,8 @@ fn the_graph_is_the_network() {
 
 /// Images in (H, W, C) order, and the same in (C, H, W).
 fn images(config: &ModelConfig) -> (Vec<f32>, Vec<f32>) {
-    let (area, channels) = ((config.size * config.size) as usize, config.channels as usize);
+    let input = config.input.images();
+    let (area, channels) = ((input.size * input.size) as usize, input.channels as usize);
     let mut stream = Stream::new(&[3]);
     let ours: Vec<f32> = (0..ROWS * area * channels).map(|_| stream.normal() as f32).collect();
     let theirs = ours.chunks_exact(area * channels).flat_map(|image| {
@@ -152,7 +152,7 @@ fn compare(python: &Path, script: &str, models: Vec<(&str, ModelFolder)>) {
         let path = folder.path().join(name);
         model.write(&path).expect("written");
         let (ours, theirs) = images(&model.config);
-        let batch = Batch { images: ours, labels: vec![0; ROWS], rows: ROWS };
+        let batch = nets::pictures(ours, vec![0; ROWS]);
         let rows =
             logits(&model.config.network(), &model.weights, [batch].into_iter(), ROWS as u32);
         write_floats(path.join("images.f32"), theirs);

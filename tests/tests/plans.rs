@@ -12,7 +12,7 @@ use engine::{
     },
     plan::{BufferSpec, Limits, Mirror, PITCH, Plan, PlanError, Range, Target, compile},
     step::{
-        ACCUMULATE, DISCREPANCY, EVALUATE, Objective, Program, ProgramError, STEP, Saving,
+        ACCUMULATE, DISCREPANCY, EVALUATE, Objective, Program, ProgramError, STEP, Saving, Task,
         Training, fit, program, saving,
     },
     win::surgery::{bridge, widen},
@@ -29,7 +29,11 @@ fn plan(
     recipe: &Recipe,
     target: &Target,
 ) -> Result<Plan, ProgramError> {
-    Ok(program(&Training { student, teacher, objective, recipe, precision: F32 }, target)?.plan)
+    Ok(program(
+        &Training { student, teacher, task: Task::Classify, objective, recipe, precision: F32 },
+        target,
+    )?
+    .plan)
 }
 
 const KD: Objective = Objective::Distill { alpha: 0.5, temperature: 4.0 };
@@ -73,7 +77,14 @@ fn the_first_narrow_step() {
 fn an_mlp_in_mixed_precision() {
     let (student, recipe) = (&mlp(&[4, 4], &[1, 1]), &recipe(4));
     let objective = Objective::Labels;
-    let of = Training { student, teacher: None, objective, recipe, precision: Mixed };
+    let of = Training {
+        student,
+        teacher: None,
+        task: Task::Classify,
+        objective,
+        recipe,
+        precision: Mixed,
+    };
     insta::assert_snapshot!(program(&of, &cpu()).expect("a plan").plan.listing());
 }
 
@@ -86,7 +97,14 @@ fn mixed_precision_takes_less_memory() {
     for kind in [AdapterKind::Cpu, AdapterKind::Gpu] {
         let bytes = |precision| {
             let (objective, recipe) = (Objective::Labels, &recipe(512));
-            let of = Training { student, teacher: None, objective, recipe, precision };
+            let of = Training {
+                student,
+                teacher: None,
+                task: Task::Classify,
+                objective,
+                recipe,
+                precision,
+            };
             let plan = program(&of, &Target::web(kind)).expect("a plan").plan;
             [plan.live_bytes(), plan.leased(), plan.memory()]
         };
@@ -315,7 +333,7 @@ proptest! {
         let prefix = bridged.prefix(1);
         for (student, objective) in [(&student, Objective::Labels), (&student, KD), (&bridged, KD), (&prefix, NARROW)] {
             let teacher = Some(&teacher);
-            let of = Training { student, teacher, objective, recipe: &recipe, precision };
+            let of = Training { student, teacher, task: Task::Classify, objective, recipe: &recipe, precision };
             let plan = program(&of, &target).expect("a plan").plan;
             assert_bindings(&plan);
             for (micro_batches, recompute) in [(1, true), (2, false), (3, true)] {
@@ -389,6 +407,7 @@ fn a_step_is_cut_as_little_as_it_must() {
         let of = Training {
             student,
             teacher: None,
+            task: Task::Classify,
             objective: Objective::Labels,
             recipe: &recipe,
             precision: F32,
@@ -426,7 +445,14 @@ fn no_batch_norm_gets_one_value_a_channel() {
         let (objective, teacher) = (Objective::Labels, None);
         let by = |batch: u32, memory: Option<u64>, cut: Option<u32>| {
             let recipe = &recipe(batch);
-            let of = Training { student, teacher, objective, recipe, precision: F32 };
+            let of = Training {
+                student,
+                teacher,
+                task: Task::Classify,
+                objective,
+                recipe,
+                precision: F32,
+            };
             let target = Target { limits: Limits { memory, ..Limits::default() }, ..cpu() };
             match cut {
                 Some(parts) => {
@@ -471,6 +497,7 @@ fn recomputing_takes_less_memory() {
     let of = Training {
         student: &student,
         teacher: None,
+        task: Task::Classify,
         objective: Objective::Labels,
         recipe: &recipe,
         precision: F32,

@@ -16,7 +16,7 @@ use engine::{
     event::{self, Entry, Event, RunStatus},
     gpu::Gpu,
     models,
-    nn::{Extent, Weights},
+    nn::Weights,
     random::Stream,
     train::{Options, Run, TrainError},
     win::{needs::needs, surgery},
@@ -663,8 +663,7 @@ fn killing_a_run_in_mixed_precision_changes_no_bit() {
 /// A budget of so many percent of what the greediest stage takes.
 fn budget(changes: &[&str], percent: u64) -> String {
     let config = config(changes);
-    let (shape, classes) = engine::data::promised(&config.data);
-    let input = Extent::Map(shape.height as u32, shape.width as u32, shape.channels as u32);
+    let (input, classes) = engine::data::promised(&config.data);
     let student = models::network(&config.model, input, classes as u32);
     let teacher = surgery::widen(&student, config.teacher.factor, config.teacher.widen);
     let gpu = Gpu::open("auto", engine::gpu::Options::default()).expect("an adapter");

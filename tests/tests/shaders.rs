@@ -15,7 +15,7 @@ use engine::{
         Plan, Target, compile,
         shaders::{self, FILES, link},
     },
-    step::{Objective, Training, program},
+    step::{Objective, Task, Training, program},
 };
 use naga::{
     Module, ShaderStage, TypeInner,
@@ -153,7 +153,14 @@ fn plans() -> Vec<Plan> {
             let recipe = Recipe { clip_norm: Some(1.0), optimizer, ..recipe(1024) };
             let (student, objective) = (&network, Objective::Labels);
             for precision in [Precision::F32, Precision::Mixed] {
-                let of = Training { student, teacher: None, objective, recipe: &recipe, precision };
+                let of = Training {
+                    student,
+                    teacher: None,
+                    task: Task::Classify,
+                    objective,
+                    recipe: &recipe,
+                    precision,
+                };
                 plans.push(program(&of, &target).expect("a plan").plan);
             }
         }

@@ -3,9 +3,9 @@
 mod support;
 
 use engine::{
+    batch::Batch,
     config::{Activation, Mlp, Model, Resnet, Stem, Unit, Widen},
-    data::{self, Batch},
-    models,
+    data, models,
     nn::{
         Block, Extent, Folded, Layer, Network, Role, Weights, fresh,
         layers::{BatchNorm, MaxPool},
@@ -50,7 +50,7 @@ impl Case {
         let one: u32 = self.student.input.batch(1).iter().product();
         let mut stream = Stream::new(&[self.seed, 78]);
         let images = (0..count * one as usize).map(|_| stream.normal() as f32).collect();
-        Batch { images, labels: vec![0; count], rows: count }
+        nets::pictures(images, vec![0; count])
     }
 }
 

@@ -8,11 +8,11 @@ use std::{
 };
 
 use engine::{
+    batch::Batch,
     config::{
         Activation, Discrepancy, Mlp, Model, Optimizer, Precision, Recipe, Resnet, Stem,
         Target as Follows, Widen, Win,
     },
-    data::Batch,
     formats::safetensors::read,
     gpu::{Executor, Gpu, Options, StepParameters},
     graph::Graph,
@@ -20,7 +20,7 @@ use engine::{
     nn::{Extent, FileLayout, Network, Tensor, Weights},
     ops::peak::Peak,
     plan::{Target, compile},
-    step::{ACCUMULATE, APPLY, Objective, Program, STEP, Saving, Training, saving},
+    step::{ACCUMULATE, APPLY, Objective, Program, STEP, Saving, Task, Training, saving},
     train::{LossScale, Session},
     win::{
         algorithm::StageKind,
@@ -109,11 +109,8 @@ fn lesson(case: &str) -> Lesson {
     };
     let (pixels, labels) = (images.floats(), &golden.tensors["labels"].words);
     let batches = pixels.chunks_exact(pixels.len() / steps).zip(labels.chunks_exact(batch));
-    let batches = batches.map(|(images, labels)| Batch {
-        images: images.to_vec(),
-        labels: labels.to_vec(),
-        rows: batch,
-    });
+    let batches = batches
+        .map(|(images, labels)| taper_tests::nets::pictures(images.to_vec(), labels.to_vec()));
     let rounding = |key: &str| golden.about[key].as_f64().expect("an error") as f32;
     Lesson {
         network,
@@ -185,7 +182,7 @@ impl Lesson {
     fn saving(&self, target: &Target, how: Saving) -> Program {
         let (student, recipe, objective) = (&self.network, &self.recipe, self.objective);
         let (precision, teacher) = (self.precision, self.teacher.as_ref().map(|(net, _)| net));
-        let of = Training { student, teacher, objective, recipe, precision };
+        let of = Training { student, teacher, task: Task::Classify, objective, recipe, precision };
         saving(&of, target, how).expect("a plan")
     }
 

@@ -4,7 +4,7 @@
 //! schema, so a bound stands in one place. Reals are `f64`: an `f32` default of 0.9 would be written as 0.8999999761581421.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 mod check;
 mod draft;
@@ -102,7 +102,7 @@ pub struct Config {
     /// Makes the activations inside each block anew in the backward pass instead of keeping them: less memory, about a third more work,
     /// the same bits.
     pub recompute: bool,
-    /// The training and test images.
+    /// The training and test samples.
     pub data: Data,
     /// The student: the deep thin network that is wanted.
     pub model: Model,
@@ -201,10 +201,50 @@ impl Config {
     }
 }
 
-/// Format of a data set.
+/// The data: the kind says what its samples are, and which other keys there are.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Data {
+    /// Pictures with a class each.
+    Images(Images),
+}
+
+impl Default for Data {
+    fn default() -> Self {
+        Data::Images(Images::default())
+    }
+}
+
+impl<'de> Deserialize<'de> for Data {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Images::deserialize(from).map(Data::Images)
+    }
+}
+
+impl Data {
+    /// Folder or archive, where the data lie in one.
+    pub fn path(&self) -> Option<&str> {
+        let Data::Images(images) = self;
+        images.path.as_deref()
+    }
+
+    /// The same data in another place.
+    pub fn set_path(&mut self, path: Option<String>) {
+        let Data::Images(images) = self;
+        images.path = path;
+    }
+
+    /// Whether they are made by the program itself.
+    pub fn is_built_in(&self) -> bool {
+        let Data::Images(images) = self;
+        images.kind == ImageKind::Procedural
+    }
+}
+
+/// Format of a data set of pictures.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum DataKind {
+pub enum ImageKind {
     /// IDX files in MNIST's naming, plain or gzip; `path` is their folder, or an archive of it.
     Idx,
     /// CIFAR-10's binary version, or pictures in folders by class; `path` is the folder, or an archive of it.
@@ -232,9 +272,9 @@ pub enum Interpolation {
 /// The images, and what is done to them before the network.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Data {
+pub struct Images {
     /// Format of the data set.
-    pub kind: DataKind,
+    pub kind: ImageKind,
     /// Folder or archive; not used by `procedural`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
@@ -277,10 +317,10 @@ pub struct Data {
     pub augment: Augment,
 }
 
-impl Default for Data {
+impl Default for Images {
     fn default() -> Self {
-        Data {
-            kind: DataKind::Procedural,
+        Images {
+            kind: ImageKind::Procedural,
             path: None,
             train_count: None,
             test_count: None,

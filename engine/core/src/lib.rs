@@ -10,6 +10,7 @@
 #![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
 
 pub mod account;
+pub mod batch;
 pub mod config;
 pub mod event;
 pub mod graph;

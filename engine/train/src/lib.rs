@@ -21,5 +21,7 @@ pub mod event;
 pub mod formats;
 pub mod train;
 
-pub use taper_core::{account, graph, models, nn, ops, plan, profile, random, step, text, win};
+pub use taper_core::{
+    account, batch, graph, models, nn, ops, plan, profile, random, step, text, win,
+};
 pub use taper_gpu as gpu;

@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use engine::config::{Config, DataKind};
+use engine::config::{Config, Data, ImageKind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
@@ -46,8 +46,9 @@ impl App {
     /// A configuration with paths in the place of names. Paths of a client's are refused: they would tell what lies on the server.
     pub(super) fn resolved(&self, config: &Config) -> Result<Config, ApiError> {
         let mut resolved = config.clone();
-        match (&config.data.path, config.data.kind) {
-            (None, DataKind::Procedural) => {}
+        let Data::Images(data) = &config.data;
+        match (&data.path, data.kind) {
+            (None, ImageKind::Procedural) => {}
             (None, _) => {
                 return Err(ApiError::unprocessable("bad_config", "`data.path` is missing")
                     .field("data.path")
@@ -66,14 +67,15 @@ impl App {
                         )));
                 };
                 // CIFAR may also lie in folders of pictures.
-                let pictures =
-                    is == DataKind::Folder && kind != DataKind::Procedural && kind != DataKind::Idx;
+                let pictures = is == ImageKind::Folder
+                    && kind != ImageKind::Procedural
+                    && kind != ImageKind::Idx;
                 if kind != is && !pictures {
                     let is = serde_json::to_value(is).unwrap_or_default();
                     let message = format!("`data.kind` of data set `{name}` is {is}");
                     return Err(ApiError::unprocessable("bad_config", message).field("data.kind"));
                 }
-                resolved.data.path = path.map(|path| path.to_string_lossy().into_owned());
+                resolved.data.set_path(path.map(|path| path.to_string_lossy().into_owned()));
             }
         }
         if let Some(from) = &config.teacher.from {
@@ -94,7 +96,7 @@ impl App {
 
     /// The name of a configuration's data set.
     pub(super) fn dataset_name(&self, config: &Config) -> String {
-        let path = config.data.path.as_deref();
+        let path = config.data.path();
         path.map_or(BUILT_IN, |path| path.strip_prefix(PREFIX).unwrap_or(path)).to_owned()
     }
 }

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use engine::classes::{self, Matched};
-use engine::config::{self, Config, Data};
+use engine::config::{self, Config, Data, Images};
 use engine::data::account::Skipped;
-use engine::data::{self, Account, Dataset, Preprocess, Reason, Scored, Split};
-use engine::train::Test;
+use engine::data::images::{self, ImageSet, Preprocess, Scored};
+use engine::data::{Account, Contents, Dataset, Reason, Split};
+use engine::step::Test;
 use engine::train::model::Trained;
 use serde::Serialize;
 
@@ -59,7 +60,7 @@ struct Subject {
 
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
     let model = model::open(&arguments.model)?;
-    let preprocess = Preprocess::try_from(&model.config)?;
+    let preprocess = Preprocess::try_from(model.config.input.images())?;
     let Subject { split, classes, account, there } = match &arguments.data {
         Some(path) => everything(&arguments.model, path, &preprocess)?,
         None => test_part(&arguments.model, &preprocess)?,
@@ -84,11 +85,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
 /// All that lies at `path`, whatever the model was trained on: the test part, or the only part. What cannot be decoded is refused or left
 /// out as by the model's run.
 fn everything(model: &Path, path: &Path, preprocess: &Preprocess) -> Result<Subject> {
-    let kind = data::kind_within(path)?;
+    let kind = images::kind_within(path)?;
     let path = Some(path.to_string_lossy().into_owned());
-    let on_error = run_config(model)?.map(|config| config.data.on_error).unwrap_or_default();
-    let data = Data { kind, path, on_error, ..Data::default() };
-    let Scored { split, classes, mut account } = data::open_to_score(&data, preprocess)?;
+    let on_error = run_config(model)?.map(|Config { data: Data::Images(data), .. }| data.on_error);
+    let on_error = on_error.unwrap_or_default();
+    let data = Images { kind, path, on_error, ..Images::default() };
+    let Scored { split, classes, mut account } = images::open_to_score(&data, preprocess)?;
     let (train, test) = (account.train.total(), account.test.total());
     if train > 0 && test > 0 {
         account
@@ -108,7 +110,9 @@ fn test_part(model: &Path, preprocess: &Preprocess) -> Result<Subject> {
             "name the data: --data PATH",
         ));
     };
-    let Dataset { test, classes, account, .. } = data::open_for(&config.data, preprocess)?;
+    let Data::Images(data) = &config.data;
+    let Dataset { test, contents, account, .. } = images::open_for(data, preprocess)?;
+    let Contents::Images(ImageSet { classes, .. }) = contents;
     let found = match account.test.total() {
         0 => account.train.total(),
         found => found,
@@ -120,7 +124,7 @@ fn test_part(model: &Path, preprocess: &Preprocess) -> Result<Subject> {
 /// The model's output for each class of the data; those without a picture need not be known.
 fn outputs(known: &[String], classes: &[String], split: &Split) -> Result<Matched, String> {
     let all = classes::some(known, classes);
-    let there: BTreeSet<usize> = split.labels().iter().map(|&label| label as usize).collect();
+    let there: BTreeSet<usize> = split.classes().iter().map(|&label| label as usize).collect();
     if all.is_ok() || there.len() == classes.len() {
         return all;
     }

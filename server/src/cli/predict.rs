@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use engine::data::Image;
+use engine::data::images::Image;
 use engine::formats::FormatError;
 use engine::text;
 use engine::train::model::Trained;

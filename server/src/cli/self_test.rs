@@ -13,7 +13,7 @@ use engine::data;
 use engine::gpu::{self, Gpu, StepParameters};
 use engine::models;
 use engine::nn;
-use engine::step::{self, Training};
+use engine::step::{self, Task, Training};
 use engine::train::Session;
 use engine::win::algorithm;
 use engine::win::{
@@ -89,7 +89,7 @@ fn works() -> Result<Vec<Work>> {
 fn run(work: &Work, gpu: &Arc<Gpu>) -> Result<(Vec<f64>, BTreeSet<String>)> {
     let config = &work.config;
     let data = data::open(&config.data)?;
-    let student = models::network(&config.model, data.shape.extent(), data.classes.len() as u32);
+    let student = models::network(&config.model, data.input(), data.outputs() as u32);
     let teacher = surgery::widen(&student, config.teacher.factor, config.teacher.widen);
     let bridged = surgery::bridge(&student, &teacher, false)?;
     let stages = algorithm::stages(config, work.method, data.train.len() as u64);
@@ -103,6 +103,7 @@ fn run(work: &Work, gpu: &Arc<Gpu>) -> Result<(Vec<f64>, BTreeSet<String>)> {
     let of = Training {
         student: &trained,
         teacher: Some(&teacher),
+        task: Task::of(config),
         objective,
         recipe,
         precision: config.precision,

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use engine::config::DataKind;
-use engine::data;
+use engine::config::ImageKind;
+use engine::data::images;
 use engine::formats::atomic;
 use serde::{Deserialize, Serialize};
 
@@ -161,15 +161,15 @@ impl Datasets {
     }
 
     /// Where a data set lies, and how it is read; none for an unknown name. The built-in set has no path.
-    pub(crate) fn find(&self, name: &str) -> Option<(Origin, DataKind, Option<PathBuf>)> {
+    pub(crate) fn find(&self, name: &str) -> Option<(Origin, ImageKind, Option<PathBuf>)> {
         if name == BUILT_IN {
-            return Some((Origin::Builtin, DataKind::Procedural, None));
+            return Some((Origin::Builtin, ImageKind::Procedural, None));
         }
         if let Some(path) = self.registered.get(name) {
-            return Some((Origin::Registered, data::kind_of(path), Some(path.clone())));
+            return Some((Origin::Registered, images::kind_of(path), Some(path.clone())));
         }
         let folder = is_name(name).then(|| self.upload(name)).filter(|folder| folder.is_dir())?;
-        Some((Origin::Uploaded, data::kind_of(&folder), Some(folder)))
+        Some((Origin::Uploaded, images::kind_of(&folder), Some(folder)))
     }
 
     /// What is known of a data set; a process looks at it where its files are new.

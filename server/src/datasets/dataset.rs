@@ -1,6 +1,6 @@
 //! What a data set is called, and what clients are told of it.
 
-use engine::config::DataKind;
+use engine::config::ImageKind;
 use engine::data::Account;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -28,7 +28,7 @@ pub(crate) enum Origin {
 pub(crate) struct Dataset {
     pub(crate) name: String,
     /// What `data.kind` must be.
-    pub(crate) kind: DataKind,
+    pub(crate) kind: ImageKind,
     /// Of its files; 0 for the built-in set.
     pub(crate) bytes: u64,
     pub(crate) train_count: u64,

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use engine::config::Data;
-use engine::data::{self, Account};
+use engine::config::Images;
+use engine::data::{Account, images};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -67,11 +67,11 @@ impl Surveyed {
 ///
 /// # Errors
 /// What is wrong with the data, and what the system refuses.
-pub(crate) fn survey(config: &Data, thumbnails: &Path) -> Result<Surveyed> {
-    let data::Survey { classes, train, test, account } = data::survey(config, SAMPLES)?;
-    let part = |part: Part, surveyed: data::SurveyedPart| -> Result<SurveyedPart> {
+pub(crate) fn survey(config: &Images, thumbnails: &Path) -> Result<Surveyed> {
+    let images::Survey { classes, train, test, account } = images::survey(config, SAMPLES)?;
+    let part = |part: Part, surveyed: images::SurveyedPart| -> Result<SurveyedPart> {
         let mut samples = Vec::new();
-        for data::Sample { index, label, image } in surveyed.samples {
+        for images::Sample { index, label, image } in surveyed.samples {
             let (width, height) = (image.width as u32, image.height as u32);
             let image = match image.channels {
                 1 => image::GrayImage::from_raw(width, height, image.pixels)

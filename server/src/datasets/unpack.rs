@@ -28,7 +28,7 @@ pub(crate) fn unpack(archive: &Path, folder: &Path) -> Result<()> {
 mod tests {
     use std::io::{Cursor, Seek, Write};
 
-    use engine::config::{Data, DataKind};
+    use engine::config::{ImageKind, Images};
     use zip::write::SimpleFileOptions;
     use zip::{CompressionMethod, ZipWriter};
 
@@ -65,8 +65,8 @@ mod tests {
         assert_eq!(std::fs::read_dir(outside.path()).expect("read").count(), 2);
         unpacked.map_err(|error| format!("{error:#}"))?;
         let path = Some(set.to_string_lossy().into_owned());
-        let data = Data { kind: data::kind_of(&set), path, ..Data::default() };
-        assert!(matches!(data.kind, DataKind::Folder | DataKind::Idx));
+        let data = Images { kind: data::images::kind_of(&set), path, ..Images::default() };
+        assert!(matches!(data.kind, ImageKind::Folder | ImageKind::Idx));
         let surveyed = survey(&data, &thumbnails).map_err(|error| format!("{error:#}"))?;
         for (index, _) in &surveyed.train.samples {
             let picture =

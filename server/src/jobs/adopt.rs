@@ -202,8 +202,8 @@ impl Jobs {
     /// A configuration with names in the place of paths.
     fn named(&self, config: &Config, datasets: &Datasets) -> Config {
         let mut named = config.clone();
-        if let Some(path) = &config.data.path {
-            named.data.path = Some(PREFIX.to_owned() + &datasets.name_of(path));
+        if let Some(path) = config.data.path() {
+            named.data.set_path(Some(PREFIX.to_owned() + &datasets.name_of(path)));
         }
         if let Some(from) = &config.teacher.from {
             let from = Path::new(from);
@@ -353,8 +353,8 @@ fn view(config: &Config, stages: &[StagePlan]) -> View {
 /// The size of a configuration's student, or of the teacher that it is widened to. The data set is not opened: how many classes and pixels
 /// it has, data of its kind have as a rule.
 fn size(config: &Config, wide: bool) -> Option<NetworkSize> {
-    let (shape, classes) = data::promised(&config.data);
-    let mut network = models::network(&config.model, shape.extent(), classes as u32);
+    let (input, classes) = data::promised(&config.data);
+    let mut network = models::network(&config.model, input, classes as u32);
     if wide {
         network = surgery::widen(&network, config.teacher.factor, config.teacher.widen);
     }
@@ -362,7 +362,7 @@ fn size(config: &Config, wide: bool) -> Option<NetworkSize> {
 }
 
 fn name_of(config: &Config, datasets: &Datasets) -> String {
-    let path = config.data.path.as_deref();
+    let path = config.data.path();
     path.map_or_else(|| BUILT_IN.into(), |path| datasets.name_of(path))
 }
 

@@ -4,12 +4,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use engine::config::{Config, Data, DataKind, Method, Precision, presets};
-use engine::data::{self, Account, DataError, Dataset, ImageShape};
+use engine::config::{Config, Data, Images, Method, Precision, presets};
+use engine::data::{self, Account, Contents, DataError, Dataset};
 use engine::event::StagePlan;
 use engine::gpu::{Gpu, GpuError};
 use engine::models;
-use engine::nn::{BlockSize, Network, NetworkSize};
+use engine::nn::{BlockSize, Extent, Network, NetworkSize};
 use engine::plan::{Limits, Target};
 use engine::train::{self, Outline, Planned, TrainError};
 use engine::win::needs::{Needs, needs};
@@ -159,8 +159,10 @@ impl Findings {
     /// A configuration with what was found out about its pictures written down.
     pub(crate) fn settled(&self, config: &Config) -> Config {
         let mut config = config.clone();
-        if let Some(Data { size, interpolation, crop, mean, std, .. }) = self.framed.clone() {
-            config.data = Data { size, interpolation, crop, mean, std, ..config.data };
+        if let Some(Data::Images(framed)) = self.framed.clone() {
+            let Images { size, interpolation, crop, mean, std, .. } = framed;
+            let Data::Images(data) = config.data;
+            config.data = Data::Images(Images { size, interpolation, crop, mean, std, ..data });
         }
         config
     }
@@ -263,21 +265,23 @@ fn fill(
     (findings.notes, findings.framed) = (notes, Some(config.data.clone()));
     let config = &config;
     let data = open(findings, config, purpose)?;
-    let (shape, classes) = match &data {
-        Some(data) => (data.shape, data.classes.clone()),
+    let (input, classes) = match &data {
+        Some(data) => {
+            let Contents::Images(images) = &data.contents;
+            (data.input(), images.classes.clone())
+        }
         None => train::presumed(config)?,
     };
-    let assumed = data.is_none() && config.data.kind != DataKind::Procedural;
-    findings.input = subject(shape, classes.len(), assumed);
-    findings.student =
-        models::network(&config.model, shape.extent(), classes.len() as u32).size()?;
+    let assumed = data.is_none() && !config.data.is_built_in();
+    findings.input = subject(input, classes.len(), assumed);
+    findings.student = models::network(&config.model, input, classes.len() as u32).size()?;
     let outline = data.as_ref().map(|data| train::outline(config, data)).transpose();
     let (student, teacher, warnings) = match &outline {
         Ok(Some(Outline { student, teacher, warnings, .. })) => {
             (student.clone(), teacher.clone(), warnings.clone())
         }
         _ => {
-            let networks = train::networks(config, shape, &classes)?;
+            let networks = train::networks(config, input, &classes)?;
             let warnings = networks.warnings();
             (networks.student, networks.teacher, warnings)
         }
@@ -318,14 +322,14 @@ fn open(
     config: &Config,
     purpose: Purpose<'_>,
 ) -> Result<Option<Dataset>, Refusal> {
-    let there = || config.data.path.as_ref().is_some_and(|path| Path::new(path).exists());
+    let there = || config.data.path().is_some_and(|path| Path::new(path).exists());
     if matches!(purpose, Purpose::Show) && !there() {
         return Ok(None);
     }
     let opened = data::open(&config.data);
     if opened.is_err()
-        && let Ok((shape, classes)) = train::presumed(config)
-        && let Ok(networks) = train::networks(config, shape, &classes)
+        && let Ok((input, classes)) = train::presumed(config)
+        && let Ok(networks) = train::networks(config, input, &classes)
     {
         sizes(findings, &networks.student, &networks.teacher)?;
     }
@@ -333,7 +337,7 @@ fn open(
     findings.data = Some(DataFacts {
         train_count: data.train.len(),
         test_count: data.test.len(),
-        classes: data.classes.len(),
+        classes: data.outputs(),
     });
     findings.account = Some(data.account.clone());
     Ok(Some(data))
@@ -348,14 +352,12 @@ fn fits(needs: Vec<Needs>) -> Result<(), Refusal> {
     Err(Refusal { error: Box::new(TrainError::TooLarge { stage, problem }), field })
 }
 
-fn subject(shape: ImageShape, classes: usize, assumed: bool) -> Subject {
-    let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-    Subject {
-        size: number(shape.height),
-        channels: number(shape.channels),
-        classes: number(classes),
-        assumed,
-    }
+fn subject(input: Extent, classes: usize, assumed: bool) -> Subject {
+    let (size, channels) = match input {
+        Extent::Map(height, _, channels) => (height, channels),
+        Extent::Flat(numbers) => (1, numbers),
+    };
+    Subject { size, channels, classes: u32::try_from(classes).unwrap_or(u32::MAX), assumed }
 }
 
 fn sizes(findings: &mut Findings, student: &Network, teacher: &Network) -> Result<(), Refusal> {

@@ -7,8 +7,11 @@
 use std::{collections::BTreeMap, fs, path::Path, sync::atomic::AtomicBool};
 
 use engine::{
-    config::{self, Config, Data, DataKind, Model, OnError},
-    data::{self, Image},
+    config::{self, Config, ImageKind, Images, Model, OnError},
+    data::{
+        self,
+        images::{self, Image},
+    },
     event::{self, Entry, Event, EventLog},
     formats::{ModelFolder, safetensors},
     models,
@@ -65,8 +68,8 @@ impl Judge {
         fs::create_dir_all(&input).map_err(|error| error.to_string())?;
         put(&input, &case.files).map_err(|error| error.to_string())?;
         match case.kind {
-            Kind::Idx => data(DataKind::Idx, &input, idx(&case.files)),
-            Kind::Cifar => data(DataKind::Cifar10, &input, cifar(&case.files)),
+            Kind::Idx => data(ImageKind::Idx, &input, idx(&case.files)),
+            Kind::Cifar => data(ImageKind::Cifar10, &input, cifar(&case.files)),
             Kind::Picture => self.picture(case, &input),
             Kind::Folder => pictures(&input, &case.files),
             Kind::Tar | Kind::Zip => self.archive(case, folder),
@@ -113,7 +116,7 @@ impl Judge {
         let (name, bytes) = case.files.first_key_value().ok_or("no file")?;
         let path = folder.join("input").join(name);
         let Some(python) = &mut self.python else {
-            return match survey(DataKind::Folder, &path)? {
+            return match survey(ImageKind::Folder, &path)? {
                 Ok(_) if *bytes == case.seed[name] => Ok(Verdict::Same),
                 Ok(_) => Ok(Verdict::Other),
                 Err(error) => refused(&error),
@@ -268,15 +271,15 @@ impl Held {
 ///
 /// # Errors
 /// What Taper says of it does not fit together.
-fn survey(kind: DataKind, path: &Path) -> Result<Result<(Held, u64), String>, String> {
-    let config = Data { kind, path: Some(path.display().to_string()), ..Data::default() };
-    let survey = match data::survey(&config, usize::MAX) {
+fn survey(kind: ImageKind, path: &Path) -> Result<Result<(Held, u64), String>, String> {
+    let config = Images { kind, path: Some(path.display().to_string()), ..Images::default() };
+    let survey = match images::survey(&config, usize::MAX) {
         Ok(survey) => survey,
         Err(error) => return Ok(Err(error.to_string())),
     };
     // A look goes past damaged pictures with a note each; a run refuses them, or leaves them out where it is told to.
-    let set = data::open(&Data { size: Some(4), ..config.clone() });
-    let left = data::open(&Data { size: Some(4), on_error: OnError::Skip, ..config });
+    let set = images::open(&Images { size: Some(4), ..config.clone() });
+    let left = images::open(&Images { size: Some(4), on_error: OnError::Skip, ..config });
     let mut all = Vec::new();
     let mut counted = 0;
     for (part, surveyed) in [&survey.train, &survey.test].into_iter().enumerate() {
@@ -314,7 +317,7 @@ fn survey(kind: DataKind, path: &Path) -> Result<Result<(Held, u64), String>, St
 }
 
 /// Compares a data set with what is to be in it; `None` if it is to be refused.
-fn data(kind: DataKind, path: &Path, wanted: Option<Held>) -> Judged {
+fn data(kind: ImageKind, path: &Path, wanted: Option<Held>) -> Judged {
     match (survey(kind, path)?, wanted) {
         (Err(error), _) => refused(&error),
         (Ok((ours, _)), None) => {
@@ -341,7 +344,7 @@ fn listing(answer: &Value) -> Files {
 /// Compares what is read as pictures in folders with the files that lie there: each is one of them, of a class that its path names, and of
 /// the others the account tells.
 fn pictures(path: &Path, files: &Files) -> Judged {
-    let (ours, left_out) = match survey(DataKind::Folder, path)? {
+    let (ours, left_out) = match survey(ImageKind::Folder, path)? {
         Ok(read) => read,
         Err(error) => return refused(&error),
     };
@@ -608,7 +611,7 @@ fn holds(ours: &Value, theirs: &Value, key: &str) -> Result<(), String> {
 /// What a configuration comes to is known, or refused, in short time and little memory.
 fn plan(config: &Config) -> Judged {
     let (shape, classes) = data::promised(&config.data);
-    let student = models::network(&config.model, shape.extent(), classes as u32);
+    let student = models::network(&config.model, shape, classes as u32);
     let teacher = surgery::widen(&student, config.teacher.factor, config.teacher.widen);
     for network in [&student, &teacher] {
         if let Err(error) = network.size() {

@@ -12,7 +12,7 @@ use std::{
 use engine::{
     config::{Config, Interpolation, Mlp, Model, Resnet, Stem, presets},
     event::Event,
-    formats::{MergeReport, ModelConfig, ModelFolder},
+    formats::{ImageInput, MergeReport, ModelConfig, ModelFolder, ModelInput},
     gpu::{Gpu, Options as GpuOptions},
     nn::{Weights, fresh},
     train::{Options, Run, TrainError},
@@ -343,12 +343,14 @@ fn models() -> Vec<Files> {
             architecture: model.arch().into(),
             model,
             widened: None,
-            channels: 3,
-            size: 4,
-            mean: vec![0.5; 3],
-            std: vec![0.25; 3],
-            interpolation: Interpolation::default(),
-            crop: 1.0,
+            input: ModelInput::Images(ImageInput {
+                channels: 3,
+                size: 4,
+                mean: vec![0.5; 3],
+                std: vec![0.25; 3],
+                interpolation: Interpolation::default(),
+                crop: 1.0,
+            }),
             labels: vec!["cat".into(), "dog".into()],
         };
         let weights: Weights = fresh(&config.network(), 1).expect("weights");

@@ -5,8 +5,8 @@ mod host;
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use engine::{
-    config::{Data, DataKind, Mlp, Model, Resnet, Stem, Unit, Widen},
-    data::{self, Split},
+    config::{ImageKind, Images, Mlp, Model, Resnet, Stem, Unit, Widen},
+    data::{Split, images},
     formats::safetensors::read,
     models,
     nn::{Extent, Network, NetworkError, Tensor, Weights, fresh},
@@ -256,15 +256,15 @@ fn pictures() -> Arc<Split> {
             picture.save(class.join(format!("{n:03}.png"))).expect("written");
         }
     }
-    let data = Data {
-        kind: DataKind::Folder,
+    let data = Images {
+        kind: ImageKind::Folder,
         path: Some(folder.path().display().to_string()),
         size: Some(height as u32),
         mean: Some(vec![0.5; 3]),
         std: Some(vec![0.25; 3]),
-        ..Data::default()
+        ..Images::default()
     };
-    let data = data::open(&data).unwrap_or_else(|error| panic!("{error}"));
+    let data = images::open(&data).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(data.train.len(), count);
     data.train
 }

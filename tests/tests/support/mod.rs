@@ -11,12 +11,13 @@ use std::{
 };
 
 use engine::{
+    batch::Batch,
     config::{Config, Draft},
-    data::Batch,
     event::{Entry, Event},
     formats::{ModelFolder, safetensors},
     gpu::{self, Gpu},
     nn::{FileLayout, Network, Weights},
+    step::Task,
     train::{Options, Run, Session, TrainError},
 };
 
@@ -135,7 +136,7 @@ pub(crate) fn logits(
 ) -> Vec<Vec<f32>> {
     let gpu = gpu();
     let logits = || -> Result<_, TrainError> {
-        let mut session = Session::evaluating(&gpu, network, weights, batch)?;
+        let mut session = Session::evaluating(&gpu, network, Task::Classify, weights, batch)?;
         session.logits(batches.map(Ok))
     };
     logits().unwrap_or_else(|error| panic!("{error}"))

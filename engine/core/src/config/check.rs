@@ -6,7 +6,7 @@
 use serde_json::{Map, Value as Json};
 use toml::Value;
 
-use super::{Config, Length, Method, Model, Recipe, Unit};
+use super::{Config, Data, Length, Method, Model, Recipe, Unit};
 
 /// What is wrong with a configuration, in one sentence: the key, the bad value, what is allowed, and where it stands.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -424,7 +424,8 @@ fn products(config: &Config) -> Result<(), ConfigError> {
         return Err(bad("seeds", value, allowed));
     }
     // Where the size is the images' own, it is known when they are opened.
-    let Some(size) = config.data.size else { return Ok(()) };
+    let Data::Images(images) = &config.data;
+    let Some(size) = images.size else { return Ok(()) };
     let image = u64::from(size) * u64::from(size) * 3;
     for (key, recipe) in config.recipes() {
         if u64::from(recipe.batch) * image > BATCH {
@@ -465,7 +466,8 @@ fn stage(section: &str, recipe: &Recipe) -> Result<(), ConfigError> {
 }
 
 fn data(config: &Config) -> Result<(), ConfigError> {
-    let (data, augment) = (&config.data, &config.data.augment);
+    let Data::Images(data) = &config.data;
+    let augment = &data.augment;
     for (key, [low, high], top) in [
         ("data.augment.scale", augment.scale, 1.0),
         ("data.augment.ratio", augment.ratio, f64::MAX),

@@ -1,6 +1,6 @@
 //! What is done to a picture before a network: a network that was trained elsewhere brings it along, and a configuration may write it.
 
-use super::{Data, Interpolation};
+use super::{Images, Interpolation};
 
 /// What is done to a picture before a network that is trained already, as far as its file says.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -70,7 +70,7 @@ impl Interpolation {
     }
 }
 
-impl Data {
+impl Images {
     /// How images are resized: as is written, else bilinear.
     pub fn resizing(&self) -> Interpolation {
         self.interpolation.unwrap_or_default()
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn what_is_not_written_is_taken_over_and_what_is_must_agree() {
-        let mut data = Data::default();
+        let mut data = Images::default();
         let lines = data.take_over(&trained()).expect("nothing is written");
         assert_eq!(
             lines,
@@ -146,7 +146,7 @@ mod tests {
         data.mean = Some(vec![0.4850005, 0.456, 0.406]);
         assert_eq!(data.take_over(&trained()), Ok(Vec::new()));
         for (key, change) in [
-            ("data.size", (|data| data.size = Some(9)) as fn(&mut Data)),
+            ("data.size", (|data| data.size = Some(9)) as fn(&mut Images)),
             ("data.interpolation", |data| data.interpolation = Some(Interpolation::Bilinear)),
             ("data.crop", |data| data.crop = Some(1.0)),
             ("data.mean", |data| data.mean = Some(vec![0.48501, 0.456, 0.406])),
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn defaults_are_written_where_no_network_says_anything() {
-        let mut data = Data { crop: Some(0.5), ..Data::default() };
+        let mut data = Images { crop: Some(0.5), ..Images::default() };
         data.frame();
         assert_eq!((data.interpolation, data.crop), (Some(Interpolation::Bilinear), Some(0.5)));
         assert_eq!((data.size, data.mean), (None, None));

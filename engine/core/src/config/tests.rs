@@ -163,7 +163,7 @@ fn set_reads_toml_values_and_else_strings() {
     assert_eq!(set("seeds=[7, 8]").seeds, [7, 8]);
     assert_eq!(set("win.merge=map").win.merge, Merge::Map);
     assert_eq!(set("win.merge=\"map\"").win.merge, Merge::Map);
-    assert_eq!(set("data.path=/some where/x=1").data.path.as_deref(), Some("/some where/x=1"));
+    assert_eq!(set("data.path=/some where/x=1").data.path(), Some("/some where/x=1"));
     assert_eq!(set("device=1").device, "1");
     assert_eq!(set("device=llvmpipe").device, "llvmpipe");
     assert!(set_refused("tune.lr").contains("expected KEY=VALUE"));

@@ -2,17 +2,17 @@
 
 use super::{
     error::ProgramError,
-    metrics::{HITS, Inputs, LOSS, place, reserve, slot, test},
+    metrics::{HITS, LOSS, place, reserve, slot, test},
     objective::{Objective, apart},
     optimizer::{Flat, SCALER, pieces},
+    task::Task,
     training::Training,
 };
 use crate::{
     config::Precision,
     graph::{Graph, ShapeError, Value},
-    nn::{Bound, Built, Folded, Layout, Mode, Network, build},
+    nn::{Bound, Built, Folded, Input, Inputs, Layout, Mode, Network, build},
     ops::{
-        accuracy::hits,
         elementwise::{Accumulate, Copy},
         parts,
     },
@@ -74,16 +74,17 @@ impl Nets<'_> {
 
     /// Forward, loss and backward.
     fn pass(&self, g: &mut Graph, target: &Target) -> Result<Pass, ProgramError> {
-        let inputs = Inputs::new(g, "", self.of.student, self.rows);
+        let inputs = Inputs::new(g, inputs("", self.of.student, self.of.task, self.rows));
         let student = if self.mixed() { self.halve(g, target)? } else { self.bind(g) };
         let last = self.blocks() - 1;
         let frozen = self.of.objective.freezes();
         let mode = |block| if frozen && block < last { Mode::Eval } else { Mode::Train };
-        let built = build(g, self.of.student, &student, inputs.images, 0..self.blocks(), mode)?;
+        let built = build(g, self.of.student, &student, inputs.first(), 0..self.blocks(), mode)?;
         let output = built.output.expect("a network has an output");
-        let teacher = self.teach(g, inputs.images)?;
+        let teacher = self.teach(g, inputs.first())?;
         let smoothing = self.of.recipe.label_smoothing as f32;
-        let loss = self.of.objective.loss(g, output, teacher, inputs.labels, smoothing)?;
+        let objective = self.of.objective;
+        let loss = objective.loss(g, self.of.task, output, teacher, &inputs, smoothing)?;
 
         // Gradients of the trained tensors into `student.grads`, where the parameters lie in `student.params`.
         let first = self.flat().first;
@@ -108,7 +109,7 @@ impl Nets<'_> {
         }
         let hits = match self.of.student.head.is_empty() {
             true => None,
-            false => Some(g.scoped("accuracy", |g| hits(g, output, inputs.labels))?),
+            false => Some(self.of.task.hits(g, output, &inputs)?),
         };
         Ok(Pass { loss, hits, grads: written })
     }
@@ -176,7 +177,8 @@ impl Nets<'_> {
     pub(super) fn evaluate(&self) -> Result<Option<Graph>, ProgramError> {
         let mut graph = Graph::new();
         let g = &mut graph;
-        let (inputs, built) = in_eval(g, self.of.student, self.layout, self.test_rows())?;
+        let (inputs, built) =
+            in_eval(g, self.of.student, self.of.task, self.layout, self.test_rows())?;
         let logits = match (self.of.student.head.is_empty(), self.teacher) {
             (false, _) => built.output,
             (true, Some(Folded { network: teacher, layout, .. })) => {
@@ -188,7 +190,7 @@ impl Nets<'_> {
             }
             (true, None) => return Ok(None),
         };
-        test(g, logits, &inputs)?;
+        test(g, self.of.task, logits, &inputs)?;
         Ok(Some(graph))
     }
 
@@ -199,8 +201,9 @@ impl Nets<'_> {
         };
         let mut graph = Graph::new();
         let g = &mut graph;
-        let (inputs, built) = in_eval(g, self.of.student, self.layout, self.test_rows())?;
-        let (Some(y), Some(target)) = (built.output, self.teach(g, inputs.images)?) else {
+        let (inputs, built) =
+            in_eval(g, self.of.student, self.of.task, self.layout, self.test_rows())?;
+        let (Some(y), Some(target)) = (built.output, self.teach(g, inputs.first())?) else {
             return Ok(None);
         };
         let loss = g.scoped("loss", |g| apart(g, y, target, discrepancy, scale))?;
@@ -209,29 +212,40 @@ impl Nets<'_> {
     }
 }
 
+/// What the names of a test's buffers begin with: a plan has those of a step as well.
+pub(super) const EVAL: &str = "eval.";
+
+/// What a program reads of the data: the network's inputs, and the task's targets behind them.
+pub(super) fn inputs(prefix: &str, network: &Network, task: Task, rows: u32) -> Vec<Input> {
+    let all = network.inputs(rows).into_iter().chain(task.targets(rows));
+    all.map(|input| Input { buffer: format!("{prefix}{}", input.name), ..input }).collect()
+}
+
 /// The forward pass of a network in eval mode.
 fn in_eval(
     g: &mut Graph,
     network: &Network,
+    task: Task,
     layout: &Layout,
     rows: u32,
 ) -> Result<(Inputs, Built), ShapeError> {
-    let inputs = Inputs::new(g, "eval.", network, rows);
+    let inputs = Inputs::new(g, inputs(EVAL, network, task, rows));
     let bound = Bound::new(g, "student", layout);
     let all = 0..network.blocks.len();
-    let built = build(g, network, &bound, inputs.images, all, |_| Mode::Eval)?;
+    let built = build(g, network, &bound, inputs.first(), all, |_| Mode::Eval)?;
     Ok((inputs, built))
 }
 
 /// The test of a network by itself, with its logits in a buffer of that name.
 pub(super) fn evaluation(
     network: &Network,
+    task: Task,
     layout: &Layout,
     rows: u32,
 ) -> Result<Graph, ShapeError> {
     let mut graph = Graph::new();
-    let (inputs, built) = in_eval(&mut graph, network, layout, rows)?;
-    test(&mut graph, built.output, &inputs)?;
+    let (inputs, built) = in_eval(&mut graph, network, task, layout, rows)?;
+    test(&mut graph, task, built.output, &inputs)?;
     if let Some(logits) = built.output {
         graph.place(logits, "logits", 0);
     }

@@ -1,9 +1,9 @@
 //! What the host reads of a step: numbers in the buffer `metrics`, a slot each.
 
+use super::task::Task;
 use crate::{
     graph::{Graph, ShapeError, Value},
-    nn::Network,
-    ops::{accuracy::hits, cross_entropy::cross_entropy},
+    nn::Inputs,
 };
 
 /// Floats of a slot.
@@ -17,30 +17,16 @@ pub const LOSS_SCALE: usize = 2;
 /// Where the number of steps that loss scaling has skipped since the try began lies in the buffer `metrics`.
 pub const SKIPPED: usize = 3;
 
-/// The inputs of a program, by the names that the host writes to.
-pub(super) struct Inputs {
-    pub(super) images: Value,
-    pub(super) labels: Value,
-}
-
-impl Inputs {
-    pub(super) fn new(graph: &mut Graph, prefix: &str, network: &Network, batch: u32) -> Self {
-        Self {
-            images: graph.input(&format!("{prefix}images"), &network.input.batch(batch)),
-            labels: graph.input(&format!("{prefix}labels"), &[batch]),
-        }
-    }
-}
-
-/// Loss and hits of logits, into the metrics.
+/// Loss and hits of a network's output, into the metrics.
 pub(super) fn test(
     graph: &mut Graph,
-    logits: Option<Value>,
+    task: Task,
+    output: Option<Value>,
     inputs: &Inputs,
 ) -> Result<(), ShapeError> {
-    let Some(logits) = logits else { return Ok(()) };
-    let loss = graph.scoped("loss", |g| cross_entropy(g, logits, inputs.labels, 0.0))?;
-    let hits = graph.scoped("accuracy", |g| hits(g, logits, inputs.labels))?;
+    let Some(output) = output else { return Ok(()) };
+    let loss = graph.scoped("loss", |g| task.loss(g, output, inputs, 0.0))?;
+    let hits = task.hits(graph, output, inputs)?;
     place(graph, loss, LOSS);
     place(graph, hits, HITS);
     Ok(())

@@ -15,6 +15,7 @@ mod metrics;
 mod objective;
 mod optimizer;
 mod program;
+mod task;
 mod training;
 
 pub use error::ProgramError;
@@ -25,4 +26,5 @@ pub use program::{
     ACCUMULATE, APPLY, DISCREPANCY, EVALUATE, Program, STEP, at_once, evaluation, fit, program,
     saving,
 };
+pub use task::{LABELS, Sums, Task, Test};
 pub use training::{Saving, Training};

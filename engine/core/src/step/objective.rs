@@ -3,21 +3,20 @@
 use crate::{
     config::Discrepancy,
     graph::{Graph, ShapeError, Value},
-    nn::NetworkError,
+    nn::{Inputs, NetworkError},
     ops::{
-        cross_entropy::cross_entropy,
         elementwise::{Add, Scale},
         kl::{Kl, kl},
         mse::mse,
     },
 };
 
-use super::error::ProgramError;
+use super::{error::ProgramError, task::Task};
 
 /// What a network is trained for.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Objective {
-    /// Cross entropy with the labels.
+    /// The loss of the task, by the targets of the data.
     Labels,
     /// (1 − α) CE + α T² KL(teacher ‖ student at T).
     Distill {
@@ -52,14 +51,15 @@ impl Objective {
     pub(super) fn loss(
         self,
         g: &mut Graph,
+        task: Task,
         output: Value,
         teacher: Option<Value>,
-        labels: Value,
+        inputs: &Inputs,
         smoothing: f32,
     ) -> Result<Value, ProgramError> {
         let missing = || NetworkError::Mismatch("this stage needs a teacher".into());
         g.scoped("loss", |g| match self {
-            Objective::Labels => Ok(cross_entropy(g, output, labels, smoothing)?),
+            Objective::Labels => Ok(task.loss(g, output, inputs, smoothing)?),
             Objective::Distill { alpha, temperature } => {
                 let teacher = teacher.ok_or_else(missing)?;
                 let factor = (alpha * temperature * temperature) as f32;
@@ -67,7 +67,7 @@ impl Objective {
                 if alpha >= 1.0 {
                     return Ok(soft);
                 }
-                let hard = cross_entropy(g, output, labels, smoothing)?;
+                let hard = task.loss(g, output, inputs, smoothing)?;
                 let hard = g.add(Scale((1.0 - alpha) as f32), &[hard])?;
                 Ok(if alpha <= 0.0 { hard } else { g.add(Add, &[hard, soft])? })
             }

@@ -2,13 +2,14 @@
 
 use super::{
     error::ProgramError,
-    graphs::{self, Nets},
+    graphs::{self, EVAL, Nets},
+    task::Task,
     training::{Saving, Training},
 };
 use crate::{
     config::Precision,
     graph::Graph,
-    nn::{Folded, Layout, Network, NetworkError},
+    nn::{Folded, Input, Layout, Network, NetworkError},
     plan::{Plan, Target, compile},
 };
 
@@ -28,6 +29,12 @@ pub const DISCREPANCY: &str = "discrepancy";
 pub struct Program {
     /// The plan.
     pub plan: Plan,
+    /// What the network is asked for.
+    pub task: Task,
+    /// What a training step reads of a batch: of `rows` samples. Empty where nothing is trained.
+    pub inputs: Vec<Input>,
+    /// What a test reads of a batch: of `test_rows` samples.
+    pub test_inputs: Vec<Input>,
     /// Inputs that run at once: of the whole batch, or of a micro-batch.
     pub rows: u32,
     /// Inputs that a test takes at once: half as many in mixed precision, as tests store activations in f32.
@@ -96,7 +103,26 @@ pub fn saving(
     let graphs: Vec<(&str, &Graph)> = programs.iter().map(|(name, graph)| (*name, graph)).collect();
     let plan = compile(&graphs, target)?;
     let test_rows = nets.test_rows();
-    Ok(Program { plan, rows, test_rows, micro_batches, student: layout, teacher, decay_words })
+    let inputs = read(&plan, graphs::inputs("", of.student, of.task, rows));
+    let test_inputs = read(&plan, graphs::inputs(EVAL, of.student, of.task, test_rows));
+    Ok(Program {
+        plan,
+        task: of.task,
+        inputs,
+        test_inputs,
+        rows,
+        test_rows,
+        micro_batches,
+        student: layout,
+        teacher,
+        decay_words,
+    })
+}
+
+/// The inputs that a plan reads: an imitation has no use for labels.
+fn read(plan: &Plan, mut inputs: Vec<Input>) -> Vec<Input> {
+    inputs.retain(|input| plan.buffers.iter().any(|buffer| buffer.label == input.buffer));
+    inputs
 }
 
 /// Plans a training stage in the fewest micro-batches that fit the target.
@@ -145,15 +171,35 @@ pub fn at_once<T>(
 ///
 /// # Errors
 /// As [`program`], of one input at a time.
-pub fn evaluation(network: &Network, batch: u32, target: &Target) -> Result<Program, ProgramError> {
-    at_once(batch, |rows| evaluation_of(network, rows, target))
+pub fn evaluation(
+    network: &Network,
+    task: Task,
+    batch: u32,
+    target: &Target,
+) -> Result<Program, ProgramError> {
+    at_once(batch, |rows| evaluation_of(network, task, rows, target))
 }
 
-fn evaluation_of(network: &Network, rows: u32, target: &Target) -> Result<Program, ProgramError> {
+fn evaluation_of(
+    network: &Network,
+    task: Task,
+    rows: u32,
+    target: &Target,
+) -> Result<Program, ProgramError> {
     let layout = Layout::of(&network.shapes()?);
-    let graph = graphs::evaluation(network, &layout, rows)?;
+    let graph = graphs::evaluation(network, task, &layout, rows)?;
     let plan = compile(&[(EVALUATE, &graph)], target)?;
-    let (teacher, decay_words) = (None, Vec::new());
-    let (test_rows, micro_batches) = (rows, 1);
-    Ok(Program { plan, rows, test_rows, micro_batches, student: layout, teacher, decay_words })
+    let test_inputs = read(&plan, graphs::inputs(EVAL, network, task, rows));
+    Ok(Program {
+        plan,
+        task,
+        inputs: Vec::new(),
+        test_inputs,
+        rows,
+        test_rows: rows,
+        micro_batches: 1,
+        student: layout,
+        teacher: None,
+        decay_words: Vec::new(),
+    })
 }

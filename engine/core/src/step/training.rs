@@ -5,7 +5,7 @@ use crate::{
     nn::{Network, NetworkError, Shapes},
 };
 
-use super::objective::Objective;
+use super::{objective::Objective, task::Task};
 
 /// What a plan is made of.
 #[derive(Debug, Clone, Copy)]
@@ -14,7 +14,9 @@ pub struct Training<'a> {
     pub student: &'a Network,
     /// The teacher, whole.
     pub teacher: Option<&'a Network>,
-    /// What for.
+    /// What the networks are asked for.
+    pub task: Task,
+    /// What the student is trained for.
     pub objective: Objective,
     /// How.
     pub recipe: &'a Recipe,

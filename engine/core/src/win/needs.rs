@@ -9,7 +9,7 @@ use crate::{
     config::{Config, Method, Start},
     nn::{Network, NetworkError},
     plan::{Limits, PlanError, Target},
-    step::{self, ProgramError, Training},
+    step::{self, ProgramError, Task, Training},
 };
 
 /// What a stage needs of the device.
@@ -82,6 +82,7 @@ fn of_stage(
     let of = Training {
         student: &student,
         teacher: networks.teacher,
+        task: Task::of(config),
         objective,
         recipe,
         precision: config.precision,

@@ -5,20 +5,10 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use super::DataError;
+use crate::batch::Batch;
 
 /// Finished batches that each thread keeps waiting.
 const AHEAD: usize = 2;
-
-/// Some samples: (`images`, `labels`) of which the first `rows` are real.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Batch {
-    /// (N, height, width, channels), normalised.
-    pub images: Vec<f32>,
-    /// Class of each image, (N).
-    pub labels: Vec<u32>,
-    /// Valid samples; those behind are zeros.
-    pub rows: usize,
-}
 
 /// Which batches, and by how many threads.
 #[derive(Debug, Clone)]

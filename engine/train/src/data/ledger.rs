@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::DataError;
 use super::account::Account;
-use super::layout::Layout;
+use super::images::layout::Layout;
 
 /// Its file.
 pub(super) const NAME: &str = ".taper-upload.json";

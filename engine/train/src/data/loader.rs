@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use super::DataError;
-use super::batches::{Batch, Batches, Feed};
-use super::split::Split;
-use crate::random::{self, Stream};
+use super::batches::{Batches, Feed};
+use super::source::{Draw, Split};
+use crate::batch::Batch;
+use crate::random;
 
-/// Keeps the stream of an epoch's order apart from those of its augmentations.
+/// Keeps the stream of an epoch's order apart from those of its samples.
 const ORDER: u64 = 0x006f_7264_6572;
-const AUGMENT: u64 = 0x0061_7567_6d65_6e74;
 
 /// How training batches are drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,9 +100,6 @@ impl Shuffled {
         }
         let first = (number % self.per_epoch) as usize * batch;
         let picks = &self.order[first..(first + batch).min(self.order.len())];
-        let stream = |sample: usize| {
-            augment.then(|| Stream::new(&[order_seed, epoch, sample as u64, AUGMENT]))
-        };
-        self.split.batch(picks, batch, stream)
+        self.split.batch(picks, batch, augment.then_some(Draw { seed: order_seed, epoch }))
     }
 }

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use super::DataError;
 use super::account::{Account, Reason};
 use super::archive::{Archive, Caps};
-use super::examples::Source;
 use super::ledger;
 use super::listing::{DEEPEST, File, Listing, out_of_sight};
+use super::stored::Stored;
 
 /// The most files and folders of a folder that are looked at.
 const MOST: usize = 10_000_000;
@@ -54,10 +54,10 @@ impl Root {
     ///
     /// # Errors
     /// What [`Archive::read`] refuses.
-    pub(super) fn sources(&self, files: &[&File]) -> Result<Vec<Source>, DataError> {
+    pub(super) fn sources(&self, files: &[&File]) -> Result<Vec<Stored>, DataError> {
         match self {
             Self::Folder(root) => {
-                Ok(files.iter().map(|file| Source::File(root.join(&file.name))).collect())
+                Ok(files.iter().map(|file| Stored::File(root.join(&file.name))).collect())
             }
             Self::Archive(archive) => {
                 let read = archive.read(files.iter().map(|file| file.entry))?;
@@ -65,7 +65,7 @@ impl Root {
                     read.into_iter().map(|(entry, bytes)| (entry, bytes.into())).collect();
                 let source = |file: &&File| {
                     let name = format!("{}: {}", archive.path().display(), file.name);
-                    Source::Bytes {
+                    Stored::Bytes {
                         name,
                         bytes: read.get(&file.entry).cloned().unwrap_or_default(),
                     }

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 
 use unicode_normalization::UnicodeNormalization;
 
+use super::DataError;
 use super::account::{Account, Reason};
 use super::archive::{Archive, Caps, Member};
-use super::layout::{self, Layout};
+use super::images::layout::{self, Layout};
+use super::images::{cifar, idx};
 use super::ledger::Ledger;
 use super::listing::{self, Listing};
-use super::{DataError, cifar, idx};
 use crate::text::escape;
 
 /// Entries of an archive, of any kind.
@@ -243,7 +244,7 @@ mod tests {
     use ::tar::EntryType;
 
     use super::super::archive::tests::{append, link, tar, zip};
-    use super::super::image::tests::png;
+    use super::super::images::image::tests::png;
     use super::super::ledger;
     use super::*;
 
@@ -358,14 +359,14 @@ mod tests {
             .map(|name| name.nfc().collect::<String>().to_lowercase())
             .collect();
         assert_eq!(alike.len(), 13);
-        let parts = super::super::folder::open(&folder).unwrap();
-        let direct = super::super::folder::open(&archive).unwrap();
+        let parts = super::super::images::folder::open(&folder).unwrap();
+        let direct = super::super::images::folder::open(&archive).unwrap();
         assert_eq!(parts.classes, direct.classes);
         assert_eq!(
             parts.classes,
             ["A:B", "a:b", "caf\u{e9}", "con", "end. ", &"l".repeat(300), "nul"]
         );
-        let counts = |labels: Vec<u32>| super::super::split::counts(&labels, 7);
+        let counts = |labels: Vec<u32>| super::super::images::division::counts(&labels, 7);
         assert_eq!(counts(parts.train.unwrap().labels), counts(direct.train.unwrap().labels));
         assert_eq!(parts.account.notes, direct.account.notes);
     }
@@ -387,7 +388,7 @@ mod tests {
         std::fs::create_dir(&folder).unwrap();
         unpack(&archive, &folder, 1 << 20).unwrap();
         let [direct, kept] =
-            [&archive, &folder].map(|path| super::super::folder::open(path).unwrap());
+            [&archive, &folder].map(|path| super::super::images::folder::open(path).unwrap());
         assert_eq!(kept.account, direct.account);
         assert_eq!(kept.classes, ["x", "y", "z"]);
     }

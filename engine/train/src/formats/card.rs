@@ -65,12 +65,13 @@ pub fn render(facts: &CardFacts, config: &ModelConfig, merge: Option<&MergeRepor
         )
         .expect("a String takes all");
     }
+    let input = config.input.images();
     write!(
         card,
         "\n## Use\n\nThe input is {0} × {0} pixels with {1} channel{2} in 0..1, minus `mean`, over `std` of `config.json`.\n\n{3}",
-        config.size,
-        config.channels,
-        if config.channels == 1 { "" } else { "s" },
+        input.size,
+        input.channels,
+        if input.channels == 1 { "" } else { "s" },
         loading(config)
     )
     .expect("a String takes all");
@@ -82,14 +83,15 @@ pub fn render(facts: &CardFacts, config: &ModelConfig, merge: Option<&MergeRepor
 
 /// How ONNX Runtime takes the other file.
 fn running(config: &ModelConfig) -> String {
+    let input = config.input.images();
     format!(
         "\n`model.onnx` is the same network for ONNX Runtime and other engines: `{0}` (N, {1}, {2}, {2}) in, `{3}` (N, {4}) out.\n\n\
          ```python\nimport numpy\nimport onnxruntime\n\nsession = onnxruntime.InferenceSession(\"model.onnx\")\n\
          images = numpy.zeros((1, {1}, {2}, {2}), numpy.float32)  # normalised\n\
          (logits,) = session.run([\"{3}\"], {{\"{0}\": images}})\n```\n",
         onnx::INPUT,
-        config.channels,
-        config.size,
+        input.channels,
+        input.size,
         onnx::LOGITS,
         config.labels.len(),
     )
@@ -107,6 +109,7 @@ fn loading(config: &ModelConfig) -> String {
 mod tests {
     use super::*;
     use crate::config::{Interpolation, Model, ResnetOfDepth};
+    use crate::formats::{ImageInput, ModelInput};
 
     #[test]
     fn a_card_says_how_good_how_merged_and_how_to_load() {
@@ -125,12 +128,14 @@ mod tests {
             architecture: "resnet50".into(),
             model: Model::Resnet50(ResnetOfDepth::default()),
             widened: None,
-            channels: 3,
-            size: 224,
-            mean: vec![0.5; 3],
-            std: vec![0.5; 3],
-            interpolation: Interpolation::Bilinear,
-            crop: 0.875,
+            input: ModelInput::Images(ImageInput {
+                channels: 3,
+                size: 224,
+                mean: vec![0.5; 3],
+                std: vec![0.5; 3],
+                interpolation: Interpolation::Bilinear,
+                crop: 0.875,
+            }),
             labels: vec!["rose".into(), "tulip".into()],
         };
         let merge = MergeReport {

@@ -3,13 +3,17 @@
 use std::path::Path;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{DeserializeOwned, Error as _},
+};
 
 use super::{FormatError, atomic, onnx, safetensors, sums};
 use crate::config::{Interpolation, Model, Widen};
 use crate::event::MergeReport;
 use crate::models;
 use crate::nn::{Extent, Network, Weights};
+use crate::step::Task;
 use crate::win::surgery;
 
 /// File of the weights in a model folder.
@@ -25,7 +29,7 @@ pub const PLAN: &str = "plan.json";
 /// File of the model card in a model folder.
 pub const CARD: &str = "README.md";
 
-/// `config.json`: the architecture, and what is done to an image before it.
+/// `config.json`: the architecture, and what it reads.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ModelConfig {
     /// Name of the architecture, as torchvision and timm call it where they have it.
@@ -35,6 +39,24 @@ pub struct ModelConfig {
     /// Set for a teacher made of `model` by widening.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub widened: Option<Widened>,
+    /// What it reads.
+    #[serde(flatten)]
+    pub input: ModelInput,
+    /// Name of each class, in the order of the outputs.
+    pub labels: Vec<String>,
+}
+
+/// What a model reads, told apart by the key `input`; without it, images.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(tag = "input", rename_all = "snake_case")]
+pub enum ModelInput {
+    /// Images of one size.
+    Images(ImageInput),
+}
+
+/// Images, and what is done to any picture before the network.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ImageInput {
     /// Channels of the input image.
     pub channels: u32,
     /// Height and width of the input image in pixels.
@@ -47,14 +69,58 @@ pub struct ModelConfig {
     pub interpolation: Interpolation,
     /// Share of the shorter side kept by the centre crop.
     pub crop: f64,
-    /// Name of each class, in the order of the outputs.
-    pub labels: Vec<String>,
+}
+
+/// Folders of before text could be read do not say what they read.
+impl<'de> Deserialize<'de> for ModelInput {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        #[derive(Default, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        enum Kind {
+            #[default]
+            Images,
+        }
+        #[derive(Deserialize)]
+        struct Tagged {
+            #[serde(default)]
+            input: Kind,
+            #[serde(flatten)]
+            rest: serde_json::Value,
+        }
+        let Tagged { input, rest } = Tagged::deserialize(from)?;
+        match input {
+            Kind::Images => {
+                ImageInput::deserialize(rest).map(Self::Images).map_err(D::Error::custom)
+            }
+        }
+    }
+}
+
+impl ModelInput {
+    /// The images that it reads.
+    pub fn images(&self) -> &ImageInput {
+        let Self::Images(images) = self;
+        images
+    }
+
+    /// As a network has it.
+    fn extent(&self) -> Extent {
+        let Self::Images(ImageInput { size, channels, .. }) = self;
+        Extent::Map(*size, *size, *channels)
+    }
 }
 
 impl ModelConfig {
+    /// What the network is asked for.
+    pub fn task(&self) -> Task {
+        match self.input {
+            ModelInput::Images(_) => Task::Classify,
+        }
+    }
+
     /// The network that the weights are of.
     pub fn network(&self) -> Network {
-        let input = Extent::Map(self.size, self.size, self.channels);
+        let input = self.input.extent();
         let classes = u32::try_from(self.labels.len()).unwrap_or(u32::MAX);
         let network = models::network(&self.model, input, classes);
         match self.widened {
@@ -172,12 +238,14 @@ mod tests {
                 architecture: "mlp".into(),
                 model: Model::Mlp(mlp),
                 widened: None,
-                channels,
-                size,
-                mean: vec![0.1307],
-                std: vec![0.3081],
-                interpolation: Interpolation::Area,
-                crop: 1.0,
+                input: ModelInput::Images(ImageInput {
+                    channels,
+                    size,
+                    mean: vec![0.1307],
+                    std: vec![0.3081],
+                    interpolation: Interpolation::Area,
+                    crop: 1.0,
+                }),
                 labels: vec!["0".into(), "1".into()],
             },
             merge: Some(MergeReport {

@@ -13,7 +13,7 @@ pub mod timm;
 use std::path::{Path, PathBuf};
 
 pub use crate::event::MergeReport;
-pub use folder::{ModelConfig, ModelFolder};
+pub use folder::{ImageInput, ModelConfig, ModelFolder, ModelInput};
 pub use plan::PortablePlan;
 
 /// A file that cannot be read or written.

@@ -132,7 +132,7 @@ impl PortablePlan {
     /// If a tensor of the model is too large for a browser; the error names it.
     pub fn inference(config: &ModelConfig) -> Result<Self, ProgramError> {
         let network = config.network();
-        let program = step::evaluation(&network, 1, &Target::web(AdapterKind::Gpu))?;
+        let program = step::evaluation(&network, config.task(), 1, &Target::web(AdapterKind::Gpu))?;
         Ok(Self::of(&program)?)
     }
 }
@@ -173,7 +173,7 @@ mod tests {
     use super::*;
     use crate::{
         config::{Interpolation, Mlp, Model, Resnet, Stem},
-        formats::{ModelFolder, folder},
+        formats::{ImageInput, ModelFolder, ModelInput, folder},
         nn::fresh,
     };
 
@@ -182,12 +182,14 @@ mod tests {
             architecture: "test".into(),
             model,
             widened: None,
-            channels: 3,
-            size: 8,
-            mean: vec![0.5; 3],
-            std: vec![0.5; 3],
-            interpolation: Interpolation::Area,
-            crop: 1.0,
+            input: ModelInput::Images(ImageInput {
+                channels: 3,
+                size: 8,
+                mean: vec![0.5; 3],
+                std: vec![0.5; 3],
+                interpolation: Interpolation::Area,
+                crop: 1.0,
+            }),
             labels: (0..10).map(|k| k.to_string()).collect(),
         };
         let weights = fresh(&config.network(), 1).expect("weights");
@@ -236,7 +238,8 @@ mod tests {
             let path = tempfile::tempdir().expect("folder");
             model.write(path.path()).expect("written");
             let network = model.config.network();
-            let program = step::evaluation(&network, 1, &Target::web(AdapterKind::Gpu));
+            let program =
+                step::evaluation(&network, model.config.task(), 1, &Target::web(AdapterKind::Gpu));
             let program = program.expect("a plan");
             let plan = PortablePlan::of(&program).expect("a plan");
             let buffers = filled(&plan, &path.path().join(folder::WEIGHTS));

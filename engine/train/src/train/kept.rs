@@ -8,9 +8,9 @@ use super::{
     spec::{ARTIFACTS, Finished, MemberSpec},
 };
 use crate::{
-    config::{Config, Length, Precision},
-    data::Dataset,
-    formats::{ModelConfig, ModelFolder, card, folder},
+    config::{Config, Data, Length, Precision},
+    data::{Contents, Dataset, images::ImageSet},
+    formats::{ImageInput, ModelConfig, ModelFolder, ModelInput, card, folder},
     win::algorithm::Stage,
 };
 
@@ -51,24 +51,27 @@ pub(super) fn keep(
 
 fn model_config(config: &Config, data: &Dataset, teacher: bool) -> ModelConfig {
     let widened = folder::Widened { factor: config.teacher.factor, widen: config.teacher.widen };
-    let preprocess = &data.preprocess;
+    let Contents::Images(ImageSet { classes, preprocess, .. }) = &data.contents;
     ModelConfig {
         architecture: config.model.arch().into(),
         model: config.model.clone(),
         widened: teacher.then_some(widened),
-        channels: preprocess.channels() as u32,
-        size: preprocess.size() as u32,
-        mean: preprocess.mean().to_vec(),
-        std: preprocess.std().to_vec(),
-        interpolation: preprocess.interpolation(),
-        crop: preprocess.crop(),
-        labels: data.classes.clone(),
+        input: ModelInput::Images(ImageInput {
+            channels: preprocess.channels() as u32,
+            size: preprocess.size() as u32,
+            mean: preprocess.mean().to_vec(),
+            std: preprocess.std().to_vec(),
+            interpolation: preprocess.interpolation(),
+            crop: preprocess.crop(),
+        }),
+        labels: classes.clone(),
     }
 }
 
 /// The data in a line of the model card.
 fn describe_data(config: &Config, data: &Dataset) -> String {
-    let kind = serde_json::to_value(config.data.kind).ok();
+    let Data::Images(images) = &config.data;
+    let kind = serde_json::to_value(images.kind).ok();
     let kind = kind.as_ref().and_then(|k| k.as_str()).unwrap_or("images").to_owned();
     format!("{kind}, {} training and {} test images", data.train.len(), data.test.len())
 }

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{Session, Test, TrainError, probe::DeviceProbe, session::some};
+use super::{Session, TrainError, probe::DeviceProbe};
 use crate::{
     data::{Dataset, Split},
     gpu::Gpu,
     nn::{Layer, Network, NetworkError, Weights},
     random,
+    step::{Task, Test},
     win::start::{Probe as _, Tap},
 };
 
@@ -36,13 +37,14 @@ pub(super) struct Worth {
 /// Tests a network by itself.
 pub(super) fn worth(
     network: &Network,
+    task: Task,
     weights: &Weights,
     seed: u64,
     batch: u32,
     data: &Dataset,
     gpu: &Arc<Gpu>,
 ) -> Result<Worth, TrainError> {
-    let mut session = Session::evaluating(gpu, network, weights, batch.max(1))?;
+    let mut session = Session::evaluating(gpu, network, task, weights, batch.max(1))?;
     let test = session.test(&data.test)?;
     Ok(Worth { test, train_error: train_error(&mut session, &data.train, seed)? })
 }
@@ -69,15 +71,16 @@ pub(super) fn discrepancy(
 /// Logits of the first test inputs, as many as prove a merge.
 pub(super) fn logits(
     network: &Network,
+    task: Task,
     weights: &Weights,
     batch: u32,
     test: &Arc<Split>,
     gpu: &Arc<Gpu>,
 ) -> Result<Vec<Vec<f32>>, TrainError> {
-    let mut session = Session::evaluating(gpu, network, weights, batch.max(1))?;
+    let mut session = Session::evaluating(gpu, network, task, weights, batch.max(1))?;
     let picks: Vec<usize> = (0..test.len().min(PROOF_INPUTS)).collect();
     let rows = session.rows();
-    session.logits(some(test, &picks, rows))
+    session.logits(test.some(&picks, rows))
 }
 
 /// The distance between two networks' outputs for the same inputs: max |a − b|, and ‖a − b‖₂ / ‖a‖₂.

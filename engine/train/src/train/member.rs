@@ -20,7 +20,7 @@ use crate::{
     nn::{self, Network, NetworkError, Weights},
     plan::Plan,
     random,
-    step::{self, Objective, Saving, Training},
+    step::{self, Objective, Saving, Task, Training},
     win::{
         algorithm::{Stage, StageKind},
         networks::{self, Networks, REGRESSOR},
@@ -126,7 +126,15 @@ impl<'a, 'r> Member<'a, 'r> {
     fn results(self) -> Result<Finished, TrainError> {
         let Self { who, run, at, .. } = self;
         let batch = run.config.vanilla.batch;
-        let worth = measure::worth(who.network, &at.now, who.seed, batch, run.data, &run.gpu)?;
+        let worth = measure::worth(
+            who.network,
+            Task::of(run.config),
+            &at.now,
+            who.seed,
+            batch,
+            run.data,
+            &run.gpu,
+        )?;
         // The merge stage, of this process or of an earlier one, left its proof here.
         let proof = who.folder.join(folder::MERGE);
         let merge = if proof.exists() { Some(folder::read_json(&proof)?) } else { None };
@@ -267,7 +275,7 @@ impl<'a, 'r> Member<'a, 'r> {
         let (merged, weights) = surgery::merge(&bridged, &self.at.now)?;
         let logits = |network: &Network, weights: &Weights| {
             let (run, batch) = (&*self.run, self.run.config.tune.batch);
-            measure::logits(network, weights, batch, &run.data.test, &run.gpu)
+            measure::logits(network, Task::of(run.config), weights, batch, &run.data.test, &run.gpu)
         };
         let (before, after) = (logits(&bridged, &self.at.now)?, logits(&merged, &weights)?);
         let (max_abs_error, relative_error) = measure::apart(&before, &after);
@@ -309,6 +317,7 @@ impl<'a, 'r> Member<'a, 'r> {
         let of = Training {
             student: &network,
             teacher: self.who.teacher.map(|t| &t.network),
+            task: Task::of(self.run.config),
             objective,
             recipe: &recipe,
             precision: self.run.config.precision,

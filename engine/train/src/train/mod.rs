@@ -27,5 +27,5 @@ pub use context::{Autotune, Options, Teacher};
 pub use error::TrainError;
 pub use outline::{Networks, Outline, Planned, networks, outline, planned};
 pub use run::Run;
-pub use session::{LossScale, Session, Test};
+pub use session::{LossScale, Session};
 pub use teacher::{presumed, settled};

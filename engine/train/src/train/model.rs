@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 
-use super::{Session, Test, TrainError, session::some};
+use super::{Session, TrainError};
 use crate::{
-    data::{Batch, Image, Preprocess, Split},
+    data::{
+        Batch, Field, Split,
+        images::{Image, Preprocess},
+    },
     formats::ModelFolder,
     gpu::Gpu,
     models,
-    nn::{Network, Weights},
+    nn::{IMAGES, Network, Weights},
+    step::Test,
 };
 
 /// A model folder's network, its weights checked against it.
@@ -34,7 +38,7 @@ impl Trained {
     }
 
     fn session(&self, gpu: &Arc<Gpu>, batch: u32) -> Result<Session, TrainError> {
-        Session::evaluating(gpu, &self.network, &self.weights, batch)
+        Session::evaluating(gpu, &self.network, self.folder.config.task(), &self.weights, batch)
     }
 
     /// Loss and accuracy on a split, over all the outputs of the network: class k of the split is the output `outputs[k]`.
@@ -63,7 +67,7 @@ impl Trained {
         let picks: Vec<usize> = (0..split.len().min(count)).collect();
         let mut session = self.session(gpu, EVAL_BATCH)?;
         let rows = session.rows();
-        session.logits(some(split, &picks, rows))
+        session.logits(split.some(&picks, rows))
     }
 
     /// Probabilities of each class for each image, in the order of `labels`.
@@ -71,7 +75,7 @@ impl Trained {
     /// # Errors
     /// If the device fails.
     pub fn predict(&self, gpu: &Arc<Gpu>, images: &[Image]) -> Result<Vec<Vec<f64>>, TrainError> {
-        let preprocess = Preprocess::try_from(&self.folder.config)?;
+        let preprocess = Preprocess::try_from(self.folder.config.input.images())?;
         let channels = preprocess.channels();
         let mut session = self.session(gpu, images.len().clamp(1, EVAL_BATCH as usize) as u32)?;
         let batch = session.rows();
@@ -82,19 +86,14 @@ impl Trained {
             }
             let one = numbers.len() / part.len();
             numbers.resize(one * batch, 0.0);
-            Ok(Batch { images: numbers, labels: vec![0; batch], rows: part.len() })
+            let inputs = vec![Field::f32(IMAGES, numbers)];
+            Ok(Batch { inputs, targets: Vec::new(), size: batch, rows: part.len() })
         });
         let logits = session.logits(batches)?;
-        Ok(logits.iter().map(|row| softmax(row)).collect())
+        let task = self.folder.config.task();
+        Ok(logits.iter().map(|row| task.answer(row)).collect())
     }
 }
 
 /// Inputs that are tested at once, where the device holds them.
 const EVAL_BATCH: u32 = 100;
-
-fn softmax(logits: &[f32]) -> Vec<f64> {
-    let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let powers: Vec<f64> = logits.iter().map(|&x| f64::from(x - most).exp()).collect();
-    let sum: f64 = powers.iter().sum();
-    powers.into_iter().map(|p| p / sum).collect()
-}

@@ -9,11 +9,11 @@ use super::{
 };
 use crate::{
     config::{BATCH, Config, Method, Start},
-    data::{DataError, Dataset, ImageShape},
+    data::{Contents, DataError, Dataset},
     event::{StageFacts, StagePlan},
     gpu::Gpu,
     models,
-    nn::{Network, NetworkError},
+    nn::{Extent, Network, NetworkError},
     win::{
         algorithm::{self, Dependency, Stage},
         needs, start, surgery,
@@ -100,18 +100,20 @@ pub fn outline(config: &Config, data: &Dataset) -> Result<Outline, TrainError> {
 }
 
 pub(super) fn prepare(config: &Config, data: &Dataset) -> Result<Prepared, TrainError> {
-    let image = data.shape.numbers() as u64;
+    let input = data.input();
+    let numbers = u64::from(input.width()) * input.positions();
     for (key, recipe) in config.recipes() {
-        if u64::from(recipe.batch).saturating_mul(image) > BATCH {
+        if u64::from(recipe.batch).saturating_mul(numbers) > BATCH {
             let problem = format!(
-                "is {}, and may be at most {}: a batch has at most {BATCH} numbers, and an image here has {image}",
+                "is {}, and may be at most {}: a batch has at most {BATCH} numbers, and an image here has {numbers}",
                 recipe.batch,
-                BATCH / image.max(1)
+                BATCH / numbers.max(1)
             );
             return Err(DataError::Setting { key, problem }.into());
         }
     }
-    let networks = networks(config, data.shape, &data.classes)?;
+    let Contents::Images(images) = &data.contents;
+    let networks = networks(config, input, &images.classes)?;
     let warnings = networks.warnings();
     let Networks { student, teacher, imported } = networks;
     let wide = surgery::widen(&student, config.teacher.factor, config.teacher.widen);
@@ -120,16 +122,16 @@ pub(super) fn prepare(config: &Config, data: &Dataset) -> Result<Prepared, Train
     Ok(Prepared { outline, wide, imported })
 }
 
-/// The networks of a run on pictures of this shape and classes of these names; the teachers are imported, if they come from elsewhere.
+/// The networks of a run on inputs of this extent and classes of these names; the teachers are imported, if they come from elsewhere.
 ///
 /// # Errors
 /// A teacher that cannot be imported, or that a method of the run could not read: everything that does not depend on numbers is checked here.
 pub fn networks(
     config: &Config,
-    shape: ImageShape,
+    input: Extent,
     classes: &[String],
 ) -> Result<Networks, TrainError> {
-    let student = models::network(&config.model, shape.extent(), classes.len() as u32);
+    let student = models::network(&config.model, input, classes.len() as u32);
     student.shapes()?;
     let Some(from) = &config.teacher.from else {
         let teacher = surgery::widen(&student, config.teacher.factor, config.teacher.widen);

@@ -2,12 +2,12 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::{TrainError, session::some};
+use super::{TrainError, session};
 use crate::{
     data::Split,
     gpu::{Executor, Gpu, StepParameters},
     graph::Graph,
-    nn::{Bound, Layout, Mode, Network, NetworkError, Tensor, Weights, build},
+    nn::{Bound, Input, Inputs, Layout, Mode, Network, NetworkError, Tensor, Weights, build},
     plan::{Plan, Target, compile},
     random,
     step::{ProgramError, at_once},
@@ -83,7 +83,7 @@ impl Probe for DeviceProbe {
         let mut names: Vec<&str> = taps.iter().map(|tap| tap.name.as_str()).collect();
         names.sort_unstable();
         names.dedup();
-        let Probing { plan, rows: at_once, extents } =
+        let Probing { plan, inputs, rows: at_once, extents } =
             at_once(BATCH, |rows| probing(&network, &layout, &names, rows, &self.gpu.target()))?;
         let mut executor = Executor::new(&self.gpu, plan)?;
         let (params, state) = layout.pack(&filled)?;
@@ -97,9 +97,9 @@ impl Probe for DeviceProbe {
             taps.iter().map(|tap| Rows { width: extents[&tap.name].2, data: Vec::new() }).collect();
         let (split, picks) = (Arc::clone(&self.split), self.picks.clone());
         let mut first = 0;
-        for batch in some(&split, &picks, at_once as usize) {
+        for batch in split.some(&picks, at_once as usize) {
             let batch = batch?;
-            executor.write("eval.images", &batch.images)?;
+            session::write(&executor, &inputs, &batch)?;
             executor.run("probe", &StepParameters::rows(batch.rows as u32), 0)?;
             let mut flats = HashMap::new();
             for name in &names {
@@ -136,6 +136,8 @@ impl Probe for DeviceProbe {
 /// A plan whose program `probe` leaves the taps in buffers of their own.
 struct Probing {
     plan: Plan,
+    /// What it reads.
+    inputs: Vec<Input>,
     /// Inputs that run at once.
     rows: u32,
     /// Height, width and channels of each tap.
@@ -150,10 +152,11 @@ fn probing(
     target: &Target,
 ) -> Result<Probing, ProgramError> {
     let mut graph = Graph::new();
-    let images = graph.input("eval.images", &network.input.batch(rows));
+    let inputs = network.inputs(rows);
+    let values = Inputs::new(&mut graph, inputs.clone());
     let bound = Bound::new(&mut graph, "student", layout);
     let blocks = 0..network.blocks.len();
-    let built = build(&mut graph, network, &bound, images, blocks, |_| Mode::Eval)?;
+    let built = build(&mut graph, network, &bound, values.first(), blocks, |_| Mode::Eval)?;
     let mut extents = HashMap::new();
     for name in names {
         let missing =
@@ -167,5 +170,5 @@ fn probing(
         graph.place(value, &format!("tap {name}"), 0);
     }
     let plan = compile(&[("probe", &graph)], target)?;
-    Ok(Probing { plan, rows, extents })
+    Ok(Probing { plan, inputs, rows, extents })
 }

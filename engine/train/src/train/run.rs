@@ -33,6 +33,7 @@ use crate::{
     gpu::{self, Gpu, GpuError},
     nn::NetworkError,
     ops::AdapterKind,
+    step::Task,
     win::algorithm,
 };
 
@@ -221,8 +222,9 @@ impl Run {
                 adapter,
             })?;
             let Teacher { network, weights, .. } = teacher;
+            let (task, batch) = (Task::of(&self.config), self.config.vanilla.batch);
             let Worth { test, train_error } =
-                measure::worth(network, weights, seed, self.config.vanilla.batch, data, gpu)?;
+                measure::worth(network, task, weights, seed, batch, data, gpu)?;
             journal.append(Event::MemberFinished {
                 member,
                 method: None,

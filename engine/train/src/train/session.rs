@@ -7,29 +7,18 @@ use serde::{Deserialize, Serialize};
 
 use super::TrainError;
 use crate::{
-    data::{Batch, DataError, Split},
+    data::{Batch, DataError, Numbers, Split},
     event::Scaling,
     gpu::{Executor, Gpu, Metrics, StepParameters},
-    nn::{Network, Weights},
+    nn::{Input, Network, NetworkError, Weights},
     ops::scaler,
     profile::{Job, Window},
     random,
     step::{
-        self, ACCUMULATE, APPLY, DISCREPANCY, EVALUATE, HITS, LOSS, LOSS_SCALE, Program, SCALER,
-        SKIPPED, STEP,
+        self, ACCUMULATE, APPLY, DISCREPANCY, EVALUATE, HITS, LABELS, LOSS, LOSS_SCALE, Program,
+        SCALER, SKIPPED, STEP, Sums, Task, Test,
     },
 };
-
-/// Loss and accuracy on a split.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Test {
-    /// Mean loss.
-    pub loss: f64,
-    /// Percent.
-    pub accuracy: f64,
-    /// Inputs.
-    pub count: u64,
-}
 
 /// The state of dynamic loss scaling, between two steps.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -79,10 +68,11 @@ impl Session {
     pub fn evaluating(
         gpu: &Arc<Gpu>,
         network: &Network,
+        task: Task,
         weights: &Weights,
         batch: u32,
     ) -> Result<Self, TrainError> {
-        let session = Self::new(gpu, step::evaluation(network, batch, &gpu.target())?)?;
+        let session = Self::new(gpu, step::evaluation(network, task, batch, &gpu.target())?)?;
         session.load_student(weights)?;
         Ok(session)
     }
@@ -218,26 +208,17 @@ impl Session {
         tag: u64,
     ) -> Result<(), TrainError> {
         if self.program.micro_batches == 1 {
-            self.write("images", &batch.images)?;
-            self.write("labels", &batch.labels)?;
+            write(&self.executor, &self.program.inputs, batch)?;
             return Ok(self.executor.run(STEP, live, tag)?);
         }
         let rows = self.program.rows as usize;
-        let input = batch.images.len() / batch.labels.len().max(1);
         for part in 0..self.program.micro_batches {
-            let first = part as usize * rows;
-            let here = batch.rows.saturating_sub(first).min(rows);
-            let (mut images, mut labels) = (Vec::new(), Vec::new());
-            images.extend_from_slice(&batch.images[first * input..(first + here) * input]);
-            labels.extend_from_slice(&batch.labels[first..first + here]);
-            images.resize(rows * input, 0.0);
-            labels.resize(rows, 0);
-            self.write("images", &images)?;
-            self.write("labels", &labels)?;
+            let here = batch.part(part as usize * rows, rows);
+            write(&self.executor, &self.program.inputs, &here)?;
             // Each micro-batch has random numbers of its own.
             let drawn = random::key(&[live.seed.into(), part.into()]) as u32;
             let seed = if part == 0 { live.seed } else { drawn };
-            let live = StepParameters { seed, part, rows: here as u32, ..*live };
+            let live = StepParameters { seed, part, rows: here.rows as u32, ..*live };
             self.executor.run_part(ACCUMULATE, &live)?;
         }
         Ok(self.executor.run(APPLY, live, tag)?)
@@ -287,30 +268,23 @@ impl Session {
         &mut self,
         program: &str,
         batches: impl Iterator<Item = Result<Batch, TrainError>>,
-    ) -> Result<(f64, f64, u64), TrainError> {
-        let (mut loss, mut hits, mut count) = (0.0, 0.0, 0u64);
+    ) -> Result<Test, TrainError> {
+        let mut sums = Sums::default();
+        // What counts in a batch goes along with it as the tag of its run.
         let mut add = |metrics: Vec<Metrics>| {
             for m in metrics {
-                loss += f64::from(m.values[LOSS]) * m.tag as f64;
-                hits += f64::from(m.values.get(HITS).copied().unwrap_or(0.0));
-                count += m.tag;
+                sums.add(m.values[LOSS], m.values.get(HITS).copied().unwrap_or(0.0), m.tag);
             }
         };
         for batch in batches {
             let batch = batch?;
-            self.executor.write("eval.images", &batch.images)?;
-            if self.executor.has("eval.labels") {
-                self.executor.write("eval.labels", &batch.labels)?;
-            }
-            self.executor.run(
-                program,
-                &StepParameters::rows(batch.rows as u32),
-                batch.rows as u64,
-            )?;
+            write(&self.executor, &self.program.test_inputs, &batch)?;
+            let counted = self.program.task.counted(&batch);
+            self.executor.run(program, &StepParameters::rows(batch.rows as u32), counted)?;
             add(self.executor.metrics()?);
         }
         add(self.executor.finish()?);
-        Ok((loss / count.max(1) as f64, 100.0 * hits / count.max(1) as f64, count))
+        Ok(sums.test())
     }
 
     /// Whether there is something to test.
@@ -324,8 +298,7 @@ impl Session {
     /// If a picture cannot be read or the device is lost.
     pub fn test(&mut self, split: &Arc<Split>) -> Result<Test, TrainError> {
         let batches = split.batches(self.rows()).map(|batch| batch.map_err(TrainError::from));
-        let (loss, accuracy, count) = self.sweep(EVALUATE, batches)?;
-        Ok(Test { loss, accuracy, count })
+        self.sweep(EVALUATE, batches)
     }
 
     /// Tests on all samples of a split whose class k is the network's output `outputs[k]`.
@@ -338,14 +311,15 @@ impl Session {
     pub fn test_as(&mut self, split: &Arc<Split>, outputs: &[u32]) -> Result<Test, TrainError> {
         let named = |batch: Result<Batch, DataError>| {
             let mut batch = batch?;
-            for label in &mut batch.labels {
-                *label = outputs[*label as usize];
+            for field in batch.targets.iter_mut().filter(|field| field.name == LABELS) {
+                if let Numbers::U32(labels) = &mut field.numbers {
+                    labels.iter_mut().for_each(|label| *label = outputs[*label as usize]);
+                }
             }
             Ok(batch)
         };
         let batches = split.batches(self.rows()).map(named);
-        let (loss, accuracy, count) = self.sweep(EVALUATE, batches)?;
-        Ok(Test { loss, accuracy, count })
+        self.sweep(EVALUATE, batches)
     }
 
     /// Tests on some samples of a split.
@@ -353,8 +327,8 @@ impl Session {
     /// # Errors
     /// As [`Self::test`].
     pub fn test_on(&mut self, split: &Arc<Split>, picks: &[usize]) -> Result<Test, TrainError> {
-        let (loss, accuracy, count) = self.sweep(EVALUATE, some(split, picks, self.rows()))?;
-        Ok(Test { loss, accuracy, count })
+        let batches = split.some(picks, self.rows()).map(|batch| batch.map_err(TrainError::from));
+        self.sweep(EVALUATE, batches)
     }
 
     /// The mean discrepancy of an imitation on some samples, in eval mode.
@@ -366,7 +340,8 @@ impl Session {
         split: &Arc<Split>,
         picks: &[usize],
     ) -> Result<f64, TrainError> {
-        Ok(self.sweep(DISCREPANCY, some(split, picks, self.rows()))?.0)
+        let batches = split.some(picks, self.rows()).map(|batch| batch.map_err(TrainError::from));
+        Ok(self.sweep(DISCREPANCY, batches)?.loss)
     }
 
     /// Logits of some samples, row by row; the program must be an evaluation.
@@ -375,12 +350,16 @@ impl Session {
     /// As [`Self::test`].
     pub fn logits(
         &mut self,
-        batches: impl Iterator<Item = Result<Batch, TrainError>>,
+        batches: impl Iterator<Item = Result<Batch, DataError>>,
     ) -> Result<Vec<Vec<f32>>, TrainError> {
+        // No answer depends on what it is compared with.
+        let targets = self.program.task.targets(0);
+        let mut inputs = self.program.test_inputs.clone();
+        inputs.retain(|input| targets.iter().all(|target| target.name != input.name));
         let mut rows = Vec::new();
         for batch in batches {
             let batch = batch?;
-            self.executor.write("eval.images", &batch.images)?;
+            write(&self.executor, &inputs, &batch)?;
             self.executor.run(EVALUATE, &StepParameters::rows(batch.rows as u32), 0)?;
             let flat = self.executor.read("logits")?;
             let classes = flat.len() / self.rows();
@@ -391,17 +370,24 @@ impl Session {
     }
 }
 
-/// Some samples in batches, the last one padded with zeros.
-pub(super) fn some<'a>(
-    split: &'a Arc<Split>,
-    picks: &'a [usize],
-    batch: usize,
-) -> impl Iterator<Item = Result<Batch, TrainError>> + 'a {
-    picks.chunks(batch).map(move |picks| {
-        let mut part = split.gather(picks)?;
-        let input = part.images.len() / picks.len();
-        part.images.resize(input * batch, 0.0);
-        part.labels.resize(batch, 0);
-        Ok(part)
-    })
+/// Writes what a program reads of a batch.
+///
+/// # Errors
+/// The batch lacks a field, or has another one under its name; the device is lost.
+pub(super) fn write(
+    executor: &Executor,
+    inputs: &[Input],
+    batch: &Batch,
+) -> Result<(), TrainError> {
+    for input in inputs {
+        let numbers = batch
+            .field(input.name)
+            .filter(|numbers| numbers.len() == input.len() && numbers.kind() == input.kind);
+        let numbers = numbers.ok_or_else(|| {
+            let Input { name, shape, kind, .. } = input;
+            NetworkError::Mismatch(format!("the data give no {name} of {shape:?} {kind:?} numbers"))
+        })?;
+        executor.write(&input.buffer, numbers.bytes())?;
+    }
+    Ok(())
 }

@@ -12,8 +12,11 @@ use std::{
 use super::{TrainError, context::Teacher};
 use crate::{
     classes,
-    config::{Activation, Config, DataKind, Disagreement, Framing, Model},
-    data::{self, DataError, ImageShape, Preprocess},
+    config::{Activation, Config, Data, Disagreement, Framing, ImageKind, Model},
+    data::{
+        DataError,
+        images::{self, Preprocess},
+    },
     event::{self, Event},
     formats::{FormatError, ModelConfig, ModelFolder, folder, safetensors, sums, timm},
     models,
@@ -44,7 +47,7 @@ impl Described {
     /// Channels of the pictures.
     fn channels(&self) -> Option<u32> {
         match self {
-            Described::Taper(model) => Some(model.channels),
+            Described::Taper(model) => Some(model.input.images().channels),
             Described::Timm(of) => of.channels,
         }
     }
@@ -64,9 +67,9 @@ impl Described {
             Described::Timm(of) => return Ok(of.framing.clone()),
         };
         let bad = |error: DataError| refused(from, format!("its {}: {error}", folder::CONFIG));
-        let of = Preprocess::try_from(model).map_err(bad)?;
+        let of = Preprocess::try_from(model.input.images()).map_err(bad)?;
         Ok(Framing {
-            size: Some(model.size),
+            size: Some(model.input.images().size),
             interpolation: Some(of.interpolation()),
             crop: Some(of.crop()),
             mean: Some(of.mean().to_vec()),
@@ -182,6 +185,7 @@ fn described(weights: &Path) -> Result<Option<Described>, TrainError> {
 /// There is no such teacher, or `[data]` says otherwise.
 pub fn settled(config: &Config) -> Result<(Config, Vec<String>), TrainError> {
     let (mut config, mut lines) = (config.clone(), Vec::new());
+    let Data::Images(data) = &mut config.data;
     if let Some(from) = config.teacher.from.clone() {
         for &seed in &config.seeds {
             let Some(described) = find(&from, seed)?.described else { continue };
@@ -191,8 +195,8 @@ pub fn settled(config: &Config) -> Result<(Config, Vec<String>), TrainError> {
                 );
                 DataError::Setting { key, problem }
             };
-            let channels = data::promised(&config.data).0.channels;
-            if config.data.kind != DataKind::Idx
+            let channels = images::promised(data).0.channels;
+            if data.kind != ImageKind::Idx
                 && let Some(theirs) = described.channels().filter(|&c| c as usize != channels)
             {
                 let message = format!(
@@ -201,13 +205,13 @@ pub fn settled(config: &Config) -> Result<(Config, Vec<String>), TrainError> {
                 return Err(refused(&from, message));
             }
             let framing = described.framing(&from)?;
-            let taken = config.data.take_over(&framing).map_err(disagreement)?;
+            let taken = data.take_over(&framing).map_err(disagreement)?;
             if !taken.is_empty() {
                 lines.push(format!("taken over from the teacher: {}", taken.join(", ")));
             }
         }
     }
-    config.data.frame();
+    data.frame();
     Ok((config, lines))
 }
 
@@ -216,12 +220,13 @@ pub fn settled(config: &Config) -> Result<(Config, Vec<String>), TrainError> {
 ///
 /// # Errors
 /// The teacher cannot be read.
-pub fn presumed(config: &Config) -> Result<(ImageShape, Vec<String>), TrainError> {
-    let (mut shape, usual) = data::promised(&config.data);
-    let built_in = config.data.kind == DataKind::Procedural;
+pub fn presumed(config: &Config) -> Result<(Extent, Vec<String>), TrainError> {
+    let Data::Images(data) = &config.data;
+    let (mut shape, usual) = images::promised(data);
+    let built_in = config.data.is_built_in();
     let (Some(from), Some(&seed), false) = (&config.teacher.from, config.seeds.first(), built_in)
     else {
-        return Ok((shape, classes::numbers(usual)));
+        return Ok((shape.extent(), classes::numbers(usual)));
     };
     let found = find(from, seed)?;
     let (mut channels, mut labels) = (None, None);
@@ -243,7 +248,7 @@ pub fn presumed(config: &Config) -> Result<(ImageShape, Vec<String>), TrainError
         labels = labels.or(Some(classes::numbers(outputs.unwrap_or(usual))));
     }
     shape.channels = channels.unwrap_or(shape.channels);
-    Ok((shape, labels.unwrap_or_else(|| classes::numbers(usual))))
+    Ok((shape.extent(), labels.unwrap_or_else(|| classes::numbers(usual))))
 }
 
 /// The teacher of `seed` for a student on these classes, checked before anything runs.
@@ -279,7 +284,8 @@ pub(super) fn import(
             of.unknown.join(" and ")
         ));
     }
-    if config.data.mean.is_none() {
+    let Data::Images(data) = &config.data;
+    if data.mean.is_none() {
         warnings.push(unnormalised(from, student));
     }
     models::check(&network, &weights).map_err(|error| TrainError::Teacher {

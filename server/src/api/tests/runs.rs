@@ -44,12 +44,14 @@ async fn a_run_takes_over_what_its_teacher_says_of_pictures() {
         architecture: "mlp".into(),
         model: Model::Mlp(mlp),
         widened: None,
-        channels: 1,
-        size: 16,
-        mean: vec![0.375],
-        std: vec![0.25],
-        interpolation: Interpolation::Area,
-        crop: 0.875,
+        input: ModelInput::Images(ImageInput {
+            channels: 1,
+            size: 16,
+            mean: vec![0.375],
+            std: vec![0.25],
+            interpolation: Interpolation::Area,
+            crop: 0.875,
+        }),
         labels: (0..10).map(|class| class.to_string()).collect(),
     };
     let weights = fresh(&config.network(), 1).expect("weights");

@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
-use super::DataError;
+use super::super::DataError;
 use super::image::Image;
 use crate::config::{Augment, Interpolation};
-use crate::formats::ModelConfig;
+use crate::formats::ImageInput;
 use crate::random::Stream;
 
 /// What is done to any picture before the network, without randomness; a model's `config.json` carries it.
@@ -24,11 +24,11 @@ pub struct Preprocess {
 /// The largest height and width of a network's input.
 const MAX_INPUT: usize = 4096;
 
-impl TryFrom<&ModelConfig> for Preprocess {
+impl TryFrom<&ImageInput> for Preprocess {
     type Error = DataError;
 
-    fn try_from(model: &ModelConfig) -> Result<Self, DataError> {
-        let ModelConfig { size, mean, std, interpolation, crop, channels, .. } = model;
+    fn try_from(model: &ImageInput) -> Result<Self, DataError> {
+        let ImageInput { size, mean, std, interpolation, crop, channels } = model;
         if mean.len() != *channels as usize {
             let problem = format!("{} numbers for {channels} channels", mean.len());
             return Err(DataError::setting("mean", problem));
@@ -472,20 +472,16 @@ mod tests {
 
     #[test]
     fn a_models_nonsense_is_refused_in_a_sentence() {
-        let good = ModelConfig {
-            architecture: "mlp".into(),
-            model: crate::config::Config::default().model,
-            widened: None,
+        let good = ImageInput {
             channels: 1,
             size: 3,
             mean: vec![0.0],
             std: vec![1.0],
             interpolation: Interpolation::Bilinear,
             crop: 0.875,
-            labels: Vec::new(),
         };
         assert_eq!(Preprocess::try_from(&good).unwrap(), plain(3, 0.875));
-        let error = |change: fn(&mut ModelConfig)| {
+        let error = |change: fn(&mut ImageInput)| {
             let mut bad = good.clone();
             change(&mut bad);
             Preprocess::try_from(&bad).unwrap_err().to_string()

@@ -4,36 +4,36 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::DataError;
-use super::account::{Account, Reason};
-use super::archive::Caps;
+use super::super::DataError;
+use super::super::account::{Account, Reason};
+use super::super::archive::Caps;
+use super::super::ledger::Ledger;
+use super::super::listing::{self, File};
+use super::super::root::Root;
 use super::examples::{Examples, Parts, Store};
 use super::image::Image;
-use super::ledger::Ledger;
-use super::listing::{self, File};
-use super::root::Root;
 use crate::text::escape;
 
 /// Height and width of an image.
-pub(super) const SIDE: usize = 32;
+pub(in crate::data) const SIDE: usize = 32;
 /// Where the files may lie in the folder that is given.
-pub(super) const FOLDERS: [&str; 3] = ["", "cifar-10-batches-bin", "cifar-100-binary"];
+pub(in crate::data) const FOLDERS: [&str; 3] = ["", "cifar-10-batches-bin", "cifar-100-binary"];
 /// The most bytes of a file; the largest real one has 154 MB.
 const MAX_BYTES: u64 = 1 << 30;
 
 /// How the two sets differ.
 #[derive(Debug)]
-pub(super) struct Version {
+pub(in crate::data) struct Version {
     train: &'static [&'static str],
-    pub(super) test: &'static str,
+    pub(in crate::data) test: &'static str,
     names: &'static str,
     /// Bytes of a record before the class.
     skipped: usize,
-    pub(super) classes: usize,
+    pub(in crate::data) classes: usize,
 }
 
 /// CIFAR-10.
-pub(super) const CIFAR10: Version = Version {
+pub(in crate::data) const CIFAR10: Version = Version {
     train: &[
         "data_batch_1.bin",
         "data_batch_2.bin",
@@ -48,7 +48,7 @@ pub(super) const CIFAR10: Version = Version {
 };
 
 /// CIFAR-100 with its fine labels.
-pub(super) const CIFAR100: Version = Version {
+pub(in crate::data) const CIFAR100: Version = Version {
     train: &["train.bin"],
     test: "test.bin",
     names: "fine_label_names.txt",
@@ -58,7 +58,7 @@ pub(super) const CIFAR100: Version = Version {
 
 impl Version {
     /// Whether a file is one that [`open`] reads, by its name.
-    pub(super) fn knows(&self, name: &str) -> bool {
+    pub(in crate::data) fn knows(&self, name: &str) -> bool {
         self.train.contains(&name) || name == self.test || name == self.names
     }
 }
@@ -67,7 +67,7 @@ impl Version {
 ///
 /// # Errors
 /// Some files are missing, have broken records or a class that does not exist.
-pub(super) fn open(path: &Path, version: &Version) -> Result<Option<Parts>, DataError> {
+pub(in crate::data) fn open(path: &Path, version: &Version) -> Result<Option<Parts>, DataError> {
     let root = Root::open(path, Caps { file: MAX_BYTES, ..Caps::default() })?;
     let mut account = Account::default();
     let listing = root.list(&mut account)?;
@@ -147,7 +147,7 @@ fn records(bytes: &[u8], version: &Version, examples: &mut Examples) -> Result<(
 
 #[cfg(test)]
 mod tests {
-    use super::super::archive;
+    use super::super::super::archive;
     use super::*;
 
     /// One record of each class `0..count` after `skipped` bytes; red is the class, green 100, blue 200.

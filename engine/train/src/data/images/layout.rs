@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 
 use unicode_normalization::UnicodeNormalization;
 
-use super::account::{Account, Reason, list};
+use super::super::account::{Account, Reason, list};
+use super::super::listing::Listing;
 use super::image::EXTENSIONS;
-use super::listing::Listing;
 use crate::text::escape;
 
 /// What the test part may be called, the first of those that are there is taken. ImageNet's own `test` has no labels, so
@@ -27,23 +27,23 @@ const UNREAD: [&str; 20] = [
 
 /// The pictures of both parts.
 #[derive(Debug, Default)]
-pub(super) struct Layout {
+pub(in crate::data) struct Layout {
     /// The folder around the parts or the classes; empty for the outermost.
-    pub(super) root: String,
+    pub(in crate::data) root: String,
     /// The name of the training part, and its pictures; those of class folders alone are here.
-    pub(super) train: Part,
+    pub(in crate::data) train: Part,
     /// The same of the test part.
-    pub(super) test: Part,
+    pub(in crate::data) test: Part,
 }
 
 /// The pictures of one part.
 #[derive(Debug, Default)]
-pub(super) struct Part {
+pub(in crate::data) struct Part {
     /// Its folder; empty for class folders alone.
-    pub(super) name: String,
+    pub(in crate::data) name: String,
     /// The pictures of each class: the name behind the class's folder, and the place in the listing. A class of which no
     /// picture is of a kind that is read is there with none.
-    pub(super) classes: BTreeMap<String, Vec<(String, usize)>>,
+    pub(in crate::data) classes: BTreeMap<String, Vec<(String, usize)>>,
 }
 
 /// A folder with what is below it.
@@ -59,7 +59,7 @@ struct Node {
 }
 
 /// Whether a file is a picture that is read, by its name.
-pub(super) fn is_picture(name: &str) -> bool {
+pub(in crate::data) fn is_picture(name: &str) -> bool {
     has_extension(name, &EXTENSIONS)
 }
 
@@ -73,7 +73,7 @@ fn has_extension(name: &str, extensions: &[&str]) -> bool {
 ///
 /// # Errors
 /// A sentence: no pictures in any such layout, or two levels that will do.
-pub(super) fn layout(listing: &Listing, account: &mut Account) -> Result<Layout, String> {
+pub(in crate::data) fn layout(listing: &Listing, account: &mut Account) -> Result<Layout, String> {
     let root = tree(listing, account)?;
     let mut pairs = Vec::new();
     topmost(&root, "", &Node::is_pair, &mut pairs);

@@ -1,15 +1,41 @@
 //! Whole data sets, opened as a run opens them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::folder::tests::write_png;
 use super::idx::tests::{idx, write_pair};
+use super::open::open_parts;
+use super::pictures::HELD_BYTES;
 use super::*;
-use crate::config::Interpolation;
+use crate::config::{Augment, ImageKind, Images, Interpolation, OnError};
+use crate::data::stored::Stored;
+use crate::data::{Batch, Contents, Dataset, Loader, LoaderOptions, Numbers, Reason, Split};
 
-fn idx_at(folder: &Path) -> Data {
-    Data { kind: DataKind::Idx, path: Some(folder.display().to_string()), ..Data::default() }
+/// The pixels of a batch.
+fn pixels(batch: &Batch) -> &[f32] {
+    match batch.field("images") {
+        Some(Numbers::F32(images)) => images,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The labels of a batch.
+fn labels(batch: &Batch) -> &[u32] {
+    match batch.field("labels") {
+        Some(Numbers::U32(labels)) => labels,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What is known of a data set of pictures.
+fn set(data: &Dataset) -> &ImageSet {
+    let Contents::Images(images) = &data.contents;
+    images
+}
+
+fn idx_at(folder: &Path) -> Images {
+    Images { kind: ImageKind::Idx, path: Some(folder.display().to_string()), ..Images::default() }
 }
 
 fn options(batch: usize) -> LoaderOptions {
@@ -24,7 +50,7 @@ fn options(batch: usize) -> LoaderOptions {
 }
 
 /// Two classes of four training and two test pictures, 8×8: class `a` dark, class `b` light, each file a grey of its own.
-fn pictures() -> (tempfile::TempDir, Data) {
+fn pictures() -> (tempfile::TempDir, Images) {
     let folder = tempfile::tempdir().unwrap();
     for (class, base) in [("a", 10u8), ("b", 150)] {
         for at in 0..4 {
@@ -40,7 +66,7 @@ fn pictures() -> (tempfile::TempDir, Data) {
         }
     }
     let path = Some(folder.path().display().to_string());
-    let data = Data { kind: DataKind::Folder, path, size: Some(8), ..Data::default() };
+    let data = Images { kind: ImageKind::Folder, path, size: Some(8), ..Images::default() };
     (folder, data)
 }
 
@@ -62,21 +88,22 @@ fn shared(path: &str) -> Option<PathBuf> {
 
 #[test]
 fn procedural_needs_nothing() {
-    let data =
-        open(&Data { train_count: Some(300), test_count: Some(50), ..Data::default() }).unwrap();
+    let data = open(&Images { train_count: Some(300), test_count: Some(50), ..Images::default() })
+        .unwrap();
     assert_eq!((data.train.len(), data.test.len()), (300, 50));
-    assert_eq!(data.shape, ImageShape { height: 16, width: 16, channels: 1 });
-    assert_eq!(data.classes.len(), 10);
+    assert_eq!(set(&data).shape, ImageShape { height: 16, width: 16, channels: 1 });
+    assert_eq!(set(&data).classes.len(), 10);
     let all = data.train.batches(300).next().unwrap().unwrap();
-    let count = all.images.len() as f64;
-    let mean = all.images.iter().map(|&x| f64::from(x)).sum::<f64>() / count;
-    let square = all.images.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>() / count;
+    let count = pixels(&all).len() as f64;
+    let mean = pixels(&all).iter().map(|&x| f64::from(x)).sum::<f64>() / count;
+    let square = pixels(&all).iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>() / count;
     assert!(mean.abs() < 1e-4 && (square - 1.0).abs() < 1e-4, "{mean} {square}");
     // A smaller set is the beginning of a larger one, and no test image is a training image.
     let test = data.test.batches(50).next().unwrap().unwrap();
-    assert_ne!(test.images, all.images[..test.images.len()]);
-    let error =
-        open(&Data { train_count: Some(2_000_000), ..Data::default() }).unwrap_err().to_string();
+    assert_ne!(*pixels(&test), pixels(&all)[..pixels(&test).len()]);
+    let error = open(&Images { train_count: Some(2_000_000), ..Images::default() })
+        .unwrap_err()
+        .to_string();
     assert_eq!(
         error,
         "data.train_count = 2000000 is more than the 1000000 images in the built-in set"
@@ -88,10 +115,11 @@ fn a_single_pair_is_split() {
     let folder = tempfile::tempdir().unwrap();
     write_pair(folder.path(), "t10k", 50);
     let data = idx_at(folder.path());
-    let opened = |train_count, test_count| open(&Data { train_count, test_count, ..data.clone() });
-    let pixels = |split: &Arc<Split>| -> Vec<u32> {
+    let opened =
+        |train_count, test_count| open(&Images { train_count, test_count, ..data.clone() });
+    let first_pixels = |split: &Arc<Split>| -> Vec<u32> {
         let all = split.batches(split.len()).next().unwrap().unwrap();
-        all.images.chunks(4).map(|image| image[0].to_bits()).collect()
+        pixels(&all).chunks(4).map(|image| image[0].to_bits()).collect()
     };
     for (train, test, expected) in [
         (None, None, (40, 10)),
@@ -101,13 +129,13 @@ fn a_single_pair_is_split() {
     ] {
         let data = opened(train, test).unwrap();
         assert_eq!((data.train.len(), data.test.len()), expected);
-        let mut all = [pixels(&data.train), pixels(&data.test)].concat();
+        let mut all = [first_pixels(&data.train), first_pixels(&data.test)].concat();
         all.sort_unstable();
         all.dedup();
         assert_eq!(all.len(), expected.0 + expected.1, "an image is in both parts");
     }
     // Labels move with their images, and the same seed draws the same split.
-    let given = |seed| Data {
+    let given = |seed| Images {
         mean: Some(vec![0.0]),
         std: Some(vec![1.0]),
         split_seed: seed,
@@ -115,7 +143,7 @@ fn a_single_pair_is_split() {
     };
     let first = open(&given(3)).unwrap();
     let batch = first.test.batches(10).next().unwrap().unwrap();
-    for (image, label) in batch.images.chunks(4).zip(&batch.labels) {
+    for (image, label) in pixels(&batch).chunks(4).zip(labels(&batch)) {
         assert_eq!((image[0] * 255.0).round() as u32 % 3, *label);
     }
     assert_eq!(batch, open(&given(3)).unwrap().test.batches(10).next().unwrap().unwrap());
@@ -142,17 +170,17 @@ fn two_pairs_are_kept_apart() {
     write_pair(folder.path(), "t10k", 20);
     let data = idx_at(folder.path());
     let opened = open(&data).unwrap();
-    assert_eq!((opened.train.len(), opened.test.len(), opened.classes.len()), (30, 20, 3));
-    let few = open(&Data { train_count: Some(10), test_count: Some(5), ..data.clone() }).unwrap();
+    assert_eq!((opened.train.len(), opened.test.len(), set(&opened).classes.len()), (30, 20, 3));
+    let few = open(&Images { train_count: Some(10), test_count: Some(5), ..data.clone() }).unwrap();
     assert_eq!((few.train.len(), few.test.len()), (10, 5));
-    let error = open(&Data { test_count: Some(21), ..data.clone() }).unwrap_err().to_string();
+    let error = open(&Images { test_count: Some(21), ..data.clone() }).unwrap_err().to_string();
     assert!(error.starts_with("data.test_count = 21 is more than the 20 images in "), "{error}");
-    let error = open(&Data { mean: Some(vec![0.1; 3]), ..data }).unwrap_err().to_string();
+    let error = open(&Images { mean: Some(vec![0.1; 3]), ..data }).unwrap_err().to_string();
     assert!(
         error.contains("data.mean: [0.1, 0.1, 0.1] has 3 numbers where the images have 1 channels"),
         "{error}"
     );
-    let error = open(&Data { path: None, ..idx_at(folder.path()) }).unwrap_err().to_string();
+    let error = open(&Images { path: None, ..idx_at(folder.path()) }).unwrap_err().to_string();
     assert!(error.starts_with("data.path: is missing"), "{error}");
 }
 
@@ -160,25 +188,25 @@ fn two_pairs_are_kept_apart() {
 fn settings_reach_the_images() {
     let (_folder, data) = pictures();
     let opened = open(&data).unwrap();
-    assert_eq!(opened.classes, ["a", "b"]);
-    assert_eq!(opened.shape, ImageShape { height: 8, width: 8, channels: 3 });
-    assert_eq!(opened.train.labels(), [0, 0, 0, 0, 1, 1, 1, 1]);
+    assert_eq!(set(&opened).classes, ["a", "b"]);
+    assert_eq!(set(&opened).shape, ImageShape { height: 8, width: 8, channels: 3 });
+    assert_eq!(opened.train.classes(), [0, 0, 0, 0, 1, 1, 1, 1]);
     // Red: the mean of 10..=13 and 150..=153.
-    assert!((opened.preprocess.mean()[0] - 81.5 / 255.0).abs() < 1e-12);
-    let small = Data {
+    assert!((set(&opened).preprocess.mean()[0] - 81.5 / 255.0).abs() < 1e-12);
+    let small = Images {
         size: Some(4),
         interpolation: Some(Interpolation::Area),
         mean: Some(vec![0.5; 3]),
         ..data
     };
     let opened = open(&small).unwrap();
-    assert_eq!(opened.train.gather(&[0, 7]).unwrap().images.len(), 2 * 4 * 4 * 3);
-    assert_eq!(opened.preprocess.mean(), [0.5; 3]);
+    assert_eq!(pixels(&opened.train.gather(&[0, 7]).unwrap()).len(), 2 * 4 * 4 * 3);
+    assert_eq!(set(&opened).preprocess.mean(), [0.5; 3]);
     // A model's own settings outrank the configuration's.
     let mut other = small.clone();
     other.size = Some(8);
     other.mean = None;
-    let again = open_for(&other, &opened.preprocess).unwrap();
+    let again = open_for(&other, &set(&opened).preprocess).unwrap();
     assert_eq!(again.test.gather(&[1]).unwrap(), opened.test.gather(&[1]).unwrap());
 }
 
@@ -189,10 +217,10 @@ fn held_and_decoded_on_demand_are_the_same_bits() {
     for (size, crop, augment) in
         [(8, 1.0, Augment::default()), (5, 0.8, Augment::default()), (5, 0.8, random)]
     {
-        let data = Data { size: Some(size), crop: Some(crop), augment, ..data.clone() };
+        let data = Images { size: Some(size), crop: Some(crop), augment, ..data.clone() };
         let held = open_parts(&data, None, HELD_BYTES).unwrap();
         let read = open_parts(&data, None, 100).unwrap();
-        assert_eq!(held.preprocess, read.preprocess);
+        assert_eq!(set(&held).preprocess, set(&read).preprocess);
         assert_eq!(held.test.gather(&[0, 3]).unwrap(), read.test.gather(&[0, 3]).unwrap());
         assert_eq!(held.train.gather(&[2, 5]).unwrap(), read.train.gather(&[2, 5]).unwrap());
         let batches = |data: &Dataset| -> Vec<Batch> {
@@ -209,7 +237,7 @@ fn held_and_decoded_on_demand_are_the_same_bits() {
 #[test]
 fn orders_depend_on_seed_and_epoch_alone() {
     let augment = Augment { pad_crop: 2, flip: true, ..Augment::default() };
-    let data = Data { train_count: Some(50), test_count: Some(7), augment, ..Data::default() };
+    let data = Images { train_count: Some(50), test_count: Some(7), augment, ..Images::default() };
     let train = open(&data).unwrap().train;
     let take = |options: LoaderOptions, count| -> Vec<Batch> {
         Loader::new(train.clone(), options).unwrap().take(count).map(Result::unwrap).collect()
@@ -230,20 +258,24 @@ fn orders_depend_on_seed_and_epoch_alone() {
     assert_ne!(expected[0], expected[6]);
     // Augmentation changes images and nothing else.
     let plain = take(LoaderOptions { augment: false, ..options(8) }, 20);
-    assert!(plain.iter().zip(&expected).all(|(plain, augmented)| plain.labels == augmented.labels));
-    assert_ne!(plain[0].images, expected[0].images);
+    assert!(
+        plain.iter().zip(&expected).all(|(plain, augmented)| labels(plain) == labels(augmented))
+    );
+    assert_ne!(pixels(&plain[0]), pixels(&expected[0]));
 }
 
 #[test]
 fn every_sample_comes_once_an_epoch() {
-    let train = open(&Data { train_count: Some(50), test_count: Some(7), ..Data::default() })
+    let train = open(&Images { train_count: Some(50), test_count: Some(7), ..Images::default() })
         .unwrap()
         .train;
     let whole = LoaderOptions { augment: false, drop_last: false, ..options(8) };
     let epoch: Vec<Batch> =
         Loader::new(train.clone(), whole).unwrap().take(7).map(Result::unwrap).collect();
     assert_eq!(epoch.iter().map(|batch| batch.rows).collect::<Vec<_>>(), [8, 8, 8, 8, 8, 8, 2]);
-    assert!(epoch[6].images[2 * 256..].iter().all(|&x| x == 0.0) && epoch[6].labels[2..] == [0; 6]);
+    assert!(
+        pixels(&epoch[6])[2 * 256..].iter().all(|&x| x == 0.0) && labels(&epoch[6])[2..] == [0; 6]
+    );
     let samples = |images: &[f32]| {
         let mut samples: Vec<Vec<u32>> =
             images.chunks(256).map(|image| image.iter().map(|x| x.to_bits()).collect()).collect();
@@ -251,14 +283,14 @@ fn every_sample_comes_once_an_epoch() {
         samples
     };
     let shuffled: Vec<f32> =
-        epoch.iter().flat_map(|batch| batch.images[..batch.rows * 256].to_vec()).collect();
+        epoch.iter().flat_map(|batch| pixels(batch)[..batch.rows * 256].to_vec()).collect();
     let in_order = train.batches(50).next().unwrap().unwrap();
-    assert_eq!(samples(&shuffled), samples(&in_order.images));
+    assert_eq!(samples(&shuffled), samples(pixels(&in_order)));
 
     let ordered: Vec<Batch> = train.batches(16).map(Result::unwrap).collect();
     assert_eq!(ordered.iter().map(|batch| batch.rows).collect::<Vec<_>>(), [16, 16, 16, 2]);
-    assert_eq!(ordered[1].images[..], in_order.images[16 * 256..32 * 256]);
-    assert_eq!(ordered[3].images.len(), 16 * 256);
+    assert_eq!(pixels(&ordered[1])[..], pixels(&in_order)[16 * 256..32 * 256]);
+    assert_eq!(pixels(&ordered[3]).len(), 16 * 256);
 
     for batch in [0, 51] {
         let error = Loader::new(train.clone(), options(batch)).unwrap_err().to_string();
@@ -268,7 +300,7 @@ fn every_sample_comes_once_an_epoch() {
     assert_eq!((subset.len(), train.subset(5, 99).len()), (20, 50));
     assert_eq!(subset, train.subset(5, 20));
     assert_ne!(subset, train.subset(6, 20));
-    assert_eq!(train.gather(&[3]).unwrap().images[..], in_order.images[3 * 256..4 * 256]);
+    assert_eq!(pixels(&train.gather(&[3]).unwrap())[..], pixels(&in_order)[3 * 256..4 * 256]);
 }
 
 #[test]
@@ -278,7 +310,7 @@ fn an_error_in_a_thread_comes_out_once() {
     let error = open(&data).unwrap_err().to_string();
     assert!(error.contains("2.png") && error.contains("begins as no JPEG"), "{error}");
     // Decoded on demand, with the mean given, it is met only by the loader.
-    let given = Data { mean: Some(vec![0.5; 3]), std: Some(vec![0.5; 3]), ..data };
+    let given = Images { mean: Some(vec![0.5; 3]), std: Some(vec![0.5; 3]), ..data };
     let train = open_parts(&given, None, 100).unwrap().train;
     let mut loader = Loader::new(train.clone(), options(2)).unwrap();
     let failed = loader.by_ref().take(4).find_map(Result::err).expect("an epoch has all samples");
@@ -304,19 +336,20 @@ fn damaged_pictures_are_refused_by_name_or_left_out_and_counted() {
     assert!(error.contains("train/a/1.png: it cannot be decoded"), "{error}");
     assert!(error.contains("data.on_error = \"skip\""), "{error}");
 
-    let skip = Data { on_error: OnError::Skip, ..data.clone() };
+    let skip = Images { on_error: OnError::Skip, ..data.clone() };
     let opened = open(&skip).unwrap();
-    assert_eq!(opened.train.labels(), [0, 0, 0, 1, 1, 1]);
-    assert_eq!(opened.test.labels(), [0, 0, 1]);
+    assert_eq!(opened.train.classes(), [0, 0, 0, 1, 1, 1]);
+    assert_eq!(opened.test.classes(), [0, 0, 1]);
     let account = &opened.account;
     assert_eq!((&account.train.counts[..], &account.test.counts[..]), (&[3, 3][..], &[2, 1][..]));
     let skipped = &account.skipped[&Reason::Unreadable];
     assert_eq!(skipped.count, 3);
     assert!(skipped.first.iter().any(|name| name.ends_with("train/a/1.png")), "{skipped:?}");
     // The picture behind a damaged one has its own label and pixels: red is 12 in the third of class `a`.
+    let known = &set(&opened).preprocess;
     let red = |split: &Split, at: usize| {
-        let first = split.gather(&[at]).unwrap().images[0];
-        let (mean, std) = (split.preprocess().mean()[0], split.preprocess().std()[0]);
+        let first = pixels(&split.gather(&[at]).unwrap())[0];
+        let (mean, std) = (known.mean()[0], known.std()[0]);
         ((f64::from(first) * std + mean) * 255.0).round()
     };
     assert_eq!([0, 1, 2, 3].map(|at| red(&opened.train, at)), [10.0, 12.0, 13.0, 150.0]);
@@ -342,7 +375,7 @@ fn what_skipping_leaves_empty_is_refused() {
         }
     };
     let (folder, data) = pictures();
-    let skip = Data { on_error: OnError::Skip, ..data };
+    let skip = Images { on_error: OnError::Skip, ..data };
     all(folder.path(), "val/b");
     assert_eq!(open(&skip).unwrap().account.test.counts, [2, 0]);
     // A test part of which nothing is left is not made up from the other one.
@@ -389,12 +422,13 @@ fn every_kind_of_picture_is_trained_on() {
         }
     }
     let path = Some(folder.path().display().to_string());
-    let opened = open(&Data { kind: DataKind::Folder, path, size: Some(8), ..Data::default() });
+    let opened =
+        open(&Images { kind: ImageKind::Folder, path, size: Some(8), ..Images::default() });
     let opened = opened.unwrap();
     assert_eq!((opened.train.len(), opened.test.len()), (18, 18));
     assert_eq!(opened.account.skipped(), 0);
     // JPEG alone rounds.
-    let mean: Vec<f64> = opened.preprocess.mean().iter().map(|mean| mean * 255.0).collect();
+    let mean: Vec<f64> = set(&opened).preprocess.mean().iter().map(|mean| mean * 255.0).collect();
     let close =
         mean.iter().zip([200.0, 100.0, 50.0]).all(|(mean, right)| (mean - right).abs() < 1.0);
     assert!(close, "{mean:?}");
@@ -411,17 +445,17 @@ fn a_pipe_is_no_picture() {
         println!("skipped: there is no mkfifo");
         return;
     }
-    let error = examples::Source::File(path).decode().unwrap_err().to_string();
+    let error = examples::decode(&Stored::File(path)).unwrap_err().to_string();
     assert!(error.contains("1.png: is a folder, a device or a pipe"), "{error}");
     let long = folder.path().join("2.png");
     std::fs::File::create(&long).unwrap().set_len(image::MAX_BYTES + 1).unwrap();
-    let error = examples::Source::File(long).decode().unwrap_err().to_string();
+    let error = examples::decode(&Stored::File(long)).unwrap_err().to_string();
     assert!(error.contains("2.png: its file is longer than 64 MiB"), "{error}");
 }
 
 #[test]
 fn dropping_a_loader_ends_its_threads() {
-    let train = open(&Data { train_count: Some(50), test_count: Some(7), ..Data::default() })
+    let train = open(&Images { train_count: Some(50), test_count: Some(7), ..Images::default() })
         .unwrap()
         .train;
     for threads in [1, 3] {
@@ -437,27 +471,30 @@ fn dropping_a_loader_ends_its_threads() {
 #[test]
 fn cifar10_as_folders_of_jpegs_is_read_as_given() {
     let Some(path) = shared("cifar10-jpg.tar.gz") else { return };
-    let data = Data {
-        kind: DataKind::Folder,
+    let data = Images {
+        kind: ImageKind::Folder,
         path: Some(path.display().to_string()),
         train_count: Some(200),
         test_count: Some(100),
         size: Some(16),
         interpolation: Some(Interpolation::Area),
-        ..Data::default()
+        ..Images::default()
     };
     let opened = open(&data).unwrap();
     assert_eq!((opened.train.len(), opened.test.len()), (200, 100));
-    assert_eq!(opened.shape, ImageShape { height: 16, width: 16, channels: 3 });
-    assert_eq!((opened.classes[0].as_str(), opened.classes[9].as_str()), ("airplane", "truck"));
-    assert!((0..10).all(|class| opened.train.labels().contains(&class)));
+    assert_eq!(set(&opened).shape, ImageShape { height: 16, width: 16, channels: 3 });
+    assert_eq!(
+        (set(&opened).classes[0].as_str(), set(&opened).classes[9].as_str()),
+        ("airplane", "truck")
+    );
+    assert!((0..10).all(|class| opened.train.classes().contains(&class)));
     // The whole set's means are 0.491, 0.482, 0.447.
     assert!(
-        opened.preprocess.mean().iter().all(|mean| (0.40..0.55).contains(mean)),
+        set(&opened).preprocess.mean().iter().all(|mean| (0.40..0.55).contains(mean)),
         "{:?}",
-        opened.preprocess
+        set(&opened).preprocess
     );
-    let error = open(&Data { train_count: Some(50_001), ..data }).unwrap_err().to_string();
+    let error = open(&Images { train_count: Some(50_001), ..data }).unwrap_err().to_string();
     assert!(
         error.starts_with("data.train_count = 50001 is more than the 50000 images in "),
         "{error}"
@@ -477,25 +514,25 @@ fn oblongs_need_a_size() {
         error,
         "data.size: is missing; networks read squares and the images have 2×3 pixels"
     );
-    assert_eq!(open(&Data { size: Some(2), ..data }).unwrap().shape.width, 2);
+    assert_eq!(set(&open(&Images { size: Some(2), ..data }).unwrap()).shape.width, 2);
 }
 
 #[test]
 fn kinds_are_told_by_names_and_promise_shapes() {
     let folder = tempfile::tempdir().unwrap();
-    assert_eq!(kind_of(folder.path()), DataKind::Folder);
-    assert_eq!(kind_of(&folder.path().join("set.tar.gz")), DataKind::Folder);
+    assert_eq!(kind_of(folder.path()), ImageKind::Folder);
+    assert_eq!(kind_of(&folder.path().join("set.tar.gz")), ImageKind::Folder);
     std::fs::write(folder.path().join("test.bin"), "").unwrap();
-    assert_eq!(kind_of(folder.path()), DataKind::Cifar100);
+    assert_eq!(kind_of(folder.path()), ImageKind::Cifar100);
     std::fs::write(folder.path().join("test_batch.bin"), "").unwrap();
-    assert_eq!(kind_of(folder.path()), DataKind::Cifar10);
+    assert_eq!(kind_of(folder.path()), ImageKind::Cifar10);
     write_pair(folder.path(), "t10k", 3);
-    assert_eq!(kind_of(folder.path()), DataKind::Idx);
+    assert_eq!(kind_of(folder.path()), ImageKind::Idx);
 
-    let built_in = Data { train_count: Some(1), test_count: Some(1), ..Data::default() };
+    let built_in = Images { train_count: Some(1), test_count: Some(1), ..Images::default() };
     let opened = open(&built_in).unwrap();
-    assert_eq!(promised(&built_in), (opened.shape, opened.classes.len()));
-    let small = Data { kind: DataKind::Cifar100, size: Some(16), ..Data::default() };
+    assert_eq!(promised(&built_in), (set(&opened).shape, set(&opened).classes.len()));
+    let small = Images { kind: ImageKind::Cifar100, size: Some(16), ..Images::default() };
     assert_eq!(promised(&small), (ImageShape { height: 16, width: 16, channels: 3 }, 100));
 }
 
@@ -504,7 +541,7 @@ fn refusal(names: &[&str]) -> Option<String> {
     let folder = tempfile::tempdir().unwrap();
     names.iter().for_each(|name| write_png(folder.path(), name, 2, [7; 3]));
     let path = Some(folder.path().display().to_string());
-    let data = Data { kind: DataKind::Folder, path, size: Some(2), ..Data::default() };
+    let data = Images { kind: ImageKind::Folder, path, size: Some(2), ..Images::default() };
     open(&data).err().map(|error| error.to_string())
 }
 
@@ -536,24 +573,25 @@ fn a_model_is_scored_on_all_that_is_there() {
     }
     let path = Some(folder.path().display().to_string());
     let counts = (Some(1), Some(1));
-    let data = Data {
-        kind: DataKind::Folder,
+    let data = Images {
+        kind: ImageKind::Folder,
         path,
         train_count: counts.0,
         test_count: counts.1,
-        ..Data::default()
+        ..Images::default()
     };
-    let preprocess = open(&Data { size: Some(2), ..data.clone() }).unwrap().preprocess;
+    let opened = open(&Images { size: Some(2), ..data.clone() }).unwrap();
+    let preprocess = set(&opened).preprocess.clone();
     let scored = open_to_score(&data, &preprocess).unwrap();
     assert_eq!(
-        (scored.split.labels(), &scored.classes[..]),
+        (scored.split.classes(), &scored.classes[..]),
         (&[0, 0, 1][..], &["b".to_owned(), "c".into()][..])
     );
     assert_eq!((scored.account.test.counts, scored.account.used), (vec![2, 1], None));
     // One class, and one that was not trained on, will do.
     write_png(folder.path(), "train/a/1.png", 2, [7; 3]);
     let scored = open_to_score(&data, &preprocess).unwrap();
-    assert_eq!((scored.split.labels(), scored.classes.len()), (&[1, 1, 2][..], 3));
+    assert_eq!((scored.split.classes(), scored.classes.len()), (&[1, 1, 2][..], 3));
 }
 
 #[test]
@@ -565,10 +603,10 @@ fn one_part_is_cut_by_class() {
         }
     }
     let path = Some(folder.path().display().to_string());
-    let data = Data { kind: DataKind::Folder, path, size: Some(2), ..Data::default() };
-    let used = |data: &Data| open(data).unwrap().account.used.unwrap();
+    let data = Images { kind: ImageKind::Folder, path, size: Some(2), ..Images::default() };
+    let used = |data: &Images| open(data).unwrap().account.used.unwrap();
     let split = used(&data);
     assert_eq!((split.train, split.test), (vec![24, 7, 1], vec![6, 1, 1]));
-    let split = used(&Data { train_count: Some(5), test_count: Some(20), ..data });
+    let split = used(&Images { train_count: Some(5), test_count: Some(20), ..data });
     assert_eq!((split.train, split.test), (vec![3, 1, 1], vec![15, 4, 1]));
 }

@@ -7,14 +7,15 @@ use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 
-use super::DataError;
-use super::account::{Account, Reason};
-use super::archive::Caps;
-use super::examples::{Examples, Parts, Source, Store};
+use super::super::DataError;
+use super::super::account::{Account, Reason};
+use super::super::archive::Caps;
+use super::super::ledger::Ledger;
+use super::super::listing::{self, File};
+use super::super::root::Root;
+use super::super::stored::Stored;
+use super::examples::{Examples, Parts, Store};
 use super::image::Image;
-use super::ledger::Ledger;
-use super::listing::{self, File};
-use super::root::Root;
 use crate::text::escape;
 
 /// The most bytes of one file after decompression: the header says how many there are, and it may lie.
@@ -31,7 +32,7 @@ struct Idx {
 ///
 /// # Errors
 /// No pair at all, two sets, images without labels or the other way round, and whatever is wrong inside a file.
-pub(super) fn open(path: &Path) -> Result<Parts, DataError> {
+pub(in crate::data) fn open(path: &Path) -> Result<Parts, DataError> {
     let root = Root::open(path, Caps { file: MAX_BYTES, ..Caps::default() })?;
     let mut account = Account::default();
     let listing = root.list(&mut account)?;
@@ -57,10 +58,10 @@ pub(super) fn open(path: &Path) -> Result<Parts, DataError> {
         account.skip(Reason::Twice, &file.name);
     }
     let taken: Vec<&File> = set.values().copied().collect();
-    let mut sources: BTreeMap<Role, Source> =
+    let mut sources: BTreeMap<Role, Stored> =
         set.keys().copied().zip(root.sources(&taken)?).collect();
     let mut pair = |of: Of, name: &mut String| {
-        let beside = |there: Source, what: &str| {
+        let beside = |there: Stored, what: &str| {
             let there = PathBuf::from(there.name().into_owned());
             Err(DataError::malformed(&there, format!("its {what} are not beside it")))
         };
@@ -136,12 +137,12 @@ fn one_set<'a>(files: &[&'a File], path: &Path) -> Result<BTreeMap<Role, &'a Fil
 }
 
 /// Whether a file looks like one that [`open`] reads, by its name.
-pub(super) fn is_named_so(name: &str) -> bool {
+pub(in crate::data) fn is_named_so(name: &str) -> bool {
     let stem = name.strip_suffix(".gz").unwrap_or(name);
     (stem.ends_with("idx3-ubyte") || stem.ends_with("idx1-ubyte")) && !name.starts_with('.')
 }
 
-fn read_pair(images: &Source, labels: &Source) -> Result<Examples, DataError> {
+fn read_pair(images: &Stored, labels: &Stored) -> Result<Examples, DataError> {
     let (images_path, labels_path) =
         (&*PathBuf::from(&*images.name()), &*PathBuf::from(&*labels.name()));
     let (images, labels) = (read(images, images_path)?, read(labels, labels_path)?);
@@ -181,7 +182,7 @@ fn read_pair(images: &Source, labels: &Source) -> Result<Examples, DataError> {
     })
 }
 
-fn read(source: &Source, path: &Path) -> Result<Idx, DataError> {
+fn read(source: &Stored, path: &Path) -> Result<Idx, DataError> {
     let bytes = source.open()?;
     if path.extension().is_some_and(|extension| extension == "gz") {
         parse(MultiGzDecoder::new(bytes), path)
@@ -247,7 +248,7 @@ fn unreadable(path: &Path, error: std::io::Error) -> DataError {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(in crate::data) mod tests {
     use std::io::Write;
 
     use super::*;
@@ -367,7 +368,7 @@ pub(super) mod tests {
         let files: Vec<(&str, &[u8])> =
             names.into_iter().zip(bytes.iter().map(|bytes| &bytes[..])).collect();
         let archive = folder.path().join("x.tar");
-        std::fs::write(&archive, super::super::archive::tests::tar(&files)).unwrap();
+        std::fs::write(&archive, super::super::super::archive::tests::tar(&files)).unwrap();
         assert_eq!(open(&archive).unwrap().train.unwrap().labels, [0, 1, 2, 0, 1]);
 
         for other in ["fashion-train", "test"] {

@@ -1,5 +1,5 @@
-use super::super::account::Reason;
-use super::super::archive::tests::{tar, zip};
+use super::super::super::account::Reason;
+use super::super::super::archive::tests::{tar, zip};
 use super::super::image::tests::png;
 use super::*;
 
@@ -51,7 +51,7 @@ fn found(names: &[&str]) -> (Vec<String>, Vec<u64>, Vec<u64>, Account) {
     let Parts { train, test, classes, account } = of_all(names).unwrap();
     let counts = |part: Option<Examples>| {
         let labels = part.map(|part| part.labels).unwrap_or_default();
-        super::super::split::counts(&labels, classes.len())
+        super::super::division::counts(&labels, classes.len())
     };
     let (train, test) = (counts(train), counts(test));
     (classes, train, test, account)

@@ -3,20 +3,22 @@
 
 use std::path::Path;
 
-use super::account::Account;
-use super::archive::Caps;
-use super::examples::{Examples, Parts, Source, Store};
+use super::super::DataError;
+use super::super::account::Account;
+use super::super::archive::Caps;
+use super::super::ledger::Ledger;
+use super::super::listing::{File, Listing};
+use super::super::root::Root;
+use super::super::stored::Stored;
+use super::examples::{Examples, Parts, Store};
 use super::layout::{self, Layout, Part};
-use super::ledger::Ledger;
-use super::listing::{File, Listing};
-use super::root::Root;
-use super::{DataError, cifar, idx};
+use super::{cifar, idx};
 
 /// Lists the pictures of a folder or an archive; nothing is decoded.
 ///
 /// # Errors
 /// What [`layout::layout`] and [`Root::list`] refuse.
-pub(super) fn open(path: &Path) -> Result<Parts, DataError> {
+pub(in crate::data) fn open(path: &Path) -> Result<Parts, DataError> {
     let root = Root::open(path, Caps::default())?;
     let mut account = Account::default();
     let listing = root.list(&mut account)?;
@@ -49,7 +51,7 @@ pub(super) fn open(path: &Path) -> Result<Parts, DataError> {
     let (train, test) = (labels(&train), labels(&test));
     let mut sources = root.sources(&files)?;
     let tested = sources.split_off(train.len());
-    let examples = |labels: Vec<u32>, sources: Vec<Source>| {
+    let examples = |labels: Vec<u32>, sources: Vec<Stored>| {
         let place = path.display().to_string();
         let store = Store::Encoded(sources);
         (!labels.is_empty()).then_some(Examples { store, labels, place })
@@ -74,4 +76,4 @@ fn other_kind(listing: &Listing) -> &'static str {
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+pub(in crate::data) mod tests;

@@ -1,81 +1,24 @@
 //! Labelled pictures as a reader of a format found them, before anything is done to them.
 
-use std::borrow::Cow;
-use std::fs::File;
-use std::io::{BufReader, Read};
-use std::num::NonZero;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::DataError;
-use super::account::{Account, Reason};
+use super::super::DataError;
+use super::super::account::{Account, Reason};
+use super::super::stored::Stored;
+use super::super::threads::parallel;
 use super::image::{self, Image, MAX_BYTES};
 
 /// Pictures whose sizes are looked at to guess what all of them would take.
 const PROBES: usize = 64;
 
-/// Where an encoded picture lies.
-#[derive(Debug, Clone)]
-pub(super) enum Source {
-    /// A file.
-    File(PathBuf),
-    /// The bytes of one, read from an archive.
-    Bytes {
-        /// Archive and entry, for errors.
-        name: String,
-        /// Encoded.
-        bytes: Arc<[u8]>,
-    },
+/// A picture from its file.
+pub(in crate::data) fn decode(file: &Stored) -> Result<Image, DataError> {
+    Image::decode(&file.bytes(MAX_BYTES)?, &file.name()).map_err(with_a_way_out)
 }
 
-impl Source {
-    /// The file, or archive and entry.
-    pub(super) fn name(&self) -> Cow<'_, str> {
-        match self {
-            Self::File(path) => path.to_string_lossy(),
-            Self::Bytes { name, .. } => name.into(),
-        }
-    }
-
-    fn bytes(&self) -> Result<Cow<'_, [u8]>, DataError> {
-        match self {
-            Self::File(path) => {
-                let mut bytes = Vec::new();
-                // One byte above the limit is enough to refuse the file as too long.
-                let mut file = open_file(path)?.take(MAX_BYTES + 1);
-                file.read_to_end(&mut bytes).map_err(DataError::read(path))?;
-                Ok(Cow::Owned(bytes))
-            }
-            Self::Bytes { bytes, .. } => Ok(Cow::Borrowed(bytes)),
-        }
-    }
-
-    /// Its bytes as a stream.
-    pub(super) fn open(&self) -> Result<Box<dyn Read + '_>, DataError> {
-        match self {
-            Self::File(path) => Ok(Box::new(BufReader::new(open_file(path)?))),
-            Self::Bytes { bytes, .. } => Ok(Box::new(&bytes[..])),
-        }
-    }
-
-    pub(super) fn decode(&self) -> Result<Image, DataError> {
-        Image::decode(&self.bytes()?, &self.name()).map_err(with_a_way_out)
-    }
-
-    /// Height and width from its header.
-    fn dimensions(&self) -> Result<(u32, u32), DataError> {
-        image::dimensions(&self.bytes()?, &self.name()).map_err(with_a_way_out)
-    }
-}
-
-/// Opens a regular file only: opening a pipe would block until somebody writes to it.
-fn open_file(path: &Path) -> Result<File, DataError> {
-    let what = std::fs::metadata(path).map_err(DataError::read(path))?;
-    if !what.is_file() {
-        return Err(DataError::malformed(path, "is a folder, a device or a pipe, and no file"));
-    }
-    File::open(path).map_err(DataError::read(path))
+/// Height and width of a picture, from its file's header.
+fn dimensions(file: &Stored) -> Result<(u32, u32), DataError> {
+    image::dimensions(&file.bytes(MAX_BYTES)?, &file.name()).map_err(with_a_way_out)
 }
 
 /// What may be done about a picture of a data set that cannot be decoded.
@@ -91,32 +34,32 @@ fn with_a_way_out(error: DataError) -> DataError {
 
 /// The pictures of a part.
 #[derive(Debug)]
-pub(super) enum Store {
+pub(in crate::data) enum Store {
     /// As bytes of pixels.
     Decoded(Vec<Image>),
     /// As they lie in their files.
-    Encoded(Vec<Source>),
+    Encoded(Vec<Stored>),
 }
 
 /// What a reader of a format found for one part, before anything is done to it.
 #[derive(Debug)]
-pub(super) struct Examples {
-    pub(super) store: Store,
+pub(in crate::data) struct Examples {
+    pub(in crate::data) store: Store,
     /// Class of each picture.
-    pub(super) labels: Vec<u32>,
+    pub(in crate::data) labels: Vec<u32>,
     /// Where they lie, for errors.
-    pub(super) place: String,
+    pub(in crate::data) place: String,
 }
 
 /// What a reader of a format found in all; a part may be missing.
 #[derive(Debug)]
-pub(super) struct Parts {
-    pub(super) train: Option<Examples>,
-    pub(super) test: Option<Examples>,
+pub(in crate::data) struct Parts {
+    pub(in crate::data) train: Option<Examples>,
+    pub(in crate::data) test: Option<Examples>,
     /// Name of each class of either part, which labels count.
-    pub(super) classes: Vec<String>,
+    pub(in crate::data) classes: Vec<String>,
     /// What was left out, and what the parts are called; the numbers are filled in later.
-    pub(super) account: Account,
+    pub(in crate::data) account: Account,
 }
 
 impl Parts {
@@ -125,7 +68,7 @@ impl Parts {
     ///
     /// # Errors
     /// [`DataError::Stopped`] alone.
-    pub(super) fn leave_out_unreadable(&mut self) -> Result<(), DataError> {
+    pub(in crate::data) fn leave_out_unreadable(&mut self) -> Result<(), DataError> {
         let Self { train, test, account, .. } = self;
         if let Some(part) = train {
             account.train.unreadable = part.leave_out_unreadable(account)?;
@@ -142,7 +85,7 @@ impl Examples {
     fn leave_out_unreadable(&mut self, account: &mut Account) -> Result<u64, DataError> {
         let Store::Encoded(sources) = &mut self.store else { return Ok(0) };
         let before = sources.len();
-        let readable = parallel(sources.len(), |at| Ok(Some(sources[at].decode().is_ok())))?;
+        let readable = parallel(sources.len(), |at| Ok(Some(decode(&sources[at]).is_ok())))?;
         let is_readable = |at: usize| readable[at] == Some(true);
         for (source, _) in sources.iter().zip(&readable).filter(|(_, good)| **good != Some(true)) {
             account.skip(Reason::Unreadable, &source.name());
@@ -154,12 +97,12 @@ impl Examples {
         Ok((before - self.labels.len()) as u64)
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::data) fn len(&self) -> usize {
         self.labels.len()
     }
 
     /// Those at `picks`, in that order; each at most once.
-    pub(super) fn pick(self, picks: &[usize]) -> Self {
+    pub(in crate::data) fn pick(self, picks: &[usize]) -> Self {
         fn take<T>(all: Vec<T>, picks: &[usize]) -> Vec<T> {
             let mut all: Vec<Option<T>> = all.into_iter().map(Some).collect();
             picks.iter().filter_map(|&pick| all[pick].take()).collect()
@@ -176,7 +119,7 @@ impl Examples {
     }
 
     /// The first `count` and the others.
-    pub(super) fn halves(self, count: usize) -> (Self, Self) {
+    pub(in crate::data) fn halves(self, count: usize) -> (Self, Self) {
         let (store, rest) = match self.store {
             Store::Decoded(mut images) => {
                 let rest = images.split_off(count);
@@ -194,7 +137,7 @@ impl Examples {
     }
 
     /// Height, width and channels that all decoded pictures share; `None` if they are encoded.
-    pub(super) fn shape(&self) -> Option<(usize, usize, usize)> {
+    pub(in crate::data) fn shape(&self) -> Option<(usize, usize, usize)> {
         match &self.store {
             Store::Decoded(images) => {
                 images.first().map(|image| (image.height, image.width, image.channels))
@@ -206,8 +149,8 @@ impl Examples {
 
 /// Every picture behind `hold`, or nothing if that takes more than `held_bytes`; `frame` is the bytes of each where
 /// they are known.
-pub(super) fn decode_all(
-    sources: &[Source],
+pub(in crate::data) fn decode_all(
+    sources: &[Stored],
     frame: Option<u64>,
     held_bytes: u64,
     hold: impl Fn(Image) -> Image + Sync,
@@ -218,7 +161,7 @@ pub(super) fn decode_all(
         None => {
             let probes = sources.iter().step_by(sources.len().div_ceil(PROBES).max(1));
             let sizes = probes.map(|source| {
-                let (height, width) = source.dimensions()?;
+                let (height, width) = dimensions(source)?;
                 Ok(u64::from(height) * u64::from(width) * 3)
             });
             let sizes: Vec<u64> = sizes.collect::<Result<_, DataError>>()?;
@@ -234,37 +177,9 @@ pub(super) fn decode_all(
         if held.load(Ordering::Relaxed) > held_bytes {
             return Ok(None);
         }
-        let image = hold(sources[at].decode()?);
+        let image = hold(decode(&sources[at])?);
         held.fetch_add(image.pixels.len() as u64, Ordering::Relaxed);
         Ok(Some(image))
     })?;
     Ok(images.into_iter().collect())
-}
-
-pub(super) fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, NonZero::get)
-}
-
-/// `make(0..count)` on all cores, in order; the error of the lowest index that has one in the first part that fails.
-pub(super) fn parallel<T: Send>(
-    count: usize,
-    make: impl Fn(usize) -> Result<Option<T>, DataError> + Sync,
-) -> Result<Vec<Option<T>>, DataError> {
-    let part = count.div_ceil(cores()).max(1);
-    let make = &make;
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..count)
-            .step_by(part)
-            .map(|first| {
-                scope.spawn(move || {
-                    (first..(first + part).min(count)).map(make).collect::<Result<Vec<_>, _>>()
-                })
-            })
-            .collect();
-        let mut all = Vec::with_capacity(count);
-        for thread in threads {
-            all.extend(thread.join().map_err(|_| DataError::Stopped)??);
-        }
-        Ok(all)
-    })
 }

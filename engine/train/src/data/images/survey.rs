@@ -1,8 +1,12 @@
-//! A look at a data set without training on it: how many pictures of each class, and some of them.
+//! A look at a data set of pictures without training on it: how many pictures of each class, and some of them.
 
-use super::examples::{Examples, Store};
-use super::{Account, DataError, Image, read, split};
-use crate::config::Data;
+use super::super::DataError;
+use super::super::account::Account;
+use super::division::counts;
+use super::examples::{Examples, Store, decode};
+use super::image::Image;
+use super::reading::read;
+use crate::config::Images;
 
 /// What a data set holds.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,7 +46,7 @@ pub struct Sample {
 ///
 /// # Errors
 /// What [`super::open`] says of the files; a part of which no picture that was tried can be decoded.
-pub fn survey(config: &Data, samples: usize) -> Result<Survey, DataError> {
+pub fn survey(config: &Images, samples: usize) -> Result<Survey, DataError> {
     let parts = read(config)?;
     let (classes, mut account) = (parts.classes, parts.account);
     let mut part = |examples: Option<Examples>| match examples {
@@ -59,13 +63,13 @@ fn surveyed(
     samples: usize,
     account: &mut Account,
 ) -> Result<SurveyedPart, DataError> {
-    let counts = split::counts(&examples.labels, classes);
+    let counts = counts(&examples.labels, classes);
     let (there, samples) = (examples.len(), samples.min(examples.len()));
     let sample = |k: usize| {
         let index = k * there / samples;
         let image = match &examples.store {
             Store::Decoded(images) => Ok(images[index].clone()),
-            Store::Encoded(sources) => sources[index].decode(),
+            Store::Encoded(sources) => decode(&sources[index]),
         };
         image.map(|image| Sample { index, label: examples.labels[index], image })
     };

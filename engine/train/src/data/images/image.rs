@@ -24,7 +24,7 @@ use std::io::Cursor;
 
 use ::image::{DynamicImage, ImageError, ImageFormat, ImageReader, Limits};
 
-use super::DataError;
+use super::super::DataError;
 
 /// The widest and tallest picture that is decoded.
 pub(super) const MAX_SIDE: u32 = 16_384;
@@ -232,4 +232,4 @@ fn flat(decoded: DynamicImage) -> Image {
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+pub(in crate::data) mod tests;

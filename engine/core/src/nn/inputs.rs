@@ -1,0 +1,82 @@
+//! What the host gives a program: named numbers of each sample.
+
+use super::{Extent, Network};
+use crate::{
+    batch::NumberKind,
+    graph::{Graph, Value},
+};
+
+/// The name under which networks read pictures, and whatever else is reals only.
+pub const IMAGES: &str = "images";
+
+/// An input of a program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Input {
+    /// The name of the field of a batch that is written into it.
+    pub name: &'static str,
+    /// Its buffer in the plan.
+    pub buffer: String,
+    /// Extents, the first of which counts samples.
+    pub shape: Vec<u32>,
+    /// What its numbers are.
+    pub kind: NumberKind,
+}
+
+impl Input {
+    /// An input whose buffer has its name.
+    pub fn new(name: &'static str, shape: Vec<u32>, kind: NumberKind) -> Self {
+        Self { name, buffer: name.into(), shape, kind }
+    }
+
+    /// Numbers that it holds.
+    pub fn len(&self) -> usize {
+        self.shape.iter().map(|&n| n as usize).product()
+    }
+
+    /// Whether it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Network {
+    /// What it reads of `rows` samples; the first one is what flows into its first layer.
+    pub fn inputs(&self, rows: u32) -> Vec<Input> {
+        match self.input {
+            Extent::Map(..) | Extent::Flat(_) => {
+                vec![Input::new(IMAGES, self.input.batch(rows), NumberKind::F32)]
+            }
+        }
+    }
+}
+
+/// Inputs as values of a graph.
+#[derive(Debug, Clone)]
+pub struct Inputs {
+    values: Vec<(&'static str, Value)>,
+}
+
+impl Inputs {
+    /// Adds them to a graph.
+    pub fn new(graph: &mut Graph, list: Vec<Input>) -> Self {
+        let add = |input: Input| (input.name, graph.input(&input.buffer, &input.shape));
+        Self { values: list.into_iter().map(add).collect() }
+    }
+
+    /// What flows into a network's first layer.
+    ///
+    /// # Panics
+    /// If there is none: every network reads something.
+    pub fn first(&self) -> Value {
+        self.values[0].1
+    }
+
+    /// The input of a name.
+    ///
+    /// # Panics
+    /// If neither the network nor the task has it: a bug of ours.
+    pub fn get(&self, name: &str) -> Value {
+        let found = self.values.iter().find(|(input, _)| *input == name);
+        found.unwrap_or_else(|| panic!("there is no input {name}")).1
+    }
+}

@@ -1,0 +1,29 @@
+//! Pictures with a class each: from files, or from nothing, to normalised samples.
+//!
+//! Readers of formats ([`cifar`], [`folder`], [`idx`], [`procedural`]) make [`examples`], which [`division`] parts and [`pictures`] holds.
+//! [`Preprocess`] is what a trained model needs to read any other picture.
+
+pub(super) mod cifar;
+pub(super) mod division;
+pub(super) mod examples;
+pub(super) mod folder;
+pub(super) mod idx;
+pub(super) mod image;
+mod kind;
+pub(super) mod layout;
+mod open;
+mod pictures;
+mod procedural;
+mod reading;
+mod set;
+mod survey;
+#[cfg(test)]
+mod tests;
+mod transform;
+
+pub use image::Image;
+pub use kind::{kind_of, kind_within};
+pub use open::{Scored, open, open_for, open_to_score, promised};
+pub use set::{ImageSet, ImageShape};
+pub use survey::{Sample, Survey, SurveyedPart, survey};
+pub use transform::Preprocess;

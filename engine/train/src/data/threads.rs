@@ -1,0 +1,34 @@
+//! Work on all cores.
+
+use std::num::NonZero;
+
+use super::DataError;
+
+/// Cores that there are.
+pub(super) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZero::get)
+}
+
+/// `make(0..count)` on all cores, in order; the error of the lowest index that has one in the first part that fails.
+pub(super) fn parallel<T: Send>(
+    count: usize,
+    make: impl Fn(usize) -> Result<Option<T>, DataError> + Sync,
+) -> Result<Vec<Option<T>>, DataError> {
+    let part = count.div_ceil(cores()).max(1);
+    let make = &make;
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..count)
+            .step_by(part)
+            .map(|first| {
+                scope.spawn(move || {
+                    (first..(first + part).min(count)).map(make).collect::<Result<Vec<_>, _>>()
+                })
+            })
+            .collect();
+        let mut all = Vec::with_capacity(count);
+        for thread in threads {
+            all.extend(thread.join().map_err(|_| DataError::Stopped)??);
+        }
+        Ok(all)
+    })
+}
