@@ -987,7 +987,7 @@ export interface components {
              */
             recompute: boolean;
             /**
-             * @description The training and test images.
+             * @description The training and test samples.
              * @default {
              *       "kind": "procedural",
              *       "test_fraction": 0.2,
@@ -1202,77 +1202,8 @@ export interface components {
         Curves: {
             members: components["schemas"]["MemberCurves"][];
         };
-        /** @description The images, and what is done to them before the network. */
-        Data: {
-            /**
-             * @description Format of the data set.
-             * @default procedural
-             */
-            kind: components["schemas"]["DataKind"];
-            /** @description Folder or archive; not used by `procedural`. */
-            path?: string | null;
-            /**
-             * Format: uint64
-             * @description Training images to use, drawn by `split_seed`; absent: all.
-             */
-            train_count?: number | null;
-            /**
-             * Format: uint64
-             * @description Test images to use; absent: all.
-             */
-            test_count?: number | null;
-            /**
-             * Format: double
-             * @description Share of the images held out for testing, each class by its share, when the data has no test part and no counts are given.
-             * @default 0.2
-             */
-            test_fraction: number;
-            /**
-             * Format: uint64
-             * @description Draws the split and the subsets; the same for every member of a run, whatever its seed.
-             * @default 0
-             */
-            split_seed: number;
-            /**
-             * Format: uint32
-             * @description Height and width of the network's input; absent: that of the teacher of `teacher.from`, else the images' own (224 for `folder`).
-             */
-            size?: number | null;
-            /** @description How images are resized to `size`; absent: as for the teacher of `teacher.from`, else bilinear. */
-            interpolation?: components["schemas"]["Interpolation"] | null;
-            /**
-             * Format: double
-             * @description Share of the shorter side kept by the centre crop at evaluation: resize to `size / crop`, crop `size`; absent: as for the teacher of
-             *     `teacher.from`, else 1. ImageNet: 0.875.
-             */
-            crop?: number | null;
-            /** @description Mean of each channel, of pixels in 0..1; absent: that of the teacher of `teacher.from`, else measured on the training images. */
-            mean?: number[] | null;
-            /** @description Standard deviation of each channel; absent: likewise. */
-            std?: number[] | null;
-            /**
-             * @description What is done about a damaged image.
-             * @default refuse
-             */
-            on_error: components["schemas"]["OnError"];
-            /**
-             * @description Random changes to training images.
-             * @default {
-             *       "random_resized_crop": false,
-             *       "scale": [
-             *         0.08,
-             *         1
-             *       ],
-             *       "ratio": [
-             *         0.75,
-             *         1.3333333333333333
-             *       ],
-             *       "pad_crop": 0,
-             *       "flip": false
-             *     }
-             */
-            augment: components["schemas"]["Augment"];
-        };
+        /** @description The data: the kind says what its samples are, and which other keys there are. */
+        Data: components["schemas"]["Images"];
         /** @description What the data are. */
         DataFacts: {
             /**
@@ -1291,13 +1222,11 @@ export interface components {
              */
             classes: number;
         };
-        /** @description Format of a data set. */
-        DataKind: "idx" | "cifar10" | "cifar100" | "folder" | "procedural";
         /** @description A data set. */
         Dataset: {
             name: string;
             /** @description What `data.kind` must be. */
-            kind: components["schemas"]["DataKind"];
+            kind: components["schemas"]["ImageKind"];
             /**
              * Format: uint64
              * @description Of its files; 0 for the built-in set.
@@ -1935,6 +1864,103 @@ export interface components {
             /** @description Why. */
             reason: string;
         };
+        /** @description Images, and what is done to any picture before the network. */
+        ImageInput: {
+            /**
+             * Format: uint32
+             * @description Channels of the input image.
+             */
+            channels: number;
+            /**
+             * Format: uint32
+             * @description Height and width of the input image in pixels.
+             */
+            size: number;
+            /** @description Mean of each channel, of pixels in 0..1. */
+            mean: number[];
+            /** @description Standard deviation of each channel. */
+            std: number[];
+            /** @description How an image is resized. */
+            interpolation: components["schemas"]["Interpolation"];
+            /**
+             * Format: double
+             * @description Share of the shorter side kept by the centre crop.
+             */
+            crop: number;
+        };
+        /** @description Format of a data set of pictures. */
+        ImageKind: "idx" | "cifar10" | "cifar100" | "folder" | "procedural";
+        /** @description The images, and what is done to them before the network. */
+        Images: {
+            /**
+             * @description Format of the data set.
+             * @default procedural
+             */
+            kind: components["schemas"]["ImageKind"];
+            /** @description Folder or archive; not used by `procedural`. */
+            path?: string | null;
+            /**
+             * Format: uint64
+             * @description Training images to use, drawn by `split_seed`; absent: all.
+             */
+            train_count?: number | null;
+            /**
+             * Format: uint64
+             * @description Test images to use; absent: all.
+             */
+            test_count?: number | null;
+            /**
+             * Format: double
+             * @description Share of the images held out for testing, each class by its share, when the data has no test part and no counts are given.
+             * @default 0.2
+             */
+            test_fraction: number;
+            /**
+             * Format: uint64
+             * @description Draws the split and the subsets; the same for every member of a run, whatever its seed.
+             * @default 0
+             */
+            split_seed: number;
+            /**
+             * Format: uint32
+             * @description Height and width of the network's input; absent: that of the teacher of `teacher.from`, else the images' own (224 for `folder`).
+             */
+            size?: number | null;
+            /** @description How images are resized to `size`; absent: as for the teacher of `teacher.from`, else bilinear. */
+            interpolation?: components["schemas"]["Interpolation"] | null;
+            /**
+             * Format: double
+             * @description Share of the shorter side kept by the centre crop at evaluation: resize to `size / crop`, crop `size`; absent: as for the teacher of
+             *     `teacher.from`, else 1. ImageNet: 0.875.
+             */
+            crop?: number | null;
+            /** @description Mean of each channel, of pixels in 0..1; absent: that of the teacher of `teacher.from`, else measured on the training images. */
+            mean?: number[] | null;
+            /** @description Standard deviation of each channel; absent: likewise. */
+            std?: number[] | null;
+            /**
+             * @description What is done about a damaged image.
+             * @default refuse
+             */
+            on_error: components["schemas"]["OnError"];
+            /**
+             * @description Random changes to training images.
+             * @default {
+             *       "random_resized_crop": false,
+             *       "scale": [
+             *         0.08,
+             *         1
+             *       ],
+             *       "ratio": [
+             *         0.75,
+             *         1.3333333333333333
+             *       ],
+             *       "pad_crop": 0,
+             *       "flip": false
+             *     }
+             */
+            augment: components["schemas"]["Augment"];
+        };
         /** @description How an image is resized. */
         Interpolation: "area" | "bilinear";
         /** @description Knowledge distillation: (1−α)·CE + α·T²·KL(teacher‖student at temperature T). */
@@ -2321,7 +2347,7 @@ export interface components {
              */
             stem: components["schemas"]["Stem"];
         };
-        /** @description `config.json`: the architecture, and what is done to an image before it. */
+        /** @description `config.json`: the architecture, and what it reads. */
         ModelConfig: {
             /** @description Name of the architecture, as torchvision and timm call it where they have it. */
             architecture: string;
@@ -2329,30 +2355,9 @@ export interface components {
             model: components["schemas"]["Model"];
             /** @description Set for a teacher made of `model` by widening. */
             widened?: components["schemas"]["Widened"] | null;
-            /**
-             * Format: uint32
-             * @description Channels of the input image.
-             */
-            channels: number;
-            /**
-             * Format: uint32
-             * @description Height and width of the input image in pixels.
-             */
-            size: number;
-            /** @description Mean of each channel, of pixels in 0..1. */
-            mean: number[];
-            /** @description Standard deviation of each channel. */
-            std: number[];
-            /** @description How an image is resized. */
-            interpolation: components["schemas"]["Interpolation"];
-            /**
-             * Format: double
-             * @description Share of the shorter side kept by the centre crop.
-             */
-            crop: number;
             /** @description Name of each class, in the order of the outputs. */
             labels: string[];
-        };
+        } & components["schemas"]["ImageInput"];
         /** @description A narrow step; the length is that of one block. */
         Narrow: {
             /**
