@@ -7,8 +7,8 @@ use std::{fs, path::Path, process::Command};
 use engine::{
     config::{Mlp, Model, Precision, Recipe, Resnet, Stem, Unit},
     data::Batch,
+    device::StepParameters,
     formats::{PortablePlan, safetensors, sums},
-    gpu::StepParameters,
     nn::{Network, Weights},
     ops::AdapterKind,
     plan::Target,

@@ -13,8 +13,8 @@ use engine::{
         Target as Follows, Widen, Win,
     },
     data::Batch,
+    device::{Device, StepParameters},
     formats::safetensors::read,
-    gpu::{Executor, Gpu, Options, StepParameters},
     graph::Graph,
     models,
     nn::{Extent, FileLayout, Network, Tensor, Weights},
@@ -38,13 +38,13 @@ use taper_tests::{
 };
 
 /// The device that the tests share, as compiling its kernels is most of the work.
-static PLAIN: LazyLock<Option<Arc<Gpu>>> = LazyLock::new(gpu);
+static PLAIN: LazyLock<Option<Arc<dyn Device>>> = LazyLock::new(gpu);
 
 /// The device of all that is in mixed precision.
-static MIXED: LazyLock<Option<Arc<Gpu>>> = LazyLock::new(|| gpu_that_has(Feature::F16));
+static MIXED: LazyLock<Option<Arc<dyn Device>>> = LazyLock::new(|| gpu_that_has(Feature::F16));
 
 /// The device for steps of a precision; `None`, said on stderr, where there is none.
-fn device(precision: Precision) -> Option<&'static Arc<Gpu>> {
+fn device(precision: Precision) -> Option<&'static Arc<dyn Device>> {
     let device = match precision {
         Precision::F32 => PLAIN.as_ref(),
         Precision::Mixed => MIXED.as_ref(),
@@ -190,7 +190,7 @@ impl Lesson {
     }
 
     /// The losses of some steps, and the weights after them.
-    fn run(&self, gpu: &Arc<Gpu>, program: Program, steps: usize) -> (Vec<f32>, Weights) {
+    fn run(&self, gpu: &Arc<dyn Device>, program: Program, steps: usize) -> (Vec<f32>, Weights) {
         let mut session = Session::new(gpu, program).expect("the device holds it");
         session.load_student(&self.start).expect("weights");
         if let Some((_, weights)) = &self.teacher {
@@ -411,7 +411,7 @@ fn bits_of(session: &Session) -> Bits {
 
 impl Lesson {
     /// A session before its first step, its loss scaled by `scale`.
-    fn session(&self, gpu: &Arc<Gpu>, scale: LossScale) -> Session {
+    fn session(&self, gpu: &Arc<dyn Device>, scale: LossScale) -> Session {
         let mut session = Session::new(gpu, self.program(&gpu.target())).expect("it fits");
         session.load_student(&self.start).expect("weights");
         session.set_moments(None).expect("moments");
@@ -498,7 +498,8 @@ fn mixed_precision_needs_f16() {
         return;
     }
     let gpu =
-        Gpu::open("auto", Options { web_limits: true, ..Options::default() }).expect("an adapter");
+        taper_gpu::open("auto", taper_gpu::Options { web_limits: true, ..Default::default() })
+            .expect("an adapter");
     let mut lesson = lesson("mlp-sgd");
     lesson.precision = Precision::Mixed;
     let error = Session::new(&gpu, lesson.program(&gpu.target())).expect_err("no f16").to_string();
@@ -558,8 +559,8 @@ fn two_devices_at_once() {
     let Some(first) = pair.first().cloned() else { return };
     pair.truncate(2);
     if pair.len() < 2 {
-        let index = first.adapter.index.to_string();
-        pair.push(Gpu::open(&index, Options::default()).expect("it opened before"));
+        let index = first.adapter().index.to_string();
+        pair.push(taper_gpu::open(&index, Default::default()).expect("it opened before"));
         println!("two devices of one adapter");
     } else {
         println!("two adapters");
@@ -569,7 +570,7 @@ fn two_devices_at_once() {
         for (k, gpu) in pair.iter().enumerate() {
             let lesson = &lesson;
             scope.spawn(move || {
-                let on = format!("device {k}: {} ({})", gpu.adapter.name, gpu.adapter.backend);
+                let on = format!("device {k}: {} ({})", gpu.adapter().name, gpu.adapter().backend);
                 println!("{on}");
                 let program = lesson.program(&gpu.target());
                 let found = lesson.run(gpu, program, lesson.batches.len());
@@ -612,7 +613,7 @@ fn losses_are_there_though_others_poll_the_same_device() {
 /// those who wait their turn get it, however long it takes.
 #[test]
 fn threads_that_share_a_gl_device_wait_their_turn() {
-    let Some(gpu) = gpus().into_iter().find(|gpu| gpu.adapter.is_gl()) else {
+    let Some(gpu) = gpus().into_iter().find(|gpu| gpu.adapter().is_gl()) else {
         eprintln!("skipped: there is no OpenGL driver");
         return;
     };
@@ -621,7 +622,7 @@ fn threads_that_share_a_gl_device_wait_their_turn() {
         let y = graph.add(Peak { invocations: 4096, rounds }, &[]).expect("multiply-adds");
         graph.place(y, "y", 0);
         let plan = compile(&[("run", &graph)], &gpu.target()).expect("a plan");
-        let mut executor = Executor::new(&gpu, plan).expect("an executor");
+        let mut executor = Arc::clone(&gpu).prepare(plan).expect("an executor");
         let begun = Instant::now();
         executor.run("run", &StepParameters::rows(0), 0).expect("run");
         let y = executor.read("y").expect("read");

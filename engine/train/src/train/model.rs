@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::{Session, Test, TrainError, session::some};
 use crate::{
     data::{Batch, Image, Preprocess, Split},
+    device::Device,
     formats::ModelFolder,
-    gpu::Gpu,
     models,
     nn::{Network, Weights},
 };
@@ -33,7 +33,7 @@ impl Trained {
         Ok(Self { network, weights: folder.weights.clone(), folder })
     }
 
-    fn session(&self, gpu: &Arc<Gpu>, batch: u32) -> Result<Session, TrainError> {
+    fn session(&self, gpu: &Arc<dyn Device>, batch: u32) -> Result<Session, TrainError> {
         Session::evaluating(gpu, &self.network, &self.weights, batch)
     }
 
@@ -43,7 +43,7 @@ impl Trained {
     /// If a picture cannot be read or the device fails.
     pub fn test(
         &self,
-        gpu: &Arc<Gpu>,
+        gpu: &Arc<dyn Device>,
         split: &Arc<Split>,
         outputs: &[u32],
     ) -> Result<Test, TrainError> {
@@ -56,7 +56,7 @@ impl Trained {
     /// As [`Self::test`].
     pub fn logits(
         &self,
-        gpu: &Arc<Gpu>,
+        gpu: &Arc<dyn Device>,
         split: &Arc<Split>,
         count: usize,
     ) -> Result<Vec<Vec<f32>>, TrainError> {
@@ -70,7 +70,11 @@ impl Trained {
     ///
     /// # Errors
     /// If the device fails.
-    pub fn predict(&self, gpu: &Arc<Gpu>, images: &[Image]) -> Result<Vec<Vec<f64>>, TrainError> {
+    pub fn predict(
+        &self,
+        gpu: &Arc<dyn Device>,
+        images: &[Image],
+    ) -> Result<Vec<Vec<f64>>, TrainError> {
         let preprocess = Preprocess::try_from(&self.folder.config)?;
         let channels = preprocess.channels();
         let mut session = self.session(gpu, images.len().clamp(1, EVAL_BATCH as usize) as u32)?;

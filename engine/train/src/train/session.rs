@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use bytemuck::Pod;
+use bytemuck::NoUninit;
 use serde::{Deserialize, Serialize};
 
 use super::TrainError;
 use crate::{
     data::{Batch, DataError, Split},
+    device::{Device, Executor, Metrics, StepParameters},
     event::Scaling,
-    gpu::{Executor, Gpu, Metrics, StepParameters},
     nn::{Network, Weights},
     ops::scaler,
     profile::{Job, Window},
@@ -52,7 +52,7 @@ impl Default for LossScale {
 /// A stage's plan on a device.
 #[derive(Debug)]
 pub struct Session {
-    executor: Executor,
+    executor: Box<dyn Executor>,
     program: Program,
     scaling: Option<Scaling>,
 }
@@ -62,8 +62,8 @@ impl Session {
     ///
     /// # Errors
     /// If the device cannot hold or compile it.
-    pub fn new(gpu: &Arc<Gpu>, program: Program) -> Result<Self, TrainError> {
-        let executor = Executor::new(gpu, program.plan.clone())?;
+    pub fn new(gpu: &Arc<dyn Device>, program: Program) -> Result<Self, TrainError> {
+        let executor = Arc::clone(gpu).prepare(program.plan.clone())?;
         let session = Self { executor, program, scaling: None };
         for (k, &words) in session.program.decay_words.iter().enumerate() {
             // Weight decay acts on every parameter, as PyTorch's optimisers do when they are given all in one group.
@@ -77,7 +77,7 @@ impl Session {
     /// # Errors
     /// As [`Self::new`]; if the weights are not the network's.
     pub fn evaluating(
-        gpu: &Arc<Gpu>,
+        gpu: &Arc<dyn Device>,
         network: &Network,
         weights: &Weights,
         batch: u32,
@@ -132,7 +132,7 @@ impl Session {
     }
 
     /// Writes into a named buffer, if the plan has it.
-    fn write<T: Pod>(&self, label: &str, data: &[T]) -> Result<(), TrainError> {
+    fn write<T: NoUninit>(&self, label: &str, data: &[T]) -> Result<(), TrainError> {
         if self.executor.has(label) && !data.is_empty() {
             self.executor.write(label, data)?;
         }

@@ -9,8 +9,8 @@ use super::{Member, ORDER};
 use crate::{
     config::Recipe,
     data::{Loader, LoaderOptions},
+    device::StepParameters,
     event::{Event, LoaderWait},
-    gpu::StepParameters,
     train::{TrainError, session::Session},
     win::algorithm::Stage,
 };
