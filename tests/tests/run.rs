@@ -717,7 +717,7 @@ fn killing_a_run_in_micro_batches_changes_no_bit() {
     check_kills(&[&changes[..], &[budget.as_str()]].concat(), 3);
 }
 
-/// Nothing of the sort that `Gpu::open` needs is left open by a run: two may go on side by side.
+/// Nothing of the sort that opening a device needs is left open by a run: two may go on side by side.
 #[test]
 fn two_runs_side_by_side_do_not_disturb_each_other() {
     assert!(taper_gpu::open("auto", taper_gpu::Options::default()).is_ok());

@@ -21,7 +21,7 @@ use engine::{
     ops::peak::Peak,
     plan::{Target, compile},
     step::{ACCUMULATE, APPLY, Objective, Program, STEP, Saving, Training, saving},
-    train::{LossScale, Session},
+    train::{LossScale, Session, Sums},
     win::{
         algorithm::Task,
         networks::{Networks, objective},
@@ -390,6 +390,90 @@ fn an_mlp_in_micro_batches() {
     }
 }
 
+/// A step may end in a program of its own although its batch runs at once, and to the same bits: once its one part is added to nothing.
+#[test]
+fn a_step_apart_is_the_step() {
+    let Some(gpu) = &*PLAIN else { return };
+    for case in ["mlp-sgd", "mlp-adam", "resnet-sgd"] {
+        let lesson = lesson(case);
+        let apart = lesson.saving(&gpu.target(), Saving { apart: true, ..Saving::default() });
+        assert_eq!((apart.micro_batches, apart.plan.launches(STEP)), (1, 0));
+        let steps = lesson.batches.len();
+        let one = lesson.run(gpu, lesson.program(&gpu.target()), steps);
+        let (losses, weights) = lesson.run(gpu, apart, steps);
+        assert_eq!(bits(&losses), bits(&one.0), "{case}");
+        for (name, tensor) in weights {
+            assert_eq!(bits(&tensor.data), bits(&one.1[&name].data), "{case}: {name}");
+        }
+    }
+}
+
+/// Two sessions have a slice of each batch, add up what the other one has, and are where one session is that has all of it.
+#[test]
+fn slices_of_a_batch_add_up_to_the_step() {
+    let Some(gpu) = &*PLAIN else { return };
+    for case in ["mlp-sgd", "mlp-adam"] {
+        let lesson = lesson(case);
+        let how = Saving { micro_batches: 3, apart: true, ..Saving::default() };
+        let program = lesson.saving(&gpu.target(), how);
+        let whole = lesson.run(gpu, program.clone(), lesson.batches.len());
+        let mut ranks: Vec<Session> = (0..2)
+            .map(|_| {
+                let mut session = Session::new(gpu, program.clone()).expect("a session");
+                session.load_student(&lesson.start).expect("weights");
+                session.set_moments(None).expect("moments");
+                session.set_loss_scale(None).expect("a scale");
+                session
+            })
+            .collect();
+        for (step, batch) in lesson.batches.iter().enumerate() {
+            let live = StepParameters {
+                step: step as u32,
+                lr: lesson.recipe.lr as f32,
+                t: (step + 1) as f32,
+                ..StepParameters::rows(lesson.recipe.batch)
+            };
+            // Two thirds and one third of nine inputs.
+            let input = batch.images.len() / batch.rows;
+            let mut sums: Option<Sums> = None;
+            for (rank, (rows, first)) in ranks.iter_mut().zip([(0..6, 0), (6..9, 2)]) {
+                let slice = Batch {
+                    images: batch.images[rows.start * input..rows.end * input].to_vec(),
+                    labels: batch.labels[rows.clone()].to_vec(),
+                    rows: rows.len(),
+                };
+                rank.accumulate(&slice, &live, first).expect("added up");
+                let theirs = rank.sums().expect("sums");
+                sums = Some(match sums {
+                    None => theirs,
+                    Some(mut sums) => {
+                        let add = |a: &mut Vec<f32>, b: &[f32]| {
+                            a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
+                        };
+                        add(&mut sums.gradients, &theirs.gradients);
+                        add(&mut sums.metrics, &theirs.metrics);
+                        sums
+                    }
+                });
+            }
+            let sums = sums.expect("two ranks");
+            for rank in &mut ranks {
+                rank.set_sums(&sums).expect("the same plan");
+                rank.apply(&live, step as u64).expect("a step");
+            }
+        }
+        let mut found = ranks.iter_mut().map(|rank| {
+            let losses = rank.losses(true).expect("losses").into_iter().map(|(_, loss)| loss);
+            (losses.collect::<Vec<f32>>(), rank.student().expect("weights"))
+        });
+        let (one, other) = (found.next().expect("one"), found.next().expect("another"));
+        assert_eq!(one, other, "{case}: the ranks");
+        lesson.compare(&one, &format!("{case} in two slices"));
+        let off = pairs(&one.0, &whole.0).map(|(a, b)| (a / b - 1.0).abs());
+        assert!(largest(off) <= 1e-6, "{case}: {:?} and {:?}", one.0, whole.0);
+    }
+}
+
 /// Batch norm normalises by the micro-batch and moves its running statistics once for each, as PyTorch's does.
 #[test]
 fn batch_norm_in_micro_batches() {
@@ -516,7 +600,7 @@ fn recomputed_activations_change_no_bit() {
         let Some(gpu) = device(precision) else { continue };
         lesson.precision = precision;
         let run = |recompute| {
-            let how = Saving { micro_batches, recompute };
+            let how = Saving { micro_batches, recompute, apart: false };
             let program = lesson.saving(&gpu.target(), how);
             let (live, launches) = (
                 program.plan.live_bytes(),

@@ -213,7 +213,7 @@ impl Split {
     /// As many threads as keep a device busy: one is enough to copy pixels that are held, while decoding needs all cores.
     pub(super) fn threads(&self, asked: usize) -> usize {
         match (asked, &self.store) {
-            (0, Store::Decoded(_)) if self.framed => 1,
+            (0, Store::Decoded(_)) if self.framed => cores().min(1),
             (0, _) => cores(),
             (asked, _) => asked,
         }

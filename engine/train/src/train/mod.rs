@@ -32,6 +32,6 @@ pub use error::TrainError;
 pub use host::Host;
 pub use outline::{Networks, Outline, Planned, networks, outline, planned};
 pub use run::Run;
-pub use session::{LossScale, Session, Test};
+pub use session::{LossScale, Session, Sums, Test};
 pub use teacher::{presumed, settled};
 pub use timings::{Cache, Timing};

@@ -11,7 +11,7 @@ use crate::{
     device::{Device, Executor, Metrics, StepParameters},
     event::Scaling,
     nn::{Network, Weights},
-    ops::scaler,
+    ops::{scaler, to_u32},
     profile::{Job, Window},
     random,
     step::{
@@ -48,6 +48,19 @@ impl Default for LossScale {
         Self { scale: scaler::FIRST_SCALE, taken: 0, skipped: 0 }
     }
 }
+
+/// What the micro-batches of a step come to before the optimiser: their shares of the whole batch's means. The sums of slices add up to those of
+/// the batch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sums {
+    /// Of each trained parameter, where it lies in the flat parameters.
+    pub gradients: Vec<f32>,
+    /// Of the loss and the hits, in the slots of the buffer `metrics`.
+    pub metrics: Vec<f32>,
+}
+
+/// The buffers of [`Sums`].
+const SUMS: [&str; 2] = ["student.sums", "metrics"];
 
 /// A stage's plan on a device.
 #[derive(Debug)]
@@ -207,7 +220,7 @@ impl Session {
         self.scaling
     }
 
-    /// Submits a training step: one submit, or one a micro-batch and one for the optimiser. Nothing is read back in between.
+    /// Submits a training step: one submit, or one a micro-batch and one for the optimiser. Nothing is read back.
     ///
     /// # Errors
     /// If the device reports an error.
@@ -217,30 +230,73 @@ impl Session {
         live: &StepParameters,
         tag: u64,
     ) -> Result<(), TrainError> {
-        if self.program.micro_batches == 1 {
-            self.write("images", &batch.images)?;
-            self.write("labels", &batch.labels)?;
-            return Ok(self.executor.run(STEP, live, tag)?);
+        if self.program.is_apart() {
+            self.accumulate(batch, live, 0)?;
+            return self.apply(live, tag);
         }
+        self.write("images", &batch.images)?;
+        self.write("labels", &batch.labels)?;
+        Ok(self.executor.run(STEP, live, tag)?)
+    }
+
+    /// The first half of a step: adds up the gradients and metrics of a batch, or of a slice of it whose micro-batches are those from `first` on
+    /// of the whole batch's. Then the host may take part by [`Self::sums`] and [`Self::set_sums`], before [`Self::apply`] ends the step.
+    ///
+    /// # Errors
+    /// If the device reports an error, or the plan has no such half.
+    pub fn accumulate(
+        &mut self,
+        batch: &Batch,
+        live: &StepParameters,
+        first: u32,
+    ) -> Result<(), TrainError> {
         let rows = self.program.rows as usize;
         let input = batch.images.len() / batch.labels.len().max(1);
-        for part in 0..self.program.micro_batches {
-            let first = part as usize * rows;
-            let here = batch.rows.saturating_sub(first).min(rows);
+        for part in 0..to_u32(batch.labels.len().div_ceil(rows) as u64) {
+            let from = part as usize * rows;
+            let here = batch.rows.saturating_sub(from).min(rows);
             let (mut images, mut labels) = (Vec::new(), Vec::new());
-            images.extend_from_slice(&batch.images[first * input..(first + here) * input]);
-            labels.extend_from_slice(&batch.labels[first..first + here]);
+            images.extend_from_slice(&batch.images[from * input..(from + here) * input]);
+            labels.extend_from_slice(&batch.labels[from..from + here]);
             images.resize(rows * input, 0.0);
             labels.resize(rows, 0);
             self.write("images", &images)?;
             self.write("labels", &labels)?;
-            // Each micro-batch has random numbers of its own.
-            let drawn = random::key(&[live.seed.into(), part.into()]) as u32;
-            let seed = if part == 0 { live.seed } else { drawn };
+            // Each micro-batch of the whole batch has random numbers of its own.
+            let drawn = random::key(&[live.seed.into(), (first + part).into()]) as u32;
+            let seed = if first + part == 0 { live.seed } else { drawn };
             let live = StepParameters { seed, part, rows: here as u32, ..*live };
             self.executor.run_part(ACCUMULATE, &live)?;
         }
+        Ok(())
+    }
+
+    /// The second half of a step: the optimiser, by the gradients that were added up.
+    ///
+    /// # Errors
+    /// As [`Self::accumulate`].
+    pub fn apply(&mut self, live: &StepParameters, tag: u64) -> Result<(), TrainError> {
         Ok(self.executor.run(APPLY, live, tag)?)
+    }
+
+    /// What [`Self::accumulate`] has added up.
+    ///
+    /// # Errors
+    /// If the device is lost, or the plan adds nothing up.
+    pub fn sums(&self) -> Result<Sums, TrainError> {
+        let [gradients, metrics] = SUMS.map(|label| self.executor.read(label));
+        Ok(Sums { gradients: gradients?, metrics: metrics? })
+    }
+
+    /// Has [`Self::apply`] go by these sums.
+    ///
+    /// # Errors
+    /// If they are longer than the plan's, or the plan adds nothing up.
+    pub fn set_sums(&mut self, sums: &Sums) -> Result<(), TrainError> {
+        for (label, data) in SUMS.into_iter().zip([&sums.gradients, &sums.metrics]) {
+            self.executor.write(label, data)?;
+        }
+        Ok(())
     }
 
     /// From now on every dispatch is timed: [`Self::stop_profile`] has the times.
@@ -257,7 +313,7 @@ impl Session {
     /// If the device is lost.
     pub fn stop_profile(&mut self, owner: &str, stage: &str) -> Result<Window, TrainError> {
         let (mut passes, seconds) = self.executor.stop_profile()?;
-        let program = if self.program.micro_batches == 1 { STEP } else { ACCUMULATE };
+        let program = if self.program.is_apart() { ACCUMULATE } else { STEP };
         passes.retain(|pass| pass.program == program);
         Ok(Window {
             owner: owner.into(),

@@ -42,6 +42,7 @@ impl Member<'_, '_> {
                 start_batch: self.at.place.step,
                 threads: 0,
                 drop_last: true,
+                slice: None,
             },
         )?;
         let per_epoch = loader.batches_per_epoch();
