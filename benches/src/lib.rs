@@ -12,7 +12,7 @@ use bert::Bert;
 use engine::config::{
     Activation, Config, Discrepancy, Mlp, Model, Precision, Resnet, Stem, Unit, Widen,
 };
-use engine::gpu::{Autotuned, Autotuner, BUDGET, Executor, Gpu, StepParameters};
+use engine::device::{Device, Executor, StepParameters};
 use engine::graph::Graph;
 use engine::nn::{self, Extent, Layer, Network};
 use engine::ops::{
@@ -27,6 +27,7 @@ use engine::plan::{Choices, Plan, Target, compile};
 use engine::profile::{Job, Window};
 use engine::random::Stream;
 use engine::step::{Objective, SCALER, STEP, Task, Training, program};
+use engine::train::{Autotuned, Autotuner, BUDGET};
 use engine::{models, win::surgery};
 use serde::{Deserialize, Serialize};
 
@@ -144,9 +145,11 @@ pub struct Timing {
 ///
 /// # Errors
 /// If the device cannot hold the plan, or fails.
-pub fn time(work: &Work, gpu: &Arc<Gpu>, tune: bool) -> Result<Timing> {
+pub fn time(work: &Work, gpu: &Arc<dyn Device>, tune: bool) -> Result<Timing> {
     let tuned = match tune {
-        true => Some(Autotuner::new(gpu, None, BUDGET).tune(gpu, &work.plan(&gpu.target())?)?),
+        true => Some(
+            Autotuner::new(gpu.adapter(), None, BUDGET).tune(gpu, &work.plan(&gpu.target())?)?,
+        ),
         false => None,
     };
     let choices = tuned.as_ref().map(Autotuned::choices).unwrap_or_default();
@@ -180,7 +183,7 @@ pub fn time(work: &Work, gpu: &Arc<Gpu>, tune: bool) -> Result<Timing> {
         launches,
         first_step_ms,
         peak_bytes,
-        adapter: gpu.adapter.name.clone(),
+        adapter: gpu.adapter().name.clone(),
         tuned,
     })
 }
@@ -189,7 +192,7 @@ pub fn time(work: &Work, gpu: &Arc<Gpu>, tune: bool) -> Result<Timing> {
 ///
 /// # Errors
 /// As [`time`], and if the device has no timestamps.
-pub fn profile(work: &Work, gpu: &Arc<Gpu>) -> Result<Window> {
+pub fn profile(work: &Work, gpu: &Arc<dyn Device>) -> Result<Window> {
     let mut executor = prepare(work, gpu, &Choices::default())?;
     let live = live();
     for _ in 0..WARM_UP {
@@ -207,9 +210,9 @@ pub fn profile(work: &Work, gpu: &Arc<Gpu>) -> Result<Window> {
 }
 
 /// A work's plan on a device, by the table's tiles but for `choices`, its buffers filled.
-fn prepare(work: &Work, gpu: &Arc<Gpu>, choices: &Choices) -> Result<Executor> {
+fn prepare(work: &Work, gpu: &Arc<dyn Device>, choices: &Choices) -> Result<Box<dyn Executor>> {
     let ready = (work.make)(&gpu.target())?;
-    let executor = Executor::new(gpu, ready.plan.choose(choices))?;
+    let executor = Arc::clone(gpu).prepare(ready.plan.choose(choices))?;
     for (label, numbers) in &ready.floats {
         executor.write(label, numbers)?;
     }

@@ -10,7 +10,8 @@ pub mod tools;
 
 use std::sync::Arc;
 
-use engine::gpu::{Gpu, Options, adapters};
+use engine::{device::Device, train::Host};
+use taper_gpu::{Options, adapters};
 
 /// Set to 1 where a missing adapter must fail a test instead of skipping it, as in CI.
 pub const REQUIRE: &str = "TAPER_REQUIRE_GPU";
@@ -26,7 +27,7 @@ pub enum Feature {
 
 impl Feature {
     /// Whether a device has it.
-    pub fn is_of(self, gpu: &Gpu) -> bool {
+    pub fn is_of(self, gpu: &Arc<dyn Device>) -> bool {
         match self {
             Self::F16 => gpu.check_half().is_ok(),
             Self::Timestamps => gpu.check_timestamps().is_ok(),
@@ -46,14 +47,19 @@ fn required(variable: &str) -> bool {
     std::env::var(variable).is_ok_and(|value| value == "1")
 }
 
+/// This machine, with the devices that wgpu opens.
+pub fn host() -> Host {
+    Host::native(Options::default())
+}
+
 /// Every adapter, opened. One that its driver does not open is named and passed over: GL is best effort.
 ///
 /// # Panics
 /// If there is none and [`REQUIRE`] is set.
-pub fn gpus() -> Vec<Arc<Gpu>> {
+pub fn gpus() -> Vec<Arc<dyn Device>> {
     let mut open = Vec::new();
     for adapter in adapters() {
-        match Gpu::open(&adapter.index.to_string(), Options::default()) {
+        match taper_gpu::open(&adapter.index.to_string(), Options::default()) {
             Ok(gpu) => open.push(gpu),
             Err(error) => eprintln!("passed over {} ({}): {error}", adapter.name, adapter.backend),
         }
@@ -69,8 +75,8 @@ pub fn gpus() -> Vec<Arc<Gpu>> {
 ///
 /// # Panics
 /// As [`gpus`].
-pub fn gpu_with(options: Options) -> Option<Arc<Gpu>> {
-    match Gpu::open("auto", options) {
+pub fn gpu_with(options: Options) -> Option<Arc<dyn Device>> {
+    match taper_gpu::open("auto", options) {
         Ok(gpu) => Some(gpu),
         Err(error) => {
             assert!(!required(REQUIRE), "{REQUIRE}=1: {error}");
@@ -84,7 +90,7 @@ pub fn gpu_with(options: Options) -> Option<Arc<Gpu>> {
 ///
 /// # Panics
 /// As [`gpus`].
-pub fn gpu() -> Option<Arc<Gpu>> {
+pub fn gpu() -> Option<Arc<dyn Device>> {
     gpu_with(Options::default())
 }
 
@@ -92,7 +98,7 @@ pub fn gpu() -> Option<Arc<Gpu>> {
 ///
 /// # Panics
 /// If none has it and the feature's variable is set, see [`Feature`].
-pub fn gpus_with(feature: Feature) -> Vec<Arc<Gpu>> {
+pub fn gpus_with(feature: Feature) -> Vec<Arc<dyn Device>> {
     let mut found = gpus();
     found.retain(|gpu| feature.is_of(gpu));
     if found.is_empty() {
@@ -107,6 +113,6 @@ pub fn gpus_with(feature: Feature) -> Vec<Arc<Gpu>> {
 ///
 /// # Panics
 /// As [`gpus_with`].
-pub fn gpu_that_has(feature: Feature) -> Option<Arc<Gpu>> {
+pub fn gpu_that_has(feature: Feature) -> Option<Arc<dyn Device>> {
     gpus_with(feature).into_iter().next()
 }

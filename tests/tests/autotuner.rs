@@ -14,23 +14,23 @@ use std::{
 };
 
 use engine::{
+    device::{Device, StepParameters},
     event::{Entry, Event},
     formats::safetensors,
-    gpu::{Autotuned, Autotuner, Cache, Executor, Gpu, StepParameters},
     graph::Graph,
     ops::{AdapterKind, matmul::Linear},
     plan::{Choice, Choices, Plan, Target, compile},
-    train::{Autotune, Options, Run, TimingsFolder, TrainError},
+    train::{Autotune, Autotuned, Autotuner, Cache, Options, Run, TimingsFolder, TrainError},
 };
 use serde_json::{Value, json};
 use support::{checkpoints, config, folder, kinds, warnings};
-use taper_tests::gpu;
+use taper_tests::{gpu, host};
 
 /// As long as any machine needs: nothing here depends on how fast it is.
 const LONG: Duration = Duration::from_secs(600);
 
 /// Two linear layers, of which the second has few and odd outputs.
-fn plan(gpu: &Gpu, kind: AdapterKind) -> Plan {
+fn plan(gpu: &Arc<dyn Device>, kind: AdapterKind) -> Plan {
     let mut g = Graph::new();
     let [x, v, w] = [("x", [96, 40]), ("v", [64, 40]), ("w", [10, 64])]
         .map(|(label, shape)| g.input(label, &shape));
@@ -42,8 +42,8 @@ fn plan(gpu: &Gpu, kind: AdapterKind) -> Plan {
 }
 
 /// What a plan makes of whole numbers, whose sums are exact in any order.
-fn run(gpu: &Arc<Gpu>, plan: Plan) -> Vec<f32> {
-    let mut executor = Executor::new(gpu, plan).expect("an executor");
+fn run(gpu: &Arc<dyn Device>, plan: Plan) -> Vec<f32> {
+    let mut executor = Arc::clone(gpu).prepare(plan).expect("an executor");
     for (label, count) in [("x", 96 * 40), ("v", 64 * 40), ("w", 640)] {
         let whole: Vec<f32> = (0..count).map(|k| ((k * 7 + k / 13) % 9) as f32 - 4.0).collect();
         executor.write(label, &whole).expect("room");
@@ -120,8 +120,9 @@ fn what_was_timed_is_kept() {
     let Some(gpu) = gpu() else { return };
     for kind in [AdapterKind::Cpu, AdapterKind::Gpu] {
         let (plan, cache) = (plan(&gpu, kind), folder());
-        let first =
-            Autotuner::new(&gpu, kept(cache.path()), LONG).tune(&gpu, &plan).expect("tuned");
+        let first = Autotuner::new(gpu.adapter(), kept(cache.path()), LONG)
+            .tune(&gpu, &plan)
+            .expect("tuned");
         println!("{kind:?}: {first:#?}");
         assert_eq!(first.warnings, Vec::<String>::new());
         assert_eq!((first.classes, first.timings.len()), (2, 2));
@@ -134,12 +135,13 @@ fn what_was_timed_is_kept() {
         assert_eq!(run(&gpu, plan.clone().choose(&first.choices())), run(&gpu, plan.clone()));
 
         // Who has no time for it times nothing.
-        let none = Autotuner::new(&gpu, None, Duration::ZERO).tune(&gpu, &plan).expect("tuned");
+        let none =
+            Autotuner::new(gpu.adapter(), None, Duration::ZERO).tune(&gpu, &plan).expect("tuned");
         assert_eq!((none.timings.len(), none.choices()), (0, Choices::default()));
 
         // Another process would do so too.
         let again = |folder: &Path| -> Autotuned {
-            Autotuner::new(&gpu, kept(folder), LONG).tune(&gpu, &plan).expect("tuned")
+            Autotuner::new(gpu.adapter(), kept(folder), LONG).tune(&gpu, &plan).expect("tuned")
         };
         assert_eq!(again(cache.path()).timings, first.timings);
         other_tiles(cache.path());
@@ -154,7 +156,9 @@ fn what_was_timed_is_kept() {
 fn a_cache_that_is_none_is_ignored_with_a_word() {
     let Some(gpu) = gpu() else { return };
     let (plan, cache) = (plan(&gpu, AdapterKind::Cpu), folder());
-    let tune = || Autotuner::new(&gpu, kept(cache.path()), LONG).tune(&gpu, &plan).expect("tuned");
+    let tune = || {
+        Autotuner::new(gpu.adapter(), kept(cache.path()), LONG).tune(&gpu, &plan).expect("tuned")
+    };
     assert_eq!(tune().timings.len(), 2);
     let path = file(cache.path());
     let good = fs::read_to_string(&path).expect("read");
@@ -184,8 +188,9 @@ fn a_cache_that_is_none_is_ignored_with_a_word() {
     // A folder that cannot be made is one sentence, and the choice is made all the same.
     let taken = cache.path().join("file");
     fs::write(&taken, "").expect("written");
-    let tuned =
-        Autotuner::new(&gpu, kept(&taken.join("below")), LONG).tune(&gpu, &plan).expect("tuned");
+    let tuned = Autotuner::new(gpu.adapter(), kept(&taken.join("below")), LONG)
+        .tune(&gpu, &plan)
+        .expect("tuned");
     assert_eq!(tuned.timings.len(), 2);
     assert!(!tuned.warnings.is_empty());
 }
@@ -201,7 +206,7 @@ fn frozen(member: &Path) -> Value {
 #[test]
 fn a_stage_keeps_the_tiles_that_it_began_with() {
     let Some(gpu) = gpu() else { return };
-    if gpu.adapter.is_gl() {
+    if gpu.adapter().is_gl() {
         eprintln!(
             "skipped: OpenGL may take longer to compile the tiles than a run may take to time them"
         );
@@ -222,7 +227,7 @@ fn a_stage_keeps_the_tiles_that_it_began_with() {
         (done, heard)
     };
     let first = folder();
-    let run = Run::create(config.clone(), first.path()).expect("an empty folder");
+    let run = Run::create(config.clone(), first.path(), &host()).expect("an empty folder");
     let options = Options { autotune, cache: at.clone(), ..Options::new(first.path()) };
     let (done, heard) = train(first.path(), &run, options, None);
     done.expect("trained");
@@ -237,7 +242,7 @@ fn a_stage_keeps_the_tiles_that_it_began_with() {
     // Stopped after its first step, without the cache and without an autotuner it goes on with what the checkpoint says.
     let second = folder();
     let out = second.path();
-    let run = Run::create(config, out).expect("an empty folder");
+    let run = Run::create(config, out, &host()).expect("an empty folder");
     let options = Options { autotune, cache: at, ..Options::new(out) };
     let (done, heard) = train(out, &run, options, Some("stage_started"));
     assert!(matches!(done, Err(TrainError::Stopped(_))));

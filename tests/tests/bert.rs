@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use benches::bert::Bert;
 use engine::{
+    device::StepParameters,
     formats::safetensors::read,
-    gpu::{Executor, StepParameters},
     nn::{Layout, Weights},
     ops::{AdapterKind, adam::Adam},
     plan::Target,
@@ -96,7 +96,7 @@ fn gradients_and_ten_losses_are_pytorchs() {
 
     for kind in KINDS {
         let plan = bert.step(adam, &Target { kind, ..gpu.target() }).expect("a plan");
-        let mut executor = Executor::new(&gpu, plan).expect("an executor");
+        let mut executor = gpu.clone().prepare(plan).expect("an executor");
         executor.write("student.params", &params).expect("room");
         let mut losses = Vec::new();
         for step in 0..wanted.len() {

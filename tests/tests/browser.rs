@@ -7,8 +7,8 @@ use std::{fs, path::Path, process::Command};
 use engine::{
     batch::Batch,
     config::{Mlp, Model, Precision, Recipe, Resnet, Stem, Unit},
+    device::StepParameters,
     formats::{ModelInput, PortablePlan, safetensors, sums},
-    gpu::StepParameters,
     nn::{Network, Weights},
     ops::AdapterKind,
     plan::Target,

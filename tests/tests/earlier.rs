@@ -18,6 +18,7 @@ use engine::{
 };
 use serde_json::Value;
 use support::{files, folder, go_on, model, taper};
+use taper_tests::host;
 
 /// Where they lie.
 fn earlier(name: &str) -> PathBuf {
@@ -67,7 +68,8 @@ fn a_finished_run_is_compared_and_scored_as_it_was() {
     assert!((loss - 2.415519952774048).abs() < 1e-5, "{loss}");
     // There is nothing left to do, and nothing that was there becomes other.
     let before = support::models_in(run.path());
-    let events = go_on(&Run::resume(run.path()).expect("a run"), run.path(), Duration::MAX);
+    let events =
+        go_on(&Run::resume(run.path(), &host()).expect("a run"), run.path(), Duration::MAX);
     assert!(!events.expect("done").iter().any(|e| matches!(e.event, Event::Step { .. })));
     assert_eq!(support::models_in(run.path()), before);
 }
@@ -104,7 +106,8 @@ fn a_run_that_was_stopped_half_way_goes_on() {
     let run = copy("half-way");
     let log = run.path().join("events.jsonl");
     assert_eq!(event::read(&log).expect("a log").len(), 18);
-    let events = go_on(&Run::resume(run.path()).expect("a run"), run.path(), Duration::MAX);
+    let events =
+        go_on(&Run::resume(run.path(), &host()).expect("a run"), run.path(), Duration::MAX);
     let events: Vec<Event> = events.expect("done").into_iter().map(|entry| entry.event).collect();
     // Both members from their first step on, and not from the beginning.
     for name in ["kd-0", "win-0"] {

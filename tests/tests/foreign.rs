@@ -19,7 +19,7 @@ use engine::{
     train::{Run, TrainError},
 };
 use support::{config, folder, model, taper, toml, train, try_train, warnings};
-use taper_tests::nets;
+use taper_tests::{host, nets};
 
 /// Side of the pictures.
 const SIDE: u32 = 4;
@@ -235,7 +235,7 @@ fn what_a_teacher_says_of_its_pictures_is_taken_over() {
     {
         assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
     }
-    let resumed = Run::resume(out.path()).expect("a run");
+    let resumed = Run::resume(out.path(), &host()).expect("a run");
     assert_eq!(resumed.config().to_toml(), text);
     let ModelInput::Images(student) = model(&out.path().join("artifacts")).config.input;
     assert_eq!((student.mean, student.std, student.crop), (vec![0.485; 3], vec![0.229; 3], 0.875));

@@ -337,7 +337,7 @@ proptest! {
             let plan = program(&of, &target).expect("a plan").plan;
             assert_bindings(&plan);
             for (micro_batches, recompute) in [(1, true), (2, false), (3, true)] {
-                let how = Saving { micro_batches, recompute };
+                let how = Saving { micro_batches, recompute, apart: false };
                 let saved = saving(&of, &target, how).expect("a plan");
                 assert_bindings(&saved.plan);
                 prop_assert!(saved.rows * saved.micro_batches >= batch);
@@ -418,7 +418,7 @@ fn a_step_is_cut_as_little_as_it_must() {
         };
         let plans: Vec<Program> = (1..=batch)
             .map(|micro_batches| {
-                let how = Saving { micro_batches, recompute: false };
+                let how = Saving { micro_batches, ..Saving::default() };
                 saving(&of, &cpu(), how).expect("a plan")
             })
             .filter(|program| !equal || batch.is_multiple_of(program.micro_batches))
@@ -456,7 +456,7 @@ fn no_batch_norm_gets_one_value_a_channel() {
             let target = Target { limits: Limits { memory, ..Limits::default() }, ..cpu() };
             match cut {
                 Some(parts) => {
-                    saving(&of, &target, Saving { micro_batches: parts, recompute: false })
+                    saving(&of, &target, Saving { micro_batches: parts, ..Saving::default() })
                 }
                 None => fit(&of, &target, false),
             }
@@ -503,7 +503,7 @@ fn recomputing_takes_less_memory() {
         precision: F32,
     };
     let plan = |recompute| {
-        let how = Saving { micro_batches: 1, recompute };
+        let how = Saving { recompute, ..Saving::default() };
         saving(&of, &cpu(), how).expect("a plan").plan
     };
     let (kept, anew) = (plan(false), plan(true));

@@ -5,8 +5,8 @@ mod support;
 use std::sync::atomic::AtomicBool;
 
 use engine::{
+    device::StepParameters,
     event::Event,
-    gpu::{self, Executor, StepParameters, peaks},
     graph::Graph,
     ops::{elementwise::Scale, peak::Peak},
     plan::{Plan, Target, compile},
@@ -14,7 +14,7 @@ use engine::{
     train::{Options, Run},
 };
 use support::{config, folder, models_in, on, train};
-use taper_tests::{Feature, gpu_that_has, gpu_with, gpus_with};
+use taper_tests::{Feature, gpu_that_has, gpu_with, gpus_with, host};
 
 /// Multiply-adds, and their sums halved.
 fn plan(target: &Target) -> Plan {
@@ -31,7 +31,7 @@ fn each_dispatch_of_each_pass_is_timed_and_no_bit_changes() {
     for gpu in gpus_with(Feature::Timestamps) {
         let plan = plan(&gpu.target());
         let jobs = Job::of(&plan, "run");
-        let mut executor = Executor::new(&gpu, plan).expect("an executor");
+        let mut executor = gpu.clone().prepare(plan).expect("an executor");
         executor.run("run", &StepParameters::rows(0), 0).expect("run");
         let plain = executor.read("z").expect("read");
         // v ← 0.75 v + 0.75 goes to 3; y is the sum of three.
@@ -69,7 +69,7 @@ fn a_plan_may_have_more_dispatches_than_a_query_set_has_room() {
         let last = (0..2050).fold(first, |x, _| graph.add(Scale(1.0), &[x]).expect("scaled"));
         graph.place(last, "y", 0);
         let plan = compile(&[("run", &graph)], &gpu.target()).expect("a plan");
-        let mut executor = Executor::new(&gpu, plan).expect("an executor");
+        let mut executor = gpu.clone().prepare(plan).expect("an executor");
         executor.start_profile().expect("begun");
         executor.run("run", &StepParameters::rows(0), 0).expect("run");
         let (passes, _) = executor.stop_profile().expect("timed");
@@ -81,11 +81,11 @@ fn a_plan_may_have_more_dispatches_than_a_query_set_has_room() {
 
 #[test]
 fn an_adapter_without_timestamps_is_named() {
-    let web = gpu::Options { web_limits: true, ..gpu::Options::default() };
+    let web = taper_gpu::Options { web_limits: true, ..taper_gpu::Options::default() };
     let Some(gpu) = gpu_with(web) else { return };
-    let mut executor = Executor::new(&gpu, plan(&gpu.target())).expect("an executor");
+    let mut executor = gpu.clone().prepare(plan(&gpu.target())).expect("an executor");
     let error = executor.start_profile().expect_err("no timestamps");
-    let name = &gpu.adapter.name;
+    let name = &gpu.adapter().name;
     let wanted =
         format!("adapter {name} has no timestamp queries, so nothing can be profiled on it");
     assert_eq!(error.to_string(), wanted);
@@ -94,7 +94,7 @@ fn an_adapter_without_timestamps_is_named() {
 #[test]
 fn peaks_are_rates() {
     let Some(gpu) = gpu_that_has(Feature::Timestamps) else { return };
-    let found = peaks(&gpu).expect("measured");
+    let found = gpu.clone().peaks().expect("measured");
     // No adapter is so slow, and none so fast: between a thousandth of lavapipe's rates and a thousand times a large GPU's.
     assert!((0.05..1e8).contains(&found.gflops), "{found:?}");
     assert!((0.005..1e7).contains(&found.gbytes), "{found:?}");
@@ -109,7 +109,7 @@ fn a_run_is_profiled_once_a_stage_and_trains_the_same_weights() {
 
     let recorder = Recorder::default();
     let options = Options { profile: Some(recorder.clone()), ..Options::new(profiled.path()) };
-    let run = Run::create(config, profiled.path()).expect("an empty folder");
+    let run = Run::create(config, profiled.path(), &host()).expect("an empty folder");
     let mut waits = Vec::new();
     let done = run.execute(&options, &AtomicBool::new(false), &mut |entry| {
         if let Event::Step { loader_wait, .. } = entry.event {

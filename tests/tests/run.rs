@@ -14,18 +14,17 @@ use std::{
 use engine::{
     config::{Config, Method},
     event::{self, Entry, Event, RunStatus},
-    gpu::Gpu,
     models,
     nn::Weights,
     random::Stream,
-    train::{Options, Run, TrainError},
+    train::{Host, Options, Run, TrainError},
     win::{needs::needs, surgery},
 };
 use support::{
     RESNET, checkpoints, config, files, folder, go_on, kinds, leftovers, model, models_in, on,
     train, try_train, warnings, weights_in,
 };
-use taper_tests::{Feature, gpu_that_has, gpus};
+use taper_tests::{Feature, gpu_that_has, gpus, host};
 
 /// The log as readers see it.
 fn log(out: &Path) -> Vec<Entry> {
@@ -153,7 +152,7 @@ fn every_method_trains_and_leaves_its_folder() {
 
     // A run that is done has nothing left to do, and stays the same.
     let before = models_in(out);
-    let again = go_on(&Run::resume(out).expect("a run"), out, Duration::from_secs(20));
+    let again = go_on(&Run::resume(out, &host()).expect("a run"), out, Duration::from_secs(20));
     let again = again.expect("done");
     assert_eq!(warnings(&again), Vec::<String>::new());
     let mut said = kinds(&again);
@@ -166,7 +165,7 @@ fn every_method_trains_and_leaves_its_folder() {
 fn snapshots(config: &Config) -> (BTreeMap<String, Weights>, Vec<Entry>) {
     let out = folder();
     let out = out.path();
-    let run = Run::create(config.clone(), out).expect("an empty folder");
+    let run = Run::create(config.clone(), out, &host()).expect("an empty folder");
     let mut kept = BTreeMap::new();
     let mut entries = Vec::new();
     run.execute(&Options::new(out), &AtomicBool::new(false), &mut |entry| {
@@ -424,10 +423,10 @@ fn what_cannot_be_trained_is_refused_before_anything_is() {
     // A folder with something in it is not written into.
     let out = folder();
     fs::write(out.path().join("mine"), "").expect("written");
-    let error = Run::create(config(&[]), out.path()).expect_err("not empty").to_string();
+    let error = Run::create(config(&[]), out.path(), &host()).expect_err("not empty").to_string();
     assert!(error.contains("is not empty"), "{error}");
     assert_eq!(names(out.path()), ["mine"]);
-    let error = Run::resume(out.path()).expect_err("no run").to_string();
+    let error = Run::resume(out.path(), &host()).expect_err("no run").to_string();
     assert!(error.contains("it has no config.toml"), "{error}");
     assert_eq!(names(out.path()), ["mine"]);
 }
@@ -476,14 +475,14 @@ fn a_stopped_run_goes_on_to_the_same_bits() {
     train(&config, whole.path());
     let out = parts.path();
     let mut stops = 0;
-    let mut run = Run::create(config, out).expect("an empty folder");
+    let mut run = Run::create(config, out, &host()).expect("an empty folder");
     while stop_after(&run, out, 7) {
         stops += 1;
         let last = log(out).pop().expect("an end");
         assert!(matches!(last.event, Event::RunFinished { status: RunStatus::Stopped, .. }));
         assert!(stops < 40, "it never ends");
         drop(run);
-        run = Run::resume(out).expect("a run");
+        run = Run::resume(out, &host()).expect("a run");
     }
     assert!(stops >= 5, "stopped {stops} times");
     assert_eq!(models_in(out), models_in(whole.path()), "after {stops} stops");
@@ -499,7 +498,7 @@ fn a_damaged_checkpoint_is_passed_over_and_changes_no_bit() {
     let out = parts.path();
     let options = Options { checkpoint_every: Duration::ZERO, ..Options::new(out) };
     let (stop, mut kept) = (AtomicBool::new(false), 0);
-    let run = Run::create(config, out).expect("an empty folder");
+    let run = Run::create(config, out, &host()).expect("an empty folder");
     let stopped = run.execute(&options, &stop, &mut |entry| {
         kept += usize::from(matches!(entry.event, Event::Checkpoint { .. }));
         stop.store(kept >= 3, Ordering::Relaxed);
@@ -532,7 +531,7 @@ fn a_damaged_checkpoint_is_passed_over_and_changes_no_bit() {
 }
 
 fn try_go_on(out: &Path) -> Result<Vec<Entry>, TrainError> {
-    go_on(&Run::resume(out)?, out, Duration::from_secs(20))
+    go_on(&Run::resume(out, &host())?, out, Duration::from_secs(20))
 }
 
 /// What loss scaling knows is part of a checkpoint, and of the log.
@@ -541,7 +540,7 @@ fn a_checkpoint_holds_the_loss_scale() {
     let Some(gpu) = gpu_that_has(Feature::F16) else { return };
     let config = config(&[r#"methods=["vanilla"]"#, "precision=mixed", &on(&gpu)]);
     let out = folder();
-    let run = Run::create(config, out.path()).expect("an empty folder");
+    let run = Run::create(config, out.path(), &host()).expect("an empty folder");
     assert!(stop_after(&run, out.path(), 5), "the run was over");
     let newest = checkpoints(&out.path().join("members/vanilla-0")).pop().expect("a checkpoint");
     let (_, metadata) = engine::formats::safetensors::read(&newest).expect("a checkpoint");
@@ -564,7 +563,7 @@ const CHILD: &str = "TAPER_TEST_CHILD";
 fn child() {
     if let Some(out) = env::var_os(CHILD) {
         let out = Path::new(&out);
-        let run = Run::resume(out).unwrap_or_else(|error| panic!("{error}"));
+        let run = Run::resume(out, &host()).unwrap_or_else(|error| panic!("{error}"));
         go_on(&run, out, Duration::from_millis(15)).unwrap_or_else(|error| panic!("{error}"));
     }
 }
@@ -605,7 +604,7 @@ fn check_kills(changes: &[&str], kills: u32) {
     let (whole, parts) = (folder(), folder());
     train(&config, whole.path());
     let out = parts.path();
-    drop(Run::create(config, out).expect("an empty folder"));
+    drop(Run::create(config, out, &host()).expect("an empty folder"));
 
     let seed =
         SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a clock").as_nanos();
@@ -618,14 +617,14 @@ fn check_kills(changes: &[&str], kills: u32) {
         let more = stream.between(4.0, 1.5 * most) as usize;
         let moment = Duration::from_micros(stream.between(0.0, 20_000.0) as u64);
         if wait(&mut child, out, more, moment) {
-            let error = Run::resume(out).expect_err("the child holds it").to_string();
+            let error = Run::resume(out, &host()).expect_err("the child holds it").to_string();
             assert!(error.contains("another process works on"), "{error}");
             done += 1;
         }
         child.kill().expect("killed");
         child.wait().expect("waited");
     }
-    let run = Run::resume(out).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+    let run = Run::resume(out, &host()).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
     go_on(&run, out, Duration::from_secs(20)).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
     assert!(done > 0, "the run was over before it was killed");
     let same = models_in(out) == models_in(whole.path());
@@ -666,7 +665,7 @@ fn budget(changes: &[&str], percent: u64) -> String {
     let (input, classes) = engine::data::promised(&config.data);
     let student = models::network(&config.model, input, classes as u32);
     let teacher = surgery::widen(&student, config.teacher.factor, config.teacher.widen);
-    let gpu = Gpu::open("auto", engine::gpu::Options::default()).expect("an adapter");
+    let gpu = taper_gpu::open("auto", taper_gpu::Options::default()).expect("an adapter");
     let needs = needs(&config, &student, &teacher, &gpu.target()).expect("plans");
     assert!(needs.iter().all(|needs| needs.micro_batches == 1));
     let most = needs.iter().filter_map(|needs| needs.memory).max().expect("a stage");
@@ -717,10 +716,10 @@ fn killing_a_run_in_micro_batches_changes_no_bit() {
     check_kills(&[&changes[..], &[budget.as_str()]].concat(), 3);
 }
 
-/// Nothing of the sort that `Gpu::open` needs is left open by a run: two may go on side by side.
+/// Nothing of the sort that opening a device needs is left open by a run: two may go on side by side.
 #[test]
 fn two_runs_side_by_side_do_not_disturb_each_other() {
-    assert!(Gpu::open("auto", engine::gpu::Options::default()).is_ok());
+    assert!(taper_gpu::open("auto", taper_gpu::Options::default()).is_ok());
     let config = config(&[r#"methods=["kd"]"#]);
     let (one, two) = (folder(), folder());
     std::thread::scope(|scope| {
@@ -734,7 +733,7 @@ fn two_runs_side_by_side_do_not_disturb_each_other() {
 /// Who trains by OpenGL is told so, once a start.
 #[test]
 fn a_run_by_opengl_says_so() {
-    let Some(gl) = gpus().into_iter().find(|gpu| gpu.adapter.is_gl()) else {
+    let Some(gl) = gpus().into_iter().find(|gpu| gpu.adapter().is_gl()) else {
         eprintln!("skipped: there is no OpenGL driver");
         return;
     };
@@ -744,8 +743,8 @@ fn a_run_by_opengl_says_so() {
         Event::Warning { message } => Some(message.clone()),
         _ => None,
     });
-    assert_eq!(told.collect::<Vec<_>>(), Vec::from_iter(gl.adapter.caveat()));
-    assert!(gl.adapter.caveat().is_some_and(|words| words.contains("best effort")));
+    assert_eq!(told.collect::<Vec<_>>(), Vec::from_iter(gl.adapter().caveat()));
+    assert!(gl.adapter().caveat().is_some_and(|words| words.contains("best effort")));
 }
 
 /// The device is destroyed in the middle of a stage, as by a driver's reset.
@@ -755,10 +754,10 @@ fn a_lost_device_is_opened_anew_and_changes_no_bit() {
     let (whole, broken) = (folder(), folder());
     train(&config, whole.path());
 
-    let run = Run::create(config, broken.path()).expect("a run directory");
+    let loses = taper_gpu::Options { lose_after: Some(40), ..Default::default() };
+    let run = Run::create(config, broken.path(), &Host::native(loses)).expect("a run directory");
     let mut options = Options::new(broken.path());
     options.checkpoint_every = Duration::ZERO;
-    options.gpu.lose_after = Some(40);
     let mut heard = Vec::new();
     let mut hear = |entry: &Entry| heard.push(entry.clone());
     run.execute(&options, &AtomicBool::new(false), &mut hear).expect("the run goes on");

@@ -13,6 +13,7 @@ use engine::{
     train::{Options, Run, TrainError},
 };
 use support::{checkpoints, config, folder, models_in, train};
+use taper_tests::host;
 
 const DEVICES: usize = 3;
 
@@ -50,7 +51,7 @@ fn at_once(heard: &[Entry]) -> usize {
 fn members_come_to_the_same_bits_side_by_side() {
     let (one, many) = (folder(), folder());
     train(&several(), one.path());
-    let run = Run::create(several(), many.path()).expect("an empty folder");
+    let run = Run::create(several(), many.path(), &host()).expect("an empty folder");
     let (heard, done) = execute(&run, many.path(), usize::MAX);
     done.expect("all is trained");
     assert_eq!(at_once(&heard), DEVICES);
@@ -85,7 +86,7 @@ fn members_that_were_stopped_side_by_side_go_on_to_the_same_bits() {
     let (one, many) = (folder(), folder());
     train(&several(), one.path());
     let out = many.path();
-    let mut run = Run::create(several(), out).expect("an empty folder");
+    let mut run = Run::create(several(), out, &host()).expect("an empty folder");
     let mut stops = 0;
     loop {
         let (heard, done) = execute(&run, out, 17);
@@ -103,7 +104,7 @@ fn members_that_were_stopped_side_by_side_go_on_to_the_same_bits() {
         );
         assert!(stops < 40, "it never ends");
         drop(run);
-        run = Run::resume(out).expect("a run");
+        run = Run::resume(out, &host()).expect("a run");
     }
     assert!(stops >= 3, "stopped {stops} times");
     assert_eq!(models_in(out), models_in(one.path()), "after {stops} stops");
@@ -118,7 +119,7 @@ fn one_that_fails_stops_the_others_at_a_checkpoint() {
         "wide.epochs=400",
     ];
     let out = folder();
-    let run = Run::create(config(&changes), out.path()).expect("an empty folder");
+    let run = Run::create(config(&changes), out.path(), &host()).expect("an empty folder");
     let (heard, done) = execute(&run, out.path(), usize::MAX);
     let error = done.expect_err("the weights overflow");
     assert!(matches!(&error, TrainError::NonFinite { member, .. } if member == "vanilla-0"));

@@ -13,15 +13,15 @@ use engine::{
         Activation, Discrepancy, Mlp, Model, Optimizer, Precision, Recipe, Resnet, Stem,
         Target as Follows, Widen, Win,
     },
+    device::{Device, StepParameters},
     formats::safetensors::read,
-    gpu::{Executor, Gpu, Options, StepParameters},
     graph::Graph,
     models,
     nn::{Extent, FileLayout, Network, Tensor, Weights},
     ops::peak::Peak,
     plan::{Target, compile},
     step::{ACCUMULATE, APPLY, Objective, Program, STEP, Saving, Task, Training, saving},
-    train::{LossScale, Session},
+    train::{LossScale, Session, Sums},
     win::{
         algorithm::StageKind,
         networks::{Networks, objective},
@@ -38,13 +38,13 @@ use taper_tests::{
 };
 
 /// The device that the tests share, as compiling its kernels is most of the work.
-static PLAIN: LazyLock<Option<Arc<Gpu>>> = LazyLock::new(gpu);
+static PLAIN: LazyLock<Option<Arc<dyn Device>>> = LazyLock::new(gpu);
 
 /// The device of all that is in mixed precision.
-static MIXED: LazyLock<Option<Arc<Gpu>>> = LazyLock::new(|| gpu_that_has(Feature::F16));
+static MIXED: LazyLock<Option<Arc<dyn Device>>> = LazyLock::new(|| gpu_that_has(Feature::F16));
 
 /// The device for steps of a precision; `None`, said on stderr, where there is none.
-fn device(precision: Precision) -> Option<&'static Arc<Gpu>> {
+fn device(precision: Precision) -> Option<&'static Arc<dyn Device>> {
     let device = match precision {
         Precision::F32 => PLAIN.as_ref(),
         Precision::Mixed => MIXED.as_ref(),
@@ -187,7 +187,7 @@ impl Lesson {
     }
 
     /// The losses of some steps, and the weights after them.
-    fn run(&self, gpu: &Arc<Gpu>, program: Program, steps: usize) -> (Vec<f32>, Weights) {
+    fn run(&self, gpu: &Arc<dyn Device>, program: Program, steps: usize) -> (Vec<f32>, Weights) {
         let mut session = Session::new(gpu, program).expect("the device holds it");
         session.load_student(&self.start).expect("weights");
         if let Some((_, weights)) = &self.teacher {
@@ -387,6 +387,90 @@ fn an_mlp_in_micro_batches() {
     }
 }
 
+/// A step may end in a program of its own although its batch runs at once, and to the same bits: once its one part is added to nothing.
+#[test]
+fn a_step_apart_is_the_step() {
+    let Some(gpu) = &*PLAIN else { return };
+    for case in ["mlp-sgd", "mlp-adam", "resnet-sgd"] {
+        let lesson = lesson(case);
+        let apart = lesson.saving(&gpu.target(), Saving { apart: true, ..Saving::default() });
+        assert_eq!((apart.micro_batches, apart.plan.launches(STEP)), (1, 0));
+        let steps = lesson.batches.len();
+        let one = lesson.run(gpu, lesson.program(&gpu.target()), steps);
+        let (losses, weights) = lesson.run(gpu, apart, steps);
+        assert_eq!(bits(&losses), bits(&one.0), "{case}");
+        for (name, tensor) in weights {
+            assert_eq!(bits(&tensor.data), bits(&one.1[&name].data), "{case}: {name}");
+        }
+    }
+}
+
+/// Two sessions have a slice of each batch, add up what the other one has, and are where one session is that has all of it.
+#[test]
+fn slices_of_a_batch_add_up_to_the_step() {
+    let Some(gpu) = &*PLAIN else { return };
+    for case in ["mlp-sgd", "mlp-adam"] {
+        let lesson = lesson(case);
+        let how = Saving { micro_batches: 3, apart: true, ..Saving::default() };
+        let program = lesson.saving(&gpu.target(), how);
+        let whole = lesson.run(gpu, program.clone(), lesson.batches.len());
+        let mut ranks: Vec<Session> = (0..2)
+            .map(|_| {
+                let mut session = Session::new(gpu, program.clone()).expect("a session");
+                session.load_student(&lesson.start).expect("weights");
+                session.set_moments(None).expect("moments");
+                session.set_loss_scale(None).expect("a scale");
+                session
+            })
+            .collect();
+        for (step, batch) in lesson.batches.iter().enumerate() {
+            let live = StepParameters {
+                step: step as u32,
+                lr: lesson.recipe.lr as f32,
+                t: (step + 1) as f32,
+                ..StepParameters::rows(lesson.recipe.batch)
+            };
+            // Two thirds and one third of nine inputs.
+            let input = batch.images.len() / batch.rows;
+            let mut sums: Option<Sums> = None;
+            for (rank, (rows, first)) in ranks.iter_mut().zip([(0..6, 0), (6..9, 2)]) {
+                let slice = Batch {
+                    images: batch.images[rows.start * input..rows.end * input].to_vec(),
+                    labels: batch.labels[rows.clone()].to_vec(),
+                    rows: rows.len(),
+                };
+                rank.accumulate(&slice, &live, first).expect("added up");
+                let theirs = rank.sums().expect("sums");
+                sums = Some(match sums {
+                    None => theirs,
+                    Some(mut sums) => {
+                        let add = |a: &mut Vec<f32>, b: &[f32]| {
+                            a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
+                        };
+                        add(&mut sums.gradients, &theirs.gradients);
+                        add(&mut sums.metrics, &theirs.metrics);
+                        sums
+                    }
+                });
+            }
+            let sums = sums.expect("two ranks");
+            for rank in &mut ranks {
+                rank.set_sums(&sums).expect("the same plan");
+                rank.apply(&live, step as u64).expect("a step");
+            }
+        }
+        let mut found = ranks.iter_mut().map(|rank| {
+            let losses = rank.losses(true).expect("losses").into_iter().map(|(_, loss)| loss);
+            (losses.collect::<Vec<f32>>(), rank.student().expect("weights"))
+        });
+        let (one, other) = (found.next().expect("one"), found.next().expect("another"));
+        assert_eq!(one, other, "{case}: the ranks");
+        lesson.compare(&one, &format!("{case} in two slices"));
+        let off = pairs(&one.0, &whole.0).map(|(a, b)| (a / b - 1.0).abs());
+        assert!(largest(off) <= 1e-6, "{case}: {:?} and {:?}", one.0, whole.0);
+    }
+}
+
 /// Batch norm normalises by the micro-batch and moves its running statistics once for each, as PyTorch's does.
 #[test]
 fn batch_norm_in_micro_batches() {
@@ -408,7 +492,7 @@ fn bits_of(session: &Session) -> Bits {
 
 impl Lesson {
     /// A session before its first step, its loss scaled by `scale`.
-    fn session(&self, gpu: &Arc<Gpu>, scale: LossScale) -> Session {
+    fn session(&self, gpu: &Arc<dyn Device>, scale: LossScale) -> Session {
         let mut session = Session::new(gpu, self.program(&gpu.target())).expect("it fits");
         session.load_student(&self.start).expect("weights");
         session.set_moments(None).expect("moments");
@@ -495,7 +579,8 @@ fn mixed_precision_needs_f16() {
         return;
     }
     let gpu =
-        Gpu::open("auto", Options { web_limits: true, ..Options::default() }).expect("an adapter");
+        taper_gpu::open("auto", taper_gpu::Options { web_limits: true, ..Default::default() })
+            .expect("an adapter");
     let mut lesson = lesson("mlp-sgd");
     lesson.precision = Precision::Mixed;
     let error = Session::new(&gpu, lesson.program(&gpu.target())).expect_err("no f16").to_string();
@@ -512,7 +597,7 @@ fn recomputed_activations_change_no_bit() {
         let Some(gpu) = device(precision) else { continue };
         lesson.precision = precision;
         let run = |recompute| {
-            let how = Saving { micro_batches, recompute };
+            let how = Saving { micro_batches, recompute, apart: false };
             let program = lesson.saving(&gpu.target(), how);
             let (live, launches) = (
                 program.plan.live_bytes(),
@@ -555,8 +640,8 @@ fn two_devices_at_once() {
     let Some(first) = pair.first().cloned() else { return };
     pair.truncate(2);
     if pair.len() < 2 {
-        let index = first.adapter.index.to_string();
-        pair.push(Gpu::open(&index, Options::default()).expect("it opened before"));
+        let index = first.adapter().index.to_string();
+        pair.push(taper_gpu::open(&index, Default::default()).expect("it opened before"));
         println!("two devices of one adapter");
     } else {
         println!("two adapters");
@@ -566,7 +651,7 @@ fn two_devices_at_once() {
         for (k, gpu) in pair.iter().enumerate() {
             let lesson = &lesson;
             scope.spawn(move || {
-                let on = format!("device {k}: {} ({})", gpu.adapter.name, gpu.adapter.backend);
+                let on = format!("device {k}: {} ({})", gpu.adapter().name, gpu.adapter().backend);
                 println!("{on}");
                 let program = lesson.program(&gpu.target());
                 let found = lesson.run(gpu, program, lesson.batches.len());
@@ -609,7 +694,7 @@ fn losses_are_there_though_others_poll_the_same_device() {
 /// those who wait their turn get it, however long it takes.
 #[test]
 fn threads_that_share_a_gl_device_wait_their_turn() {
-    let Some(gpu) = gpus().into_iter().find(|gpu| gpu.adapter.is_gl()) else {
+    let Some(gpu) = gpus().into_iter().find(|gpu| gpu.adapter().is_gl()) else {
         eprintln!("skipped: there is no OpenGL driver");
         return;
     };
@@ -618,7 +703,7 @@ fn threads_that_share_a_gl_device_wait_their_turn() {
         let y = graph.add(Peak { invocations: 4096, rounds }, &[]).expect("multiply-adds");
         graph.place(y, "y", 0);
         let plan = compile(&[("run", &graph)], &gpu.target()).expect("a plan");
-        let mut executor = Executor::new(&gpu, plan).expect("an executor");
+        let mut executor = Arc::clone(&gpu).prepare(plan).expect("an executor");
         let begun = Instant::now();
         executor.run("run", &StepParameters::rows(0), 0).expect("run");
         let y = executor.read("y").expect("read");

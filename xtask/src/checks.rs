@@ -135,7 +135,9 @@ fn for_a_browser() -> Result<()> {
         println!("{words}");
         return Ok(());
     }
-    loud(cargo()?.args(["check", "--package", "taper-core", "--target", TARGET]))
+    let check =
+        ["check", "--profile", "browser", "--package", "taper-core", "--package", "taper-engine"];
+    loud(cargo()?.args(check).args(["--target", TARGET]))
 }
 
 /// A minimal toolchain has neither rustfmt nor clippy; rustup brings them.

@@ -6,12 +6,14 @@
 //! * [`graph::Graph`] — a network with its loss and its gradients as data; each node is one [`ops`] entry point.
 //! * [`step`] — a training step as graphs, and as one plan.
 //! * [`plan::Plan`] — the graph as a static list of dispatches with leased buffers; plain data, serialisable.
+//! * [`device::Device`] — what training asks of a device that runs plans.
 
 #![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
 
 pub mod account;
 pub mod batch;
 pub mod config;
+pub mod device;
 pub mod event;
 pub mod graph;
 pub mod models;

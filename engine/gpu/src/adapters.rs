@@ -1,55 +1,13 @@
 //! Which adapters there are, and which of them a configuration means.
 
-use serde::{Deserialize, Serialize};
-
-use super::GpuError;
-use taper_core::{ops::AdapterKind, plan::Limits};
+use taper_core::{
+    device::{AdapterDescription, DeviceError},
+    ops::AdapterKind,
+    plan::Limits,
+};
 
 /// `device` for every device at once.
 pub const ALL: &str = "all";
-
-/// An adapter, as `taper devices` shows it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct AdapterDescription {
-    /// What `--device` takes.
-    pub index: usize,
-    /// The driver's name for it.
-    pub name: String,
-    /// `vulkan`, `metal`, `dx12`, `gl`.
-    pub backend: String,
-    /// Driver and its version.
-    pub driver: String,
-    /// Numbers of its maker and of its model, as the bus knows them.
-    pub vendor_device: [u32; 2],
-    /// `discrete`, `integrated`, `virtual`, `cpu`, `other`.
-    pub device_type: String,
-    /// Which kernels run there.
-    pub kind: AdapterKind,
-    /// Its limits.
-    pub limits: Limits,
-    /// Whether `precision = "mixed"` can run there.
-    pub f16: bool,
-    /// Where it sits, empty if the driver does not say.
-    pub pci_bus: String,
-    /// Key of the physical device behind it. Several adapters, one for each backend, may share a device, which does one thing at a time.
-    pub slot: String,
-}
-
-impl AdapterDescription {
-    /// Whether it is reached by OpenGL, which is best effort.
-    pub fn is_gl(&self) -> bool {
-        self.backend == "gl"
-    }
-
-    /// A warning for every place where this adapter is used; `None` if there is nothing to warn of.
-    pub fn caveat(&self) -> Option<String> {
-        let Self { name, .. } = self;
-        let words = format!(
-            "{name} is reached by OpenGL, which is best effort: slower, in f32 only, and without profiles; with a Vulkan driver (`apt-get install mesa-vulkan-drivers`) it is not needed"
-        );
-        self.is_gl().then_some(words)
-    }
-}
 
 fn describe(adapter: &wgpu::Adapter) -> AdapterDescription {
     let info = adapter.get_info();
@@ -191,17 +149,17 @@ pub fn select(adapters: &[AdapterDescription], device: &str) -> Vec<usize> {
 ///
 /// # Errors
 /// If there is none.
-pub(super) fn meant(device: &str) -> Result<Vec<(wgpu::Adapter, AdapterDescription)>, GpuError> {
+pub(super) fn meant(device: &str) -> Result<Vec<(wgpu::Adapter, AdapterDescription)>, DeviceError> {
     let all = enumerate();
     if all.is_empty() {
-        return Err(GpuError::NoAdapter);
+        return Err(DeviceError::NoAdapter);
     }
     let (adapters, descriptions): (Vec<_>, Vec<_>) = all.into_iter().unzip();
     let places = select(&descriptions, device);
     if places.is_empty() {
         let line = |d: &AdapterDescription| format!("{}: {} ({})", d.index, d.name, d.backend);
         let found = descriptions.iter().map(line).collect::<Vec<_>>().join(", ");
-        return Err(GpuError::NotFound { wanted: device.into(), found });
+        return Err(DeviceError::NotFound { wanted: device.into(), found });
     }
     let pairs = adapters.into_iter().zip(descriptions).enumerate();
     Ok(pairs.filter(|(place, _)| places.contains(place)).map(|(_, pair)| pair).collect())

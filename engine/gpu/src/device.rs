@@ -8,11 +8,12 @@ use std::{
     },
 };
 
-use super::{
-    GpuError,
-    adapters::{self, ALL, AdapterDescription, limits_of},
+use super::adapters::{self, limits_of};
+use taper_core::{
+    device::{AdapterDescription, DeviceError},
+    ops::Storage,
+    plan::{KernelSpec, Limits, Target, shaders},
 };
-use taper_core::plan::{KernelSpec, Limits, Target, shaders};
 
 /// How to open a device.
 #[derive(Debug, Clone, Copy, Default)]
@@ -29,13 +30,13 @@ pub struct Options {
 
 /// An open device with its compiled pipelines. Threads may share it; see `turn` for one of OpenGL.
 #[derive(Debug)]
-pub struct Gpu {
+pub(super) struct Gpu {
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
     /// What it is.
-    pub adapter: AdapterDescription,
+    pub(super) adapter: AdapterDescription,
     options: Options,
-    trouble: Arc<Mutex<Option<GpuError>>>,
+    trouble: Arc<Mutex<Option<DeviceError>>>,
     submits: AtomicU32,
     pipelines: Mutex<HashMap<String, Arc<Pipeline>>>,
     turns: Mutex<()>,
@@ -48,54 +49,44 @@ pub(super) struct Pipeline {
     pub(super) group: wgpu::BindGroupLayout,
 }
 
+/// Format of the textures that mirror tensors stored so: four numbers a texel.
+pub(super) fn mirror_format(storage: Storage) -> wgpu::TextureFormat {
+    match storage {
+        Storage::F32 => wgpu::TextureFormat::Rgba32Float,
+        Storage::F16 => wgpu::TextureFormat::Rgba16Float,
+    }
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Gpu {
-    /// Opens the best adapter that `wanted` means, see [`select`](super::select).
-    ///
-    /// # Errors
-    /// If there is no such adapter or its driver refuses.
-    pub fn open(wanted: &str, options: Options) -> Result<Arc<Self>, GpuError> {
-        let mut meant = adapters::meant(wanted)?;
-        let (adapter, description) = meant.swap_remove(0);
-        Self::request(&adapter, description, options)
-    }
-
-    /// Opens what a run is to be trained on: each device for [`ALL`], else the best adapter that `wanted` means.
-    ///
-    /// # Errors
-    /// If there is no such adapter or a driver refuses.
-    pub fn open_all(wanted: &str, options: Options) -> Result<Vec<Arc<Self>>, GpuError> {
-        if !wanted.eq_ignore_ascii_case(ALL) {
-            return Ok(vec![Self::open(wanted, options)?]);
-        }
-        let open = |(adapter, description)| Self::request(&adapter, description, options);
-        adapters::meant(wanted)?.into_iter().map(open).collect()
-    }
-
     /// Opens the same adapter again, after its device was lost; no fault is injected this time.
     ///
     /// # Errors
     /// If it is there no more, or its driver refuses.
-    pub fn reopen(&self) -> Result<Arc<Self>, GpuError> {
+    pub(super) fn again(&self) -> Result<Arc<Self>, DeviceError> {
         let AdapterDescription { name, backend, slot, .. } = &self.adapter;
         let same = |of: &AdapterDescription| {
             of.name == *name && of.backend == *backend && of.slot == *slot
         };
         let mut meant = adapters::meant(backend)?.into_iter();
         let Some((adapter, description)) = meant.find(|(_, of)| same(of)) else {
-            return Err(GpuError::Open { adapter: name.clone(), cause: "it is gone".into() });
+            return Err(DeviceError::Open { adapter: name.clone(), cause: "it is gone".into() });
         };
         Self::request(&adapter, description, Options { lose_after: None, ..self.options })
     }
 
-    fn request(
+    /// Opens an adapter.
+    ///
+    /// # Errors
+    /// If its driver refuses.
+    pub(super) fn request(
         adapter: &wgpu::Adapter,
         mut description: AdapterDescription,
         options: Options,
-    ) -> Result<Arc<Self>, GpuError> {
+    ) -> Result<Arc<Self>, DeviceError> {
         let (limits, features) = match options.web_limits {
             true => (wgpu::Limits::default(), wgpu::Features::empty()),
             false => {
@@ -112,17 +103,16 @@ impl Gpu {
             ..Default::default()
         };
         let (device, queue) =
-            pollster::block_on(adapter.request_device(&request)).map_err(|e| GpuError::Open {
-                adapter: description.name.clone(),
-                cause: e.to_string(),
+            pollster::block_on(adapter.request_device(&request)).map_err(|e| {
+                DeviceError::Open { adapter: description.name.clone(), cause: e.to_string() }
             })?;
 
-        let trouble: Arc<Mutex<Option<GpuError>>> = Arc::default();
+        let trouble: Arc<Mutex<Option<DeviceError>>> = Arc::default();
         let seen = Arc::clone(&trouble);
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
             let error = match error {
-                wgpu::Error::OutOfMemory { .. } => GpuError::OutOfMemory(error.to_string()),
-                _ => GpuError::Rejected { what: "a command".into(), cause: error.to_string() },
+                wgpu::Error::OutOfMemory { .. } => DeviceError::OutOfMemory(error.to_string()),
+                _ => DeviceError::Rejected { what: "a command".into(), cause: error.to_string() },
             };
             lock(&seen).get_or_insert(error);
         }));
@@ -130,7 +120,7 @@ impl Gpu {
         device.set_device_lost_callback(move |_, message| {
             let message =
                 if message.is_empty() { "the driver gave no reason".into() } else { message };
-            *lock(&seen) = Some(GpuError::Lost(message))
+            *lock(&seen) = Some(DeviceError::Lost(message))
         });
         Ok(Arc::new(Self {
             device,
@@ -161,7 +151,7 @@ impl Gpu {
     pub(super) fn submit(
         &self,
         commands: wgpu::CommandBuffer,
-    ) -> Result<wgpu::SubmissionIndex, GpuError> {
+    ) -> Result<wgpu::SubmissionIndex, DeviceError> {
         let submission = self.queue.submit([commands]);
         let before = self.submits.fetch_add(1, Ordering::Relaxed);
         if self.options.lose_after == Some(before) {
@@ -175,7 +165,7 @@ impl Gpu {
     ///
     /// # Errors
     /// If the device is lost, or what the driver reported since the last call.
-    pub(super) fn wait(&self, how: wgpu::PollType) -> Result<(), GpuError> {
+    pub(super) fn wait(&self, how: wgpu::PollType) -> Result<(), DeviceError> {
         let polled = loop {
             match self.device.poll(how.clone()) {
                 // GL waits for two seconds at most, a busy device takes longer.
@@ -184,47 +174,39 @@ impl Gpu {
             }
         };
         self.check()?;
-        polled.map(|_| ()).map_err(|e| GpuError::Lost(e.to_string()))
+        polled.map(|_| ()).map_err(|e| DeviceError::Lost(e.to_string()))
     }
 
     /// What plans for this device are compiled for.
-    pub fn target(&self) -> Target {
+    pub(super) fn target(&self) -> Target {
         let limits = Limits { memory: self.options.memory_budget, ..self.adapter.limits };
         Target { kind: self.adapter.kind, limits }
-    }
-
-    /// Checks that the device has 16-bit floats.
-    ///
-    /// # Errors
-    /// If it has none; [`GpuError::NoHalf`] says what to do.
-    pub fn check_half(&self) -> Result<(), GpuError> {
-        self.adapter.f16.then_some(()).ok_or_else(|| GpuError::NoHalf(self.adapter.name.clone()))
     }
 
     /// Checks that the device can say when a dispatch began and ended.
     ///
     /// # Errors
     /// If it cannot.
-    pub fn check_timestamps(&self) -> Result<(), GpuError> {
+    pub(super) fn check_timestamps(&self) -> Result<(), DeviceError> {
         let there = self.device.features().contains(wgpu::Features::TIMESTAMP_QUERY);
-        there.then_some(()).ok_or_else(|| GpuError::NoTimestamps(self.adapter.name.clone()))
+        there.then_some(()).ok_or_else(|| DeviceError::NoTimestamps(self.adapter.name.clone()))
     }
 
     /// The first error that the driver reported since the last call.
     ///
     /// # Errors
     /// That error.
-    pub fn check(&self) -> Result<(), GpuError> {
+    pub(super) fn check(&self) -> Result<(), DeviceError> {
         let mut trouble = lock(&self.trouble);
         match &*trouble {
             // A lost device stays lost.
-            Some(GpuError::Lost(message)) => Err(GpuError::Lost(message.clone())),
+            Some(DeviceError::Lost(message)) => Err(DeviceError::Lost(message.clone())),
             _ => trouble.take().map_or(Ok(()), Err),
         }
     }
 
     /// The pipeline of a kernel, compiled once for each device.
-    pub(super) fn pipeline(&self, spec: &KernelSpec) -> Result<Arc<Pipeline>, GpuError> {
+    pub(super) fn pipeline(&self, spec: &KernelSpec) -> Result<Arc<Pipeline>, DeviceError> {
         let key = format!("{spec:?}");
         if let Some(found) = lock(&self.pipelines).get(&key) {
             return Ok(Arc::clone(found));
@@ -234,10 +216,10 @@ impl Gpu {
         Ok(pipeline)
     }
 
-    fn compile(&self, spec: &KernelSpec) -> Result<Pipeline, GpuError> {
+    fn compile(&self, spec: &KernelSpec) -> Result<Pipeline, DeviceError> {
         let kernel = &spec.kernel;
         let label = format!("{}.{}", kernel.variant.as_ref().unwrap_or(&kernel.file), kernel.entry);
-        let rejected = |cause: String| GpuError::Rejected { what: label.clone(), cause };
+        let rejected = |cause: String| DeviceError::Rejected { what: label.clone(), cause };
         let text = shaders::link(kernel).map_err(rejected)?;
         let module = self.module(&label, &text);
 
@@ -253,7 +235,7 @@ impl Gpu {
             visibility: wgpu::ShaderStages::COMPUTE,
             ty: wgpu::BindingType::StorageTexture {
                 access: wgpu::StorageTextureAccess::ReadOnly,
-                format: super::mirror_format(storage),
+                format: mirror_format(storage),
                 view_dimension: wgpu::TextureViewDimension::D2,
             },
             count: None,
@@ -292,7 +274,7 @@ impl Gpu {
         Ok(Pipeline { pipeline, group })
     }
 
-    /// The layout of bind group 1: the uniform of `shaders/lib/step.wgsl`, [`StepParameters`](super::StepParameters).
+    /// The layout of bind group 1: the uniform of `shaders/lib/step.wgsl`, [`StepParameters`](taper_core::device::StepParameters).
     pub(super) fn live_layout(&self) -> wgpu::BindGroupLayout {
         self.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
             label: Some("live"),

@@ -8,54 +8,16 @@ use std::{
     },
 };
 
-use bytemuck::{Pod, Zeroable};
-
 use super::{
-    GpuError,
-    device::{Gpu, Pipeline},
+    device::{Gpu, Pipeline, mirror_format},
     profile::{Profiler, Recording},
 };
 use taper_core::{
-    ops::{AdapterKind, Storage},
-    plan::{BufferSpec, DIMS_SLOT, Dispatch, Mirror, PITCH, Plan, TEXELS, texel},
+    device::{self, DeviceError, Metrics, StepParameters},
+    ops::Storage,
+    plan::{BufferSpec, DIMS_SLOT, Mirror, PITCH, Plan, TEXELS, texel},
     profile::Pass,
 };
-
-/// The numbers that change from step to step: `shaders/lib/step.wgsl`.
-#[derive(Debug, Clone, Copy, PartialEq, Pod, Zeroable)]
-#[repr(C)]
-pub struct StepParameters {
-    /// Of the random draws.
-    pub seed: u32,
-    /// Steps done since the start of the stage.
-    pub step: u32,
-    /// Valid rows of the batch.
-    pub rows: u32,
-    /// Which micro-batch of the step, from 0.
-    pub part: u32,
-    /// Learning rate.
-    pub lr: f32,
-    /// The optimiser's step, from 1.
-    pub t: f32,
-    /// Unused.
-    pub pad: [f32; 2],
-}
-
-impl StepParameters {
-    /// The numbers of an evaluation of `rows` rows, which has no optimiser and draws nothing.
-    pub fn rows(rows: u32) -> Self {
-        Self { seed: 0, step: 0, rows, part: 0, lr: 0.0, t: 1.0, pad: [0.0; 2] }
-    }
-}
-
-/// What a program left in the buffer `metrics`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Metrics {
-    /// The tag that the caller gave to [`Executor::run`].
-    pub tag: u64,
-    /// The first float of each 64-float slot.
-    pub values: Vec<f32>,
-}
 
 /// Name of the buffer that is read back asynchronously.
 const METRICS: &str = "metrics";
@@ -84,10 +46,10 @@ enum Memory {
 }
 
 impl Memory {
-    fn buffer(&self) -> Result<&wgpu::Buffer, GpuError> {
+    fn buffer(&self) -> Result<&wgpu::Buffer, DeviceError> {
         match self {
             Self::Buffer(buffer) => Ok(buffer),
-            Self::Mirror(_) => Err(GpuError::Missing("a buffer where a texture is".into())),
+            Self::Mirror(_) => Err(DeviceError::Missing("a buffer where a texture is".into())),
         }
     }
 }
@@ -106,7 +68,7 @@ struct Step {
 
 /// A plan made ready on a device.
 #[derive(Debug)]
-pub struct Executor {
+pub(super) struct Executor {
     gpu: Arc<Gpu>,
     plan: Plan,
     memory: Vec<Memory>,
@@ -126,18 +88,18 @@ impl Executor {
     ///
     /// # Errors
     /// If the device cannot hold the plan or rejects a kernel.
-    pub fn new(gpu: &Arc<Gpu>, plan: Plan) -> Result<Self, GpuError> {
+    pub(super) fn new(gpu: &Arc<Gpu>, plan: Plan) -> Result<Self, DeviceError> {
         let _turn = gpu.turn();
         let has = &gpu.adapter.limits;
         let largest = plan.buffers.iter().map(|b| b.bytes).max().unwrap_or(0);
         if largest > has.buffer_bytes {
             let adapter = gpu.adapter.name.clone();
             let (needed, granted) = (largest, has.buffer_bytes);
-            return Err(GpuError::Limit { what: "a buffer", needed, granted, adapter });
+            return Err(DeviceError::Limit { what: "a buffer", needed, granted, adapter });
         }
 
         if plan.kernels.iter().any(|spec| !spec.kernel.halves.is_empty()) {
-            gpu.check_half()?;
+            device::Device::check_half(&**gpu)?;
         }
 
         let make = |label: &str, bytes: u64, usage| {
@@ -182,7 +144,7 @@ impl Executor {
             .kernels
             .iter()
             .map(|spec| gpu.pipeline(spec))
-            .collect::<Result<Vec<_>, GpuError>>()?;
+            .collect::<Result<Vec<_>, DeviceError>>()?;
         let mut words = vec![0u32; (count * DIMS_SLOT / 4) as usize];
         let mut slot = 0u64;
         let mut programs = BTreeMap::new();
@@ -225,7 +187,7 @@ impl Executor {
                     entries: &entries,
                 });
                 slot += 1;
-                seconds += estimate(dispatch, gpu.adapter.kind);
+                seconds += dispatch.estimate(gpu.adapter.kind);
                 let cut = seconds > SUBMIT_SECONDS;
                 if cut {
                     seconds = 0.0;
@@ -260,53 +222,9 @@ impl Executor {
         })
     }
 
-    /// The plan.
-    pub fn plan(&self) -> &Plan {
-        &self.plan
-    }
-
-    fn find(&self, label: &str) -> Result<usize, GpuError> {
-        let missing = || GpuError::Missing(format!("buffer {label}"));
+    fn find(&self, label: &str) -> Result<usize, DeviceError> {
+        let missing = || DeviceError::Missing(format!("buffer {label}"));
         self.plan.buffers.iter().position(|b| b.label == label).ok_or_else(missing)
-    }
-
-    /// Writes 4-byte numbers into a named buffer from its first float on; ordered with the submits around it.
-    ///
-    /// # Errors
-    /// If the plan has no such buffer or the data is longer than it.
-    pub fn write<T: Pod>(&self, label: &str, data: &[T]) -> Result<(), GpuError> {
-        let _turn = self.gpu.turn();
-        let k = self.find(label)?;
-        let bytes: &[u8] = bytemuck::cast_slice(data);
-        if bytes.len() as u64 > self.plan.buffers[k].bytes {
-            return Err(GpuError::Missing(format!(
-                "room for {} bytes in buffer {label}",
-                bytes.len()
-            )));
-        }
-        self.gpu.queue.write_buffer(self.memory[k].buffer()?, 0, bytes);
-        Ok(())
-    }
-
-    /// Whether the plan has a buffer of this name.
-    pub fn has(&self, label: &str) -> bool {
-        self.find(label).is_ok()
-    }
-
-    /// Runs a program and lets its metrics, if the plan has any, be read when they are there: [`Self::metrics`].
-    ///
-    /// # Errors
-    /// If the plan has no such program or the device reports an error.
-    pub fn run(&mut self, program: &str, live: &StepParameters, tag: u64) -> Result<(), GpuError> {
-        self.submit(program, live, Some(tag))
-    }
-
-    /// Runs a program that is not the last of its step: its metrics stay on the device, and are not read back.
-    ///
-    /// # Errors
-    /// As [`Self::run`].
-    pub fn run_part(&mut self, program: &str, live: &StepParameters) -> Result<(), GpuError> {
-        self.submit(program, live, None)
     }
 
     fn submit(
@@ -314,14 +232,14 @@ impl Executor {
         program: &str,
         live: &StepParameters,
         tag: Option<u64>,
-    ) -> Result<(), GpuError> {
+    ) -> Result<(), DeviceError> {
         let gpu = Arc::clone(&self.gpu);
         let _turn = gpu.turn();
         let metrics = self.metrics.zip(tag);
         if metrics.is_some() && self.idle.is_empty() {
             self.wait_oldest()?;
         }
-        let missing = || GpuError::Missing(format!("program {program}"));
+        let missing = || DeviceError::Missing(format!("program {program}"));
         let steps = self.programs.get(program).ok_or_else(missing)?;
         if let Some((buffer, _)) = &self.live {
             gpu.queue.write_buffer(buffer, 0, bytemuck::bytes_of(live));
@@ -361,8 +279,10 @@ impl Executor {
             }
             if let (true, Some((k, tag))) = (rest.is_empty(), metrics) {
                 let from = self.memory[k].buffer()?;
-                let to =
-                    self.idle.pop().ok_or_else(|| GpuError::Missing("idle metrics slot".into()))?;
+                let to = self
+                    .idle
+                    .pop()
+                    .ok_or_else(|| DeviceError::Missing("idle metrics slot".into()))?;
                 encoder.copy_buffer_to_buffer(from, 0, &to, 0, from.size());
                 slot = Some((to, tag));
             }
@@ -393,9 +313,9 @@ impl Executor {
     }
 
     /// Fills a mirror: whole rows, then what is left.
-    fn copy(&self, encoder: &mut wgpu::CommandEncoder, mirror: &Mirror) -> Result<(), GpuError> {
+    fn copy(&self, encoder: &mut wgpu::CommandEncoder, mirror: &Mirror) -> Result<(), DeviceError> {
         let Memory::Mirror(texture) = &self.memory[mirror.to] else {
-            return Err(GpuError::Missing("a texture where a buffer is".into()));
+            return Err(DeviceError::Missing("a texture where a buffer is".into()));
         };
         let texel = texel(self.plan.buffers[mirror.to].storage);
         let texels = mirror.from.bytes.div_ceil(texel);
@@ -428,29 +348,7 @@ impl Executor {
         Ok(())
     }
 
-    /// From now on every dispatch is timed, in a pass of its own: [`Self::stop_profile`] has the times.
-    ///
-    /// # Errors
-    /// If the device has no timestamps.
-    pub fn start_profile(&mut self) -> Result<(), GpuError> {
-        let _turn = self.gpu.turn();
-        self.profiler = Some(Profiler::new(&self.gpu)?);
-        Ok(())
-    }
-
-    /// Waits for every submit; returns the programs that ran since [`Self::start_profile`], in order, and the seconds that this took.
-    ///
-    /// # Errors
-    /// If the device is lost.
-    pub fn stop_profile(&mut self) -> Result<(Vec<Pass>, f64), GpuError> {
-        let gpu = Arc::clone(&self.gpu);
-        let _turn = gpu.turn();
-        gpu.wait(wgpu::PollType::wait_indefinitely())?;
-        self.settle(0)?;
-        self.profiler.take().map_or(Ok((Vec::new(), 0.0)), Profiler::finish)
-    }
-
-    fn wait_oldest(&mut self) -> Result<(), GpuError> {
+    fn wait_oldest(&mut self) -> Result<(), DeviceError> {
         if let Some(slot) = self.flying.front() {
             let submission_index = Some(slot.submission.clone());
             self.gpu.wait(wgpu::PollType::Wait { submission_index, timeout: None })?;
@@ -460,7 +358,7 @@ impl Executor {
 
     /// Takes metrics that have been read back, until those of at most `left` submits are missing. The other submits must be done: it waits only until
     /// their buffers are mapped.
-    fn settle(&mut self, left: usize) -> Result<(), GpuError> {
+    fn settle(&mut self, left: usize) -> Result<(), DeviceError> {
         self.collect()?;
         // Another thread that polls the same device may have fetched an answer, and not have said so yet.
         while self.flying.len() > left {
@@ -471,17 +369,19 @@ impl Executor {
         Ok(())
     }
 
-    fn collect(&mut self) -> Result<(), GpuError> {
+    fn collect(&mut self) -> Result<(), DeviceError> {
         while let Some(slot) = self.flying.front() {
             match slot.state.load(Ordering::Acquire) {
                 PENDING => break,
                 READY => {}
-                _ => return Err(GpuError::Lost("metrics could not be read".into())),
+                _ => return Err(DeviceError::Lost("metrics could not be read".into())),
             }
             let Some(slot) = self.flying.pop_front() else { break };
             let values = {
-                let view =
-                    slot.buffer.get_mapped_range(..).map_err(|e| GpuError::Lost(e.to_string()))?;
+                let view = slot
+                    .buffer
+                    .get_mapped_range(..)
+                    .map_err(|e| DeviceError::Lost(e.to_string()))?;
                 bytemuck::cast_slice::<u8, f32>(&view).iter().step_by(64).copied().collect()
             };
             slot.buffer.unmap();
@@ -490,36 +390,31 @@ impl Executor {
         }
         Ok(())
     }
+}
 
-    /// The metrics that have arrived, oldest first, without waiting.
-    ///
-    /// # Errors
-    /// If the device is lost.
-    pub fn metrics(&mut self) -> Result<Vec<Metrics>, GpuError> {
-        let gpu = Arc::clone(&self.gpu);
-        let _turn = gpu.turn();
-        gpu.wait(wgpu::PollType::Poll)?;
-        self.collect()?;
-        Ok(self.done.drain(..).collect())
+impl device::Executor for Executor {
+    fn plan(&self) -> &Plan {
+        &self.plan
     }
 
-    /// Waits for every submit and returns the metrics that were still to come.
-    ///
-    /// # Errors
-    /// If the device is lost.
-    pub fn finish(&mut self) -> Result<Vec<Metrics>, GpuError> {
-        let gpu = Arc::clone(&self.gpu);
-        let _turn = gpu.turn();
-        gpu.wait(wgpu::PollType::wait_indefinitely())?;
-        self.settle(0)?;
-        Ok(self.done.drain(..).collect())
+    fn has(&self, label: &str) -> bool {
+        self.find(label).is_ok()
     }
 
-    /// Reads a whole named buffer, after everything submitted before.
-    ///
-    /// # Errors
-    /// If the plan has no such buffer or the device is lost.
-    pub fn read(&self, label: &str) -> Result<Vec<f32>, GpuError> {
+    fn write_bytes(&self, label: &str, bytes: &[u8]) -> Result<(), DeviceError> {
+        let _turn = self.gpu.turn();
+        let k = self.find(label)?;
+        if bytes.len() as u64 > self.plan.buffers[k].bytes {
+            return Err(DeviceError::Missing(format!(
+                "room for {} bytes in buffer {label}",
+                bytes.len()
+            )));
+        }
+        self.gpu.queue.write_buffer(self.memory[k].buffer()?, 0, bytes);
+        Ok(())
+    }
+
+    fn read(&self, label: &str) -> Result<Vec<f32>, DeviceError> {
         let _turn = self.gpu.turn();
         let k = self.find(label)?;
         let (from, size) = (self.memory[k].buffer()?, self.plan.buffers[k].bytes);
@@ -534,8 +429,46 @@ impl Executor {
         self.gpu.submit(encoder.finish())?;
         to.map_async(wgpu::MapMode::Read, .., |_| {});
         self.gpu.wait(wgpu::PollType::wait_indefinitely())?;
-        let view = to.get_mapped_range(..).map_err(|e| GpuError::Lost(e.to_string()))?;
+        let view = to.get_mapped_range(..).map_err(|e| DeviceError::Lost(e.to_string()))?;
         Ok(bytemuck::cast_slice(&view).to_vec())
+    }
+
+    fn run(&mut self, program: &str, live: &StepParameters, tag: u64) -> Result<(), DeviceError> {
+        self.submit(program, live, Some(tag))
+    }
+
+    fn run_part(&mut self, program: &str, live: &StepParameters) -> Result<(), DeviceError> {
+        self.submit(program, live, None)
+    }
+
+    fn metrics(&mut self) -> Result<Vec<Metrics>, DeviceError> {
+        let gpu = Arc::clone(&self.gpu);
+        let _turn = gpu.turn();
+        gpu.wait(wgpu::PollType::Poll)?;
+        self.collect()?;
+        Ok(self.done.drain(..).collect())
+    }
+
+    fn finish(&mut self) -> Result<Vec<Metrics>, DeviceError> {
+        let gpu = Arc::clone(&self.gpu);
+        let _turn = gpu.turn();
+        gpu.wait(wgpu::PollType::wait_indefinitely())?;
+        self.settle(0)?;
+        Ok(self.done.drain(..).collect())
+    }
+
+    fn start_profile(&mut self) -> Result<(), DeviceError> {
+        let _turn = self.gpu.turn();
+        self.profiler = Some(Profiler::new(&self.gpu)?);
+        Ok(())
+    }
+
+    fn stop_profile(&mut self) -> Result<(Vec<Pass>, f64), DeviceError> {
+        let gpu = Arc::clone(&self.gpu);
+        let _turn = gpu.turn();
+        gpu.wait(wgpu::PollType::wait_indefinitely())?;
+        self.settle(0)?;
+        self.profiler.take().map_or(Ok((Vec::new(), 0.0)), Profiler::finish)
     }
 }
 
@@ -575,17 +508,8 @@ fn mirror(device: &wgpu::Device, spec: &BufferSpec) -> wgpu::Texture {
         mip_level_count: 1,
         sample_count: 1,
         dimension: wgpu::TextureDimension::D2,
-        format: super::mirror_format(spec.storage),
+        format: mirror_format(spec.storage),
         usage: wgpu::TextureUsages::STORAGE_BINDING | wgpu::TextureUsages::COPY_DST,
         view_formats: &[],
     })
-}
-
-/// Seconds that a dispatch may take on a slow device of the kind: only decides where a step is cut into submits.
-pub(super) fn estimate(dispatch: &Dispatch, kind: AdapterKind) -> f64 {
-    let (flops, bytes) = match kind {
-        AdapterKind::Cpu => (10e9, 4e9),
-        AdapterKind::Gpu => (200e9, 20e9),
-    };
-    (dispatch.flops as f64 / flops).max(dispatch.bytes as f64 / bytes)
 }

@@ -1,91 +1,79 @@
 //! The only crate that names wgpu: finds adapters, opens devices, runs plans.
 
 mod adapters;
-mod autotuner;
 mod device;
 mod executor;
 mod peaks;
 mod profile;
-mod timings;
 
-use thiserror::Error;
+use std::sync::Arc;
 
-use taper_core::ops::Storage;
+use taper_core::{
+    device::{self as core, AdapterDescription, Device, DeviceError, Devices},
+    plan::{Plan, Target},
+    profile::Peaks,
+};
 
-/// Format of the textures that mirror tensors stored so: four numbers a texel.
-fn mirror_format(storage: Storage) -> wgpu::TextureFormat {
-    match storage {
-        Storage::F32 => wgpu::TextureFormat::Rgba32Float,
-        Storage::F16 => wgpu::TextureFormat::Rgba16Float,
+pub use adapters::{ALL, adapters, select};
+pub use device::Options;
+
+use device::Gpu;
+use executor::Executor;
+
+/// Opens the best adapter that `wanted` means, see [`select`].
+///
+/// # Errors
+/// If there is no such adapter or its driver refuses.
+pub fn open(wanted: &str, options: Options) -> Result<Arc<dyn Device>, DeviceError> {
+    let mut meant = adapters::meant(wanted)?;
+    let (adapter, description) = meant.swap_remove(0);
+    Ok(Gpu::request(&adapter, description, options)?)
+}
+
+/// Opens what a run is to be trained on: each device for [`ALL`], else the best adapter that `wanted` means.
+///
+/// # Errors
+/// If there is no such adapter or a driver refuses.
+pub fn open_all(wanted: &str, options: Options) -> Result<Vec<Arc<dyn Device>>, DeviceError> {
+    if !wanted.eq_ignore_ascii_case(ALL) {
+        return Ok(vec![open(wanted, options)?]);
+    }
+    let meant = adapters::meant(wanted)?.into_iter();
+    meant.map(|(adapter, of)| Ok(Gpu::request(&adapter, of, options)? as _)).collect()
+}
+
+impl Devices for Options {
+    fn open(
+        &self,
+        wanted: &str,
+        memory_budget: Option<u64>,
+    ) -> Result<Vec<Arc<dyn Device>>, DeviceError> {
+        open_all(wanted, Options { memory_budget, ..*self })
     }
 }
 
-pub use adapters::{ALL, AdapterDescription, adapters, select};
-pub use autotuner::{Autotuned, Autotuner, BUDGET};
-pub use device::{Gpu, Options};
-pub use executor::{Executor, Metrics, StepParameters};
-pub use peaks::peaks;
-pub use timings::{Cache, Timing};
+impl Device for Gpu {
+    fn adapter(&self) -> &AdapterDescription {
+        &self.adapter
+    }
 
-/// What can go wrong with a device.
-#[derive(Debug, Clone, Error, PartialEq, Eq)]
-pub enum GpuError {
-    /// There is no adapter at all.
-    #[error(
-        "no GPU adapter was found; install a Vulkan, Metal or DX12 driver, or Mesa's software one (`apt-get install mesa-vulkan-drivers`)"
-    )]
-    NoAdapter,
-    /// None of the adapters was meant.
-    #[error("no adapter is called {wanted:?}; there are {found}")]
-    NotFound {
-        /// What was asked for.
-        wanted: String,
-        /// What there is.
-        found: String,
-    },
-    /// The driver refused to open the adapter.
-    #[error("adapter {adapter} cannot be opened: {cause}")]
-    Open {
-        /// Name of the adapter.
-        adapter: String,
-        /// What the driver said.
-        cause: String,
-    },
-    /// The plan was compiled for more than the device grants.
-    #[error("the plan needs {what} of {needed}, adapter {adapter} grants {granted}")]
-    Limit {
-        /// Which limit.
-        what: &'static str,
-        /// What the plan needs.
-        needed: u64,
-        /// What there is.
-        granted: u64,
-        /// Name of the adapter.
-        adapter: String,
-    },
-    /// The device is gone: driver reset, unplugged, killed by a watchdog.
-    #[error("the device was lost: {0}")]
-    Lost(String),
-    /// Device memory ran out.
-    #[error("device memory ran out: {0}; use a smaller batch or network")]
-    OutOfMemory(String),
-    /// wgpu rejected what we did: a bug of ours.
-    #[error("the device rejected {what}: {cause}")]
-    Rejected {
-        /// A dispatch, a pipeline, a buffer.
-        what: String,
-        /// What wgpu said.
-        cause: String,
-    },
-    /// The device has no 16-bit floats.
-    #[error(
-        "adapter {0} has no shader-f16, which precision = \"mixed\" needs; use \"f32\", or an adapter that `taper devices` lists with \"mixed\""
-    )]
-    NoHalf(String),
-    /// The device cannot say when a dispatch began and ended.
-    #[error("adapter {0} has no timestamp queries, so nothing can be profiled on it")]
-    NoTimestamps(String),
-    /// The plan has no such buffer or program: a bug of ours.
-    #[error("the plan has no {0}")]
-    Missing(String),
+    fn target(&self) -> Target {
+        Self::target(self)
+    }
+
+    fn prepare(self: Arc<Self>, plan: Plan) -> Result<Box<dyn core::Executor>, DeviceError> {
+        Ok(Box::new(Executor::new(&self, plan)?))
+    }
+
+    fn reopen(&self) -> Result<Arc<dyn Device>, DeviceError> {
+        Ok(self.again()?)
+    }
+
+    fn peaks(self: Arc<Self>) -> Result<Peaks, DeviceError> {
+        peaks::peaks(&self)
+    }
+
+    fn check_timestamps(&self) -> Result<(), DeviceError> {
+        Self::check_timestamps(self)
+    }
 }

@@ -2,13 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{
-    GpuError,
-    device::Gpu,
-    executor::{Executor, StepParameters},
-    profile::Profiler,
-};
+use super::{device::Gpu, executor::Executor, profile::Profiler};
 use taper_core::{
+    device::{DeviceError, Executor as _, StepParameters},
     graph::Graph,
     ops::{AdapterKind, elementwise::Copy, peak::Peak},
     plan::{PlanError, compile},
@@ -29,8 +25,8 @@ const PEAK: &str = "peak";
 ///
 /// # Errors
 /// If it has no timestamps, or fails.
-pub fn peaks(gpu: &Arc<Gpu>) -> Result<Peaks, GpuError> {
-    let rejected = |cause: String| GpuError::Rejected { what: "the peak kernels".into(), cause };
+pub(super) fn peaks(gpu: &Arc<Gpu>) -> Result<Peaks, DeviceError> {
+    let rejected = |cause: String| DeviceError::Rejected { what: "the peak kernels".into(), cause };
     let invocations = match gpu.adapter.kind {
         AdapterKind::Cpu => 1 << 14,
         AdapterKind::Gpu => 1 << 18,
@@ -63,7 +59,7 @@ pub fn peaks(gpu: &Arc<Gpu>) -> Result<Peaks, GpuError> {
 }
 
 /// Nanoseconds in which the driver copies [`COPIED`] floats by itself, between two empty passes.
-fn driver_copy(gpu: &Arc<Gpu>) -> Result<f64, GpuError> {
+fn driver_copy(gpu: &Arc<Gpu>) -> Result<f64, DeviceError> {
     let _turn = gpu.turn();
     let size = 4 * u64::from(COPIED);
     let buffer = |label| {

@@ -5,8 +5,11 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::{GpuError, device::Gpu};
-use taper_core::profile::{Pass, Span};
+use super::device::Gpu;
+use taper_core::{
+    device::DeviceError,
+    profile::{Pass, Span},
+};
 
 /// Dispatches of a query set: two queries each, and WebGPU allows 4096.
 const SET: usize = 2048;
@@ -37,7 +40,7 @@ pub(super) struct Recording {
 impl Profiler {
     /// # Errors
     /// If the device has no timestamps.
-    pub(super) fn new(gpu: &Arc<Gpu>) -> Result<Self, GpuError> {
+    pub(super) fn new(gpu: &Arc<Gpu>) -> Result<Self, DeviceError> {
         gpu.check_timestamps()?;
         Ok(Self { gpu: Arc::clone(gpu), begun: Instant::now(), passes: Vec::new() })
     }
@@ -78,13 +81,13 @@ impl Profiler {
     }
 
     /// The passes, and the seconds since the profile began; every submit must have been waited for.
-    pub(super) fn finish(self) -> Result<(Vec<Pass>, f64), GpuError> {
+    pub(super) fn finish(self) -> Result<(Vec<Pass>, f64), DeviceError> {
         let seconds = self.begun.elapsed().as_secs_f64();
         let period = f64::from(self.gpu.queue.get_timestamp_period());
         let nanoseconds = |ticks: u64| (ticks as f64 * period).round() as u64;
         let pass = |recording: Recording| {
             let view = recording.buffers[1].get_mapped_range(..);
-            let view = view.map_err(|e| GpuError::Lost(e.to_string()))?;
+            let view = view.map_err(|e| DeviceError::Lost(e.to_string()))?;
             let span = |&[begin, end]: &[u64; 2]| {
                 let begin = nanoseconds(begin);
                 Span { begin, end: nanoseconds(end).max(begin) }
@@ -93,7 +96,7 @@ impl Profiler {
             let spans = stamps.iter().map(span).collect();
             Ok(Pass { program: recording.program.clone(), tag: recording.tag, spans })
         };
-        let passes = self.passes.into_iter().map(pass).collect::<Result<_, GpuError>>()?;
+        let passes = self.passes.into_iter().map(pass).collect::<Result<_, DeviceError>>()?;
         Ok((passes, seconds))
     }
 }

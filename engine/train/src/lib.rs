@@ -6,9 +6,9 @@
 //!   [`win`] widens, bridges and merges them.
 //! * [`graph::Graph`] — a network with its loss and its gradients as data; each node is one [`ops`] entry point.
 //! * [`plan::Plan`] — the graph as a static list of dispatches with leased buffers; plain data, serialisable.
-//! * [`gpu::Executor`] — runs a plan on wgpu, one submit a training step.
+//! * [`device::Executor`] — runs a plan on a device, one submit a training step.
 //!
-//! These are the crates `taper-core` and `taper-gpu`. Here [`train`] walks the stages of a run and writes checkpoints; [`data`] feeds it;
+//! These are the crate `taper-core`; `taper-gpu` has devices on wgpu, and who starts a run hands them in. Here [`train`] walks the stages of a run and writes checkpoints; [`data`] feeds it;
 //! [`formats`] reads and writes what other programs understand; [`classes`] matches what models and data call their classes; [`config`]
 //! says what to do and [`event`] what has happened.
 
@@ -22,6 +22,5 @@ pub mod formats;
 pub mod train;
 
 pub use taper_core::{
-    account, batch, graph, models, nn, ops, plan, profile, random, step, text, win,
+    account, batch, device, graph, models, nn, ops, plan, profile, random, step, text, win,
 };
-pub use taper_gpu as gpu;

@@ -6,11 +6,12 @@
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use benches::{Work, growth, large, mixed, time, works};
-use engine::gpu::{self, Autotuned, Gpu, Timing};
 use engine::profile::Profile;
+use engine::train::{Autotuned, Timing};
 
 use super::out::{print, print_json};
 use super::{driver, profile};
@@ -60,7 +61,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     } else if let Some(path) = &arguments.profile {
         profiled(&works, path, arguments)?;
     } else if arguments.here {
-        let gpu = Gpu::open(&arguments.device, gpu::Options::default())?;
+        let gpu = taper_gpu::open(&arguments.device, taper_gpu::Options::default())?;
         for work in &works {
             print_json(&time(work, &gpu, arguments.autotune)?)?;
         }
@@ -86,8 +87,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
 
 /// Times the dispatches of works.
 fn profiled(works: &[Work], path: &Path, arguments: &Arguments) -> Result<()> {
-    let gpu = Gpu::open(&arguments.device, gpu::Options::default())?;
-    let mut taken = Profile::new(&gpu.adapter.name, gpu::peaks(&gpu)?);
+    let gpu = taper_gpu::open(&arguments.device, taper_gpu::Options::default())?;
+    let mut taken = Profile::new(&gpu.adapter().name, Arc::clone(&gpu).peaks()?);
     for work in works {
         taken.windows.push(benches::profile(work, &gpu)?);
     }

@@ -1,7 +1,7 @@
 //! `taper devices`: the adapters that can train.
 
 use anyhow::Result;
-use engine::gpu::{self, GpuError};
+use engine::device::{AdapterDescription, DeviceError};
 use serde_json::json;
 
 use super::out::{print, print_json, print_json_pretty};
@@ -26,14 +26,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     if let Some(device) = &arguments.self_test {
         return tested(device, arguments);
     }
-    let adapters = gpu::adapters();
+    let adapters = taper_gpu::adapters();
     if arguments.json {
         return print_json(&json!({ "devices": adapters }));
     }
     if adapters.is_empty() {
-        return Err(GpuError::NoAdapter.into());
+        return Err(DeviceError::NoAdapter.into());
     }
-    let line = |adapter: &gpu::AdapterDescription| {
+    let line = |adapter: &AdapterDescription| {
         format!(
             "{}  {} ({}, {}, {})\n   largest buffer {}{}{}{}\n",
             adapter.index,

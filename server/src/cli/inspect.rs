@@ -3,7 +3,6 @@
 use anyhow::Result;
 use engine::config::Config;
 use engine::data::Account;
-use engine::gpu::{self, Gpu};
 use engine::nn::{BlockSize, NetworkSize};
 use engine::ops::AdapterKind;
 use engine::plan::{Limits, Target};
@@ -82,7 +81,7 @@ fn pairs(mut student: Vec<BlockSize>, mut teacher: Vec<BlockSize>) -> Vec<BlockP
 
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
     let target = match &arguments.source.device {
-        Some(device) => Gpu::open(device, gpu::Options::default())?.target(),
+        Some(device) => taper_gpu::open(device, taper_gpu::Options::default())?.target(),
         None => Target::web(AdapterKind::Gpu),
     };
     for (label, config) in arguments.source.configurations()? {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use engine::config::ConfigError;
+use engine::device::Device;
 use engine::formats::FormatError;
-use engine::gpu::{self, Gpu};
 use engine::text;
 use engine::train::TrainError;
 
@@ -33,9 +33,9 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
 }
 
 /// Opens the adapter that `device` means; what is to be said of it goes to standard error.
-pub(super) fn open(device: &str) -> Result<Arc<Gpu>> {
-    let gpu = Gpu::open(device, gpu::Options::default())?;
-    if let Some(caveat) = gpu.adapter.caveat() {
+pub(super) fn open(device: &str) -> Result<Arc<dyn Device>> {
+    let gpu = taper_gpu::open(device, taper_gpu::Options::default())?;
+    if let Some(caveat) = gpu.adapter().caveat() {
         say(&format!("warning: {caveat}"));
     }
     Ok(gpu)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use engine::config::{self, Config};
-use engine::gpu::{self, Gpu};
+use engine::device::Device;
 use engine::ops::AdapterKind;
 use engine::plan::Target;
 
@@ -31,11 +31,12 @@ impl Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
     let config = config::read(&arguments.config)?;
-    let options = gpu::Options { memory_budget: config.memory_budget, ..Default::default() };
-    match Gpu::open_all(&config.device, options) {
+    let options = taper_gpu::Options { memory_budget: config.memory_budget, ..Default::default() };
+    match taper_gpu::open_all(&config.device, options) {
         Ok(gpus) => {
-            let look =
-                |gpu: &Arc<Gpu>, measured| examine(&config, Some(gpu), &gpu.target(), measured);
+            let look = |gpu: &Arc<dyn Device>, measured| {
+                examine(&config, Some(gpu), &gpu.target(), measured)
+            };
             let mut findings = look(&gpus[0], arguments.measure);
             // A member may come to any of them.
             for gpu in &gpus[1..] {

@@ -11,7 +11,7 @@ use engine::config::Config;
 use engine::event::{Entry, Event};
 use engine::profile::Recorder;
 use engine::text;
-use engine::train::{Autotune, Options, Run, TrainError};
+use engine::train::{Autotune, Host, Options, Run, TrainError};
 use etcetera::BaseStrategy as _;
 
 use crate::jobs;
@@ -55,6 +55,11 @@ pub(super) struct Arguments {
     /// Print the events as JSON lines on standard output.
     #[arg(long)]
     json: bool,
+}
+
+/// This machine, with the devices that wgpu opens.
+fn host() -> Host {
+    Host::native(taper_gpu::Options::default())
 }
 
 /// Where what was measured on this machine outlives a command; none, where the system has no such folder.
@@ -174,7 +179,7 @@ fn created(source: &Source, out: &Path) -> Result<Vec<(PathBuf, Run)>> {
         ));
     }
     let create = |(folder, config): (PathBuf, Config)| {
-        let run = Run::create(config, &folder)?;
+        let run = Run::create(config, &folder, &host())?;
         Ok((folder, run))
     };
     folders.into_iter().map(create).collect()
@@ -183,7 +188,7 @@ fn created(source: &Source, out: &Path) -> Result<Vec<(PathBuf, Run)>> {
 /// The runs of an earlier command.
 fn resumed(out: &Path) -> Result<Vec<(PathBuf, Run)>> {
     let resume = |folder: PathBuf| {
-        let run = Run::resume(&folder)?;
+        let run = Run::resume(&folder, &host())?;
         Ok((folder, run))
     };
     expand(out)?.into_iter().map(resume).collect()

@@ -10,7 +10,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use engine::config::{Config, Draft, Method};
 use engine::data;
-use engine::gpu::{self, Gpu, StepParameters};
+use engine::device::{Device, StepParameters};
 use engine::models;
 use engine::nn;
 use engine::step::{self, Task, Training};
@@ -86,7 +86,7 @@ fn works() -> Result<Vec<Work>> {
 }
 
 /// The losses of a work, and the kernels of its plan.
-fn run(work: &Work, gpu: &Arc<Gpu>) -> Result<(Vec<f64>, BTreeSet<String>)> {
+fn run(work: &Work, gpu: &Arc<dyn Device>) -> Result<(Vec<f64>, BTreeSet<String>)> {
     let config = &work.config;
     let data = data::open(&config.data)?;
     let student = models::network(&config.model, data.input(), data.outputs() as u32);
@@ -139,7 +139,7 @@ fn known() -> Result<Vec<Losses>> {
 
 /// The losses on an adapter.
 pub(super) fn losses(device: &str) -> Result<Vec<Losses>> {
-    let gpu = Gpu::open(device, gpu::Options::default())?;
+    let gpu = taper_gpu::open(device, taper_gpu::Options::default())?;
     let of = |work: &Work| Ok(Losses { work: work.name.into(), losses: run(work, &gpu)?.0 });
     works()?.iter().map(of).collect()
 }
@@ -147,7 +147,7 @@ pub(super) fn losses(device: &str) -> Result<Vec<Losses>> {
 /// Tries an adapter.
 pub(super) fn test(device: &str) -> Result<SelfTest> {
     let begun = Instant::now();
-    let gpu = Gpu::open(device, gpu::Options::default())?;
+    let gpu = taper_gpu::open(device, taper_gpu::Options::default())?;
     let known = known()?;
     let mut kernels = BTreeSet::new();
     let mut worst = Worst { op: String::new(), error: 0.0, tolerance: TOLERANCE };

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use engine::gpu::{self, AdapterDescription};
+use engine::device::AdapterDescription;
 #[cfg(test)]
 use engine::ops::AdapterKind;
 use engine::plan::Limits;
@@ -94,7 +94,7 @@ pub(crate) struct Worst {
 
 /// Adapters as the store and the API see them.
 fn adapters(found: &[AdapterDescription]) -> Vec<Adapter> {
-    let usual = gpu::select(found, "auto");
+    let usual = taper_gpu::select(found, "auto");
     let of = |(place, adapter): (usize, &AdapterDescription)| Adapter {
         index: adapter.index,
         name: adapter.name.clone(),
@@ -166,7 +166,7 @@ impl Adapters {
     pub(crate) fn meant(&self, device: &str) -> Result<Vec<Adapter>, String> {
         let found = self.found()?;
         let list = adapters(&found);
-        Ok(gpu::select(&found, device).into_iter().map(|place| list[place].clone()).collect())
+        Ok(taper_gpu::select(&found, device).into_iter().map(|place| list[place].clone()).collect())
     }
 
     fn tested(&self, mut list: Vec<Adapter>) -> Vec<Adapter> {

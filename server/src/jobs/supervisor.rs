@@ -301,7 +301,7 @@ impl<H: Host> Supervisor<H> {
                 self.fail(&run.id, format!("there is no adapter `{device}` any more"))?;
                 continue;
             }
-            let all = device.eq_ignore_ascii_case(engine::gpu::ALL);
+            let all = device.eq_ignore_ascii_case(taper_gpu::ALL);
             let chosen = if all { meant } else { run.choose(meant, &busy) };
             let slots: Vec<String> = chosen.iter().map(|adapter| adapter.slot.clone()).collect();
             let free = slots.iter().all(|slot| !busy.contains(slot));

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use engine::config::{Config, Method};
 use engine::data::Dataset;
-use engine::gpu::{Gpu, StepParameters};
+use engine::device::{Device, StepParameters};
 use engine::nn::{self, Network};
 use engine::step::{self, Objective, Task, Training};
 use engine::train::{Outline, Session, TrainError};
@@ -33,7 +33,7 @@ fn step(
     network: &Network,
     method: Option<Method>,
     data: &Dataset,
-    gpu: &Arc<Gpu>,
+    gpu: &Arc<dyn Device>,
 ) -> Result<(f64, u32), TrainError> {
     let stages = algorithm::of(config, method, data.train.len() as u64);
     let recipe = stages.into_iter().rev().find_map(|stage| stage.recipe);
@@ -75,7 +75,7 @@ pub(super) fn estimate(
     config: &Config,
     outline: &Outline,
     data: &Dataset,
-    gpu: &Arc<Gpu>,
+    gpu: &Arc<dyn Device>,
 ) -> Result<Estimate, TrainError> {
     let (student, of_student) =
         step(config, &outline.student, config.methods.first().copied(), data, gpu)?;

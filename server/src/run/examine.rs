@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use engine::config::{Config, Data, Images, Method, Precision, presets};
 use engine::data::{self, Account, Contents, DataError, Dataset};
+use engine::device::{Device, DeviceError};
 use engine::event::StagePlan;
-use engine::gpu::{Gpu, GpuError};
 use engine::models;
 use engine::nn::{BlockSize, Extent, Network, NetworkSize};
 use engine::plan::{Limits, Target};
@@ -196,7 +196,7 @@ enum Purpose<'a> {
     /// To be shown: without its data for what such data usually are, and what does not fit the device is a finding.
     Show,
     /// To be trained, on this device if there is one: what stands in the way is a refusal. Steps are timed if they are to be `measured`.
-    Train { gpu: Option<&'a Arc<Gpu>>, measured: bool },
+    Train { gpu: Option<&'a Arc<dyn Device>>, measured: bool },
 }
 
 /// What stands in the way of a run.
@@ -222,7 +222,7 @@ impl From<Refusal> for Problem {
             }
             TrainError::Data(_) => Some("data.path"),
             TrainError::Network(_) => Some("model"),
-            TrainError::Gpu(_) => Some("device"),
+            TrainError::Device(_) => Some("device"),
             TrainError::Format(_) | TrainError::Teacher { .. } => Some("teacher.from"),
             _ => None,
         };
@@ -234,7 +234,7 @@ impl From<Refusal> for Problem {
 /// one the limits of `target` hold.
 pub(crate) fn examine(
     config: &Config,
-    gpu: Option<&Arc<Gpu>>,
+    gpu: Option<&Arc<dyn Device>>,
     target: &Target,
     measured: bool,
 ) -> Findings {
@@ -305,7 +305,7 @@ fn fill(
         fits(needs)?;
         if let (Some(gpu), Precision::Mixed) = (gpu, config.precision) {
             let field = Some("precision".into());
-            let refused = |error: GpuError| Refusal { error: Box::new(error.into()), field };
+            let refused = |error: DeviceError| Refusal { error: Box::new(error.into()), field };
             gpu.check_half().map_err(refused)?;
         }
         if let (Some(gpu), true) = (gpu, measured) {

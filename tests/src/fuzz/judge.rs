@@ -180,7 +180,7 @@ impl Judge {
             };
             Ok::<(), String>(())
         };
-        let run = match Run::resume(&out) {
+        let run = match Run::resume(&out, &crate::host()) {
             Ok(run) => run,
             Err(error) => return refused(&error.to_string()),
         };

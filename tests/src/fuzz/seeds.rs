@@ -13,7 +13,6 @@ use engine::{
     config::{Config, Interpolation, Mlp, Model, Resnet, Stem, presets},
     event::Event,
     formats::{ImageInput, MergeReport, ModelConfig, ModelFolder, ModelInput},
-    gpu::{Gpu, Options as GpuOptions},
     nn::{Weights, fresh},
     train::{Options, Run, TrainError},
 };
@@ -129,7 +128,7 @@ pub fn train(folder: &Path) -> Result<(), TrainError> {
         let making = folder.join(format!("{name}.part"));
         drop(fs::remove_dir_all(&making));
         let config = Config::from_toml(TINY, "the seed")?;
-        let run = Run::create(config, &making)?;
+        let run = Run::create(config, &making, &crate::host())?;
         let stop = AtomicBool::new(false);
         let options = Options { checkpoint_every: Duration::ZERO, ..Options::new(&making) };
         let ended = run.execute(&options, &stop, &mut |entry| {
@@ -153,7 +152,9 @@ pub fn train(folder: &Path) -> Result<(), TrainError> {
 
 /// Whether an adapter can be opened.
 pub fn adapter() -> Result<(), String> {
-    Gpu::open("auto", GpuOptions::default()).map(drop).map_err(|error| error.to_string())
+    taper_gpu::open("auto", taper_gpu::Options::default())
+        .map(drop)
+        .map_err(|error| error.to_string())
 }
 
 /// The checkpoints of each member of a run, a seed each.

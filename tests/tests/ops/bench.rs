@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use engine::{
-    gpu::{Executor, Gpu, StepParameters},
+    device::{Device, Executor, StepParameters},
     ops::{Kernel, variants::Tile},
     plan::{Choice, Choices, Plan, Target, compile},
 };
@@ -36,26 +36,31 @@ pub(crate) fn too_wide(what: &str, wanted: &[f32], allowed: &[f64]) -> Option<St
 pub(crate) struct Bench<'a> {
     case: &'a Case,
     probe: Probe,
-    executor: Executor,
+    executor: Box<dyn Executor>,
 }
 
 impl<'a> Bench<'a> {
-    pub(crate) fn new(gpu: &Arc<Gpu>, target: &Target, case: &'a Case) -> Self {
+    pub(crate) fn new(gpu: &Arc<dyn Device>, target: &Target, case: &'a Case) -> Self {
         Self::of(gpu, target, case, probe(case), None)
     }
 
     /// The case with every product by this tile, or by the table's.
-    pub(crate) fn by(gpu: &Arc<Gpu>, target: &Target, case: &'a Case, tile: Option<Tile>) -> Self {
+    pub(crate) fn by(
+        gpu: &Arc<dyn Device>,
+        target: &Target,
+        case: &'a Case,
+        tile: Option<Tile>,
+    ) -> Self {
         Self::of(gpu, target, case, probe(case), tile)
     }
 
     /// With tensors that are stored as f16.
-    pub(crate) fn halved(gpu: &Arc<Gpu>, target: &Target, case: &'a Case) -> Self {
+    pub(crate) fn halved(gpu: &Arc<dyn Device>, target: &Target, case: &'a Case) -> Self {
         Self::of(gpu, target, case, probe_halved(case), None)
     }
 
     fn of(
-        gpu: &Arc<Gpu>,
+        gpu: &Arc<dyn Device>,
         target: &Target,
         case: &'a Case,
         probe: Probe,
@@ -68,7 +73,7 @@ impl<'a> Bench<'a> {
             classes.map(move |(of, _, _)| Choice { of, tile: tile.variant.into() })
         };
         let choices = Choices(tile.into_iter().flat_map(choice).collect());
-        let executor = Executor::new(gpu, plan.choose(&choices)).unwrap_or_else(|e| say(&e));
+        let executor = gpu.clone().prepare(plan.choose(&choices)).unwrap_or_else(|e| say(&e));
         Self { case, probe, executor }
     }
 

@@ -14,7 +14,7 @@ use std::{
 
 use bench::{Bench, too_wide, worst};
 use engine::{
-    gpu::{Gpu, Options},
+    device::Device,
     ops::AdapterKind,
     plan::{Limits, Target},
 };
@@ -30,7 +30,7 @@ const KINDS: [AdapterKind; 2] = [AdapterKind::Cpu, AdapterKind::Gpu];
 const TOLERANCE: f32 = 4e-6;
 
 /// The device that most tests share, as compiling its kernels is most of the work.
-static PLAIN: LazyLock<Option<Arc<Gpu>>> = LazyLock::new(gpu);
+static PLAIN: LazyLock<Option<Arc<dyn Device>>> = LazyLock::new(gpu);
 
 fn cases() -> Vec<Case> {
     FAMILIES.iter().flat_map(|family| Golden::read(&format!("ops/{family}")).cases()).collect()
@@ -95,12 +95,12 @@ fn gradients_are_slopes() {
 #[test]
 fn neither_checks_nor_limits_change_a_bit() {
     let Some(plain) = &*PLAIN else { return };
-    let strict = Options { checks: true, web_limits: true, ..Options::default() };
+    let strict = taper_gpu::Options { checks: true, web_limits: true, ..Default::default() };
     let strict = gpu_with(strict).expect("it opened before");
     assert_eq!(strict.target().limits, Limits::default());
     for kind in KINDS {
         for case in cases() {
-            let of = |gpu: &Arc<Gpu>| {
+            let of = |gpu: &Arc<dyn Device>| {
                 let results = Bench::new(gpu, &Target { kind, ..gpu.target() }, &case).golden();
                 let bits = |(label, data): (String, Vec<f32>)| {
                     (label, data.into_iter().map(f32::to_bits).collect::<Vec<_>>())

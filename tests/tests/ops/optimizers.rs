@@ -1,7 +1,7 @@
 //! The update rules over three steps, and clipping, against PyTorch.
 
 use engine::{
-    gpu::{Executor, StepParameters},
+    device::StepParameters,
     graph::Graph,
     ops::{
         AdapterKind, Reads,
@@ -76,7 +76,7 @@ fn three_steps_are_pytorchs() {
             let plan = compile(&[("run", g)], &target).expect("a plan");
             let apart = plan.kernels[0].kernel.entry.ends_with("_apart");
             assert_eq!(apart, kind == AdapterKind::Cpu);
-            let mut executor = Executor::new(gpu, plan).expect("an executor");
+            let mut executor = gpu.clone().prepare(plan).expect("an executor");
             executor.write("p", &rows.pad(&begun)).expect("room");
             executor.write("decay", &[1u32, 0]).expect("room");
             if clipped {
@@ -125,7 +125,7 @@ fn clipping_is_pytorchs() {
             g.place(factor, "factor", 0);
             g.place(norm, "norm", 0);
             let plan = compile(&[("run", &g)], &gpu.target()).expect("a plan");
-            let mut executor = Executor::new(gpu, plan).expect("an executor");
+            let mut executor = gpu.clone().prepare(plan).expect("an executor");
             executor.write("grads", &grads).expect("room");
             executor.run("run", &StepParameters::rows(1), 0).expect("a run");
             let factor = executor.read("factor").expect("a factor")[0];

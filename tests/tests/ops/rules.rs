@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use engine::{
-    gpu::{Executor, Gpu, StepParameters},
+    device::{Device, Executor, StepParameters},
     graph::{Graph, Value},
     ops::{
         AdapterKind,
@@ -28,10 +28,10 @@ use crate::{
     bench::{Bench, noise, worst},
 };
 
-fn executor(gpu: &Arc<Gpu>, graph: &Graph, kind: AdapterKind) -> Executor {
+fn executor(gpu: &Arc<dyn Device>, graph: &Graph, kind: AdapterKind) -> Box<dyn Executor> {
     let target = Target { kind, ..gpu.target() };
     let plan = compile(&[("run", graph)], &target).expect("a plan");
-    Executor::new(gpu, plan).expect("an executor")
+    gpu.clone().prepare(plan).expect("an executor")
 }
 
 #[test]

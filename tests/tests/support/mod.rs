@@ -13,13 +13,14 @@ use std::{
 use engine::{
     batch::Batch,
     config::{Config, Draft},
+    device::Device,
     event::{Entry, Event},
     formats::{ModelFolder, safetensors},
-    gpu::{self, Gpu},
     nn::{FileLayout, Network, Weights},
     step::Task,
     train::{Options, Run, Session, TrainError},
 };
+use taper_tests::host;
 
 /// A run of seconds: 8 steps an epoch, an MLP of 4 layers in 2 blocks.
 const TINY: &str = r#"
@@ -93,7 +94,7 @@ pub(crate) fn toml(changes: &[&str]) -> String {
 
 /// Trains a configuration into a folder; what the listener heard.
 pub(crate) fn try_train(config: &Config, out: &Path) -> Result<Vec<Entry>, TrainError> {
-    go_on(&Run::create(config.clone(), out)?, out, Duration::from_secs(20))
+    go_on(&Run::create(config.clone(), out, &host())?, out, Duration::from_secs(20))
 }
 
 /// [`try_train`], which must not fail.
@@ -116,15 +117,16 @@ pub(crate) fn folder() -> tempfile::TempDir {
 }
 
 /// One device for all tests of a program.
-pub(crate) fn gpu() -> Arc<Gpu> {
-    static GPU: OnceLock<Arc<Gpu>> = OnceLock::new();
-    let open = || Gpu::open("auto", gpu::Options::default()).unwrap_or_else(|e| panic!("{e}"));
+pub(crate) fn gpu() -> Arc<dyn Device> {
+    static GPU: OnceLock<Arc<dyn Device>> = OnceLock::new();
+    let open =
+        || taper_gpu::open("auto", taper_gpu::Options::default()).unwrap_or_else(|e| panic!("{e}"));
     Arc::clone(GPU.get_or_init(open))
 }
 
 /// The change of a configuration that trains on this adapter.
-pub(crate) fn on(gpu: &Gpu) -> String {
-    format!("device=\"{}\"", gpu.adapter.index)
+pub(crate) fn on(gpu: &Arc<dyn Device>) -> String {
+    format!("device=\"{}\"", gpu.adapter().index)
 }
 
 /// Logits of a network on a device, in eval mode.
@@ -219,7 +221,7 @@ pub(crate) fn kinds(entries: &[Entry]) -> Vec<String> {
 
 /// What was warned of, but for what is said of every run on such an adapter.
 pub(crate) fn warnings(entries: &[Entry]) -> Vec<String> {
-    let caveats: Vec<String> = gpu::adapters().iter().filter_map(|a| a.caveat()).collect();
+    let caveats: Vec<String> = taper_gpu::adapters().iter().filter_map(|a| a.caveat()).collect();
     let of = |entry: &Entry| match &entry.event {
         Event::Warning { message } => Some(message.clone()),
         _ => None,

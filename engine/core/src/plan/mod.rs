@@ -200,6 +200,17 @@ pub struct Dispatch {
     pub bytes: u64,
 }
 
+impl Dispatch {
+    /// Seconds that it may take on a slow device of the kind: only decides where a step is cut into submits, and what there is time to time.
+    pub fn estimate(&self, kind: AdapterKind) -> f64 {
+        let (flops, bytes) = match kind {
+            AdapterKind::Cpu => (10e9, 4e9),
+            AdapterKind::Gpu => (200e9, 20e9),
+        };
+        (self.flops as f64 / flops).max(self.bytes as f64 / bytes)
+    }
+}
+
 /// A copy of a tensor into a texture, row by row from the first texel on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Mirror {

@@ -142,7 +142,7 @@ impl Nets<'_> {
         Ok(if imitates { built.blocks.last().copied() } else { built.output })
     }
 
-    /// A step of one micro-batch without its optimiser: gradients and metrics are added to those of the earlier ones.
+    /// A micro-batch of a step without its optimiser: gradients and metrics are added to those of the earlier ones.
     pub(super) fn accumulate(&self, target: &Target) -> Result<Graph, ProgramError> {
         let mut graph = Graph::new();
         let g = &mut graph;
@@ -166,7 +166,7 @@ impl Nets<'_> {
         Ok(graph)
     }
 
-    /// The end of a step of several micro-batches.
+    /// The end of a step whose gradients were added up.
     pub(super) fn apply(&self, target: &Target) -> Result<(Graph, Vec<u64>), ProgramError> {
         let mut graph = Graph::new();
         let words = self.flat().optimise(&mut graph, "sums", &[], target)?;

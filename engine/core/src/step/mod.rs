@@ -6,8 +6,8 @@
 //! In mixed precision a step stores its activations and their gradients as f16, and works with a copy of the student's matrices in f16 that
 //! its first dispatch makes. The loss is scaled. All other programs are f32, from `student.params`.
 //!
-//! Where a step does not fit the device, `accumulate` (forward, loss, backward) runs for each micro-batch and adds the gradients up in
-//! `student.sums`, and `apply` is the optimiser.
+//! Where a step does not fit the device, or others take part in it, `accumulate` (forward, loss, backward) runs for each micro-batch and adds the
+//! gradients up in `student.sums`, and `apply` is the optimiser. Between the two the host may change the sums.
 
 mod error;
 mod graphs;
@@ -26,5 +26,5 @@ pub use program::{
     ACCUMULATE, APPLY, DISCREPANCY, EVALUATE, Program, STEP, at_once, evaluation, fit, program,
     saving,
 };
-pub use task::{LABELS, Sums, Task, Test};
+pub use task::{LABELS, Tally, Task, Test};
 pub use training::{Saving, Training};

@@ -17,7 +17,7 @@ use crate::{
 pub const STEP: &str = "step";
 /// Name of the program that adds the gradients of a micro-batch up.
 pub const ACCUMULATE: &str = "accumulate";
-/// Name of the program that ends a step of several micro-batches.
+/// Name of the program that applies the gradients that were added up.
 pub const APPLY: &str = "apply";
 /// Name of the program that tests.
 pub const EVALUATE: &str = "evaluate";
@@ -49,6 +49,13 @@ pub struct Program {
     pub decay_words: Vec<u64>,
 }
 
+impl Program {
+    /// Whether a step is `accumulate`, once a micro-batch, and `apply`; else it is `step`.
+    pub fn is_apart(&self) -> bool {
+        self.plan.programs.contains_key(APPLY)
+    }
+}
+
 /// Plans a training stage whose batch runs at once.
 ///
 /// # Errors
@@ -65,7 +72,7 @@ pub fn program(of: &Training<'_>, target: &Target) -> Result<Program, ProgramErr
 pub fn saving(
     of: &Training<'_>,
     target: &Target,
-    Saving { micro_batches, recompute }: Saving,
+    Saving { micro_batches, recompute, apart }: Saving,
 ) -> Result<Program, ProgramError> {
     let shapes = of.student.shapes()?;
     let layout = match of.precision {
@@ -85,7 +92,7 @@ pub fn saving(
     }
     let nets = Nets { of, rows, recompute, layout: &layout, teacher: teacher.as_ref() };
     let (mut programs, decay_words) = match micro_batches {
-        1 => {
+        1 if !apart => {
             let (step, words) = nets.step(target)?;
             (vec![(STEP, step)], words)
         }
@@ -130,7 +137,7 @@ fn read(plan: &Plan, mut inputs: Vec<Input>) -> Vec<Input> {
 /// # Errors
 /// As [`saving`], of a step in the smallest micro-batches that there may be.
 pub fn fit(of: &Training<'_>, target: &Target, recompute: bool) -> Result<Program, ProgramError> {
-    let cut = |micro_batches| saving(of, target, Saving { micro_batches, recompute });
+    let cut = |micro_batches| saving(of, target, Saving { micro_batches, recompute, apart: false });
     let mut best = match cut(1) {
         Err(error) if error.is_size() => Err(error),
         other => return other,

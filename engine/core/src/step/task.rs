@@ -30,15 +30,15 @@ pub struct Test {
     pub count: u64,
 }
 
-/// Sums over the batches of a test.
+/// Tally over the batches of a test.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Sums {
+pub struct Tally {
     loss: f64,
     hits: f64,
     count: u64,
 }
 
-impl Sums {
+impl Tally {
     /// Adds a batch: the mean of its loss over what counts, how many of these are hits, and how many they are.
     pub fn add(&mut self, loss: f32, hits: f32, count: u64) {
         self.loss += f64::from(loss) * count as f64;
@@ -123,12 +123,12 @@ mod tests {
 
     #[test]
     fn a_test_is_a_mean_over_what_counts_and_not_over_batches() {
-        let mut sums = Sums::default();
-        sums.add(1.0, 1.0, 3);
-        sums.add(3.0, 0.0, 1);
-        assert_eq!(sums.test(), Test { loss: 1.5, accuracy: 25.0, count: 4 });
-        assert_eq!(Sums::default().test().count, 0);
-        sums.add(f32::NAN, 0.0, 1);
-        assert!(sums.test().loss.is_nan());
+        let mut tally = Tally::default();
+        tally.add(1.0, 1.0, 3);
+        tally.add(3.0, 0.0, 1);
+        assert_eq!(tally.test(), Test { loss: 1.5, accuracy: 25.0, count: 4 });
+        assert_eq!(Tally::default().test().count, 0);
+        tally.add(f32::NAN, 0.0, 1);
+        assert!(tally.test().loss.is_nan());
     }
 }

@@ -24,19 +24,22 @@ pub struct Training<'a> {
     pub precision: Precision,
 }
 
-/// What a step does to take less memory.
+/// What a step does to take less memory, and whether others take part in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Saving {
     /// Parts that the batch is cut into, one after the other on the device; 1: it is not cut.
     pub micro_batches: u32,
     /// Whether the activations inside a block are made anew in the backward pass, from what the block reads.
     pub recompute: bool,
+    /// Whether gradients are summed and applied by programs of their own also where the batch is not cut, so that the host may change the sums
+    /// in between.
+    pub apart: bool,
 }
 
 impl Default for Saving {
     /// Nothing.
     fn default() -> Self {
-        Self { micro_batches: 1, recompute: false }
+        Self { micro_batches: 1, recompute: false, apart: false }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Training batches, in an order that is a function of the seed alone.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::DataError;
@@ -12,7 +13,7 @@ use crate::random;
 const ORDER: u64 = 0x006f_7264_6572;
 
 /// How training batches are drawn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoaderOptions {
     /// Samples of a batch.
     pub batch: usize,
@@ -26,6 +27,8 @@ pub struct LoaderOptions {
     pub threads: usize,
     /// Leaves out an epoch's last samples if they do not fill a batch; else that batch is padded with zeros.
     pub drop_last: bool,
+    /// Rows of each batch that are made, as the whole batch has them; none: all.
+    pub slice: Option<Range<usize>>,
 }
 
 /// Training batches without end, epoch after epoch.
@@ -42,7 +45,7 @@ impl Loader {
     /// Starts the threads.
     ///
     /// # Errors
-    /// A batch of no samples, or with `drop_last` one larger than the split.
+    /// A batch of no samples, or with `drop_last` one larger than the split; a slice that is not of a batch.
     pub fn new(split: Arc<Split>, options: LoaderOptions) -> Result<Self, DataError> {
         let per_epoch = match (options.batch, options.drop_last) {
             (0, _) => 0,
@@ -55,6 +58,12 @@ impl Loader {
                 options.batch,
                 split.len()
             );
+            return Err(DataError::setting("batch", problem));
+        }
+        if let Some(rows) = &options.slice
+            && (rows.is_empty() || rows.end > options.batch)
+        {
+            let problem = format!("{} has no rows {} to {}", options.batch, rows.start, rows.end);
             return Err(DataError::setting("batch", problem));
         }
         let feed = Feed {
@@ -99,7 +108,10 @@ impl Shuffled {
             self.epoch = Some(epoch);
         }
         let first = (number % self.per_epoch) as usize * batch;
-        let picks = &self.order[first..(first + batch).min(self.order.len())];
-        self.split.batch(picks, batch, augment.then_some(Draw { seed: order_seed, epoch }))
+        let rows = self.options.slice.clone().unwrap_or(0..batch);
+        let end = |row: usize| (first + row).min(self.order.len());
+        let picks = &self.order[end(rows.start)..end(rows.end)];
+        let draw = augment.then_some(Draw { seed: order_seed, epoch });
+        self.split.batch(picks, rows.len(), draw)
     }
 }

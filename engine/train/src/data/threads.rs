@@ -4,8 +4,11 @@ use std::num::NonZero;
 
 use super::DataError;
 
-/// Cores that there are.
+/// Threads that work is shared out to; none where there can be none, as in a browser.
 pub(super) fn cores() -> usize {
+    if cfg!(target_family = "wasm") {
+        return 0;
+    }
     std::thread::available_parallelism().map_or(1, NonZero::get)
 }
 
@@ -14,8 +17,11 @@ pub(super) fn parallel<T: Send>(
     count: usize,
     make: impl Fn(usize) -> Result<Option<T>, DataError> + Sync,
 ) -> Result<Vec<Option<T>>, DataError> {
-    let part = count.div_ceil(cores()).max(1);
     let make = &make;
+    let part = match cores() {
+        0 => return (0..count).map(make).collect(),
+        cores => count.div_ceil(cores).max(1),
+    };
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..count)
             .step_by(part)

@@ -6,7 +6,8 @@ use std::{
     path::PathBuf,
 };
 
-use crate::{formats::atomic, gpu::Cache};
+use super::timings::Cache;
+use crate::formats::atomic;
 
 /// A folder with a file for each name.
 #[derive(Debug, Clone)]

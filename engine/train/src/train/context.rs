@@ -9,12 +9,17 @@ use std::{
     time::Duration,
 };
 
-use super::{TimingsFolder, TrainError, journal::Journal};
+use super::{
+    TimingsFolder, TrainError,
+    autotuner::{Autotuner, BUDGET},
+    journal::Journal,
+    timings::Cache,
+};
 use crate::{
     config::Config,
     data::Dataset,
+    device::{AdapterDescription, Device},
     event::Event,
-    gpu::{self, Autotuner, Gpu},
     nn::{Network, Weights},
     ops::AdapterKind,
     profile::Recorder,
@@ -41,8 +46,6 @@ pub struct Options {
     pub device: Option<String>,
     /// How long a stage goes without a checkpoint.
     pub checkpoint_every: Duration,
-    /// How the device is opened.
-    pub gpu: gpu::Options,
     /// Where some steps of each stage are recorded, timed dispatch by dispatch.
     pub profile: Option<Recorder>,
     /// Whether tiles are timed.
@@ -56,11 +59,10 @@ pub struct Options {
 impl Options {
     /// The usual options for a run directory.
     pub fn new(out: impl Into<PathBuf>) -> Self {
-        let (device, gpu) = (None, gpu::Options::default());
         let checkpoint_every = Duration::from_secs(20);
         let (autotune, cache, side_by_side) = (Autotune::Never, None, 1);
-        let (out, profile) = (out.into(), None);
-        Self { out, device, checkpoint_every, gpu, profile, autotune, cache, side_by_side }
+        let (out, device, profile) = (out.into(), None, None);
+        Self { out, device, checkpoint_every, profile, autotune, cache, side_by_side }
     }
 }
 
@@ -83,7 +85,7 @@ pub(super) struct Context<'r> {
     pub(super) options: &'r Options,
     pub(super) data: &'r Dataset,
     pub(super) journal: &'r Journal,
-    pub(super) gpu: Arc<Gpu>,
+    pub(super) gpu: Arc<dyn Device>,
     /// Present if tiles are timed on this device.
     pub(super) autotuner: Option<Autotuner>,
     pub(super) stops: &'r Stops<'r>,
@@ -103,7 +105,7 @@ impl Context<'_> {
     /// Opens the device anew after it was lost.
     pub(super) fn reopen(&mut self) -> Result<(), TrainError> {
         self.gpu = self.gpu.reopen()?;
-        self.autotuner = autotuner(&self.gpu, self.options);
+        self.autotuner = autotuner(self.gpu.adapter(), self.options);
         Ok(())
     }
 }
@@ -122,12 +124,12 @@ impl Stops<'_> {
 }
 
 /// The autotuner, if tiles are timed on this device.
-pub(super) fn autotuner(gpu: &Gpu, options: &Options) -> Option<Autotuner> {
+pub(super) fn autotuner(adapter: &AdapterDescription, options: &Options) -> Option<Autotuner> {
     let wanted = match options.autotune {
         Autotune::Never => false,
-        Autotune::OnGpus => gpu.adapter.kind == AdapterKind::Gpu,
+        Autotune::OnGpus => adapter.kind == AdapterKind::Gpu,
         Autotune::Always => true,
     };
-    let cache = || Some(Box::new(TimingsFolder(options.cache.clone()?)) as Box<dyn gpu::Cache>);
-    wanted.then(|| Autotuner::new(gpu, cache(), gpu::BUDGET))
+    let cache = || Some(Box::new(TimingsFolder(options.cache.clone()?)) as Box<dyn Cache>);
+    wanted.then(|| Autotuner::new(adapter, cache(), BUDGET))
 }

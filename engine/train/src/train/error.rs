@@ -3,8 +3,8 @@
 use thiserror::Error;
 
 use crate::{
-    config::ConfigError, data::DataError, formats::FormatError, gpu::GpuError, nn::NetworkError,
-    plan::PlanError, step::ProgramError, win::linalg::LinalgError,
+    config::ConfigError, data::DataError, device::DeviceError, formats::FormatError,
+    nn::NetworkError, plan::PlanError, step::ProgramError, win::linalg::LinalgError,
 };
 
 /// Why a run stopped.
@@ -21,7 +21,7 @@ pub enum TrainError {
     Format(#[from] FormatError),
     /// The device.
     #[error(transparent)]
-    Gpu(#[from] GpuError),
+    Device(#[from] DeviceError),
     /// A network.
     #[error(transparent)]
     Network(#[from] NetworkError),

@@ -26,7 +26,7 @@ pub(super) fn keep(
     let Finished { weights, worth, merge, place } = finished;
     let config = model_config(context.config, context.data, who.method.is_none());
     let ends = context.journal.past(&who.name).ends;
-    let adapter = &context.gpu.adapter.name;
+    let adapter = &context.gpu.adapter().name;
     let facts = card::CardFacts {
         method: who.method,
         seed: who.seed,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Session, TrainError, probe::DeviceProbe};
 use crate::{
     data::{Dataset, Split},
-    gpu::Gpu,
+    device::Device,
     nn::{Layer, Network, NetworkError, Weights},
     random,
     step::{Task, Test},
@@ -42,7 +42,7 @@ pub(super) fn worth(
     seed: u64,
     batch: u32,
     data: &Dataset,
-    gpu: &Arc<Gpu>,
+    gpu: &Arc<dyn Device>,
 ) -> Result<Worth, TrainError> {
     let mut session = Session::evaluating(gpu, network, task, weights, batch.max(1))?;
     let test = session.test(&data.test)?;
@@ -75,7 +75,7 @@ pub(super) fn logits(
     weights: &Weights,
     batch: u32,
     test: &Arc<Split>,
-    gpu: &Arc<Gpu>,
+    gpu: &Arc<dyn Device>,
 ) -> Result<Vec<Vec<f32>>, TrainError> {
     let mut session = Session::evaluating(gpu, network, task, weights, batch.max(1))?;
     let picks: Vec<usize> = (0..test.len().min(PROOF_INPUTS)).collect();

@@ -326,7 +326,9 @@ impl<'a, 'r> Member<'a, 'r> {
         // Once a stage has begun, neither its micro-batches nor its tiles are chosen anew.
         let begun = self.at.place.micro_batches.get(&self.at.place.stage).copied();
         let mut program = match begun {
-            Some(micro_batches) => step::saving(&of, &target, Saving { micro_batches, recompute })?,
+            Some(micro_batches) => {
+                step::saving(&of, &target, Saving { micro_batches, recompute, apart: false })?
+            }
             None => step::fit(&of, &target, recompute)?,
         };
         let tuned = begun.is_none() && self.autotune(stage, &program.plan)?;

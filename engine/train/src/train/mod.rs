@@ -4,10 +4,12 @@
 //! Run ── per device: members, after the teacher of their seed ── per stage: Session (plan on a device) ── per try: steps ── checkpoints, events
 //! ```
 
+mod autotuner;
 mod cache;
 mod checkpoint;
 mod context;
 mod error;
+mod host;
 mod journal;
 mod kept;
 mod measure;
@@ -20,12 +22,16 @@ mod run;
 mod session;
 mod spec;
 mod teacher;
+mod timings;
 
+pub use autotuner::{Autotuned, Autotuner, BUDGET};
 pub use cache::TimingsFolder;
 pub use checkpoint::Checkpoint;
 pub use context::{Autotune, Options, Teacher};
 pub use error::TrainError;
+pub use host::Host;
 pub use outline::{Networks, Outline, Planned, networks, outline, planned};
 pub use run::Run;
-pub use session::{LossScale, Session};
+pub use session::{LossScale, Session, Sums};
 pub use teacher::{presumed, settled};
+pub use timings::{Cache, Timing};

@@ -8,8 +8,8 @@ use crate::{
         Batch, Field, Split,
         images::{Image, Preprocess},
     },
+    device::Device,
     formats::ModelFolder,
-    gpu::Gpu,
     models,
     nn::{IMAGES, Network, Weights},
     step::Test,
@@ -37,7 +37,7 @@ impl Trained {
         Ok(Self { network, weights: folder.weights.clone(), folder })
     }
 
-    fn session(&self, gpu: &Arc<Gpu>, batch: u32) -> Result<Session, TrainError> {
+    fn session(&self, gpu: &Arc<dyn Device>, batch: u32) -> Result<Session, TrainError> {
         Session::evaluating(gpu, &self.network, self.folder.config.task(), &self.weights, batch)
     }
 
@@ -47,7 +47,7 @@ impl Trained {
     /// If a picture cannot be read or the device fails.
     pub fn test(
         &self,
-        gpu: &Arc<Gpu>,
+        gpu: &Arc<dyn Device>,
         split: &Arc<Split>,
         outputs: &[u32],
     ) -> Result<Test, TrainError> {
@@ -60,7 +60,7 @@ impl Trained {
     /// As [`Self::test`].
     pub fn logits(
         &self,
-        gpu: &Arc<Gpu>,
+        gpu: &Arc<dyn Device>,
         split: &Arc<Split>,
         count: usize,
     ) -> Result<Vec<Vec<f32>>, TrainError> {
@@ -74,7 +74,11 @@ impl Trained {
     ///
     /// # Errors
     /// If the device fails.
-    pub fn predict(&self, gpu: &Arc<Gpu>, images: &[Image]) -> Result<Vec<Vec<f64>>, TrainError> {
+    pub fn predict(
+        &self,
+        gpu: &Arc<dyn Device>,
+        images: &[Image],
+    ) -> Result<Vec<Vec<f64>>, TrainError> {
         let preprocess = Preprocess::try_from(self.folder.config.input.images())?;
         let channels = preprocess.channels();
         let mut session = self.session(gpu, images.len().clamp(1, EVAL_BATCH as usize) as u32)?;

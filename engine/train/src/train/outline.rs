@@ -11,9 +11,9 @@ use crate::{
     config::{BATCH, Config, Method, Start},
     data::{Contents, DataError, Dataset},
     event::{StageFacts, StagePlan},
-    gpu::Gpu,
     models,
     nn::{Extent, Network, NetworkError},
+    plan::Target,
     win::{
         algorithm::{self, Dependency, Stage},
         needs, start, surgery,
@@ -184,9 +184,9 @@ fn fits(config: &Config, student: &Network, teacher: &Network) -> Result<(), Net
 pub(super) fn refuse_what_does_not_fit(
     config: &Config,
     outline: &Outline,
-    gpu: &Gpu,
+    target: &Target,
 ) -> Result<(), TrainError> {
-    for needs in needs::needs(config, &outline.student, &outline.teacher, &gpu.target())? {
+    for needs in needs::needs(config, &outline.student, &outline.teacher, target)? {
         if let Some(problem) = needs.problem {
             let stage =
                 format!("{} of {}", needs.stage, needs.method.map_or("the teacher", Method::name));

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use super::{TrainError, session};
 use crate::{
     data::Split,
-    gpu::{Executor, Gpu, StepParameters},
+    device::{Device, StepParameters},
     graph::Graph,
     nn::{Bound, Input, Inputs, Layout, Mode, Network, NetworkError, Tensor, Weights, build},
     plan::{Plan, Target, compile},
@@ -22,7 +22,7 @@ const BATCH: u32 = 100;
 /// Runs networks on a device, on inputs drawn once.
 #[derive(Debug)]
 pub struct DeviceProbe {
-    gpu: Arc<Gpu>,
+    gpu: Arc<dyn Device>,
     split: Arc<Split>,
     picks: Vec<usize>,
     seed: u64,
@@ -31,7 +31,7 @@ pub struct DeviceProbe {
 
 impl DeviceProbe {
     /// A probe on `count` samples of a split (all, if fewer), un-augmented; they and the subset of rows are drawn by `seed`.
-    pub fn new(gpu: &Arc<Gpu>, split: &Arc<Split>, count: usize, seed: u64) -> Self {
+    pub fn new(gpu: &Arc<dyn Device>, split: &Arc<Split>, count: usize, seed: u64) -> Self {
         let picks = split.subset(seed, count);
         Self {
             gpu: Arc::clone(gpu),
@@ -85,7 +85,7 @@ impl Probe for DeviceProbe {
         names.dedup();
         let Probing { plan, inputs, rows: at_once, extents } =
             at_once(BATCH, |rows| probing(&network, &layout, &names, rows, &self.gpu.target()))?;
-        let mut executor = Executor::new(&self.gpu, plan)?;
+        let mut executor = Arc::clone(&self.gpu).prepare(plan)?;
         let (params, state) = layout.pack(&filled)?;
         for (label, data) in [("student.params", &params), ("student.state", &state)] {
             if executor.has(label) {
@@ -99,7 +99,7 @@ impl Probe for DeviceProbe {
         let mut first = 0;
         for batch in split.some(&picks, at_once as usize) {
             let batch = batch?;
-            session::write(&executor, &inputs, &batch)?;
+            session::write(&*executor, &inputs, &batch)?;
             executor.run("probe", &StepParameters::rows(batch.rows as u32), 0)?;
             let mut flats = HashMap::new();
             for name in &names {

@@ -16,6 +16,7 @@ use std::{
 use super::{
     TrainError,
     context::{Context, Options, Stops, Teacher, autotuner},
+    host::Host,
     journal::{Journal, Past},
     kept,
     measure::{self, Worth},
@@ -28,9 +29,9 @@ use super::{
 use crate::{
     config::{Config, Method, Precision},
     data::{self, Dataset},
+    device::{Device, DeviceError},
     event::{Entry, Event, RunStatus},
     formats::{FormatError, ModelFolder, atomic},
-    gpu::{self, Gpu, GpuError},
     nn::NetworkError,
     ops::AdapterKind,
     step::Task,
@@ -47,6 +48,7 @@ pub struct Run {
     /// What was taken over into the configuration, in words.
     taken: Vec<String>,
     out: PathBuf,
+    host: Host,
     _lock: File,
 }
 
@@ -56,7 +58,7 @@ impl Run {
     ///
     /// # Errors
     /// If `out` holds anything, or cannot be written; if the teacher is not there, or the configuration contradicts it.
-    pub fn create(config: Config, out: &Path) -> Result<Self, TrainError> {
+    pub fn create(config: Config, out: &Path, host: &Host) -> Result<Self, TrainError> {
         if fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some()) {
             let message = format!(
                 "`{}` is not empty; take another folder, or go on with --resume",
@@ -68,14 +70,14 @@ impl Run {
         fs::create_dir_all(out).map_err(|source| FormatError::write(out, source))?;
         let lock = lock(out)?;
         atomic::write_bytes(&out.join("config.toml"), config.to_toml())?;
-        Ok(Self { config, taken, out: out.into(), _lock: lock })
+        Ok(Self { config, taken, out: out.into(), host: host.clone(), _lock: lock })
     }
 
     /// Takes up a run directory, also one that has nothing but a configuration yet.
     ///
     /// # Errors
     /// If `out` is none, is damaged, or another process works on it; before the run has begun, as [`Self::create`].
-    pub fn resume(out: &Path) -> Result<Self, TrainError> {
+    pub fn resume(out: &Path, host: &Host) -> Result<Self, TrainError> {
         let path = out.join("config.toml");
         if !path.is_file() {
             let message = format!("`{}` is no run directory: it has no config.toml", out.display());
@@ -90,7 +92,7 @@ impl Run {
             (config, taken) = teacher::settled(&config)?;
             atomic::write_bytes(&path, config.to_toml())?;
         }
-        Ok(Self { config, taken, out: out.into(), _lock: lock })
+        Ok(Self { config, taken, out: out.into(), host: host.clone(), _lock: lock })
     }
 
     /// The configuration.
@@ -155,9 +157,9 @@ impl Run {
         let prepared = outline::prepare(config, &data)?;
         let gpus = self.devices(options, &prepared.outline)?;
         if let (Some(recorder), [gpu, ..]) = (&options.profile, &gpus[..]) {
-            recorder.begin(&gpu.adapter.name, gpu::peaks(gpu)?);
+            recorder.begin(&gpu.adapter().name, Arc::clone(gpu).peaks()?);
         }
-        let mut names: Vec<&str> = gpus.iter().map(|gpu| gpu.adapter.name.as_str()).collect();
+        let mut names: Vec<&str> = gpus.iter().map(|gpu| gpu.adapter().name.as_str()).collect();
         names.dedup();
         for message in journal.doubts(&config.hash()) {
             journal.append(Event::Warning { message })?;
@@ -165,7 +167,7 @@ impl Run {
         journal.append(Event::RunStarted {
             version: env!("CARGO_PKG_VERSION").into(),
             adapter: names.join(", "),
-            adapter_kind: gpus[0].adapter.device_type.clone(),
+            adapter_kind: gpus[0].adapter().device_type.clone(),
             config_hash: config.hash(),
             stages: prepared.outline.stages.clone(),
         })?;
@@ -176,7 +178,8 @@ impl Run {
         for message in &prepared.outline.warnings {
             journal.append(Event::Warning { message: message.clone() })?;
         }
-        let mut caveats: Vec<String> = gpus.iter().filter_map(|gpu| gpu.adapter.caveat()).collect();
+        let mut caveats: Vec<String> =
+            gpus.iter().filter_map(|gpu| gpu.adapter().caveat()).collect();
         caveats.dedup();
         for message in caveats {
             journal.append(Event::Warning { message })?;
@@ -203,7 +206,7 @@ impl Run {
         imported: &BTreeMap<u64, Imported>,
         data: &Dataset,
         journal: &Journal,
-        gpu: &Arc<Gpu>,
+        gpu: &Arc<dyn Device>,
     ) -> Result<(), TrainError> {
         for (seed, Imported { teacher, .. }) in teacher::distinct(imported) {
             let member = format!("teacher-{seed}");
@@ -212,7 +215,7 @@ impl Run {
             }
             let shapes = teacher.network.shapes()?;
             let (params, macs) = (shapes.param_count(), shapes.total_macs());
-            let adapter = Some(gpu.adapter.name.clone());
+            let adapter = Some(gpu.adapter().name.clone());
             journal.append(Event::MemberStarted {
                 member: member.clone(),
                 method: None,
@@ -245,11 +248,14 @@ impl Run {
     }
 
     /// Opens the devices that the members are trained on; each of them can do what any of the run's stages needs.
-    fn devices(&self, options: &Options, outline: &Outline) -> Result<Vec<Arc<Gpu>>, TrainError> {
+    fn devices(
+        &self,
+        options: &Options,
+        outline: &Outline,
+    ) -> Result<Vec<Arc<dyn Device>>, TrainError> {
         let config = &self.config;
         let device = options.device.as_deref().unwrap_or(&config.device);
-        let gpu_options = gpu::Options { memory_budget: config.memory_budget, ..options.gpu };
-        let mut gpus = Gpu::open_all(device, gpu_options)?;
+        let mut gpus = self.host.devices.open(device, config.memory_budget)?;
         if options.profile.is_some() && gpus.len() > 1 {
             let message =
                 format!("a profile is of one device, and `{device}` means {}", gpus.len());
@@ -259,9 +265,9 @@ impl Run {
             if config.precision == Precision::Mixed {
                 gpu.check_half()?;
             }
-            outline::refuse_what_does_not_fit(config, outline, gpu)?;
+            outline::refuse_what_does_not_fit(config, outline, &gpu.target())?;
         }
-        let software = gpus[0].adapter.kind == AdapterKind::Cpu;
+        let software = gpus[0].adapter().kind == AdapterKind::Cpu;
         // A profile needs the device to itself, and a memory budget holds for all that runs at once.
         if software && options.profile.is_none() && config.memory_budget.is_none() {
             let members = outline::planned(config).len();
@@ -305,7 +311,7 @@ struct Crew<'r> {
 
 impl Crew<'_> {
     /// Trains what is left, on each device in a thread of its own.
-    fn train(&self, mut gpus: Vec<Arc<Gpu>>) -> Result<(), TrainError> {
+    fn train(&self, mut gpus: Vec<Arc<dyn Device>>) -> Result<(), TrainError> {
         let own = gpus.pop();
         let ends: Vec<Result<(), TrainError>> = thread::scope(|scope| {
             let others: Vec<_> =
@@ -329,10 +335,10 @@ impl Crew<'_> {
     }
 
     /// Trains members on a device until none is left for it.
-    fn work(&self, gpu: Arc<Gpu>) -> Result<(), TrainError> {
+    fn work(&self, gpu: Arc<dyn Device>) -> Result<(), TrainError> {
         // If this function ends by an error or a panic, the drop of `watch` makes the other devices stop as well.
         let mut watch = Watch { stops: &self.stops, well: false };
-        let autotuner = autotuner(&gpu, self.options);
+        let autotuner = autotuner(gpu.adapter(), self.options);
         let mut context = Context {
             config: &self.run.config,
             options: self.options,
@@ -343,10 +349,10 @@ impl Crew<'_> {
             stops: &self.stops,
         };
         let mut lost = false;
-        while let Some(planned) = self.pool.take(&context.gpu.adapter.name, || self.stops.any()) {
+        while let Some(planned) = self.pool.take(&context.gpu.adapter().name, || self.stops.any()) {
             match self.member(&mut context, &planned) {
                 Ok(()) => self.pool.put(&planned.name, true),
-                Err(TrainError::Gpu(GpuError::Lost(cause))) if !lost => {
+                Err(TrainError::Device(DeviceError::Lost(cause))) if !lost => {
                     lost = true;
                     let message = format!(
                         "the device was lost ({cause}); it is opened anew and the run goes on"
@@ -393,7 +399,7 @@ impl Crew<'_> {
             seed,
             params,
             macs,
-            adapter: Some(context.gpu.adapter.name.clone()),
+            adapter: Some(context.gpu.adapter().name.clone()),
         })?;
         let finished = Member::open(&who, context, begun)?.finish()?;
         let done = Event::MemberFinished {

@@ -2,21 +2,21 @@
 
 use std::sync::Arc;
 
-use bytemuck::Pod;
+use bytemuck::NoUninit;
 use serde::{Deserialize, Serialize};
 
 use super::TrainError;
 use crate::{
     data::{Batch, DataError, Numbers, Split},
+    device::{Device, Executor, Metrics, StepParameters},
     event::Scaling,
-    gpu::{Executor, Gpu, Metrics, StepParameters},
     nn::{Input, Network, NetworkError, Weights},
-    ops::scaler,
+    ops::{scaler, to_u32},
     profile::{Job, Window},
     random,
     step::{
         self, ACCUMULATE, APPLY, DISCREPANCY, EVALUATE, HITS, LABELS, LOSS, LOSS_SCALE, Program,
-        SCALER, SKIPPED, STEP, Sums, Task, Test,
+        SCALER, SKIPPED, STEP, Tally, Task, Test,
     },
 };
 
@@ -38,10 +38,23 @@ impl Default for LossScale {
     }
 }
 
+/// What the micro-batches of a step come to before the optimiser: their shares of the whole batch's means. The sums of slices add up to those of
+/// the batch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sums {
+    /// Of each trained parameter, where it lies in the flat parameters.
+    pub gradients: Vec<f32>,
+    /// Of the loss and the hits, in the slots of the buffer `metrics`.
+    pub metrics: Vec<f32>,
+}
+
+/// The buffers of [`Sums`].
+const SUMS: [&str; 2] = ["student.sums", "metrics"];
+
 /// A stage's plan on a device.
 #[derive(Debug)]
 pub struct Session {
-    executor: Executor,
+    executor: Box<dyn Executor>,
     program: Program,
     scaling: Option<Scaling>,
 }
@@ -51,8 +64,8 @@ impl Session {
     ///
     /// # Errors
     /// If the device cannot hold or compile it.
-    pub fn new(gpu: &Arc<Gpu>, program: Program) -> Result<Self, TrainError> {
-        let executor = Executor::new(gpu, program.plan.clone())?;
+    pub fn new(gpu: &Arc<dyn Device>, program: Program) -> Result<Self, TrainError> {
+        let executor = Arc::clone(gpu).prepare(program.plan.clone())?;
         let session = Self { executor, program, scaling: None };
         for (k, &words) in session.program.decay_words.iter().enumerate() {
             // Weight decay acts on every parameter, as PyTorch's optimisers do when they are given all in one group.
@@ -66,7 +79,7 @@ impl Session {
     /// # Errors
     /// As [`Self::new`]; if the weights are not the network's.
     pub fn evaluating(
-        gpu: &Arc<Gpu>,
+        gpu: &Arc<dyn Device>,
         network: &Network,
         task: Task,
         weights: &Weights,
@@ -122,7 +135,7 @@ impl Session {
     }
 
     /// Writes into a named buffer, if the plan has it.
-    fn write<T: Pod>(&self, label: &str, data: &[T]) -> Result<(), TrainError> {
+    fn write<T: NoUninit>(&self, label: &str, data: &[T]) -> Result<(), TrainError> {
         if self.executor.has(label) && !data.is_empty() {
             self.executor.write(label, data)?;
         }
@@ -197,7 +210,7 @@ impl Session {
         self.scaling
     }
 
-    /// Submits a training step: one submit, or one a micro-batch and one for the optimiser. Nothing is read back in between.
+    /// Submits a training step: one submit, or one a micro-batch and one for the optimiser. Nothing is read back.
     ///
     /// # Errors
     /// If the device reports an error.
@@ -207,21 +220,64 @@ impl Session {
         live: &StepParameters,
         tag: u64,
     ) -> Result<(), TrainError> {
-        if self.program.micro_batches == 1 {
-            write(&self.executor, &self.program.inputs, batch)?;
-            return Ok(self.executor.run(STEP, live, tag)?);
+        if self.program.is_apart() {
+            self.accumulate(batch, live, 0)?;
+            return self.apply(live, tag);
         }
+        write(&*self.executor, &self.program.inputs, batch)?;
+        Ok(self.executor.run(STEP, live, tag)?)
+    }
+
+    /// The first half of a step: adds up the gradients and metrics of a batch, or of a slice of it whose micro-batches are those from `first` on
+    /// of the whole batch's. Then the host may take part by [`Self::sums`] and [`Self::set_sums`], before [`Self::apply`] ends the step.
+    ///
+    /// # Errors
+    /// If the device reports an error, or the plan has no such half.
+    pub fn accumulate(
+        &mut self,
+        batch: &Batch,
+        live: &StepParameters,
+        first: u32,
+    ) -> Result<(), TrainError> {
         let rows = self.program.rows as usize;
-        for part in 0..self.program.micro_batches {
+        for part in 0..to_u32(batch.size.div_ceil(rows) as u64) {
             let here = batch.part(part as usize * rows, rows);
-            write(&self.executor, &self.program.inputs, &here)?;
-            // Each micro-batch has random numbers of its own.
-            let drawn = random::key(&[live.seed.into(), part.into()]) as u32;
-            let seed = if part == 0 { live.seed } else { drawn };
+            write(&*self.executor, &self.program.inputs, &here)?;
+            // Each micro-batch of the whole batch has random numbers of its own.
+            let drawn = random::key(&[live.seed.into(), (first + part).into()]) as u32;
+            let seed = if first + part == 0 { live.seed } else { drawn };
             let live = StepParameters { seed, part, rows: here.rows as u32, ..*live };
             self.executor.run_part(ACCUMULATE, &live)?;
         }
+        Ok(())
+    }
+
+    /// The second half of a step: the optimiser, by the gradients that were added up.
+    ///
+    /// # Errors
+    /// As [`Self::accumulate`].
+    pub fn apply(&mut self, live: &StepParameters, tag: u64) -> Result<(), TrainError> {
         Ok(self.executor.run(APPLY, live, tag)?)
+    }
+
+    /// What [`Self::accumulate`] has added up.
+    ///
+    /// # Errors
+    /// If the device is lost, or the plan adds nothing up.
+    pub fn sums(&self) -> Result<Sums, TrainError> {
+        let [gradients, metrics] = SUMS.map(|label| self.executor.read(label));
+        Ok(Sums { gradients: gradients?, metrics: metrics? })
+    }
+
+    /// Has [`Self::apply`] go by these sums.
+    ///
+    /// # Errors
+    /// If they are longer than the plan's, or the plan adds nothing up.
+    pub fn set_sums(&mut self, sums: &Sums) -> Result<(), TrainError> {
+        for (label, data) in SUMS.into_iter().zip([&sums.gradients, &sums.metrics]) {
+            self.executor.write(label, data)?;
+        }
+        Ok(())
     }
 
     /// From now on every dispatch is timed: [`Self::stop_profile`] has the times.
@@ -238,7 +294,7 @@ impl Session {
     /// If the device is lost.
     pub fn stop_profile(&mut self, owner: &str, stage: &str) -> Result<Window, TrainError> {
         let (mut passes, seconds) = self.executor.stop_profile()?;
-        let program = if self.program.micro_batches == 1 { STEP } else { ACCUMULATE };
+        let program = if self.program.is_apart() { ACCUMULATE } else { STEP };
         passes.retain(|pass| pass.program == program);
         Ok(Window {
             owner: owner.into(),
@@ -269,22 +325,22 @@ impl Session {
         program: &str,
         batches: impl Iterator<Item = Result<Batch, TrainError>>,
     ) -> Result<Test, TrainError> {
-        let mut sums = Sums::default();
+        let mut tally = Tally::default();
         // What counts in a batch goes along with it as the tag of its run.
         let mut add = |metrics: Vec<Metrics>| {
             for m in metrics {
-                sums.add(m.values[LOSS], m.values.get(HITS).copied().unwrap_or(0.0), m.tag);
+                tally.add(m.values[LOSS], m.values.get(HITS).copied().unwrap_or(0.0), m.tag);
             }
         };
         for batch in batches {
             let batch = batch?;
-            write(&self.executor, &self.program.test_inputs, &batch)?;
+            write(&*self.executor, &self.program.test_inputs, &batch)?;
             let counted = self.program.task.counted(&batch);
             self.executor.run(program, &StepParameters::rows(batch.rows as u32), counted)?;
             add(self.executor.metrics()?);
         }
         add(self.executor.finish()?);
-        Ok(sums.test())
+        Ok(tally.test())
     }
 
     /// Whether there is something to test.
@@ -359,7 +415,7 @@ impl Session {
         let mut rows = Vec::new();
         for batch in batches {
             let batch = batch?;
-            write(&self.executor, &inputs, &batch)?;
+            write(&*self.executor, &inputs, &batch)?;
             self.executor.run(EVALUATE, &StepParameters::rows(batch.rows as u32), 0)?;
             let flat = self.executor.read("logits")?;
             let classes = flat.len() / self.rows();
@@ -375,7 +431,7 @@ impl Session {
 /// # Errors
 /// The batch lacks a field, or has another one under its name; the device is lost.
 pub(super) fn write(
-    executor: &Executor,
+    executor: &dyn Executor,
     inputs: &[Input],
     batch: &Batch,
 ) -> Result<(), TrainError> {
@@ -387,7 +443,7 @@ pub(super) fn write(
             let Input { name, shape, kind, .. } = input;
             NetworkError::Mismatch(format!("the data give no {name} of {shape:?} {kind:?} numbers"))
         })?;
-        executor.write(&input.buffer, numbers.bytes())?;
+        executor.write_bytes(&input.buffer, numbers.bytes())?;
     }
     Ok(())
 }

@@ -45,7 +45,7 @@ impl Source for Pictures {
     /// One is enough to copy pixels that are held, while decoding needs all cores.
     fn threads(&self) -> usize {
         match self.store {
-            Store::Decoded(_) if self.framed => 1,
+            Store::Decoded(_) if self.framed => cores().min(1),
             _ => cores(),
         }
     }

@@ -46,6 +46,7 @@ fn options(batch: usize) -> LoaderOptions {
         start_batch: 0,
         threads: 0,
         drop_last: true,
+        slice: None,
     }
 }
 
@@ -256,6 +257,19 @@ fn orders_depend_on_seed_and_epoch_alone() {
     let loader = Loader::new(train.clone(), options(8)).unwrap();
     assert_eq!(loader.batches_per_epoch(), 6);
     assert_ne!(expected[0], expected[6]);
+    // A slice has the rows that the whole batch has.
+    for rows in [0..8, 0..3, 3..8] {
+        let slices = take(LoaderOptions { slice: Some(rows.clone()), ..options(8) }, 20);
+        for (slice, whole) in slices.iter().zip(&expected) {
+            let input = whole.images.len() / whole.rows;
+            assert_eq!(slice.labels, whole.labels[rows.clone()]);
+            assert_eq!(slice.images, whole.images[rows.start * input..rows.end * input]);
+            assert_eq!(slice.rows, rows.len());
+        }
+    }
+    let beyond = LoaderOptions { slice: Some(3..9), ..options(8) };
+    let said = Loader::new(train.clone(), beyond).expect_err("beyond the batch").to_string();
+    assert!(said.contains("8 has no rows 3 to 9"), "{said}");
     // Augmentation changes images and nothing else.
     let plain = take(LoaderOptions { augment: false, ..options(8) }, 20);
     assert!(

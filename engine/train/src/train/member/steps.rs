@@ -9,8 +9,8 @@ use super::{Member, ORDER};
 use crate::{
     config::Recipe,
     data::{Loader, LoaderOptions},
+    device::StepParameters,
     event::{Event, LoaderWait},
-    gpu::StepParameters,
     train::{TrainError, session::Session},
     win::algorithm::Stage,
 };
@@ -42,6 +42,7 @@ impl Member<'_, '_> {
                 start_batch: self.at.place.step,
                 threads: 0,
                 drop_last: true,
+                slice: None,
             },
         )?;
         let per_epoch = loader.batches_per_epoch();

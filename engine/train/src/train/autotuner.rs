@@ -11,11 +11,9 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Executor, Gpu, GpuError, StepParameters, executor,
-    timings::{Cache, Timing, Timings},
-};
-use taper_core::{
+use super::timings::{Cache, Timing, Timings};
+use crate::{
+    device::{AdapterDescription, Device, DeviceError, Executor, StepParameters},
     plan::{Choice, Choices, Class, FILL, Plan},
     random::Stream,
 };
@@ -70,8 +68,12 @@ impl Autotuned {
 
 impl Autotuner {
     /// An autotuner whose timings take `left` at most, and which knows what earlier ones have kept in `cache`.
-    pub fn new(gpu: &Gpu, cache: Option<Box<dyn Cache>>, left: Duration) -> Self {
-        let (timings, problem) = Timings::open(&gpu.adapter, cache);
+    pub fn new(
+        adapter: &AdapterDescription,
+        cache: Option<Box<dyn Cache>>,
+        left: Duration,
+    ) -> Self {
+        let (timings, problem) = Timings::open(adapter, cache);
         let mut stream = Stream::new(&[NOISE as u64]);
         let noise = (0..NOISE).map(|_| stream.between(-1.0, 1.0) as f32).collect();
         Self { left, timings, problem, noise, longest: Duration::ZERO }
@@ -81,7 +83,7 @@ impl Autotuner {
     ///
     /// # Errors
     /// If the device is lost.
-    pub fn tune(&mut self, gpu: &Arc<Gpu>, plan: &Plan) -> Result<Autotuned, GpuError> {
+    pub fn tune(&mut self, gpu: &Arc<dyn Device>, plan: &Plan) -> Result<Autotuned, DeviceError> {
         let begun = Instant::now();
         let classes = plan.classes();
         let mut tuned = Autotuned {
@@ -99,7 +101,7 @@ impl Autotuner {
                         news = true;
                     }
                     Ok(None) => {}
-                    Err(error @ GpuError::Lost(_)) => return Err(error),
+                    Err(error @ DeviceError::Lost(_)) => return Err(error),
                     Err(error) => tuned.warnings.push(format!("{class} is not timed: {error}")),
                 }
                 self.left = self.left.saturating_sub(from.elapsed());
@@ -117,11 +119,11 @@ impl Autotuner {
     /// The times of a class; `None` if there is not the time for it.
     fn time(
         &self,
-        gpu: &Arc<Gpu>,
+        gpu: &Arc<dyn Device>,
         plan: &Plan,
         class: &Class,
         table: String,
-    ) -> Result<Option<Timing>, GpuError> {
+    ) -> Result<Option<Timing>, DeviceError> {
         let begun = Instant::now();
         let left = || self.left.saturating_sub(begun.elapsed());
         let Some(trial) = plan.trial(class) else { return Ok(None) };
@@ -129,14 +131,14 @@ impl Autotuner {
             trial.programs.keys().filter(|name| *name != FILL).cloned().collect();
         // Two rounds of warming up and the fewest that count, as long as a slow device would take.
         let dispatches = trial.programs.values().flatten();
-        let guess: f64 = dispatches.map(|d| executor::estimate(d, gpu.adapter.kind)).sum();
+        let guess: f64 = dispatches.map(|d| d.estimate(gpu.adapter().kind)).sum();
         let guess = Duration::from_secs_f64(guess * (2 + ROUNDS[0]) as f64);
         if left() < guess.max(self.longest) || tiles.len() < 2 || !tiles.contains(&table) {
             return Ok(None);
         }
 
         let labels: Vec<_> = trial.buffers.iter().filter(|b| !b.texture).cloned().collect();
-        let mut executor = Executor::new(gpu, trial)?;
+        let mut executor = Arc::clone(gpu).prepare(trial)?;
         for buffer in labels {
             let floats = (buffer.bytes / 4) as usize;
             let noise: Vec<f32> = self.noise.iter().copied().cycle().take(floats).collect();
@@ -144,7 +146,7 @@ impl Autotuner {
         }
         executor.run(FILL, &StepParameters::rows(0), 0)?;
         executor.finish()?;
-        let mut warm = || -> Result<f64, GpuError> {
+        let mut warm = || -> Result<f64, DeviceError> {
             let begun = Instant::now();
             for tile in &tiles {
                 executor.run(tile, &StepParameters::rows(0), 0)?;
@@ -161,7 +163,7 @@ impl Autotuner {
             return Ok(None);
         }
 
-        let mut ns = medians(&mut executor, &tiles, rounds)?;
+        let mut ns = medians(&mut *executor, &tiles, rounds)?;
         let fastest = ns.iter().min_by_key(|&(_, ns)| ns).map(|(tile, _)| tile.clone());
         let Some(fastest) = fastest else { return Ok(None) };
         let clearly =
@@ -169,7 +171,7 @@ impl Autotuner {
         let mut wins = clearly(&ns);
         if wins {
             // A neighbour may have slowed the table's tile down: the other one must win again.
-            ns.extend(medians(&mut executor, &[table.clone(), fastest.clone()], rounds)?);
+            ns.extend(medians(&mut *executor, &[table.clone(), fastest.clone()], rounds)?);
             wins = clearly(&ns);
         }
         let tile = if wins { fastest } else { table.clone() };
@@ -179,17 +181,17 @@ impl Autotuner {
 
 /// The median nanoseconds of each of some programs of one dispatch, run in turn: by timestamp queries, or else by the host's clock.
 fn medians(
-    executor: &mut Executor,
+    executor: &mut dyn Executor,
     programs: &[String],
     rounds: usize,
-) -> Result<BTreeMap<String, u64>, GpuError> {
+) -> Result<BTreeMap<String, u64>, DeviceError> {
     let mut times: BTreeMap<String, Vec<u64>> = BTreeMap::new();
     // 0 means that it took less than a tick of the clock.
     let mut add = |program: &str, ns: u64| {
         times.entry(program.into()).or_default().push(ns.max(1));
     };
     let timestamps = match executor.start_profile() {
-        Err(GpuError::NoTimestamps(_)) => false,
+        Err(DeviceError::NoTimestamps(_)) => false,
         started => started.map(|()| true)?,
     };
     for _ in 0..rounds {

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, fmt, sync::LazyLock};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::AdapterDescription;
-use taper_core::{
+use crate::{
+    device::AdapterDescription,
     plan::{Class, shaders::FILES},
     text::hex,
 };
