@@ -3,7 +3,7 @@
 use engine::{
     graph::{Graph, Home, ShapeError, Value},
     ops::{
-        AdapterKind, Launch, Op, Operands,
+        AdapterKind, Gradients, Launch, Op, Operands,
         accuracy::hits,
         activation::Activation,
         attention::Attention,
@@ -156,12 +156,7 @@ impl Op for Upstream {
         SumParts.launch(inputs, on)
     }
 
-    fn vjp(
-        &self,
-        _: &mut Graph,
-        _: Operands<'_>,
-        _: &[Option<Value>],
-    ) -> Result<Vec<Option<Value>>, ShapeError> {
+    fn vjp(&self, _: &mut Graph, _: Operands<'_>, _: Value) -> Gradients {
         Ok(vec![Some(self.0)])
     }
 }

@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, rc::Rc};
 
 use thiserror::Error;
 
-use crate::ops::{self, AdapterKind, Op, Operands, Shape, Storage};
+use crate::ops::{self, AdapterKind, Gradients, Op, Operands, Shape, Storage};
 
 /// A tensor must have fewer elements than this: at four bytes each, its size then fits a `u32`, with which shaders index.
 const MAX_ELEMENTS: u64 = 1 << 30;
@@ -361,12 +361,8 @@ impl Graph {
         live
     }
 
-    fn vjp(
-        &mut self,
-        node: usize,
-        douts: &[Option<Value>],
-    ) -> Result<Vec<Option<Value>>, ShapeError> {
+    fn vjp(&mut self, node: usize, dy: Value) -> Gradients {
         let Node { op, inputs, outputs, .. } = self.nodes[node].clone();
-        op.vjp(self, Operands { inputs: &inputs, outputs: &outputs }, douts)
+        op.vjp(self, Operands { inputs: &inputs, outputs: &outputs }, dy)
     }
 }

@@ -306,6 +306,9 @@ pub struct Operands<'a> {
     pub outputs: &'a [Value],
 }
 
+/// The gradient of each input of a node: `None` for labels, indices and whatever has no gradient.
+pub type Gradients = Result<Vec<Option<Value>>, ShapeError>;
+
 /// One node in place of two; what [`Op::absorb`] and [`Op::join`] answer.
 #[derive(Debug, Clone)]
 pub struct Fused {
@@ -330,18 +333,13 @@ pub trait Op: Any + Debug {
     /// The shapes of the outputs must not depend on `on`.
     fn launch(&self, inputs: &[&[u32]], on: AdapterKind) -> Option<Launch>;
 
-    /// The gradient rule: from the gradients of the outputs (`None` where nobody reads one) to those of the inputs (`None`
-    /// for labels, indices and whatever has no gradient). Write every gradient: what nobody reads is dropped later.
+    /// The gradient rule: from the gradient `dy` of the first output to those of the inputs. Further outputs are saved statistics, which
+    /// pass no gradient on. Write every gradient: what nobody reads is dropped later.
     ///
     /// # Errors
     /// If a node of the rule does not fit its shapes.
-    fn vjp(
-        &self,
-        graph: &mut Graph,
-        node: Operands<'_>,
-        douts: &[Option<Value>],
-    ) -> Result<Vec<Option<Value>>, ShapeError> {
-        let _ = (graph, douts);
+    fn vjp(&self, graph: &mut Graph, node: Operands<'_>, dy: Value) -> Gradients {
+        let _ = (graph, dy);
         Ok(vec![None; node.inputs.len()])
     }
 
