@@ -18,6 +18,7 @@ pub mod kl;
 pub mod layer_norm;
 pub mod matmul;
 pub mod mse;
+pub mod optimizer;
 mod packs;
 pub mod parts;
 pub mod peak;
