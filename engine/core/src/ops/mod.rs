@@ -129,7 +129,7 @@ impl Storage {
 pub struct Kernel {
     /// Stem of the file in `shaders/`.
     pub file: String,
-    /// Stem of the variant file put before the body, `matmul.tile16x16` say.
+    /// The variant that is put before the body, behind the stem of the file: `matmul.r8x8`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub variant: Option<String>,
     /// Entry point.
@@ -158,7 +158,7 @@ impl Kernel {
         }
     }
 
-    /// Puts `shaders/<file>.<variant>.wgsl` before the body.
+    /// Puts a variant before the body: `shaders/<file>.<variant>.wgsl`, or `shaders/variants/<variant>.wgsl` if the body names it.
     #[must_use]
     pub fn variant(mut self, variant: &str) -> Self {
         self.variant = Some(format!("{}.{variant}", self.file));

@@ -13,7 +13,7 @@ use naga::{
 use super::{Binding, KernelSpec};
 use crate::ops::{Kernel, Reads, Storage};
 
-/// Every file of `shaders/` by its stem (`matmul`, `matmul.r8x8`, `lib/step`), with its text.
+/// Every file of `shaders/` by its stem (`matmul`, `attention.r8q8`, `variants/r8x8`, `lib/step`), with its text.
 pub const FILES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/shaders.rs"));
 
 /// The text of a file of `shaders/`.
@@ -36,11 +36,40 @@ const SECTION: &str = "// binding ";
 /// The names of the variables that [`READ`] and [`WRITE`] declare begin so.
 const EITHER: [&str; 3] = ["quads_", "ones_", "mirror_"];
 
-/// The `lib/` parts that a text names in its comments `// uses: a, b`.
-fn uses(text: &str) -> impl Iterator<Item = &str> {
+/// The names that a text lists in its comments `// KEY: a, b`.
+fn listed<'a>(text: &'a str, key: &'a str) -> impl Iterator<Item = &'a str> {
     text.lines()
-        .filter_map(|line| line.strip_prefix("// uses:"))
+        .filter_map(move |line| line.strip_prefix("// ")?.strip_prefix(key)?.strip_prefix(':'))
         .flat_map(|list| list.split(',').map(str::trim))
+}
+
+/// The `lib/` parts that a text uses.
+fn uses(text: &str) -> impl Iterator<Item = &str> {
+    listed(text, "uses")
+}
+
+/// The variants of a body by their names in a [`Kernel`] (`matmul.r8x8`): the files of its own, and the files of `variants/` that its comment
+/// `// variants: a, b` names.
+pub fn variants(body: &str) -> Vec<String> {
+    let own = format!("{body}.");
+    let owned = FILES.iter().filter(|(stem, _)| stem.starts_with(&own));
+    let shared = listed(file(body).unwrap_or_default(), "variants");
+    owned.map(|(stem, _)| (*stem).to_owned()).chain(shared.map(|name| own.clone() + name)).collect()
+}
+
+/// The text of a kernel's variant, empty where it has none.
+fn variant(kernel: &Kernel) -> Result<&'static str, String> {
+    let Some(name) = &kernel.variant else { return Ok("") };
+    if let Ok(own) = file(name) {
+        return Ok(own);
+    }
+    let shared = name.strip_prefix(&kernel.file).and_then(|rest| rest.strip_prefix('.'));
+    match shared.filter(|shared| {
+        listed(file(&kernel.file).unwrap_or_default(), "variants").any(|v| v == *shared)
+    }) {
+        Some(shared) => file(&format!("variants/{shared}")),
+        None => Err(format!("shaders/{}.wgsl has no variant {name}", kernel.file)),
+    }
 }
 
 /// Whether a kernel takes inputs through `lib/read`, so that they may lie in buffers or in textures.
@@ -57,9 +86,8 @@ pub fn reads(kernel: &Kernel) -> bool {
 }
 
 fn uses_read(kernel: &Kernel) -> bool {
-    let files = [Some(kernel.file.as_str()), kernel.variant.as_deref()];
-    let texts = files.into_iter().flatten().filter_map(|stem| file(stem).ok());
-    texts.flat_map(uses).any(|part| part == READ)
+    let texts = [file(&kernel.file), variant(kernel)];
+    texts.into_iter().flatten().flat_map(uses).any(|part| part == READ)
 }
 
 /// A part that is cut into sections, one a binding: each from the file `stem`, or from `stem.f16` where the binding is one of `halves`. What
@@ -93,9 +121,9 @@ fn sections(stem: &str, halves: &[u32]) -> Result<String, String> {
 /// If a file is missing.
 pub fn link(kernel: &Kernel) -> Result<String, String> {
     let body = file(&kernel.file)?;
-    let variant = kernel.variant.as_deref().map(file).transpose()?;
+    let variant = variant(kernel)?;
     let mut parts = Vec::new();
-    for name in uses(body).chain(uses(variant.unwrap_or_default())) {
+    for name in uses(body).chain(uses(variant)) {
         let part = match (name, kernel.reads) {
             (READ, Reads::Buffers) => sections("read.buffers", &kernel.halves)?,
             (READ, Reads::Textures) => sections("read.textures", &kernel.halves)?,
@@ -106,7 +134,7 @@ pub fn link(kernel: &Kernel) -> Result<String, String> {
             parts.push(part);
         }
     }
-    parts.extend([variant.unwrap_or_default(), body].map(str::to_owned));
+    parts.extend([variant, body].map(str::to_owned));
     // A directive stands before everything else.
     if parts.iter().any(|part| part.contains("<f16>")) {
         parts.insert(0, file("lib/f16")?.to_owned());
