@@ -53,11 +53,11 @@ fn linked() -> Vec<Linked> {
         let variants =
             variants.iter().flat_map(|v| [Reads::Buffers, Reads::Textures].map(|r| (v.clone(), r)));
         let variants = variants.flat_map(|(v, reads)| {
-            [Vec::new(), BINDINGS.collect()].map(|halves| (v.clone(), reads, halves))
+            [Vec::new(), BINDINGS.collect()].map(|f16| (v.clone(), reads, f16))
         });
-        for (variant, reads, halves) in variants {
+        for (variant, reads, f16) in variants {
             let name = variant.clone().unwrap_or_else(|| body.to_owned());
-            let kernel = Kernel { variant, reads, halves, ..Kernel::of(body, "") };
+            let kernel = Kernel { variant, reads, f16, ..Kernel::of(body, "") };
             if reads == Reads::Textures && !shaders::reads(&kernel) {
                 continue;
             }

@@ -136,7 +136,7 @@ impl Executor {
             return Err(GpuError::Limit { what: "a buffer", needed, granted, adapter });
         }
 
-        if plan.kernels.iter().any(|spec| !spec.kernel.halves.is_empty()) {
+        if plan.kernels.iter().any(|spec| !spec.kernel.f16.is_empty()) {
             gpu.check_half()?;
         }
 

@@ -138,8 +138,8 @@ pub struct Kernel {
     #[serde(default, skip_serializing_if = "Reads::is_buffers")]
     pub reads: Reads,
     /// Numbers of the bindings whose tensors are stored as f16, in rising order; the plan decides it.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub halves: Vec<u32>,
+    #[serde(default, rename = "halves", skip_serializing_if = "Vec::is_empty")]
+    pub f16: Vec<u32>,
     /// Values of `override` constants, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub constants: Vec<(String, f64)>,
@@ -153,7 +153,7 @@ impl Kernel {
             variant: None,
             entry: entry.into(),
             reads: Reads::Buffers,
-            halves: Vec::new(),
+            f16: Vec::new(),
             constants: Vec::new(),
         }
     }

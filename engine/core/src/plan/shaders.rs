@@ -34,7 +34,7 @@ const WRITE: &str = "write";
 const SECTION: &str = "// binding ";
 
 /// The names of the variables that [`READ`] and [`WRITE`] declare begin so.
-const EITHER: [&str; 3] = ["quads_", "ones_", "mirror_"];
+const LIB_VARIABLES: [&str; 3] = ["quads_", "ones_", "mirror_"];
 
 /// The names that a text lists in its comments `// KEY: a, b`.
 fn listed<'a>(text: &'a str, key: &'a str) -> impl Iterator<Item = &'a str> {
@@ -90,9 +90,9 @@ fn uses_read(kernel: &Kernel) -> bool {
     texts.into_iter().flatten().flat_map(uses).any(|part| part == READ)
 }
 
-/// A part that is cut into sections, one a binding: each from the file `stem`, or from `stem.f16` where the binding is one of `halves`. What
+/// A part that is cut into sections, one a binding: each from the file `stem`, or from `stem.f16` where the binding is one of `f16`. What
 /// stands before the sections of the first file serves both; what stands before those of the second comes with any of them.
-fn sections(stem: &str, halves: &[u32]) -> Result<String, String> {
+fn sections(stem: &str, f16: &[u32]) -> Result<String, String> {
     let cut = |text: &'static str| {
         let mut parts = text.split(SECTION);
         let head = parts.next().unwrap_or_default();
@@ -102,14 +102,14 @@ fn sections(stem: &str, halves: &[u32]) -> Result<String, String> {
         (head, numbered.collect::<Vec<_>>())
     };
     let (head, single) = cut(file(&format!("lib/{stem}"))?);
-    let (half_head, half) = cut(file(&format!("lib/{stem}.f16"))?);
-    let is_half = |n: &u32| halves.contains(n);
+    let (f16_head, half) = cut(file(&format!("lib/{stem}.f16"))?);
+    let is_f16 = |n: &u32| f16.contains(n);
     let mut text = head.to_owned();
-    if half.iter().any(|(n, _)| is_half(n)) {
-        text += half_head;
+    if half.iter().any(|(n, _)| is_f16(n)) {
+        text += f16_head;
     }
-    let chosen = single.into_iter().filter(|(n, _)| !is_half(n));
-    for (_, section) in chosen.chain(half.into_iter().filter(|(n, _)| is_half(n))) {
+    let chosen = single.into_iter().filter(|(n, _)| !is_f16(n));
+    for (_, section) in chosen.chain(half.into_iter().filter(|(n, _)| is_f16(n))) {
         text = text + SECTION + section;
     }
     Ok(text)
@@ -125,9 +125,9 @@ pub fn link(kernel: &Kernel) -> Result<String, String> {
     let mut parts = Vec::new();
     for name in uses(body).chain(uses(variant)) {
         let part = match (name, kernel.reads) {
-            (READ, Reads::Buffers) => sections("read.buffers", &kernel.halves)?,
-            (READ, Reads::Textures) => sections("read.textures", &kernel.halves)?,
-            (WRITE, _) => sections(WRITE, &kernel.halves)?,
+            (READ, Reads::Buffers) => sections("read.buffers", &kernel.f16)?,
+            (READ, Reads::Textures) => sections("read.textures", &kernel.f16)?,
+            (WRITE, _) => sections(WRITE, &kernel.f16)?,
             _ => file(&format!("lib/{name}"))?.to_owned(),
         };
         if !parts.contains(&part) {
@@ -149,7 +149,7 @@ struct Used {
     dims: bool,
     live: bool,
     /// Numbers of the bindings that `lib/` declares, so that the tensor may be stored either way.
-    either: Vec<u32>,
+    may_be_f16: Vec<u32>,
 }
 
 struct Parsed {
@@ -179,15 +179,15 @@ pub fn reflect(kernel: &Kernel) -> Result<KernelSpec, String> {
 ///
 /// # Errors
 /// As [`reflect`].
-pub fn either(kernel: &Kernel) -> Result<Vec<u32>, String> {
-    Ok(used(kernel)?.either)
+pub fn may_be_f16(kernel: &Kernel) -> Result<Vec<u32>, String> {
+    Ok(used(kernel)?.may_be_f16)
 }
 
 fn used(kernel: &Kernel) -> Result<Used, String> {
     type Key = (String, Option<String>, Reads, Vec<u32>, String);
     static SEEN: LazyLock<Mutex<HashMap<Key, Used>>> = LazyLock::new(Mutex::default);
-    let Kernel { file, variant, entry, reads, halves, .. } = kernel;
-    let key = (file.clone(), variant.clone(), *reads, halves.clone(), entry.clone());
+    let Kernel { file, variant, entry, reads, f16, .. } = kernel;
+    let key = (file.clone(), variant.clone(), *reads, f16.clone(), entry.clone());
     let seen = || SEEN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     if let Some(found) = seen().get(&key) {
         return Ok(found.clone());
@@ -205,7 +205,7 @@ fn bindings_of(kernel: &Kernel) -> Result<Used, String> {
         })?;
     let info = info.get_entry_point(index);
     let mut used = Used::default();
-    let as_stored = |number| match kernel.halves.contains(&number) {
+    let as_stored = |number| match kernel.f16.contains(&number) {
         true => Storage::F16,
         false => Storage::F32,
     };
@@ -234,8 +234,8 @@ fn bindings_of(kernel: &Kernel) -> Result<Used, String> {
                 return Err(format!("@group({group}) @binding({binding}) has no meaning here"));
             }
         }
-        if at.group == 0 && EITHER.iter().any(|name| is_called(global, name)) {
-            used.either.push(at.binding);
+        if at.group == 0 && LIB_VARIABLES.iter().any(|name| is_called(global, name)) {
+            used.may_be_f16.push(at.binding);
         }
     }
     used.bindings.sort_by_key(|b| b.number);
