@@ -52,7 +52,7 @@ pub enum Event {
         member: String,
         /// Name of the stage: `wide`, `narrow 2`, `tune`, …
         stage: String,
-        /// Which try of the stage, from 1.
+        /// Which restart of the stage, from 1.
         restart: u32,
         /// Steps of the member before this one.
         step: u64,
@@ -146,7 +146,7 @@ pub enum Event {
         block: u32,
         /// Steps of the member.
         step: u64,
-        /// Discrepancy on the fixed inputs, of the try that was kept.
+        /// Discrepancy on the fixed inputs, of the restart that was kept.
         #[serde(deserialize_with = "null_is_nan")]
         #[schemars(with = "Option<f64>")]
         discrepancy: f64,
@@ -261,12 +261,12 @@ pub struct LoaderWait {
     pub max_ms: f64,
 }
 
-/// How the loss of a try of a stage is scaled, in mixed precision.
+/// How the loss of a restart of a stage is scaled, in mixed precision.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Scaling {
     /// What the next step's loss is multiplied by.
     pub scale: f64,
-    /// Steps of the try that were skipped so far, because a gradient was not finite.
+    /// Steps of the restart that were skipped so far, because a gradient was not finite.
     pub skipped: u64,
 }
 
@@ -277,7 +277,7 @@ pub struct StagePlan {
     pub member: String,
     /// Name of the stage.
     pub stage: String,
-    /// Its optimiser steps, over all its tries.
+    /// Its optimiser steps, over all its restarts.
     pub steps: u64,
     /// What one step costs, in multiply-adds of the whole batch; weighs the stage in the time left.
     pub step_macs: u64,

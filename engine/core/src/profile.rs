@@ -281,7 +281,7 @@ impl Recorder {
         self.lock().profile.get_or_insert_with(|| Profile::new(adapter, peaks));
     }
 
-    /// Whether a stage of a method, or of a teacher, is still to be profiled; true once: other seeds and tries run the same kernels.
+    /// Whether a stage of a method, or of a teacher, is still to be profiled; true once: other seeds and restarts run the same kernels.
     pub fn wants(&self, method: Option<Method>, stage: &str) -> bool {
         let mut recorded = self.lock();
         recorded.profile.is_some() && recorded.stages.insert((method, stage.into()))

@@ -58,7 +58,8 @@ impl<'a> Summary<'a> {
                 format!("{:.1}", 100.0 * total.roofline),
             ]
         };
-        let head = ["program", "steps", "launches", "device ms", "wall ms", "busy %", "roofline ms"];
+        let head =
+            ["program", "steps", "launches", "device ms", "wall ms", "busy %", "roofline ms"];
         let stages = table(&head, &stages.iter().map(stage).collect::<Vec<_>>());
         let (top, rest) = kernels.split_at(kernels.len().min(TOP));
         let head = ["kernel", "launches", "ms", "share %", "GFLOP/s", "GB/s", "roofline %"];

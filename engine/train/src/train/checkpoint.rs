@@ -32,20 +32,21 @@ pub(super) struct Place {
     pub(super) version: u32,
     /// Index of the stage.
     pub(super) stage: usize,
-    /// Index of the try.
-    pub(super) attempt: u32,
-    /// Steps of the try, which are also the batches that it has consumed.
+    /// Index of the restart.
+    #[serde(rename = "attempt")]
+    pub(super) restart: u32,
+    /// Steps of the restart, which are also the batches that it has consumed.
     pub(super) step: u64,
-    /// Steps of the member, over all stages and tries.
+    /// Steps of the member, over all stages and restarts.
     pub(super) member_step: u64,
-    /// Passes over the training data of the tries that are done.
+    /// Passes over the training data of the restarts that are done.
     pub(super) epochs: f64,
     /// Seconds of training so far.
     pub(super) seconds: f64,
     /// Factor of the squared error of an imitation, as bits.
     pub(super) scale: Option<u32>,
-    /// Score of the best try so far; lower is better. As bits: a decimal may be read as the number beside it, and of two equal scores another
-    /// try would win after a resume.
+    /// Score of the best restart so far; lower is better. As bits: a decimal may be read as the number beside it, and of two equal scores another
+    /// restart would win after a resume.
     #[serde(default, with = "bits")]
     pub(super) best: Option<f64>,
     /// Fingerprint of the stage's plan. A resume with an equal plan trains the same bits.
@@ -56,7 +57,7 @@ pub(super) struct Place {
     /// Tiles of the stage's products that are not the table's: frozen when the stage began.
     #[serde(default)]
     pub(super) kernel_choices: Choices,
-    /// The state of loss scaling, in a try whose steps run in mixed precision.
+    /// The state of loss scaling, in a restart whose steps run in mixed precision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) loss_scale: Option<LossScale>,
     /// The mean loss of the last line of the log.
@@ -66,8 +67,8 @@ pub(super) struct Place {
 impl Place {
     /// Name of its checkpoint's file; names sort as places do.
     fn file(&self) -> String {
-        let Self { stage, attempt, step, .. } = self;
-        format!("{stage:03}-{attempt:03}-{step:09}.safetensors")
+        let Self { stage, restart, step, .. } = self;
+        format!("{stage:03}-{restart:03}-{step:09}.safetensors")
     }
 }
 
@@ -98,9 +99,9 @@ pub struct Checkpoint {
     pub(super) place: Place,
     /// The weights now.
     pub(super) now: Weights,
-    /// The weights to which a restart returns, while a stage has several tries.
+    /// The weights to which a restart returns, while a stage has several restarts.
     pub(super) base: Option<Weights>,
-    /// The weights of the best try.
+    /// The weights of the best restart.
     pub(super) best: Option<Weights>,
     /// m and v.
     pub(super) moments: Option<[Vec<f32>; 2]>,
