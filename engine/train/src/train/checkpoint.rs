@@ -25,9 +25,9 @@ const WITHOUT_SUM: u32 = 1;
 /// Key of the state in the file's metadata.
 const STATE: &str = "taper";
 
-/// The place of a member in its stages.
+/// Where a member stands in its stages.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Place {
+pub(super) struct Position {
     /// Version of this form.
     pub(super) version: u32,
     /// Index of the stage.
@@ -64,7 +64,7 @@ pub(super) struct Place {
     pub(super) loss: Option<f64>,
 }
 
-impl Place {
+impl Position {
     /// Name of its checkpoint's file; names sort as places do.
     fn file(&self) -> String {
         let Self { stage, restart, step, .. } = self;
@@ -96,7 +96,7 @@ mod bits {
 /// A member's place with what it has learnt.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Checkpoint {
-    pub(super) place: Place,
+    pub(super) place: Position,
     /// The weights now.
     pub(super) now: Weights,
     /// The weights to which a restart returns, while a stage has several restarts.
@@ -134,7 +134,7 @@ impl Checkpoint {
                 }
             }
         }
-        let place = Place { version: VERSION, ..self.place.clone() };
+        let place = Position { version: VERSION, ..self.place.clone() };
         let mut metadata = safetensors::pytorch();
         let state =
             serde_json::to_string(&place).map_err(|error| FormatError::content(folder, error))?;
@@ -164,7 +164,7 @@ impl Checkpoint {
         for path in list(folder)?.into_iter().rev() {
             match Self::read(&path) {
                 Ok(checkpoint) => {
-                    let Place { version, member_step, .. } = checkpoint.place;
+                    let Position { version, member_step, .. } = checkpoint.place;
                     let shown = path.display();
                     if !warnings.is_empty() {
                         warnings
@@ -202,7 +202,7 @@ impl Checkpoint {
         let (tensors, metadata) = safetensors::read(path)?;
         let damaged = |message: String| FormatError::content(path, message);
         let state = metadata.get(STATE).ok_or_else(|| damaged("it is not a checkpoint".into()))?;
-        let place: Place = serde_json::from_str(state).map_err(|e| damaged(e.to_string()))?;
+        let place: Position = serde_json::from_str(state).map_err(|e| damaged(e.to_string()))?;
         // `safetensors::read` has compared the sum; here only its presence is checked.
         match (place.version, metadata.contains_key(safetensors::SUM)) {
             (VERSION, true) | (WITHOUT_SUM, false) => {}
@@ -269,7 +269,7 @@ mod tests {
         let tensor = || Tensor::new([2, 2], vec![step as f32; 4]);
         let weights = || Weights::from([("head.weight".into(), tensor())]);
         Checkpoint {
-            place: Place { step, member_step: step, version: VERSION, ..Place::default() },
+            place: Position { step, member_step: step, version: VERSION, ..Position::default() },
             now: weights(),
             base: Some(weights()),
             best: None,
@@ -356,8 +356,8 @@ mod tests {
     }
 
     fn again(best: Option<f64>) -> Option<f64> {
-        let place = serde_json::to_string(&Place { best, ..Place::default() }).expect("JSON");
-        serde_json::from_str::<Place>(&place).expect("a place").best
+        let place = serde_json::to_string(&Position { best, ..Position::default() }).expect("JSON");
+        serde_json::from_str::<Position>(&place).expect("a place").best
     }
 
     #[test]
@@ -368,7 +368,7 @@ mod tests {
             assert_eq!(again(Some(score)).map(f64::to_bits), Some(score.to_bits()));
         }
         assert_eq!(again(None), None);
-        let older: Place = serde_json::from_value(serde_json::json!({
+        let older: Position = serde_json::from_value(serde_json::json!({
             "version": 1, "stage": 0, "attempt": 1, "step": 0, "member_step": 8, "epochs": 1.0,
             "seconds": 1.0, "scale": null, "best": 12.5, "plan": 3, "loss": null
         }))

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Instant};
 
 use super::{
     TrainError,
-    checkpoint::{Checkpoint, Place},
+    checkpoint::{Checkpoint, Position},
     context::{Context, Teacher},
     measure,
     probe::DeviceProbe,
@@ -105,17 +105,17 @@ impl<'a, 'r> Member<'a, 'r> {
                 Task::Start => self.timed(Self::start_all)?,
                 _ => self.train(&stage)?,
             }
-            let Place { member_step, epochs, seconds, loss, .. } = self.at.place;
+            let Position { member_step, epochs, seconds, loss, .. } = self.at.place;
             let micro_batches = std::mem::take(&mut self.at.place.micro_batches);
             let stage = self.at.place.stage + 1;
-            self.at.place = Place {
+            self.at.place = Position {
                 stage,
                 member_step,
                 epochs,
                 seconds,
                 loss,
                 micro_batches,
-                ..Place::default()
+                ..Position::default()
             };
             (self.at.base, self.at.best, self.at.moments) = (None, None, None);
             self.checkpoint()?;

@@ -34,7 +34,7 @@ pub struct Started {
 }
 
 /// A block that is being started.
-pub(super) struct Place<'a, P> {
+pub(super) struct BlockStart<'a, P> {
     probe: &'a mut P,
     /// S̄.
     pub student: &'a Network,
@@ -54,7 +54,7 @@ pub(super) struct Place<'a, P> {
     pub started: Started,
 }
 
-impl<'a, P: Probe> Place<'a, P> {
+impl<'a, P: Probe> BlockStart<'a, P> {
     /// Refuses what no start of any kind can do.
     #[expect(clippy::too_many_arguments, reason = "the arguments of `start_block`")]
     pub(super) fn new(
