@@ -128,7 +128,8 @@ pub enum Event {
         loss: f64,
     },
     /// A block got its starting weights.
-    BlockStarted {
+    #[serde(rename = "block_started")]
+    BlockInitialised {
         /// Who.
         member: String,
         /// The block, from 1.
@@ -321,7 +322,7 @@ impl Event {
             | Event::Autotuned { member, step, .. }
             | Event::Step { member, step, .. }
             | Event::Epoch { member, step, .. }
-            | Event::BlockStarted { member, step, .. }
+            | Event::BlockInitialised { member, step, .. }
             | Event::BlockNarrowed { member, step, .. }
             | Event::Checkpoint { member, step, .. }
             | Event::Merge { member, step, .. }
@@ -382,29 +383,22 @@ pub struct MergeReport {
 mod tests {
     use super::*;
 
-    fn step(member: &str, step: u64, loss: f64) -> Event {
-        Event::Step {
-            member: member.into(),
-            stage: "tune".into(),
-            step,
-            stage_step: step,
-            loss,
-            lr: 0.1,
-            samples_per_s: 1000.0,
-            loader_wait: Some(LoaderWait { mean_ms: 0.25, max_ms: 2.0 }),
-            scaling: None,
-        }
+    /// A line of a log.
+    const STEP: &str = concat!(
+        r#"{"seq":0,"time":0.5,"type":"step","member":"win-0","stage":"tune","step":1,"stage_step":1,"loss":0.5,"#,
+        r#""lr":0.1,"samples_per_s":1000.0,"loader_wait":{"mean_ms":0.25,"max_ms":2.0}}"#
+    );
+
+    fn read(line: &str) -> Entry {
+        serde_json::from_str(line).expect("read")
     }
 
     #[test]
     fn a_loss_that_is_not_a_number_is_read_back_as_one() {
-        let entry = Entry { seq: 0, time: 0.0, event: step("win-0", 1, f64::NAN) };
-        let line = entry.to_line().expect("written");
-        assert!(line.contains("\"loss\":null"), "{line}");
-        let Event::Step { loss, .. } = serde_json::from_str::<Entry>(&line).expect("read").event
-        else {
-            panic!("a step")
-        };
+        let line = STEP.replace("\"loss\":0.5", "\"loss\":null");
+        let entry = read(&line);
+        assert_eq!(entry.to_line().expect("written"), line + "\n");
+        let Event::Step { loss, .. } = entry.event else { panic!("a step") };
         assert!(loss.is_nan());
     }
 
@@ -422,15 +416,9 @@ mod tests {
 
     #[test]
     fn a_step_of_an_older_log_has_no_wait() {
-        let entry = Entry { seq: 0, time: 0.0, event: step("win-0", 1, 0.5) };
-        let line = entry.to_line().expect("written");
-        assert!(line.contains("\"loader_wait\":{\"mean_ms\":0.25,\"max_ms\":2.0}"), "{line}");
-        let older = line.replace(",\"loader_wait\":{\"mean_ms\":0.25,\"max_ms\":2.0}", "");
-        let Event::Step { loader_wait, .. } =
-            serde_json::from_str::<Entry>(&older).expect("read").event
-        else {
-            panic!("a step")
-        };
+        assert_eq!(read(STEP).to_line().expect("written"), STEP.to_owned() + "\n");
+        let older = STEP.replace(",\"loader_wait\":{\"mean_ms\":0.25,\"max_ms\":2.0}", "");
+        let Event::Step { loader_wait, .. } = read(&older).event else { panic!("a step") };
         assert_eq!(loader_wait, None);
     }
 }

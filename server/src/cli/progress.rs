@@ -191,7 +191,7 @@ impl Progress {
                     "{member} {stage}: epoch {epoch:.2}, test loss {loss:.4}{accuracy}"
                 ));
             }
-            Event::BlockStarted { member, block, fresh, .. } if *fresh > 0 => {
+            Event::BlockInitialised { member, block, fresh, .. } if *fresh > 0 => {
                 self.say(&format!("{member}: {fresh} units of block {block} are fresh, the teacher had none for them"));
             }
             Event::BlockNarrowed { member, block, discrepancy, accuracy, dead, .. } => {

@@ -279,7 +279,7 @@ impl View {
                     state.loss = loss.is_finite().then_some(*loss);
                 }
             }
-            Event::BlockStarted { member, block, step, fresh } => {
+            Event::BlockInitialised { member, block, step, fresh } => {
                 if let Some(state) = self.block(member, *block) {
                     state.restarts += 1;
                     (state.fresh, state.step) = (Some(*fresh), *step);

@@ -225,7 +225,7 @@ impl<'a, 'r> Member<'a, 'r> {
 
     fn started(&mut self, block: usize, fresh: u64) -> Result<(), TrainError> {
         let (member, step) = (self.who.name.clone(), self.at.place.member_step);
-        self.run.emit(Event::BlockStarted { member, block: block as u32, step, fresh })
+        self.run.emit(Event::BlockInitialised { member, block: block as u32, step, fresh })
     }
 
     /// The head of S̄, before the stage that first uses it.
