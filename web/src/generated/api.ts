@@ -857,7 +857,7 @@ export interface components {
             discrepancy?: number | null;
             /**
              * Format: uint32
-             * @description Tries of its narrow step so far.
+             * @description Restarts of its narrow step so far.
              */
             restarts: number;
             /**
@@ -1180,7 +1180,7 @@ export interface components {
              */
             tune: components["schemas"]["Tune"];
             /**
-             * @description The start-only baseline: `[tune]` over the whole student budget, the tries of WIN's stages included.
+             * @description The start-only baseline: `[tune]` over the whole student budget, the restarts of WIN's stages included.
              * @default {}
              */
             start_only: components["schemas"]["StartOnly"];
@@ -1448,7 +1448,7 @@ export interface components {
             stage: string;
             /**
              * Format: uint32
-             * @description Which try of the stage, from 1.
+             * @description Which restart of the stage, from 1.
              */
             restart: number;
             /**
@@ -1606,7 +1606,7 @@ export interface components {
             step: number;
             /**
              * Format: double
-             * @description Discrepancy on the fixed inputs, of the try that was kept.
+             * @description Discrepancy on the fixed inputs, of the restart that was kept.
              */
             discrepancy?: number | null;
             /**
@@ -2051,7 +2051,7 @@ export interface components {
         KernelSpec: {
             /** @description Stem of the file in `shaders/`. */
             file: string;
-            /** @description Stem of the variant file put before the body, `matmul.tile16x16` say. */
+            /** @description The variant that is put before the body, behind the stem of the file: `matmul.r8x8`. */
             variant?: string | null;
             /** @description Entry point. */
             entry: string;
@@ -2550,30 +2550,6 @@ export interface components {
         };
         /** @description Whether a stage is over. */
         Phase: "waiting" | "running" | "done";
-        /** @description A place in the queue. */
-        Place: {
-            /** @description Id of a queued run; null: the end. */
-            before?: string | null;
-        };
-        /** @description Where a tensor of the file goes. */
-        Place2: {
-            /** @description Its name in the file. */
-            name: string;
-            /** @description Its extents in the file. */
-            shape: number[];
-            /**
-             * Format: uint
-             * @description Index in the plan's buffers.
-             */
-            buffer: number;
-            /**
-             * Format: uint64
-             * @description Its first byte there.
-             */
-            offset: number;
-            /** @description In which order its numbers are written; absent: as they lie in the file. */
-            order?: components["schemas"]["Order"] | null;
-        };
         /** @description A compiled graph; see the module. */
         Plan: {
             /**
@@ -2620,7 +2596,7 @@ export interface components {
             /** @description Index in `shaders` of each kernel of the plan. */
             modules: number[];
             /** @description Where the tensors of the model's file go. */
-            tensors: components["schemas"]["Place2"][];
+            tensors: components["schemas"]["TensorTarget"][];
             /** @description Buffers that begin with other words than 0. */
             fills: components["schemas"]["Fill"][];
             /** @description The plan. */
@@ -2707,6 +2683,11 @@ export interface components {
         Queue: {
             /** @description Ids, next one first. */
             queue: string[];
+        };
+        /** @description A place in the queue. */
+        QueuePlace: {
+            /** @description Id of a queued run; null: the end. */
+            before?: string | null;
         };
         /** @description A range of a buffer. */
         Range: {
@@ -2982,7 +2963,7 @@ export interface components {
             /** @description A PNG of at most 96 pixels. */
             url: string;
         };
-        /** @description How the loss of a try of a stage is scaled, in mixed precision. */
+        /** @description How the loss of a restart of a stage is scaled, in mixed precision. */
         Scaling: {
             /**
              * Format: double
@@ -2991,7 +2972,7 @@ export interface components {
             scale: number;
             /**
              * Format: uint64
-             * @description Steps of the try that were skipped so far, because a gradient was not finite.
+             * @description Steps of the restart that were skipped so far, because a gradient was not finite.
              */
             skipped: number;
         };
@@ -3064,7 +3045,7 @@ export interface components {
             micro_batches: number;
             /**
              * Format: uint64
-             * @description Optimiser steps over all its tries.
+             * @description Optimiser steps over all its restarts.
              */
             steps: number;
         };
@@ -3076,7 +3057,7 @@ export interface components {
             stage: string;
             /**
              * Format: uint64
-             * @description Its optimiser steps, over all its tries.
+             * @description Its optimiser steps, over all its restarts.
              */
             steps: number;
             /**
@@ -3106,7 +3087,7 @@ export interface components {
             stage: string;
             /**
              * Format: uint64
-             * @description Optimiser steps over all its tries.
+             * @description Optimiser steps over all its restarts.
              */
             steps: number;
             /**
@@ -3116,7 +3097,7 @@ export interface components {
             done: number;
             /**
              * Format: uint32
-             * @description Which try, from 1; 0 before the first.
+             * @description Which restart, from 1; 0 before the first.
              */
             restart: number;
             /** @description Whether it is over. */
@@ -3166,7 +3147,7 @@ export interface components {
             micro_batches?: number | null;
             /**
              * Format: uint64
-             * @description Steps of the tries before the current one.
+             * @description Steps of the restarts before the current one.
              * @default 0
              */
             earlier: number;
@@ -3178,7 +3159,7 @@ export interface components {
         };
         /** @description How a block's weights begin before its narrow step. */
         Start: "greedy" | "sample" | "random";
-        /** @description What the start-only baseline does differently from `[tune]`; its length is the whole student budget, all tries of WIN's stages included. */
+        /** @description What the start-only baseline does differently from `[tune]`; its length is the whole student budget, all restarts of WIN's stages included. */
         StartOnly: {
             /**
              * Format: double
@@ -3231,6 +3212,25 @@ export interface components {
              * @default []
              */
             layer_map: number[];
+        };
+        /** @description Where a tensor of the file goes. */
+        TensorTarget: {
+            /** @description Its name in the file. */
+            name: string;
+            /** @description Its extents in the file. */
+            shape: number[];
+            /**
+             * Format: uint
+             * @description Index in the plan's buffers.
+             */
+            buffer: number;
+            /**
+             * Format: uint64
+             * @description Its first byte there.
+             */
+            offset: number;
+            /** @description In which order its numbers are written; absent: as they lie in the file. */
+            order?: components["schemas"]["Order"] | null;
         };
         /** @description Fine-tuning after the narrow steps. */
         Tune: {
@@ -3566,13 +3566,13 @@ export interface components {
             discrepancy: components["schemas"]["Discrepancy"];
             /**
              * Format: uint32
-             * @description Tries of each narrow step, the best is kept; 1: no restart.
+             * @description Restarts of each narrow step, of which the best is kept; 1 trains it once.
              * @default 1
              */
             restarts: number;
             /**
              * Format: uint32
-             * @description Tries of the fine-tuning, the one with the least training error is kept; 1: no restart.
+             * @description Restarts of the fine-tuning, of which the one with the least training error is kept; 1 trains it once.
              * @default 1
              */
             tune_restarts: number;
@@ -4107,7 +4107,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["Place"];
+                "application/json": components["schemas"]["QueuePlace"];
             };
         };
         responses: {
