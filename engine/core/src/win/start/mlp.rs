@@ -4,10 +4,7 @@ use super::{
     Probe,
     block::{BlockStart, correspondence},
 };
-use crate::{
-    nn::{Block, Layer, Network, NetworkError, layers::Linear},
-    win::linalg::gram,
-};
+use crate::nn::{Block, Layer, Network, NetworkError, layers::Linear};
 
 /// A linear layer with its activation.
 struct Dense<'n> {
@@ -58,7 +55,7 @@ pub(super) fn start<P: Probe>(start: &mut BlockStart<'_, P>, map: &[u32]) -> Res
         let (m, of) = (start.width(layer.name)?, start.teacher_width(from.name)?);
         let picks = start.choose(layer.name, m, of, |start| {
             let t = start.teacher_rows(from.tap, 1)?;
-            Ok(gram(&t.data, t.width))
+            Ok(start.gram(&t))
         })?;
         let bias = (format!("{}.bias", layer.name), format!("{}.bias", from.name));
         if k == 0 {

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     nn::{Extent, Layer, Network, NetworkError, layers},
-    win::linalg::{Matrix, gram},
+    win::linalg::Matrix,
 };
 
 /// A convolution with its batch norm.
@@ -280,7 +280,7 @@ fn one_set<P: Probe>(
         let mut sum = Matrix::zeros(of, of);
         for tap in taps {
             let t = start.teacher_rows(tap, 1)?;
-            sum += &gram(&t.data, t.width);
+            sum += &start.gram(&t);
         }
         Ok(sum)
     })
@@ -365,7 +365,7 @@ fn set_unit<P: Probe>(
         let mut rows = None;
         let picks = start.choose(conv.name, m, of, |start| {
             let t = rows.insert(start.teacher_rows(theirs, 1)?);
-            Ok(gram(&t.data, t.width))
+            Ok(start.gram(t))
         })?;
         start.set_weight(conv.name, source.name, Some(&picks), through)?;
         start.set_batch_norm(conv.norm, source.norm, Some(&picks))?;
