@@ -1,4 +1,5 @@
 // uses: grid, read, write
+// variants: scalar, vec4
 // Activations of flat tensors, and their gradients: from the output y where it says enough, else from x.
 struct Dims {
     count: u32,  // packs

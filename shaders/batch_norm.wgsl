@@ -1,4 +1,5 @@
 // uses: grid, read, write
+// variants: scalar, vec4
 // Batch normalisation of x (rows, C) over its rows, rows = N·H·W:
 //
 //     y = γ x̂ + β,   x̂ = (x − μ) ρ,   ρ = 1 / √(σ² + ε),   then ReLU if RELU is set

@@ -1,35 +1,9 @@
-// uses: strips, tiled, read, write
+// uses: conv2d_shared, strips, tiled, read, write
+// variants: w128x128, w64x64, w32x32, w64x16, w16x64, d128x64, d64x64, d32x32
 // The convolutions of conv2d.wgsl by workgroup tiles, for GPUs: same entry points, dims and bindings.
 //
 // What lies side by side along k is fetched by scalars, so that neighbouring invocations read neighbouring numbers; what lies side by side
 // along rows or columns by vec4s, where channels are multiples of 4. Kinds differ in stores: vec4 or scalar (`_out1`, `_any`).
-
-struct Dims {
-    images: u32, height: u32, width: u32, c_in: u32,
-    out_height: u32, out_width: u32, c_out: u32,
-    kernel_y: u32, kernel_x: u32, stride_y: u32, stride_x: u32, pad_y: u32, pad_x: u32,
-    // Rows and columns of the product, its tiles in each direction and, with phases and parts, in all.
-    m: u32, n: u32, tiles_m: u32, tiles_n: u32, tiles: u32,
-    // dw: part p sums over output positions p·k_part .. (p+1)·k_part.
-    parts: u32, k_part: u32,
-    // dx: rows and columns of one phase, ⌈height / stride_y⌉ and ⌈width / stride_x⌉.
-    phase_height: u32, phase_width: u32,
-    // conv: 1 applies ReLU.
-    relu: u32,
-}
-
-@group(0) @binding(0) var<uniform> dims: Dims;
-// conv: x (images, height, width, c_in). dx, dw: dy (images, out_height, out_width, c_out).
-fn a4(i: u32) -> vec4<f32> { return quad_1(i); }
-fn a1(i: u32) -> f32 { return one_1(i); }
-// conv, dx: w (c_out, kernel_y, kernel_x, c_in). dw: x.
-fn b4(i: u32) -> vec4<f32> { return quad_2(i); }
-fn b1(i: u32) -> f32 { return one_2(i); }
-// conv: bias (c_out). dx_plus: D, like x. dx_masked: Y, like x.
-// conv_skip: D, like y. dx_plus_masked: Y, like x.
-// conv: y (images, out_height, out_width, c_out). dx: like x. dw: (parts, c_out, kernel_y, kernel_x, c_in).
-fn put_c4(i: u32, v: vec4<f32>) { put_quad_5(i, v); }
-fn put_c1(i: u32, v: f32) { put_one_5(i, v); }
 
 // First row and column of a tile, and which phase or part it belongs to.
 struct Tile { row: u32, col: u32, slab: u32 }
@@ -40,9 +14,6 @@ fn tile_of(id: u32) -> Tile {
     let turn = turn_of(id, dims.tiles_m, dims.tiles_n);
     return Tile(turn.row * ROWS, turn.col * COLUMNS, turn.slab);
 }
-
-// Four pixels: image, and row and column there, before a tap's shift.
-struct Pixels { image: vec4<u32>, y: vec4<i32>, x: vec4<i32> }
 
 // The rows that the invocation fetches.
 var<private> begin: array<Pixels, SHARE_A>;
@@ -63,11 +34,6 @@ fn gather_a(at: vec4<u32>) -> vec4<f32> {
 
 fn gather_b(at: vec4<u32>) -> vec4<f32> {
     return vec4(b1(at.x), b1(at.y), b1(at.z), b1(at.w));
-}
-
-fn activate(v: vec4<f32>) -> vec4<f32> {
-    // As PyTorch: a NaN stays a NaN.
-    return select(v, vec4<f32>(), (v < vec4<f32>()) & vec4(dims.relu != 0u));
 }
 
 // Stores row r of block (i, j) to row `row` of a matrix of n columns; rows from `end` on are dropped.
@@ -107,14 +73,6 @@ fn store_any(t: Tile, lane: u32) {
 
 // ---- y[r, o] = Σ_{tap, i} x[window(r) + tap, i] · w[o, tap, i] (+ bias[o]); k is (tap, i).
 
-// Where the windows of four output positions begin.
-fn windows(row: u32) -> Pixels {
-    let r = min(row + STEP, vec4(dims.images * dims.out_height * dims.out_width - 1u));
-    let y = vec4<i32>(r / dims.out_width % dims.out_height * dims.stride_y) - i32(dims.pad_y);
-    let x = vec4<i32>(r % dims.out_width * dims.stride_x) - i32(dims.pad_x);
-    return Pixels(r / (dims.out_height * dims.out_width), y, x);
-}
-
 fn fetch_conv(t: Tile, lane: u32, from_k: u32, k1: u32) {
     for (var u = 0u; u < SHARE_A; u++) {
         let k = from_k + share_a(lane, u, true).k;
@@ -152,13 +110,6 @@ fn add_bias(t: Tile, lane: u32) {
         let b = vec4(one_3(col.x), one_3(col.y), one_3(col.z), one_3(col.w));
         for (var i = 0u; i < TM4; i++) { acc[i][j] += Block(b, b, b, b); }
     }
-}
-
-// acc + D, the fourth input after the bias; four numbers from `at` on, past the edge the last ones, which are not stored.
-fn skip4(at: u32) -> vec4<f32> { return quad_4(min(at, dims.m * dims.n - 4u) / 4u); }
-fn skip1(at: u32) -> vec4<f32> {
-    let i = min(at + STEP, vec4(dims.m * dims.n - 1u));
-    return vec4(one_4(i.x), one_4(i.y), one_4(i.z), one_4(i.w));
 }
 
 fn skip_vec(t: Tile, lane: u32) {
@@ -260,13 +211,6 @@ fn phase_of(slab: u32) -> Phase {
     return Phase(offset, tap, padded / stride, taps);
 }
 
-// Four rows of a phase as (image, t_y, t_x).
-fn phase_rows(row: u32) -> Pixels {
-    let r = min(row + STEP, vec4(dims.m - 1u));
-    let y = r / dims.phase_width % dims.phase_height;
-    return Pixels(r / (dims.phase_height * dims.phase_width), vec4<i32>(y), vec4<i32>(r % dims.phase_width));
-}
-
 // The s of the tap of a k (down, right).
 fn tap_of(k: u32, phase: Phase) -> vec2<u32> {
     let s = k / dims.c_out;
@@ -310,20 +254,6 @@ fn fetch_dx_any(t: Tile, phase: Phase, lane: u32, from_k: u32, k1: u32) {
     }
 }
 
-// Rows of x.
-fn inputs() -> u32 {
-    return dims.images * dims.height * dims.width;
-}
-
-// The rows of x that four rows of a phase are; past the end where the phase overhangs the image.
-fn input_rows(row: u32, phase: Phase) -> vec4<u32> {
-    let p = phase_rows(row);
-    let y = vec4<u32>(p.y) * dims.stride_y + phase.offset.x;
-    let x = vec4<u32>(p.x) * dims.stride_x + phase.offset.y;
-    let inside = (row + STEP < vec4(dims.m)) & (y < vec4(dims.height)) & (x < vec4(dims.width));
-    return select(vec4(inputs()), (p.image * dims.height + y) * dims.width + x, inside);
-}
-
 fn sum_dx_vec(t: Tile, phase: Phase, lane: u32) {
     for (var u = 0u; u < SHARE_A; u++) { begin[u] = phase_rows(t.row + share_a(lane, u, true).quad * 4u); }
     let k1 = phase.taps.x * phase.taps.y * dims.c_out;
@@ -348,27 +278,6 @@ fn sum_dx_any(t: Tile, phase: Phase, lane: u32) {
     }
 }
 
-// Four numbers of a tensor like x from `at` on; past the edge the last ones, which are not stored.
-fn places(at: u32) -> vec4<u32> {
-    return min(at + STEP, vec4(inputs() * dims.n - 1u));
-}
-
-fn third_vec(at: u32) -> vec4<f32> { return quad_3(min(at, inputs() * dims.n - 4u) / 4u); }
-fn fourth_vec(at: u32) -> vec4<f32> { return quad_4(min(at, inputs() * dims.n - 4u) / 4u); }
-fn third_any(at: u32) -> vec4<f32> {
-    let i = places(at);
-    return vec4(one_3(i.x), one_3(i.y), one_3(i.z), one_3(i.w));
-}
-fn fourth_any(at: u32) -> vec4<f32> {
-    let i = places(at);
-    return vec4(one_4(i.x), one_4(i.y), one_4(i.z), one_4(i.w));
-}
-
-// As PyTorch: where Y is not above zero there is no gradient, whatever came.
-fn kept(v: vec4<f32>, y: vec4<f32>) -> vec4<f32> {
-    return select(vec4<f32>(), v, y > vec4<f32>());
-}
-
 // acc + D, acc ⊙ (Y > 0); Y is the third input, or the fourth after D.
 fn plus_vec(t: Tile, phase: Phase, lane: u32) {
     for (var i = 0u; i < TM4; i++) {
@@ -383,7 +292,7 @@ fn mask_by_third_vec(t: Tile, phase: Phase, lane: u32) {
     for (var i = 0u; i < TM4; i++) {
         let rows = input_rows(t.row + block_row(lane, i), phase);
         for (var j = 0u; j < TN4; j++) {
-            for (var r = 0u; r < 4u; r++) { acc[i][j][r] = kept(acc[i][j][r], third_vec(rows[r] * dims.n + t.col + block_col(lane, j))); }
+            for (var r = 0u; r < 4u; r++) { acc[i][j][r] = kept_where(acc[i][j][r], third_vec(rows[r] * dims.n + t.col + block_col(lane, j))); }
         }
     }
 }
@@ -392,7 +301,7 @@ fn mask_by_fourth_vec(t: Tile, phase: Phase, lane: u32) {
     for (var i = 0u; i < TM4; i++) {
         let rows = input_rows(t.row + block_row(lane, i), phase);
         for (var j = 0u; j < TN4; j++) {
-            for (var r = 0u; r < 4u; r++) { acc[i][j][r] = kept(acc[i][j][r], fourth_vec(rows[r] * dims.n + t.col + block_col(lane, j))); }
+            for (var r = 0u; r < 4u; r++) { acc[i][j][r] = kept_where(acc[i][j][r], fourth_vec(rows[r] * dims.n + t.col + block_col(lane, j))); }
         }
     }
 }
@@ -410,7 +319,7 @@ fn mask_by_third_any(t: Tile, phase: Phase, lane: u32) {
     for (var i = 0u; i < TM4; i++) {
         let rows = input_rows(t.row + block_row(lane, i), phase);
         for (var j = 0u; j < TN4; j++) {
-            for (var r = 0u; r < 4u; r++) { acc[i][j][r] = kept(acc[i][j][r], third_any(rows[r] * dims.n + t.col + block_col(lane, j))); }
+            for (var r = 0u; r < 4u; r++) { acc[i][j][r] = kept_where(acc[i][j][r], third_any(rows[r] * dims.n + t.col + block_col(lane, j))); }
         }
     }
 }
@@ -419,7 +328,7 @@ fn mask_by_fourth_any(t: Tile, phase: Phase, lane: u32) {
     for (var i = 0u; i < TM4; i++) {
         let rows = input_rows(t.row + block_row(lane, i), phase);
         for (var j = 0u; j < TN4; j++) {
-            for (var r = 0u; r < 4u; r++) { acc[i][j][r] = kept(acc[i][j][r], fourth_any(rows[r] * dims.n + t.col + block_col(lane, j))); }
+            for (var r = 0u; r < 4u; r++) { acc[i][j][r] = kept_where(acc[i][j][r], fourth_any(rows[r] * dims.n + t.col + block_col(lane, j))); }
         }
     }
 }

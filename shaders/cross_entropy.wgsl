@@ -1,4 +1,5 @@
 // uses: step, grid, reduce, read, write
+// variants: scalar, vec4
 // Cross entropy of logits x (rows, C) with labels, smoothed by ε as in PyTorch; LANES invocations a row.
 //
 //     loss = 1/n Σ_r −Σ_c q[r, c] log p[r, c],   p = softmax(x),   q = (1 − ε) [c = label] + ε / C
@@ -65,6 +66,11 @@ fn loss_of(row: Seen, at_label: f32) -> f32 {
         loss += dims.smoothing * (excess + row.distance / f32(classes()));
     }
     return loss / f32(counted());
+}
+
+// 1 at the label, else 0, for the classes of pack c.
+fn one_hot(c: u32, label: u32) -> Pack {
+    return select(Pack(0.0), Pack(1.0), pack_index(c) == PackIndex(label));
 }
 
 // (p − q) / n of pack c

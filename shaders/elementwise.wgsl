@@ -1,4 +1,5 @@
 // uses: step, grid, read, write
+// variants: scalar, vec4
 // Arithmetic on flat tensors, and a bias over the last axis.
 struct Dims {
     count: u32,  // packs of the result

@@ -1,4 +1,5 @@
 // uses: grid, read, write
+// variants: scalar, vec4
 // Rows of a table. An id outside the vocabulary V reads zeros and teaches nothing.
 struct Dims {
     rows: u32,  // ids

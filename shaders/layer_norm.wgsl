@@ -1,4 +1,5 @@
 // uses: grid, reduce, read, write
+// variants: scalar, vec4
 // Layer normalisation of the rows of x (rows, C), LANES invocations a row:
 //
 //     y = γ x̂ + β,   x̂ = (x − μ) ρ,   μ = mean x,   ρ = 1 / √(mean (x − μ)² + ε)

@@ -1,4 +1,5 @@
 // uses: step, grid, read, write
+// variants: scalar, vec4
 // Mean squared error of y against a target t of the same shape, times a constant scale:
 //
 //     loss = scale/n Σ (y − t)²

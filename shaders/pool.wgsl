@@ -1,4 +1,5 @@
 // uses: grid, read, write
+// variants: scalar, vec4
 // Pooling of images x (N, H, W, C) to y (N, P, Q, C). A window covers the inputs h = p·stride + kh − pad, w likewise.
 struct Dims {
     images: u32,

@@ -1,4 +1,5 @@
 // uses: grid, reduce, read
+// variants: scalar, vec4
 // Sums in a fixed order. Long ones take two steps: parts, then the sum of the parts.
 struct Dims {
     rows: u32,  // sum_rows: rows; total, squares: packs of x

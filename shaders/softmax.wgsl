@@ -1,4 +1,5 @@
 // uses: grid, reduce, read, write
+// variants: scalar, vec4
 // Softmax of the rows of x (rows, C) times a scale, LANES invocations a row.
 struct Dims {
     rows: u32,

@@ -15,7 +15,7 @@ use engine::{
         embedding::Embedding,
         layer_norm::LayerNorm,
         matmul::Linear,
-        sgd::{Tensors, optimise},
+        optimizer::{Tensors, optimise},
         to_u32,
     },
     plan::{Plan, Target, compile},

@@ -256,7 +256,7 @@ fn conv(c: u32, size: u32, on: &Target) -> Result<Ready> {
     let w = graph.input("w", &[c, 3, 3, c]);
     let op = Conv2d { kernel: [3, 3], stride: [1, 1], pad: [1, 1], bias: false, relu: false };
     let y = graph.add(op, &[x, w])?;
-    let grads = op.vjp(&mut graph, Operands { inputs: &[x, w], outputs: &[y] }, &[Some(dy)])?;
+    let grads = op.vjp(&mut graph, Operands { inputs: &[x, w], outputs: &[y] }, dy)?;
     graph.place(y, "y", 0);
     for (grad, label) in grads.into_iter().zip(["dx", "dw"]) {
         if let Some(grad) = grad {

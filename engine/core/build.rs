@@ -6,7 +6,9 @@ fn main() -> io::Result<()> {
     let root =
         Path::new(&env::var("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("../../shaders");
     let mut list = String::from("&[\n");
-    for (folder, prefix) in [(root.join("lib"), "lib/"), (root.clone(), "")] {
+    for (folder, prefix) in
+        [(root.join("lib"), "lib/"), (root.join("variants"), "variants/"), (root.clone(), "")]
+    {
         println!("cargo::rerun-if-changed={}", folder.display());
         let mut files: Vec<_> = fs::read_dir(&folder)?.collect::<io::Result<Vec<_>>>()?;
         files.sort_by_key(|file| file.file_name());

@@ -3,7 +3,7 @@
 use engine::{
     graph::{Graph, Home, ShapeError, Value},
     ops::{
-        AdapterKind, Launch, Op, Operands,
+        AdapterKind, Gradients, Launch, Op, Operands,
         accuracy::hits,
         activation::Activation,
         attention::Attention,
@@ -156,12 +156,7 @@ impl Op for Upstream {
         SumParts.launch(inputs, on)
     }
 
-    fn vjp(
-        &self,
-        _: &mut Graph,
-        _: Operands<'_>,
-        _: &[Option<Value>],
-    ) -> Result<Vec<Option<Value>>, ShapeError> {
+    fn vjp(&self, _: &mut Graph, _: Operands<'_>, _: Value) -> Gradients {
         Ok(vec![Some(self.0)])
     }
 }
@@ -189,21 +184,21 @@ pub fn probe(case: &Case) -> Probe {
 ///
 /// # Panics
 /// As [`probe`].
-pub fn probe_halved(case: &Case) -> Probe {
+pub fn probe_f16(case: &Case) -> Probe {
     build(case, true)
 }
 
-fn build(case: &Case, halved: bool) -> Probe {
+fn build(case: &Case, f16: bool) -> Probe {
     let mut graph = Graph::new();
     let g = &mut graph;
     let say = |error: ShapeError| -> ! { panic!("{}: {error}", case.name) };
     // Vectors are f32 or labels; so are the ids of an embedding, which may be a matrix.
-    let stored = |g: &mut Graph, value: Value| match halved && g.shape(value).len() > 1 {
+    let stored = |g: &mut Graph, value: Value| match f16 && g.shape(value).len() > 1 {
         true => g.add(Copy, &[value]).unwrap_or_else(|e| say(e)),
         false => value,
     };
-    if halved {
-        g.halve();
+    if f16 {
+        g.store_f16();
     }
     let mut x = Vec::new();
     for (k, array) in case.inputs.iter().enumerate() {

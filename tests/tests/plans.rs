@@ -173,18 +173,18 @@ fn assert_bindings(plan: &Plan) {
 }
 
 /// A training step's graph, without `program`, so that the test has the graph that the plan was made of.
-fn graph(network: &Network, batch: u32, halved: bool) -> Graph {
+fn graph(network: &Network, batch: u32, f16: bool) -> Graph {
     let mut graph = Graph::new();
     let g = &mut graph;
-    if halved {
-        g.halve();
+    if f16 {
+        g.store_f16();
     }
     let images = g.input("images", &network.input.batch(batch));
     let labels = g.input("labels", &[batch]);
     let shapes = network.shapes().expect("a network");
-    let layout = if halved { Layout::of_halves(&shapes) } else { Layout::of(&shapes) };
-    let bound = match halved {
-        true => Bound::halved(g, "student", &layout),
+    let layout = if f16 { Layout::with_f16(&shapes) } else { Layout::of(&shapes) };
+    let bound = match f16 {
+        true => Bound::with_f16(g, "student", &layout),
         false => Bound::new(g, "student", &layout),
     };
     let blocks = 0..network.blocks.len();
@@ -296,9 +296,9 @@ proptest! {
 
     #[test]
     fn a_lease_holds_one_live_value(
-        network in networks(), batch in 1..6u32, kind in kinds(), halved in any::<bool>(),
+        network in networks(), batch in 1..6u32, kind in kinds(), f16 in any::<bool>(),
     ) {
-        let graph = graph(&network, batch, halved);
+        let graph = graph(&network, batch, f16);
         let plan = compile(&[("step", &graph)], &Target::web(kind)).expect("a plan");
         assert_bindings(&plan);
         assert_leases(&graph, &plan);
@@ -306,9 +306,9 @@ proptest! {
 
     #[test]
     fn what_is_made_anew_is_made_before_it_is_read(
-        network in networks(), batch in 1..6u32, kind in kinds(), halved in any::<bool>(),
+        network in networks(), batch in 1..6u32, kind in kinds(), f16 in any::<bool>(),
     ) {
-        let mut graph = graph(&network, batch, halved);
+        let mut graph = graph(&network, batch, f16);
         let updates = |graph: &Graph| graph.nodes().iter().filter(|n| !n.updates.is_empty()).count();
         let before = updates(&graph);
         let backward = graph.nodes().iter().position(|n| n.label.starts_with("d/")).expect("a seed");
@@ -323,9 +323,9 @@ proptest! {
     #[test]
     fn every_stage_is_bound_within_the_rules(
         student in networks(), batch in 1..6u32, kind in kinds(), adam in any::<bool>(),
-        clip_norm in prop::option::of(Just(1.0)), halved in any::<bool>(),
+        clip_norm in prop::option::of(Just(1.0)), f16 in any::<bool>(),
     ) {
-        let precision = if halved { Mixed } else { F32 };
+        let precision = if f16 { Mixed } else { F32 };
         let optimizer = if adam { Optimizer::AdamW } else { Optimizer::Sgd };
         let recipe = Recipe { optimizer, clip_norm, ..recipe(batch) };
         let target = Target::web(kind);

@@ -132,14 +132,14 @@ fn every_method_trains_and_leaves_its_folder() {
     ];
     assert_eq!(epochs, wanted);
     assert!(ends.values().all(|&(accuracy, _)| (0.0..=100.0).contains(&accuracy)));
-    let tries = entries.iter().filter_map(|entry| match &entry.event {
+    let restarts = entries.iter().filter_map(|entry| match &entry.event {
         Event::StageStarted { member, stage, restart, .. } if member == "win-3" => {
             Some((stage.as_str(), *restart))
         }
         _ => None,
     });
     assert_eq!(
-        tries.collect::<Vec<_>>(),
+        restarts.collect::<Vec<_>>(),
         [
             ("narrow 1", 1),
             ("narrow 1", 2),

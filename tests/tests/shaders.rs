@@ -42,27 +42,26 @@ const BINDINGS: std::ops::RangeInclusive<u32> = 1..=7;
 
 /// Every body with every variant it has, each with all its tensors stored as f32 and, as far as it leaves that open, as f16.
 fn linked() -> Vec<Linked> {
-    let stems = || FILES.iter().map(|(stem, _)| *stem).filter(|stem| !stem.starts_with("lib/"));
+    let bodies = FILES.iter().map(|(stem, _)| *stem).filter(|stem| !stem.contains(['/', '.']));
     let mut all = Vec::new();
-    for body in stems().filter(|stem| !stem.contains('.')) {
-        let mut variants: Vec<Option<&str>> =
-            stems().filter(|s| s.starts_with(&format!("{body}."))).map(Some).collect();
+    for body in bodies {
+        let mut variants: Vec<Option<String>> =
+            shaders::variants(body).into_iter().map(Some).collect();
         if variants.is_empty() {
             variants.push(None);
         }
         let variants =
-            variants.iter().flat_map(|v| [Reads::Buffers, Reads::Textures].map(|r| (*v, r)));
+            variants.iter().flat_map(|v| [Reads::Buffers, Reads::Textures].map(|r| (v.clone(), r)));
         let variants = variants.flat_map(|(v, reads)| {
-            [Vec::new(), BINDINGS.collect()].map(|halves| (v, reads, halves))
+            [Vec::new(), BINDINGS.collect()].map(|f16| (v.clone(), reads, f16))
         });
-        for (variant, reads, halves) in variants {
-            let variant_of = variant.map(str::to_owned);
-            let kernel = Kernel { variant: variant_of, reads, halves, ..Kernel::of(body, "") };
+        for (variant, reads, f16) in variants {
+            let name = variant.clone().unwrap_or_else(|| body.to_owned());
+            let kernel = Kernel { variant, reads, f16, ..Kernel::of(body, "") };
             if reads == Reads::Textures && !shaders::reads(&kernel) {
                 continue;
             }
             let text = link(&kernel).expect("the files are there");
-            let name = variant.unwrap_or(body).to_owned();
             let module = naga::front::wgsl::parse_str(&text)
                 .unwrap_or_else(|e| panic!("{name}: {}", e.emit_to_string(&text)));
             let capabilities = Capabilities::default() | Capabilities::SHADER_FLOAT16;

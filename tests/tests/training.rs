@@ -431,14 +431,9 @@ fn slices_of_a_batch_add_up_to_the_step() {
                 ..StepParameters::rows(lesson.recipe.batch)
             };
             // Two thirds and one third of nine inputs.
-            let input = batch.images.len() / batch.rows;
             let mut sums: Option<Sums> = None;
             for (rank, (rows, first)) in ranks.iter_mut().zip([(0..6, 0), (6..9, 2)]) {
-                let slice = Batch {
-                    images: batch.images[rows.start * input..rows.end * input].to_vec(),
-                    labels: batch.labels[rows.clone()].to_vec(),
-                    rows: rows.len(),
-                };
+                let slice = batch.part(rows.start, rows.len());
                 rank.accumulate(&slice, &live, first).expect("added up");
                 let theirs = rank.sums().expect("sums");
                 sums = Some(match sums {

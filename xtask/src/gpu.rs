@@ -38,7 +38,7 @@ struct Timing {
 struct Profile {
     /// The adapter's peaks, GFLOP/s and GB/s.
     peaks: [f64; 2],
-    floor_ms: f64,
+    roofline_ms: f64,
     busy: f64,
 }
 
@@ -119,7 +119,7 @@ fn timing(line: &str) -> Option<Timing> {
 fn profile(line: &str) -> Option<Profile> {
     Some(Profile {
         peaks: [number(line, "gflops")?, number(line, "gbytes")?],
-        floor_ms: number(line, "floor_ms")?,
+        roofline_ms: number(line, "floor_ms")?,
         busy: number(line, "busy")?,
     })
 }
@@ -133,7 +133,7 @@ fn heading(rows: &[Row]) -> String {
     });
     format!(
         "Written by `cargo xtask gpu` on {}, on {}{peaks}.\n\
-         A floor is the sum over a step's dispatches of the time that their operations or their bytes take at these rates. PyTorch has TF32 off.\n",
+         The roofline bound is the sum over a step's dispatches of the time that their operations or their bytes take at these rates. PyTorch has TF32 off.\n",
         Moment::now().date(),
         on.unwrap_or("no adapter"),
     )
@@ -141,22 +141,22 @@ fn heading(rows: &[Row]) -> String {
 
 fn table(rows: &[Row]) -> String {
     let mut text = String::from(
-        "| work | Taper ms | tuned ms | GFLOP/s | floor ms | share of the floor % | busy % | a second | PyTorch ms | Taper's share of PyTorch's rate % |\n\
+        "| work | Taper ms | tuned ms | GFLOP/s | roofline ms | share of the roofline % | busy % | a second | PyTorch ms | Taper's share of PyTorch's rate % |\n\
          |---|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n",
     );
     for row in rows {
         let ms = row.timing.as_ref().map(|timing| timing.median_ms);
         let best = [ms, row.tuned_ms].into_iter().flatten().min_by(f64::total_cmp);
         let profile = row.profile.as_ref();
-        let floor = profile.map(|profile| profile.floor_ms);
+        let roofline = profile.map(|profile| profile.roofline_ms);
         let percent = |of: Option<f64>| cell(of.map(|share| format!("{:.0}", 100.0 * share)));
         let cells = [
             format!("`{}`", row.work),
             cell(ms.map(short)),
             cell(row.tuned_ms.map(short)),
             cell(row.timing.as_ref().map(|timing| short(timing.gflops))),
-            cell(floor.map(short)),
-            percent(floor.zip(best).map(|(floor, best)| floor / best)),
+            cell(roofline.map(short)),
+            percent(roofline.zip(best).map(|(roofline, best)| roofline / best)),
             cell(profile.map(|profile| format!("{:.1}", 100.0 * profile.busy))),
             cell(batch(&row.work).zip(best).map(|(batch, ms)| short(1e3 * batch / ms))),
             cell(row.pytorch_ms.map(short)),
@@ -187,7 +187,7 @@ mod tests {
             Some(Timing { adapter: "a".into(), median_ms: 2.5, gflops: 100.0 })
         );
         let line = r#"{"path":"p","adapter":"a","peaks":{"gflops":87.5,"gbytes":15.5},"stages":[{"owner":"w","busy":0.5,"floor_ms":2.0}],"kernels":[{"gflops":1.0,"floor":0.4}]}"#;
-        let expected = Profile { peaks: [87.5, 15.5], floor_ms: 2.0, busy: 0.5 };
+        let expected = Profile { peaks: [87.5, 15.5], roofline_ms: 2.0, busy: 0.5 };
         assert_eq!(profile(line), Some(expected));
     }
 
@@ -207,7 +207,7 @@ mod tests {
             work: "resnet50_n64_hw224_sgdm".into(),
             timing: Some(Timing { adapter: "a".into(), median_ms: 200.0, gflops: 50.0 }),
             tuned_ms: Some(160.0),
-            profile: Some(Profile { peaks: [1.0, 1.0], floor_ms: 80.0, busy: 0.97 }),
+            profile: Some(Profile { peaks: [1.0, 1.0], roofline_ms: 80.0, busy: 0.97 }),
             pytorch_ms: Some(96.0),
         };
         let bare = Row { work: "matmul_4096".into(), ..Row::default() };

@@ -120,7 +120,7 @@ pub struct Config {
     pub narrow: Narrow,
     /// Fine-tuning of WIN after the narrow steps.
     pub tune: Tune,
-    /// The start-only baseline: `[tune]` over the whole student budget, the tries of WIN's stages included.
+    /// The start-only baseline: `[tune]` over the whole student budget, the restarts of WIN's stages included.
     pub start_only: StartOnly,
     /// The choices of WIN itself.
     pub win: Win,
@@ -177,7 +177,7 @@ impl Config {
         all.into_iter().filter(|(used, ..)| *used).map(|(_, key, recipe)| (key, recipe)).collect()
     }
 
-    /// Recipe of the `start_only` baseline: `[tune]`'s, over `blocks` narrow lengths and the tune length, the tries of each counted, with
+    /// Recipe of the `start_only` baseline: `[tune]`'s, over `blocks` narrow lengths and the tune length, the restarts of each counted, with
     /// `[start_only]`'s overrides.
     ///
     /// Where narrow and tune count in different units (or in steps of different batches), narrow is converted by `train_count`.
@@ -639,7 +639,7 @@ stage! {
     }
 }
 
-/// What the start-only baseline does differently from `[tune]`; its length is the whole student budget, all tries of WIN's stages included.
+/// What the start-only baseline does differently from `[tune]`; its length is the whole student budget, all restarts of WIN's stages included.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct StartOnly {
@@ -698,11 +698,11 @@ pub struct Win {
     pub start: Start,
     /// What a narrow step minimises. The paper: `mse`.
     pub discrepancy: Discrepancy,
-    /// Tries of each narrow step, the best is kept; 1: no restart.
-    #[schemars(range(min = 1, max = 1000), extend("x-unit" = "tries"))]
+    /// Restarts of each narrow step, of which the best is kept; 1 trains it once.
+    #[schemars(range(min = 1, max = 1000), extend("x-unit" = "restarts"))]
     pub restarts: u32,
-    /// Tries of the fine-tuning, the one with the least training error is kept; 1: no restart.
-    #[schemars(range(min = 1, max = 1000), extend("x-unit" = "tries"))]
+    /// Restarts of the fine-tuning, of which the one with the least training error is kept; 1 trains it once.
+    #[schemars(range(min = 1, max = 1000), extend("x-unit" = "restarts"))]
     pub tune_restarts: u32,
     /// Train only block i in narrow step i, and leave the earlier ones as they are.
     pub freeze: bool,

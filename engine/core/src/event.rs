@@ -52,7 +52,7 @@ pub enum Event {
         member: String,
         /// Name of the stage: `wide`, `narrow 2`, `tune`, …
         stage: String,
-        /// Which try of the stage, from 1.
+        /// Which restart of the stage, from 1.
         restart: u32,
         /// Steps of the member before this one.
         step: u64,
@@ -128,7 +128,8 @@ pub enum Event {
         loss: f64,
     },
     /// A block got its starting weights.
-    BlockStarted {
+    #[serde(rename = "block_started")]
+    BlockInitialised {
         /// Who.
         member: String,
         /// The block, from 1.
@@ -146,7 +147,7 @@ pub enum Event {
         block: u32,
         /// Steps of the member.
         step: u64,
-        /// Discrepancy on the fixed inputs, of the try that was kept.
+        /// Discrepancy on the fixed inputs, of the restart that was kept.
         #[serde(deserialize_with = "null_is_nan")]
         #[schemars(with = "Option<f64>")]
         discrepancy: f64,
@@ -261,12 +262,12 @@ pub struct LoaderWait {
     pub max_ms: f64,
 }
 
-/// How the loss of a try of a stage is scaled, in mixed precision.
+/// How the loss of a restart of a stage is scaled, in mixed precision.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Scaling {
     /// What the next step's loss is multiplied by.
     pub scale: f64,
-    /// Steps of the try that were skipped so far, because a gradient was not finite.
+    /// Steps of the restart that were skipped so far, because a gradient was not finite.
     pub skipped: u64,
 }
 
@@ -277,7 +278,7 @@ pub struct StagePlan {
     pub member: String,
     /// Name of the stage.
     pub stage: String,
-    /// Its optimiser steps, over all its tries.
+    /// Its optimiser steps, over all its restarts.
     pub steps: u64,
     /// What one step costs, in multiply-adds of the whole batch; weighs the stage in the time left.
     pub step_macs: u64,
@@ -321,7 +322,7 @@ impl Event {
             | Event::Autotuned { member, step, .. }
             | Event::Step { member, step, .. }
             | Event::Epoch { member, step, .. }
-            | Event::BlockStarted { member, step, .. }
+            | Event::BlockInitialised { member, step, .. }
             | Event::BlockNarrowed { member, step, .. }
             | Event::Checkpoint { member, step, .. }
             | Event::Merge { member, step, .. }
@@ -382,29 +383,22 @@ pub struct MergeReport {
 mod tests {
     use super::*;
 
-    fn step(member: &str, step: u64, loss: f64) -> Event {
-        Event::Step {
-            member: member.into(),
-            stage: "tune".into(),
-            step,
-            stage_step: step,
-            loss,
-            lr: 0.1,
-            samples_per_s: 1000.0,
-            loader_wait: Some(LoaderWait { mean_ms: 0.25, max_ms: 2.0 }),
-            scaling: None,
-        }
+    /// A line of a log.
+    const STEP: &str = concat!(
+        r#"{"seq":0,"time":0.5,"type":"step","member":"win-0","stage":"tune","step":1,"stage_step":1,"loss":0.5,"#,
+        r#""lr":0.1,"samples_per_s":1000.0,"loader_wait":{"mean_ms":0.25,"max_ms":2.0}}"#
+    );
+
+    fn read(line: &str) -> Entry {
+        serde_json::from_str(line).expect("read")
     }
 
     #[test]
     fn a_loss_that_is_not_a_number_is_read_back_as_one() {
-        let entry = Entry { seq: 0, time: 0.0, event: step("win-0", 1, f64::NAN) };
-        let line = entry.to_line().expect("written");
-        assert!(line.contains("\"loss\":null"), "{line}");
-        let Event::Step { loss, .. } = serde_json::from_str::<Entry>(&line).expect("read").event
-        else {
-            panic!("a step")
-        };
+        let line = STEP.replace("\"loss\":0.5", "\"loss\":null");
+        let entry = read(&line);
+        assert_eq!(entry.to_line().expect("written"), line + "\n");
+        let Event::Step { loss, .. } = entry.event else { panic!("a step") };
         assert!(loss.is_nan());
     }
 
@@ -422,15 +416,9 @@ mod tests {
 
     #[test]
     fn a_step_of_an_older_log_has_no_wait() {
-        let entry = Entry { seq: 0, time: 0.0, event: step("win-0", 1, 0.5) };
-        let line = entry.to_line().expect("written");
-        assert!(line.contains("\"loader_wait\":{\"mean_ms\":0.25,\"max_ms\":2.0}"), "{line}");
-        let older = line.replace(",\"loader_wait\":{\"mean_ms\":0.25,\"max_ms\":2.0}", "");
-        let Event::Step { loader_wait, .. } =
-            serde_json::from_str::<Entry>(&older).expect("read").event
-        else {
-            panic!("a step")
-        };
+        assert_eq!(read(STEP).to_line().expect("written"), STEP.to_owned() + "\n");
+        let older = STEP.replace(",\"loader_wait\":{\"mean_ms\":0.25,\"max_ms\":2.0}", "");
+        let Event::Step { loader_wait, .. } = read(&older).event else { panic!("a step") };
         assert_eq!(loader_wait, None);
     }
 }

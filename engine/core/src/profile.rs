@@ -24,8 +24,8 @@ pub struct Peaks {
 }
 
 impl Peaks {
-    /// Seconds that this work takes at least, unless its data lies in a cache: max(operations / peak, bytes / peak).
-    pub fn floor(&self, flops: u64, bytes: u64) -> f64 {
+    /// The roofline bound of this work in seconds, which it takes at least unless its data lies in a cache: max(operations / peak, bytes / peak).
+    pub fn roofline(&self, flops: u64, bytes: u64) -> f64 {
         (flops as f64 / self.gflops).max(bytes as f64 / self.gbytes) / 1e9
     }
 }
@@ -138,8 +138,8 @@ impl Window {
             device_ms: each(busy as f64 / 1e9),
             wall_ms: each(self.seconds),
             busy: share(busy as f64, whole as f64),
-            floor_ms: 1e3
-                * self.jobs.iter().map(|job| peaks.floor(job.flops, job.bytes)).sum::<f64>(),
+            roofline_ms: 1e3
+                * self.jobs.iter().map(|job| peaks.roofline(job.flops, job.bytes)).sum::<f64>(),
         }
     }
 }
@@ -163,8 +163,9 @@ pub struct StageTotal {
     pub wall_ms: f64,
     /// Share of the device's time in which some dispatch ran, from 0 to 1; the rest are gaps between dispatches and between passes.
     pub busy: f64,
-    /// Milliseconds that a pass takes at the adapter's peaks: the sum of the least times of its dispatches.
-    pub floor_ms: f64,
+    /// The roofline bound of a pass in milliseconds: the sum over its dispatches of their times at the adapter's peaks.
+    #[serde(rename = "floor_ms")]
+    pub roofline_ms: f64,
 }
 
 /// A kernel's line of the summary, over all windows.
@@ -184,7 +185,8 @@ pub struct KernelTotal {
     pub gbytes: f64,
     /// The time that it would take at the adapter's peaks (the roofline bound), divided by the time that it took: from 0 to 1. It is above 1
     /// where the data came from a cache.
-    pub floor: f64,
+    #[serde(rename = "floor")]
+    pub roofline: f64,
 }
 
 /// What was profiled.
@@ -212,7 +214,7 @@ impl Profile {
             ns: u64,
             flops: u64,
             bytes: u64,
-            floor: f64,
+            roofline: f64,
         }
         let mut sums: BTreeMap<&str, Sum> = BTreeMap::new();
         for window in &self.windows {
@@ -223,7 +225,7 @@ impl Profile {
                     sum.ns += span.nanoseconds();
                     sum.flops += job.flops;
                     sum.bytes += job.bytes;
-                    sum.floor += self.peaks.floor(job.flops, job.bytes);
+                    sum.roofline += self.peaks.roofline(job.flops, job.bytes);
                 }
             }
         }
@@ -237,7 +239,7 @@ impl Profile {
                 share: share(ns, all as f64),
                 gflops: share(sum.flops as f64, ns),
                 gbytes: share(sum.bytes as f64, ns),
-                floor: share(1e9 * sum.floor, ns),
+                roofline: share(1e9 * sum.roofline, ns),
             }
         };
         let mut totals: Vec<KernelTotal> = sums.into_iter().map(total).collect();
@@ -279,7 +281,7 @@ impl Recorder {
         self.lock().profile.get_or_insert_with(|| Profile::new(adapter, peaks));
     }
 
-    /// Whether a stage of a method, or of a teacher, is still to be profiled; true once: other seeds and tries run the same kernels.
+    /// Whether a stage of a method, or of a teacher, is still to be profiled; true once: other seeds and restarts run the same kernels.
     pub fn wants(&self, method: Option<Method>, stage: &str) -> bool {
         let mut recorded = self.lock();
         recorded.profile.is_some() && recorded.stages.insert((method, stage.into()))
@@ -327,8 +329,8 @@ mod tests {
 
     #[test]
     fn the_floor_is_the_dearer_of_operations_and_bytes() {
-        assert_eq!(PEAKS.floor(100_000_000_000, 0), 1.0);
-        assert_eq!(PEAKS.floor(1, 20_000_000_000), 2.0);
+        assert_eq!(PEAKS.roofline(100_000_000_000, 0), 1.0);
+        assert_eq!(PEAKS.roofline(1, 20_000_000_000), 2.0);
     }
 
     #[test]
@@ -340,10 +342,10 @@ mod tests {
         let [mse, matmul] = &profile.kernels()[..] else { panic!("two kernels") };
         assert_eq!((mse.kernel.as_str(), mse.launches, mse.ms), ("mse.grad", 2, 200e-6));
         assert_eq!((mse.gflops, mse.gbytes), (0.1, 5.0));
-        assert_eq!(mse.floor, 0.5);
+        assert_eq!(mse.roofline, 0.5);
         assert_eq!((matmul.kernel.as_str(), matmul.launches), ("matmul.linear", 3));
         // Each dispatch needs 10 ns for its operations and for its bytes.
-        assert!((matmul.floor - 0.3).abs() < 1e-12, "{}", matmul.floor);
+        assert!((matmul.roofline - 0.3).abs() < 1e-12, "{}", matmul.roofline);
         assert!((mse.share + matmul.share - 1.0).abs() < 1e-12);
     }
 
@@ -356,7 +358,7 @@ mod tests {
         assert_eq!((total.steps, total.launches), (2, 2));
         assert_eq!((total.busy, total.device_ms), (0.8, 40e-6));
         assert_eq!(total.wall_ms, 0.5e-3);
-        assert_eq!(total.floor_ms, 1e3 * 2.0 * PEAKS.floor(1, 1));
+        assert_eq!(total.roofline_ms, 1e3 * 2.0 * PEAKS.roofline(1, 1));
         assert_eq!(window(Vec::new(), &[]).total(&PEAKS).busy, 0.0);
     }
 

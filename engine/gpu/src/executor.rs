@@ -98,7 +98,7 @@ impl Executor {
             return Err(DeviceError::Limit { what: "a buffer", needed, granted, adapter });
         }
 
-        if plan.kernels.iter().any(|spec| !spec.kernel.halves.is_empty()) {
+        if plan.kernels.iter().any(|spec| !spec.kernel.f16.is_empty()) {
             device::Device::check_half(&**gpu)?;
         }
 

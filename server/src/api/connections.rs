@@ -60,15 +60,15 @@ pub(super) fn network(peer: IpAddr) -> u64 {
 
 /// Who is connected.
 #[derive(Debug)]
-struct Places {
+struct Connections {
     grants: Grants,
     /// Who came first stands first.
-    taken: Mutex<Vec<Arc<Place>>>,
+    taken: Mutex<Vec<Arc<Connection>>>,
 }
 
-/// The place of a connection.
+/// A connection, as those that share the server know it.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct Connection {
     /// Its [`network`].
     whose: u64,
     /// Whether it has shown that it may use the server.
@@ -79,10 +79,10 @@ pub(super) struct Place {
     leave: Notify,
 }
 
-impl Place {
-    fn new(whose: u64) -> Place {
+impl Connection {
+    fn new(whose: u64) -> Connection {
         let (known, busy) = (AtomicBool::new(false), AtomicBool::new(false));
-        Place { whose, known, busy, leave: Notify::new() }
+        Connection { whose, known, busy, leave: Notify::new() }
     }
 
     /// Its client may use the server.
@@ -107,13 +107,13 @@ impl Place {
 /// A place that is taken as long as this lives.
 #[derive(Debug)]
 struct Seat {
-    places: Arc<Places>,
-    place: Arc<Place>,
+    connections: Arc<Connections>,
+    connection: Arc<Connection>,
 }
 
-impl Places {
-    fn new(grants: Grants) -> Arc<Places> {
-        Arc::new(Places { grants, taken: Mutex::default() })
+impl Connections {
+    fn new(grants: Grants) -> Arc<Connections> {
+        Arc::new(Connections { grants, taken: Mutex::default() })
     }
 
     /// A place for a newcomer; where there is none, that of somebody else. None where all are at work, or all that this address may have.
@@ -122,39 +122,39 @@ impl Places {
         let peer = peer.to_canonical();
         let whose = network(peer);
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = taken.iter().filter(|place| place.whose == whose).count();
+        let own = taken.iter().filter(|connection| connection.whose == whose).count();
         let most = if peer.is_loopback() { connections } else { each };
         if own >= most || taken.len() >= connections {
             let goes = goes(&taken, (own >= most).then_some(whose))?;
             taken.remove(goes).leave.notify_one();
         }
-        let place = Arc::new(Place::new(whose));
-        taken.push(Arc::clone(&place));
-        Some(Seat { places: Arc::clone(self), place })
+        let connection = Arc::new(Connection::new(whose));
+        taken.push(Arc::clone(&connection));
+        Some(Seat { connections: Arc::clone(self), connection })
     }
 }
 
 /// Who has to go for a newcomer, of all or of one network: the first of those who have shown nothing, of the network that has most of them;
 /// else the first that the server waits for.
-fn goes(taken: &[Arc<Place>], network: Option<u64>) -> Option<usize> {
+fn goes(taken: &[Arc<Connection>], network: Option<u64>) -> Option<usize> {
     let among = || {
         let all = taken.iter().enumerate();
-        all.filter(|(_, place)| network.is_none_or(|network| network == place.whose))
+        all.filter(|(_, connection)| network.is_none_or(|network| network == connection.whose))
     };
     let mut crowds: HashMap<u64, usize> = HashMap::new();
-    let strangers = || among().filter(|(_, place)| place.is_stranger());
-    strangers().for_each(|(_, place)| *crowds.entry(place.whose).or_default() += 1);
+    let strangers = || among().filter(|(_, connection)| connection.is_stranger());
+    strangers().for_each(|(_, connection)| *crowds.entry(connection.whose).or_default() += 1);
     // Of equals the last is taken, so the first that came stands last.
     let mut from_last = strangers().collect::<Vec<_>>();
     from_last.reverse();
-    let stranger = from_last.into_iter().max_by_key(|(_, place)| crowds[&place.whose]);
-    stranger.or_else(|| among().find(|(_, place)| place.waits())).map(|(at, _)| at)
+    let stranger = from_last.into_iter().max_by_key(|(_, connection)| crowds[&connection.whose]);
+    stranger.or_else(|| among().find(|(_, connection)| connection.waits())).map(|(at, _)| at)
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let mut taken = self.places.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        taken.retain(|place| !Arc::ptr_eq(place, &self.place));
+        let mut taken = self.connections.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.retain(|connection| !Arc::ptr_eq(connection, &self.connection));
     }
 }
 
@@ -229,7 +229,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
 /// The body of an answer. When it is sent, or will never be, its place waits for the next request.
 struct Answer {
     body: Body,
-    place: Arc<Place>,
+    connection: Arc<Connection>,
 }
 
 impl HttpBody for Answer {
@@ -254,7 +254,7 @@ impl HttpBody for Answer {
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        self.place.set_busy(false);
+        self.connection.set_busy(false);
     }
 }
 
@@ -267,7 +267,7 @@ pub(super) async fn serve(
 ) {
     let mut end = pin!(end);
     let graceful = GracefulShutdown::new();
-    let places = Places::new(grants);
+    let connections = Connections::new(grants);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -276,7 +276,7 @@ pub(super) async fn serve(
         match accepted {
             // Where everybody is at work, one too many is closed without a word, which costs nothing.
             Ok((stream, peer)) => {
-                if let Some(seat) = places.take(peer.ip()) {
+                if let Some(seat) = connections.take(peer.ip()) {
                     connect(stream, peer, &router, &graceful, seat);
                 }
             }
@@ -300,17 +300,17 @@ fn connect(
 ) {
     // Events are short, and nobody wants to wait until more of them fill a packet; where that cannot be had, they come a little later.
     drop(stream.set_nodelay(true));
-    let Grants { headers, unread, .. } = seat.places.grants;
-    let (router, place) = (router.clone(), Arc::clone(&seat.place));
+    let Grants { headers, unread, .. } = seat.connections.grants;
+    let (router, connection) = (router.clone(), Arc::clone(&seat.connection));
     let service = service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(peer));
-        request.extensions_mut().insert(Arc::clone(&place));
-        let (router, place) = (router.clone(), Arc::clone(&place));
+        request.extensions_mut().insert(Arc::clone(&connection));
+        let (router, connection) = (router.clone(), Arc::clone(&connection));
         async move {
             let answered = router.oneshot(request).await;
             answered
-                .map(|answer: Response<Body>| answer.map(|body| Answer { body, place }))
+                .map(|answer: Response<Body>| answer.map(|body| Answer { body, connection }))
                 .map_err(|never: Infallible| never)
         }
     });
@@ -326,7 +326,7 @@ fn connect(
                     tracing::debug!(%error, %peer, "a connection ended");
                 }
             }
-            () = seat.place.leave.notified() => tracing::debug!(%peer, "a connection had to go"),
+            () = seat.connection.leave.notified() => tracing::debug!(%peer, "a connection had to go"),
         }
         drop(seat);
     });
@@ -352,55 +352,57 @@ mod tests {
 
     /// Those of `seats` that had to go.
     fn gone(seats: &[Seat]) -> Vec<usize> {
-        let taken = seats[0].places.taken.lock().expect("whole");
-        let has = |seat: &Seat| taken.iter().any(|place| Arc::ptr_eq(place, &seat.place));
+        let taken = seats[0].connections.taken.lock().expect("whole");
+        let has =
+            |seat: &Seat| taken.iter().any(|connection| Arc::ptr_eq(connection, &seat.connection));
         seats.iter().enumerate().filter(|(_, seat)| !has(seat)).map(|(at, _)| at).collect()
     }
 
     #[test]
     fn strangers_make_room_for_others_and_their_own_first() {
-        let places = Places::new(GRANTS);
+        let connections = Connections::new(GRANTS);
         let own = IpAddr::from([127, 0, 0, 1]);
         let of = [own, address(1), address(1), own, address(2)];
-        let mut seats: Vec<Seat> = of.iter().filter_map(|&peer| places.take(peer)).collect();
+        let mut seats: Vec<Seat> = of.iter().filter_map(|&peer| connections.take(peer)).collect();
         assert_eq!(gone(&seats), [0; 0]);
         // More than its share: its own first one goes.
-        seats.extend(places.take(address(1)));
+        seats.extend(connections.take(address(1)));
         assert_eq!(gone(&seats), [1]);
         // More than there are: one of those that have most, and the first of them.
-        seats.extend(places.take(address(3)));
+        seats.extend(connections.take(address(3)));
         assert_eq!(gone(&seats), [0, 1]);
         // An address of version 6 speaks for its network.
         let six = |last: u16| IpAddr::from([0xfd00, 0, 0, 7, 0, 0, 0, last]);
         seats.clear();
-        seats.extend([1, 2, 3].into_iter().filter_map(|last| places.take(six(last))));
+        seats.extend([1, 2, 3].into_iter().filter_map(|last| connections.take(six(last))));
         assert_eq!(gone(&seats), [0]);
         seats.clear();
-        assert!(places.taken.lock().expect("whole").is_empty());
+        assert!(connections.taken.lock().expect("whole").is_empty());
     }
 
     #[test]
     fn who_is_known_goes_last_and_who_is_served_never() {
-        let places = Places::new(GRANTS);
-        let mut seats: Vec<Seat> = (1..=5).filter_map(|last| places.take(address(last))).collect();
-        let known = |seat: &Seat| seat.place.set_known();
+        let connections = Connections::new(GRANTS);
+        let mut seats: Vec<Seat> =
+            (1..=5).filter_map(|last| connections.take(address(last))).collect();
+        let known = |seat: &Seat| seat.connection.set_known();
         seats[..4].iter().for_each(known);
-        seats[0].place.set_busy(true);
+        seats[0].connection.set_busy(true);
         // A stranger at work is one all the same.
-        seats[4].place.set_busy(true);
-        seats.extend(places.take(address(6)));
+        seats[4].connection.set_busy(true);
+        seats.extend(connections.take(address(6)));
         assert_eq!(gone(&seats), [4]);
         known(&seats[5]);
-        seats[5].place.set_busy(true);
-        seats.extend(places.take(address(7)));
+        seats[5].connection.set_busy(true);
+        seats.extend(connections.take(address(7)));
         assert_eq!(gone(&seats), [1, 4], "the first known one that is waited for");
         seats.iter().for_each(|seat| {
             known(seat);
-            seat.place.set_busy(true);
+            seat.connection.set_busy(true);
         });
-        assert!(places.take(address(8)).is_none(), "all are at work");
-        seats[0].place.set_busy(false);
-        assert!(places.take(address(8)).is_some());
+        assert!(connections.take(address(8)).is_none(), "all are at work");
+        seats[0].connection.set_busy(false);
+        assert!(connections.take(address(8)).is_some());
     }
 
     /// Serves `router` at a free port of this machine, as long as the sender is there.

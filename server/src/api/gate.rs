@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt as _, Limited};
 
 use super::app::App;
-use super::connections::Place;
+use super::connections::Connection;
 use super::discretion::Discretion;
 use super::error::ApiError;
 use super::guard::{Admitted, Cap, Peer};
@@ -52,15 +52,15 @@ pub(super) async fn gate(
     let (mut parts, body) = request.into_parts();
     let mut response = match app.guard.check(&parts, path, peer) {
         Ok(Admitted { cap, pace, known }) => {
-            let place = parts.extensions.get::<Arc<Place>>().cloned();
-            if let (Some(place), true) = (&place, known) {
-                place.set_known();
+            let connection = parts.extensions.get::<Arc<Connection>>().cloned();
+            if let (Some(connection), true) = (&connection, known) {
+                connection.set_known();
             }
             parts.extensions.insert(Peer(peer));
             parts.extensions.insert(Cap(cap));
             // Streams as well: a body that is longer than it says, or does not say, is cut here.
             let cap = usize::try_from(cap).unwrap_or(usize::MAX);
-            let body = Body::new(Limited::new(Paced::new(body, pace, place), cap));
+            let body = Body::new(Limited::new(Paced::new(body, pace, connection), cap));
             next.run(Request::from_parts(parts, body)).await
         }
         Err(refused) => refused.into_response(),

@@ -11,7 +11,7 @@ use http_body_util::LengthLimitError;
 use hyper::body::{Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::connections::Place;
+use super::connections::Connection;
 use super::error::ApiError;
 
 /// The least rate of a body: so many bytes while it is waited for so long. What the server itself takes its time for does not count.
@@ -65,7 +65,7 @@ fn said(pace: &Pace) -> String {
 pub(super) struct Paced {
     body: Body,
     pace: Pace,
-    place: Option<Arc<Place>>,
+    connection: Option<Arc<Connection>>,
     /// Bytes that came in this stretch of waiting, and what is left of its time.
     come: u64,
     left: Duration,
@@ -74,8 +74,8 @@ pub(super) struct Paced {
 }
 
 impl Paced {
-    pub(super) fn new(body: Body, pace: Pace, place: Option<Arc<Place>>) -> Paced {
-        let paced = Paced { body, pace, place, come: 0, left: pace.within, waits: None };
+    pub(super) fn new(body: Body, pace: Pace, connection: Option<Arc<Connection>>) -> Paced {
+        let paced = Paced { body, pace, connection, come: 0, left: pace.within, waits: None };
         // What comes at a rate of its own is worth its place from the start.
         if paced.body.is_end_stream() || !pace.is_whole() {
             paced.there();
@@ -84,8 +84,8 @@ impl Paced {
     }
 
     fn there(&self) {
-        if let Some(place) = &self.place {
-            place.set_busy(true);
+        if let Some(connection) = &self.connection {
+            connection.set_busy(true);
         }
     }
 }

@@ -86,7 +86,7 @@ pub(super) struct Changes {
 /// A place in the queue.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Place {
+pub(super) struct QueuePlace {
     /// Id of a queued run; null: the end.
     before: Option<String>,
 }
@@ -307,7 +307,7 @@ verbs!(
 pub(super) async fn reorder(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
-    Body(place): Body<Place>,
+    Body(place): Body<QueuePlace>,
 ) -> Result<Json<Queue>, ApiError> {
     blocking(&app, move |app| {
         app.run(&id)?;

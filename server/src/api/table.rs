@@ -100,7 +100,7 @@ pub(super) fn routes() -> Vec<Route> {
             "Puts it before another run in the queue, or at its end.",
             post(r::reorder),
         )
-        .takes::<r::Place>()
+        .takes::<r::QueuePlace>()
         .answers::<r::Queue>(),
         Route::get(
             "/api/runs/{id}/metrics",

@@ -44,7 +44,7 @@ impl<'a> Summary<'a> {
                 format!("{:.2}", total.device_ms),
                 format!("{:.2}", total.wall_ms),
                 format!("{:.1}", 100.0 * total.busy),
-                format!("{:.2}", total.floor_ms),
+                format!("{:.2}", total.roofline_ms),
             ]
         };
         let kernel = |total: &KernelTotal| {
@@ -55,13 +55,14 @@ impl<'a> Summary<'a> {
                 format!("{:.1}", 100.0 * total.share),
                 format!("{:.2}", total.gflops),
                 format!("{:.2}", total.gbytes),
-                format!("{:.1}", 100.0 * total.floor),
+                format!("{:.1}", 100.0 * total.roofline),
             ]
         };
-        let head = ["program", "steps", "launches", "device ms", "wall ms", "busy %", "floor ms"];
+        let head =
+            ["program", "steps", "launches", "device ms", "wall ms", "busy %", "roofline ms"];
         let stages = table(&head, &stages.iter().map(stage).collect::<Vec<_>>());
         let (top, rest) = kernels.split_at(kernels.len().min(TOP));
-        let head = ["kernel", "launches", "ms", "share %", "GFLOP/s", "GB/s", "floor %"];
+        let head = ["kernel", "launches", "ms", "share %", "GFLOP/s", "GB/s", "roofline %"];
         let mut rows: Vec<_> = top.iter().map(kernel).collect();
         if !rest.is_empty() {
             let sum = |of: fn(&KernelTotal) -> f64| rest.iter().map(of).sum::<f64>();
@@ -75,7 +76,7 @@ impl<'a> Summary<'a> {
         }
         format!(
             "\nDispatches on {adapter}, timed in passes of their own; device and wall milliseconds are of a step.\n{stages}\n\
-             Floor: the time at the peaks measured here, {:.0} GFLOP/s and {:.1} GB/s; above 100 % the data came from a cache.\n{}\
+             Roofline: the least time by the peaks measured here, {:.0} GFLOP/s and {:.1} GB/s; above 100 % the data came from a cache.\n{}\
              trace for chrome://tracing or ui.perfetto.dev: {}\n",
             peaks.gflops,
             peaks.gbytes,
@@ -179,14 +180,14 @@ impl Track {
 
     fn rates(&self, job: &Job, span: Span) -> Value {
         let ns = span.nanoseconds().max(1) as f64;
-        let floor = 1e9 * self.peaks.floor(job.flops, job.bytes) / ns;
+        let roofline = 1e9 * self.peaks.roofline(job.flops, job.bytes) / ns;
         json!({
             "layer": job.layer,
             "flops": job.flops,
             "bytes": job.bytes,
             "gflops": rounded(job.flops as f64 / ns),
             "gbytes": rounded(job.bytes as f64 / ns),
-            "floor_percent": rounded(100.0 * floor),
+            "floor_percent": rounded(100.0 * roofline),
         })
     }
 }
@@ -310,8 +311,8 @@ mod tests {
         for line in [
             "program          steps  launches  device ms  wall ms  busy %",
             "win-0 tune step      1         3       0.00     1.00    88.9",
-            "kernel                  launches    ms  share %  GFLOP/s  GB/s  floor %",
-            "matmul.linear [r32x16]         2  0.00     44.4    10.00  0.25     10.0",
+            "kernel                  launches    ms  share %  GFLOP/s  GB/s  roofline %",
+            "matmul.linear [r32x16]         2  0.00     44.4    10.00  0.25        10.0",
         ] {
             assert!(text.contains(line), "{line}\nis not in\n{text}");
         }

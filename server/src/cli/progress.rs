@@ -145,14 +145,15 @@ impl Progress {
                 bar.set_message("");
                 bar.set_position(*done);
                 self.tell_whole();
-                let attempt = if *restart > 1 { format!(", try {restart}") } else { String::new() };
+                let which =
+                    if *restart > 1 { format!(", restart {restart}") } else { String::new() };
                 if !self.drawn {
                     let parts = match micro_batches {
                         1 => String::new(),
                         parts => format!(" of {parts} micro-batches"),
                     };
                     self.say(&format!(
-                        "{member} {stage}{attempt}: {steps} steps{parts}, {}",
+                        "{member} {stage}{which}: {steps} steps{parts}, {}",
                         bytes(*memory)
                     ));
                 }
@@ -190,7 +191,7 @@ impl Progress {
                     "{member} {stage}: epoch {epoch:.2}, test loss {loss:.4}{accuracy}"
                 ));
             }
-            Event::BlockStarted { member, block, fresh, .. } if *fresh > 0 => {
+            Event::BlockInitialised { member, block, fresh, .. } if *fresh > 0 => {
                 self.say(&format!("{member}: {fresh} units of block {block} are fresh, the teacher had none for them"));
             }
             Event::BlockNarrowed { member, block, discrepancy, accuracy, dead, .. } => {

@@ -63,7 +63,7 @@ pub(crate) struct StageNeeds {
     pub(crate) memory: u64,
     /// Micro-batches of a step.
     pub(crate) micro_batches: u32,
-    /// Optimiser steps over all its tries.
+    /// Optimiser steps over all its restarts.
     pub(crate) steps: u64,
 }
 
@@ -380,11 +380,11 @@ fn pairs(findings: &Findings) -> Vec<Pair> {
     both.map(pair).take(findings.student.blocks.len().saturating_sub(1)).collect()
 }
 
-/// A member keeps two checkpoints and writes a third; each has weights and two moments, and where there are tries, the first and the best
+/// A member keeps two checkpoints and writes a third; each has weights and two moments, and where there are restarts, the first and the best
 /// weights. Students are at most as large as their teachers while they have pairs.
 fn disk(config: &Config, findings: &Findings) -> u64 {
-    let tries = config.win.restarts.max(config.win.tune_restarts) > 1;
-    let copies = if tries { 5 } else { 3 };
+    let restarts = config.win.restarts.max(config.win.tune_restarts) > 1;
+    let copies = if restarts { 5 } else { 3 };
     let teacher = findings.teacher.as_ref().map_or(0, |teacher| teacher.params);
     let student = findings.student.params;
     let pairs: u64 = findings

@@ -32,11 +32,11 @@ pub(crate) struct StageState {
     pub(crate) member: String,
     /// `wide`, `narrow 1`, `tune`, `merge`, …
     pub(crate) stage: String,
-    /// Optimiser steps over all its tries.
+    /// Optimiser steps over all its restarts.
     pub(crate) steps: u64,
     /// Steps taken of them.
     pub(crate) done: u64,
-    /// Which try, from 1; 0 before the first.
+    /// Which restart, from 1; 0 before the first.
     pub(crate) restart: u32,
     /// Whether it is over.
     pub(crate) state: Phase,
@@ -66,7 +66,7 @@ pub(crate) struct StageState {
     /// Micro-batches of a step.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) micro_batches: Option<u32>,
-    /// Steps of the tries before the current one.
+    /// Steps of the restarts before the current one.
     #[serde(default)]
     pub(crate) earlier: u64,
     /// When it began, and how many steps were done then.
@@ -129,7 +129,7 @@ pub(crate) struct BlockState {
     /// Discrepancy on fixed inputs after its narrow step.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) discrepancy: Option<f64>,
-    /// Tries of its narrow step so far.
+    /// Restarts of its narrow step so far.
     pub(crate) restarts: u32,
     /// Share of units that hardly move.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -279,7 +279,7 @@ impl View {
                     state.loss = loss.is_finite().then_some(*loss);
                 }
             }
-            Event::BlockStarted { member, block, step, fresh } => {
+            Event::BlockInitialised { member, block, step, fresh } => {
                 if let Some(state) = self.block(member, *block) {
                     state.restarts += 1;
                     (state.fresh, state.step) = (Some(*fresh), *step);

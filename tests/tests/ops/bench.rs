@@ -10,7 +10,7 @@ use engine::{
 use taper_tests::{
     close::{largest, pairs, rms},
     golden::Case,
-    table::{Probe, probe, probe_halved},
+    table::{Probe, probe, probe_f16},
 };
 
 /// Half of a central difference's width.
@@ -55,8 +55,8 @@ impl<'a> Bench<'a> {
     }
 
     /// With tensors that are stored as f16.
-    pub(crate) fn halved(gpu: &Arc<dyn Device>, target: &Target, case: &'a Case) -> Self {
-        Self::of(gpu, target, case, probe_halved(case), None)
+    pub(crate) fn f16(gpu: &Arc<dyn Device>, target: &Target, case: &'a Case) -> Self {
+        Self::of(gpu, target, case, probe_f16(case), None)
     }
 
     fn of(

@@ -2,7 +2,7 @@
 //! the limits that every browser grants.
 
 mod bench;
-mod halves;
+mod f16;
 mod optimizers;
 mod rules;
 mod tiles;

@@ -7,7 +7,8 @@ use engine::{
         AdapterKind, Reads,
         adam::Adam,
         clip::clip,
-        sgd::{Sgd, Tensors, optimise},
+        optimizer::{Tensors, optimise},
+        sgd::Sgd,
     },
     plan::{Target, compile},
 };

@@ -12,7 +12,7 @@ use engine::{
     nn::{Extent, Network, NetworkError, Tensor, Weights, fresh},
     train::probe::DeviceProbe,
     win::{
-        linalg::{RIDGE_LAMBDA, cross, gram, ridge_with_intercept, with_ones},
+        linalg::{RIDGE_LAMBDA, Workers, cross, gram, ridge_with_intercept, with_ones},
         start::{Choice, Probe, Started, Tap, start_block, start_block_random, start_head},
         surgery::{bridge, merge, widen},
     },
@@ -407,8 +407,12 @@ fn a_deeper_student_stands_in_for_the_input() {
     let h = pupil.host.rows(&pupil.bridged, &found, 1, &[tap]).unwrap().remove(0);
     let ones = with_ones(&h.data, h.width);
     let x: Vec<f32> = pupil.host.inputs.data.iter().map(|&x| x as f32).collect();
-    let (r, c) =
-        ridge_with_intercept(&gram(&ones, 10), &cross(&x, 30, &ones, 10), RIDGE_LAMBDA).unwrap();
+    let (r, c) = ridge_with_intercept(
+        &gram(&ones, 10, Workers::ONE),
+        &cross(&x, 30, &ones, 10, Workers::ONE),
+        RIDGE_LAMBDA,
+    )
+    .unwrap();
     let weight = &pupil.source["layers.0.weight"];
     let weight = engine::win::linalg::Matrix::from_f32(18, 30, &weight.data);
     let weight = weight.select_rows(&started.picks["layers.1"]);

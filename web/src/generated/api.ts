@@ -857,7 +857,7 @@ export interface components {
             discrepancy?: number | null;
             /**
              * Format: uint32
-             * @description Tries of its narrow step so far.
+             * @description Restarts of its narrow step so far.
              */
             restarts: number;
             /**
@@ -1180,7 +1180,7 @@ export interface components {
              */
             tune: components["schemas"]["Tune"];
             /**
-             * @description The start-only baseline: `[tune]` over the whole student budget, the tries of WIN's stages included.
+             * @description The start-only baseline: `[tune]` over the whole student budget, the restarts of WIN's stages included.
              * @default {}
              */
             start_only: components["schemas"]["StartOnly"];
@@ -1377,7 +1377,7 @@ export interface components {
             stage: string;
             /**
              * Format: uint32
-             * @description Which try of the stage, from 1.
+             * @description Which restart of the stage, from 1.
              */
             restart: number;
             /**
@@ -1535,7 +1535,7 @@ export interface components {
             step: number;
             /**
              * Format: double
-             * @description Discrepancy on the fixed inputs, of the try that was kept.
+             * @description Discrepancy on the fixed inputs, of the restart that was kept.
              */
             discrepancy?: number | null;
             /**
@@ -2077,7 +2077,7 @@ export interface components {
         KernelSpec: {
             /** @description Stem of the file in `shaders/`. */
             file: string;
-            /** @description Stem of the variant file put before the body, `matmul.tile16x16` say. */
+            /** @description The variant that is put before the body, behind the stem of the file: `matmul.r8x8`. */
             variant?: string | null;
             /** @description Entry point. */
             entry: string;
@@ -2555,30 +2555,6 @@ export interface components {
         };
         /** @description Whether a stage is over. */
         Phase: "waiting" | "running" | "done";
-        /** @description A place in the queue. */
-        Place: {
-            /** @description Id of a queued run; null: the end. */
-            before?: string | null;
-        };
-        /** @description Where a tensor of the file goes. */
-        Place2: {
-            /** @description Its name in the file. */
-            name: string;
-            /** @description Its extents in the file. */
-            shape: number[];
-            /**
-             * Format: uint
-             * @description Index in the plan's buffers.
-             */
-            buffer: number;
-            /**
-             * Format: uint64
-             * @description Its first byte there.
-             */
-            offset: number;
-            /** @description In which order its numbers are written; absent: as they lie in the file. */
-            order?: components["schemas"]["Order"] | null;
-        };
         /** @description A compiled graph; see the module. */
         Plan: {
             /**
@@ -2625,7 +2601,7 @@ export interface components {
             /** @description Index in `shaders` of each kernel of the plan. */
             modules: number[];
             /** @description Where the tensors of the model's file go. */
-            tensors: components["schemas"]["Place2"][];
+            tensors: components["schemas"]["TensorTarget"][];
             /** @description Buffers that begin with other words than 0. */
             fills: components["schemas"]["Fill"][];
             /** @description The plan. */
@@ -2712,6 +2688,11 @@ export interface components {
         Queue: {
             /** @description Ids, next one first. */
             queue: string[];
+        };
+        /** @description A place in the queue. */
+        QueuePlace: {
+            /** @description Id of a queued run; null: the end. */
+            before?: string | null;
         };
         /** @description A range of a buffer. */
         Range: {
@@ -2987,7 +2968,7 @@ export interface components {
             /** @description A PNG of at most 96 pixels. */
             url: string;
         };
-        /** @description How the loss of a try of a stage is scaled, in mixed precision. */
+        /** @description How the loss of a restart of a stage is scaled, in mixed precision. */
         Scaling: {
             /**
              * Format: double
@@ -2996,7 +2977,7 @@ export interface components {
             scale: number;
             /**
              * Format: uint64
-             * @description Steps of the try that were skipped so far, because a gradient was not finite.
+             * @description Steps of the restart that were skipped so far, because a gradient was not finite.
              */
             skipped: number;
         };
@@ -3069,7 +3050,7 @@ export interface components {
             micro_batches: number;
             /**
              * Format: uint64
-             * @description Optimiser steps over all its tries.
+             * @description Optimiser steps over all its restarts.
              */
             steps: number;
         };
@@ -3081,7 +3062,7 @@ export interface components {
             stage: string;
             /**
              * Format: uint64
-             * @description Its optimiser steps, over all its tries.
+             * @description Its optimiser steps, over all its restarts.
              */
             steps: number;
             /**
@@ -3111,7 +3092,7 @@ export interface components {
             stage: string;
             /**
              * Format: uint64
-             * @description Optimiser steps over all its tries.
+             * @description Optimiser steps over all its restarts.
              */
             steps: number;
             /**
@@ -3121,7 +3102,7 @@ export interface components {
             done: number;
             /**
              * Format: uint32
-             * @description Which try, from 1; 0 before the first.
+             * @description Which restart, from 1; 0 before the first.
              */
             restart: number;
             /** @description Whether it is over. */
@@ -3171,7 +3152,7 @@ export interface components {
             micro_batches?: number | null;
             /**
              * Format: uint64
-             * @description Steps of the tries before the current one.
+             * @description Steps of the restarts before the current one.
              * @default 0
              */
             earlier: number;
@@ -3183,7 +3164,7 @@ export interface components {
         };
         /** @description How a block's weights begin before its narrow step. */
         Start: "greedy" | "sample" | "random";
-        /** @description What the start-only baseline does differently from `[tune]`; its length is the whole student budget, all tries of WIN's stages included. */
+        /** @description What the start-only baseline does differently from `[tune]`; its length is the whole student budget, all restarts of WIN's stages included. */
         StartOnly: {
             /**
              * Format: double
@@ -3236,6 +3217,25 @@ export interface components {
              * @default []
              */
             layer_map: number[];
+        };
+        /** @description Where a tensor of the file goes. */
+        TensorTarget: {
+            /** @description Its name in the file. */
+            name: string;
+            /** @description Its extents in the file. */
+            shape: number[];
+            /**
+             * Format: uint
+             * @description Index in the plan's buffers.
+             */
+            buffer: number;
+            /**
+             * Format: uint64
+             * @description Its first byte there.
+             */
+            offset: number;
+            /** @description In which order its numbers are written; absent: as they lie in the file. */
+            order?: components["schemas"]["Order"] | null;
         };
         /** @description Fine-tuning after the narrow steps. */
         Tune: {
@@ -3571,13 +3571,13 @@ export interface components {
             discrepancy: components["schemas"]["Discrepancy"];
             /**
              * Format: uint32
-             * @description Tries of each narrow step, the best is kept; 1: no restart.
+             * @description Restarts of each narrow step, of which the best is kept; 1 trains it once.
              * @default 1
              */
             restarts: number;
             /**
              * Format: uint32
-             * @description Tries of the fine-tuning, the one with the least training error is kept; 1: no restart.
+             * @description Restarts of the fine-tuning, of which the one with the least training error is kept; 1 trains it once.
              * @default 1
              */
             tune_restarts: number;
@@ -4112,7 +4112,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["Place"];
+                "application/json": components["schemas"]["QueuePlace"];
             };
         };
         responses: {

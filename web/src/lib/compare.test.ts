@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 
-import type { CompareRow } from "../api/types";
-import { byLabel, curvesOf, equalEpochs, splitMember } from "./compare";
+import type { CompareRow, RunDetail } from "../api/types";
+import { byLabel, curvesOf, equalEpochs } from "./compare";
 
 const row = (method: string, epochs: number, label: string | null = null): CompareRow => ({
   method,
@@ -43,10 +43,12 @@ describe("a comparison", () => {
         },
       ],
     };
-    expect(curvesOf([{ run: "a", metrics }], "loss")).toEqual([
+    const state = { member: "start_only-10", method: "start_only", seed: 10 };
+    const details = new Map([["a", { members: [state] as RunDetail["members"] }]]);
+    expect(curvesOf([{ run: "a", metrics }], details, "loss")).toEqual([
       { run: "a", member: "start_only-10", method: "start_only", line: { x: [1], y: [2] } },
     ]);
-    expect(curvesOf([{ run: "a", metrics }], "lr")).toEqual([]);
-    expect(splitMember("start_only-10")).toEqual({ method: "start_only", seed: "10" });
+    expect(curvesOf([{ run: "a", metrics }], details, "lr")).toEqual([]);
+    expect(curvesOf([{ run: "a", metrics }], new Map(), "loss")).toEqual([]);
   });
 });

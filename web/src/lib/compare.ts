@@ -1,4 +1,4 @@
-import type { CompareRow, Metrics } from "../api/types";
+import type { CompareRow, Metrics, RunDetail } from "../api/types";
 import type { Line, SeriesName } from "./series";
 
 /** Whether all rows had the same number of student epochs, to a hundredth. */
@@ -18,14 +18,6 @@ export function byLabel(rows: CompareRow[]): { label: string | null; rows: Compa
   return [...groups].map(([label, rows]) => ({ label, rows }));
 }
 
-/** `win-0` as its method and seed; `teacher` is a method here. */
-export function splitMember(member: string): { method: string; seed: string } {
-  const cut = member.lastIndexOf("-");
-  return cut < 0
-    ? { method: member, seed: "" }
-    : { method: member.slice(0, cut), seed: member.slice(cut + 1) };
-}
-
 export interface RunCurve {
   run: string;
   member: string;
@@ -33,13 +25,18 @@ export interface RunCurve {
   line: Line;
 }
 
-/** The curves of one series of several runs. */
-export function curvesOf(answers: { run: string; metrics: Metrics }[], name: SeriesName): RunCurve[] {
+/** The curves of one series of several runs, by the methods that `details` has of their members; `teacher` is a method here. */
+export function curvesOf(
+  answers: { run: string; metrics: Metrics }[],
+  details: Map<string, Pick<RunDetail, "members">>,
+  name: SeriesName,
+): RunCurve[] {
   return answers.flatMap(({ run, metrics }) =>
     metrics.members.flatMap(({ member, series }) => {
       const found = series.find((series) => series.name === name);
-      return found && found.x.length > 0
-        ? [{ run, member, method: splitMember(member).method, line: { x: found.x, y: found.y } }]
+      const known = details.get(run)?.members.find((state) => state.member === member);
+      return found && known && found.x.length > 0
+        ? [{ run, member, method: known.method ?? "teacher", line: { x: found.x, y: found.y } }]
         : [];
     }),
   );

@@ -13,9 +13,9 @@ export function says(entry: Entry): { text: string; tone: "plain" | "quiet" | "g
       return { text: `${entry.member} begins.`, tone: "plain" };
     case "stage_started": {
       const resumed = entry.done > 0 ? `, ${grouped(entry.done)} of them taken already` : "";
-      const tried = entry.restart > 1 ? `, try ${entry.restart}` : "";
+      const which = entry.restart > 1 ? `, restart ${entry.restart}` : "";
       return {
-        text: `${entry.member}: ${entry.stage}${tried}, ${grouped(entry.steps)} steps${resumed}.`,
+        text: `${entry.member}: ${entry.stage}${which}, ${grouped(entry.steps)} steps${resumed}.`,
         tone: "plain",
       };
     }

@@ -118,7 +118,7 @@ impl Recipe {
         self.length.steps(steps_per_epoch)
     }
 
-    /// Learning rate of the 0-based `step` of a try that has `total` of them.
+    /// Learning rate of the 0-based `step` of a restart that has `total` of them.
     ///
     /// Warm-up is `lr · step / warmup`, as Hugging Face's `get_*_schedule_with_warmup`; cosine and linear then run over the steps that are
     /// left, as `CosineAnnealingLR(T_max)` and `LinearLR(1, 0)` do; milestones count from the start, as `MultiStepLR`.

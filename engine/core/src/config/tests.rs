@@ -233,7 +233,7 @@ fn start_only_has_the_whole_student_budget() {
     config.tune.epochs = None;
     config.tune.steps = Some(50);
     assert_eq!(config.start_only_recipe(4, 8000).length, Length::Steps(450));
-    // Every try counts.
+    // Every restart counts.
     (config.win.restarts, config.win.tune_restarts) = (3, 2);
     assert_eq!(config.start_only_recipe(4, 8000).length, Length::Steps(1300));
     config.start_only.lr = Some(0.5);

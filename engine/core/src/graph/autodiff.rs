@@ -44,14 +44,13 @@ impl Graph {
         grads[top.index()] = Some(dtop);
         for k in (0..forward).rev() {
             let node = &self.nodes()[k];
-            let douts: Vec<_> = node.outputs.iter().map(|v| grads[v.index()]).collect();
-            let useful = node.inputs.iter().any(|v| active[v.index()]);
-            if !useful || douts.iter().all(Option::is_none) {
+            let Some(dy) = node.outputs.first().and_then(|y| grads[y.index()]) else { continue };
+            if !node.inputs.iter().any(|v| active[v.index()]) {
                 continue;
             }
             let inputs = node.inputs.clone();
             let scope = format!("d {}", node.label.split('/').next().unwrap_or_default());
-            let dins = self.scoped(&scope, |g| g.vjp(k, &douts))?;
+            let dins = self.scoped(&scope, |g| g.vjp(k, dy))?;
             for (input, din) in inputs.into_iter().zip(dins) {
                 let Some(din) = din else { continue };
                 if !active[input.index()] {

@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, rc::Rc};
 
 use thiserror::Error;
 
-use crate::ops::{self, AdapterKind, Op, Operands, Shape, Storage};
+use crate::ops::{self, AdapterKind, Gradients, Op, Operands, Shape, Storage};
 
 /// A tensor must have fewer elements than this: at four bytes each, its size then fits a `u32`, with which shaders index.
 const MAX_ELEMENTS: u64 = 1 << 30;
@@ -119,7 +119,7 @@ pub struct Graph {
     buffers: BTreeMap<String, u64>,
     kept: Vec<Value>,
     scope: Vec<String>,
-    halved: bool,
+    f16: bool,
 }
 
 impl Graph {
@@ -162,13 +162,13 @@ impl Graph {
 
     /// Lets plans store this graph's activations, and their gradients, as f16: temporaries of two axes or more, where every kernel
     /// that reads or writes one supports that. Vectors and scalars are sums, and stay f32; so do outputs that an op calls exact.
-    pub fn halve(&mut self) {
-        self.halved = true;
+    pub fn store_f16(&mut self) {
+        self.f16 = true;
     }
 
-    /// Whether [`Self::halve`] was called.
-    pub fn is_halved(&self) -> bool {
-        self.halved
+    /// Whether [`Self::store_f16`] was called.
+    pub fn stores_f16(&self) -> bool {
+        self.f16
     }
 
     /// Sets how a temporary is stored.
@@ -207,7 +207,7 @@ impl Graph {
     ///
     /// # Panics
     /// As [`Self::place`].
-    pub fn place_half(&mut self, value: Value, buffer: &str, offset: u64) {
+    pub fn place_f16(&mut self, value: Value, buffer: &str, offset: u64) {
         self.buffer(buffer, (offset + ops::count(self.shape(value))).div_ceil(2));
         self.settle(value, buffer, offset);
         self.store(value, Storage::F16);
@@ -361,12 +361,8 @@ impl Graph {
         live
     }
 
-    fn vjp(
-        &mut self,
-        node: usize,
-        douts: &[Option<Value>],
-    ) -> Result<Vec<Option<Value>>, ShapeError> {
+    fn vjp(&mut self, node: usize, dy: Value) -> Gradients {
         let Node { op, inputs, outputs, .. } = self.nodes[node].clone();
-        op.vjp(self, Operands { inputs: &inputs, outputs: &outputs }, douts)
+        op.vjp(self, Operands { inputs: &inputs, outputs: &outputs }, dy)
     }
 }

@@ -46,7 +46,7 @@ impl Bound {
 
     /// The same with the matrices (weights of linear layers and of convolutions) from the buffer `owner.halves`, which holds the parameters
     /// as f16, each where it lies in `owner.params`. Biases and what belongs to batch norms are few, and added to sums: they stay f32.
-    pub fn halved(graph: &mut Graph, owner: &str, layout: &Layout) -> Self {
+    pub fn with_f16(graph: &mut Graph, owner: &str, layout: &Layout) -> Self {
         let mut bound = Self::new(graph, owner, layout);
         let buffer = format!("{owner}.halves");
         for (name, slot) in layout.params.iter().filter(|(_, slot)| slot.shape.len() > 1) {

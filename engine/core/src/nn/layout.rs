@@ -44,7 +44,7 @@ impl Layout {
     }
 
     /// The same with parameters padded to 128, so that the ranges of a copy in 16 bits start at 256 bytes too.
-    pub fn of_halves(shapes: &Shapes) -> Self {
+    pub fn with_f16(shapes: &Shapes) -> Self {
         Self::padded(shapes, HALF_PAD)
     }
 

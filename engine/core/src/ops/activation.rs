@@ -3,8 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{AdapterKind, Launch, Op, Operands, count, packs};
-use crate::graph::{Graph, ShapeError, Value};
+use super::{AdapterKind, Gradients, Launch, Op, Operands, count, packs};
+use crate::graph::{Graph, Value};
 
 /// y = f(x), element by element.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -41,13 +41,7 @@ impl Op for Activation {
         Some(launch.output(x).dims([packs]).flops(flops * count(x)))
     }
 
-    fn vjp(
-        &self,
-        graph: &mut Graph,
-        node: Operands<'_>,
-        douts: &[Option<Value>],
-    ) -> Result<Vec<Option<Value>>, ShapeError> {
-        let Some(dy) = douts[0] else { return Ok(vec![None]) };
+    fn vjp(&self, graph: &mut Graph, node: Operands<'_>, dy: Value) -> Gradients {
         let saved = match self {
             Self::Relu | Self::Tanh | Self::Sigmoid => node.outputs[0],
             Self::Gelu | Self::GeluTanh => node.inputs[0],

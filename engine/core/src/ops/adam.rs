@@ -2,12 +2,12 @@
 
 use super::{
     AdapterKind, Kernel, Launch, Op,
-    sgd::{self, Flat},
+    optimizer::{self, Flat},
 };
 
 /// params, grads, m, v (n), decays (n / 64) of u32 and, if the gradients are clipped, their factor (1), or, if the loss is scaled, what
 /// [`scaler::decide`](super::scaler::decide) says of the step (3); params, m and v are updated in place and there is no output; n is a
-/// multiple of 64; [`sgd::optimise`] says when some are bound twice. The learning rate and the number of the step come from the uniform in
+/// multiple of 64; [`optimizer::optimise`] says when some are bound twice. The learning rate and the number of the step come from the uniform in
 /// `shaders/lib/step.wgsl`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Adam {
@@ -25,7 +25,7 @@ pub struct Adam {
 
 impl Op for Adam {
     fn launch(&self, inputs: &[&[u32]], _on: AdapterKind) -> Option<Launch> {
-        let Flat { n, entry, apart } = sgd::flat(inputs, 2)?;
+        let Flat { n, entry, apart } = optimizer::flat(inputs, 2)?;
         if ![self.beta1, self.beta2].iter().all(|b| (0.0..1.0).contains(b)) {
             return None;
         }

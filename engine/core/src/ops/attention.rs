@@ -1,7 +1,7 @@
 //! Multi-head self-attention without its matrix of probabilities: shader `shaders/attention.wgsl`.
 
-use super::{AdapterKind, Kernel, Launch, Op, Operands, WG, count, grid, to_u32};
-use crate::graph::{Graph, ShapeError, Value};
+use super::{AdapterKind, Gradients, Kernel, Launch, Op, Operands, WG, count, grid, to_u32};
+use crate::graph::{Graph, Value};
 
 /// qkv (…, L, 3·heads·d), queries, keys and values side by side as one projection makes them → y (…, L, heads·d), where each
 /// head's y = softmax(q kᵀ / √d) v, and (…, heads, L): log Σ exp of the rows, for the gradient.
@@ -115,13 +115,7 @@ impl Op for Attention {
         Some(launch.output(sizes.y()).output(sizes.rows()))
     }
 
-    fn vjp(
-        &self,
-        graph: &mut Graph,
-        node: Operands<'_>,
-        douts: &[Option<Value>],
-    ) -> Result<Vec<Option<Value>>, ShapeError> {
-        let Some(dy) = douts[0] else { return Ok(vec![None]) };
+    fn vjp(&self, graph: &mut Graph, node: Operands<'_>, dy: Value) -> Gradients {
         let (qkv, y, log_sums) = (node.inputs[0], node.outputs[0], node.outputs[1]);
         let Self { heads } = *self;
         let deltas = graph.add(GradRows { heads }, &[y, dy])?;

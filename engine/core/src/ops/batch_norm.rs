@@ -9,7 +9,7 @@
 use std::rc::Rc;
 
 use super::{
-    AdapterKind, Fused, Launch, Op, Operands,
+    AdapterKind, Fused, Gradients, Launch, Op, Operands,
     activation::{Activation, Grad},
     count,
     elementwise::{Add, AddRelu},
@@ -270,13 +270,7 @@ impl Op for Apply {
         })
     }
 
-    fn vjp(
-        &self,
-        graph: &mut Graph,
-        node: Operands<'_>,
-        douts: &[Option<Value>],
-    ) -> Result<Vec<Option<Value>>, ShapeError> {
-        let Some(dy) = douts[0] else { return Ok(vec![None; node.inputs.len()]) };
+    fn vjp(&self, graph: &mut Graph, node: Operands<'_>, dy: Value) -> Gradients {
         let skip = node.inputs.len() == 5;
         let [dx, dgamma, dbeta, dskip] = gradients(graph, true, self.relu, node, skip, dy)?;
         Ok([dx, None, dgamma, dbeta].into_iter().chain(skip.then_some(dskip)).collect())
@@ -303,13 +297,7 @@ impl Op for EvalApply {
         })
     }
 
-    fn vjp(
-        &self,
-        graph: &mut Graph,
-        node: Operands<'_>,
-        douts: &[Option<Value>],
-    ) -> Result<Vec<Option<Value>>, ShapeError> {
-        let Some(dy) = douts[0] else { return Ok(vec![None; node.inputs.len()]) };
+    fn vjp(&self, graph: &mut Graph, node: Operands<'_>, dy: Value) -> Gradients {
         let skip = node.inputs.len() == 6;
         let [dx, dgamma, dbeta, dskip] = gradients(graph, false, self.relu, node, skip, dy)?;
         Ok([dx, None, None, dgamma, dbeta].into_iter().chain(skip.then_some(dskip)).collect())

@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use super::{
-    AdapterKind, Fused, Launch, Op, Operands,
+    AdapterKind, Fused, Gradients, Launch, Op, Operands,
     activation::{Activation, Grad},
     count,
     elementwise::{Add, AddRelu},
@@ -13,7 +13,7 @@ use super::{
     reduce, to_u32,
     variants::{self, Product},
 };
-use crate::graph::{Graph, Node, ShapeError, Value};
+use crate::graph::{Graph, Node, Value};
 
 /// y = x ∗ w (+ b), then perhaps ReLU: x (N, H, W, I), w (O, KH, KW, I), b (O) → (N, H′, W′, O), H′ = ⌊(H + 2·pad − KH) / stride⌋ + 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -193,16 +193,9 @@ impl Op for Conv2d {
         self.forward([x, w], bias, on, false)
     }
 
-    fn vjp(
-        &self,
-        graph: &mut Graph,
-        node: Operands<'_>,
-        douts: &[Option<Value>],
-    ) -> Result<Vec<Option<Value>>, ShapeError> {
-        let Some(mut dy) = douts[0] else { return Ok(vec![None; node.inputs.len()]) };
-        if self.relu {
-            dy = graph.add(Grad(Activation::Relu), &[node.outputs[0], dy])?;
-        }
+    fn vjp(&self, graph: &mut Graph, node: Operands<'_>, dy: Value) -> Gradients {
+        let dy =
+            if self.relu { graph.add(Grad(Activation::Relu), &[node.outputs[0], dy])? } else { dy };
         let (x, w) = (node.inputs[0], node.inputs[1]);
         let size = [graph.shape(x)[1], graph.shape(x)[2]];
         let epilogue = Epilogue::default();

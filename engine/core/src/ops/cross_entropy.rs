@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::{
-    AdapterKind, Fused, Launch, Op, Operands, count,
+    AdapterKind, Fused, Gradients, Launch, Op, Operands, count,
     elementwise::constant,
     known,
     packs::{self, Packs},
@@ -89,16 +89,10 @@ impl Op for CrossEntropy {
         Some(launch.output([rows]).output([rows]))
     }
 
-    fn vjp(
-        &self,
-        graph: &mut Graph,
-        node: Operands<'_>,
-        douts: &[Option<Value>],
-    ) -> Result<Vec<Option<Value>>, ShapeError> {
-        let Some(d) = douts[0] else { return Ok(vec![None; 2]) };
+    fn vjp(&self, graph: &mut Graph, node: Operands<'_>, dy: Value) -> Gradients {
         let grad = Grad { label_smoothing: self.label_smoothing };
         Ok(vec![
-            Some(graph.add(grad, &[node.inputs[0], node.inputs[1], node.outputs[1], d])?),
+            Some(graph.add(grad, &[node.inputs[0], node.inputs[1], node.outputs[1], dy])?),
             None,
         ])
     }

@@ -1,7 +1,7 @@
 //! Dropout: shader `shaders/dropout.wgsl`.
 
-use super::{AdapterKind, Launch, Op, Operands, count, packs};
-use crate::graph::{Graph, ShapeError, Value};
+use super::{AdapterKind, Gradients, Launch, Op, Operands, count, packs};
+use crate::graph::{Graph, Value};
 
 /// y = x / (1 − p) with probability 1 − p, else 0. A function of the run's seed, the step, `stream` and the place.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -23,13 +23,7 @@ impl Op for Dropout {
     }
 
     /// The same op on dy draws the same mask.
-    fn vjp(
-        &self,
-        graph: &mut Graph,
-        _: Operands<'_>,
-        douts: &[Option<Value>],
-    ) -> Result<Vec<Option<Value>>, ShapeError> {
-        let Some(dy) = douts[0] else { return Ok(vec![None]) };
+    fn vjp(&self, graph: &mut Graph, _: Operands<'_>, dy: Value) -> Gradients {
         Ok(vec![Some(graph.add(*self, &[dy])?)])
     }
 }

@@ -1,7 +1,7 @@
 //! Element-wise arithmetic: shader `shaders/elementwise.wgsl`.
 
 use super::{
-    AdapterKind, Fused, Launch, Op, Operands,
+    AdapterKind, Fused, Gradients, Launch, Op, Operands,
     activation::{Activation, Grad},
     count, known,
     packs::{self, Packs},
@@ -9,7 +9,7 @@ use super::{
 };
 use std::rc::Rc;
 
-use crate::graph::{Graph, Node, ShapeError, Value};
+use crate::graph::{Graph, Node, Value};
 
 /// A constant: y = value, `len` times.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -93,13 +93,8 @@ impl Op for Add {
         binary("add", inputs)
     }
 
-    fn vjp(
-        &self,
-        _: &mut Graph,
-        _: Operands<'_>,
-        douts: &[Option<Value>],
-    ) -> Result<Vec<Option<Value>>, ShapeError> {
-        Ok(vec![douts[0], douts[0]])
+    fn vjp(&self, _: &mut Graph, _: Operands<'_>, dy: Value) -> Gradients {
+        Ok(vec![Some(dy), Some(dy)])
     }
 
     /// A ReLU's mask on the sum.
@@ -119,13 +114,7 @@ impl Op for Sub {
         binary("sub", inputs)
     }
 
-    fn vjp(
-        &self,
-        graph: &mut Graph,
-        _: Operands<'_>,
-        douts: &[Option<Value>],
-    ) -> Result<Vec<Option<Value>>, ShapeError> {
-        let Some(dy) = douts[0] else { return Ok(vec![None; 2]) };
+    fn vjp(&self, graph: &mut Graph, _: Operands<'_>, dy: Value) -> Gradients {
         Ok(vec![Some(dy), Some(graph.add(Scale(-1.0), &[dy])?)])
     }
 }
@@ -136,13 +125,7 @@ impl Op for Mul {
     }
 
     /// da = dy b    db = dy a
-    fn vjp(
-        &self,
-        graph: &mut Graph,
-        node: Operands<'_>,
-        douts: &[Option<Value>],
-    ) -> Result<Vec<Option<Value>>, ShapeError> {
-        let Some(dy) = douts[0] else { return Ok(vec![None; 2]) };
+    fn vjp(&self, graph: &mut Graph, node: Operands<'_>, dy: Value) -> Gradients {
         let &[a, b] = node.inputs else { unreachable!("launch takes two inputs") };
         Ok(vec![Some(graph.add(Mul, &[dy, b])?), Some(graph.add(Mul, &[dy, a])?)])
     }
@@ -154,13 +137,7 @@ impl Op for AddRelu {
     }
 
     /// da = db = dy where y > 0, else 0
-    fn vjp(
-        &self,
-        graph: &mut Graph,
-        node: Operands<'_>,
-        douts: &[Option<Value>],
-    ) -> Result<Vec<Option<Value>>, ShapeError> {
-        let Some(dy) = douts[0] else { return Ok(vec![None; 2]) };
+    fn vjp(&self, graph: &mut Graph, node: Operands<'_>, dy: Value) -> Gradients {
         let d = graph.add(Grad(Activation::Relu), &[node.outputs[0], dy])?;
         Ok(vec![Some(d); 2])
     }
@@ -192,13 +169,7 @@ impl Op for AddBias {
     }
 
     /// da = dy    db = Σ_rows dy
-    fn vjp(
-        &self,
-        graph: &mut Graph,
-        _: Operands<'_>,
-        douts: &[Option<Value>],
-    ) -> Result<Vec<Option<Value>>, ShapeError> {
-        let Some(dy) = douts[0] else { return Ok(vec![None; 2]) };
+    fn vjp(&self, graph: &mut Graph, _: Operands<'_>, dy: Value) -> Gradients {
         Ok(vec![Some(dy), Some(reduce::sum_rows(graph, dy)?)])
     }
 }
@@ -219,13 +190,7 @@ impl Op for Scale {
         Some(flat("scale", count(a), self.0).output(a))
     }
 
-    fn vjp(
-        &self,
-        graph: &mut Graph,
-        _: Operands<'_>,
-        douts: &[Option<Value>],
-    ) -> Result<Vec<Option<Value>>, ShapeError> {
-        let Some(dy) = douts[0] else { return Ok(vec![None]) };
+    fn vjp(&self, graph: &mut Graph, _: Operands<'_>, dy: Value) -> Gradients {
         Ok(vec![Some(graph.add(*self, &[dy])?)])
     }
 }
@@ -236,13 +201,8 @@ impl Op for Copy {
         Some(flat("copy", count(a), 0.0).output(a).flops(0))
     }
 
-    fn vjp(
-        &self,
-        _: &mut Graph,
-        _: Operands<'_>,
-        douts: &[Option<Value>],
-    ) -> Result<Vec<Option<Value>>, ShapeError> {
-        Ok(vec![douts[0]])
+    fn vjp(&self, _: &mut Graph, _: Operands<'_>, dy: Value) -> Gradients {
+        Ok(vec![Some(dy)])
     }
 }
 

@@ -1,11 +1,11 @@
 //! Rows of a table by id: shader `shaders/embedding.wgsl`.
 
 use super::{
-    AdapterKind, Launch, Op, Operands, count,
+    AdapterKind, Gradients, Launch, Op, Operands, count,
     packs::{self, Packs},
     to_u32,
 };
-use crate::graph::{Graph, ShapeError, Value};
+use crate::graph::{Graph, Value};
 
 /// table (V, D), ids (…) of u32 → y (…, D); an id that is not below V reads zeros.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,13 +43,7 @@ impl Op for Embedding {
         )
     }
 
-    fn vjp(
-        &self,
-        graph: &mut Graph,
-        node: Operands<'_>,
-        douts: &[Option<Value>],
-    ) -> Result<Vec<Option<Value>>, ShapeError> {
-        let Some(dy) = douts[0] else { return Ok(vec![None; 2]) };
+    fn vjp(&self, graph: &mut Graph, node: Operands<'_>, dy: Value) -> Gradients {
         let &[vocabulary, _] = graph.shape(node.inputs[0]) else {
             unreachable!("launch takes a table")
         };

@@ -3,8 +3,8 @@
 use std::rc::Rc;
 
 use super::{
-    AdapterKind, Fused, Kernel, Launch, Op, Operands, count, elementwise::constant, known, packs,
-    reduce::SumParts,
+    AdapterKind, Fused, Gradients, Kernel, Launch, Op, Operands, count, elementwise::constant,
+    known, packs, reduce::SumParts,
 };
 use crate::graph::{Graph, Node, ShapeError, Value};
 
@@ -67,14 +67,8 @@ impl Op for Kl {
         Some(launch.output([rows, 2]))
     }
 
-    fn vjp(
-        &self,
-        graph: &mut Graph,
-        node: Operands<'_>,
-        douts: &[Option<Value>],
-    ) -> Result<Vec<Option<Value>>, ShapeError> {
-        let Some(d) = douts[0] else { return Ok(vec![None; 2]) };
-        let ds = graph.add(Grad(*self), &[node.inputs[0], node.inputs[1], node.outputs[1], d])?;
+    fn vjp(&self, graph: &mut Graph, node: Operands<'_>, dy: Value) -> Gradients {
+        let ds = graph.add(Grad(*self), &[node.inputs[0], node.inputs[1], node.outputs[1], dy])?;
         Ok(vec![Some(ds), None])
     }
 

@@ -1,7 +1,7 @@
 //! Layer normalisation over the last axis: shader `shaders/layer_norm.wgsl`.
 
 use super::{
-    AdapterKind, Launch, Op, Operands, count,
+    AdapterKind, Gradients, Launch, Op, Operands, count,
     matmul::AddParts,
     packs::{self, Packs},
 };
@@ -63,13 +63,7 @@ impl Op for LayerNorm {
         Some(launch.output([rows]).output([rows]).flops(9 * count(x)))
     }
 
-    fn vjp(
-        &self,
-        graph: &mut Graph,
-        node: Operands<'_>,
-        douts: &[Option<Value>],
-    ) -> Result<Vec<Option<Value>>, ShapeError> {
-        let Some(dy) = douts[0] else { return Ok(vec![None; node.inputs.len()]) };
+    fn vjp(&self, graph: &mut Graph, node: Operands<'_>, dy: Value) -> Gradients {
         let (x, gamma, skip) = (node.inputs[0], node.inputs[1], node.inputs.get(3).copied());
         let (x, mean, rstd) = match *node.outputs {
             [_, s, mean, rstd] => (s, mean, rstd),

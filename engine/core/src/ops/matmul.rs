@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use super::{
-    AdapterKind, Fused, Kernel, Launch, Op, Operands,
+    AdapterKind, Fused, Gradients, Kernel, Launch, Op, Operands,
     activation::{Activation, Grad},
     count,
     elementwise::{Add, AddReluGrad},
@@ -213,22 +213,17 @@ impl Op for Matmul {
         Some(sizes.launch(on, "matmul", 1, false).output(shape))
     }
 
-    fn vjp(
-        &self,
-        graph: &mut Graph,
-        node: Operands<'_>,
-        douts: &[Option<Value>],
-    ) -> Result<Vec<Option<Value>>, ShapeError> {
-        let (Some(dc), &[a, b]) = (douts[0], node.inputs) else { return Ok(vec![None; 2]) };
+    fn vjp(&self, graph: &mut Graph, node: Operands<'_>, dy: Value) -> Gradients {
+        let &[a, b] = node.inputs else { unreachable!("launch takes two inputs") };
         let Self { ta, tb } = *self;
         // d op(A) = dC·op(B)ᵀ, transposed where A was; likewise B.
         let da = match ta {
-            false => product(graph, dc, b, Self { ta: false, tb: !tb })?,
-            true => product(graph, b, dc, Self { ta: tb, tb: true })?,
+            false => product(graph, dy, b, Self { ta: false, tb: !tb })?,
+            true => product(graph, b, dy, Self { ta: tb, tb: true })?,
         };
         let db = match tb {
-            false => product(graph, a, dc, Self { ta: !ta, tb: false })?,
-            true => product(graph, dc, a, Self { ta: true, tb: ta })?,
+            false => product(graph, a, dy, Self { ta: !ta, tb: false })?,
+            true => product(graph, dy, a, Self { ta: true, tb: ta })?,
         };
         Ok(vec![Some(da), Some(db)])
     }
@@ -316,13 +311,7 @@ impl Op for Linear {
         Some(sizes.launch(on, stem, 1, self.relu).output([outer, &[*k]].concat()))
     }
 
-    fn vjp(
-        &self,
-        graph: &mut Graph,
-        node: Operands<'_>,
-        douts: &[Option<Value>],
-    ) -> Result<Vec<Option<Value>>, ShapeError> {
-        let Some(dy) = douts[0] else { return Ok(vec![None; node.inputs.len()]) };
+    fn vjp(&self, graph: &mut Graph, node: Operands<'_>, dy: Value) -> Gradients {
         let (x, w) = (node.inputs[0], node.inputs[1]);
         let dz =
             if self.relu { graph.add(Grad(Activation::Relu), &[node.outputs[0], dy])? } else { dy };

@@ -18,6 +18,7 @@ pub mod kl;
 pub mod layer_norm;
 pub mod matmul;
 pub mod mse;
+pub mod optimizer;
 mod packs;
 pub mod parts;
 pub mod peak;
@@ -128,7 +129,7 @@ impl Storage {
 pub struct Kernel {
     /// Stem of the file in `shaders/`.
     pub file: String,
-    /// Stem of the variant file put before the body, `matmul.tile16x16` say.
+    /// The variant that is put before the body, behind the stem of the file: `matmul.r8x8`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub variant: Option<String>,
     /// Entry point.
@@ -137,8 +138,8 @@ pub struct Kernel {
     #[serde(default, skip_serializing_if = "Reads::is_buffers")]
     pub reads: Reads,
     /// Numbers of the bindings whose tensors are stored as f16, in rising order; the plan decides it.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub halves: Vec<u32>,
+    #[serde(default, rename = "halves", skip_serializing_if = "Vec::is_empty")]
+    pub f16: Vec<u32>,
     /// Values of `override` constants, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub constants: Vec<(String, f64)>,
@@ -152,12 +153,12 @@ impl Kernel {
             variant: None,
             entry: entry.into(),
             reads: Reads::Buffers,
-            halves: Vec::new(),
+            f16: Vec::new(),
             constants: Vec::new(),
         }
     }
 
-    /// Puts `shaders/<file>.<variant>.wgsl` before the body.
+    /// Puts a variant before the body: `shaders/<file>.<variant>.wgsl`, or `shaders/variants/<variant>.wgsl` if the body names it.
     #[must_use]
     pub fn variant(mut self, variant: &str) -> Self {
         self.variant = Some(format!("{}.{variant}", self.file));
@@ -306,6 +307,9 @@ pub struct Operands<'a> {
     pub outputs: &'a [Value],
 }
 
+/// The gradient of each input of a node: `None` for labels, indices and whatever has no gradient.
+pub type Gradients = Result<Vec<Option<Value>>, ShapeError>;
+
 /// One node in place of two; what [`Op::absorb`] and [`Op::join`] answer.
 #[derive(Debug, Clone)]
 pub struct Fused {
@@ -330,18 +334,13 @@ pub trait Op: Any + Debug {
     /// The shapes of the outputs must not depend on `on`.
     fn launch(&self, inputs: &[&[u32]], on: AdapterKind) -> Option<Launch>;
 
-    /// The gradient rule: from the gradients of the outputs (`None` where nobody reads one) to those of the inputs (`None`
-    /// for labels, indices and whatever has no gradient). Write every gradient: what nobody reads is dropped later.
+    /// The gradient rule: from the gradient `dy` of the first output to those of the inputs. Further outputs are saved statistics, which
+    /// pass no gradient on. Write every gradient: what nobody reads is dropped later.
     ///
     /// # Errors
     /// If a node of the rule does not fit its shapes.
-    fn vjp(
-        &self,
-        graph: &mut Graph,
-        node: Operands<'_>,
-        douts: &[Option<Value>],
-    ) -> Result<Vec<Option<Value>>, ShapeError> {
-        let _ = (graph, douts);
+    fn vjp(&self, graph: &mut Graph, node: Operands<'_>, dy: Value) -> Gradients {
+        let _ = (graph, dy);
         Ok(vec![None; node.inputs.len()])
     }
 

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::{
-    AdapterKind, Fused, Launch, Op, Operands, count,
+    AdapterKind, Fused, Gradients, Launch, Op, Operands, count,
     elementwise::constant,
     known,
     packs::Packs,
@@ -63,14 +63,8 @@ impl Op for Mse {
         })
     }
 
-    fn vjp(
-        &self,
-        graph: &mut Graph,
-        node: Operands<'_>,
-        douts: &[Option<Value>],
-    ) -> Result<Vec<Option<Value>>, ShapeError> {
-        let Some(d) = douts[0] else { return Ok(vec![None; 2]) };
-        Ok(vec![Some(graph.add(Grad(*self), &[node.inputs[0], node.inputs[1], d])?), None])
+    fn vjp(&self, graph: &mut Graph, node: Operands<'_>, dy: Value) -> Gradients {
+        Ok(vec![Some(graph.add(Grad(*self), &[node.inputs[0], node.inputs[1], dy])?), None])
     }
 
     /// One dispatch for the loss and its gradient, where the gradient that comes from above is a constant.

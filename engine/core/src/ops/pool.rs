@@ -2,8 +2,8 @@
 //!
 //! x (N, H, W, C) → y (N, P, Q, C) or, for the global average, (N, C).
 
-use super::{AdapterKind, Launch, Op, Operands, count, packs::Packs};
-use crate::graph::{Graph, ShapeError, Value};
+use super::{AdapterKind, Gradients, Launch, Op, Operands, count, packs::Packs};
+use crate::graph::{Graph, Value};
 
 /// The largest value of each window; (height, width) each. The second output says which pixel it was, for the gradient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,13 +63,7 @@ impl Op for MaxPool {
         Some(launch.output(y).output(y).each(count(&out)).flops(flops))
     }
 
-    fn vjp(
-        &self,
-        graph: &mut Graph,
-        node: Operands<'_>,
-        douts: &[Option<Value>],
-    ) -> Result<Vec<Option<Value>>, ShapeError> {
-        let Some(dy) = douts[0] else { return Ok(vec![None]) };
+    fn vjp(&self, graph: &mut Graph, node: Operands<'_>, dy: Value) -> Gradients {
         let &[_, h, w, _] = graph.shape(node.inputs[0]) else {
             unreachable!("launch takes an image")
         };
@@ -104,13 +98,7 @@ impl Op for GlobalAvgPool {
         Some(global("global_avg_pool", [n, h, w, c]).output([n, c]))
     }
 
-    fn vjp(
-        &self,
-        graph: &mut Graph,
-        node: Operands<'_>,
-        douts: &[Option<Value>],
-    ) -> Result<Vec<Option<Value>>, ShapeError> {
-        let Some(dy) = douts[0] else { return Ok(vec![None]) };
+    fn vjp(&self, graph: &mut Graph, node: Operands<'_>, dy: Value) -> Gradients {
         let &[_, h, w, _] = graph.shape(node.inputs[0]) else {
             unreachable!("launch takes an image")
         };

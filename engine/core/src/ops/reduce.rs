@@ -1,7 +1,7 @@
 //! Sums in a fixed order: shader `shaders/reduce.wgsl`.
 
 use super::{
-    AdapterKind, Launch, Op, Operands, count,
+    AdapterKind, Gradients, Launch, Op, Operands, count,
     packs::{self, Packs},
     to_u32,
 };
@@ -77,13 +77,8 @@ impl Op for SumParts {
         )
     }
 
-    fn vjp(
-        &self,
-        _: &mut Graph,
-        _: Operands<'_>,
-        douts: &[Option<Value>],
-    ) -> Result<Vec<Option<Value>>, ShapeError> {
-        Ok(vec![douts[0]])
+    fn vjp(&self, _: &mut Graph, _: Operands<'_>, dy: Value) -> Gradients {
+        Ok(vec![Some(dy)])
     }
 }
 

@@ -1,10 +1,10 @@
 //! Softmax over the last axis: shader `shaders/softmax.wgsl`.
 
 use super::{
-    AdapterKind, Launch, Op, Operands, count,
+    AdapterKind, Gradients, Launch, Op, Operands, count,
     packs::{self, Packs},
 };
-use crate::graph::{Graph, ShapeError, Value};
+use crate::graph::{Graph, Value};
 
 /// x (…, C) → y = softmax(scale x) over C.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -38,13 +38,7 @@ impl Op for Softmax {
         Some(by_rows("forward", x, self.scale, on)?.flops(12 * count(x)))
     }
 
-    fn vjp(
-        &self,
-        graph: &mut Graph,
-        node: Operands<'_>,
-        douts: &[Option<Value>],
-    ) -> Result<Vec<Option<Value>>, ShapeError> {
-        let Some(dy) = douts[0] else { return Ok(vec![None]) };
+    fn vjp(&self, graph: &mut Graph, node: Operands<'_>, dy: Value) -> Gradients {
         Ok(vec![Some(graph.add(Grad { scale: self.scale }, &[node.outputs[0], dy])?)])
     }
 }

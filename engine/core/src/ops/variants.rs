@@ -27,7 +27,7 @@ pub struct Product {
 /// A tile of a product, and what works on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tile {
-    /// Name of the variant file, without the op's stem.
+    /// Name of the file in `shaders/variants/`.
     pub variant: &'static str,
     /// Rows of C in a tile.
     pub rows: u32,

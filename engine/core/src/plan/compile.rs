@@ -142,8 +142,8 @@ struct Draft {
 impl Draft {
     /// The first node is dispatch `clock`.
     fn new(mut graph: Graph, target: &Target, clock: usize) -> Result<Self, PlanError> {
-        if graph.is_halved() {
-            halve(&mut graph, target)?;
+        if graph.stores_f16() {
+            store_f16(&mut graph, target)?;
         }
         let mut nodes = Vec::with_capacity(graph.nodes().len());
         for node in graph.nodes() {
@@ -235,17 +235,17 @@ impl Draft {
     }
 }
 
-/// Decides which temporaries are stored as f16: see [`Graph::halve`].
-fn halve(graph: &mut Graph, target: &Target) -> Result<(), PlanError> {
+/// Decides which temporaries are stored as f16: see [`Graph::store_f16`].
+fn store_f16(graph: &mut Graph, target: &Target) -> Result<(), PlanError> {
     let mut half = vec![true; graph.len()];
     for node in graph.nodes() {
         let (launch, spec) = launch(graph, node, target)?;
-        let either = shaders::either(&launch.kernel)
+        let allowed = shaders::may_be_f16(&launch.kernel)
             .map_err(|problem| PlanError::Kernel { node: node.label.clone(), problem })?;
         let values = node.inputs.iter().chain(&node.outputs).zip(&spec.bindings);
         for (k, (value, binding)) in values.enumerate() {
             let is_sum = launch.exact && k >= node.inputs.len();
-            half[value.index()] &= either.contains(&binding.number) && !is_sum;
+            half[value.index()] &= allowed.contains(&binding.number) && !is_sum;
         }
     }
     let values = graph.nodes().iter().flat_map(|node| &node.outputs).copied();
@@ -281,14 +281,14 @@ fn launch(graph: &Graph, node: &Node, target: &Target) -> Result<(Launch, Kernel
     }
     let mut spec = shaders::reflect(&launch.kernel).map_err(bug)?;
     let values = node.inputs.iter().chain(&node.outputs);
-    let halves = values.zip(&spec.bindings).filter(|(v, _)| !graph.tensor_of(**v).storage.is_f32());
-    let halves: Vec<u32> = halves.map(|(_, binding)| binding.number).collect();
-    if !halves.is_empty() {
-        let either = shaders::either(&launch.kernel).map_err(bug)?;
-        if let Some(number) = halves.iter().find(|number| !either.contains(number)) {
+    let f16 = values.zip(&spec.bindings).filter(|(v, _)| !graph.tensor_of(**v).storage.is_f32());
+    let f16: Vec<u32> = f16.map(|(_, binding)| binding.number).collect();
+    if !f16.is_empty() {
+        let allowed = shaders::may_be_f16(&launch.kernel).map_err(bug)?;
+        if let Some(number) = f16.iter().find(|number| !allowed.contains(number)) {
             return Err(bug(format!("binding {number} knows f32 only")));
         }
-        launch.kernel.halves = halves;
+        launch.kernel.f16 = f16;
         spec = shaders::reflect(&launch.kernel).map_err(bug)?;
     }
     let (inputs, outputs) = (node.inputs.len(), node.outputs.len());

@@ -13,7 +13,7 @@ use naga::{
 use super::{Binding, KernelSpec};
 use crate::ops::{Kernel, Reads, Storage};
 
-/// Every file of `shaders/` by its stem (`matmul`, `matmul.r8x8`, `lib/step`), with its text.
+/// Every file of `shaders/` by its stem (`matmul`, `attention.r8q8`, `variants/r8x8`, `lib/step`), with its text.
 pub const FILES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/shaders.rs"));
 
 /// The text of a file of `shaders/`.
@@ -34,13 +34,42 @@ const WRITE: &str = "write";
 const SECTION: &str = "// binding ";
 
 /// The names of the variables that [`READ`] and [`WRITE`] declare begin so.
-const EITHER: [&str; 3] = ["quads_", "ones_", "mirror_"];
+const LIB_VARIABLES: [&str; 3] = ["quads_", "ones_", "mirror_"];
 
-/// The `lib/` parts that a text names in its comments `// uses: a, b`.
-fn uses(text: &str) -> impl Iterator<Item = &str> {
+/// The names that a text lists in its comments `// KEY: a, b`.
+fn listed<'a>(text: &'a str, key: &'a str) -> impl Iterator<Item = &'a str> {
     text.lines()
-        .filter_map(|line| line.strip_prefix("// uses:"))
+        .filter_map(move |line| line.strip_prefix("// ")?.strip_prefix(key)?.strip_prefix(':'))
         .flat_map(|list| list.split(',').map(str::trim))
+}
+
+/// The `lib/` parts that a text uses.
+fn uses(text: &str) -> impl Iterator<Item = &str> {
+    listed(text, "uses")
+}
+
+/// The variants of a body by their names in a [`Kernel`] (`matmul.r8x8`): the files of its own, and the files of `variants/` that its comment
+/// `// variants: a, b` names.
+pub fn variants(body: &str) -> Vec<String> {
+    let own = format!("{body}.");
+    let owned = FILES.iter().filter(|(stem, _)| stem.starts_with(&own));
+    let shared = listed(file(body).unwrap_or_default(), "variants");
+    owned.map(|(stem, _)| (*stem).to_owned()).chain(shared.map(|name| own.clone() + name)).collect()
+}
+
+/// The text of a kernel's variant, empty where it has none.
+fn variant(kernel: &Kernel) -> Result<&'static str, String> {
+    let Some(name) = &kernel.variant else { return Ok("") };
+    if let Ok(own) = file(name) {
+        return Ok(own);
+    }
+    let shared = name.strip_prefix(&kernel.file).and_then(|rest| rest.strip_prefix('.'));
+    match shared.filter(|shared| {
+        listed(file(&kernel.file).unwrap_or_default(), "variants").any(|v| v == *shared)
+    }) {
+        Some(shared) => file(&format!("variants/{shared}")),
+        None => Err(format!("shaders/{}.wgsl has no variant {name}", kernel.file)),
+    }
 }
 
 /// Whether a kernel takes inputs through `lib/read`, so that they may lie in buffers or in textures.
@@ -57,14 +86,13 @@ pub fn reads(kernel: &Kernel) -> bool {
 }
 
 fn uses_read(kernel: &Kernel) -> bool {
-    let files = [Some(kernel.file.as_str()), kernel.variant.as_deref()];
-    let texts = files.into_iter().flatten().filter_map(|stem| file(stem).ok());
-    texts.flat_map(uses).any(|part| part == READ)
+    let texts = [file(&kernel.file), variant(kernel)];
+    texts.into_iter().flatten().flat_map(uses).any(|part| part == READ)
 }
 
-/// A part that is cut into sections, one a binding: each from the file `stem`, or from `stem.f16` where the binding is one of `halves`. What
+/// A part that is cut into sections, one a binding: each from the file `stem`, or from `stem.f16` where the binding is one of `f16`. What
 /// stands before the sections of the first file serves both; what stands before those of the second comes with any of them.
-fn sections(stem: &str, halves: &[u32]) -> Result<String, String> {
+fn sections(stem: &str, f16: &[u32]) -> Result<String, String> {
     let cut = |text: &'static str| {
         let mut parts = text.split(SECTION);
         let head = parts.next().unwrap_or_default();
@@ -74,14 +102,14 @@ fn sections(stem: &str, halves: &[u32]) -> Result<String, String> {
         (head, numbered.collect::<Vec<_>>())
     };
     let (head, single) = cut(file(&format!("lib/{stem}"))?);
-    let (half_head, half) = cut(file(&format!("lib/{stem}.f16"))?);
-    let is_half = |n: &u32| halves.contains(n);
+    let (f16_head, half) = cut(file(&format!("lib/{stem}.f16"))?);
+    let is_f16 = |n: &u32| f16.contains(n);
     let mut text = head.to_owned();
-    if half.iter().any(|(n, _)| is_half(n)) {
-        text += half_head;
+    if half.iter().any(|(n, _)| is_f16(n)) {
+        text += f16_head;
     }
-    let chosen = single.into_iter().filter(|(n, _)| !is_half(n));
-    for (_, section) in chosen.chain(half.into_iter().filter(|(n, _)| is_half(n))) {
+    let chosen = single.into_iter().filter(|(n, _)| !is_f16(n));
+    for (_, section) in chosen.chain(half.into_iter().filter(|(n, _)| is_f16(n))) {
         text = text + SECTION + section;
     }
     Ok(text)
@@ -93,20 +121,20 @@ fn sections(stem: &str, halves: &[u32]) -> Result<String, String> {
 /// If a file is missing.
 pub fn link(kernel: &Kernel) -> Result<String, String> {
     let body = file(&kernel.file)?;
-    let variant = kernel.variant.as_deref().map(file).transpose()?;
+    let variant = variant(kernel)?;
     let mut parts = Vec::new();
-    for name in uses(body).chain(uses(variant.unwrap_or_default())) {
+    for name in uses(body).chain(uses(variant)) {
         let part = match (name, kernel.reads) {
-            (READ, Reads::Buffers) => sections("read.buffers", &kernel.halves)?,
-            (READ, Reads::Textures) => sections("read.textures", &kernel.halves)?,
-            (WRITE, _) => sections(WRITE, &kernel.halves)?,
+            (READ, Reads::Buffers) => sections("read.buffers", &kernel.f16)?,
+            (READ, Reads::Textures) => sections("read.textures", &kernel.f16)?,
+            (WRITE, _) => sections(WRITE, &kernel.f16)?,
             _ => file(&format!("lib/{name}"))?.to_owned(),
         };
         if !parts.contains(&part) {
             parts.push(part);
         }
     }
-    parts.extend([variant.unwrap_or_default(), body].map(str::to_owned));
+    parts.extend([variant, body].map(str::to_owned));
     // A directive stands before everything else.
     if parts.iter().any(|part| part.contains("<f16>")) {
         parts.insert(0, file("lib/f16")?.to_owned());
@@ -121,7 +149,7 @@ struct Used {
     dims: bool,
     live: bool,
     /// Numbers of the bindings that `lib/` declares, so that the tensor may be stored either way.
-    either: Vec<u32>,
+    may_be_f16: Vec<u32>,
 }
 
 struct Parsed {
@@ -151,15 +179,15 @@ pub fn reflect(kernel: &Kernel) -> Result<KernelSpec, String> {
 ///
 /// # Errors
 /// As [`reflect`].
-pub fn either(kernel: &Kernel) -> Result<Vec<u32>, String> {
-    Ok(used(kernel)?.either)
+pub fn may_be_f16(kernel: &Kernel) -> Result<Vec<u32>, String> {
+    Ok(used(kernel)?.may_be_f16)
 }
 
 fn used(kernel: &Kernel) -> Result<Used, String> {
     type Key = (String, Option<String>, Reads, Vec<u32>, String);
     static SEEN: LazyLock<Mutex<HashMap<Key, Used>>> = LazyLock::new(Mutex::default);
-    let Kernel { file, variant, entry, reads, halves, .. } = kernel;
-    let key = (file.clone(), variant.clone(), *reads, halves.clone(), entry.clone());
+    let Kernel { file, variant, entry, reads, f16, .. } = kernel;
+    let key = (file.clone(), variant.clone(), *reads, f16.clone(), entry.clone());
     let seen = || SEEN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     if let Some(found) = seen().get(&key) {
         return Ok(found.clone());
@@ -177,7 +205,7 @@ fn bindings_of(kernel: &Kernel) -> Result<Used, String> {
         })?;
     let info = info.get_entry_point(index);
     let mut used = Used::default();
-    let as_stored = |number| match kernel.halves.contains(&number) {
+    let as_stored = |number| match kernel.f16.contains(&number) {
         true => Storage::F16,
         false => Storage::F32,
     };
@@ -206,8 +234,8 @@ fn bindings_of(kernel: &Kernel) -> Result<Used, String> {
                 return Err(format!("@group({group}) @binding({binding}) has no meaning here"));
             }
         }
-        if at.group == 0 && EITHER.iter().any(|name| is_called(global, name)) {
-            used.either.push(at.binding);
+        if at.group == 0 && LIB_VARIABLES.iter().any(|name| is_called(global, name)) {
+            used.may_be_f16.push(at.binding);
         }
     }
     used.bindings.sort_by_key(|b| b.number);

@@ -75,7 +75,7 @@ impl Nets<'_> {
     /// Forward, loss and backward.
     fn pass(&self, g: &mut Graph, target: &Target) -> Result<Pass, ProgramError> {
         let inputs = Inputs::new(g, inputs("", self.of.student, self.of.task, self.rows));
-        let student = if self.mixed() { self.halve(g, target)? } else { self.bind(g) };
+        let student = if self.mixed() { self.to_f16(g, target)? } else { self.bind(g) };
         let last = self.blocks() - 1;
         let frozen = self.of.objective.freezes();
         let mode = |block| if frozen && block < last { Mode::Eval } else { Mode::Train };
@@ -119,14 +119,14 @@ impl Nets<'_> {
     }
 
     /// The student with its matrices in f16, copied from the flat parameters: by one dispatch, or one for each piece that a binding can hold.
-    fn halve(&self, g: &mut Graph, target: &Target) -> Result<Bound, ShapeError> {
-        g.halve();
-        let bound = Bound::halved(g, "student", self.layout);
+    fn to_f16(&self, g: &mut Graph, target: &Target) -> Result<Bound, ShapeError> {
+        g.store_f16();
+        let bound = Bound::with_f16(g, "student", self.layout);
         let all = 0..self.layout.param_floats;
         for piece in pieces(self.layout, all, target) {
             let params = self.flat().piece(g, "params", &piece);
-            let halves = g.scoped("student", |g| g.add(Copy, &[params]))?;
-            g.place_half(halves, "student.halves", piece.start);
+            let f16 = g.scoped("student", |g| g.add(Copy, &[params]))?;
+            g.place_f16(f16, "student.halves", piece.start);
         }
         Ok(bound)
     }

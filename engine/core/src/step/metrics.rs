@@ -14,7 +14,7 @@ pub const LOSS: usize = 0;
 pub const HITS: usize = 1;
 /// Where the scale of the next step's loss lies in the buffer `metrics`, if the loss is scaled.
 pub const LOSS_SCALE: usize = 2;
-/// Where the number of steps that loss scaling has skipped since the try began lies in the buffer `metrics`.
+/// Where the number of steps that loss scaling has skipped since the restart began lies in the buffer `metrics`.
 pub const SKIPPED: usize = 3;
 
 /// Loss and hits of a network's output, into the metrics.

@@ -77,7 +77,7 @@ pub fn saving(
     let shapes = of.student.shapes()?;
     let layout = match of.precision {
         Precision::F32 => Layout::of(&shapes),
-        Precision::Mixed => Layout::of_halves(&shapes),
+        Precision::Mixed => Layout::with_f16(&shapes),
     };
     let teacher = of.teacher.filter(|_| of.objective.needs_teacher());
     let teacher = teacher.map(Folded::of).transpose()?;

@@ -73,9 +73,9 @@ pub struct Stage {
     pub recipe: Option<Recipe>,
     /// What it waits for.
     pub depends_on: Vec<Dependency>,
-    /// Tries; the best is kept.
-    pub tries: u32,
-    /// Optimiser steps of all tries.
+    /// Restarts; the best is kept.
+    pub restarts: u32,
+    /// Optimiser steps of all restarts.
     pub steps: u64,
 }
 
@@ -88,7 +88,7 @@ impl Stage {
             section: None,
             recipe: None,
             depends_on: Vec::new(),
-            tries: 1,
+            restarts: 1,
             steps: 0,
         }
     }
@@ -103,8 +103,8 @@ impl Stage {
         Self { section: Some(section), recipe: Some(recipe), ..Self::plain(name, kind) }
     }
 
-    fn tries(self, tries: u32) -> Self {
-        Self { tries, ..self }
+    fn restarts(self, restarts: u32) -> Self {
+        Self { restarts, ..self }
     }
 
     /// Inputs of a step; 0 where nothing is trained.
@@ -112,10 +112,10 @@ impl Stage {
         self.recipe.as_ref().map_or(0, |recipe| u64::from(recipe.batch))
     }
 
-    /// Optimiser steps of a try, counted from 0. The tries share the stage's steps evenly, so two of them differ by one step at most.
-    pub fn steps_of(&self, attempt: u32) -> u64 {
-        let [attempt, tries] = [attempt, self.tries].map(u64::from);
-        self.steps * (attempt + 1) / tries - self.steps * attempt / tries
+    /// Optimiser steps of a restart, counted from 0. The restarts share the stage's steps evenly, so two of them differ by one step at most.
+    pub fn steps_of(&self, restart: u32) -> u64 {
+        let [restart, restarts] = [restart, self.restarts].map(u64::from);
+        self.steps * (restart + 1) / restarts - self.steps * restart / restarts
     }
 }
 
@@ -127,9 +127,9 @@ fn share_steps(stages: &mut [Stage], train_count: u64) {
     let (mut wanted, mut taken) = (0.0, 0.0);
     for (place, stage) in stages.iter_mut().enumerate() {
         let Some(recipe) = &stage.recipe else { continue };
-        let (tries, epoch) = (u64::from(stage.tries), recipe.steps_per_epoch(train_count));
-        stage.steps = recipe.steps(epoch) * tries;
-        wanted += recipe.length.epochs(epoch) * tries as f64;
+        let (restarts, epoch) = (u64::from(stage.restarts), recipe.steps_per_epoch(train_count));
+        stage.steps = recipe.steps(epoch) * restarts;
+        wanted += recipe.length.epochs(epoch) * restarts as f64;
         if place != last {
             taken += stage.steps as f64 / epoch as f64;
         }
@@ -137,7 +137,7 @@ fn share_steps(stages: &mut [Stage], train_count: u64) {
     let stage = &mut stages[last];
     if let Some(recipe) = stage.recipe.as_ref().filter(|r| matches!(r.length, Length::Epochs(_))) {
         let left = (wanted - taken) * recipe.steps_per_epoch(train_count) as f64;
-        stage.steps = whole(left.max(0.0)).max(stage.tries.into());
+        stage.steps = whole(left.max(0.0)).max(stage.restarts.into());
     }
 }
 
@@ -198,7 +198,7 @@ fn listed(config: &Config, method: Method, train_count: u64) -> Vec<Stage> {
         "tune",
         config.tune.recipe(),
     )
-    .tries(config.win.tune_restarts);
+    .restarts(config.win.tune_restarts);
     let merge = Stage::plain("merge", StageKind::Merge);
     let end = |tune: Stage| match config.win.merge {
         Merge::Maf => [tune, merge],
@@ -226,7 +226,7 @@ fn listed(config: &Config, method: Method, train_count: u64) -> Vec<Stage> {
         Method::StartOnly => {
             let tune = Stage {
                 recipe: Some(config.start_only_recipe(blocks, train_count)),
-                tries: 1,
+                restarts: 1,
                 ..tune
             };
             [Stage::plain("start", StageKind::Start)].into_iter().chain(end(tune)).collect()
@@ -239,7 +239,7 @@ fn listed(config: &Config, method: Method, train_count: u64) -> Vec<Stage> {
                     "narrow",
                     config.narrow.recipe(),
                 )
-                .tries(config.win.restarts)
+                .restarts(config.win.restarts)
             });
             narrow.chain(end(tune)).collect()
         }
@@ -338,11 +338,11 @@ mod tests {
     }
 
     proptest! {
-        /// Methods of the same epochs have the same steps, however their stages and tries share them.
+        /// Methods of the same epochs have the same steps, however their stages and restarts share them.
         #[test]
         fn equal_epochs_are_equal_steps(
             blocks in 1..7usize,
-            tries in (1..4u32, 1..4u32),
+            restarts in (1..4u32, 1..4u32),
             narrow in 1..200u32,
             tune in 200..2000u32,
             share in 0.1..0.9f64,
@@ -354,11 +354,11 @@ mod tests {
             let mlp = Mlp { hidden: vec![5; blocks], blocks: vec![1; blocks], ..Mlp::default() };
             let mut config = Config { model: Model::Mlp(mlp), ..Config::default() };
             config.win.merge = if map { Merge::Map } else { Merge::Maf };
-            (config.win.restarts, config.win.tune_restarts) = tries;
+            (config.win.restarts, config.win.tune_restarts) = restarts;
             // In hundredths, whose sums are not what is written in decimals.
             let [narrow, tune] = [narrow, tune].map(|n| f64::from(n) / 100.0);
-            let narrows = blocks as u32 * tries.0;
-            let all = f64::from(narrows) * narrow + f64::from(tries.1) * tune;
+            let narrows = blocks as u32 * restarts.0;
+            let all = f64::from(narrows) * narrow + f64::from(restarts.1) * tune;
             config.narrow.epochs = Some(narrow);
             config.tune.epochs = Some(tune);
             config.vanilla.epochs = Some(all);
@@ -374,18 +374,18 @@ mod tests {
             for method in Method::ALL {
                 prop_assert_eq!(steps(&config, method, train_count), whole(all * per_epoch as f64));
                 for stage in stages(&config, method, train_count) {
-                    let of: Vec<u64> = (0..stage.tries).map(|k| stage.steps_of(k)).collect();
+                    let of: Vec<u64> = (0..stage.restarts).map(|k| stage.steps_of(k)).collect();
                     prop_assert_eq!(of.iter().sum::<u64>(), stage.steps);
                     let (least, most) = (of.iter().min(), of.iter().max());
                     prop_assert!(least.zip(most).is_some_and(|(least, most)| most - least <= 1));
                 }
             }
-            // What the rounding of each try moves, to at least one step, and half a step of the whole.
+            // What the rounding of each restart moves, to at least one step, and half a step of the whole.
             let of_a_try = narrow * per_epoch as f64;
             let moved = (whole(of_a_try).max(1) as f64 - of_a_try).abs();
             let win = stages(&config, Method::Win, train_count);
             let tuned = win.iter().find(|stage| stage.name == "tune").map_or(0, |tune| tune.steps);
-            let said = f64::from(tries.1) * tune * per_epoch as f64;
+            let said = f64::from(restarts.1) * tune * per_epoch as f64;
             prop_assert!((tuned as f64 - said).abs() <= f64::from(narrows) * moved + 0.6);
         }
     }

@@ -2,11 +2,13 @@
 //!
 //! Sums run in an order that depends on the shapes alone, never on the number of cores: the same inputs give the same bits everywhere.
 
-use std::num::NonZero;
-use std::ops::{AddAssign, Index, IndexMut};
-use std::thread;
+mod matrix;
+mod products;
 
 use crate::random::Stream;
+pub use matrix::Matrix;
+use matrix::{add_scaled, dot};
+pub use products::{Part, Workers, cross, gram, with_ones};
 
 /// [`pick`] stops before a pivot that is smaller than this share of the first one.
 pub const PICK_STOP: f64 = 1e-6;
@@ -27,300 +29,6 @@ pub enum LinalgError {
         /// What stood on its diagonal.
         pivot: f64,
     },
-}
-
-/// A dense matrix, row-major.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Matrix {
-    rows: usize,
-    cols: usize,
-    data: Vec<f64>,
-}
-
-impl Matrix {
-    /// A matrix over `data`, row after row.
-    ///
-    /// # Panics
-    /// If `data` has not `rows · cols` numbers.
-    pub fn new(rows: usize, cols: usize, data: Vec<f64>) -> Self {
-        assert_eq!(data.len(), rows * cols, "a {rows} × {cols} matrix");
-        Self { rows, cols, data }
-    }
-
-    /// All zeros.
-    pub fn zeros(rows: usize, cols: usize) -> Self {
-        Self { rows, cols, data: vec![0.0; rows * cols] }
-    }
-
-    /// Ones on the diagonal.
-    pub fn identity(size: usize) -> Self {
-        let mut matrix = Self::zeros(size, size);
-        for i in 0..size {
-            matrix[(i, i)] = 1.0;
-        }
-        matrix
-    }
-
-    /// Widens f32 numbers, row after row.
-    ///
-    /// # Panics
-    /// If `data` has not `rows · cols` numbers.
-    pub fn from_f32(rows: usize, cols: usize, data: &[f32]) -> Self {
-        Self::new(rows, cols, data.iter().map(|&x| f64::from(x)).collect())
-    }
-
-    /// Rounds to f32, row after row.
-    pub fn to_f32(&self) -> Vec<f32> {
-        self.data.iter().map(|&x| x as f32).collect()
-    }
-
-    /// Number of rows.
-    pub fn rows(&self) -> usize {
-        self.rows
-    }
-
-    /// Number of columns.
-    pub fn cols(&self) -> usize {
-        self.cols
-    }
-
-    /// All numbers, row after row.
-    pub fn data(&self) -> &[f64] {
-        &self.data
-    }
-
-    /// One row.
-    pub fn row(&self, row: usize) -> &[f64] {
-        &self.data[row * self.cols..(row + 1) * self.cols]
-    }
-
-    /// One row, to be changed.
-    pub fn row_mut(&mut self, row: usize) -> &mut [f64] {
-        &mut self.data[row * self.cols..(row + 1) * self.cols]
-    }
-
-    /// The rows `at`, in that order; a row may be named twice.
-    pub fn select_rows(&self, at: &[usize]) -> Self {
-        Self {
-            rows: at.len(),
-            cols: self.cols,
-            data: at.iter().flat_map(|&row| self.row(row)).copied().collect(),
-        }
-    }
-
-    /// The transpose.
-    pub fn transposed(&self) -> Self {
-        let mut out = Self::zeros(self.cols, self.rows);
-        for i in 0..self.rows {
-            for (j, &x) in self.row(i).iter().enumerate() {
-                out[(j, i)] = x;
-            }
-        }
-        out
-    }
-
-    /// `self · right`.
-    ///
-    /// # Panics
-    /// If `self` has not as many columns as `right` has rows.
-    pub fn times(&self, right: &Self) -> Self {
-        assert_eq!(
-            self.cols, right.rows,
-            "{} × {} times {} × {}",
-            self.rows, self.cols, right.rows, right.cols
-        );
-        let mut out = Self::zeros(self.rows, right.cols);
-        for i in 0..self.rows {
-            for (k, &x) in self.row(i).iter().enumerate() {
-                add_scaled(&mut out.data[i * right.cols..][..right.cols], x, right.row(k));
-            }
-        }
-        out
-    }
-
-    /// `self · vector`.
-    ///
-    /// # Panics
-    /// If `self` has not as many columns as `vector` has numbers.
-    pub fn times_vector(&self, vector: &[f64]) -> Vec<f64> {
-        assert_eq!(
-            self.cols,
-            vector.len(),
-            "{} × {} times a vector of {}",
-            self.rows,
-            self.cols,
-            vector.len()
-        );
-        (0..self.rows).map(|i| dot(self.row(i), vector)).collect()
-    }
-}
-
-impl Index<(usize, usize)> for Matrix {
-    type Output = f64;
-
-    fn index(&self, (row, col): (usize, usize)) -> &f64 {
-        &self.data[row * self.cols + col]
-    }
-}
-
-impl IndexMut<(usize, usize)> for Matrix {
-    fn index_mut(&mut self, (row, col): (usize, usize)) -> &mut f64 {
-        &mut self.data[row * self.cols + col]
-    }
-}
-
-impl AddAssign<&Matrix> for Matrix {
-    /// Gram matrices of further rows add up.
-    fn add_assign(&mut self, other: &Matrix) {
-        assert_eq!((self.rows, self.cols), (other.rows, other.cols), "sizes of a sum");
-        add_scaled(&mut self.data, 1.0, &other.data);
-    }
-}
-
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(x, y)| x * y).sum()
-}
-
-fn add_scaled(to: &mut [f64], factor: f64, from: &[f64]) {
-    for (y, x) in to.iter_mut().zip(from) {
-        *y += factor * x;
-    }
-}
-
-/// `XᵀX` of activations (rows × `cols`, row-major).
-///
-/// # Panics
-/// If `x` is no whole number of rows.
-pub fn gram(x: &[f32], cols: usize) -> Matrix {
-    products(x, cols, None, cores())
-}
-
-/// `TᵀH` (`t_cols` × `h_cols`) of two activation matrices over the same rows.
-///
-/// # Panics
-/// If one of them is no whole number of rows, or if their numbers of rows differ.
-pub fn cross(t: &[f32], t_cols: usize, h: &[f32], h_cols: usize) -> Matrix {
-    products(t, t_cols, Some((h, h_cols)), cores())
-}
-
-/// H with a column of ones behind its own: what [`ridge_with_intercept`]'s Gram matrices are made of.
-///
-/// # Panics
-/// If `h` is no whole number of rows.
-pub fn with_ones(h: &[f32], cols: usize) -> Vec<f32> {
-    let mut out = Vec::with_capacity(h.len() + row_count(h, cols));
-    for row in h.chunks_exact(cols) {
-        out.extend_from_slice(row);
-        out.push(1.0);
-    }
-    out
-}
-
-fn cores() -> usize {
-    thread::available_parallelism().map_or(1, NonZero::get)
-}
-
-fn row_count(x: &[f32], cols: usize) -> usize {
-    assert!(cols > 0 && x.len().is_multiple_of(cols), "{} numbers are no rows of {cols}", x.len());
-    x.len() / cols
-}
-
-/// Columns that a register tile takes from either side.
-const TILE: usize = 4;
-
-/// Rows that are widened to f64 at a time: a panel of 512 columns is 512 KiB and stays in the second cache.
-const PANEL: usize = 128;
-
-/// Multiply-adds below which starting threads costs more than it saves.
-const THREADED: usize = 1 << 21;
-
-/// `AᵀB`, or `AᵀA` if there is no `B`. A 4 × 4 tile of the result belongs to one thread, which adds up the panels from the first to the last.
-fn products(a: &[f32], a_cols: usize, b: Option<(&[f32], usize)>, threads: usize) -> Matrix {
-    let rows = row_count(a, a_cols);
-    let b_cols = b.map_or(a_cols, |(_, cols)| cols);
-    if let Some((b, cols)) = b {
-        assert_eq!(row_count(b, cols), rows, "rows of both factors");
-    }
-    let symmetric = b.is_none();
-    let mut tiles = Vec::new();
-    for i in 0..a_cols.div_ceil(TILE) {
-        for j in if symmetric { i } else { 0 }..b_cols.div_ceil(TILE) {
-            tiles.push((i, j));
-        }
-    }
-    let threads = if rows * tiles.len() * TILE * TILE < THREADED { 1 } else { threads };
-    let share = tiles.len().div_ceil(threads).max(1);
-    let work = |mine: &[(usize, usize)]| {
-        let mut sums = vec![[[0.0; TILE]; TILE]; mine.len()];
-        let (mut left, mut right) = (Vec::new(), Vec::new());
-        for start in (0..rows).step_by(PANEL) {
-            let count = PANEL.min(rows - start);
-            pack(&mut left, &a[start * a_cols..][..count * a_cols], a_cols);
-            if let Some((b, cols)) = b {
-                pack(&mut right, &b[start * cols..][..count * cols], cols);
-            }
-            let right = if symmetric { &left } else { &right };
-            for (sum, &(i, j)) in sums.iter_mut().zip(mine) {
-                let width = count * TILE;
-                add_tile(sum, &left[i * width..][..width], &right[j * width..][..width]);
-            }
-        }
-        sums
-    };
-    let sums: Vec<_> = if threads == 1 {
-        work(&tiles)
-    } else {
-        thread::scope(|scope| {
-            let running: Vec<_> =
-                tiles.chunks(share).map(|mine| scope.spawn(|| work(mine))).collect();
-            running
-                .into_iter()
-                .flat_map(|thread| thread.join().expect("no panic in a product"))
-                .collect()
-        })
-    };
-    let mut out = Matrix::zeros(a_cols, b_cols);
-    for (&(i, j), sum) in tiles.iter().zip(&sums) {
-        for (r, sums) in (i * TILE..a_cols).zip(sum) {
-            for (c, &x) in (j * TILE..b_cols).zip(sums) {
-                out[(r, c)] = x;
-                if symmetric {
-                    out[(c, r)] = x;
-                }
-            }
-        }
-    }
-    out
-}
-
-/// Widens a panel and lays it out as groups of `TILE` columns, rows of a group in sequence, missing columns as zeros.
-fn pack(to: &mut Vec<f64>, panel: &[f32], cols: usize) {
-    to.clear();
-    for at in (0..cols).step_by(TILE) {
-        let width = TILE.min(cols - at);
-        for row in panel.chunks_exact(cols) {
-            let mut group = [0.0; TILE];
-            for (g, &x) in group.iter_mut().zip(&row[at..at + width]) {
-                *g = f64::from(x);
-            }
-            to.extend_from_slice(&group);
-        }
-    }
-}
-
-/// `sum += LᵀR` over one panel. The panel's own sum starts at zero: shorter chains of additions lose less.
-fn add_tile(sum: &mut [[f64; TILE]; TILE], left: &[f64], right: &[f64]) {
-    let mut tile = [[0.0; TILE]; TILE];
-    for (l, r) in left.as_chunks::<TILE>().0.iter().zip(right.as_chunks::<TILE>().0) {
-        for (t, &x) in tile.iter_mut().zip(l) {
-            for (t, &y) in t.iter_mut().zip(r) {
-                *t += x * y;
-            }
-        }
-    }
-    for (s, t) in sum.iter_mut().flatten().zip(tile.iter().flatten()) {
-        *s += t;
-    }
 }
 
 /// The columns of T that span it best: pivoted Cholesky of `gram` = TᵀT, which are the pivots of a pivoted QR of T.
@@ -485,35 +193,6 @@ mod tests {
     }
 
     #[test]
-    fn products_are_sums_over_rows() {
-        for (rows, t_cols, h_cols) in [(1, 1, 1), (5, 3, 9), (129, 7, 4), (300, 13, 22)] {
-            let (t, h) = (numbers(rows * t_cols, 1), numbers(rows * h_cols, 2));
-            let (tm, hm) = (Matrix::from_f32(rows, t_cols, &t), Matrix::from_f32(rows, h_cols, &h));
-            assert_close(
-                cross(&t, t_cols, &h, h_cols).data(),
-                tm.transposed().times(&hm).data(),
-                1e-13,
-            );
-            assert_close(gram(&h, h_cols).data(), hm.transposed().times(&hm).data(), 1e-13);
-        }
-    }
-
-    #[test]
-    fn products_do_not_depend_on_the_number_of_threads() {
-        let (rows, cols) = (3000, 45);
-        assert!(rows * cols * cols / 2 > THREADED, "large enough for threads");
-        let x = numbers(rows * cols, 3);
-        let y = numbers(rows * 30, 4);
-        for threads in [2, 3, 7, 200] {
-            assert_eq!(products(&x, cols, None, 1), products(&x, cols, None, threads));
-            assert_eq!(
-                products(&x, cols, Some((&y, 30)), 1),
-                products(&x, cols, Some((&y, 30)), threads)
-            );
-        }
-    }
-
-    #[test]
     fn ties_go_to_the_lower_index() {
         assert_eq!(pick(&Matrix::identity(4), 3, PICK_STOP), [0, 1, 2]);
         // Columns 1 and 2 are the same: after one of them nothing is left of the other.
@@ -536,7 +215,7 @@ mod tests {
         let h = numbers(200 * 6, 5);
         let map = Matrix::from_f32(4, 6, &numbers(24, 6));
         let hm = Matrix::from_f32(200, 6, &h);
-        let hth = gram(&h, 6);
+        let hth = gram(&h, 6, Workers::ONE);
         let tth = map.times(&hm.transposed().times(&hm));
         assert_close(ridge(&hth, &tth, 0.0).unwrap().data(), map.data(), 1e-12);
     }
@@ -553,7 +232,12 @@ mod tests {
             .enumerate()
             .map(|(i, x)| if i % 3 == 1 { 0.0 } else { *x })
             .collect();
-        let map = ridge(&gram(&h, 3), &cross(&numbers(100, 8), 2, &h, 3), RIDGE_LAMBDA).unwrap();
+        let map = ridge(
+            &gram(&h, 3, Workers::ONE),
+            &cross(&numbers(100, 8), 2, &h, 3, Workers::ONE),
+            RIDGE_LAMBDA,
+        )
+        .unwrap();
         assert!((0..2).all(|i| map[(i, 1)] == 0.0 && map[(i, 0)] != 0.0));
     }
 
@@ -618,21 +302,25 @@ mod tests {
                 .chunks_exact(4)
                 .map(|b| u32::from_le_bytes(b.try_into().unwrap()) as usize)
                 .collect();
-            assert_eq!(pick(&gram(&t, t_cols), m, PICK_STOP), picks, "{case}");
+            assert_eq!(pick(&gram(&t, t_cols, Workers::ONE), m, PICK_STOP), picks, "{case}");
             if intercept {
                 h = with_ones(&h, h_cols);
                 h_cols += 1;
                 let (map, c) = ridge_with_intercept(
-                    &gram(&h, h_cols),
-                    &cross(&t, t_cols, &h, h_cols),
+                    &gram(&h, h_cols, Workers::ONE),
+                    &cross(&t, t_cols, &h, h_cols, Workers::ONE),
                     RIDGE_LAMBDA,
                 )
                 .unwrap();
                 assert_close(map.data(), &double(&format!("{case}.R")), 1e-11);
                 assert_close(&c, &double(&format!("{case}.c")), 1e-11);
             } else {
-                let map =
-                    ridge(&gram(&h, h_cols), &cross(&t, t_cols, &h, h_cols), RIDGE_LAMBDA).unwrap();
+                let map = ridge(
+                    &gram(&h, h_cols, Workers::ONE),
+                    &cross(&t, t_cols, &h, h_cols, Workers::ONE),
+                    RIDGE_LAMBDA,
+                )
+                .unwrap();
                 assert_close(map.data(), &double(&format!("{case}.R")), 1e-11);
             }
         }

@@ -127,7 +127,12 @@ mod tests {
     fn without_threads_the_same_batches_come() {
         let make = |number: u64| match number {
             7 => Err(DataError::Stopped),
-            _ => Ok(Batch { inputs: Vec::new(), targets: Vec::new(), size: 1, rows: number as usize }),
+            _ => Ok(Batch {
+                inputs: Vec::new(),
+                targets: Vec::new(),
+                size: 1,
+                rows: number as usize,
+            }),
         };
         let told = |threads: usize| {
             let batches = Batches::new(Feed { threads, numbers: 2..20 }, make);

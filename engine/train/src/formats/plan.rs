@@ -38,7 +38,7 @@ pub struct PortablePlan {
     /// Index in `shaders` of each kernel of the plan.
     pub modules: Vec<usize>,
     /// Where the tensors of the model's file go.
-    pub tensors: Vec<Place>,
+    pub tensors: Vec<TensorTarget>,
     /// Buffers that begin with other words than 0.
     pub fills: Vec<Fill>,
     /// The plan.
@@ -56,7 +56,7 @@ pub struct Shader {
 
 /// Where a tensor of the file goes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Place {
+pub struct TensorTarget {
     /// Its name in the file.
     pub name: String,
     /// Its extents in the file.
@@ -155,12 +155,18 @@ fn limits(plan: &Plan) -> BTreeMap<String, u64> {
 }
 
 /// The place of a tensor.
-fn place(name: &str, slot: &Slot, buffer: usize) -> Place {
+fn place(name: &str, slot: &Slot, buffer: usize) -> TensorTarget {
     let here: Vec<usize> = slot.shape.iter().map(|&n| n as usize).collect();
     let there = slot.file.there(&here);
     let view = slot.file.view(&there);
     let order = view.map(|view| Order { view: extents(&view), axes: nn::AXES.into() });
-    Place { name: name.into(), shape: extents(&there), buffer, offset: slot.offset * 4, order }
+    TensorTarget {
+        name: name.into(),
+        shape: extents(&there),
+        buffer,
+        offset: slot.offset * 4,
+        order,
+    }
 }
 
 /// Extents of tensors, of less than 2³⁰ numbers.

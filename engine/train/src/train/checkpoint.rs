@@ -25,27 +25,28 @@ const WITHOUT_SUM: u32 = 1;
 /// Key of the state in the file's metadata.
 const STATE: &str = "taper";
 
-/// The place of a member in its stages.
+/// Where a member stands in its stages.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Place {
+pub(super) struct Position {
     /// Version of this form.
     pub(super) version: u32,
     /// Index of the stage.
     pub(super) stage: usize,
-    /// Index of the try.
-    pub(super) attempt: u32,
-    /// Steps of the try, which are also the batches that it has consumed.
+    /// Index of the restart.
+    #[serde(rename = "attempt")]
+    pub(super) restart: u32,
+    /// Steps of the restart, which are also the batches that it has consumed.
     pub(super) step: u64,
-    /// Steps of the member, over all stages and tries.
+    /// Steps of the member, over all stages and restarts.
     pub(super) member_step: u64,
-    /// Passes over the training data of the tries that are done.
+    /// Passes over the training data of the restarts that are done.
     pub(super) epochs: f64,
     /// Seconds of training so far.
     pub(super) seconds: f64,
     /// Factor of the squared error of an imitation, as bits.
     pub(super) scale: Option<u32>,
-    /// Score of the best try so far; lower is better. As bits: a decimal may be read as the number beside it, and of two equal scores another
-    /// try would win after a resume.
+    /// Score of the best restart so far; lower is better. As bits: a decimal may be read as the number beside it, and of two equal scores another
+    /// restart would win after a resume.
     #[serde(default, with = "bits")]
     pub(super) best: Option<f64>,
     /// Fingerprint of the stage's plan. A resume with an equal plan trains the same bits.
@@ -56,18 +57,18 @@ pub(super) struct Place {
     /// Tiles of the stage's products that are not the table's: frozen when the stage began.
     #[serde(default)]
     pub(super) kernel_choices: Choices,
-    /// The state of loss scaling, in a try whose steps run in mixed precision.
+    /// The state of loss scaling, in a restart whose steps run in mixed precision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) loss_scale: Option<LossScale>,
     /// The mean loss of the last line of the log.
     pub(super) loss: Option<f64>,
 }
 
-impl Place {
+impl Position {
     /// Name of its checkpoint's file; names sort as places do.
     fn file(&self) -> String {
-        let Self { stage, attempt, step, .. } = self;
-        format!("{stage:03}-{attempt:03}-{step:09}.safetensors")
+        let Self { stage, restart, step, .. } = self;
+        format!("{stage:03}-{restart:03}-{step:09}.safetensors")
     }
 }
 
@@ -95,12 +96,12 @@ mod bits {
 /// A member's place with what it has learnt.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Checkpoint {
-    pub(super) place: Place,
+    pub(super) place: Position,
     /// The weights now.
     pub(super) now: Weights,
-    /// The weights to which a restart returns, while a stage has several tries.
+    /// The weights to which a restart returns, while a stage has several restarts.
     pub(super) base: Option<Weights>,
-    /// The weights of the best try.
+    /// The weights of the best restart.
     pub(super) best: Option<Weights>,
     /// m and v.
     pub(super) moments: Option<[Vec<f32>; 2]>,
@@ -133,7 +134,7 @@ impl Checkpoint {
                 }
             }
         }
-        let place = Place { version: VERSION, ..self.place.clone() };
+        let place = Position { version: VERSION, ..self.place.clone() };
         let mut metadata = safetensors::pytorch();
         let state =
             serde_json::to_string(&place).map_err(|error| FormatError::content(folder, error))?;
@@ -163,7 +164,7 @@ impl Checkpoint {
         for path in list(folder)?.into_iter().rev() {
             match Self::read(&path) {
                 Ok(checkpoint) => {
-                    let Place { version, member_step, .. } = checkpoint.place;
+                    let Position { version, member_step, .. } = checkpoint.place;
                     let shown = path.display();
                     if !warnings.is_empty() {
                         warnings
@@ -201,7 +202,7 @@ impl Checkpoint {
         let (tensors, metadata) = safetensors::read(path)?;
         let damaged = |message: String| FormatError::content(path, message);
         let state = metadata.get(STATE).ok_or_else(|| damaged("it is not a checkpoint".into()))?;
-        let place: Place = serde_json::from_str(state).map_err(|e| damaged(e.to_string()))?;
+        let place: Position = serde_json::from_str(state).map_err(|e| damaged(e.to_string()))?;
         // `safetensors::read` has compared the sum; here only its presence is checked.
         match (place.version, metadata.contains_key(safetensors::SUM)) {
             (VERSION, true) | (WITHOUT_SUM, false) => {}
@@ -268,7 +269,7 @@ mod tests {
         let tensor = || Tensor::new([2, 2], vec![step as f32; 4]);
         let weights = || Weights::from([("head.weight".into(), tensor())]);
         Checkpoint {
-            place: Place { step, member_step: step, version: VERSION, ..Place::default() },
+            place: Position { step, member_step: step, version: VERSION, ..Position::default() },
             now: weights(),
             base: Some(weights()),
             best: None,
@@ -355,8 +356,8 @@ mod tests {
     }
 
     fn again(best: Option<f64>) -> Option<f64> {
-        let place = serde_json::to_string(&Place { best, ..Place::default() }).expect("JSON");
-        serde_json::from_str::<Place>(&place).expect("a place").best
+        let place = serde_json::to_string(&Position { best, ..Position::default() }).expect("JSON");
+        serde_json::from_str::<Position>(&place).expect("a place").best
     }
 
     #[test]
@@ -367,7 +368,7 @@ mod tests {
             assert_eq!(again(Some(score)).map(f64::to_bits), Some(score.to_bits()));
         }
         assert_eq!(again(None), None);
-        let older: Place = serde_json::from_value(serde_json::json!({
+        let older: Position = serde_json::from_value(serde_json::json!({
             "version": 1, "stage": 0, "attempt": 1, "step": 0, "member_step": 8, "epochs": 1.0,
             "seconds": 1.0, "scale": null, "best": 12.5, "plan": 3, "loss": null
         }))

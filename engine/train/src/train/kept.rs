@@ -106,10 +106,13 @@ fn describe(stage: &Stage) -> String {
                 Length::Epochs(epochs) => format!("{epochs} epochs"),
                 Length::Steps(steps) => format!("{steps} steps"),
             };
-            let tries =
-                if stage.tries > 1 { format!(", {} tries", stage.tries) } else { String::new() };
+            let restarts = if stage.restarts > 1 {
+                format!(", {} restarts", stage.restarts)
+            } else {
+                String::new()
+            };
             format!(
-                "{}: {length}, batch {}, learning rate {}{tries}",
+                "{}: {length}, batch {}, learning rate {}{restarts}",
                 stage.name, recipe.batch, recipe.lr
             )
         }

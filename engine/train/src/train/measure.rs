@@ -12,7 +12,7 @@ use crate::{
     win::start::{Probe as _, Tap},
 };
 
-/// Streams of random numbers, apart from those of a member: they draw the training inputs on which tries are compared, and those on which
+/// Streams of random numbers, apart from those of a member: they draw the training inputs on which restarts are compared, and those on which
 /// errors are measured.
 pub(super) const SCORE: u64 = 4;
 const TRAIN_ERROR: u64 = 5;
@@ -21,7 +21,7 @@ const TRAIN_ERROR: u64 = 5;
 const PROOF_INPUTS: usize = 2000;
 /// Training inputs on which the training error is measured, at most.
 const TRAIN_ERROR_INPUTS: usize = 50_000;
-/// Training inputs on which tries are compared.
+/// Training inputs on which restarts are compared.
 const SCORE_INPUTS: usize = 2000;
 /// Standard deviation over a batch under which a unit is dead.
 const DEAD: f64 = 1e-5;

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Instant};
 
 use super::{
     TrainError,
-    checkpoint::{Checkpoint, Place},
+    checkpoint::{Checkpoint, Position},
     context::{Context, Teacher},
     measure,
     probe::DeviceProbe,
@@ -105,17 +105,17 @@ impl<'a, 'r> Member<'a, 'r> {
                 StageKind::Start => self.timed(Self::start_all)?,
                 _ => self.train(&stage)?,
             }
-            let Place { member_step, epochs, seconds, loss, .. } = self.at.place;
+            let Position { member_step, epochs, seconds, loss, .. } = self.at.place;
             let micro_batches = std::mem::take(&mut self.at.place.micro_batches);
             let stage = self.at.place.stage + 1;
-            self.at.place = Place {
+            self.at.place = Position {
                 stage,
                 member_step,
                 epochs,
                 seconds,
                 loss,
                 micro_batches,
-                ..Place::default()
+                ..Position::default()
             };
             (self.at.base, self.at.best, self.at.moments) = (None, None, None);
             self.checkpoint()?;
@@ -141,9 +141,9 @@ impl<'a, 'r> Member<'a, 'r> {
         Ok(Finished { weights: at.now, worth, merge, place: at.place })
     }
 
-    /// The seed of a stream of random numbers, for a try of the stage that is under way.
-    fn seed(&self, stream: u64, attempt: u32) -> u64 {
-        random::key(&[self.who.seed, stream, self.at.place.stage as u64, u64::from(attempt)])
+    /// The seed of a stream of random numbers, for a restart of the stage that is under way.
+    fn seed(&self, stream: u64, restart: u32) -> u64 {
+        random::key(&[self.who.seed, stream, self.at.place.stage as u64, u64::from(restart)])
     }
 
     fn teacher(&self) -> Result<&'a Teacher, TrainError> {
@@ -207,9 +207,9 @@ impl<'a, 'r> Member<'a, 'r> {
     }
 
     /// Gives a block its start. The head has its own, see [`Self::start_head`].
-    fn start(&mut self, block: usize, attempt: u32) -> Result<(), TrainError> {
+    fn start(&mut self, block: usize, restart: u32) -> Result<(), TrainError> {
         let (bridged, teacher) = (self.bridged()?.clone(), self.teacher()?);
-        let seed = self.seed(STARTS, attempt);
+        let seed = self.seed(STARTS, restart);
         let choice = match self.run.config.win.start {
             Start::Random => {
                 start::start_block_random(&bridged, &mut self.at.now, block - 1, seed)?;
@@ -236,7 +236,7 @@ impl<'a, 'r> Member<'a, 'r> {
 
     fn started(&mut self, block: usize, fresh: u64) -> Result<(), TrainError> {
         let (member, step) = (self.who.name.clone(), self.at.place.member_step);
-        self.run.emit(Event::BlockStarted { member, block: block as u32, step, fresh })
+        self.run.emit(Event::BlockInitialised { member, block: block as u32, step, fresh })
     }
 
     /// The head of S̄, before the stage that first uses it.
@@ -300,7 +300,7 @@ impl<'a, 'r> Member<'a, 'r> {
         Ok(())
     }
 
-    /// Trains a stage: all of its tries, of which the best is kept.
+    /// Trains a stage: all of its restarts, of which the best is kept.
     fn train(&mut self, stage: &Stage) -> Result<(), TrainError> {
         let Some(recipe) = stage.recipe.clone() else { return Ok(()) };
         let network = self.network(stage.kind)?;
@@ -356,7 +356,7 @@ impl<'a, 'r> Member<'a, 'r> {
             self.run.emit(Event::Warning { message })?;
         }
         self.at.place.plan = plan;
-        if stage.tries > 1 && self.at.base.is_none() {
+        if stage.restarts > 1 && self.at.base.is_none() {
             self.at.base = Some(self.at.now.clone());
         }
         if tuned {
@@ -364,28 +364,28 @@ impl<'a, 'r> Member<'a, 'r> {
             self.checkpoint()?;
         }
 
-        for attempt in self.at.place.attempt..stage.tries {
-            if attempt != self.at.place.attempt {
-                (self.at.place.attempt, self.at.place.step) = (attempt, 0);
+        for restart in self.at.place.restart..stage.restarts {
+            if restart != self.at.place.restart {
+                (self.at.place.restart, self.at.place.step) = (restart, 0);
                 self.at.now = self.at.base.clone().unwrap_or_default();
                 (self.at.moments, self.at.place.loss_scale) = (None, None);
             }
             if self.at.place.step == 0
                 && let StageKind::Narrow { block } = stage.kind
             {
-                self.timed(|member| member.start(block, attempt))?;
+                self.timed(|member| member.start(block, restart))?;
             }
             self.steps(stage, &recipe, &mut session)?;
-            if stage.tries > 1 {
+            if stage.restarts > 1 {
                 let score = self.timed(|member| member.score(stage.kind, &mut session))?;
                 if wins(score, self.at.place.best) {
                     (self.at.place.best, self.at.best) = (Some(score), Some(self.at.now.clone()));
                 }
             }
         }
-        if stage.tries > 1 {
+        if stage.restarts > 1 {
             let Some(best) = self.at.best.take() else {
-                let (step, what) = (self.at.place.step, "the score of every try");
+                let (step, what) = (self.at.place.step, "the score of every restart");
                 return Err(self.non_finite(what.into(), stage, step, f32::NAN));
             };
             self.at.now = best;
@@ -503,7 +503,7 @@ impl<'a, 'r> Member<'a, 'r> {
     }
 }
 
-/// Whether a try is better than the best so far, if there is one. A score that is not finite never wins, not even as the first.
+/// Whether a restart is better than the best so far, if there is one. A score that is not finite never wins, not even as the first.
 fn wins(score: f64, best: Option<f64>) -> bool {
     score.is_finite() && best.is_none_or(|best| score < best)
 }
@@ -514,7 +514,7 @@ mod tests {
 
     #[test]
     fn a_score_that_is_no_number_never_wins() {
-        // The best of these tries, in every order.
+        // The best of these restarts, in every order.
         let scores = [f64::NAN, 3.0, f64::INFINITY, 2.0, f64::NAN, 2.0];
         for first in 0..scores.len() {
             let order = (0..scores.len()).map(|k| (first + k) % scores.len());

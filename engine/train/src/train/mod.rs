@@ -1,7 +1,7 @@
 //! Walks the stages of a run on a device: trains, tests, checkpoints, resumes, writes what is kept.
 //!
 //! ```text
-//! Run ── per device: members, after the teacher of their seed ── per stage: Session (plan on a device) ── per try: steps ── checkpoints, events
+//! Run ── per device: members, after the teacher of their seed ── per stage: Session (plan on a device) ── per restart: steps ── checkpoints, events
 //! ```
 
 mod autotuner;

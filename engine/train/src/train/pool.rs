@@ -21,9 +21,9 @@ enum Phase {
 }
 
 #[derive(Debug)]
-struct Place {
+struct Slot {
     planned: Planned,
-    /// Place of the teacher that it needs.
+    /// Index of the teacher that it needs.
     teacher: Option<usize>,
     /// The adapter that began it, if the run still has it. Only that one goes on with it, so that it ends with the bits of an uninterrupted run.
     adapter: Option<String>,
@@ -33,72 +33,72 @@ struct Place {
 /// The members and teachers of a run.
 #[derive(Debug)]
 pub(super) struct Pool {
-    places: Mutex<Vec<Place>>,
+    slots: Mutex<Vec<Slot>>,
     changed: Condvar,
 }
 
 impl Pool {
     /// Of what is `planned`, a teacher before those that need it; `adapters` are the names of the run's.
     pub(super) fn new(planned: Vec<Planned>, adapters: &[&str], journal: &Journal) -> Pool {
-        let mut places: Vec<Place> = Vec::new();
+        let mut slots: Vec<Slot> = Vec::new();
         for planned in planned {
             let Past { begun, finished, .. } = journal.past(&planned.name);
             let needs = planned.method.is_some_and(|method| method.needs_teacher());
             let is_teacher =
-                |of: &Place| of.planned.method.is_none() && of.planned.seed == planned.seed;
-            places.push(Place {
+                |of: &Slot| of.planned.method.is_none() && of.planned.seed == planned.seed;
+            slots.push(Slot {
                 // Imported teachers are not members: then there is none to wait for.
-                teacher: if needs { places.iter().position(is_teacher) } else { None },
+                teacher: if needs { slots.iter().position(is_teacher) } else { None },
                 adapter: begun.filter(|name| adapters.contains(&name.as_str())),
                 phase: if finished.is_some() { Phase::Done } else { Phase::Waiting },
                 planned,
             });
         }
-        Pool { places: Mutex::new(places), changed: Condvar::new() }
+        Pool { slots: Mutex::new(slots), changed: Condvar::new() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Place>> {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Vec<Slot>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The first member that an adapter of this name can train; waits while others train what it needs. None once there is nothing left for
     /// the adapter, or `stopped` says so.
     pub(super) fn take(&self, adapter: &str, stopped: impl Fn() -> bool) -> Option<Planned> {
-        let mut places = self.lock();
+        let mut slots = self.lock();
         while !stopped() {
-            let mine = |place: &Place| {
-                place.phase == Phase::Waiting
-                    && place.adapter.as_ref().is_none_or(|name| name == adapter)
+            let mine = |slot: &Slot| {
+                slot.phase == Phase::Waiting
+                    && slot.adapter.as_ref().is_none_or(|name| name == adapter)
             };
-            let taught = |place: &Place| {
-                place.teacher.is_none_or(|teacher| places[teacher].phase == Phase::Done)
+            let taught = |slot: &Slot| {
+                slot.teacher.is_none_or(|teacher| slots[teacher].phase == Phase::Done)
             };
-            if let Some(found) = places.iter().position(|place| mine(place) && taught(place)) {
-                let place = &mut places[found];
-                (place.phase, place.adapter) = (Phase::Running, Some(adapter.into()));
-                return Some(place.planned.clone());
+            if let Some(found) = slots.iter().position(|slot| mine(slot) && taught(slot)) {
+                let slot = &mut slots[found];
+                (slot.phase, slot.adapter) = (Phase::Running, Some(adapter.into()));
+                return Some(slot.planned.clone());
             }
-            if !places.iter().any(mine) {
+            if !slots.iter().any(mine) {
                 return None;
             }
-            let waited = self.changed.wait_timeout(places, LOOK);
-            places = waited.unwrap_or_else(PoisonError::into_inner).0;
+            let waited = self.changed.wait_timeout(slots, LOOK);
+            slots = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         None
     }
 
     /// Says what became of a member that was taken: it is trained, or waits to be taken again.
     pub(super) fn put(&self, name: &str, trained: bool) {
-        let mut places = self.lock();
-        if let Some(place) = places.iter_mut().find(|place| place.planned.name == name) {
-            place.phase = if trained { Phase::Done } else { Phase::Waiting };
+        let mut slots = self.lock();
+        if let Some(slot) = slots.iter_mut().find(|slot| slot.planned.name == name) {
+            slot.phase = if trained { Phase::Done } else { Phase::Waiting };
         }
         self.changed.notify_all();
     }
 
     /// Whether all are trained.
     pub(super) fn is_done(&self) -> bool {
-        self.lock().iter().all(|place| place.phase == Phase::Done)
+        self.lock().iter().all(|slot| slot.phase == Phase::Done)
     }
 }
 

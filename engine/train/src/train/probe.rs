@@ -1,6 +1,6 @@
 //! Activations of a network on a run's start inputs.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, num::NonZero, sync::Arc, thread};
 
 use super::{TrainError, session};
 use crate::{
@@ -11,7 +11,10 @@ use crate::{
     plan::{Plan, Target, compile},
     random,
     step::{ProgramError, at_once},
-    win::start::{Probe, Rows, Tap},
+    win::{
+        linalg::{Part, Workers},
+        start::{Probe, Rows, Tap},
+    },
 };
 
 /// Rows of activations that a start looks at, at most.
@@ -58,8 +61,23 @@ impl DeviceProbe {
     }
 }
 
+/// Each part on a thread of its own.
+fn on_threads(parts: Vec<Part<'_>>) {
+    thread::scope(|scope| {
+        for part in parts {
+            scope.spawn(part);
+        }
+    });
+}
+
 impl Probe for DeviceProbe {
     type Error = TrainError;
+
+    /// As many threads as there are cores; one in a browser, which does not tell.
+    fn workers(&self) -> Workers {
+        let count = thread::available_parallelism().map_or(1, NonZero::get);
+        Workers { count, run: on_threads }
+    }
 
     fn rows(
         &mut self,

@@ -27,7 +27,7 @@ use super::{
     teacher::{self, Imported},
 };
 use crate::{
-    config::{Config, Method, Precision},
+    config::{self, Config, Method, Precision},
     data::{self, Dataset},
     device::{Device, DeviceError},
     event::{Entry, Event, RunStatus},
@@ -85,8 +85,7 @@ impl Run {
         }
         let lock = lock(out)?;
         atomic::remove_leftovers(out)?;
-        let text = fs::read_to_string(&path).map_err(|source| FormatError::read(&path, source))?;
-        let mut config = Config::from_toml(&text, &path.display().to_string())?;
+        let mut config = config::read(&path)?;
         let mut taken = Vec::new();
         if !out.join(EVENTS).exists() {
             (config, taken) = teacher::settled(&config)?;

@@ -27,7 +27,7 @@ pub struct LossScale {
     pub scale: f32,
     /// Steps taken since the scale changed.
     pub taken: u32,
-    /// Steps skipped since the try began.
+    /// Steps skipped since the restart began.
     pub skipped: u32,
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{checkpoint::Place, context::Teacher, measure::Worth};
+use super::{checkpoint::Position, context::Teacher, measure::Worth};
 use crate::{
     config::Method,
     formats::MergeReport,
@@ -31,5 +31,5 @@ pub(super) struct Finished {
     pub(super) weights: Weights,
     pub(super) worth: Worth,
     pub(super) merge: Option<MergeReport>,
-    pub(super) place: Place,
+    pub(super) place: Position,
 }

@@ -2,12 +2,9 @@
 
 use super::{
     Probe,
-    place::{Place, correspondence},
+    block::{BlockStart, correspondence},
 };
-use crate::{
-    nn::{Block, Layer, Network, NetworkError, layers::Linear},
-    win::linalg::gram,
-};
+use crate::nn::{Block, Layer, Network, NetworkError, layers::Linear};
 
 /// A linear layer with its activation.
 struct Dense<'n> {
@@ -49,24 +46,24 @@ pub(super) fn fits(student: &Network, teacher: &Network, map: &[u32]) -> Result<
 }
 
 /// Sets a block and its lift.
-pub(super) fn start<P: Probe>(place: &mut Place<'_, P>, map: &[u32]) -> Result<(), P::Error> {
-    let (student, teacher, block) = (place.student, place.teacher, place.block);
+pub(super) fn start<P: Probe>(start: &mut BlockStart<'_, P>, map: &[u32]) -> Result<(), P::Error> {
+    let (student, teacher, block) = (start.student, start.teacher, start.block);
     let (thin, wide) = (every(student)?, every(teacher)?);
     let matched = correspondence(&names(&thin), &names(&wide), block, map)?;
     for (k, (layer, &q)) in thin[block].iter().zip(&matched).enumerate() {
         let from = &wide[block][q];
-        let (m, of) = (place.width(layer.name)?, place.teacher_width(from.name)?);
-        let picks = place.choose(layer.name, m, of, |place| {
-            let t = place.teacher_rows(from.tap, 1)?;
-            Ok(gram(&t.data, t.width))
+        let (m, of) = (start.width(layer.name)?, start.teacher_width(from.name)?);
+        let picks = start.choose(layer.name, m, of, |start| {
+            let t = start.teacher_rows(from.tap, 1)?;
+            Ok(start.gram(&t))
         })?;
         let bias = (format!("{}.bias", layer.name), format!("{}.bias", from.name));
         if k == 0 {
-            place.set_weight(layer.name, from.name, Some(&picks), None)?;
-            place.set_vector(&bias.0, &bias.1, Some(&picks), None)?;
+            start.set_weight(layer.name, from.name, Some(&picks), None)?;
+            start.set_vector(&bias.0, &bias.1, Some(&picks), None)?;
             continue;
         }
-        let h = place.student_rows(thin[block][k - 1].tap)?;
+        let h = start.student_rows(thin[block][k - 1].tap)?;
         // The layer whose output the teacher's layer reads.
         let before = match q {
             0 => block.checked_sub(1).and_then(|before| wide[before].last()),
@@ -74,28 +71,28 @@ pub(super) fn start<P: Probe>(place: &mut Place<'_, P>, map: &[u32]) -> Result<(
         };
         let (weight, shift) = match before {
             Some(before) => {
-                let t = place.teacher_rows(before.tap, 1)?;
-                let (reading, c) = place.affine(&h, &t, layer.name)?;
-                let w = place.matrix(from.name)?.select_rows(&picks);
+                let t = start.teacher_rows(before.tap, 1)?;
+                let (reading, c) = start.affine(&h, &t, layer.name)?;
+                let w = start.matrix(from.name)?.select_rows(&picks);
                 (w.times(&reading), w.times_vector(&c))
             }
             None => {
                 // It reads the network's input x, which has no name. Ridge is linear in what it maps to: the map to W x is W times the one to x.
-                let t = place.part_rows(&first_product(teacher, from.name), from.name)?;
-                let (product, c) = place.affine(&h, &t, layer.name)?;
+                let t = start.part_rows(&first_product(teacher, from.name), from.name)?;
+                let (product, c) = start.affine(&h, &t, layer.name)?;
                 (product.select_rows(&picks), picks.iter().map(|&unit| c[unit]).collect())
             }
         };
         let shape = [weight.rows(), weight.cols()];
         let name = format!("{}.weight", layer.name);
-        place.put(&name, from.name, &shape, &weight.to_f32(), true)?;
-        place.set_vector(&bias.0, &bias.1, Some(&picks), Some(&shift))?;
+        start.put(&name, from.name, &shape, &weight.to_f32(), true)?;
+        start.set_vector(&bias.0, &bias.1, Some(&picks), Some(&shift))?;
     }
     let (last, target) = (&thin[block][thin[block].len() - 1], &wide[block][wide[block].len() - 1]);
-    let h = place.student_rows(last.tap)?;
-    let t = place.teacher_rows(target.tap, 1)?;
-    let lift = place.map(&h, &t, "lift")?;
-    place.set_lift(&lift)?;
+    let h = start.student_rows(last.tap)?;
+    let t = start.teacher_rows(target.tap, 1)?;
+    let lift = start.map(&h, &t, "lift")?;
+    start.set_lift(&lift)?;
     Ok(())
 }
 

@@ -3,8 +3,8 @@
 //! Which of the method's cases applies is read off the two networks. The decisions that the method leaves open are listed at the head of
 //! `tests/golden/starts.py`, a plain NumPy version that this one is tested against.
 
+mod block;
 mod mlp;
-mod place;
 mod probe;
 mod resnet;
 
@@ -13,9 +13,9 @@ use crate::{
     nn::{Layer, Network, NetworkError, Weights, fresh_tensor, parameter},
     random,
 };
-use place::{Place, ends};
+use block::{BlockStart, ends};
 
-pub use place::{Choice, Started};
+pub use block::{Choice, Started};
 pub use probe::{Probe, Rows, Tap};
 
 /// Sets the weights of block `block` (0-based) of the bridged student, its lift included, from the teacher.
@@ -38,13 +38,13 @@ pub fn start_block<P: Probe>(
     seed: u64,
     layer_map: &[u32],
 ) -> Result<Started, P::Error> {
-    let mut place =
-        Place::new(probe, bridged, teacher, teacher_weights, weights, block, choice, seed)?;
+    let mut start =
+        BlockStart::new(probe, bridged, teacher, teacher_weights, weights, block, choice, seed)?;
     match residual(bridged, teacher)? {
-        false => mlp::start(&mut place, layer_map)?,
-        true => resnet::start(&mut place, layer_map)?,
+        false => mlp::start(&mut start, layer_map)?,
+        true => resnet::start(&mut start, layer_map)?,
     }
-    Ok(place.started)
+    Ok(start.started)
 }
 
 /// Whether both networks have residual units.
@@ -104,7 +104,7 @@ pub fn start_head(
                 to.name, to.shape, from.name, from.shape
             )));
         }
-        weights.insert(to.name.clone(), place::source(teacher_weights, from)?.clone());
+        weights.insert(to.name.clone(), block::source(teacher_weights, from)?.clone());
     }
     Ok(())
 }

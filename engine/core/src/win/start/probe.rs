@@ -1,6 +1,9 @@
 //! What a start looks at of a network: activations. Whoever has a device finds them, by implementing [`Probe`].
 
-use crate::nn::{Network, NetworkError, Weights};
+use crate::{
+    nn::{Network, NetworkError, Weights},
+    win::linalg::Workers,
+};
 
 /// Activations as rows of a matrix.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,4 +43,9 @@ pub trait Probe {
         blocks: usize,
         taps: &[Tap],
     ) -> Result<Vec<Rows>, Self::Error>;
+
+    /// Who works on the products of the rows.
+    fn workers(&self) -> Workers {
+        Workers::ONE
+    }
 }

@@ -2,11 +2,11 @@
 
 use super::{
     Probe, Rows,
-    place::{Extents, Place, correspondence},
+    block::{BlockStart, Extents, correspondence},
 };
 use crate::{
     nn::{Extent, Layer, Network, NetworkError, layers},
-    win::linalg::{Matrix, gram},
+    win::linalg::Matrix,
 };
 
 /// A convolution with its batch norm.
@@ -80,7 +80,7 @@ fn stages(network: &Network) -> Result<Vec<Stage<'_>>, NetworkError> {
     Ok(found)
 }
 
-/// Layers as convolutions, each with a batch norm and perhaps an activation behind it. The error is the layer that is out of place.
+/// Layers as convolutions, each with a batch norm and perhaps an activation behind it. The error is the layer that is out of start.
 fn convs(layers: &[Layer]) -> Result<Vec<Conv<'_>>, &Layer> {
     let mut found: Vec<Conv<'_>> = Vec::new();
     let mut rest = layers;
@@ -164,12 +164,12 @@ fn stage_fits(
 }
 
 /// Sets a stage and its lift; the first stage with its stem.
-pub(super) fn start<P: Probe>(place: &mut Place<'_, P>, map: &[u32]) -> Result<(), P::Error> {
-    let (student, teacher, block) = (place.student, place.teacher, place.block);
+pub(super) fn start<P: Probe>(start: &mut BlockStart<'_, P>, map: &[u32]) -> Result<(), P::Error> {
+    let (student, teacher, block) = (start.student, start.teacher, start.block);
     let (thin, wide) = (stages(student)?, stages(teacher)?);
     let matched = correspondence(&names(&thin), &names(&wide), block, map)?;
     // A teacher that is widened inside its units only has streams of the student's widths: these are copied.
-    let narrower = narrower(&place.extents(), &thin, &wide)?;
+    let narrower = narrower(&start.extents(), &thin, &wide)?;
     let (own, source) = (&thin[block], &wide[block]);
     let same =
         own.units.len() == source.units.len() && matched.iter().copied().eq(0..matched.len());
@@ -178,7 +178,7 @@ pub(super) fn start<P: Probe>(place: &mut Place<'_, P>, map: &[u32]) -> Result<(
     for (unit, &q) in own.units.iter().zip(&matched) {
         alike(unit, &source.units[q])?;
     }
-    let set = channels(place, own, source, narrower)?;
+    let set = channels(start, own, source, narrower)?;
     let mut stream = own.stem.as_ref().map(|stem| stem.tap);
     for (k, (unit, &q)) in own.units.iter().zip(&matched).enumerate() {
         let from = &source.units[q];
@@ -190,32 +190,32 @@ pub(super) fn start<P: Probe>(place: &mut Place<'_, P>, map: &[u32]) -> Result<(
                     0 => input(&wide, block)?,
                     _ => source.units[q - 1].name,
                 };
-                let t = thinned(place, before, stream)?;
-                let h = place.student_rows(stream)?;
-                Some(place.map(&h, &t, &format!("the input of {}", unit.name))?)
+                let t = thinned(start, before, stream)?;
+                let h = start.student_rows(stream)?;
+                Some(start.map(&h, &t, &format!("the input of {}", unit.name))?)
             }
             None => None,
         };
-        set_unit(place, unit, from, reading.as_ref(), set.as_deref())?;
+        set_unit(start, unit, from, reading.as_ref(), set.as_deref())?;
         stream = Some(unit.name);
     }
 
     let (last, target) =
         (own.units[own.units.len() - 1].name, source.units[source.units.len() - 1].name);
     let lift = if copies {
-        Matrix::identity(place.width(last)?)
+        Matrix::identity(start.width(last)?)
     } else {
-        let t = place.teacher_rows(target, 1)?;
-        let h = place.student_rows(last)?;
-        place.map(&h, &t, "lift")?
+        let t = start.teacher_rows(target, 1)?;
+        let h = start.student_rows(last)?;
+        start.map(&h, &t, "lift")?
     };
-    place.set_lift(&lift)?;
+    start.set_lift(&lift)?;
     Ok(())
 }
 
 /// Whether any stream, from the stem to the last stage, has another width than the teacher's.
 fn narrower(
-    place: &Extents<'_>,
+    extents: &Extents<'_>,
     thin: &[Stage<'_>],
     wide: &[Stage<'_>],
 ) -> Result<bool, NetworkError> {
@@ -223,20 +223,20 @@ fn narrower(
     for (own, source) in thin.iter().zip(wide) {
         match (&own.stem, &source.stem) {
             (Some(own), Some(source)) => {
-                narrower |= place.width(own.tap)? != place.teacher_width(source.tap)?;
+                narrower |= extents.width(own.tap)? != extents.teacher_width(source.tap)?;
             }
             (None, None) => {}
             _ => return Err(NetworkError::Mismatch("only one of them has a stem".into())),
         }
         let (Some(own), Some(source)) = (own.units.last(), source.units.last()) else { continue };
-        narrower |= place.width(own.name)? != place.teacher_width(source.name)?;
+        narrower |= extents.width(own.name)? != extents.teacher_width(source.name)?;
     }
     Ok(narrower)
 }
 
 /// Sets the stem, and returns the set of the teacher's channels that the stage's streams take; `None` if they are copied whole.
 fn channels<P: Probe>(
-    place: &mut Place<'_, P>,
+    start: &mut BlockStart<'_, P>,
     own: &Stage<'_>,
     source: &Stage<'_>,
     narrower: bool,
@@ -249,13 +249,13 @@ fn channels<P: Probe>(
         let picks = if narrower {
             let taps: Vec<&str> =
                 [from.tap].into_iter().chain(outputs().filter(|_| with_stage)).collect();
-            let m = place.width(stem.tap)?;
-            Some(one_set(place, "stem", m, &taps)?)
+            let m = start.width(stem.tap)?;
+            Some(one_set(start, "stem", m, &taps)?)
         } else {
             None
         };
-        place.set_weight(stem.conv.name, from.conv.name, picks.as_deref(), None)?;
-        place.set_batch_norm(stem.conv.norm, from.conv.norm, picks.as_deref())?;
+        start.set_weight(stem.conv.name, from.conv.name, picks.as_deref(), None)?;
+        start.set_batch_norm(stem.conv.norm, from.conv.norm, picks.as_deref())?;
         shared = picks.filter(|_| with_stage);
     }
     if shared.is_some() || !narrower {
@@ -263,24 +263,24 @@ fn channels<P: Probe>(
     }
     let Some(last) = own.units.last() else { return Ok(None) };
     let key = last.name.rsplit_once('.').map_or(last.name, |(stage, _)| stage);
-    let m = place.width(last.name)?;
+    let m = start.width(last.name)?;
     let taps: Vec<&str> = outputs().collect();
-    Ok(Some(one_set(place, key, m, &taps)?))
+    Ok(Some(one_set(start, key, m, &taps)?))
 }
 
 /// Picks one set of channels from the rows of several of the teacher's layers together, which must have the same width.
 fn one_set<P: Probe>(
-    place: &mut Place<'_, P>,
+    start: &mut BlockStart<'_, P>,
     key: &str,
     m: usize,
     taps: &[&str],
 ) -> Result<Vec<usize>, P::Error> {
-    let of = same_width(&place.extents(), key, taps.iter().copied())?;
-    place.choose(key, m, of, |place| {
+    let of = same_width(&start.extents(), key, taps.iter().copied())?;
+    start.choose(key, m, of, |start| {
         let mut sum = Matrix::zeros(of, of);
         for tap in taps {
-            let t = place.teacher_rows(tap, 1)?;
-            sum += &gram(&t.data, t.width);
+            let t = start.teacher_rows(tap, 1)?;
+            sum += &start.gram(&t);
         }
         Ok(sum)
     })
@@ -347,7 +347,7 @@ fn alike(unit: &Unit<'_>, from: &Unit<'_>) -> Result<(), NetworkError> {
 
 /// Sets a unit: its first convolution and its shortcut read through `reading`, its inner channels are picked, and its output has the channels `set`.
 fn set_unit<P: Probe>(
-    place: &mut Place<'_, P>,
+    start: &mut BlockStart<'_, P>,
     unit: &Unit<'_>,
     from: &Unit<'_>,
     reading: Option<&Matrix>,
@@ -357,29 +357,29 @@ fn set_unit<P: Probe>(
     for (k, (conv, source)) in unit.body.iter().zip(&from.body).enumerate() {
         let through = if k == 0 { reading } else { inner.as_ref() };
         let (Some(act), Some(theirs)) = (conv.act, source.act) else {
-            place.set_weight(conv.name, source.name, set, through)?;
-            place.set_batch_norm(conv.norm, source.norm, set)?;
+            start.set_weight(conv.name, source.name, set, through)?;
+            start.set_batch_norm(conv.norm, source.norm, set)?;
             break;
         };
-        let (m, of) = (place.width(act)?, place.teacher_width(theirs)?);
+        let (m, of) = (start.width(act)?, start.teacher_width(theirs)?);
         let mut rows = None;
-        let picks = place.choose(conv.name, m, of, |place| {
-            let t = rows.insert(place.teacher_rows(theirs, 1)?);
-            Ok(gram(&t.data, t.width))
+        let picks = start.choose(conv.name, m, of, |start| {
+            let t = rows.insert(start.teacher_rows(theirs, 1)?);
+            Ok(start.gram(t))
         })?;
-        place.set_weight(conv.name, source.name, Some(&picks), through)?;
-        place.set_batch_norm(conv.norm, source.norm, Some(&picks))?;
-        let strides = stride(&place.extents(), theirs, act);
+        start.set_weight(conv.name, source.name, Some(&picks), through)?;
+        start.set_batch_norm(conv.norm, source.norm, Some(&picks))?;
+        let strides = stride(&start.extents(), theirs, act);
         let t = match rows.filter(|_| strides.is_ok_and(|s| s == 1)) {
             Some(rows) => rows,
-            None => thinned(place, theirs, act)?,
+            None => thinned(start, theirs, act)?,
         };
-        let h = place.student_rows(act)?;
-        inner = Some(place.map(&h, &t, conv.name)?);
+        let h = start.student_rows(act)?;
+        inner = Some(start.map(&h, &t, conv.name)?);
     }
     if let (Some(own), Some(source)) = (&unit.shortcut, &from.shortcut) {
-        place.set_weight(own.name, source.name, set, reading)?;
-        place.set_batch_norm(own.norm, source.norm, set)?;
+        start.set_weight(own.name, source.name, set, reading)?;
+        start.set_batch_norm(own.norm, source.norm, set)?;
     }
     Ok(())
 }
@@ -394,13 +394,17 @@ fn input<'n>(wide: &[Stage<'n>], block: usize) -> Result<&'n str, NetworkError> 
 }
 
 /// The teacher's activations at the resolution of a layer of the student: every s-th row and column of a larger map.
-fn thinned<P: Probe>(place: &mut Place<'_, P>, theirs: &str, own: &str) -> Result<Rows, P::Error> {
-    let stride = stride(&place.extents(), theirs, own)?;
-    place.teacher_rows(theirs, stride)
+fn thinned<P: Probe>(
+    start: &mut BlockStart<'_, P>,
+    theirs: &str,
+    own: &str,
+) -> Result<Rows, P::Error> {
+    let stride = stride(&start.extents(), theirs, own)?;
+    start.teacher_rows(theirs, stride)
 }
 
-fn stride(place: &Extents<'_>, theirs: &str, own: &str) -> Result<u32, NetworkError> {
-    let (large, small) = (place.large.layer(theirs), place.small.layer(own));
+fn stride(extents: &Extents<'_>, theirs: &str, own: &str) -> Result<u32, NetworkError> {
+    let (large, small) = (extents.large.layer(theirs), extents.small.layer(own));
     if let (Some(Extent::Map(h, w, _)), Some(Extent::Map(sh, sw, _))) = (large, small)
         && sh > 0
     {

@@ -261,9 +261,9 @@ fn orders_depend_on_seed_and_epoch_alone() {
     for rows in [0..8, 0..3, 3..8] {
         let slices = take(LoaderOptions { slice: Some(rows.clone()), ..options(8) }, 20);
         for (slice, whole) in slices.iter().zip(&expected) {
-            let input = whole.images.len() / whole.rows;
-            assert_eq!(slice.labels, whole.labels[rows.clone()]);
-            assert_eq!(slice.images, whole.images[rows.start * input..rows.end * input]);
+            let input = pixels(whole).len() / whole.rows;
+            assert_eq!(*labels(slice), labels(whole)[rows.clone()]);
+            assert_eq!(*pixels(slice), pixels(whole)[rows.start * input..rows.end * input]);
             assert_eq!(slice.rows, rows.len());
         }
     }

@@ -1,4 +1,4 @@
-//! The steps of a try of a stage: batches in; losses, tests and checkpoints out.
+//! The steps of a restart of a stage: batches in; losses, tests and checkpoints out.
 
 use std::{
     sync::Arc,
@@ -22,14 +22,14 @@ const WARM_UP: u64 = 3;
 const PROFILED: u64 = 10;
 
 impl Member<'_, '_> {
-    /// The steps of a try that are left, with tests, log lines and checkpoints.
+    /// The steps of a restart that are left, with tests, log lines and checkpoints.
     pub(super) fn steps(
         &mut self,
         stage: &Stage,
         recipe: &Recipe,
         session: &mut Session,
     ) -> Result<(), TrainError> {
-        let (gpu_batch, attempt) = (recipe.batch as usize, self.at.place.attempt);
+        let (gpu_batch, restart) = (recipe.batch as usize, self.at.place.restart);
         session.load_student(&self.at.now)?;
         session.set_moments(self.at.moments.as_ref())?;
         session.set_loss_scale(self.at.place.loss_scale)?;
@@ -37,7 +37,7 @@ impl Member<'_, '_> {
             Arc::clone(&self.run.data.train),
             LoaderOptions {
                 batch: gpu_batch,
-                order_seed: self.seed(ORDER, attempt),
+                order_seed: self.seed(ORDER, restart),
                 augment: true,
                 start_batch: self.at.place.step,
                 threads: 0,
@@ -46,12 +46,12 @@ impl Member<'_, '_> {
             },
         )?;
         let per_epoch = loader.batches_per_epoch();
-        let total = stage.steps_of(attempt);
+        let total = stage.steps_of(restart);
         let line = per_epoch.div_ceil(LINES_PER_EPOCH).max(1);
         self.run.emit(Event::StageStarted {
             member: self.who.name.clone(),
             stage: stage.name.clone(),
-            restart: attempt + 1,
+            restart: restart + 1,
             step: self.at.place.member_step - self.at.place.step,
             steps: total,
             done: self.at.place.step,
@@ -62,7 +62,7 @@ impl Member<'_, '_> {
         let first = self.at.place.step;
         let mut profiling = false;
         let mut meter = Meter::new(first);
-        let seed = self.seed(ORDER, attempt) as u32;
+        let seed = self.seed(ORDER, restart) as u32;
         while self.at.place.step < total {
             let step = self.at.place.step;
             if step == first + WARM_UP && self.wants_profile(stage) {

@@ -34,7 +34,7 @@ pub struct Started {
 }
 
 /// A block that is being started.
-pub(super) struct Place<'a, P> {
+pub(super) struct BlockStart<'a, P> {
     probe: &'a mut P,
     /// S̄.
     pub student: &'a Network,
@@ -54,7 +54,7 @@ pub(super) struct Place<'a, P> {
     pub started: Started,
 }
 
-impl<'a, P: Probe> Place<'a, P> {
+impl<'a, P: Probe> BlockStart<'a, P> {
     /// Refuses what no start of any kind can do.
     #[expect(clippy::too_many_arguments, reason = "the arguments of `start_block`")]
     pub(super) fn new(
@@ -175,10 +175,19 @@ impl<'a, P: Probe> Place<'a, P> {
         Ok(picks)
     }
 
+    /// `TᵀT` of a layer's rows.
+    pub(super) fn gram(&self, t: &Rows) -> Matrix {
+        gram(&t.data, t.width, self.probe.workers())
+    }
+
+    fn cross(&self, t: &Rows, h: &[f32], width: usize) -> Matrix {
+        cross(&t.data, t.width, h, width, self.probe.workers())
+    }
+
     /// The ridge map without intercept from the student's activations to the teacher's; errors say that it is for `what`.
     pub(super) fn map(&self, h: &Rows, t: &Rows, what: &str) -> Result<Matrix, NetworkError> {
         self.same_rows(h, t, what)?;
-        let (hth, tth) = (gram(&h.data, h.width), cross(&t.data, t.width, &h.data, h.width));
+        let (hth, tth) = (self.gram(h), self.cross(t, &h.data, h.width));
         ridge(&hth, &tth, RIDGE_LAMBDA).map_err(|error| self.numbers(what, error))
     }
 
@@ -191,7 +200,8 @@ impl<'a, P: Probe> Place<'a, P> {
     ) -> Result<(Matrix, Vec<f64>), NetworkError> {
         self.same_rows(h, t, what)?;
         let (ones, width) = (with_ones(&h.data, h.width), h.width + 1);
-        let (hth, tth) = (gram(&ones, width), cross(&t.data, t.width, &ones, width));
+        let hth = gram(&ones, width, self.probe.workers());
+        let tth = self.cross(t, &ones, width);
         ridge_with_intercept(&hth, &tth, RIDGE_LAMBDA).map_err(|error| self.numbers(what, error))
     }
 

@@ -147,9 +147,9 @@ fn stored_as_f16_results_are_off_by_a_rounding() {
     for kind in KINDS {
         let target = Target { kind, ..gpu.target() };
         for case in cases() {
-            let bench = Bench::halved(gpu, &target, &case);
-            let halves = bench.plan().kernels.iter().filter(|spec| !spec.kernel.halves.is_empty());
-            let kernels = halves.filter(|spec| spec.kernel.entry != "copy").count();
+            let bench = Bench::f16(gpu, &target, &case);
+            let f16 = bench.plan().kernels.iter().filter(|spec| !spec.kernel.f16.is_empty());
+            let kernels = f16.filter(|spec| spec.kernel.entry != "copy").count();
             assert!(kernels > 0, "{}: no kernel of it reads or writes f16", case.name);
             let results = bench.golden();
             let through = through_what_is_stored(&case);
