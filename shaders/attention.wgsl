@@ -3,6 +3,9 @@
 //
 //     P = softmax(q kᵀ / √d),   y = P v
 //
+// The softmax is over the sample's first lengths[b] columns: those behind are padding, which no row looks at. Rows of padding look as any other row
+// does; whoever reads them leaves them out.
+//
 // P is never stored: an invocation owns ROWS rows of one head and walks over the columns four at a time, so a block of 4 × 4
 // numbers that it loads serves 4·ROWS multiply-adds of each product. The gradient makes P again from log Σ exp of each row.
 // The variant file says ROWS and GRAD_ROWS, and QUADS, the quads of a head's d numbers that there is room for.
@@ -39,6 +42,11 @@ fn tile_of(id: u32, rows: u32) -> Tile {
     return Tile(id % dims.tiles * rows, one / dims.heads * dims.length, one % dims.heads, one * dims.length);
 }
 
+// Columns of a sample of so many tokens. An empty sample, which is padding of the batch, has one, so that its rows are numbers.
+fn columns(length: u32) -> u32 {
+    return clamp(length, 1u, dims.length);
+}
+
 // First number of the head in row `row` of y (B, L, heads, d), the last row standing in for those behind it.
 fn at_y(t: Tile, row: u32) -> u32 {
     return ((t.sample + min(row, dims.length - 1u)) * dims.heads + t.head) * dims.head;
@@ -68,9 +76,9 @@ fn dy_block(t: Tile, row: u32, c: u32) -> Block {
     );
 }
 
-// Those of four columns that exist.
-fn present(column: u32) -> vec4<bool> {
-    return vec4(column) + STEP < vec4(dims.length);
+// Those of four columns, or rows, that lie before the `end`.
+fn present(column: u32, end: u32) -> vec4<bool> {
+    return vec4(column) + STEP < vec4(end);
 }
 
 fn largest(v: vec4f) -> f32 {
@@ -85,7 +93,8 @@ fn total(v: vec4f) -> f32 {
 const LOWEST: f32 = -3.4028234e38;
 
 // y = P v and log Σ exp of the rows of q kᵀ / √d. The sums are scaled down when a row's maximum rises.
-@group(0) @binding(3) var<storage, read_write> log_sum_out: array<f32>;  // (B, heads, L)
+@group(0) @binding(2) var<storage, read> lengths: array<u32>;  // (B)
+@group(0) @binding(4) var<storage, read_write> log_sum_out: array<f32>;  // (B, heads, L)
 @compute @workgroup_size(WG)
 fn forward(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     let id = invocation(at, groups);
@@ -104,14 +113,15 @@ fn forward(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) gr
             sums[r][c] = vec4f();
         }
     }
-    for (var j = 0u; j < dims.length; j += 4u) {
+    let end = columns(lengths[t.sample / dims.length]);
+    for (var j = 0u; j < end; j += 4u) {
         var p: array<vec4f, ROWS>;
         for (var r = 0u; r < ROWS; r++) { p[r] = vec4f(); }
         for (var c = 0u; c < QUADS; c++) {
             let k = qkv_block(t, j, K, c);
             for (var r = 0u; r < ROWS; r++) { p[r] += q[r][c] * k; }
         }
-        let there = present(j);
+        let there = present(j, end);
         var fade: array<f32, ROWS>;
         for (var r = 0u; r < ROWS; r++) {
             let s = select(vec4(LOWEST), p[r], there);
@@ -149,6 +159,7 @@ fn grad_rows(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) 
 
 fn log_sum(i: u32) -> f32 { return one_3(i); }  // (B, heads, L)
 fn delta(i: u32) -> f32 { return one_4(i); }  // (B, heads, L)
+@group(0) @binding(5) var<storage, read> grad_lengths: array<u32>;  // (B)
 
 // dq = dS k / √d,   dS = P (dP − δ),   dP = dy vᵀ
 fn grad_queries(t: Tile) {
@@ -167,7 +178,8 @@ fn grad_queries(t: Tile) {
             dq[r][c] = vec4f();
         }
     }
-    for (var j = 0u; j < dims.length; j += 4u) {
+    let end = columns(grad_lengths[t.sample / dims.length]);
+    for (var j = 0u; j < end; j += 4u) {
         var k: array<Block, QUADS>;
         var s: array<vec4f, GRAD_ROWS>;
         var dp: array<vec4f, GRAD_ROWS>;
@@ -183,7 +195,7 @@ fn grad_queries(t: Tile) {
                 dp[r] += g[r][c] * v;
             }
         }
-        let there = present(j);
+        let there = present(j, end);
         for (var r = 0u; r < GRAD_ROWS; r++) {
             let p = select(vec4f(), exp(s[r] - log_sums[r]), there);
             let ds = p * (dp[r] - deltas[r]);
@@ -197,7 +209,7 @@ fn grad_queries(t: Tile) {
     }
 }
 
-// dk = dSᵀ q / √d,   dv = Pᵀ dy
+// dk = dSᵀ q / √d,   dv = Pᵀ dy; both are 0 where nobody looks
 fn grad_keys(t: Tile) {
     var k: array<array<vec4f, QUADS>, GRAD_ROWS>;
     var v: array<array<vec4f, QUADS>, GRAD_ROWS>;
@@ -213,6 +225,7 @@ fn grad_keys(t: Tile) {
             dv[r][c] = vec4f();
         }
     }
+    let end = columns(grad_lengths[t.sample / dims.length]);
     for (var i = 0u; i < dims.length; i += 4u) {
         var q: array<Block, QUADS>;
         var g: array<Block, QUADS>;
@@ -230,12 +243,12 @@ fn grad_keys(t: Tile) {
                 dp[r] += v[r][c] * g[c];
             }
         }
-        let there = present(i);
+        let there = present(i, dims.length);
         let rows = t.unit + min(vec4(i) + STEP, vec4(dims.length - 1u));
         let log_sums = vec4(log_sum(rows.x), log_sum(rows.y), log_sum(rows.z), log_sum(rows.w));
         let deltas = vec4(delta(rows.x), delta(rows.y), delta(rows.z), delta(rows.w));
         for (var r = 0u; r < GRAD_ROWS; r++) {
-            let p = select(vec4f(), exp(s[r] - log_sums), there);
+            let p = select(vec4f(), exp(s[r] - log_sums), there & vec4(t.row + r < end));
             let ds = p * (dp[r] - deltas);
             for (var c = 0u; c < QUADS; c++) {
                 dk[r][c] += q[c] * ds;

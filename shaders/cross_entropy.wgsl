@@ -4,7 +4,8 @@
 //
 //     loss = 1/n Σ_r −Σ_c q[r, c] log p[r, c],   p = softmax(x),   q = (1 − ε) [c = label] + ε / C
 //
-// The mean is over the n = live.rows · per_sample rows that count; the others lose nothing.
+// The mean is over the n = live.rows · per_sample rows that there are; the others lose nothing. BY_LABEL: it is over the n = live.counted rows
+// whose label is a class.
 struct Dims {
     rows: u32,
     packs: u32,  // packs of a row, C / PACK
@@ -12,6 +13,8 @@ struct Dims {
     smoothing: f32,  // ε
     d: f32,  // forward_grad: the gradient of the loss
 }
+
+override BY_LABEL: bool = false;
 
 @group(0) @binding(0) var<uniform> dims: Dims;
 fn x(i: u32) -> Pack { return pack_1(i); }  // (rows, C)
@@ -21,8 +24,14 @@ fn classes() -> u32 {
     return dims.packs * PACK;
 }
 
-fn counted() -> u32 {
-    return clamp(live.rows * dims.per_sample, 1u, dims.rows);
+// Rows that are no padding of the batch.
+fn there() -> u32 {
+    return select(clamp(live.rows * dims.per_sample, 1u, dims.rows), dims.rows, BY_LABEL);
+}
+
+// n
+fn counted() -> f32 {
+    return select(f32(there()), max(live.counted, 1.0), BY_LABEL);
 }
 
 // What is known of the logits seen so far: each is read once, and the sum is scaled down when the maximum rises.
@@ -54,7 +63,7 @@ fn together(seen: Seen, i: u32) -> Seen {
 }
 
 fn counts(r: u32, label: u32) -> bool {
-    return r < counted() && label < classes();
+    return r < there() && label < classes();
 }
 
 // 1/n Σ_c q (log Σ exp x − x) for a row whose logit at the label is `at_label`. A share of nothing is nothing, also of the infinite distance of
@@ -65,7 +74,7 @@ fn loss_of(row: Seen, at_label: f32) -> f32 {
     if dims.smoothing != 0.0 {
         loss += dims.smoothing * (excess + row.distance / f32(classes()));
     }
-    return loss / f32(counted());
+    return loss / counted();
 }
 
 // 1 at the label, else 0, for the classes of pack c.
@@ -76,7 +85,7 @@ fn one_hot(c: u32, label: u32) -> Pack {
 // (p − q) / n of pack c
 fn slope(v: Pack, log_sum: f32, c: u32, label: u32) -> Pack {
     let q = (1.0 - dims.smoothing) * one_hot(c, label) + dims.smoothing / f32(classes());
-    return (exp(v - log_sum) - q) / f32(counted());
+    return (exp(v - log_sum) - q) / counted();
 }
 
 // losses[r], whose sum is the loss; and for the gradient log Σ exp x

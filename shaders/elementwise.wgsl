@@ -103,6 +103,15 @@ fn accumulate_mean(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgr
     }
 }
 
+// y ← y + live.counted / live.total a, in place: the same for means over labels or tokens
+@compute @workgroup_size(WG)
+fn accumulate_share(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
+    let share = live.counted / max(live.total, 1.0);
+    for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
+        total[i] = earlier(i) + share * a(i);
+    }
+}
+
 // y ← y + a, in place: counts over micro-batches become the count over the batch
 @compute @workgroup_size(WG)
 fn accumulate_count(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {

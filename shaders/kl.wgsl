@@ -4,7 +4,8 @@
 //     loss = factor/n Σ_r Σ_c p (log p − log q),   p = softmax(t / T),   q = softmax(s / T)
 //
 // A class of p = 0 costs nothing, even where log p and log q are −∞; one of p > 0 that the student has at −∞ costs ∞.
-// The mean is over the n = live.rows · per_sample rows that count; the others lose nothing.
+// The mean is over the n = live.rows · per_sample rows that there are; the others lose nothing. BY_COUNT: it is over n = live.counted rows, and
+// those that do not count are equal in s and t, so that they lose nothing.
 struct Dims {
     rows: u32,
     columns: u32,  // C
@@ -14,12 +15,20 @@ struct Dims {
     d: f32,  // forward_grad: the gradient of the loss
 }
 
+override BY_COUNT: bool = false;
+
 @group(0) @binding(0) var<uniform> dims: Dims;
 fn s(i: u32) -> f32 { return one_1(i); }  // (rows, C)
 fn t(i: u32) -> f32 { return one_2(i); }  // (rows, C)
 
-fn counted() -> u32 {
-    return clamp(live.rows * dims.per_sample, 1u, dims.rows);
+// Rows that are no padding of the batch.
+fn there() -> u32 {
+    return select(clamp(live.rows * dims.per_sample, 1u, dims.rows), dims.rows, BY_COUNT);
+}
+
+// n
+fn counted() -> f32 {
+    return select(f32(there()), max(live.counted, 1.0), BY_COUNT);
 }
 
 // What a row's gradient needs, log Σ exp(s/T) and log Σ exp(t/T); and Σ_c p (log p − log q).
@@ -64,7 +73,7 @@ fn forward(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) gr
     let r = min(i / LANES, dims.rows - 1u);
     let row = row_of(r, i);
     if i / LANES >= dims.rows || i % LANES != 0u { return; }
-    losses[r] = select(0.0, dims.factor * row.loss / f32(counted()), r < counted());
+    losses[r] = select(0.0, dims.factor * row.loss / counted(), r < there());
     log_sums_out[2u * r] = row.log_s;
     log_sums_out[2u * r + 1u] = row.log_t;
 }
@@ -79,13 +88,13 @@ fn forward_grad(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroup
     if i / LANES >= dims.rows { return; }
     let begin = r * dims.columns;
     let k = dims.inverse_temperature;
-    let scale = dims.d * dims.factor * k / f32(counted());
+    let scale = dims.d * dims.factor * k / counted();
     for (var c = i % LANES; c < dims.columns; c += LANES) {
         let difference = exp(k * s(begin + c) - row.log_s) - exp(k * t(begin + c) - row.log_t);
-        put_slope(begin + c, select(0.0, scale * difference, r < counted()));
+        put_slope(begin + c, select(0.0, scale * difference, r < there()));
     }
     if i % LANES != 0u { return; }
-    losses[r] = select(0.0, dims.factor * row.loss / f32(counted()), r < counted());
+    losses[r] = select(0.0, dims.factor * row.loss / counted(), r < there());
 }
 
 // ds = d factor / (n T) (q − p)
@@ -95,10 +104,10 @@ fn put_ds(i: u32, v: f32) { put_one_5(i, v); }  // (rows, C)
 @compute @workgroup_size(WG)
 fn grad(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     let k = dims.inverse_temperature;
-    let scale = d[0] * dims.factor * k / f32(counted());
+    let scale = d[0] * dims.factor * k / counted();
     for (var i = invocation(at, groups); i < dims.rows * dims.columns; i += invocations(groups)) {
         let r = i / dims.columns;
         let difference = exp(k * s(i) - log_sums(2u * r)) - exp(k * t(i) - log_sums(2u * r + 1u));
-        put_ds(i, select(0.0, scale * difference, r < counted()));
+        put_ds(i, select(0.0, scale * difference, r < there()));
     }
 }

@@ -80,7 +80,10 @@ impl Bert {
         for (name, shape) in self.parameters() {
             let offset = layout.param_floats;
             layout.param_floats += count(&shape).next_multiple_of(64);
-            layout.params.insert(name, Slot { offset, shape, block: 0, file: FileLayout::Same });
+            layout.params.insert(
+                name,
+                Slot { offset, shape, block: 0, file: FileLayout::Same, decays: true },
+            );
         }
         layout
     }
@@ -95,7 +98,7 @@ impl Bert {
         tokens * (weights.sum::<u64>() + attention)
     }
 
-    /// A step of Adam as the program `step`. Buffers: `ids` and `labels` (batch, length), `student.params`, `.grads`, `.m`,
+    /// A step of Adam as the program `step`. Buffers: `ids` and `labels` (batch, length), `lengths` (batch), `student.params`, `.grads`, `.m`,
     /// `.v` of [`Self::layout`], `student.decay0`, and the mean cross entropy over all positions in `metrics`.
     ///
     /// # Errors
@@ -106,9 +109,10 @@ impl Bert {
         let g = &mut graph;
         let tokens = [self.batch, self.length];
         let (ids, labels) = (g.input("ids", &tokens), g.input("labels", &tokens));
+        let lengths = g.input("lengths", &[self.batch]);
         let bound = Bound::new(g, "student", &layout);
 
-        let logits = self.logits(g, &bound, ids)?;
+        let logits = self.logits(g, &bound, ids, lengths)?;
         let (loss, dlogits) =
             g.scoped("loss", |g| cross_entropy_and_grad(g, logits, labels, 0.0))?;
         let wrt: Vec<Value> = layout.params.keys().map(|name| bound.get(name)).collect();
@@ -130,22 +134,35 @@ impl Bert {
     }
 
     /// ids (batch, length) → logits (batch, length, vocabulary).
-    fn logits(&self, g: &mut Graph, bound: &Bound, ids: Value) -> Result<Value, ShapeError> {
+    fn logits(
+        &self,
+        g: &mut Graph,
+        bound: &Bound,
+        ids: Value,
+        lengths: Value,
+    ) -> Result<Value, ShapeError> {
         let get = |name: &str| bound.get(name);
         let mut x = g.scoped("embeddings", |g| {
             let tokens = g.add(Embedding, &[get("word_embeddings.weight"), ids])?;
             normalized(g, bound, "norm", tokens, get("position_embeddings.weight"))
         })?;
         for k in 0..self.layers {
-            x = g.scoped(&format!("layers.{k}"), |g| self.layer(g, bound, k, x))?;
+            x = g.scoped(&format!("layers.{k}"), |g| self.layer(g, bound, k, x, lengths))?;
         }
         g.scoped("head", |g| linear(g, bound, "head.", x))
     }
 
-    fn layer(&self, g: &mut Graph, bound: &Bound, k: u32, x: Value) -> Result<Value, ShapeError> {
+    fn layer(
+        &self,
+        g: &mut Graph,
+        bound: &Bound,
+        k: u32,
+        x: Value,
+        lengths: Value,
+    ) -> Result<Value, ShapeError> {
         let at = |part: &str| format!("layers.{k}.{part}");
         let qkv = g.scoped("in_proj", |g| linear(g, bound, &at("self_attn.in_proj_"), x))?;
-        let mixed = g.add(Attention { heads: self.heads }, &[qkv])?;
+        let mixed = g.add(Attention { heads: self.heads }, &[qkv, lengths])?;
         let out = g.scoped("out_proj", |g| linear(g, bound, &at("self_attn.out_proj."), mixed))?;
         let x = normalized(g, bound, &at("norm1"), out, x)?;
         let inner = g.scoped("linear1", |g| linear(g, bound, &at("linear1."), x))?;

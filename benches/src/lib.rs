@@ -354,6 +354,7 @@ fn bert(on: &Target) -> Result<Ready> {
     let words = vec![
         ("ids".into(), draw()),
         ("labels".into(), draw()),
+        ("lengths".into(), vec![THIN_BERT.length; THIN_BERT.batch as usize]),
         ("student.decay0".into(), vec![1; layout.param_floats as usize / 64]),
     ];
     let plan = THIN_BERT.step(adam, on)?;
@@ -401,7 +402,7 @@ fn training(
     floats.push((SCALER.into(), vec![scaler::FIRST_SCALE, 0.0, 0.0, 0.0]));
     let mut words: Vec<_> = (0..)
         .zip(&program.decay_words)
-        .map(|(k, &words)| (format!("student.decay{k}"), vec![1; words as usize]))
+        .map(|(k, words)| (format!("student.decay{k}"), words.clone()))
         .collect();
     words.push(("labels".into(), (0..batch).map(|n| n % 10).collect()));
     // Buffers that this plan does not have are not written: an imitation reads no labels, an MLP has no state.

@@ -19,12 +19,12 @@ fn dy_quad(head: u32, c: u32) -> vec4f {
 
 fn put_y(head: u32, c: u32, v: vec4f) {
     for (var k = 0u; k < 4u; k++) {
-        if 4u * c + k < dims.head { put_one_2(head + 4u * c + k, v[k]); }
+        if 4u * c + k < dims.head { put_one_3(head + 4u * c + k, v[k]); }
     }
 }
 
 fn put_dqkv(head: u32, c: u32, v: vec4f) {
     for (var k = 0u; k < 4u; k++) {
-        if 4u * c + k < dims.head { put_one_5(head + 4u * c + k, v[k]); }
+        if 4u * c + k < dims.head { put_one_6(head + 4u * c + k, v[k]); }
     }
 }

@@ -7,9 +7,9 @@ fn y_quad(head: u32, c: u32) -> vec4f { return quad_1(head / 4u + min(c, dims.qu
 fn dy_quad(head: u32, c: u32) -> vec4f { return quad_2(head / 4u + min(c, dims.quads - 1u)); }
 
 fn put_y(head: u32, c: u32, v: vec4f) {
-    if c < dims.quads { put_quad_2(head / 4u + c, v); }
+    if c < dims.quads { put_quad_3(head / 4u + c, v); }
 }
 
 fn put_dqkv(head: u32, c: u32, v: vec4f) {
-    if c < dims.quads { put_quad_5(head / 4u + c, v); }
+    if c < dims.quads { put_quad_6(head / 4u + c, v); }
 }

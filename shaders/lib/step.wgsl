@@ -6,7 +6,7 @@ struct Step {
     part: u32,        // which micro-batch of the step, from 0
     lr: f32,          // learning rate of this step
     t: f32,           // the optimiser's step, from 1
-    pad1: f32,
-    pad2: f32,
+    counted: f32,     // labels (or tokens) of the micro-batch that its means are over, where that is not its rows
+    total: f32,       // those of the whole batch
 }
 @group(1) @binding(0) var<uniform> live: Step;

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes every golden file of this folder with PyTorch. The files are committed, so PyTorch is not needed to run the tests.
 
-    python3 tests/golden/make.py [ops|half|train|mixed|starts|crops]...
+    python3 tests/golden/make.py [ops|half|train|mixed|masked|starts|crops]...
 
 Everything is a function of the constants in this file: a second run writes the same bytes.
 
@@ -18,7 +18,7 @@ by is one rounding, so a test's tolerance is all the kernel's.
 half/FAMILY.safetensors holds the same cases with inputs and upstream gradients that f16 holds exactly: what the storage of results as f16
 adds is then all that a kernel may be off by.
 
-train.py, taught.py, bert.py, mixed.py, starts.py and crops.py, beside this file, make the rest.
+train.py, taught.py, bert.py, mixed.py, masked.py, starts.py and crops.py, beside this file, make the rest; mixed and masked are made on request.
 """
 
 import json
@@ -291,25 +291,28 @@ def softmax():
 
 def attention():
     f = Family("attention")
-    # name: (batch, length, heads, d, scale of qkv)
+    # name: (tokens of each sample, of which there is room for the first number, heads, d, scale of qkv)
     cases = {
-        "one_head": (2, 5, 1, 4, 1.0),
-        "odd_head": (2, 7, 3, 5, 1.0),
-        "one_token": (3, 1, 2, 8, 1.0),
-        "ragged": (1, 19, 2, 12, 1.0),
-        "full": (2, 13, 2, 32, 1.0),
-        "wide": (1, 9, 3, 36, 1.0),
-        "wider": (1, 6, 2, 72, 1.0),
-        "steep": (2, 11, 2, 8, 2.0),
+        "one_head": (5, (5, 5), 1, 4, 1.0),
+        "odd_head": (7, (7, 4), 3, 5, 1.0),
+        "one_token": (1, (1, 1, 1), 2, 8, 1.0),
+        "ragged": (19, (19,), 2, 12, 1.0),
+        "padded": (19, (3, 18, 1, 9), 2, 12, 1.0),
+        "full": (13, (13, 6), 2, 32, 1.0),
+        "wide": (9, (8,), 3, 36, 1.0),
+        "wider": (6, (5,), 2, 72, 1.0),
+        "steep": (11, (11, 10), 2, 8, 2.0),
     }
-    for name, (batch, length, heads, d, scale) in cases.items():
+    for name, (length, lengths, heads, d, scale) in cases.items():
 
-        def run(qkv, heads=heads):
-            # As nn.MultiheadAttention packs them: all queries, all keys, all values.
+        def run(qkv, lengths, heads=heads, length=length):
+            # As nn.MultiheadAttention packs them: all queries, all keys, all values. No row looks at padding.
             q, k, v = qkv.unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)
-            return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+            there = torch.arange(length) < lengths[:, None]
+            return F.scaled_dot_product_attention(q, k, v, there[:, None, None]).transpose(1, 2).flatten(2)
 
-        f.case(f"attention_{name}", "attention", {"heads": heads}, [normal(batch, length, 3 * heads * d, scale=scale)], run)
+        qkv = normal(len(lengths), length, 3 * heads * d, scale=scale)
+        f.case(f"attention_{name}", "attention", {"heads": heads}, [qkv, torch.tensor(lengths)], run)
     f.save()
 
 
@@ -321,6 +324,46 @@ def embedding():
     f.case("embedding_all_the_same", "embedding", {}, [normal(5, 3), torch.full((17,), 2)], lambda table, at: table[at])
     # More ids than invocations share them, most of them absent.
     f.case("embedding_sparse", "embedding", {}, [normal(2051, 8), ids(2051, 3, 11)], lambda table, at: table[at])
+    f.save()
+
+
+def rows():
+    f = Family("rows")
+    # Some rows of each sample; a place outside of it reads zeros. The same place may be asked for twice.
+    for batch, length, width, places in ((2, 5, 3, 4), (3, 7, 8, 2), (1, 1, 4, 3), (2, 33, 12, 7)):
+
+        def run(x, at):
+            there = (at < x.shape[1])[..., None]
+            index = at.clamp(max=x.shape[1] - 1)[..., None].expand(-1, -1, x.shape[2])
+            return torch.where(there, x.gather(1, index), 0.0)
+
+        f.case(f"positions_{batch}x{length}x{width}_{places}", "positions", {}, [normal(batch, length, width), ids(length + 1, batch, places)], run)
+    for shape in ((2, 5, 3), (3, 7, 8)):
+        name = "x".join(map(str, shape))
+        lengths = torch.arange(shape[0]) + 2
+        run = lambda x, n: torch.where((torch.arange(x.shape[1]) < n[:, None])[..., None], x, 0.0)
+        f.case(f"mask_by_length_{name}", "mask_by_length", {}, [normal(*shape), lengths], run)
+        run = lambda x, y: torch.where((y < x.shape[-1])[..., None], x, 0.0)
+        f.case(f"mask_by_label_{name}", "mask_by_label", {}, [normal(*shape), ids(2 * shape[-1], *shape[:-1])], run)
+    # Means over what counts: a label that is no class does not.
+    for shape, scale in (((7, 5), 2.0), ((2, 3, 12), 4.0)):
+        name = "x".join(map(str, shape))
+        logits, other = normal(*shape, scale=scale), normal(*shape, scale=scale)
+        labels = ids(2 * shape[-1], *shape[:-1])
+        labels.view(-1)[0] = 1
+        there = labels < shape[-1]
+        counted = {"counted": int(there.sum())}
+        flat = lambda x, y: (x.flatten(0, -2), torch.where(y < x.shape[-1], y, -100).flatten())
+        for smoothing in (0.0, 0.1):
+            run = lambda x, y: F.cross_entropy(*flat(x, y), label_smoothing=smoothing)
+            attributes = {"label_smoothing": smoothing, **counted}
+            f.case(f"cross_entropy_by_label_{name}_{smoothing}", "cross_entropy_by_label", attributes, [logits, labels], run)
+        run = lambda s, t, y: 4 * F.kl_div(F.log_softmax(s / 2, -1)[there], F.log_softmax(t / 2, -1)[there], reduction="batchmean", log_target=True)
+        f.case(f"kl_by_label_{name}", "kl_by_label", {"temperature": 2.0, **counted}, [logits, other, labels], run, [0])
+    shape, lengths = (3, 5, 8), torch.tensor([5, 2, 3])
+    there = torch.arange(5) < lengths[:, None]
+    run = lambda y, t, n: F.mse_loss(y[there], t[there])
+    f.case("mse_by_length", "mse_by_length", {"counted": 10}, [normal(*shape), normal(*shape), lengths], run, [0])
     f.save()
 
 
@@ -439,7 +482,7 @@ def optimizer():
 
 
 def ops():
-    for family in (matmul, linear, conv2d, pool, norm, elementwise, softmax, attention, embedding, loss) + (() if HALF else (infinite, optimizer)):
+    for family in (matmul, linear, conv2d, pool, norm, elementwise, softmax, attention, embedding, rows, loss) + (() if HALF else (infinite, optimizer)):
         family()
 
 
@@ -454,6 +497,10 @@ def main():
         HALF = True
         ops()
         HALF = False
+    if "masked" in what:
+        import masked
+
+        masked.main(store)
     if "train" in what:
         import bert
         import mixed

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use safetensors::SafeTensors;
+use safetensors::{Dtype, SafeTensors};
 use serde_json::Value as Json;
 
 /// A file of `golden/`.
@@ -17,6 +17,8 @@ pub struct Array {
     pub shape: Vec<u32>,
     /// The numbers' bits.
     pub words: Vec<u32>,
+    /// Whether they are floats.
+    pub reals: bool,
 }
 
 impl Array {
@@ -50,7 +52,8 @@ impl Golden {
         let tensors = file.iter().map(|(name, view)| {
             let shape = view.shape().iter().map(|&n| n as u32).collect();
             let words = view.data().as_chunks::<4>().0.iter().map(|&b| u32::from_le_bytes(b));
-            (name.to_owned(), Array { shape, words: words.collect() })
+            let reals = view.dtype() == Dtype::F32;
+            (name.to_owned(), Array { shape, words: words.collect(), reals })
         });
         Self { tensors: tensors.collect(), about }
     }

@@ -9,14 +9,16 @@ use engine::{
         attention::Attention,
         batch_norm::{BatchNorm, Running, Tensors},
         conv2d::Conv2d,
-        cross_entropy::{cross_entropy, cross_entropy_and_grad},
+        cross_entropy::{CrossEntropy, cross_entropy, cross_entropy_and_grad},
         elementwise::{Add, AddBias, AddRelu, Copy, Mul, Scale},
         embedding::Embedding,
         kl::{Kl, kl},
         layer_norm::LayerNorm,
+        mask::Mask,
         matmul::{Linear, Matmul, product},
-        mse::mse,
+        mse::{Mse, mse},
         pool::{GlobalAvgPool, MaxPool},
+        positions::Gather,
         reduce::SumParts,
         softmax::Softmax,
     },
@@ -25,7 +27,7 @@ use engine::{
 use crate::golden::Case;
 
 /// Files of `golden/ops` whose cases are rows of [`ROWS`]; the optimisers have a test of their own.
-pub const FAMILIES: [&str; 10] = [
+pub const FAMILIES: [&str; 11] = [
     "attention",
     "conv2d",
     "elementwise",
@@ -35,6 +37,7 @@ pub const FAMILIES: [&str; 10] = [
     "matmul",
     "norm",
     "pool",
+    "rows",
     "softmax",
 ];
 
@@ -42,7 +45,7 @@ pub const FAMILIES: [&str; 10] = [
 pub type Build = fn(&mut Graph, &Case, &[Value]) -> Result<Vec<Value>, ShapeError>;
 
 /// The table, by the name that goldens give an op.
-pub const ROWS: [(&str, Build); 26] = [
+pub const ROWS: [(&str, Build); 32] = [
     ("accuracy", |g, _, x| {
         let rows = g.shape(x[0])[0];
         let hits = hits(g, x[0], x[1])?;
@@ -96,13 +99,24 @@ pub const ROWS: [(&str, Build); 26] = [
         let (loss, dlogits) = cross_entropy_and_grad(g, x[0], x[1], smoothing)?;
         Ok(vec![loss, dlogits])
     }),
+    ("cross_entropy_by_label", |g, case, x| {
+        let label_smoothing = case.number("label_smoothing") as f32;
+        one(CrossEntropy { label_smoothing, by_label: true }.mean(g, x[0], x[1]))
+    }),
     ("embedding", |g, _, x| one(g.add(Embedding, x))),
     ("gelu", |g, _, x| one(g.add(Activation::Gelu, x))),
     ("gelu_tanh", |g, _, x| one(g.add(Activation::GeluTanh, x))),
     ("global_avg_pool", |g, _, x| one(g.add(GlobalAvgPool, x))),
     ("kl", |g, case, x| {
         let temperature = case.number("temperature") as f32;
-        one(kl(g, x[0], x[1], Kl { temperature, factor: temperature * temperature }))
+        let factor = temperature * temperature;
+        one(kl(g, x[0], x[1], Kl { temperature, factor, by_count: false }))
+    }),
+    ("kl_by_label", |g, case, x| {
+        let temperature = case.number("temperature") as f32;
+        let factor = temperature * temperature;
+        let [s, t] = [x[0], x[1]].map(|logits| g.add(Mask::ByLabel, &[logits, x[2]]));
+        one(kl(g, s?, t?, Kl { temperature, factor, by_count: true }))
     }),
     ("layer_norm", |g, case, x| one(g.add(LayerNorm { eps: case.number("eps") as f32 }, x))),
     ("linear", |g, case, x| {
@@ -112,12 +126,19 @@ pub const ROWS: [(&str, Build); 26] = [
         let of = Matmul { ta: case.flag("trans_a"), tb: case.flag("trans_b") };
         one(product(g, x[0], x[1], of))
     }),
+    ("mask_by_label", |g, _, x| one(g.add(Mask::ByLabel, x))),
+    ("mask_by_length", |g, _, x| one(g.add(Mask::ByLength, x))),
     ("max_pool", |g, case, x| {
         let (kernel, stride, pad) = (case.pair("kernel"), case.pair("stride"), case.pair("pad"));
         one(g.add(MaxPool { kernel, stride, pad }, x))
     }),
     ("mse", |g, _, x| one(mse(g, x[0], x[1], 1.0))),
+    ("mse_by_length", |g, _, x| {
+        let [y, target] = [x[0], x[1]].map(|rows| g.add(Mask::ByLength, &[rows, x[2]]));
+        one(Mse { scale: 1.0, by_count: true }.mean(g, y?, target?))
+    }),
     ("mul", |g, _, x| one(g.add(Mul, x))),
+    ("positions", |g, _, x| one(g.add(Gather, x))),
     ("relu", |g, _, x| one(g.add(Activation::Relu, x))),
     ("scale", |g, case, x| one(g.add(Scale(case.number("scale") as f32), x))),
     ("sigmoid", |g, _, x| one(g.add(Activation::Sigmoid, x))),
@@ -192,7 +213,7 @@ fn build(case: &Case, f16: bool) -> Probe {
     let mut graph = Graph::new();
     let g = &mut graph;
     let say = |error: ShapeError| -> ! { panic!("{}: {error}", case.name) };
-    // Vectors are f32 or labels; so are the ids of an embedding, which may be a matrix.
+    // Vectors are f32.
     let stored = |g: &mut Graph, value: Value| match f16 && g.shape(value).len() > 1 {
         true => g.add(Copy, &[value]).unwrap_or_else(|e| say(e)),
         false => value,
@@ -203,8 +224,7 @@ fn build(case: &Case, f16: bool) -> Probe {
     let mut x = Vec::new();
     for (k, array) in case.inputs.iter().enumerate() {
         let value = g.input(&format!("input {k}"), &array.shape);
-        let is_ids = case.op() == "embedding" && k == 1;
-        x.push(if is_ids { value } else { stored(g, value) });
+        x.push(if array.reals { stored(g, value) } else { value });
     }
     let y = g.scoped(&case.name, |g| row(case.op())(g, case, &x)).unwrap_or_else(|e| say(e));
     let mut grads = Vec::new();

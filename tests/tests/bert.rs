@@ -102,6 +102,7 @@ fn gradients_and_ten_losses_are_pytorchs() {
         for step in 0..wanted.len() {
             executor.write("ids", piece(&golden, "ids", step)).expect("room");
             executor.write("labels", piece(&golden, "labels", step)).expect("room");
+            executor.write("lengths", &vec![bert.length; bert.batch as usize]).expect("room");
             let t = (step + 1) as f32;
             executor
                 .run(STEP, &StepParameters { lr, t, ..StepParameters::rows(bert.batch) }, 0)

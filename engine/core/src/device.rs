@@ -196,14 +196,17 @@ pub struct StepParameters {
     pub lr: f32,
     /// The optimiser's step, from 1.
     pub t: f32,
-    /// Unused.
-    pub pad: [f32; 2],
+    /// Labels (or tokens) of the micro-batch that its means are over, where that is not its rows.
+    pub counted: f32,
+    /// Those of the whole batch.
+    pub total: f32,
 }
 
 impl StepParameters {
-    /// The numbers of an evaluation of `rows` rows, which has no optimiser and draws nothing.
+    /// The numbers of an evaluation of `rows` rows, each of which counts; it has no optimiser and draws nothing.
     pub fn rows(rows: u32) -> Self {
-        Self { seed: 0, step: 0, rows, part: 0, lr: 0.0, t: 1.0, pad: [0.0; 2] }
+        let counted = rows as f32;
+        Self { seed: 0, step: 0, rows, part: 0, lr: 0.0, t: 1.0, counted, total: counted }
     }
 }
 

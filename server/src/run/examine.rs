@@ -356,6 +356,7 @@ fn subject(input: Extent, classes: usize, assumed: bool) -> Subject {
     let (size, channels) = match input {
         Extent::Map(height, _, channels) => (height, channels),
         Extent::Flat(numbers) => (1, numbers),
+        Extent::Tokens(length) | Extent::Sequence(length, _) => (length, 1),
     };
     Subject { size, channels, classes: u32::try_from(classes).unwrap_or(u32::MAX), assumed }
 }

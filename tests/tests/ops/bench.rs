@@ -111,7 +111,11 @@ impl<'a> Bench<'a> {
             self.executor.write("upstream", upstream).expect("room");
         }
         // As many rows as any case has: none is padding.
-        self.executor.run("run", &StepParameters::rows(1 << 20), 0).expect("a run");
+        let mut live = StepParameters::rows(1 << 20);
+        if let Some(counted) = self.case.attributes["counted"].as_f64() {
+            live.counted = counted as f32;
+        }
+        self.executor.run("run", &live, 0).expect("a run");
     }
 
     fn read(&self, label: &str) -> Vec<f32> {

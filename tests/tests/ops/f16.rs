@@ -68,6 +68,7 @@ fn attention(case: &Case, dy: &[f64], y: &[f64]) -> BTreeMap<usize, Vec<f64>> {
     let [batch, length, width] = case.inputs[0].shape[..] else { unreachable!("(B, L, 3 C)") };
     let [batch, length, width] = [batch, length, width].map(|n| n as usize);
     let (heads, x) = (case.number("heads") as usize, case.inputs[0].floats());
+    let lengths = &case.inputs[1].words;
     let d = width / 3 / heads;
     let root = (d as f64).sqrt();
     let mut off = vec![0.0; x.len()];
@@ -78,7 +79,8 @@ fn attention(case: &Case, dy: &[f64], y: &[f64]) -> BTreeMap<usize, Vec<f64>> {
             |part: usize, row: usize| x[at(part, row)..][..d].iter().map(|&x| f64::from(x));
         for row in 0..length {
             let dot = |key| row_of(0, row).zip(row_of(1, key)).map(|(q, k)| q * k).sum::<f64>();
-            let scores: Vec<f64> = (0..length).map(|key| dot(key) / root).collect();
+            let keys = lengths[n] as usize;
+            let scores: Vec<f64> = (0..keys).map(|key| dot(key) / root).collect();
             let most = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let powers: Vec<f64> = scores.iter().map(|s| (s - most).exp()).collect();
             let sum: f64 = powers.iter().sum();

@@ -22,7 +22,7 @@ use crate::{
 fn array(shape: &[usize], data: Vec<f32>) -> Array {
     assert_eq!(shape.iter().product::<usize>(), data.len());
     let shape = shape.iter().map(|&n| n as u32).collect();
-    Array { shape, words: data.into_iter().map(f32::to_bits).collect() }
+    Array { shape, words: data.into_iter().map(f32::to_bits).collect(), reals: true }
 }
 
 /// Whole numbers from −3 to 3, so that no sum here leaves the 24 bits of a float.

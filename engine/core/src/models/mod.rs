@@ -1,9 +1,11 @@
 //! The networks that a configuration can ask for, as values; and those that come with weights from elsewhere.
 
+mod bert;
 mod import;
 mod mlp;
 mod resnet;
 
+pub use bert::{Bert, bert};
 pub use import::{check, infer, regroup};
 
 use crate::{

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Layout;
+use super::{Inputs, Layout};
 use crate::{
     graph::{Graph, ShapeError, Value},
     ops::Op,
@@ -17,11 +17,12 @@ pub enum Mode {
     Eval,
 }
 
-/// A network's tensors as values of a graph, by name.
+/// A network's tensors as values of a graph, by name, and what it reads beside what flows through it.
 #[derive(Debug, Clone, Default)]
 pub struct Bound {
     pub(super) owner: String,
     values: BTreeMap<String, Value>,
+    inputs: Inputs,
 }
 
 impl Bound {
@@ -41,7 +42,7 @@ impl Bound {
                 values.insert(name.clone(), value);
             }
         }
-        Self { owner: owner.into(), values }
+        Self { owner: owner.into(), values, inputs: Inputs::default() }
     }
 
     /// The same with the matrices (weights of linear layers and of convolutions) from the buffer `owner.halves`, which holds the parameters
@@ -54,6 +55,12 @@ impl Bound {
             bound.values.insert(name.clone(), value);
         }
         bound
+    }
+
+    /// The same with these inputs for layers that read others than what flows in.
+    #[must_use]
+    pub fn reading(self, inputs: &Inputs) -> Self {
+        Self { inputs: inputs.clone(), ..self }
     }
 
     /// The value of a tensor.
@@ -87,6 +94,11 @@ pub(super) struct Builder<'a> {
 }
 
 impl Builder<'_> {
+    /// An input of the network, beside what flows in.
+    pub(super) fn input(&self, name: &str) -> Value {
+        self.bound.inputs.get(name)
+    }
+
     /// The value of the tensor `layer.part`.
     pub(super) fn tensor(&self, layer: &str, part: &str) -> Value {
         self.bound.get(&format!("{layer}.{part}"))

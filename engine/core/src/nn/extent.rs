@@ -10,25 +10,31 @@ pub enum Extent {
     Map(u32, u32, u32),
     /// A vector of features.
     Flat(u32),
+    /// Ids of so many tokens.
+    Tokens(u32),
+    /// So many positions with features each.
+    Sequence(u32, u32),
 }
 
 impl Extent {
-    /// Channels of a map, features of a vector: the axis that a linear pair acts on.
+    /// Channels of a map, features of a vector or of a position: the axis that a linear pair acts on.
     pub fn width(self) -> u32 {
         match self {
-            Extent::Map(_, _, c) | Extent::Flat(c) => c,
+            Extent::Map(_, _, c) | Extent::Flat(c) | Extent::Sequence(_, c) => c,
+            Extent::Tokens(_) => 1,
         }
     }
 
-    /// Positions of a map; 1 for a vector.
+    /// Positions of a map or a sequence; 1 for a vector.
     pub fn positions(self) -> u64 {
         match self {
             Extent::Map(h, w, _) => u64::from(h) * u64::from(w),
+            Extent::Tokens(length) | Extent::Sequence(length, _) => length.into(),
             Extent::Flat(_) => 1,
         }
     }
 
-    /// Whether it has positions.
+    /// Whether it is a map.
     pub fn is_map(self) -> bool {
         matches!(self, Extent::Map(..))
     }
@@ -37,7 +43,8 @@ impl Extent {
     pub fn batch(self, rows: u32) -> Vec<u32> {
         match self {
             Extent::Map(h, w, c) => vec![rows, h, w, c],
-            Extent::Flat(c) => vec![rows, c],
+            Extent::Flat(c) | Extent::Tokens(c) => vec![rows, c],
+            Extent::Sequence(length, c) => vec![rows, length, c],
         }
     }
 
@@ -54,6 +61,8 @@ impl Extent {
         match self {
             Extent::Map(h, w, _) => Extent::Map(h, w, width),
             Extent::Flat(_) => Extent::Flat(width),
+            Extent::Sequence(length, _) => Extent::Sequence(length, width),
+            Extent::Tokens(_) => self,
         }
     }
 }
@@ -63,6 +72,8 @@ impl std::fmt::Display for Extent {
         match self {
             Extent::Map(h, w, c) => write!(f, "{h} × {w} positions of {c} channels"),
             Extent::Flat(c) => write!(f, "{c} features"),
+            Extent::Tokens(length) => write!(f, "{length} tokens"),
+            Extent::Sequence(length, c) => write!(f, "{length} positions of {c} features"),
         }
     }
 }

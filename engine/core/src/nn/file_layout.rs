@@ -11,6 +11,8 @@ pub enum FileLayout {
     Kernel,
     /// A matrix whose columns read a flattened image of this height, width and channels: in the order (H, W, C) here, (C, H, W) there.
     Image([u32; 3]),
+    /// Rows of several tensors one below the other here; there each by itself, under a name of its own in the place of the one here.
+    Stacked([&'static str; 3]),
 }
 
 /// The order in which the axes of [`FileLayout::view`] lie here: channels last.
@@ -26,7 +28,7 @@ impl FileLayout {
     pub fn there(self, here: &[usize]) -> Vec<usize> {
         match (self, here) {
             (Self::Kernel, &[o, h, w, i]) => vec![o, i, h, w],
-            (Self::Same | Self::Kernel | Self::Image(_), _) => here.to_vec(),
+            (Self::Same | Self::Kernel | Self::Image(_) | Self::Stacked(_), _) => here.to_vec(),
         }
     }
 
@@ -34,14 +36,14 @@ impl FileLayout {
     pub fn here(self, there: &[usize]) -> Vec<usize> {
         match (self, there) {
             (Self::Kernel, &[o, i, h, w]) => vec![o, h, w, i],
-            (Self::Same | Self::Kernel | Self::Image(_), _) => there.to_vec(),
+            (Self::Same | Self::Kernel | Self::Image(_) | Self::Stacked(_), _) => there.to_vec(),
         }
     }
 
     /// The four axes that a file's tensor of these extents has, slowest first, where its numbers lie in another order here; see [`AXES`].
     pub fn view(self, there: &[usize]) -> Option<[usize; 4]> {
         match self {
-            Self::Same => None,
+            Self::Same | Self::Stacked(_) => None,
             Self::Kernel => there.try_into().ok(),
             Self::Image(image) => {
                 let [h, w, c] = image.map(|n| n as usize);
@@ -49,6 +51,19 @@ impl FileLayout {
                 (c > 1 && columns == h * w * c).then_some([out, c, h, w])
             }
         }
+    }
+
+    /// Names of the tensors that a file has for the one called `name` here, in the order of their rows.
+    pub fn names(self, name: &str) -> Vec<String> {
+        let Self::Stacked(parts) = self else { return vec![name.into()] };
+        // `a.b.qkv.weight` is `a.b.query.weight` and so on: the last word but one is the layer's own.
+        let mut path: Vec<&str> = name.split('.').collect();
+        let place = path.len().saturating_sub(2);
+        let named = |part: &'static str| {
+            path[place] = part;
+            path.join(".")
+        };
+        parts.map(named).into()
     }
 
     /// A tensor of ours as a file has it. One that the layout is not for stays as it is.

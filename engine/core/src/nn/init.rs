@@ -25,6 +25,7 @@ pub fn fresh_tensor(spec: &ParamSpec, seed: u64) -> Tensor {
             let bound = 1.0 / f64::from(fan.max(1)).sqrt();
             stream.between(-bound, bound) as f32
         }
+        Fill::Normal { std } => (stream.normal() * std) as f32,
         Fill::He { fan } => (stream.normal() * (2.0 / f64::from(fan.max(1))).sqrt()) as f32,
     };
     let data = (0..spec.shape.iter().product::<usize>()).map(|_| draw()).collect();

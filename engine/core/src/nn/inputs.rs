@@ -1,6 +1,6 @@
 //! What the host gives a program: named numbers of each sample.
 
-use super::{Extent, Network};
+use super::{Extent, Layer, Network};
 use crate::{
     batch::NumberKind,
     graph::{Graph, Value},
@@ -8,6 +8,14 @@ use crate::{
 
 /// The name under which networks read pictures, and whatever else is reals only.
 pub const IMAGES: &str = "images";
+/// The name under which networks read ids of tokens, (N, L).
+pub const TOKENS: &str = "tokens";
+/// The name under which they read which segment each token is of, (N, L).
+pub const SEGMENTS: &str = "segments";
+/// The name under which they read how many tokens of a sample are no padding, (N).
+pub const LENGTHS: &str = "lengths";
+/// The name under which they read which positions are asked for, (N, M).
+pub const PLACES: &str = "places";
 
 /// An input of a program.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,15 +51,29 @@ impl Network {
     /// What it reads of `rows` samples; the first one is what flows into its first layer.
     pub fn inputs(&self, rows: u32) -> Vec<Input> {
         match self.input {
-            Extent::Map(..) | Extent::Flat(_) => {
+            Extent::Map(..) | Extent::Flat(_) | Extent::Sequence(..) => {
                 vec![Input::new(IMAGES, self.input.batch(rows), NumberKind::F32)]
+            }
+            Extent::Tokens(length) => {
+                let ids = |name, shape| Input::new(name, shape, NumberKind::U32);
+                let mut list = vec![
+                    ids(TOKENS, vec![rows, length]),
+                    ids(SEGMENTS, vec![rows, length]),
+                    ids(LENGTHS, vec![rows]),
+                ];
+                let places = self.head.iter().find_map(|layer| match layer {
+                    Layer::Places(places) => Some(places.count),
+                    _ => None,
+                });
+                list.extend(places.map(|count| ids(PLACES, vec![rows, count])));
+                list
             }
         }
     }
 }
 
 /// Inputs as values of a graph.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Inputs {
     values: Vec<(&'static str, Value)>,
 }

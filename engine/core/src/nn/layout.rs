@@ -1,6 +1,6 @@
 //! Where a network's tensors lie in its flat buffers.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range};
 
 use super::{FileLayout, NetworkError, Role, Shapes, Tensor, Weights, parameter};
 
@@ -20,6 +20,8 @@ pub struct Slot {
     pub block: usize,
     /// How it lies in files.
     pub file: FileLayout,
+    /// Whether weight decay acts on it.
+    pub decays: bool,
 }
 
 /// The layout that `params`, `grads`, `m` and `v` share, and that of `state`.
@@ -64,7 +66,13 @@ impl Layout {
             let floats: u64 = shape.iter().map(|&n| u64::from(n)).product();
             slots.insert(
                 spec.name.clone(),
-                Slot { offset: *end, shape, block: spec.block, file: spec.file },
+                Slot {
+                    offset: *end,
+                    shape,
+                    block: spec.block,
+                    file: spec.file,
+                    decays: spec.decays,
+                },
             );
             *end += floats.next_multiple_of(pad);
         }
@@ -72,6 +80,18 @@ impl Layout {
             layout.blocks.push(layout.param_floats);
         }
         layout
+    }
+
+    /// A word for each 64 floats of a range of the parameters that begins and ends with tensors: whether weight decay acts on them.
+    pub fn decay_words(&self, range: Range<u64>) -> Vec<u32> {
+        let mut words = vec![1; ((range.end - range.start) / PAD) as usize];
+        for slot in self.params.values().filter(|slot| range.contains(&slot.offset)) {
+            let first = ((slot.offset - range.start) / PAD) as usize;
+            let floats: u64 = slot.shape.iter().map(|&n| u64::from(n)).product();
+            let rows = floats.div_ceil(PAD) as usize;
+            words[first..first + rows].fill(slot.decays.into());
+        }
+        words
     }
 
     /// The flat buffers `params` and `state` of these weights.

@@ -27,7 +27,7 @@ pub use extent::Extent;
 pub use file_layout::{AXES, FileLayout};
 pub use fold::Folded;
 pub use init::{fresh, fresh_tensor};
-pub use inputs::{IMAGES, Input, Inputs};
+pub use inputs::{IMAGES, Input, Inputs, LENGTHS, PLACES, SEGMENTS, TOKENS};
 pub use layers::Layer;
 pub use layout::{Layout, Slot};
 pub use network::{Block, Network, Pair};

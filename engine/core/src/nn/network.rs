@@ -110,23 +110,49 @@ impl Network {
 
     /// Its weights as files have them.
     pub fn to_file(&self, weights: &Weights) -> Weights {
-        self.each(weights.clone(), FileLayout::write)
+        let mut weights = weights.clone();
+        for spec in self.shapes().into_iter().flat_map(|shapes| shapes.params) {
+            let Some(tensor) = weights.remove(&spec.name) else { continue };
+            let tensor = spec.file.write(tensor);
+            let names = spec.file.names(&spec.name);
+            weights.extend(names.into_iter().zip(split(tensor, spec.file)));
+        }
+        weights
     }
 
     /// The weights of a file as ours. Tensors that the network does not have stay as they are. So do all tensors if the network's layers do not fit
     /// each other, because it then has no shapes to compare them with.
-    pub fn from_file(&self, weights: Weights) -> Weights {
-        self.each(weights, FileLayout::read)
-    }
-
-    fn each(&self, mut weights: Weights, turn: impl Fn(FileLayout, Tensor) -> Tensor) -> Weights {
+    pub fn from_file(&self, mut weights: Weights) -> Weights {
         for spec in self.shapes().into_iter().flat_map(|shapes| shapes.params) {
-            if let Some(tensor) = weights.get_mut(&spec.name) {
-                *tensor = turn(spec.file, std::mem::take(tensor));
+            let names = spec.file.names(&spec.name);
+            if names.iter().any(|name| !weights.contains_key(name)) {
+                continue;
             }
+            let parts = names.iter().filter_map(|name| weights.remove(name)).collect();
+            weights.insert(spec.name, spec.file.read(stack(parts)));
         }
         weights
     }
+}
+
+/// The tensors that a file has for one of ours: of equal numbers of rows.
+fn split(tensor: Tensor, file: FileLayout) -> Vec<Tensor> {
+    let FileLayout::Stacked(parts) = file else { return vec![tensor] };
+    let mut shape = tensor.shape;
+    shape[0] /= parts.len();
+    let each = shape.iter().product::<usize>().max(1);
+    tensor.data.chunks(each).map(|part| Tensor::new(shape.clone(), part.to_vec())).collect()
+}
+
+/// Tensors of equal extents but the first, one below the other.
+fn stack(parts: Vec<Tensor>) -> Tensor {
+    let mut parts = parts.into_iter();
+    let mut whole = parts.next().unwrap_or_default();
+    for part in parts {
+        whole.shape[0] += part.shape[0];
+        whole.data.extend(part.data);
+    }
+    whole
 }
 
 /// Most parameters of a network: 16 GiB of them.

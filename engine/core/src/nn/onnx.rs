@@ -44,13 +44,15 @@ pub struct Nodes {
     pub given: Vec<Given>,
     /// Names of values and tensors.
     taken: BTreeSet<String>,
+    /// The first layer that has no nodes.
+    pub refused: Option<String>,
 }
 
 impl Nodes {
     /// No nodes yet, over the input of this name.
     pub fn new(input: &str) -> Self {
         let taken = BTreeSet::from([input.to_owned()]);
-        Self { nodes: Vec::new(), given: Vec::new(), taken }
+        Self { nodes: Vec::new(), given: Vec::new(), taken, refused: None }
     }
 
     /// Adds a node; the name of its output, which is `name` or, where that is taken, one that begins with it.
@@ -109,6 +111,11 @@ impl Nodes {
         inputs: &[&str],
     ) -> String {
         self.node(op, &format!("{layer}.{part}"), inputs, Vec::new())
+    }
+
+    /// Notes that a layer has no nodes: then the network has no file.
+    pub(super) fn refuse(&mut self, layer: &str) {
+        self.refused.get_or_insert_with(|| layer.into());
     }
 
     /// A number that operators take as a tensor; its name.

@@ -24,6 +24,11 @@ pub enum Fill {
         /// Inputs of a unit.
         fan: u32,
     },
+    /// N(0, std²).
+    Normal {
+        /// Standard deviation.
+        std: f64,
+    },
     /// A constant.
     Constant(f32),
 }
@@ -43,6 +48,8 @@ pub struct ParamSpec {
     pub fill: Fill,
     /// How it lies in files.
     pub file: FileLayout,
+    /// Whether weight decay acts on it.
+    pub decays: bool,
 }
 
 impl ParamSpec {

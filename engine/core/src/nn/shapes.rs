@@ -57,6 +57,8 @@ pub(super) struct Inventory {
     pub block: usize,
     /// Whether linear maps begin as PyTorch's do, uniform by their inputs, instead of by He: those of the head and the pairs.
     pub uniform: bool,
+    /// Standard deviation with which matrices and tables begin, in a network that begins as BERT does; its vectors have no weight decay.
+    pub normal: Option<f64>,
     /// Height, width and channels of the image that was flattened, until a matrix reads it.
     pub image: Option<[u32; 3]>,
     /// Every named layer and pair so far with what it puts out.
@@ -67,14 +69,48 @@ impl Inventory {
     /// Writes down the matrix or the kernel `layer.weight`.
     pub(super) fn weight(&mut self, layer: &str, shape: Vec<usize>, file: FileLayout, fill: Fill) {
         let (name, role, block) = (format!("{layer}.weight"), Role::Param, self.block);
-        self.params.push(ParamSpec { name, shape, role, block, fill, file });
+        self.params.push(ParamSpec { name, shape, role, block, fill, file, decays: true });
+    }
+
+    /// Writes down the matrix `layer.weight` of a linear map, and its bias if it has one.
+    pub(super) fn linear(&mut self, layer: &str, out: u32, fan: u32, bias: bool) {
+        let file = self.image.take().map_or(FileLayout::Same, FileLayout::Image);
+        self.weight(layer, vec![out as usize, fan as usize], file, self.filled(fan));
+        if bias {
+            self.vector(layer, "bias", out, Role::Param, self.shifted(fan));
+        }
+    }
+
+    /// How a matrix with so many inputs begins.
+    pub(super) fn filled(&self, fan: u32) -> Fill {
+        match (self.normal, self.uniform) {
+            (Some(std), _) => Fill::Normal { std },
+            (None, true) => Fill::Uniform { fan },
+            (None, false) => Fill::He { fan },
+        }
+    }
+
+    /// How its bias begins.
+    fn shifted(&self, fan: u32) -> Fill {
+        match self.uniform && self.normal.is_none() {
+            true => Fill::Uniform { fan },
+            false => Fill::Constant(0.0),
+        }
+    }
+
+    /// Writes down the bias of several linear maps in one, which files have apart.
+    pub(super) fn stacked_bias(&mut self, layer: &str, width: u32, file: FileLayout) {
+        self.vector(layer, "bias", width, Role::Param, Fill::Constant(0.0));
+        if let Some(bias) = self.params.last_mut() {
+            bias.file = file;
+        }
     }
 
     /// Writes down the vector `layer.part`.
     pub(super) fn vector(&mut self, layer: &str, part: &str, width: u32, role: Role, fill: Fill) {
         let (name, shape) = (format!("{layer}.{part}"), vec![width as usize]);
-        let (block, file) = (self.block, FileLayout::Same);
-        self.params.push(ParamSpec { name, shape, role, block, fill, file });
+        let (block, file, decays) = (self.block, FileLayout::Same, self.normal.is_none());
+        self.params.push(ParamSpec { name, shape, role, block, fill, file, decays });
     }
 
     /// Adds the product of these to the multiply-adds, which stop at the largest `u64`.

@@ -3,8 +3,9 @@
 use super::{AdapterKind, Gradients, Kernel, Launch, Op, Operands, WG, count, grid, to_u32};
 use crate::graph::{Graph, Value};
 
-/// qkv (…, L, 3·heads·d), queries, keys and values side by side as one projection makes them → y (…, L, heads·d), where each
-/// head's y = softmax(q kᵀ / √d) v, and (…, heads, L): log Σ exp of the rows, for the gradient.
+/// qkv (…, L, 3·heads·d), queries, keys and values side by side as one projection makes them, and lengths (…) of u32 → y (…, L, heads·d),
+/// where each head's y = softmax(q kᵀ / √d) v over the first keys of a sample, as many as its length says, and (…, heads, L): log Σ exp of
+/// the rows, for the gradient.
 ///
 /// d is at most 128, or 32 where it is no multiple of 4.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +20,7 @@ struct GradRows {
     heads: u32,
 }
 
-/// qkv, dy, log sums, δ → dqkv.
+/// qkv, dy, log sums, δ, lengths → dqkv.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Grad {
     heads: u32,
@@ -108,18 +109,19 @@ impl<'a> Sizes<'a> {
 
 impl Op for Attention {
     fn launch(&self, inputs: &[&[u32]], on: AdapterKind) -> Option<Launch> {
-        let [qkv] = *inputs else { return None };
-        let sizes = Sizes::of(qkv, 3, self.heads)?;
+        let [qkv, lengths] = *inputs else { return None };
+        let sizes = Sizes::of(qkv, 3, self.heads).filter(|sizes| sizes.batch == lengths)?;
         let (variant, rows) = sizes.variant(on)?;
         let launch = sizes.launch("forward", variant, rows, on).flops(2 * sizes.product());
         Some(launch.output(sizes.y()).output(sizes.rows()))
     }
 
     fn vjp(&self, graph: &mut Graph, node: Operands<'_>, dy: Value) -> Gradients {
-        let (qkv, y, log_sums) = (node.inputs[0], node.outputs[0], node.outputs[1]);
+        let (qkv, lengths) = (node.inputs[0], node.inputs[1]);
+        let (y, log_sums) = (node.outputs[0], node.outputs[1]);
         let Self { heads } = *self;
         let deltas = graph.add(GradRows { heads }, &[y, dy])?;
-        Ok(vec![Some(graph.add(Grad { heads }, &[qkv, dy, log_sums, deltas])?)])
+        Ok(vec![Some(graph.add(Grad { heads }, &[qkv, dy, log_sums, deltas, lengths])?), None])
     }
 }
 
@@ -136,8 +138,8 @@ impl Op for GradRows {
 impl Op for Grad {
     /// Seven products: the scores and dP are made twice, once for dq and once for dk and dv.
     fn launch(&self, inputs: &[&[u32]], on: AdapterKind) -> Option<Launch> {
-        let [qkv, dy, log_sums, deltas] = *inputs else { return None };
-        let sizes = Sizes::of(qkv, 3, self.heads)?;
+        let [qkv, dy, log_sums, deltas, lengths] = *inputs else { return None };
+        let sizes = Sizes::of(qkv, 3, self.heads).filter(|sizes| sizes.batch == lengths)?;
         if *dy != sizes.y() || *log_sums != sizes.rows() || deltas != log_sums {
             return None;
         }

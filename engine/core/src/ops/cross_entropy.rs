@@ -17,20 +17,21 @@ use crate::graph::{Graph, Node, ShapeError, Value};
 pub struct CrossEntropy {
     /// ε: the target is (1 − ε) at the label and ε/C everywhere, as in PyTorch.
     pub label_smoothing: f32,
+    /// Whether the mean is over the rows whose label is a class, of which the step's numbers say how many they are; else it is over all rows of
+    /// valid samples.
+    pub by_label: bool,
 }
 
 /// logits, labels → each row's share of the mean loss, and dlogits where the loss has the gradient `d`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct CrossEntropyAndGrad {
-    label_smoothing: f32,
+    of: CrossEntropy,
     d: f32,
 }
 
 /// logits, labels, log sums, d (1) → dlogits.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Grad {
-    label_smoothing: f32,
-}
+struct Grad(CrossEntropy);
 
 /// The mean loss over the rows of the batch's valid samples, \[1\].
 ///
@@ -42,8 +43,23 @@ pub fn cross_entropy(
     labels: Value,
     label_smoothing: f32,
 ) -> Result<Value, ShapeError> {
-    let parts = graph.add(CrossEntropy { label_smoothing }, &[logits, labels])?;
-    graph.add(SumParts, &[parts])
+    CrossEntropy { label_smoothing, by_label: false }.mean(graph, logits, labels)
+}
+
+impl CrossEntropy {
+    /// The mean loss, \[1\].
+    ///
+    /// # Errors
+    /// If the labels are not one a row of the logits.
+    pub fn mean(
+        self,
+        graph: &mut Graph,
+        logits: Value,
+        labels: Value,
+    ) -> Result<Value, ShapeError> {
+        let parts = graph.add(self, &[logits, labels])?;
+        graph.add(SumParts, &[parts])
+    }
 }
 
 /// [`cross_entropy`] and its gradient with respect to the logits, which one dispatch makes together; [`Graph::backward_from`]
@@ -57,7 +73,8 @@ pub fn cross_entropy_and_grad(
     labels: Value,
     label_smoothing: f32,
 ) -> Result<(Value, Value), ShapeError> {
-    let both = graph.add_all(CrossEntropyAndGrad { label_smoothing, d: 1.0 }, &[logits, labels])?;
+    let of = CrossEntropy { label_smoothing, by_label: false };
+    let both = graph.add_all(CrossEntropyAndGrad { of, d: 1.0 }, &[logits, labels])?;
     Ok((graph.add(SumParts, &[both[0]])?, both[1]))
 }
 
@@ -66,7 +83,8 @@ fn by_rows(
     entry: &str,
     x: &[u32],
     labels: &[u32],
-    [label_smoothing, d]: [f32; 2],
+    of: CrossEntropy,
+    d: f32,
     on: AdapterKind,
 ) -> Option<Launch> {
     let (rows, classes) = packs::matrix(x)?;
@@ -74,8 +92,13 @@ fn by_rows(
     let width = packs.count(classes.into());
     let lanes = packs::lanes(width, on);
     (*labels == x[..x.len() - 1]).then(|| {
-        Launch::new(packs.kernel("cross_entropy", entry).constant("LANES", lanes.into()))
-            .dims([rows, width, packs::rows_per_sample(x), label_smoothing.to_bits(), d.to_bits()])
+        let mut kernel = packs.kernel("cross_entropy", entry).constant("LANES", lanes.into());
+        if of.by_label {
+            kernel = kernel.flag("BY_LABEL", true);
+        }
+        let smoothing = of.label_smoothing.to_bits();
+        Launch::new(kernel)
+            .dims([rows, width, packs::rows_per_sample(x), smoothing, d.to_bits()])
             .each(u64::from(rows) * u64::from(lanes))
             .flops(12 * count(x))
     })
@@ -85,26 +108,22 @@ impl Op for CrossEntropy {
     fn launch(&self, inputs: &[&[u32]], on: AdapterKind) -> Option<Launch> {
         let [x, labels] = *inputs else { return None };
         let rows = to_u32(count(labels));
-        let launch = by_rows("forward", x, labels, [self.label_smoothing, 0.0], on)?;
+        let launch = by_rows("forward", x, labels, *self, 0.0, on)?;
         Some(launch.output([rows]).output([rows]))
     }
 
     fn vjp(&self, graph: &mut Graph, node: Operands<'_>, dy: Value) -> Gradients {
-        let grad = Grad { label_smoothing: self.label_smoothing };
-        Ok(vec![
-            Some(graph.add(grad, &[node.inputs[0], node.inputs[1], node.outputs[1], dy])?),
-            None,
-        ])
+        let inputs = [node.inputs[0], node.inputs[1], node.outputs[1], dy];
+        Ok(vec![Some(graph.add(Grad(*self), &inputs)?), None])
     }
 
     /// One dispatch for the loss and its gradient, where the gradient that comes from above is a constant.
     fn absorb(&self, graph: &Graph, this: Operands<'_>, reader: &Node) -> Option<Fused> {
-        let Self { label_smoothing } = *self;
-        let of_this = known(&*reader.op) == Some(&Grad { label_smoothing })
+        let of_this = known(&*reader.op) == Some(&Grad(*self))
             && reader.inputs[..3] == [this.inputs, &this.outputs[1..]].concat();
         let d = constant(graph, *reader.inputs.get(3)?)?;
         of_this.then(|| Fused {
-            op: Rc::new(CrossEntropyAndGrad { label_smoothing, d }),
+            op: Rc::new(CrossEntropyAndGrad { of: *self, d }),
             inputs: this.inputs.to_vec(),
             outputs: vec![this.outputs[0], reader.outputs[0]],
         })
@@ -114,7 +133,7 @@ impl Op for CrossEntropy {
 impl Op for Grad {
     fn launch(&self, inputs: &[&[u32]], on: AdapterKind) -> Option<Launch> {
         let [x, labels, log_sums, &[1]] = *inputs else { return None };
-        let launch = by_rows("grad", x, labels, [self.label_smoothing, 0.0], on)?;
+        let launch = by_rows("grad", x, labels, self.0, 0.0, on)?;
         (*log_sums == [to_u32(count(labels))]).then(|| launch.output(x))
     }
 }
@@ -122,7 +141,7 @@ impl Op for Grad {
 impl Op for CrossEntropyAndGrad {
     fn launch(&self, inputs: &[&[u32]], on: AdapterKind) -> Option<Launch> {
         let [x, labels] = *inputs else { return None };
-        let launch = by_rows("forward_grad", x, labels, [self.label_smoothing, self.d], on)?;
+        let launch = by_rows("forward_grad", x, labels, self.of, self.d, on)?;
         let flops = 2 * launch.flops;
         Some(launch.output([to_u32(count(labels))]).output(x).flops(flops))
     }

@@ -64,6 +64,8 @@ pub enum Accumulate {
         /// Samples of the whole batch.
         batch: u32,
     },
+    /// Means over the labels or tokens of a micro-batch that count: w is their share of the batch's.
+    Share,
     /// Counts: w = 1.
     Count,
 }
@@ -211,6 +213,7 @@ impl Op for Accumulate {
         let [a, y] = *inputs else { return None };
         let (entry, batch) = match *self {
             Self::Mean { batch } => ("accumulate_mean", batch as f32),
+            Self::Share => ("accumulate_share", 0.0),
             Self::Count => ("accumulate_count", 0.0),
         };
         (a == y).then(|| flat(entry, count(a), batch).updates(&[1]))

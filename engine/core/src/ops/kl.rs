@@ -16,6 +16,9 @@ pub struct Kl {
     pub temperature: f32,
     /// What the divergence is multiplied by; T² in knowledge distillation.
     pub factor: f32,
+    /// Whether the mean is over as many rows as the step's numbers say, and the others are equal in both; else it is over all rows of valid
+    /// samples.
+    pub by_count: bool,
 }
 
 /// student, teacher → each row's share of the mean loss, and dstudent where the loss has the gradient `d`.
@@ -30,6 +33,12 @@ struct KlAndGrad {
 struct Grad(Kl);
 
 impl Kl {
+    /// An entry point.
+    fn kernel(self, entry: &str) -> Kernel {
+        let kernel = Kernel::of("kl", entry);
+        if self.by_count { kernel.flag("BY_COUNT", true) } else { kernel }
+    }
+
     /// The words of `Dims` for logits (…, C).
     fn dims(&self, x: &[u32], (rows, columns): (u32, u32), d: f32) -> [u32; 6] {
         let [inverse, factor, d] = [1.0 / self.temperature, self.factor, d].map(f32::to_bits);
@@ -42,7 +51,7 @@ impl Kl {
         let (rows, columns) = packs::matrix(s)?;
         let lanes = packs::lanes(columns, on);
         (s == t && self.temperature > 0.0).then(|| {
-            Launch::new(Kernel::of("kl", entry).constant("LANES", lanes.into()))
+            Launch::new(self.kernel(entry).constant("LANES", lanes.into()))
                 .output([rows])
                 .dims(self.dims(s, (rows, columns), d))
                 .each(u64::from(rows) * u64::from(lanes))
@@ -101,7 +110,7 @@ impl Op for Grad {
             return None;
         }
         Some(
-            Launch::new(Kernel::of("kl", "grad"))
+            Launch::new(self.0.kernel("grad"))
                 .output(s)
                 .dims(self.0.dims(s, (rows, columns), 0.0))
                 .each(count(s).div_ceil(4))

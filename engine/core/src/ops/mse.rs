@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::{
-    AdapterKind, Fused, Gradients, Launch, Op, Operands, count,
+    AdapterKind, Fused, Gradients, Kernel, Launch, Op, Operands, count,
     elementwise::constant,
     known,
     packs::Packs,
@@ -17,6 +17,9 @@ use crate::graph::{Graph, Node, ShapeError, Value};
 pub struct Mse {
     /// A constant factor: 1 / variance of the target makes it the relative error.
     pub scale: f32,
+    /// Whether the mean is over as many rows of the last axis as the step's numbers say, and what does not count is equal in both; else it is
+    /// over all elements of valid samples.
+    pub by_count: bool,
 }
 
 /// y, target → the parts, and dy where the loss has the gradient `d`.
@@ -38,24 +41,40 @@ struct Grad(Mse);
 /// # Errors
 /// If the two are not of one shape.
 pub fn mse(graph: &mut Graph, y: Value, target: Value, scale: f32) -> Result<Value, ShapeError> {
-    let parts = graph.add(Mse { scale }, &[y, target])?;
-    graph.add(SumParts, &[parts])
+    Mse { scale, by_count: false }.mean(graph, y, target)
 }
 
-/// Packs that fit a sample, how many packs y and a sample have, and how many parts the sum is cut into.
-fn layout(y: &[u32]) -> Option<(Packs, [u32; 3])> {
-    let sample = count(y.get(1..)?);
-    let packs = Packs::of(sample);
-    let n = packs.count(count(y));
-    Some((packs, [n, packs.count(sample), partial_sums(n)]))
+impl Mse {
+    /// scale · mean (y − target)², \[1\].
+    ///
+    /// # Errors
+    /// If the two are not of one shape.
+    pub fn mean(self, graph: &mut Graph, y: Value, target: Value) -> Result<Value, ShapeError> {
+        let parts = graph.add(self, &[y, target])?;
+        graph.add(SumParts, &[parts])
+    }
+
+    /// An entry point of the variant for these packs.
+    fn kernel(self, packs: Packs, entry: &str) -> Kernel {
+        let kernel = packs.kernel("mse", entry);
+        if self.by_count { kernel.flag("BY_COUNT", true) } else { kernel }
+    }
+
+    /// Packs that fit what is counted (a sample, or a row), how many packs y and that have, and how many parts the sum is cut into.
+    fn layout(self, y: &[u32]) -> Option<(Packs, [u32; 3])> {
+        let sample = if self.by_count { (*y.last()?).into() } else { count(y.get(1..)?) };
+        let packs = Packs::of(sample);
+        let n = packs.count(count(y));
+        Some((packs, [n, packs.count(sample), partial_sums(n)]))
+    }
 }
 
 impl Op for Mse {
     fn launch(&self, inputs: &[&[u32]], _on: AdapterKind) -> Option<Launch> {
         let [y, target] = *inputs else { return None };
-        let (packs, [n, sample, parts]) = layout(y)?;
+        let (packs, [n, sample, parts]) = self.layout(y)?;
         (y == target).then(|| {
-            Launch::new(packs.kernel("mse", "forward"))
+            Launch::new(self.kernel(packs, "forward"))
                 .output([parts])
                 .dims([n, sample, parts, self.scale.to_bits(), 0])
                 .each(parts.into())
@@ -83,9 +102,9 @@ impl Op for Mse {
 impl Op for Grad {
     fn launch(&self, inputs: &[&[u32]], _on: AdapterKind) -> Option<Launch> {
         let [y, target, &[1]] = *inputs else { return None };
-        let (packs, [n, sample, parts]) = layout(y)?;
+        let (packs, [n, sample, parts]) = self.0.layout(y)?;
         (y == target).then(|| {
-            Launch::new(packs.kernel("mse", "grad"))
+            Launch::new(self.0.kernel(packs, "grad"))
                 .output(y)
                 .dims([n, sample, parts, self.0.scale.to_bits(), 0])
                 .each(u64::from(n).div_ceil(4))
@@ -97,10 +116,10 @@ impl Op for Grad {
 impl Op for MseAndGrad {
     fn launch(&self, inputs: &[&[u32]], on: AdapterKind) -> Option<Launch> {
         let [y, target] = *inputs else { return None };
-        let (packs, [n, sample, parts]) = layout(y)?;
+        let (packs, [n, sample, parts]) = self.of.layout(y)?;
         let wide = on == AdapterKind::Gpu && n > FEW * parts;
         (y == target && !wide).then(|| {
-            Launch::new(packs.kernel("mse", "forward_grad"))
+            Launch::new(self.of.kernel(packs, "forward_grad"))
                 .output([parts])
                 .output(y)
                 .dims([n, sample, parts, self.of.scale.to_bits(), self.d.to_bits()])

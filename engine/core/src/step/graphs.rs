@@ -3,7 +3,7 @@
 use super::{
     error::ProgramError,
     metrics::{HITS, LOSS, place, reserve, slot, test},
-    objective::{Objective, apart},
+    objective::Objective,
     optimizer::{Flat, SCALER, pieces},
     task::Task,
     training::Training,
@@ -60,7 +60,7 @@ impl Nets<'_> {
     }
 
     /// Forward, loss, backward and optimiser; and the words of [`super::Program::decay_words`].
-    pub(super) fn step(&self, target: &Target) -> Result<(Graph, Vec<u64>), ProgramError> {
+    pub(super) fn step(&self, target: &Target) -> Result<(Graph, Vec<Vec<u32>>), ProgramError> {
         let mut graph = Graph::new();
         let g = &mut graph;
         let Pass { loss, hits, grads } = self.pass(g, target)?;
@@ -76,12 +76,13 @@ impl Nets<'_> {
     fn pass(&self, g: &mut Graph, target: &Target) -> Result<Pass, ProgramError> {
         let inputs = Inputs::new(g, inputs("", self.of.student, self.of.task, self.rows));
         let student = if self.mixed() { self.to_f16(g, target)? } else { self.bind(g) };
+        let student = student.reading(&inputs);
         let last = self.blocks() - 1;
         let frozen = self.of.objective.freezes();
         let mode = |block| if frozen && block < last { Mode::Eval } else { Mode::Train };
         let built = build(g, self.of.student, &student, inputs.first(), 0..self.blocks(), mode)?;
         let output = built.output.expect("a network has an output");
-        let teacher = self.teach(g, inputs.first())?;
+        let teacher = self.teach(g, &inputs)?;
         let smoothing = self.of.recipe.label_smoothing as f32;
         let objective = self.of.objective;
         let loss = objective.loss(g, self.of.task, output, teacher, &inputs, smoothing)?;
@@ -132,13 +133,14 @@ impl Nets<'_> {
     }
 
     /// The teacher's output that the objective follows, in eval mode.
-    fn teach(&self, g: &mut Graph, images: Value) -> Result<Option<Value>, ProgramError> {
+    fn teach(&self, g: &mut Graph, inputs: &Inputs) -> Result<Option<Value>, ProgramError> {
         let Some(Folded { network, layout, .. }) = self.teacher else { return Ok(None) };
-        let bound = Bound::new(g, "teacher", layout);
+        let bound = Bound::new(g, "teacher", layout).reading(inputs);
+        let x = inputs.first();
         let imitates = matches!(self.of.objective, Objective::Imitate { .. });
         let end = if imitates { self.blocks() } else { network.blocks.len() };
         let built =
-            g.scoped("teacher", |g| build(g, network, &bound, images, 0..end, |_| Mode::Eval))?;
+            g.scoped("teacher", |g| build(g, network, &bound, x, 0..end, |_| Mode::Eval))?;
         Ok(if imitates { built.blocks.last().copied() } else { built.output })
     }
 
@@ -147,7 +149,7 @@ impl Nets<'_> {
         let mut graph = Graph::new();
         let g = &mut graph;
         let Pass { loss, hits, grads } = self.pass(g, target)?;
-        let mean = Accumulate::Mean { batch: self.of.recipe.batch };
+        let mean = self.of.accumulated();
         reserve(g, HITS);
         g.scoped("accumulate", |g| -> Result<(), ShapeError> {
             let flat = self.flat();
@@ -167,7 +169,7 @@ impl Nets<'_> {
     }
 
     /// The end of a step whose gradients were added up.
-    pub(super) fn apply(&self, target: &Target) -> Result<(Graph, Vec<u64>), ProgramError> {
+    pub(super) fn apply(&self, target: &Target) -> Result<(Graph, Vec<Vec<u32>>), ProgramError> {
         let mut graph = Graph::new();
         let words = self.flat().optimise(&mut graph, "sums", &[], target)?;
         Ok((graph, words))
@@ -182,7 +184,7 @@ impl Nets<'_> {
         let logits = match (self.of.student.head.is_empty(), self.teacher) {
             (false, _) => built.output,
             (true, Some(Folded { network: teacher, layout, .. })) => {
-                let bound = Bound::new(g, "teacher", layout);
+                let bound = Bound::new(g, "teacher", layout).reading(&inputs);
                 let (from, to) = (self.blocks(), teacher.blocks.len());
                 let x = built.blocks.last().copied().expect("a prefix has blocks");
                 g.scoped("teacher", |g| build(g, teacher, &bound, x, from..to, |_| Mode::Eval))?
@@ -203,10 +205,11 @@ impl Nets<'_> {
         let g = &mut graph;
         let (inputs, built) =
             in_eval(g, self.of.student, self.of.task, self.layout, self.test_rows())?;
-        let (Some(y), Some(target)) = (built.output, self.teach(g, inputs.first())?) else {
+        let (Some(y), Some(target)) = (built.output, self.teach(g, &inputs)?) else {
             return Ok(None);
         };
-        let loss = g.scoped("loss", |g| apart(g, y, target, discrepancy, scale))?;
+        let loss =
+            g.scoped("loss", |g| self.of.task.apart(g, [y, target], &inputs, discrepancy, scale))?;
         place(g, loss, LOSS);
         Ok(Some(graph))
     }
@@ -230,7 +233,7 @@ fn in_eval(
     rows: u32,
 ) -> Result<(Inputs, Built), ShapeError> {
     let inputs = Inputs::new(g, inputs(EVAL, network, task, rows));
-    let bound = Bound::new(g, "student", layout);
+    let bound = Bound::new(g, "student", layout).reading(&inputs);
     let all = 0..network.blocks.len();
     let built = build(g, network, &bound, inputs.first(), all, |_| Mode::Eval)?;
     Ok((inputs, built))

@@ -26,5 +26,5 @@ pub use program::{
     ACCUMULATE, APPLY, DISCREPANCY, EVALUATE, Program, STEP, at_once, evaluation, fit, program,
     saving,
 };
-pub use task::{LABELS, Tally, Task, Test};
+pub use task::{Counts, LABELS, NO_LABEL, Tally, Task, Test};
 pub use training::{Saving, Training};

@@ -2,12 +2,11 @@
 
 use crate::{
     config::Discrepancy,
-    graph::{Graph, ShapeError, Value},
+    graph::{Graph, Value},
     nn::{Inputs, NetworkError},
     ops::{
         elementwise::{Add, Scale},
-        kl::{Kl, kl},
-        mse::mse,
+        kl::Kl,
     },
 };
 
@@ -63,7 +62,8 @@ impl Objective {
             Objective::Distill { alpha, temperature } => {
                 let teacher = teacher.ok_or_else(missing)?;
                 let factor = (alpha * temperature * temperature) as f32;
-                let soft = kl(g, output, teacher, Kl { temperature: temperature as f32, factor })?;
+                let of = Kl { temperature: temperature as f32, factor, by_count: false };
+                let soft = task.divergence(g, [output, teacher], inputs, of)?;
                 if alpha >= 1.0 {
                     return Ok(soft);
                 }
@@ -73,22 +73,8 @@ impl Objective {
             }
             Objective::Imitate { discrepancy, scale, .. } => {
                 let teacher = teacher.ok_or_else(missing)?;
-                Ok(apart(g, output, teacher, discrepancy, scale)?)
+                Ok(task.apart(g, [output, teacher], inputs, discrepancy, scale)?)
             }
         })
-    }
-}
-
-/// How far an output is from its target.
-pub(super) fn apart(
-    g: &mut Graph,
-    y: Value,
-    target: Value,
-    how: Discrepancy,
-    scale: f32,
-) -> Result<Value, ShapeError> {
-    match how {
-        Discrepancy::RelativeMse | Discrepancy::Mse => mse(g, y, target, scale),
-        Discrepancy::Kl => kl(g, y, target, Kl { temperature: 1.0, factor: 1.0 }),
     }
 }

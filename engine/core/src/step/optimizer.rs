@@ -58,7 +58,7 @@ impl Flat<'_> {
         part: &str,
         grads: &[Value],
         target: &Target,
-    ) -> Result<Vec<u64>, ProgramError> {
+    ) -> Result<Vec<Vec<u32>>, ProgramError> {
         let recipe = self.recipe;
         let pieces = self.pieces(target);
         let flat = |g: &mut Graph, part: &str, piece: &_| self.piece(g, part, piece);
@@ -85,7 +85,7 @@ impl Flat<'_> {
             let rows = (piece.end - piece.start) / 64;
             let label = format!("student.decay{k}");
             let decays = g.input(&label, &[to_u32(rows)]);
-            words.push(rows);
+            words.push(self.layout.decay_words(piece.clone()));
             let mut moments = vec![m];
             if recipe.optimizer != Optimizer::Sgd {
                 moments.push(flat(g, "v", piece));

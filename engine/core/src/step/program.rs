@@ -3,7 +3,7 @@
 use super::{
     error::ProgramError,
     graphs::{self, EVAL, Nets},
-    task::Task,
+    task::{Counts, Task},
     training::{Saving, Training},
 };
 use crate::{
@@ -46,7 +46,11 @@ pub struct Program {
     /// What lies in `teacher.*`, if a teacher runs: it is always in eval mode, so its batch norms are part of its convolutions.
     pub teacher: Option<Folded>,
     /// Weight-decay words of each piece of the trained range, in the buffers `student.decay0`, …
-    pub decay_words: Vec<u64>,
+    pub decay_words: Vec<Vec<u32>>,
+    /// What the means of a step's loss are over.
+    pub counts: Counts,
+    /// What the discrepancy of an imitation is a mean over.
+    pub states: Counts,
 }
 
 impl Program {
@@ -123,6 +127,8 @@ pub fn saving(
         student: layout,
         teacher,
         decay_words,
+        counts: of.counts(),
+        states: of.task.states(),
     })
 }
 
@@ -208,5 +214,7 @@ fn evaluation_of(
         student: layout,
         teacher: None,
         decay_words: Vec::new(),
+        counts: task.counts(),
+        states: task.states(),
     })
 }

@@ -1,11 +1,17 @@
 //! What a network is asked for.
 
 use crate::{
-    batch::{Batch, NumberKind},
-    config::{Config, Data},
+    batch::{Batch, NumberKind, Numbers},
+    config::{Config, Data, Discrepancy},
     graph::{Graph, ShapeError, Value},
-    nn::{Input, Inputs},
-    ops::{accuracy, cross_entropy::cross_entropy},
+    nn::{Input, Inputs, LENGTHS},
+    ops::{
+        accuracy,
+        cross_entropy::{CrossEntropy, cross_entropy},
+        kl::{Kl, kl},
+        mask::Mask,
+        mse::Mse,
+    },
 };
 
 /// The name of the field with the class of each sample.
@@ -17,7 +23,45 @@ pub const LABELS: &str = "labels";
 pub enum Task {
     /// Which one of the classes a sample is of: logits (N, classes), labels (N).
     Classify,
+    /// Which words were masked: scores (N, M, vocabulary), labels (N, M). A label that is no word does not count.
+    MaskedWords {
+        /// Words that there are.
+        vocabulary: u32,
+        /// M.
+        places: u32,
+    },
 }
+
+/// What the losses and metrics of a program are means over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counts {
+    /// Samples.
+    Rows,
+    /// Labels that are words.
+    Words,
+    /// Tokens that are no padding.
+    Tokens,
+}
+
+impl Counts {
+    /// How many there are in a batch.
+    pub fn of(self, batch: &Batch) -> u64 {
+        let numbers = |name: &str| match batch.field(name) {
+            Some(Numbers::U32(numbers)) => &numbers[..],
+            _ => &[],
+        };
+        match self {
+            Self::Rows => batch.rows as u64,
+            Self::Words => {
+                numbers(LABELS).iter().filter(|&&label| label != NO_LABEL).count() as u64
+            }
+            Self::Tokens => numbers(LENGTHS).iter().map(|&length| u64::from(length)).sum(),
+        }
+    }
+}
+
+/// The label of a place at which nothing is asked for.
+pub const NO_LABEL: u32 = u32::MAX;
 
 /// What a test came to.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -26,7 +70,7 @@ pub struct Test {
     pub loss: f64,
     /// Hits in percent.
     pub accuracy: f64,
-    /// What was counted: [`Task::counted`] of all batches.
+    /// What was counted: [`Task::counts`] of all batches.
     pub count: u64,
 }
 
@@ -65,13 +109,69 @@ impl Task {
     pub fn targets(self, rows: u32) -> Vec<Input> {
         match self {
             Self::Classify => vec![Input::new(LABELS, vec![rows], NumberKind::U32)],
+            Self::MaskedWords { places, .. } => {
+                vec![Input::new(LABELS, vec![rows, places], NumberKind::U32)]
+            }
         }
     }
 
-    /// What the means of a batch's loss and metrics are over.
-    pub fn counted(self, batch: &Batch) -> u64 {
+    /// What the means of its loss and metrics are over.
+    pub fn counts(self) -> Counts {
         match self {
-            Self::Classify => batch.rows as u64,
+            Self::Classify => Counts::Rows,
+            Self::MaskedWords { .. } => Counts::Words,
+        }
+    }
+
+    /// What the means of a distance between states are over.
+    pub(super) fn states(self) -> Counts {
+        match self {
+            Self::Classify => Counts::Rows,
+            Self::MaskedWords { .. } => Counts::Tokens,
+        }
+    }
+
+    /// How far a network's output is from another's where it counts, \[1\].
+    pub(super) fn divergence(
+        self,
+        g: &mut Graph,
+        [output, teacher]: [Value; 2],
+        inputs: &Inputs,
+        of: Kl,
+    ) -> Result<Value, ShapeError> {
+        match self {
+            Self::Classify => kl(g, output, teacher, of),
+            Self::MaskedWords { .. } => {
+                let labels = inputs.get(LABELS);
+                let [s, t] = [output, teacher].map(|x| g.add(Mask::ByLabel, &[x, labels]));
+                kl(g, s?, t?, Kl { by_count: true, ..of })
+            }
+        }
+    }
+
+    /// How far states are from their target where they count, \[1\].
+    pub(super) fn apart(
+        self,
+        g: &mut Graph,
+        [y, target]: [Value; 2],
+        inputs: &Inputs,
+        how: Discrepancy,
+        scale: f32,
+    ) -> Result<Value, ShapeError> {
+        let by_count = self.states() != Counts::Rows;
+        let (y, target) = match by_count {
+            false => (y, target),
+            true => {
+                let lengths = inputs.get(LENGTHS);
+                let [y, target] = [y, target].map(|x| g.add(Mask::ByLength, &[x, lengths]));
+                (y?, target?)
+            }
+        };
+        match how {
+            Discrepancy::RelativeMse | Discrepancy::Mse => {
+                Mse { scale, by_count }.mean(g, y, target)
+            }
+            Discrepancy::Kl => kl(g, y, target, Kl { temperature: 1.0, factor: 1.0, by_count }),
         }
     }
 
@@ -85,6 +185,10 @@ impl Task {
     ) -> Result<Value, ShapeError> {
         match self {
             Self::Classify => cross_entropy(g, output, inputs.get(LABELS), smoothing),
+            Self::MaskedWords { .. } => {
+                let of = CrossEntropy { label_smoothing: smoothing, by_label: true };
+                of.mean(g, output, inputs.get(LABELS))
+            }
         }
     }
 
@@ -96,16 +200,19 @@ impl Task {
         inputs: &Inputs,
     ) -> Result<Value, ShapeError> {
         match self {
-            Self::Classify => {
+            Self::Classify | Self::MaskedWords { .. } => {
                 g.scoped("accuracy", |g| accuracy::hits(g, output, inputs.get(LABELS)))
             }
         }
     }
 
-    /// What an output says: the probability of each class.
+    /// What an output says: the probability of each class, or of each word for each place.
     pub fn answer(self, output: &[f32]) -> Vec<f64> {
         match self {
             Self::Classify => softmax(output),
+            Self::MaskedWords { vocabulary, .. } => {
+                output.chunks(vocabulary.max(1) as usize).flat_map(softmax).collect()
+            }
         }
     }
 }

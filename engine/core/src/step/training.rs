@@ -3,9 +3,13 @@
 use crate::{
     config::{Precision, Recipe},
     nn::{Network, NetworkError, Shapes},
+    ops::elementwise::Accumulate,
 };
 
-use super::{objective::Objective, task::Task};
+use super::{
+    objective::Objective,
+    task::{Counts, Task},
+};
 
 /// What a plan is made of.
 #[derive(Debug, Clone, Copy)]
@@ -44,6 +48,22 @@ impl Default for Saving {
 }
 
 impl Training<'_> {
+    /// What the means of the loss are over.
+    pub fn counts(&self) -> Counts {
+        match self.objective {
+            Objective::Imitate { .. } => self.task.states(),
+            Objective::Labels | Objective::Distill { .. } => self.task.counts(),
+        }
+    }
+
+    /// How the means of micro-batches add up to that of the batch.
+    pub(super) fn accumulated(&self) -> Accumulate {
+        match self.counts() {
+            Counts::Rows => Accumulate::Mean { batch: self.recipe.batch },
+            Counts::Words | Counts::Tokens => Accumulate::Share,
+        }
+    }
+
     /// Whether what a step computes depends on which inputs run together: batch norm in train mode normalises by them.
     pub fn normalises_by_batch(&self) -> bool {
         !self.batch_norms().is_empty()

@@ -58,6 +58,7 @@ pub fn same_resolution(thin: &Shapes, wide: &Shapes, block: usize) -> Result<(),
     let same = match (s, b) {
         (Extent::Map(h, w, _), Extent::Map(bh, bw, _)) => (h, w) == (bh, bw),
         (Extent::Flat(_), Extent::Flat(_)) => true,
+        (Extent::Sequence(length, _), Extent::Sequence(other, _)) => length == other,
         _ => false,
     };
     match same {

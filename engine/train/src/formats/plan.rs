@@ -116,10 +116,12 @@ impl PortablePlan {
             let Some(buffer) = buffer(label) else { continue };
             tensors.extend(slots.iter().map(|(name, slot)| place(name, slot, buffer)));
         }
-        // Weight decay acts on every parameter, as `Session` has it.
-        let decays = (0..program.decay_words.len()).map(|k| format!("student.decay{k}"));
-        let fills = decays.filter_map(|label| Some(Fill { buffer: buffer(&label)?, word: 1 }));
-        let fills = fills.collect();
+        let decays = program.decay_words.iter().enumerate();
+        let fill = |(k, words): (usize, &Vec<u32>)| {
+            let buffer = buffer(&format!("student.decay{k}"))?;
+            words.iter().all(|&word| word == 1).then_some(Fill { buffer, word: 1 })
+        };
+        let fills = decays.filter_map(fill).collect();
         let (version, limits) = (VERSION, limits(&plan));
         let dims_slot = DIMS_SLOT;
         Ok(Self { version, limits, dims_slot, shaders, modules, tensors, fills, plan })

@@ -15,8 +15,8 @@ use crate::{
     profile::{Job, Window},
     random,
     step::{
-        self, ACCUMULATE, APPLY, DISCREPANCY, EVALUATE, HITS, LABELS, LOSS, LOSS_SCALE, Program,
-        SCALER, SKIPPED, STEP, Tally, Task, Test,
+        self, ACCUMULATE, APPLY, Counts, DISCREPANCY, EVALUATE, HITS, LABELS, LOSS, LOSS_SCALE,
+        Program, SCALER, SKIPPED, STEP, Tally, Task, Test,
     },
 };
 
@@ -67,9 +67,8 @@ impl Session {
     pub fn new(gpu: &Arc<dyn Device>, program: Program) -> Result<Self, TrainError> {
         let executor = Arc::clone(gpu).prepare(program.plan.clone())?;
         let session = Self { executor, program, scaling: None };
-        for (k, &words) in session.program.decay_words.iter().enumerate() {
-            // Weight decay acts on every parameter, as PyTorch's optimisers do when they are given all in one group.
-            session.executor.write(&format!("student.decay{k}"), &vec![1u32; words as usize])?;
+        for (k, words) in session.program.decay_words.iter().enumerate() {
+            session.executor.write(&format!("student.decay{k}"), words)?;
         }
         Ok(session)
     }
@@ -220,16 +219,18 @@ impl Session {
         live: &StepParameters,
         tag: u64,
     ) -> Result<(), TrainError> {
+        let counted = self.program.counts.of(batch) as f32;
+        let live = StepParameters { counted, total: counted, ..*live };
         if self.program.is_apart() {
-            self.accumulate(batch, live, 0)?;
-            return self.apply(live, tag);
+            self.accumulate(batch, &live, 0)?;
+            return self.apply(&live, tag);
         }
         write(&*self.executor, &self.program.inputs, batch)?;
-        Ok(self.executor.run(STEP, live, tag)?)
+        Ok(self.executor.run(STEP, &live, tag)?)
     }
 
     /// The first half of a step: adds up the gradients and metrics of a batch, or of a slice of it whose micro-batches are those from `first` on
-    /// of the whole batch's. Then the host may take part by [`Self::sums`] and [`Self::set_sums`], before [`Self::apply`] ends the step.
+    /// of the whole batch's, of which `live.total` labels or tokens count. Then the host may take part by [`Self::sums`] and [`Self::set_sums`], before [`Self::apply`] ends the step.
     ///
     /// # Errors
     /// If the device reports an error, or the plan has no such half.
@@ -246,7 +247,8 @@ impl Session {
             // Each micro-batch of the whole batch has random numbers of its own.
             let drawn = random::key(&[live.seed.into(), (first + part).into()]) as u32;
             let seed = if first + part == 0 { live.seed } else { drawn };
-            let live = StepParameters { seed, part, rows: here.rows as u32, ..*live };
+            let (rows, counted) = (here.rows as u32, self.program.counts.of(&here) as f32);
+            let live = StepParameters { seed, part, rows, counted, ..*live };
             self.executor.run_part(ACCUMULATE, &live)?;
         }
         Ok(())
@@ -323,6 +325,7 @@ impl Session {
     fn sweep(
         &mut self,
         program: &str,
+        counts: Counts,
         batches: impl Iterator<Item = Result<Batch, TrainError>>,
     ) -> Result<Test, TrainError> {
         let mut tally = Tally::default();
@@ -335,8 +338,12 @@ impl Session {
         for batch in batches {
             let batch = batch?;
             write(&*self.executor, &self.program.test_inputs, &batch)?;
-            let counted = self.program.task.counted(&batch);
-            self.executor.run(program, &StepParameters::rows(batch.rows as u32), counted)?;
+            let counted = counts.of(&batch);
+            let live = StepParameters {
+                counted: counted as f32,
+                ..StepParameters::rows(batch.rows as u32)
+            };
+            self.executor.run(program, &live, counted)?;
             add(self.executor.metrics()?);
         }
         add(self.executor.finish()?);
@@ -354,7 +361,7 @@ impl Session {
     /// If a picture cannot be read or the device is lost.
     pub fn test(&mut self, split: &Arc<Split>) -> Result<Test, TrainError> {
         let batches = split.batches(self.rows()).map(|batch| batch.map_err(TrainError::from));
-        self.sweep(EVALUATE, batches)
+        self.sweep(EVALUATE, self.program.task.counts(), batches)
     }
 
     /// Tests on all samples of a split whose class k is the network's output `outputs[k]`.
@@ -375,7 +382,7 @@ impl Session {
             Ok(batch)
         };
         let batches = split.batches(self.rows()).map(named);
-        self.sweep(EVALUATE, batches)
+        self.sweep(EVALUATE, self.program.task.counts(), batches)
     }
 
     /// Tests on some samples of a split.
@@ -384,7 +391,7 @@ impl Session {
     /// As [`Self::test`].
     pub fn test_on(&mut self, split: &Arc<Split>, picks: &[usize]) -> Result<Test, TrainError> {
         let batches = split.some(picks, self.rows()).map(|batch| batch.map_err(TrainError::from));
-        self.sweep(EVALUATE, batches)
+        self.sweep(EVALUATE, self.program.task.counts(), batches)
     }
 
     /// The mean discrepancy of an imitation on some samples, in eval mode.
@@ -397,7 +404,7 @@ impl Session {
         picks: &[usize],
     ) -> Result<f64, TrainError> {
         let batches = split.some(picks, self.rows()).map(|batch| batch.map_err(TrainError::from));
-        Ok(self.sweep(DISCREPANCY, batches)?.loss)
+        Ok(self.sweep(DISCREPANCY, self.program.states, batches)?.loss)
     }
 
     /// Logits of some samples, row by row; the program must be an evaluation.

@@ -6,10 +6,7 @@ use super::{Facts, Fold, Kind, Layer, Stands, Widening, refused};
 use crate::{
     config::Widen,
     graph::{ShapeError, Value},
-    nn::{
-        Extent, FileLayout, Fill, NetworkError, Role, State, builder::Builder, onnx,
-        shapes::Inventory,
-    },
+    nn::{Extent, NetworkError, State, builder::Builder, onnx, shapes::Inventory},
     ops::matmul,
 };
 
@@ -41,19 +38,12 @@ impl Kind for Linear {
     fn shape(&self, at: State<Extent>, to: &mut Inventory) -> Result<Extent, NetworkError> {
         let at = at.h;
         let Self { name, out, bias } = self;
-        let Extent::Flat(fan) = at else { return Err(refused(name, at)) };
-        let (o, i) = (*out as usize, fan as usize);
-        let (weight, shift) = match to.uniform {
-            true => (Fill::Uniform { fan }, Fill::Uniform { fan }),
-            false => (Fill::He { fan }, Fill::Constant(0.0)),
+        let (Extent::Flat(fan) | Extent::Sequence(_, fan)) = at else {
+            return Err(refused(name, at));
         };
-        let file = to.image.take().map_or(FileLayout::Same, FileLayout::Image);
-        to.weight(name, vec![o, i], file, weight);
-        if *bias {
-            to.vector(name, "bias", *out, Role::Param, shift);
-        }
-        to.work(&[(*out).into(), fan.into()]);
-        Ok(Extent::Flat(*out))
+        to.linear(name, *out, fan, *bias);
+        to.work(&[at.positions(), (*out).into(), fan.into()]);
+        Ok(at.with_width(*out))
     }
 
     fn nodes(

@@ -4,10 +4,15 @@
 mod activation;
 mod batch_norm;
 mod conv;
+mod decoder;
+mod embeddings;
 mod flatten;
 mod global_avg_pool;
+mod layer_norm;
 mod linear;
 mod max_pool;
+mod places;
+mod transformer;
 mod unit;
 
 use serde::{Deserialize, Serialize};
@@ -15,8 +20,13 @@ use serde::{Deserialize, Serialize};
 pub use activation::Activation;
 pub use batch_norm::BatchNorm;
 pub use conv::Conv;
+pub use decoder::Decoder;
+pub use embeddings::Embeddings;
+pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 pub use max_pool::MaxPool;
+pub use places::Places;
+pub use transformer::Transformer;
 pub use unit::Unit;
 
 pub(super) use batch_norm::{move_running, take_affine};
@@ -51,6 +61,16 @@ pub enum Layer {
     Flatten,
     /// A residual unit.
     Unit(Unit),
+    /// What BERT makes of tokens.
+    Embeddings(Embeddings),
+    /// A layer of BERT's encoder.
+    Transformer(Transformer),
+    /// Layer normalisation of each position.
+    LayerNorm(LayerNorm),
+    /// Some positions of each sample.
+    Places(Places),
+    /// Scores of all words, by the table of the embeddings.
+    Decoder(Decoder),
 }
 
 impl Layer {
@@ -64,6 +84,11 @@ impl Layer {
             Layer::GlobalAvgPool => &GlobalAvgPool,
             Layer::Flatten => &Flatten,
             Layer::Unit(unit) => unit,
+            Layer::Embeddings(embeddings) => embeddings,
+            Layer::Transformer(transformer) => transformer,
+            Layer::LayerNorm(norm) => norm,
+            Layer::Places(places) => places,
+            Layer::Decoder(decoder) => decoder,
         }
     }
 

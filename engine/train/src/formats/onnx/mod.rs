@@ -100,7 +100,8 @@ fn model(network: &Network, weights: &Weights) -> Result<ModelProto, NetworkErro
 fn value(name: &str, extent: Extent) -> ValueInfoProto {
     let extents = match extent {
         Extent::Map(h, w, c) => vec![c, h, w],
-        Extent::Flat(width) => vec![width],
+        Extent::Flat(width) | Extent::Tokens(width) => vec![width],
+        Extent::Sequence(length, width) => vec![length, width],
     };
     let rows = Dimension { dim_value: None, dim_param: Some("N".into()) };
     let fixed = |n: u32| Dimension { dim_value: Some(n.into()), dim_param: None };
