@@ -4,7 +4,7 @@
 //
 //     y = γ x̂ + β,   x̂ = (x − μ) ρ,   ρ = 1 / √(σ² + ε),   then ReLU if RELU is set
 //
-// A sum over rows is written as a few parts, of `part` rows each, and whoever needs it adds them up for its own columns: no
+// A sum over rows is written as a few parts, of `part` rows each, and each kernel that needs the sum adds the parts of its own columns: no
 // dispatch in between. So what the forward pass found out about a column, its *line* (μ, ρ, γ, β), is written by
 // the invocations of the first rows only, and the gradients bind one buffer for all four.
 //

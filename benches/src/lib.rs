@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use bert::Bert;
+use engine::clock::SystemClock;
 use engine::config::{
     Activation, Config, Discrepancy, Mlp, Model, Precision, Resnet, Stem, Unit, Widen,
 };
@@ -148,7 +149,8 @@ pub struct Timing {
 pub fn time(work: &Work, gpu: &Arc<dyn Device>, tune: bool) -> Result<Timing> {
     let tuned = match tune {
         true => Some(
-            Autotuner::new(gpu.adapter(), None, BUDGET).tune(gpu, &work.plan(&gpu.target())?)?,
+            Autotuner::new(gpu.adapter(), None, BUDGET, &(Arc::new(SystemClock::default()) as _))
+                .tune(gpu, &work.plan(&gpu.target())?)?,
         ),
         false => None,
     };

@@ -28,7 +28,7 @@ pub(crate) fn answer(text: &str) -> Result<()> {
     }
 }
 
-/// Tells on standard output how work goes on, to whoever may read it; what cannot be told is warned of once.
+/// Prints progress to standard output. Where that fails, it warns once and goes on.
 pub(crate) fn tell(text: &str) {
     static WARNED: AtomicBool = AtomicBool::new(false);
     match write(text) {

@@ -7,7 +7,7 @@
 //   clear(); fetch(k0); for each slice { stage(); fetch(k + DEPTH); multiply(); }
 //
 // Workgroup memory has SLOTS slots for a slice of A and one of B. With one, a slice is written once nobody reads the last one any more:
-// two barriers a slice. With two, one is written while others still read the other: one barrier, which also ends the reading of the last but one.
+// two barriers a slice. With two, one is written while others still read the other: one barrier, which also ensures that nobody still reads the slice before the last.
 //
 // `stage` holds the barriers: every invocation of the workgroup must come there, so the loop's bounds hang on the workgroup alone.
 

@@ -14,6 +14,7 @@ use std::{
 };
 
 use engine::{
+    clock::{Clock, SystemClock},
     device::{Device, StepParameters},
     event::{Entry, Event},
     formats::safetensors,
@@ -30,6 +31,10 @@ use taper_tests::{gpu, host};
 const LONG: Duration = Duration::from_secs(600);
 
 /// Two linear layers, of which the second has few and odd outputs.
+fn clock() -> Arc<dyn Clock> {
+    Arc::new(SystemClock::default())
+}
+
 fn plan(gpu: &Arc<dyn Device>, kind: AdapterKind) -> Plan {
     let mut g = Graph::new();
     let [x, v, w] = [("x", [96, 40]), ("v", [64, 40]), ("w", [10, 64])]
@@ -120,7 +125,7 @@ fn what_was_timed_is_kept() {
     let Some(gpu) = gpu() else { return };
     for kind in [AdapterKind::Cpu, AdapterKind::Gpu] {
         let (plan, cache) = (plan(&gpu, kind), folder());
-        let first = Autotuner::new(gpu.adapter(), kept(cache.path()), LONG)
+        let first = Autotuner::new(gpu.adapter(), kept(cache.path()), LONG, &clock())
             .tune(&gpu, &plan)
             .expect("tuned");
         println!("{kind:?}: {first:#?}");
@@ -135,13 +140,16 @@ fn what_was_timed_is_kept() {
         assert_eq!(run(&gpu, plan.clone().choose(&first.choices())), run(&gpu, plan.clone()));
 
         // Who has no time for it times nothing.
-        let none =
-            Autotuner::new(gpu.adapter(), None, Duration::ZERO).tune(&gpu, &plan).expect("tuned");
+        let none = Autotuner::new(gpu.adapter(), None, Duration::ZERO, &clock())
+            .tune(&gpu, &plan)
+            .expect("tuned");
         assert_eq!((none.timings.len(), none.choices()), (0, Choices::default()));
 
         // Another process would do so too.
         let again = |folder: &Path| -> Autotuned {
-            Autotuner::new(gpu.adapter(), kept(folder), LONG).tune(&gpu, &plan).expect("tuned")
+            Autotuner::new(gpu.adapter(), kept(folder), LONG, &clock())
+                .tune(&gpu, &plan)
+                .expect("tuned")
         };
         assert_eq!(again(cache.path()).timings, first.timings);
         other_tiles(cache.path());
@@ -157,7 +165,9 @@ fn a_cache_that_is_none_is_ignored_with_a_word() {
     let Some(gpu) = gpu() else { return };
     let (plan, cache) = (plan(&gpu, AdapterKind::Cpu), folder());
     let tune = || {
-        Autotuner::new(gpu.adapter(), kept(cache.path()), LONG).tune(&gpu, &plan).expect("tuned")
+        Autotuner::new(gpu.adapter(), kept(cache.path()), LONG, &clock())
+            .tune(&gpu, &plan)
+            .expect("tuned")
     };
     assert_eq!(tune().timings.len(), 2);
     let path = file(cache.path());
@@ -188,7 +198,7 @@ fn a_cache_that_is_none_is_ignored_with_a_word() {
     // A folder that cannot be made is one sentence, and the choice is made all the same.
     let taken = cache.path().join("file");
     fs::write(&taken, "").expect("written");
-    let tuned = Autotuner::new(gpu.adapter(), kept(&taken.join("below")), LONG)
+    let tuned = Autotuner::new(gpu.adapter(), kept(&taken.join("below")), LONG, &clock())
         .tune(&gpu, &plan)
         .expect("tuned");
     assert_eq!(tuned.timings.len(), 2);

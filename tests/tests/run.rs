@@ -730,7 +730,7 @@ fn two_runs_side_by_side_do_not_disturb_each_other() {
     assert!(!files(one.path()).is_empty());
 }
 
-/// Who trains by OpenGL is told so, once a start.
+/// A run on OpenGL warns of it, once each time that it starts.
 #[test]
 fn a_run_by_opengl_says_so() {
     let Some(gl) = gpus().into_iter().find(|gpu| gpu.adapter().is_gl()) else {

@@ -10,7 +10,7 @@ use std::{
 use engine::{
     config::Config,
     event::{self, Entry, Event, RunStatus},
-    train::{Options, Run, TrainError},
+    train::{Host, Options, Run, TrainError},
 };
 use support::{checkpoints, config, folder, models_in, train};
 use taper_tests::host;
@@ -129,4 +129,24 @@ fn one_that_fails_stops_the_others_at_a_checkpoint() {
     };
     assert_eq!(*told, error.to_string());
     assert_eq!(checkpoints(&out.path().join("teachers/0")).len(), 1);
+}
+
+/// As in a browser: the run, its log's listener and its members take turns.
+#[test]
+fn without_threads_the_bits_are_the_same() {
+    let out = folder();
+    let host = Host { threads: false, ..host() };
+    let run = Run::create(several(), out.path(), &host).expect("an empty folder");
+    let options = Options { side_by_side: DEVICES, ..Options::new(out.path()) };
+    let mut heard = Vec::new();
+    let here = std::thread::current().id();
+    let mut hear = |entry: &Entry| {
+        assert_eq!(std::thread::current().id(), here);
+        heard.push(entry.seq);
+    };
+    run.execute(&options, &AtomicBool::new(false), &mut hear).expect("trained");
+    assert!(heard.iter().copied().eq(0..heard.len() as u64), "{heard:?}");
+    let one = folder();
+    train(&several(), one.path());
+    assert_eq!(models_in(out.path()), models_in(one.path()));
 }

@@ -117,7 +117,7 @@ fn programs() -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// What a browser runs of the engine compiles for it; rustup brings the target. Where that cannot be had it is said, but the CI must have it.
+/// The crates that a browser runs compile for it. Rustup installs the target; where it cannot, a sentence says so, and the CI fails.
 fn for_a_browser() -> Result<()> {
     const TARGET: &str = "wasm32-unknown-unknown";
     let print = ["--print", "target-libdir", "--target", TARGET];

@@ -23,10 +23,10 @@ pub(crate) fn run() -> Result<()> {
     loud(shell::taper()?.arg("devices"))
 }
 
-/// Sees to it that the built `taper` finds an adapter that is not by OpenGL: on Linux, a software one is installed where there is none.
+/// Makes sure that the built `taper` finds an adapter with a backend other than OpenGL. On Linux it installs a software driver if there is none.
 ///
 /// # Errors
-/// If there is none, and none can be had. Where OpenGL is all that can be had, that is said.
+/// If there is no adapter and none can be installed. If only OpenGL is available, a message says so.
 pub(crate) fn adapter() -> Result<()> {
     let found = adapters::all()?;
     let hidden = HIDERS.into_iter().find(|name| std::env::var_os(name).is_some());
@@ -68,9 +68,9 @@ enum Decision {
     Go,
     /// Install one.
     Install,
-    /// OpenGL is all that can be had; in words.
+    /// Only OpenGL is available; the message that says so.
     GoOnGl(String),
-    /// Nothing can be had; in words.
+    /// Nothing is available; the message that says so.
     Refuse(String),
 }
 

@@ -8,15 +8,18 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 mod check;
 mod draft;
+mod error;
 mod framing;
 pub mod presets;
 mod recipe;
+mod schema;
 #[cfg(test)]
 mod tests;
 
 pub use crate::ops::activation::Activation;
-pub use check::{BATCH, ConfigError};
+pub use check::BATCH;
 pub use draft::Draft;
+pub use error::ConfigError;
 pub use framing::{Disagreement, Framing};
 use recipe::stage;
 pub use recipe::{Length, Optimizer, Recipe, Schedule, whole};

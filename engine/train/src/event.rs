@@ -6,11 +6,14 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::sync::Arc;
 
 pub use taper_core::event::*;
 
-use crate::formats::FormatError;
+use crate::{
+    clock::{Clock, SystemClock},
+    formats::FormatError,
+};
 
 /// The writer of `events.jsonl`.
 #[derive(Debug)]
@@ -19,7 +22,8 @@ pub struct EventLog {
     path: PathBuf,
     /// `seq` of the next line.
     next: u64,
-    clock: Clock,
+    clock: Arc<dyn Clock>,
+    steady: Steady,
     /// Whether the last line has no end.
     torn: bool,
 }
@@ -31,6 +35,14 @@ impl EventLog {
     /// # Errors
     /// What the system refuses.
     pub fn open(path: &Path) -> Result<EventLog, FormatError> {
+        Self::by(Arc::new(SystemClock::default()), path)
+    }
+
+    /// [`Self::open`], with the times of another clock than the system's.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn by(clock: Arc<dyn Clock>, path: &Path) -> Result<EventLog, FormatError> {
         let open = || -> io::Result<EventLog> {
             let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
             let mut bytes = Vec::new();
@@ -40,9 +52,9 @@ impl EventLog {
             // A `seq` that has no successor is damage: the numbers before it go on.
             let next = parse(&bytes).map(|entry| entry.seq).max();
             let next = next.map_or(0, |seq| seq.saturating_add(1));
-            let clock = Clock { last: last.map_or(0.0, |entry| entry.time), ahead: 0.0 };
+            let steady = Steady { last: last.map_or(0.0, |entry| entry.time), ahead: 0.0 };
             let torn = bytes.last().is_some_and(|&byte| byte != b'\n');
-            Ok(EventLog { file, path: path.into(), next, clock, torn })
+            Ok(EventLog { file, path: path.into(), next, clock, steady, torn })
         };
         open().map_err(|source| FormatError::write(path, source))
     }
@@ -52,8 +64,7 @@ impl EventLog {
     /// # Errors
     /// What the system refuses; the next line then starts behind what was written of this one.
     pub fn append(&mut self, event: Event) -> Result<Entry, FormatError> {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let time = self.clock.tell((now.as_secs_f64() * 1e3).round() / 1e3);
+        let time = self.steady.tell((self.clock.unix().as_secs_f64() * 1e3).round() / 1e3);
         let entry = Entry { seq: self.next, time, event };
         let line = entry.to_line().map_err(|error| FormatError::content(&self.path, error))?;
         let line = if self.torn { format!("\n{line}") } else { line };
@@ -74,15 +85,15 @@ impl EventLog {
     }
 }
 
-/// The system's clock, made monotonic, as readers take differences of a log's times: if the clock is set back, the times of the log stay ahead of
+/// The time of day, made monotonic, as readers take differences of a log's times: if the clock is set back, the times of the log stay ahead of
 /// it by as much from then on.
 #[derive(Debug, Default)]
-struct Clock {
+struct Steady {
     last: f64,
     ahead: f64,
 }
 
-impl Clock {
+impl Steady {
     fn tell(&mut self, now: f64) -> f64 {
         if now + self.ahead < self.last {
             self.ahead = self.last - now;
@@ -184,9 +195,9 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_set_back_goes_on_from_where_it_was() {
-        let mut clock = Clock::default();
+        let mut steady = Steady::default();
         let told: Vec<f64> =
-            [100.0, 101.0, 41.0, 43.5, 200.0].map(|now| clock.tell(now)).into_iter().collect();
+            [100.0, 101.0, 41.0, 43.5, 200.0].map(|now| steady.tell(now)).into_iter().collect();
         assert_eq!(told, [100.0, 101.0, 101.0, 103.5, 260.0]);
         // A log goes on where it ended as well.
         let folder = tempfile::tempdir().expect("folder");

@@ -15,6 +15,7 @@
 #![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
 
 pub mod classes;
+pub mod clock;
 pub mod config;
 pub mod data;
 pub mod event;

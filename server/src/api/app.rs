@@ -70,7 +70,7 @@ pub(super) async fn helped<T: Send + 'static>(
     .await
 }
 
-/// [`helped`] work that nobody else needs: it is told whether its client still waits, and gives up where it does not.
+/// [`helped`] for work that only this client needs: the work learns whether the client still waits, and stops if it does not.
 pub(super) async fn helped_while<T: Send + 'static>(
     app: &Arc<App>,
     work: impl FnOnce(&App, &dyn Fn() -> bool) -> Result<T, ApiError> + Send + 'static,

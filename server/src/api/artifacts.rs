@@ -76,7 +76,7 @@ pub(super) async fn list(
     Asked(query): Asked<MemberQuery>,
 ) -> Result<Json<Artifacts>, ApiError> {
     blocking(&app, move |app| {
-        // Before it is there, there is none: no error.
+        // A file that has not been written yet is no error.
         app.run(&id)?;
         let files = match model(app, &id, query.member.as_deref()) {
             Ok((_, files)) => files,

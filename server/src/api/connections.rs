@@ -1,4 +1,4 @@
-//! Connections: how many there may be, who has to go for a newcomer, and how long one may take to say what it wants and to hear the answer.
+//! Connections: how many there may be, which one is closed to admit a new one, and how long a client may take to send a request and to read the answer.
 //!
 //! axum's own `serve` waits for headers, bodies and readers as long as a client likes, so that anybody on the network could hold every
 //! connection there can be. Here a place is kept by who has shown the token and is served. Those that the server still waits for have to
@@ -75,7 +75,7 @@ pub(super) struct Connection {
     known: AtomicBool,
     /// Whether a request is there in whole, and its answer under way.
     busy: AtomicBool,
-    /// Told when it has to go.
+    /// Notified when the server closes the connection.
     leave: Notify,
 }
 
@@ -298,7 +298,7 @@ fn connect(
     graceful: &GracefulShutdown,
     seat: Seat,
 ) {
-    // Events are short, and nobody wants to wait until more of them fill a packet; where that cannot be had, they come a little later.
+    // Without Nagle's algorithm short events are sent at once. Where it cannot be switched off, they arrive a little later.
     drop(stream.set_nodelay(true));
     let Grants { headers, unread, .. } = seat.connections.grants;
     let (router, connection) = (router.clone(), Arc::clone(&seat.connection));
@@ -493,7 +493,7 @@ mod tests {
             slow.push(stream);
         }
         for mut stream in slow {
-            // hyper may say that it waited in vain, or nothing.
+            // hyper may answer that the request timed out, or answer nothing.
             let mut said = Vec::new();
             let closed =
                 tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut said));

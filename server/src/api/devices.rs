@@ -20,7 +20,7 @@ pub(super) struct Devices {
 }
 
 pub(super) async fn list(State(app): State<Arc<App>>) -> Result<Json<Devices>, ApiError> {
-    // One process at most lists them, whoever asks.
+    // At most one process lists them at a time, however many clients ask.
     blocking(&app, |app| {
         let mut adapters = app.adapters.list().map_err(ApiError::unavailable)?;
         for run in app.jobs.store.read(Run::with_device)? {

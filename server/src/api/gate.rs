@@ -1,4 +1,4 @@
-//! What every request and every answer passes: the guard's rules before a handler, and behind it what the browser and the client are told.
+//! What every request and every answer passes: the guard's rules before a handler, and behind it the headers for browsers and clients.
 
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};

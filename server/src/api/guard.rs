@@ -102,7 +102,7 @@ impl Guard {
         }
     }
 
-    /// What is asked of a request to the route `path`, or to the page where there is none. Nothing of its body is read before.
+    /// Checks a request to the route `path`, or to the page where there is no route, before any of its body is read.
     ///
     /// # Errors
     /// The first rule that it breaks.

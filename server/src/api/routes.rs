@@ -1,6 +1,6 @@
 //! The routes: what is served, what is checked of a request, and what `/api/openapi.json` says of it, all from one table.
 //!
-//! aide, which does the like, has no release for schemars 1, and utoipa would want the configuration's schema written a second time.
+//! aide does the same, but has no release for schemars 1; utoipa would need the configuration's schema written a second time.
 
 use std::sync::Arc;
 

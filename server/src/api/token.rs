@@ -114,7 +114,7 @@ impl Token {
         equal(&hash(&[given.as_bytes()]), &self.token)
     }
 
-    /// Only wrong ones are counted: 256 bits are not guessed, and whoever else is wrong behind an address, the right one opens.
+    /// Only wrong tokens are counted. Nobody guesses 256 bits, so the right token is accepted even from an address that sent wrong ones.
     fn wrong(&self, peer: IpAddr) -> Verdict {
         match self.tries.take(peer, Instant::now()) {
             Ok(()) => {

@@ -38,7 +38,7 @@ impl Arguments {
         Ok(iter::once("taper".into()).chain(self.verb.iter().cloned()))
     }
 
-    /// Ends this process when its standard input ends, which whoever waits for it holds open, or when its time is over.
+    /// Ends this process when its time is over, or when its standard input ends: the process that waits for it holds that open.
     pub(super) fn watch(&self) -> io::Result<()> {
         let seconds = self.seconds;
         let thread = |work: Box<dyn FnOnce() + Send>| {

@@ -111,7 +111,7 @@ impl Progress {
     fn say(&self, line: &str) {
         let line = text::escape(line);
         if self.drawn {
-            // A terminal that has gone away is noticed by whoever writes the results.
+            // The code that writes the results notices a terminal that was closed.
             drop(self.bars.println(&*line));
         } else {
             say(&line);

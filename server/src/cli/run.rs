@@ -113,7 +113,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         let options =
             Options { device, profile, autotune, cache, side_by_side, ..Options::new(folder) };
         let (begun, done) = train(run, &options, arguments.json, &stop);
-        // However it ended; but what stopped the run is told rather than that its profile could not be written.
+        // The profile is written however the run ended. An error of the run takes precedence over an error of writing the profile.
         let shown = recorder.map_or(Ok(()), |of| show_profile(&of, folder, arguments.json));
         match done {
             Err(TrainError::Stopped(_)) => {

@@ -289,7 +289,7 @@ impl Datasets {
                 command.arg(flag).arg(path);
             }
         }
-        // A client is told what is wrong, and not where things lie on the server.
+        // The client gets the reason, without paths of the server.
         ask(&mut command, PATIENCE).map_err(|mut error| {
             for (path, word) in [(archive, "the upload"), (path, &*format!("{PREFIX}{name}"))] {
                 if let Some(path) = path {

@@ -1,4 +1,4 @@
-//! What a data set is called, and what clients are told of it.
+//! The name of a data set, and what answers contain of it.
 
 use engine::config::ImageKind;
 use engine::data::Account;

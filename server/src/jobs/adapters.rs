@@ -1,4 +1,4 @@
-//! The adapters of this machine, as short-lived processes tell of them: the server itself never opens a device.
+//! The adapters of this machine, as short-lived processes list them: the server itself never opens a device.
 
 use std::path::PathBuf;
 use std::process::Command;

@@ -27,7 +27,7 @@ const SAID: usize = 5;
 /// Messages that a slow reader may be behind before it is dropped.
 const BEHIND: usize = 4096;
 
-/// Something that readers of the stream are told.
+/// A message for the readers of the stream.
 #[derive(Debug)]
 pub(crate) struct Message {
     /// Number of the newest row of the log when it was said.
@@ -55,7 +55,7 @@ pub(crate) struct Jobs {
     pub(super) trouble: Mutex<Option<String>>,
 }
 
-/// Why a run does not do what it is told.
+/// Why a run cannot be paused, resumed, stopped or moved.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refusal {
     /// There is none of this id.
@@ -293,7 +293,7 @@ impl Jobs {
     }
 
     pub(super) fn send(&self, message: Message) {
-        // Nobody listens: nobody is told.
+        // Sending fails only if nobody listens.
         drop(self.hub.send(Arc::new(message)));
     }
 }

@@ -15,7 +15,7 @@ const AMPLE: u64 = 4 * KEPT;
 /// Free bytes under which a run's process is taken to have died of a full disk.
 const LEAST: u64 = 1 << 20;
 
-/// A file that takes room while there is enough, and gives it where there is none.
+/// A file that reserves space on the disk and gives it up when the disk is full.
 #[derive(Debug)]
 pub(super) struct Reserve {
     path: PathBuf,

@@ -57,7 +57,7 @@ pub(crate) enum End {
     Stopped,
     /// The disk had no room for what it was to write.
     Full,
-    /// Its log tells of an error that would come again.
+    /// Its log has an error that would occur again.
     Failed,
     /// Its log says nothing: it was killed, or the machine went down.
     Died,

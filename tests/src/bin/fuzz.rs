@@ -21,7 +21,7 @@ fuzz [--seed S] [--inputs N] [--input K] [KIND…]
   KIND         idx cifar picture folder tar zip safetensors model checkpoint toml events run; all, if none is named
 ";
 
-/// How long an input may take, and the memory that it may take.
+/// Limits of time and memory for one input.
 const PATIENCE: Duration = Duration::from_secs(20);
 const MEMORY: u64 = 2 << 30;
 /// Failures after which there are enough.

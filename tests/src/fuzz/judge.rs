@@ -221,7 +221,7 @@ impl Judge {
         let of_a_model = |name: &&String| {
             ["model.safetensors", "config.json", "merge.json"].iter().any(|end| name.ends_with(end))
         };
-        // A finished member's model is not read by a resume; whoever reads it is refused by its sums.
+        // A resume does not read the model of a finished member. Everything that does read it checks its sums, and refuses.
         let is_read = |name: &String| {
             let folder = out.join(name);
             folder.parent().is_some_and(|folder| ModelFolder::read(folder).is_ok())
@@ -558,7 +558,7 @@ fn model(seed: &Files, files: &Files, folder: &Path) -> Judged {
     }
 }
 
-/// The checkpoint that is taken is one of those that were written; an older one only with a word.
+/// A resume takes one of the checkpoints that were written, and an older one only with a warning.
 fn checkpoint(seed: &Files, files: &Files, folder: &Path) -> Judged {
     let read = |name: &str, files: &Files| {
         let folder = folder.join(name);

@@ -51,7 +51,7 @@ export function unauthorised(): void {
   onUnauthorised();
 }
 
-/** The error that a response tells of, also where something in between answered without our JSON. */
+/** The error of a response, also of a proxy that answered without our JSON. */
 export function errorOf(status: number, text: string): ApiError {
   try {
     const body: unknown = JSON.parse(text);

@@ -2094,7 +2094,7 @@ export interface components {
             bindings: components["schemas"]["Binding"][];
             /** @description Whether binding 0 of group 0, the `Dims`, is used. */
             dims: boolean;
-            /** @description Whether group 1, the live numbers, is used. */
+            /** @description Whether group 1 is used: the step parameters. */
             live: boolean;
         };
         /** @description The limits that plans are checked against; the default is WebGPU's. */
@@ -2579,7 +2579,7 @@ export interface components {
          *     To make it ready: a buffer for each of `plan.buffers`, zeros but for `fills`; the tensors of a safetensors file by `tensors`; a compute
          *     pipeline for each of `plan.kernels` from `shaders[modules[k]]`, with the kernel's `constants`. Group 0 has the `Dims` of a dispatch as
          *     a uniform at binding 0, where the kernel's `dims` says so, and its storage `bindings` in the order of the dispatch's `binds`; group 1
-         *     the eight live numbers of `shaders/lib/step.wgsl`, where `live` says so. Then a program is a list of dispatches, in their order.
+         *     the eight step parameters of `shaders/lib/step.wgsl`, where `live` says so. Then a program is a list of dispatches, in their order.
          */
         PortablePlan: {
             /**

@@ -28,7 +28,7 @@ export function parts(path: string): string[] {
   return path.split("/").filter(Boolean).map(decode);
 }
 
-/** A number of the query, or undefined where there is none that is finite. */
+/** A finite number of the query, or undefined. */
 export function numberOf(query: URLSearchParams, key: string): number | undefined {
   const text = query.get(key);
   const value = text === null || text.trim() === "" ? NaN : Number(text);

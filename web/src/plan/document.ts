@@ -23,7 +23,7 @@ export function parsePlan(json: unknown): PortablePlan {
   return plan as PortablePlan;
 }
 
-/** An entry that must be there: plans speak of others by index. */
+/** The entry at an index. Plans refer to entries by index, so it must exist. */
 export function at<T>(list: readonly T[], index: number, what: string): T {
   const found = list[index];
   if (found === undefined) throw new Error(`plan.json speaks of ${what} ${index}, which it does not have`);

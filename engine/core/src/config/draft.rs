@@ -6,7 +6,11 @@ use sha2::{Digest, Sha256};
 use toml::{Table, Value};
 
 use super::Config;
-use super::check::{self, ConfigError};
+use super::{
+    check,
+    error::{self, ConfigError},
+    schema,
+};
 use crate::text;
 
 /// A configuration that may still be changed; [`Draft::finish`] checks it and makes a [`Config`] of it.
@@ -90,7 +94,7 @@ impl Draft {
             section = match entry {
                 Value::Table(table) => table,
                 other => {
-                    let error = check::bad(
+                    let error = error::bad(
                         path[..=depth].join("."),
                         &*other,
                         format!("has no key `{last}` below it"),
@@ -125,7 +129,7 @@ impl Draft {
 
     fn build(&self) -> Result<Config, ConfigError> {
         let value = Value::Table(self.table.clone());
-        check::against_schema(&value)?;
+        schema::against_schema(&value)?;
         let mut config: Config =
             value.try_into().map_err(|error: toml::de::Error| ConfigError::Syntax {
                 origin: self.origin.clone(),
@@ -205,7 +209,7 @@ impl Config {
     /// # Errors
     /// The first bad value.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        check::against_schema(&Value::Table(self.table()))?;
+        schema::against_schema(&Value::Table(self.table()))?;
         check::agreement(self)
     }
 
@@ -242,7 +246,7 @@ impl Config {
 
     /// The JSON schema of a configuration, for forms and the API.
     pub fn schema() -> serde_json::Value {
-        check::schema()
+        schema::schema()
     }
 
     fn table(&self) -> Table {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::check::{self, ConfigError};
+use super::error::{self, ConfigError};
 use super::{Config, Draft, Model};
 
 /// A built-in configuration.
@@ -54,7 +54,7 @@ impl Draft {
         if let Some(preset) = find(name) {
             return Draft::from_toml(preset.text, &format!("preset {name}"));
         }
-        let nearest = check::nearest(name, PRESETS.iter().map(|preset| preset.name));
+        let nearest = error::nearest(name, PRESETS.iter().map(|preset| preset.name));
         Err(ConfigError::UnknownPreset { name: name.into(), nearest: nearest.map(String::from) })
     }
 }

@@ -139,7 +139,7 @@ pub struct KernelSpec {
     pub bindings: Vec<Binding>,
     /// Whether binding 0 of group 0, the `Dims`, is used.
     pub dims: bool,
-    /// Whether group 1, the live numbers, is used.
+    /// Whether group 1 is used: the step parameters.
     pub live: bool,
 }
 

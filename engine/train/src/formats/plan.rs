@@ -24,7 +24,7 @@ pub const VERSION: u32 = 1;
 /// To make it ready: a buffer for each of `plan.buffers`, zeros but for `fills`; the tensors of a safetensors file by `tensors`; a compute
 /// pipeline for each of `plan.kernels` from `shaders[modules[k]]`, with the kernel's `constants`. Group 0 has the `Dims` of a dispatch as
 /// a uniform at binding 0, where the kernel's `dims` says so, and its storage `bindings` in the order of the dispatch's `binds`; group 1
-/// the eight live numbers of `shaders/lib/step.wgsl`, where `live` says so. Then a program is a list of dispatches, in their order.
+/// the eight step parameters of `shaders/lib/step.wgsl`, where `live` says so. Then a program is a list of dispatches, in their order.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PortablePlan {
     /// Version of this form, [`VERSION`].

@@ -3,16 +3,13 @@
 //! Each class of products runs by itself, on buffers of its shapes that hold noise, by each tile in turn, several times around. The classes
 //! with the most operations come first; what the time does not suffice for keeps the table's tile.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
 use super::timings::{Cache, Timing, Timings};
 use crate::{
+    clock::Clock,
     device::{AdapterDescription, Device, DeviceError, Executor, StepParameters},
     plan::{Choice, Choices, Class, FILL, Plan},
     random::Stream,
@@ -32,6 +29,7 @@ const NOISE: usize = 1 << 16;
 /// Chooses tiles on one adapter.
 #[derive(Debug)]
 pub struct Autotuner {
+    clock: Arc<dyn Clock>,
     left: Duration,
     timings: Timings,
     problem: Option<String>,
@@ -72,11 +70,12 @@ impl Autotuner {
         adapter: &AdapterDescription,
         cache: Option<Box<dyn Cache>>,
         left: Duration,
+        clock: &Arc<dyn Clock>,
     ) -> Self {
         let (timings, problem) = Timings::open(adapter, cache);
         let mut stream = Stream::new(&[NOISE as u64]);
         let noise = (0..NOISE).map(|_| stream.between(-1.0, 1.0) as f32).collect();
-        Self { left, timings, problem, noise, longest: Duration::ZERO }
+        Self { clock: Arc::clone(clock), left, timings, problem, noise, longest: Duration::ZERO }
     }
 
     /// Chooses the tiles of a plan for this device, and keeps what was measured.
@@ -84,7 +83,7 @@ impl Autotuner {
     /// # Errors
     /// If the device is lost.
     pub fn tune(&mut self, gpu: &Arc<dyn Device>, plan: &Plan) -> Result<Autotuned, DeviceError> {
-        let begun = Instant::now();
+        let begun = self.clock.now();
         let classes = plan.classes();
         let mut tuned = Autotuned {
             classes: classes.len(),
@@ -94,7 +93,7 @@ impl Autotuner {
         let mut news = false;
         for (class, _, table) in classes {
             if self.timings.of(&class).is_none() {
-                let from = Instant::now();
+                let from = self.clock.now();
                 match self.time(gpu, plan, &class, table) {
                     Ok(Some(timing)) => {
                         self.timings.add(timing);
@@ -104,15 +103,16 @@ impl Autotuner {
                     Err(error @ DeviceError::Lost(_)) => return Err(error),
                     Err(error) => tuned.warnings.push(format!("{class} is not timed: {error}")),
                 }
-                self.left = self.left.saturating_sub(from.elapsed());
-                self.longest = self.longest.max(from.elapsed());
+                let took = self.clock.now() - from;
+                self.left = self.left.saturating_sub(took);
+                self.longest = self.longest.max(took);
             }
             tuned.timings.extend(self.timings.of(&class).cloned());
         }
         if news {
             tuned.warnings.extend(self.timings.save());
         }
-        tuned.seconds = begun.elapsed().as_secs_f64();
+        tuned.seconds = (self.clock.now() - begun).as_secs_f64();
         Ok(tuned)
     }
 
@@ -124,8 +124,9 @@ impl Autotuner {
         class: &Class,
         table: String,
     ) -> Result<Option<Timing>, DeviceError> {
-        let begun = Instant::now();
-        let left = || self.left.saturating_sub(begun.elapsed());
+        let clock = &*self.clock;
+        let begun = clock.now();
+        let left = || self.left.saturating_sub(clock.now() - begun);
         let Some(trial) = plan.trial(class) else { return Ok(None) };
         let tiles: Vec<String> =
             trial.programs.keys().filter(|name| *name != FILL).cloned().collect();
@@ -147,12 +148,12 @@ impl Autotuner {
         executor.run(FILL, &StepParameters::rows(0), 0)?;
         executor.finish()?;
         let mut warm = || -> Result<f64, DeviceError> {
-            let begun = Instant::now();
+            let begun = clock.now();
             for tile in &tiles {
                 executor.run(tile, &StepParameters::rows(0), 0)?;
             }
             executor.finish()?;
-            Ok(begun.elapsed().as_secs_f64())
+            Ok((clock.now() - begun).as_secs_f64())
         };
         // The first time around a driver may still compile.
         warm()?;
@@ -163,7 +164,7 @@ impl Autotuner {
             return Ok(None);
         }
 
-        let mut ns = medians(&mut *executor, &tiles, rounds)?;
+        let mut ns = medians(&mut *executor, clock, &tiles, rounds)?;
         let fastest = ns.iter().min_by_key(|&(_, ns)| ns).map(|(tile, _)| tile.clone());
         let Some(fastest) = fastest else { return Ok(None) };
         let clearly =
@@ -171,7 +172,7 @@ impl Autotuner {
         let mut wins = clearly(&ns);
         if wins {
             // A neighbour may have slowed the table's tile down: the other one must win again.
-            ns.extend(medians(&mut *executor, &[table.clone(), fastest.clone()], rounds)?);
+            ns.extend(medians(&mut *executor, clock, &[table.clone(), fastest.clone()], rounds)?);
             wins = clearly(&ns);
         }
         let tile = if wins { fastest } else { table.clone() };
@@ -182,6 +183,7 @@ impl Autotuner {
 /// The median nanoseconds of each of some programs of one dispatch, run in turn: by timestamp queries, or else by the host's clock.
 fn medians(
     executor: &mut dyn Executor,
+    clock: &dyn Clock,
     programs: &[String],
     rounds: usize,
 ) -> Result<BTreeMap<String, u64>, DeviceError> {
@@ -196,11 +198,11 @@ fn medians(
     };
     for _ in 0..rounds {
         for program in programs {
-            let begun = Instant::now();
+            let begun = clock.now();
             executor.run(program, &StepParameters::rows(0), 0)?;
             executor.finish()?;
             if !timestamps {
-                add(program, begun.elapsed().as_nanos() as u64);
+                add(program, (clock.now() - begun).as_nanos() as u64);
             }
         }
     }

@@ -16,6 +16,7 @@ use super::{
     timings::Cache,
 };
 use crate::{
+    clock::Clock,
     config::Config,
     data::Dataset,
     device::{AdapterDescription, Device},
@@ -84,7 +85,8 @@ pub(super) struct Context<'r> {
     pub(super) config: &'r Config,
     pub(super) options: &'r Options,
     pub(super) data: &'r Dataset,
-    pub(super) journal: &'r Journal,
+    pub(super) journal: &'r Journal<'r>,
+    pub(super) clock: &'r Arc<dyn Clock>,
     pub(super) gpu: Arc<dyn Device>,
     /// Present if tiles are timed on this device.
     pub(super) autotuner: Option<Autotuner>,
@@ -105,7 +107,7 @@ impl Context<'_> {
     /// Opens the device anew after it was lost.
     pub(super) fn reopen(&mut self) -> Result<(), TrainError> {
         self.gpu = self.gpu.reopen()?;
-        self.autotuner = autotuner(self.gpu.adapter(), self.options);
+        self.autotuner = autotuner(self.gpu.adapter(), self.options, self.clock);
         Ok(())
     }
 }
@@ -124,12 +126,16 @@ impl Stops<'_> {
 }
 
 /// The autotuner, if tiles are timed on this device.
-pub(super) fn autotuner(adapter: &AdapterDescription, options: &Options) -> Option<Autotuner> {
+pub(super) fn autotuner(
+    adapter: &AdapterDescription,
+    options: &Options,
+    clock: &Arc<dyn Clock>,
+) -> Option<Autotuner> {
     let wanted = match options.autotune {
         Autotune::Never => false,
         Autotune::OnGpus => adapter.kind == AdapterKind::Gpu,
         Autotune::Always => true,
     };
     let cache = || Some(Box::new(TimingsFolder(options.cache.clone()?)) as Box<dyn Cache>);
-    wanted.then(|| Autotuner::new(adapter, cache(), BUDGET))
+    wanted.then(|| Autotuner::new(adapter, cache(), BUDGET, clock))
 }

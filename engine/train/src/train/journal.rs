@@ -3,10 +3,11 @@
 use std::{
     collections::BTreeMap,
     path::Path,
-    sync::{Mutex, MutexGuard, PoisonError, mpsc},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use crate::{
+    clock::Clock,
     event::{self, Entry, Event, EventLog},
     formats::FormatError,
 };
@@ -31,15 +32,17 @@ pub(super) struct End {
 }
 
 /// The log, who listens, and what it said so far.
-#[derive(Debug)]
-pub(super) struct Journal {
+pub(super) struct Journal<'r> {
     state: Mutex<State>,
+    listener: &'r Listener<'r>,
 }
+
+/// Is told of every new entry, one at a time.
+pub(super) type Listener<'r> = dyn Fn(Entry) + Sync + 'r;
 
 #[derive(Debug)]
 struct State {
     log: EventLog,
-    listener: mpsc::Sender<Entry>,
     past: BTreeMap<String, Past>,
     /// The configuration's hash, as the run was taken up last.
     config_hash: Option<String>,
@@ -75,20 +78,23 @@ impl State {
     }
 }
 
-impl Journal {
-    /// Opens the log at `path`, making it if there is none. The receiver gets every new entry, until the journal is dropped.
+impl<'r> Journal<'r> {
+    /// Opens the log at `path`, making it if there is none.
     ///
     /// # Errors
     /// What the system refuses.
-    pub(super) fn open(path: &Path) -> Result<(Self, mpsc::Receiver<Entry>), FormatError> {
-        let log = EventLog::open(path)?;
-        let (listener, heard) = mpsc::channel();
+    pub(super) fn open(
+        path: &Path,
+        clock: &Arc<dyn Clock>,
+        listener: &'r Listener<'r>,
+    ) -> Result<Self, FormatError> {
+        let log = EventLog::by(Arc::clone(clock), path)?;
         let (past, passed_over) = (BTreeMap::new(), event::passed_over(path)?);
-        let mut state = State { log, listener, past, config_hash: None, passed_over };
+        let mut state = State { log, past, config_hash: None, passed_over };
         for entry in event::read(path)? {
             state.take(&entry.event);
         }
-        Ok((Self { state: Mutex::new(state) }, heard))
+        Ok(Self { state: Mutex::new(state), listener })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -103,8 +109,7 @@ impl Journal {
         let mut state = self.lock();
         let entry = state.log.append(event)?;
         state.take(&entry.event);
-        // It is no error if nobody listens.
-        drop(state.listener.send(entry));
+        (self.listener)(entry);
         Ok(())
     }
 
@@ -145,11 +150,13 @@ impl Journal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::SystemClock;
 
     #[test]
     fn a_changed_configuration_and_damaged_lines_are_said() {
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join("events.jsonl");
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let started = Event::RunStarted {
             version: "1".into(),
             adapter: String::new(),
@@ -157,17 +164,17 @@ mod tests {
             config_hash: "abc".into(),
             stages: Vec::new(),
         };
-        let (journal, _heard) = Journal::open(&path).expect("opened");
+        let journal = Journal::open(&path, &clock, &|_| ()).expect("opened");
         assert!(journal.doubts("abc").is_empty());
         journal.append(started).expect("written");
         journal.append(Event::Log { message: "x".into() }).expect("written");
-        let (journal, _heard) = Journal::open(&path).expect("opened");
+        let journal = Journal::open(&path, &clock, &|_| ()).expect("opened");
         assert!(journal.doubts("abc").is_empty());
         let said = journal.doubts("abd");
         assert!(said.len() == 1 && said[0].starts_with("config.toml is not"), "{said:?}");
         let text = std::fs::read_to_string(&path).expect("read");
         std::fs::write(&path, text.replace("\"log\"", "\"lof\"")).expect("written");
-        let (journal, _heard) = Journal::open(&path).expect("opened");
+        let journal = Journal::open(&path, &clock, &|_| ()).expect("opened");
         let said = journal.doubts("abc");
         assert!(said.len() == 1 && said[0].starts_with("1 line is passed over"), "{said:?}");
     }

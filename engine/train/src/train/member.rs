@@ -2,7 +2,7 @@
 
 mod steps;
 
-use std::{sync::Arc, time::Instant};
+use std::{sync::Arc, time::Duration};
 
 use super::{
     TrainError,
@@ -47,7 +47,7 @@ pub(super) struct Member<'a, 'r> {
     bridged: Option<Network>,
     at: Checkpoint,
     /// When the last checkpoint was written or read.
-    kept: Instant,
+    kept: Duration,
     kept_step: Option<u64>,
 }
 
@@ -93,7 +93,8 @@ impl<'a, 'r> Member<'a, 'r> {
                 Checkpoint { now, ..Checkpoint::default() }
             }
         };
-        Ok(Self { who, run, bridged, at, kept: Instant::now(), kept_step })
+        let kept = run.clock.now();
+        Ok(Self { who, run, bridged, at, kept, kept_step })
     }
 
     /// Walks the stages that are left.
@@ -257,9 +258,9 @@ impl<'a, 'r> Member<'a, 'r> {
         &mut self,
         work: impl FnOnce(&mut Self) -> Result<T, TrainError>,
     ) -> Result<T, TrainError> {
-        let from = Instant::now();
+        let from = self.run.clock.now();
         let done = work(self)?;
-        self.at.place.seconds += from.elapsed().as_secs_f64();
+        self.at.place.seconds += (self.run.clock.now() - from).as_secs_f64();
         Ok(done)
     }
 
@@ -498,7 +499,7 @@ impl<'a, 'r> Member<'a, 'r> {
         let path = self.at.write(&self.who.folder.join(CHECKPOINTS))?;
         let path = path.strip_prefix(&self.run.options.out).unwrap_or(&path).display().to_string();
         let (member, step) = (self.who.name.clone(), self.at.place.member_step);
-        (self.kept, self.kept_step) = (Instant::now(), Some(step));
+        (self.kept, self.kept_step) = (self.run.clock.now(), Some(step));
         self.run.emit(Event::Checkpoint { member, step, path })
     }
 }

@@ -39,7 +39,7 @@ pub(super) struct Pool {
 
 impl Pool {
     /// Of what is `planned`, a teacher before those that need it; `adapters` are the names of the run's.
-    pub(super) fn new(planned: Vec<Planned>, adapters: &[&str], journal: &Journal) -> Pool {
+    pub(super) fn new(planned: Vec<Planned>, adapters: &[&str], journal: &Journal<'_>) -> Pool {
         let mut slots: Vec<Slot> = Vec::new();
         for planned in planned {
             let Past { begun, finished, .. } = journal.past(&planned.name);
@@ -104,8 +104,11 @@ impl Pool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::{
+        clock::{Clock, SystemClock},
         config::{Config, Method},
         event::Event,
         train::outline::planned,
@@ -113,7 +116,9 @@ mod tests {
 
     fn pool(log: &[Event], adapters: &[&str]) -> Pool {
         let folder = tempfile::tempdir().expect("folder");
-        let (journal, _) = Journal::open(&folder.path().join("events.jsonl")).expect("a log");
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+        let path = folder.path().join("events.jsonl");
+        let journal = Journal::open(&path, &clock, &|_| ()).expect("a log");
         for event in log {
             journal.append(event.clone()).expect("written");
         }

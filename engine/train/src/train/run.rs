@@ -6,18 +6,18 @@ use std::{
     panic::resume_unwind,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
+        mpsc,
     },
     thread,
-    time::Instant,
 };
 
 use super::{
     TrainError,
     context::{Context, Options, Stops, Teacher, autotuner},
     host::Host,
-    journal::{Journal, Past},
+    journal::{Journal, Listener, Past},
     kept,
     measure::{self, Worth},
     member::Member,
@@ -107,13 +107,21 @@ impl Run {
         &self,
         options: &Options,
         stop: &AtomicBool,
-        sink: &mut dyn FnMut(&Entry),
+        sink: &mut (dyn FnMut(&Entry) + Send),
     ) -> Result<(), TrainError> {
-        let (journal, heard) = Journal::open(&self.out.join(EVENTS))?;
+        if !self.host.threads {
+            let sink = Mutex::new(sink);
+            let tell = |entry: Entry| sink.lock().unwrap_or_else(PoisonError::into_inner)(&entry);
+            return self.train_and_say(options, stop, &tell);
+        }
+        let (sender, heard) = mpsc::channel();
         thread::scope(|scope| {
-            // Training has a thread of its own, so that a slow `sink` does not hold it up. That thread drops the journal when it is done, which ends
-            // the iteration over its entries here.
-            let work = scope.spawn(move || self.train_and_say(options, stop, &journal));
+            // Training has a thread of its own, so that a slow `sink` does not hold it up. That thread drops the sender when it is done, which ends
+            // the iteration over the entries here.
+            let work = scope.spawn(move || {
+                // It is no error if nobody listens.
+                self.train_and_say(options, stop, &|entry| drop(sender.send(entry)))
+            });
             heard.iter().for_each(|entry| sink(&entry));
             work.join().unwrap_or_else(|panic| resume_unwind(panic))
         })
@@ -124,10 +132,12 @@ impl Run {
         &self,
         options: &Options,
         stop: &AtomicBool,
-        journal: &Journal,
+        listener: &Listener<'_>,
     ) -> Result<(), TrainError> {
-        let begun = Instant::now();
-        let result = self.train(options, stop, journal);
+        let clock = &self.host.clock;
+        let journal = Journal::open(&self.out.join(EVENTS), clock, listener)?;
+        let begun = clock.now();
+        let result = self.train(options, stop, &journal);
         let status = match &result {
             Ok(()) => RunStatus::Done,
             Err(TrainError::Stopped(_)) => RunStatus::Stopped,
@@ -139,7 +149,7 @@ impl Run {
             Ok(()) | Err(TrainError::Stopped(_)) => None,
             Err(error) => Some(error.to_string()),
         };
-        let seconds = begun.elapsed().as_secs_f64();
+        let seconds = (clock.now() - begun).as_secs_f64();
         let told = journal.append(Event::RunFinished { status, error, seconds });
         // If both failed, the error that stopped the run is returned, not that of the log.
         result.and(told.map_err(Into::into))
@@ -149,7 +159,7 @@ impl Run {
         &self,
         options: &Options,
         stop: &AtomicBool,
-        journal: &Journal,
+        journal: &Journal<'_>,
     ) -> Result<(), TrainError> {
         let config = &self.config;
         let data = data::open(&config.data)?;
@@ -204,7 +214,7 @@ impl Run {
         &self,
         imported: &BTreeMap<u64, Imported>,
         data: &Dataset,
-        journal: &Journal,
+        journal: &Journal<'_>,
         gpu: &Arc<dyn Device>,
     ) -> Result<(), TrainError> {
         for (seed, Imported { teacher, .. }) in teacher::distinct(imported) {
@@ -260,13 +270,20 @@ impl Run {
                 format!("a profile is of one device, and `{device}` means {}", gpus.len());
             return Err(NetworkError::Unsupported(message).into());
         }
+        if !self.host.threads && gpus.len() > 1 {
+            let message = format!(
+                "a run without threads trains on one device, and `{device}` means {}",
+                gpus.len()
+            );
+            return Err(NetworkError::Unsupported(message).into());
+        }
         for gpu in &gpus {
             if config.precision == Precision::Mixed {
                 gpu.check_half()?;
             }
             outline::refuse_what_does_not_fit(config, outline, &gpu.target())?;
         }
-        let software = gpus[0].adapter().kind == AdapterKind::Cpu;
+        let software = gpus[0].adapter().kind == AdapterKind::Cpu && self.host.threads;
         // A profile needs the device to itself, and a memory budget holds for all that runs at once.
         if software && options.profile.is_none() && config.memory_budget.is_none() {
             let members = outline::planned(config).len();
@@ -278,7 +295,7 @@ impl Run {
     }
 
     /// Copies the WIN member (else the first method's) with the lowest final training error to `artifacts/`.
-    fn keep_best(&self, journal: &Journal) -> Result<(), TrainError> {
+    fn keep_best(&self, journal: &Journal<'_>) -> Result<(), TrainError> {
         let wanted = match self.config.methods.contains(&Method::Win) {
             true => Some(Method::Win),
             false => self.config.methods.first().copied(),
@@ -303,7 +320,7 @@ struct Crew<'r> {
     options: &'r Options,
     data: &'r Dataset,
     prepared: &'r Prepared,
-    journal: &'r Journal,
+    journal: &'r Journal<'r>,
     pool: Pool,
     stops: Stops<'r>,
 }
@@ -337,12 +354,14 @@ impl Crew<'_> {
     fn work(&self, gpu: Arc<dyn Device>) -> Result<(), TrainError> {
         // If this function ends by an error or a panic, the drop of `watch` makes the other devices stop as well.
         let mut watch = Watch { stops: &self.stops, well: false };
-        let autotuner = autotuner(gpu.adapter(), self.options);
+        let clock = &self.run.host.clock;
+        let autotuner = autotuner(gpu.adapter(), self.options, clock);
         let mut context = Context {
             config: &self.run.config,
             options: self.options,
             data: self.data,
             journal: self.journal,
+            clock,
             gpu,
             autotuner,
             stops: &self.stops,

@@ -1,4 +1,4 @@
-//! Clients name no file of the server, and are told of none.
+//! Requests name no file of the server, and answers contain no path of it.
 
 use super::*;
 
@@ -58,7 +58,7 @@ async fn no_answer_tells_where_things_lie() {
         }
     };
 
-    // A run of whom everything speaks of paths.
+    // A run whose every text contains paths.
     let id = server.draft().await;
     let directory = server.folder.path().join("runs").join(&id);
     let told = format!(

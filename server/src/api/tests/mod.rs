@@ -203,7 +203,7 @@ fn path(route: &Route) -> String {
     route.path.split('/').map(part).collect::<Vec<_>>().join("/")
 }
 
-/// A program that says these words to whoever runs it.
+/// A program that prints these words.
 #[cfg(unix)]
 fn program(folder: &std::path::Path, script: &str) -> PathBuf {
     use std::os::unix::fs::PermissionsExt;

@@ -1,12 +1,10 @@
 //! The steps of a restart of a stage: batches in; losses, tests and checkpoints out.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use super::{Member, ORDER};
 use crate::{
+    clock::Clock,
     config::Recipe,
     data::{Loader, LoaderOptions},
     device::StepParameters,
@@ -61,7 +59,7 @@ impl Member<'_, '_> {
 
         let first = self.at.place.step;
         let mut profiling = false;
-        let mut meter = Meter::new(first);
+        let mut meter = Meter::new(self.run.clock, first);
         let seed = self.seed(ORDER, restart) as u32;
         while self.at.place.step < total {
             let step = self.at.place.step;
@@ -69,12 +67,12 @@ impl Member<'_, '_> {
                 session.start_profile()?;
                 profiling = true;
             }
-            let asked = Instant::now();
+            let asked = meter.clock.now();
             let batch = match loader.next() {
                 Some(batch) => batch?,
                 None => break,
             };
-            meter.waited(asked.elapsed());
+            meter.waited(meter.clock.now() - asked);
             let lr = recipe.lr_at(step, total, per_epoch);
             let live = StepParameters {
                 seed,
@@ -129,7 +127,7 @@ impl Member<'_, '_> {
 
     /// Whether a checkpoint is due, or the user wants the run to stop.
     fn pauses(&self) -> bool {
-        self.run.stopped() || self.kept.elapsed() >= self.run.options.checkpoint_every
+        self.run.stopped() || self.run.clock.now() - self.kept >= self.run.options.checkpoint_every
     }
 
     /// Whether the steps of a stage are to be profiled.
@@ -192,11 +190,12 @@ impl Member<'_, '_> {
 
 /// Mean loss, rate and what was waited for since the last line, and the seconds of a stage without its tests.
 struct Meter {
+    clock: Arc<dyn Clock>,
     sum: f64,
     count: u64,
     step: u64,
-    line: Instant,
-    since: Instant,
+    line: Duration,
+    since: Duration,
     paused: Duration,
     line_paused: Duration,
     wait: Duration,
@@ -204,10 +203,11 @@ struct Meter {
 }
 
 impl Meter {
-    fn new(step: u64) -> Self {
-        let now = Instant::now();
+    fn new(clock: &Arc<dyn Clock>, step: u64) -> Self {
+        let now = clock.now();
         let zero = Duration::ZERO;
         Self {
+            clock: Arc::clone(clock),
             sum: 0.0,
             count: 0,
             step,
@@ -235,7 +235,7 @@ impl Meter {
         if self.count == 0 {
             return None;
         }
-        let seconds = self.line.elapsed().saturating_sub(self.line_paused).as_secs_f64();
+        let seconds = (self.clock.now() - self.line).saturating_sub(self.line_paused).as_secs_f64();
         let steps = (step - self.step) as f64;
         let rate = steps * batch as f64 / seconds.max(1e-9);
         let loss = self.sum / self.count as f64;
@@ -245,22 +245,23 @@ impl Meter {
             max_ms: microseconds(self.longest, 1.0),
         };
         (self.sum, self.count, self.step, self.line, self.line_paused) =
-            (0.0, 0, step, Instant::now(), Duration::ZERO);
+            (0.0, 0, step, self.clock.now(), Duration::ZERO);
         (self.wait, self.longest) = (Duration::ZERO, Duration::ZERO);
         Some((loss, rate, wait))
     }
 
     fn pause<T>(&mut self, work: impl FnOnce() -> T) -> T {
-        let from = Instant::now();
+        let from = self.clock.now();
         let result = work();
-        self.paused += from.elapsed();
-        self.line_paused += from.elapsed();
+        let took = self.clock.now() - from;
+        self.paused += took;
+        self.line_paused += took;
         result
     }
 
     fn take(&mut self) -> f64 {
-        let seconds = self.since.elapsed().saturating_sub(self.paused).as_secs_f64();
-        (self.since, self.paused) = (Instant::now(), Duration::ZERO);
+        let seconds = (self.clock.now() - self.since).saturating_sub(self.paused).as_secs_f64();
+        (self.since, self.paused) = (self.clock.now(), Duration::ZERO);
         seconds
     }
 }
