@@ -4,8 +4,8 @@
 //
 //     loss = 1/n Σ_r −Σ_c q[r, c] log p[r, c],   p = softmax(x),   q = (1 − ε) [c = label] + ε / C
 //
-// The mean is over the n = live.rows · per_sample rows that there are; the others lose nothing. BY_LABEL: it is over the n = live.counted rows
-// whose label is a class.
+// The mean is over the n = live.rows · per_sample rows that there are; the others lose nothing. BY_LABEL: it is over the n = live.counted of
+// them whose label is a class.
 struct Dims {
     rows: u32,
     packs: u32,  // packs of a row, C / PACK
@@ -26,7 +26,7 @@ fn classes() -> u32 {
 
 // Rows that are no padding of the batch.
 fn there() -> u32 {
-    return select(clamp(live.rows * dims.per_sample, 1u, dims.rows), dims.rows, BY_LABEL);
+    return clamp(live.rows * dims.per_sample, 1u, dims.rows);
 }
 
 // n

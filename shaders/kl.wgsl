@@ -4,8 +4,8 @@
 //     loss = factor/n Σ_r Σ_c p (log p − log q),   p = softmax(t / T),   q = softmax(s / T)
 //
 // A class of p = 0 costs nothing, even where log p and log q are −∞; one of p > 0 that the student has at −∞ costs ∞.
-// The mean is over the n = live.rows · per_sample rows that there are; the others lose nothing. BY_COUNT: it is over n = live.counted rows, and
-// those that do not count are equal in s and t, so that they lose nothing.
+// The mean is over the n = live.rows · per_sample rows that there are; the others lose nothing. BY_COUNT: it is over n = live.counted of them,
+// and those that do not count are equal in s and t, so that they lose nothing.
 struct Dims {
     rows: u32,
     columns: u32,  // C
@@ -23,7 +23,7 @@ fn t(i: u32) -> f32 { return one_2(i); }  // (rows, C)
 
 // Rows that are no padding of the batch.
 fn there() -> u32 {
-    return select(clamp(live.rows * dims.per_sample, 1u, dims.rows), dims.rows, BY_COUNT);
+    return clamp(live.rows * dims.per_sample, 1u, dims.rows);
 }
 
 // n

@@ -79,7 +79,7 @@ fn padding_does_not_count() {
         let mut g = Graph::new();
         let (y, t) = (g.input("x", &[rows, classes]), g.input("target", &[rows, classes]));
         let labels_in = g.input("labels", &[rows]);
-        let teacher = Kl { temperature: 2.0, factor: 4.0 };
+        let teacher = Kl { temperature: 2.0, factor: 4.0, by_count: false };
         let losses = [
             cross_entropy(&mut g, y, labels_in, 0.1).expect("a loss"),
             kl(&mut g, y, t, teacher).expect("a loss"),
@@ -155,7 +155,9 @@ fn a_loss_and_its_gradient_are_one_dispatch() {
     type Loss = fn(&mut Graph, [Value; 3]) -> Value;
     let losses: [(&str, Loss); 3] = [
         ("cross_entropy", |g, [y, _, l]| cross_entropy(g, y, l, 0.1).expect("a loss")),
-        ("kl", |g, [y, t, _]| kl(g, y, t, Kl { temperature: 2.0, factor: 4.0 }).expect("a loss")),
+        ("kl", |g, [y, t, _]| {
+            kl(g, y, t, Kl { temperature: 2.0, factor: 4.0, by_count: false }).expect("a loss")
+        }),
         ("mse", |g, [y, t, _]| mse(g, y, t, 0.7).expect("a loss")),
     ];
     for (classes, kind) in [3u32, 40].into_iter().flat_map(|c| KINDS.map(|kind| (c, kind))) {

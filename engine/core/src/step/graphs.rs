@@ -74,7 +74,7 @@ impl Nets<'_> {
 
     /// Forward, loss and backward.
     fn pass(&self, g: &mut Graph, target: &Target) -> Result<Pass, ProgramError> {
-        let inputs = Inputs::new(g, inputs("", self.of.student, self.of.task, self.rows));
+        let inputs = Inputs::new(g, inputs("", &self.of.networks(), self.of.task, self.rows));
         let student = if self.mixed() { self.to_f16(g, target)? } else { self.bind(g) };
         let student = student.reading(&inputs);
         let last = self.blocks() - 1;
@@ -180,7 +180,7 @@ impl Nets<'_> {
         let mut graph = Graph::new();
         let g = &mut graph;
         let (inputs, built) =
-            in_eval(g, self.of.student, self.of.task, self.layout, self.test_rows())?;
+            in_eval(g, &self.of.networks(), self.of.task, self.layout, self.test_rows())?;
         let logits = match (self.of.student.head.is_empty(), self.teacher) {
             (false, _) => built.output,
             (true, Some(Folded { network: teacher, layout, .. })) => {
@@ -204,7 +204,7 @@ impl Nets<'_> {
         let mut graph = Graph::new();
         let g = &mut graph;
         let (inputs, built) =
-            in_eval(g, self.of.student, self.of.task, self.layout, self.test_rows())?;
+            in_eval(g, &self.of.networks(), self.of.task, self.layout, self.test_rows())?;
         let (Some(y), Some(target)) = (built.output, self.teach(g, &inputs)?) else {
             return Ok(None);
         };
@@ -218,22 +218,29 @@ impl Nets<'_> {
 /// What the names of a test's buffers begin with: a plan has those of a step as well.
 pub(super) const EVAL: &str = "eval.";
 
-/// What a program reads of the data: the network's inputs, and the task's targets behind them.
-pub(super) fn inputs(prefix: &str, network: &Network, task: Task, rows: u32) -> Vec<Input> {
-    let all = network.inputs(rows).into_iter().chain(task.targets(rows));
-    all.map(|input| Input { buffer: format!("{prefix}{}", input.name), ..input }).collect()
+/// What a program may read of the data: the inputs of its networks, each once, and the task's targets behind them.
+pub(super) fn inputs(prefix: &str, networks: &[&Network], task: Task, rows: u32) -> Vec<Input> {
+    let mut all: Vec<Input> = Vec::new();
+    let of_networks = networks.iter().flat_map(|network| network.inputs(rows));
+    for input in of_networks.chain(task.targets(rows)) {
+        if all.iter().all(|known| known.name != input.name) {
+            all.push(Input { buffer: format!("{prefix}{}", input.name), ..input });
+        }
+    }
+    all
 }
 
-/// The forward pass of a network in eval mode.
+/// The forward pass of the first of these networks in eval mode, with what all of them read.
 fn in_eval(
     g: &mut Graph,
-    network: &Network,
+    networks: &[&Network],
     task: Task,
     layout: &Layout,
     rows: u32,
 ) -> Result<(Inputs, Built), ShapeError> {
-    let inputs = Inputs::new(g, inputs(EVAL, network, task, rows));
+    let inputs = Inputs::new(g, inputs(EVAL, networks, task, rows));
     let bound = Bound::new(g, "student", layout).reading(&inputs);
+    let network = networks[0];
     let all = 0..network.blocks.len();
     let built = build(g, network, &bound, inputs.first(), all, |_| Mode::Eval)?;
     Ok((inputs, built))
@@ -247,7 +254,7 @@ pub(super) fn evaluation(
     rows: u32,
 ) -> Result<Graph, ShapeError> {
     let mut graph = Graph::new();
-    let (inputs, built) = in_eval(&mut graph, network, task, layout, rows)?;
+    let (inputs, built) = in_eval(&mut graph, &[network], task, layout, rows)?;
     test(&mut graph, task, built.output, &inputs)?;
     if let Some(logits) = built.output {
         graph.place(logits, "logits", 0);

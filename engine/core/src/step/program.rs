@@ -114,8 +114,8 @@ pub fn saving(
     let graphs: Vec<(&str, &Graph)> = programs.iter().map(|(name, graph)| (*name, graph)).collect();
     let plan = compile(&graphs, target)?;
     let test_rows = nets.test_rows();
-    let inputs = read(&plan, graphs::inputs("", of.student, of.task, rows));
-    let test_inputs = read(&plan, graphs::inputs(EVAL, of.student, of.task, test_rows));
+    let inputs = read(&plan, graphs::inputs("", &of.networks(), of.task, rows));
+    let test_inputs = read(&plan, graphs::inputs(EVAL, &of.networks(), of.task, test_rows));
     Ok(Program {
         plan,
         task: of.task,
@@ -202,7 +202,7 @@ fn evaluation_of(
     let layout = Layout::of(&network.shapes()?);
     let graph = graphs::evaluation(network, task, &layout, rows)?;
     let plan = compile(&[(EVALUATE, &graph)], target)?;
-    let test_inputs = read(&plan, graphs::inputs(EVAL, network, task, rows));
+    let test_inputs = read(&plan, graphs::inputs(EVAL, &[network], task, rows));
     Ok(Program {
         plan,
         task,

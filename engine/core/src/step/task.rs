@@ -46,8 +46,11 @@ pub enum Counts {
 impl Counts {
     /// How many there are in a batch.
     pub fn of(self, batch: &Batch) -> u64 {
+        // Of valid samples only: padding of the batch is zeros, and 0 is a word.
         let numbers = |name: &str| match batch.field(name) {
-            Some(Numbers::U32(numbers)) => &numbers[..],
+            Some(Numbers::U32(numbers)) => {
+                &numbers[..numbers.len() / batch.size.max(1) * batch.rows]
+            }
             _ => &[],
         };
         match self {

@@ -48,6 +48,11 @@ impl Default for Saving {
 }
 
 impl Training<'_> {
+    /// The student, and the teacher where there is one.
+    pub(super) fn networks(&self) -> Vec<&Network> {
+        [self.student].into_iter().chain(self.teacher).collect()
+    }
+
     /// What the means of the loss are over.
     pub fn counts(&self) -> Counts {
         match self.objective {

@@ -46,9 +46,9 @@ pub struct ModelConfig {
     pub labels: Vec<String>,
 }
 
-/// What a model reads, told apart by the key `input`; without it, images.
+/// What a model reads. The key `input` says which where it is not images, of which no folder has said it.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-#[serde(tag = "input", rename_all = "snake_case")]
+#[serde(untagged)]
 pub enum ModelInput {
     /// Images of one size.
     Images(ImageInput),
@@ -71,7 +71,6 @@ pub struct ImageInput {
     pub crop: f64,
 }
 
-/// Folders of before text could be read do not say what they read.
 impl<'de> Deserialize<'de> for ModelInput {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         #[derive(Default, Deserialize)]

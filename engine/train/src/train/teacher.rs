@@ -331,7 +331,7 @@ fn of_another_size(network: &Network, weights: &Weights) -> Option<String> {
     let specs = network.shapes().ok()?.params;
     let (name, [height, _, channels]) = specs.iter().find_map(|spec| match spec.file {
         FileLayout::Image(image) => Some((&spec.name, image)),
-        FileLayout::Same | FileLayout::Kernel => None,
+        FileLayout::Same | FileLayout::Kernel | FileLayout::Stacked(_) => None,
     })?;
     let (&inputs, channels) = (weights.get(name)?.shape.get(1)?, channels as usize);
     let side = (inputs / channels).isqrt();
