@@ -24,6 +24,7 @@ mod procedural;
 mod root;
 mod split;
 mod survey;
+pub mod text;
 mod transform;
 mod unpack;
 
