@@ -26,6 +26,7 @@ use super::vocabulary::WordCounts;
 use crate::data::account::{Account, Reason};
 use crate::data::archive::Caps;
 use crate::data::examples::{Source, parallel};
+use crate::data::ledger::Ledger;
 use crate::data::root::Root;
 use crate::data::{DataError, SPLIT};
 use crate::random;
@@ -67,6 +68,9 @@ impl Corpus {
             return Ok(Self { train, held_out: None, account });
         }
         let root = Root::open(path, Caps::default())?;
+        if there.is_dir() {
+            Ledger::account(path, &mut account)?;
+        }
         let mut files = root.list(&mut account)?.files;
         files.retain(|file| {
             let is_text = end(&ENDS, Path::new(&file.name));

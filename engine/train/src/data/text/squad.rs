@@ -67,6 +67,13 @@ pub struct Answer {
     pub start: u32,
 }
 
+impl Answer {
+    /// The code point behind its last.
+    fn end(&self) -> u32 {
+        self.start.saturating_add(self.text.chars().count() as u32)
+    }
+}
+
 #[derive(Deserialize)]
 struct FileOf {
     #[serde(default)]
@@ -207,7 +214,7 @@ impl Question {
         let Asked { id, question: text, answers, is_impossible } = asked;
         let answers = if is_impossible == Some(true) { Vec::new() } else { answers };
         for answer in &answers {
-            let end = answer.start + answer.text.chars().count() as u32;
+            let end = answer.end();
             if answer.text.is_empty() || part(context, answer.start, end) != answer.text {
                 let (id, words) = (escape(&id), escape(&answer.text));
                 let at = answer.start;
@@ -224,7 +231,7 @@ impl Question {
 pub(super) fn part(text: &str, start: u32, end: u32) -> &str {
     let mut bounds = text.char_indices().map(|(at, _)| at).chain([text.len()]);
     let from = bounds.nth(start as usize).unwrap_or(text.len());
-    let until = match end.checked_sub(start + 1) {
+    let until = match end.saturating_sub(start).checked_sub(1) {
         Some(more) => bounds.nth(more as usize).unwrap_or(text.len()),
         None => from,
     };
@@ -334,7 +341,7 @@ fn window(
     kinds.resize(length, 0);
     ids.resize(length, specials.pad);
     let answer = question.answers.first().and_then(|answer| {
-        let end = answer.start + answer.text.chars().count() as u32;
+        let end = answer.end();
         let (begins, ends) = (offsets.first()?.0 <= answer.start, offsets.last()?.1 >= end);
         let start = offsets.iter().rposition(|(from, _)| *from <= answer.start)?;
         let last = offsets.iter().position(|(_, until)| *until >= end)?;

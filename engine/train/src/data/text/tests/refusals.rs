@@ -151,6 +151,8 @@ fn questions() {
         file("1.1", json!([asked("q7", "answer.x", 3)])),
         &["\"answer.x\", which is not at code point 3"],
     );
+    let beyond = json!([asked("q7", "answer", u32::MAX.into())]);
+    refuse(file("1.1", beyond), &["not at code point 4294967295"]);
     refuse(file("1.1", json!([asked("q7", "", 3)])), &["question \"q7\" has the answer \"\""]);
     refuse(file("1.1", json!([asked("q7", "answer", -1)])), &["is no SQuAD", "-1"]);
     refuse(
