@@ -1,6 +1,5 @@
 //! What the host gives a program: named numbers of each sample.
 
-use super::{Extent, Layer, Network};
 use crate::{
     batch::NumberKind,
     graph::{Graph, Value},
@@ -44,31 +43,6 @@ impl Input {
     /// Whether it holds none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-}
-
-impl Network {
-    /// What it reads of `rows` samples; the first one is what flows into its first layer.
-    pub fn inputs(&self, rows: u32) -> Vec<Input> {
-        match self.input {
-            Extent::Map(..) | Extent::Flat(_) | Extent::Sequence(..) => {
-                vec![Input::new(IMAGES, self.input.batch(rows), NumberKind::F32)]
-            }
-            Extent::Tokens(length) => {
-                let ids = |name, shape| Input::new(name, shape, NumberKind::U32);
-                let mut list = vec![
-                    ids(TOKENS, vec![rows, length]),
-                    ids(SEGMENTS, vec![rows, length]),
-                    ids(LENGTHS, vec![rows]),
-                ];
-                let places = self.head.iter().find_map(|layer| match layer {
-                    Layer::Places(places) => Some(places.count),
-                    _ => None,
-                });
-                list.extend(places.map(|count| ids(PLACES, vec![rows, count])));
-                list
-            }
-        }
     }
 }
 

@@ -3,10 +3,12 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Extent, FileLayout, Layer, NetworkError, Shapes, State, Tensor, Weights,
+    Extent, FileLayout, IMAGES, Input, LENGTHS, Layer, NetworkError, PLACES, SEGMENTS, Shapes,
+    State, TOKENS, Tensor, Weights,
     layers::{self, Conv, Linear},
     shapes::Inventory,
 };
+use crate::batch::NumberKind;
 
 /// A linear map without bias that WIN inserts: a 1×1 convolution on maps, a matrix on vectors.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +65,22 @@ impl Network {
     pub fn batch_norms(&self, from: usize) -> Vec<&str> {
         let parts = self.blocks[from..].iter().map(|block| &block.layers).chain([&self.head]);
         parts.flat_map(|layers| layers::batch_norms(layers)).collect()
+    }
+
+    /// What it reads of `rows` samples; the first one is what flows into its first layer.
+    pub fn inputs(&self, rows: u32) -> Vec<Input> {
+        let Extent::Tokens(length) = self.input else {
+            return vec![Input::new(IMAGES, self.input.batch(rows), NumberKind::F32)];
+        };
+        let ids = |name, shape| Input::new(name, shape, NumberKind::U32);
+        let mut list = vec![
+            ids(TOKENS, vec![rows, length]),
+            ids(SEGMENTS, vec![rows, length]),
+            ids(LENGTHS, vec![rows]),
+        ];
+        let places = self.head.iter().find_map(|layer| layer.facts().places);
+        list.extend(places.map(|count| ids(PLACES, vec![rows, count])));
+        list
     }
 
     /// Whether any pair is still inserted.

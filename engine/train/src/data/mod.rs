@@ -18,6 +18,7 @@ mod loader;
 mod root;
 mod source;
 mod stored;
+pub mod text;
 mod threads;
 mod unpack;
 

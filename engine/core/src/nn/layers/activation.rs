@@ -30,6 +30,7 @@ impl Kind for Activation {
             takes_norm: false,
             reads_lifted: false,
             is_norm: false,
+            places: None,
             can_die: true,
         }
     }

@@ -41,6 +41,7 @@ impl Kind for BatchNorm {
             takes_norm: false,
             reads_lifted: false,
             is_norm: true,
+            places: None,
             can_die: false,
         }
     }

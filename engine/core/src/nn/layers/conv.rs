@@ -41,6 +41,7 @@ impl Kind for Conv {
             takes_norm: !self.bias,
             reads_lifted: true,
             is_norm: false,
+            places: None,
             can_die: false,
         }
     }

@@ -60,6 +60,7 @@ impl Kind for Embeddings {
             takes_norm: false,
             reads_lifted: false,
             is_norm: false,
+            places: None,
             can_die: false,
         }
     }

@@ -25,6 +25,7 @@ impl Kind for Flatten {
             takes_norm: false,
             reads_lifted: true,
             is_norm: false,
+            places: None,
             can_die: false,
         }
     }

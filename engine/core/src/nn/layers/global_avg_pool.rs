@@ -23,6 +23,7 @@ impl Kind for GlobalAvgPool {
             takes_norm: false,
             reads_lifted: true,
             is_norm: false,
+            places: None,
             can_die: false,
         }
     }

@@ -57,6 +57,7 @@ impl Kind for LayerNorm {
             takes_norm: false,
             reads_lifted: false,
             is_norm: false,
+            places: None,
             can_die: false,
         }
     }

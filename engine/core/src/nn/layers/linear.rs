@@ -31,6 +31,7 @@ impl Kind for Linear {
             takes_norm: false,
             reads_lifted: true,
             is_norm: false,
+            places: None,
             can_die: false,
         }
     }

@@ -32,6 +32,7 @@ impl Kind for MaxPool {
             takes_norm: false,
             reads_lifted: false,
             is_norm: false,
+            places: None,
             can_die: false,
         }
     }

@@ -162,6 +162,8 @@ pub struct Facts<'a> {
     pub reads_lifted: bool,
     /// Whether it is a batch norm: in training it normalises by the batch.
     pub is_norm: bool,
+    /// Positions of each sample that it asks for by the input `places`.
+    pub places: Option<u32>,
     /// Whether units of its output can be dead, that is, the same number for every input.
     pub can_die: bool,
 }

@@ -29,6 +29,7 @@ impl Kind for Places {
             takes_norm: false,
             reads_lifted: true,
             is_norm: false,
+            places: Some(self.count),
             can_die: false,
         }
     }

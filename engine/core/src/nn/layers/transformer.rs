@@ -46,6 +46,7 @@ impl Kind for Transformer {
             takes_norm: false,
             reads_lifted: false,
             is_norm: false,
+            places: None,
             can_die: false,
         }
     }

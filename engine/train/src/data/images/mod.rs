@@ -18,7 +18,7 @@ mod reading;
 mod set;
 mod survey;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod transform;
 
 pub use image::Image;

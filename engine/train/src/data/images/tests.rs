@@ -72,7 +72,7 @@ fn pictures() -> (tempfile::TempDir, Images) {
 }
 
 /// `path` in the data folder beside the workspace, or nothing (unless TAPER_REQUIRE_DATA=1) where it is not there.
-fn shared(path: &str) -> Option<PathBuf> {
+pub(in crate::data) fn shared(path: &str) -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data").join(path);
     if path.exists() {
         return Some(path);
