@@ -1,0 +1,180 @@
+//! `[data]`: what is trained and tested on, and what is done to it before the network.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// The data: the kind says what its samples are, and which other keys there are.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Data {
+    /// Pictures with a class each.
+    Images(Images),
+}
+
+impl Default for Data {
+    fn default() -> Self {
+        Data::Images(Images::default())
+    }
+}
+
+impl<'de> Deserialize<'de> for Data {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Images::deserialize(from).map(Data::Images)
+    }
+}
+
+impl Data {
+    /// Folder or archive, where the data lie in one.
+    pub fn path(&self) -> Option<&str> {
+        let Data::Images(images) = self;
+        images.path.as_deref()
+    }
+
+    /// The same data in another place.
+    pub fn set_path(&mut self, path: Option<String>) {
+        let Data::Images(images) = self;
+        images.path = path;
+    }
+
+    /// Whether they are made by the program itself.
+    pub fn is_built_in(&self) -> bool {
+        let Data::Images(images) = self;
+        images.kind == ImageKind::Procedural
+    }
+}
+
+/// Format of a data set of pictures.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ImageKind {
+    /// IDX files in MNIST's naming, plain or gzip; `path` is their folder, or an archive of it.
+    Idx,
+    /// CIFAR-10's binary version, or pictures in folders by class; `path` is the folder, or an archive of it.
+    Cifar10,
+    /// CIFAR-100, likewise.
+    Cifar100,
+    /// A folder, or a tar, tar.gz or zip of it, of pictures: `train/CLASS/…` with `test/`, `val/`, `valid/` or `validation/`, or `CLASS/…`. JPEG, PNG, BMP, WebP, TIFF, PPM and PGM are read.
+    Folder,
+    /// The built-in images; nothing is downloaded.
+    #[default]
+    Procedural,
+}
+
+/// How an image is resized.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Interpolation {
+    /// Mean over the covered area; for shrinking.
+    Area,
+    /// Bilinear with an antialiasing support, as PIL and torchvision.
+    #[default]
+    Bilinear,
+}
+
+/// The images, and what is done to them before the network.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Images {
+    /// Format of the data set.
+    pub kind: ImageKind,
+    /// Folder or archive; not used by `procedural`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Training images to use, drawn by `split_seed`; absent: all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 4294967295u32), extend("x-unit" = "images"))]
+    pub train_count: Option<u64>,
+    /// Test images to use; absent: all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 4294967295u32), extend("x-unit" = "images"))]
+    pub test_count: Option<u64>,
+    /// Share of the images held out for testing, each class by its share, when the data has no test part and no counts are given.
+    #[schemars(extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 1.0))]
+    pub test_fraction: f64,
+    /// Draws the split and the subsets; the same for every member of a run, whatever its seed.
+    pub split_seed: u64,
+    /// Height and width of the network's input; absent: that of the teacher of `teacher.from`, else the images' own (224 for `folder`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 4096), extend("x-unit" = "pixels"))]
+    pub size: Option<u32>,
+    /// How images are resized to `size`; absent: as for the teacher of `teacher.from`, else bilinear.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interpolation: Option<Interpolation>,
+    /// Share of the shorter side kept by the centre crop at evaluation: resize to `size / crop`, crop `size`; absent: as for the teacher of
+    /// `teacher.from`, else 1. ImageNet: 0.875.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 1.0), extend("exclusiveMinimum" = 0.0))]
+    pub crop: Option<f64>,
+    /// Mean of each channel, of pixels in 0..1; absent: that of the teacher of `teacher.from`, else measured on the training images.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 3))]
+    pub mean: Option<Vec<f64>>,
+    /// Standard deviation of each channel; absent: likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 3))]
+    pub std: Option<Vec<f64>>,
+    /// What is done about a damaged image.
+    pub on_error: OnError,
+    /// Random changes to training images.
+    pub augment: Augment,
+}
+
+impl Default for Images {
+    fn default() -> Self {
+        Images {
+            kind: ImageKind::Procedural,
+            path: None,
+            train_count: None,
+            test_count: None,
+            test_fraction: 0.2,
+            split_seed: 0,
+            size: None,
+            interpolation: None,
+            crop: None,
+            mean: None,
+            std: None,
+            on_error: OnError::default(),
+            augment: Augment::default(),
+        }
+    }
+}
+
+/// What is done about a picture of a `folder` that is damaged, or too large to be decoded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnError {
+    /// It ends the run, by name: at the start where all images fit in memory, else when it is first read.
+    #[default]
+    Refuse,
+    /// It is left out and counted. Each image is decoded once more at the start to know.
+    Skip,
+}
+
+/// Random changes to training images, in this order; all off by default.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Augment {
+    /// Crop a random part of the image and resize it to `size`, as torchvision's `RandomResizedCrop`. For ImageNet.
+    pub random_resized_crop: bool,
+    /// Least and greatest share of the area that `random_resized_crop` keeps.
+    pub scale: [f64; 2],
+    /// Least and greatest aspect ratio of `random_resized_crop`.
+    pub ratio: [f64; 2],
+    /// Pad each side with zeros by so much, then crop `size` at random; 0: off. CIFAR at 32: 4.
+    #[schemars(range(max = 256), extend("x-unit" = "pixels"))]
+    pub pad_crop: u32,
+    /// Mirror half of the images left to right.
+    pub flip: bool,
+}
+
+impl Default for Augment {
+    fn default() -> Self {
+        Augment {
+            random_resized_crop: false,
+            scale: [0.08, 1.0],
+            ratio: [0.75, 4.0 / 3.0],
+            pad_crop: 0,
+            flip: false,
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! `[model]`: the student's architecture.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::ops::activation::Activation;
+
+/// The student's architecture.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "arch", rename_all = "snake_case")]
+pub enum Model {
+    /// Linear layers with an activation between them.
+    Mlp(Mlp),
+    /// A residual network of any depth.
+    Resnet(Resnet),
+    /// torchvision's `resnet50`, at any width.
+    Resnet50(ResnetOfDepth),
+    /// torchvision's `resnet101`, at any width.
+    Resnet101(ResnetOfDepth),
+}
+
+impl Default for Model {
+    fn default() -> Self {
+        Model::Mlp(Mlp::default())
+    }
+}
+
+impl Model {
+    /// The name of the architecture, as in `model.arch`.
+    pub fn arch(&self) -> &'static str {
+        match self {
+            Model::Mlp(_) => "mlp",
+            Model::Resnet(_) => "resnet",
+            Model::Resnet50(_) => "resnet50",
+            Model::Resnet101(_) => "resnet101",
+        }
+    }
+
+    /// The residual network, its units spelled out; `None` for an MLP.
+    pub fn resnet(&self) -> Option<Resnet> {
+        let of_depth = |model: &ResnetOfDepth, third| Resnet {
+            width: model.width,
+            base: 64,
+            unit: Unit::Bottleneck,
+            stem: model.stem,
+            blocks: vec![3, 4, third, 3],
+        };
+        match self {
+            Model::Mlp(_) => None,
+            Model::Resnet(resnet) => Some(resnet.clone()),
+            Model::Resnet50(model) => Some(of_depth(model, 6)),
+            Model::Resnet101(model) => Some(of_depth(model, 23)),
+        }
+    }
+
+    /// Number of blocks, n in the paper: one a list entry.
+    pub fn block_count(&self) -> usize {
+        match self {
+            Model::Mlp(mlp) => mlp.blocks.len(),
+            Model::Resnet(resnet) => resnet.blocks.len(),
+            Model::Resnet50(_) | Model::Resnet101(_) => 4,
+        }
+    }
+}
+
+/// Linear layers with an activation between them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Mlp {
+    /// Width of each hidden layer.
+    #[schemars(length(min = 1, max = 1000), inner(range(min = 1, max = 65536)), extend("x-unit" = "neurons"))]
+    pub hidden: Vec<u32>,
+    /// Non-linearity after each hidden layer.
+    pub activation: Activation,
+    /// Hidden layers in each block; the sum is the number of hidden layers.
+    #[schemars(length(min = 1, max = 300), inner(range(min = 1, max = 1000)), extend("x-unit" = "layers"))]
+    pub blocks: Vec<u32>,
+}
+
+impl Default for Mlp {
+    fn default() -> Self {
+        Mlp { hidden: vec![10; 12], activation: Activation::Relu, blocks: vec![3; 4] }
+    }
+}
+
+/// Building unit of a residual network.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Unit {
+    /// 1×1, 3×3, 1×1 convolutions; four times as many channels leave as the 3×3 has.
+    #[default]
+    Bottleneck,
+    /// Two 3×3 convolutions.
+    Basic,
+}
+
+/// First layers of a residual network.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Stem {
+    /// 7×7 convolution of stride 2 and 3×3 max pooling of stride 2.
+    #[default]
+    Imagenet,
+    /// 3×3 convolution of stride 1, no pooling.
+    Cifar,
+}
+
+/// A residual network of any depth, with torchvision's names.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Resnet {
+    /// Factor on every channel count. The paper: 1, 0.5, 0.25.
+    #[schemars(range(max = 64.0), extend("exclusiveMinimum" = 0.0))]
+    pub width: f64,
+    /// Channels of the stem and of the first stage's 3×3 convolutions at width 1; each later stage has twice as many. torchvision: 64.
+    #[schemars(range(min = 1, max = 65536), extend("x-unit" = "channels"))]
+    pub base: u32,
+    /// Building unit.
+    pub unit: Unit,
+    /// First layers.
+    pub stem: Stem,
+    /// Units in each stage; a stage is a block. ResNet50: 3, 4, 6, 3.
+    #[schemars(length(min = 1, max = 8), inner(range(min = 1, max = 1000)), extend("x-unit" = "units"))]
+    pub blocks: Vec<u32>,
+}
+
+impl Default for Resnet {
+    fn default() -> Self {
+        Resnet {
+            width: 1.0,
+            base: 64,
+            unit: Unit::Bottleneck,
+            stem: Stem::Imagenet,
+            blocks: vec![3, 4, 6, 3],
+        }
+    }
+}
+
+/// A residual network of torchvision's depth.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ResnetOfDepth {
+    /// Factor on every channel count. The paper: 1, 0.5, 0.25.
+    #[schemars(range(max = 64.0), extend("exclusiveMinimum" = 0.0))]
+    pub width: f64,
+    /// First layers.
+    pub stem: Stem,
+}
+
+impl Default for ResnetOfDepth {
+    fn default() -> Self {
+        ResnetOfDepth { width: 1.0, stem: Stem::Imagenet }
+    }
+}
