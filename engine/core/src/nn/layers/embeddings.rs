@@ -12,7 +12,7 @@ use crate::{
     ops::{elementwise::Add, embedding::Embedding, matmul, positions::First},
 };
 
-/// x = LayerNorm(word[id] + position[place] + type[segment]), and where the network is wider than its tables, P x + b.
+/// x = LayerNorm(word\[id\] + position\[place\] + type\[segment\]), and where the network is wider than its tables, P x + b.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Embeddings {
     /// Path of its parameters, `bert.embeddings`; those of P are `bert.embeddings_project`.

@@ -1,6 +1,6 @@
 //! Pictures with a class each: from files, or from nothing, to normalised samples.
 //!
-//! Readers of formats ([`cifar`], [`folder`], [`idx`], [`procedural`]) make [`examples`], which [`division`] parts and [`pictures`] holds.
+//! Readers of formats (`cifar`, `folder`, `idx`, `procedural`) make `examples`, which `division` parts and `pictures` holds.
 //! [`Preprocess`] is what a trained model needs to read any other picture.
 
 pub(super) mod cifar;

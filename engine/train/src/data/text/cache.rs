@@ -252,7 +252,7 @@ impl Tokenizer {
         hash.finalize().into()
     }
 
-    /// The pieces of a sentence of a corpus, where `<unk>` is [UNK].
+    /// The pieces of a sentence of a corpus, where `<unk>` is `[UNK]`.
     pub fn encode_sentence(&self, sentence: &str, to: &mut Vec<u32>) {
         for (at, part) in known_parts(sentence).enumerate() {
             if at > 0 {

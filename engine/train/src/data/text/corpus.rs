@@ -8,7 +8,7 @@
 //! **Wikitext** (`wikitext-2`, `-103`) is told by its first line, ` = Title = `. There titles begin documents, blank lines
 //! mean nothing, headings are left out and counted, and since a line is a paragraph, a sentence ends behind a ` . `,
 //! ` ? ` or ` ! ` that stands alone. In any text ` @-@ `, ` @,@ ` and ` @.@ ` become the signs that they were, and
-//! `<unk>` is no word: it becomes [UNK] in a [`TokenCache`](super::TokenCache) and is not counted for a vocabulary.
+//! `<unk>` is no word: it becomes `[UNK]` in a [`TokenCache`](super::TokenCache) and is not counted for a vocabulary.
 //!
 //! **Parts** are told by names: `train`, `test`, and `valid`, `validation`, `val` or `dev`; as a file (`train.txt`,
 //! `wiki.test.tokens`) or as the outermost folder. Held out is `test`, else `valid`. Where neither is there, documents
@@ -212,7 +212,7 @@ impl Text {
     /// Walks over all of it once.
     ///
     /// # Errors
-    /// What [`Self::read`] says; there is no sentence.
+    /// What `read` says; there is no sentence.
     pub fn outline(&self) -> Result<Outline, DataError> {
         let mut hash = Sha256::new();
         hash.update([self.documents as u8]);
@@ -241,7 +241,7 @@ impl Text {
     /// How often each word is there in the sentences of `documents`; the same for any number of threads.
     ///
     /// # Errors
-    /// What [`Self::read`] says.
+    /// What `read` says.
     pub fn count_words(
         &self,
         normalizer: Normalizer,

@@ -1,7 +1,7 @@
 //! Examples of masked words: the segments of an example between their marks, and which words are to be found.
 //!
 //! Of the pieces, marks counted, 15 % are to be found (rounded to even, at least one, at most `max_predictions`). Marks
-//! and [UNK] are never among them. A piece to be found is shown as [MASK] in eight cases of ten, as itself in one, and
+//! and `[UNK]` are never among them. A piece to be found is shown as `[MASK]` in eight cases of ten, as itself in one, and
 //! as any piece of the whole vocabulary in one. With `whole_word`, pieces of a word are found together or not at all.
 //!
 //! Everything random is a function of (seed, epoch, index); `fixed` leaves the epoch out.
@@ -29,14 +29,14 @@ pub struct Masking {
     pub whole_word: bool,
     /// The same masks in each epoch: for held-out text, and with `dupe_factor`.
     pub fixed: bool,
-    /// Only places that show [MASK] have a weight: what held-out loss and accuracy are taken over.
+    /// Only places that show `[MASK]` have a weight: what held-out loss and accuracy are taken over.
     pub only_masked: bool,
 }
 
 /// An example.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Example {
-    /// Pieces as they are shown, filled up with [PAD] to the length of all examples.
+    /// Pieces as they are shown, filled up with `[PAD]` to the length of all examples.
     pub input_ids: Vec<u32>,
     /// 0 in the first segment and behind the end, 1 in the second.
     pub token_type_ids: Vec<u32>,

@@ -2,7 +2,7 @@
 //!
 //! Windows are those of transformers' `run_qa`: `[CLS] question [SEP] part of the context [SEP]`, where neighbouring parts
 //! *overlap* by `doc_stride` pieces; blanks before a question are taken off, and all offsets count code points. The
-//! first answer is learnt; a window that does not hold all of it, and a question without an answer, point at [CLS].
+//! first answer is learnt; a window that does not hold all of it, and a question without an answer, point at `[CLS]`.
 //! Where `run_qa` runs past the context (an answer of the window's last piece gets a start in the padding), a start
 //! here is the piece itself. A question is cut to what leaves the context one piece more than the overlap, where
 //! `run_qa` would stop; [`Windows::cut`] counts them.
@@ -252,7 +252,7 @@ pub struct Cutting {
 pub struct Window {
     /// The number of its question.
     pub question: usize,
-    /// Pieces, filled up with [PAD].
+    /// Pieces, filled up with `[PAD]`.
     pub input_ids: Vec<u32>,
     /// 0 in the question and behind the end, 1 in the context.
     pub token_type_ids: Vec<u32>,

@@ -171,7 +171,7 @@ impl Tokenizer {
         words(self.normalizer, text, first, |word| self.add_word(word, to));
     }
 
-    /// The pieces of one word; [UNK] for all of it where some of it is in no piece.
+    /// The pieces of one word; `[UNK]` for all of it where some of it is in no piece.
     fn add_word(&self, word: &[Char], to: &mut Encoding) {
         let whole = (word[0].at, word[word.len() - 1].at + 1);
         let before = to.ids.len();

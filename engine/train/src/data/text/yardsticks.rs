@@ -1,6 +1,6 @@
 //! What counting alone reaches on masked words: the lines that a network has to pass before it has learnt anything.
 //!
-//! Counts are of the training text. The places are those of held-out examples that show [MASK], as held-out loss and
+//! Counts are of the training text. The places are those of held-out examples that show `[MASK]`, as held-out loss and
 //! accuracy are; but for `trivial`, which is over all places to be found, and shows where a network's *training* loss
 //! stays at first: words by their frequency, and what is left as it is copied.
 //!
@@ -36,7 +36,7 @@ pub struct Yardstick {
 pub struct Yardsticks {
     /// By the frequency of pieces.
     pub unigram: Yardstick,
-    /// By frequency where [MASK] is shown, and by what is shown elsewhere.
+    /// By frequency where `[MASK]` is shown, and by what is shown elsewhere.
     pub trivial: Yardstick,
     /// By the piece before.
     pub left: Yardstick,
@@ -163,7 +163,7 @@ impl Counts {
         (![pad, cls, sep, mask].contains(&id)).then_some(id)
     }
 
-    /// How likely each piece is where `shown` is shown instead of [MASK]: a piece stays in one case of ten and
+    /// How likely each piece is where `shown` is shown instead of `[MASK]`: a piece stays in one case of ten and
     /// becomes any other in one.
     fn copied(&self, shown: Option<u32>) -> Vec<f64> {
         let mut likely = self.unigram.clone();
