@@ -186,8 +186,17 @@ mod tests {
     }
 
     #[test]
-    fn the_core_names_no_file_and_no_stream() {
-        let words = ["std::fs", "fs::", "std::io", "std::net", "print!", "println!"];
+    fn the_core_names_no_file_no_stream_and_no_thread() {
+        let words = [
+            "std::fs",
+            "fs::",
+            "std::io",
+            "std::net",
+            "std::thread",
+            "thread::",
+            "print!",
+            "println!",
+        ];
         none(lines_with(&["engine/core/src"], &words));
     }
 

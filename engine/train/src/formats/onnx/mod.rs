@@ -15,7 +15,7 @@ use proto::{
 
 use super::{FormatError, atomic};
 use crate::nn::{
-    Block, Extent, Network, NetworkError, Pair, State, Tensor, Weights, layers,
+    Block, Extent, Network, NetworkError, Pair, Shapes, State, Tensor, Weights, layers,
     onnx::{Attribute, Given, Node, Nodes},
     parameter,
 };
@@ -34,10 +34,13 @@ const MOST_BYTES: u64 = 2 << 30;
 /// Enough for all of a file that is not weights.
 const GRAPH_BYTES: u64 = 16 << 20;
 
-/// Whether a network fits one file.
+/// Whether a network has nodes of ONNX and fits one file.
 pub fn fits(network: &Network) -> bool {
     let numbers = |shape: &Vec<usize>| shape.iter().product::<usize>() as u64;
     network.shapes().is_ok_and(|shapes| {
+        if nodes(network, &shapes).is_err() {
+            return false;
+        }
         let weights: u64 = shapes.params.iter().map(|spec| numbers(&spec.shape)).sum();
         weights.saturating_mul(4).saturating_add(GRAPH_BYTES) < MOST_BYTES
     })
@@ -52,9 +55,11 @@ pub fn write(path: &Path, network: &Network, weights: &Weights) -> Result<(), Fo
     atomic::write_bytes(path, model.encode_to_vec())
 }
 
-/// The message of a network.
-fn model(network: &Network, weights: &Weights) -> Result<ModelProto, NetworkError> {
-    let shapes = network.shapes()?;
+/// The nodes of a network.
+///
+/// # Errors
+/// A layer that has none.
+fn nodes(network: &Network, shapes: &Shapes) -> Result<Nodes, NetworkError> {
     let mut graph = Nodes::new(INPUT);
     let (mut at, mut map) = (State::of(INPUT.to_owned()), network.input.is_map());
     let pair = |pair: &Pair, map: bool, x: String, graph: &mut Nodes| {
@@ -71,6 +76,16 @@ fn model(network: &Network, weights: &Weights) -> Result<ModelProto, NetworkErro
         }
     }
     layers::onnx(&network.head, at, &mut graph);
+    match &graph.refused {
+        None => Ok(graph),
+        Some(layer) => Err(NetworkError::Unsupported(format!("{layer} has no nodes of ONNX yet"))),
+    }
+}
+
+/// The message of a network.
+fn model(network: &Network, weights: &Weights) -> Result<ModelProto, NetworkError> {
+    let shapes = network.shapes()?;
+    let graph = nodes(network, &shapes)?;
     let mut nodes: Vec<NodeProto> = graph.nodes.into_iter().map(node).collect();
     if let Some(last) = nodes.last_mut() {
         last.output = vec![LOGITS.into()];
