@@ -4,12 +4,17 @@ use std::path::Path;
 
 pub use taper_core::config::*;
 
+use crate::{
+    disk::{Disk, SystemDisk},
+    formats::FormatError,
+};
+
 /// A preset by name, or a file that ends in `.toml`.
 ///
 /// # Errors
 /// The name is no preset, or the file cannot be read or is no TOML.
 pub fn open(name: &str) -> Result<Draft, ConfigError> {
-    if name.ends_with(".toml") { draft(Path::new(name)) } else { Draft::preset(name) }
+    if name.ends_with(".toml") { draft(&SystemDisk, Path::new(name)) } else { Draft::preset(name) }
 }
 
 /// A configuration's file, checked.
@@ -17,14 +22,25 @@ pub fn open(name: &str) -> Result<Draft, ConfigError> {
 /// # Errors
 /// The file cannot be read, is no TOML, or says what is not allowed.
 pub fn read(path: &Path) -> Result<Config, ConfigError> {
-    draft(path)?.finish()
+    read_on(&SystemDisk, path)
 }
 
-fn draft(path: &Path) -> Result<Draft, ConfigError> {
+/// [`read`] on a disk.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_on(disk: &dyn Disk, path: &Path) -> Result<Config, ConfigError> {
+    draft(disk, path)?.finish()
+}
+
+fn draft(disk: &dyn Disk, path: &Path) -> Result<Draft, ConfigError> {
     let name = path.to_string_lossy();
-    let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Unreadable {
+    let text = disk.read_text(path).map_err(|error| ConfigError::Unreadable {
         path: name.clone().into_owned(),
-        message: error.to_string(),
+        message: match error {
+            FormatError::Io { source, .. } => source.to_string(),
+            error => error.to_string(),
+        },
     })?;
     Draft::from_toml(&text, &name)
 }

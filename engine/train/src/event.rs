@@ -3,8 +3,6 @@
 //! A line is complete or ignored. When a killed run is resumed, the steps after its last checkpoint are taken again, so readers drop what
 //! the log said of them: see [`Event::Resumed`].
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,13 +10,14 @@ pub use taper_core::event::*;
 
 use crate::{
     clock::{Clock, SystemClock},
+    disk::{Append, Disk, SystemDisk},
     formats::FormatError,
 };
 
 /// The writer of `events.jsonl`.
 #[derive(Debug)]
 pub struct EventLog {
-    file: File,
+    file: Box<dyn Append>,
     path: PathBuf,
     /// `seq` of the next line.
     next: u64,
@@ -35,28 +34,27 @@ impl EventLog {
     /// # Errors
     /// What the system refuses.
     pub fn open(path: &Path) -> Result<EventLog, FormatError> {
-        Self::by(Arc::new(SystemClock::default()), path)
+        Self::on(&SystemDisk, Arc::new(SystemClock::default()), path)
     }
 
-    /// [`Self::open`], with the times of another clock than the system's.
+    /// [`Self::open`] on a disk, with the times of a clock.
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn by(clock: Arc<dyn Clock>, path: &Path) -> Result<EventLog, FormatError> {
-        let open = || -> io::Result<EventLog> {
-            let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
-            let mut bytes = Vec::new();
-            file.seek(SeekFrom::Start(0))?;
-            file.read_to_end(&mut bytes)?;
-            let last = parse(&bytes).last();
-            // A `seq` that has no successor is damage: the numbers before it go on.
-            let next = parse(&bytes).map(|entry| entry.seq).max();
-            let next = next.map_or(0, |seq| seq.saturating_add(1));
-            let steady = Steady { last: last.map_or(0.0, |entry| entry.time), ahead: 0.0 };
-            let torn = bytes.last().is_some_and(|&byte| byte != b'\n');
-            Ok(EventLog { file, path: path.into(), next, clock, steady, torn })
-        };
-        open().map_err(|source| FormatError::write(path, source))
+    pub fn on(
+        disk: &dyn Disk,
+        clock: Arc<dyn Clock>,
+        path: &Path,
+    ) -> Result<EventLog, FormatError> {
+        let file = disk.append(path)?;
+        let bytes = disk.read(path)?;
+        let last = parse(&bytes).last();
+        // A `seq` that has no successor is damage: the numbers before it go on.
+        let next = parse(&bytes).map(|entry| entry.seq).max();
+        let next = next.map_or(0, |seq| seq.saturating_add(1));
+        let steady = Steady { last: last.map_or(0.0, |entry| entry.time), ahead: 0.0 };
+        let torn = bytes.last().is_some_and(|&byte| byte != b'\n');
+        Ok(EventLog { file, path: path.into(), next, clock, steady, torn })
     }
 
     /// Appends an event with the time of now, and returns the line's entry.
@@ -69,9 +67,9 @@ impl EventLog {
         let line = entry.to_line().map_err(|error| FormatError::content(&self.path, error))?;
         let line = if self.torn { format!("\n{line}") } else { line };
         // One write a line; whatever may be left of a failed one is closed before the next.
-        let written = self.file.write_all(line.as_bytes());
+        let written = self.file.append(line.as_bytes());
         self.torn = written.is_err();
-        written.map_err(|source| FormatError::write(&self.path, source))?;
+        written?;
         self.next = self.next.saturating_add(1);
         Ok(entry)
     }
@@ -81,7 +79,7 @@ impl EventLog {
     /// # Errors
     /// What the system refuses.
     pub fn sync(&self) -> Result<(), FormatError> {
-        self.file.sync_data().map_err(|source| FormatError::write(&self.path, source))
+        self.file.sync()
     }
 }
 
@@ -114,13 +112,9 @@ fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     bytes[..complete].split(|&byte| byte == b'\n').filter(|line| !line.is_empty())
 }
 
-/// How many complete lines of a log are no entries and are passed over: torn by a kill, damaged, or of a later Taper.
-///
-/// # Errors
-/// The file cannot be read.
-pub fn passed_over(path: &Path) -> Result<usize, FormatError> {
-    let bytes = std::fs::read(path).map_err(|source| FormatError::read(path, source))?;
-    Ok(lines(&bytes).count() - parse(&bytes).count())
+/// How many complete lines of a log's bytes are no entries and are passed over: torn by a kill, damaged, or of a later Taper.
+pub fn passed_over(bytes: &[u8]) -> usize {
+    lines(bytes).count() - parse(bytes).count()
 }
 
 /// Reads a log: complete lines only, without what a later [`Event::Resumed`] took back.
@@ -128,9 +122,13 @@ pub fn passed_over(path: &Path) -> Result<usize, FormatError> {
 /// # Errors
 /// The file cannot be read.
 pub fn read(path: &Path) -> Result<Vec<Entry>, FormatError> {
-    let bytes = std::fs::read(path).map_err(|source| FormatError::read(path, source))?;
+    Ok(entries(&SystemDisk.read(path)?))
+}
+
+/// [`read`] of a log's bytes.
+pub fn entries(bytes: &[u8]) -> Vec<Entry> {
     let mut entries: Vec<Entry> = Vec::new();
-    for entry in parse(&bytes) {
+    for entry in parse(bytes) {
         if let Event::Resumed { member, step } = &entry.event {
             entries.retain(|earlier| match earlier.event.moment() {
                 Some((who, at)) => {
@@ -141,7 +139,7 @@ pub fn read(path: &Path) -> Result<Vec<Entry>, FormatError> {
         }
         entries.push(entry);
     }
-    Ok(entries)
+    entries
 }
 
 #[cfg(test)]
@@ -218,7 +216,7 @@ mod tests {
             log.append(step("win-0", n, 1.0)).expect("written");
         }
         let length = std::fs::metadata(&path).expect("there").len();
-        let file = OpenOptions::new().write(true).open(&path).expect("opened");
+        let file = std::fs::OpenOptions::new().write(true).open(&path).expect("opened");
         file.set_len(length - 7).expect("cut");
         assert_eq!(steps(&read(&path).expect("read")), [(0, 1), (1, 2)]);
 
@@ -255,6 +253,6 @@ mod tests {
         std::fs::write(&path, "not json\n{\"seq\":3,\"time\":1,\"type\":\"of_the_future\"}\n")
             .expect("written");
         assert!(read(&path).expect("read").is_empty());
-        assert_eq!(passed_over(&path).expect("read"), 2);
+        assert_eq!(passed_over(&std::fs::read(&path).expect("read")), 2);
     }
 }

@@ -18,6 +18,7 @@ pub mod classes;
 pub mod clock;
 pub mod config;
 pub mod data;
+pub mod disk;
 pub mod event;
 pub mod formats;
 pub mod train;

@@ -12,6 +12,7 @@ use engine::{
         self,
         images::{self, Image},
     },
+    disk::SystemDisk,
     event::{self, Entry, Event, EventLog},
     formats::{ModelFolder, safetensors},
     models,
@@ -565,7 +566,7 @@ fn checkpoint(seed: &Files, files: &Files, folder: &Path) -> Judged {
         drop(fs::remove_dir_all(&folder));
         fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
         put(&folder, files).map_err(|error| error.to_string())?;
-        Checkpoint::newest(&folder).map_err(|error| error.to_string())
+        Checkpoint::newest(&SystemDisk, &folder).map_err(|error| error.to_string())
     };
     let mut written = Vec::new();
     for (name, bytes) in seed.iter().rev() {

@@ -6,9 +6,6 @@ use std::path::Path;
 
 use super::FormatError;
 
-/// The writer through which a file is filled. It can seek, to write what is known only at the end.
-pub type Sink<'f> = BufWriter<&'f File>;
-
 /// The end of a temporary name; [`remove_leftovers`] knows them by it.
 const SUFFIX: &str = ".tmp";
 
@@ -18,12 +15,12 @@ const SUFFIX: &str = ".tmp";
 /// Whatever the system refuses, or `fill` returns; then `path` is as it was and nothing half-written remains.
 pub fn write(
     path: &Path,
-    fill: impl FnOnce(&mut Sink<'_>) -> io::Result<()>,
+    fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), FormatError> {
     try_write(path, fill).map_err(|source| FormatError::write(path, source))
 }
 
-fn try_write(path: &Path, fill: impl FnOnce(&mut Sink<'_>) -> io::Result<()>) -> io::Result<()> {
+fn try_write(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),

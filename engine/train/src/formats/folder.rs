@@ -8,8 +8,9 @@ use serde::{
     de::{DeserializeOwned, Error as _},
 };
 
-use super::{FormatError, atomic, onnx, safetensors, sums};
+use super::{FormatError, onnx, safetensors, sums};
 use crate::config::{Interpolation, Model, Widen};
+use crate::disk::{Disk, SystemDisk};
 use crate::event::MergeReport;
 use crate::models;
 use crate::nn::{Extent, Network, Weights};
@@ -157,19 +158,30 @@ impl ModelFolder {
     /// # Errors
     /// The weights are not those of the architecture, or what the system refuses.
     pub fn write(&self, folder: &Path) -> Result<(), FormatError> {
-        std::fs::create_dir_all(folder).map_err(|source| FormatError::write(folder, source))?;
+        self.write_on(&SystemDisk, folder)
+    }
+
+    /// [`Self::write`] on a disk.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub fn write_on(&self, disk: &dyn Disk, folder: &Path) -> Result<(), FormatError> {
+        disk.make_folder(folder)?;
         let network = self.config.network();
         let weights = network.to_file(&self.weights);
-        safetensors::write(&folder.join(WEIGHTS), &weights, &safetensors::pytorch())?;
+        safetensors::write_on(disk, &folder.join(WEIGHTS), &weights, &safetensors::pytorch())?;
         if onnx::fits(&network) {
-            onnx::write(&folder.join(ONNX), &network, &weights)?;
+            let path = folder.join(ONNX);
+            let bytes = onnx::encode(&network, &weights)
+                .map_err(|error| FormatError::content(&path, error))?;
+            disk.write_bytes(&path, &bytes)?;
         }
-        write_json(&folder.join(CONFIG), &self.config)?;
+        write_json_on(disk, &folder.join(CONFIG), &self.config)?;
         if let Some(merge) = &self.merge {
-            write_json(&folder.join(MERGE), merge)?;
+            write_json_on(disk, &folder.join(MERGE), merge)?;
         }
-        atomic::write_bytes(&folder.join(CARD), &self.card)?;
-        sums::write(folder)
+        disk.write_bytes(&folder.join(CARD), self.card.as_bytes())?;
+        sums::write_on(disk, folder)
     }
 
     /// Reads a folder with at least `model.safetensors` and `config.json`. Where it has a `SHA256SUMS`, every file that is read has its sum.
@@ -177,8 +189,16 @@ impl ModelFolder {
     /// # Errors
     /// One of the two is missing or damaged. Whether the weights fit the architecture is for the architecture to say.
     pub fn read(folder: &Path) -> Result<ModelFolder, FormatError> {
+        Self::read_on(&SystemDisk, folder)
+    }
+
+    /// [`Self::read`] on a disk.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_on(disk: &dyn Disk, folder: &Path) -> Result<ModelFolder, FormatError> {
         let path = folder.join(CONFIG);
-        let bytes = sums::read(&path)?;
+        let bytes = sums::read(disk, &path)?;
         let value: serde_json::Value = parse_json(&path, &bytes)?;
         if value["pretrained_cfg"].is_object() || value["model_type"].is_string() {
             let message = "timm or transformers wrote it; a folder of timm's can be a teacher, by `teacher.from`";
@@ -186,12 +206,12 @@ impl ModelFolder {
         }
         // Of the text, so that what is wrong is told with its line.
         let config: ModelConfig = parse_json(&path, &bytes)?;
-        let (weights, _) = safetensors::read(&folder.join(WEIGHTS))?;
+        let (weights, _) = safetensors::read_on(disk, &folder.join(WEIGHTS))?;
         let weights = config.network().from_file(weights);
         let path = folder.join(MERGE);
         let merge =
-            sums::read_if_there(&path)?.map(|bytes| parse_json(&path, &bytes)).transpose()?;
-        let card = sums::read_if_there(&folder.join(CARD))?.unwrap_or_default();
+            sums::read_if_there(disk, &path)?.map(|bytes| parse_json(&path, &bytes)).transpose()?;
+        let card = sums::read_if_there(disk, &folder.join(CARD))?.unwrap_or_default();
         let card = String::from_utf8_lossy(&card).into_owned();
         Ok(ModelFolder { weights, config, merge, card })
     }
@@ -202,10 +222,22 @@ impl ModelFolder {
 /// # Errors
 /// What the system refuses.
 pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), FormatError> {
+    write_json_on(&SystemDisk, path, value)
+}
+
+/// [`write_json`] on a disk.
+///
+/// # Errors
+/// As [`write_json`].
+pub fn write_json_on<T: Serialize>(
+    disk: &dyn Disk,
+    path: &Path,
+    value: &T,
+) -> Result<(), FormatError> {
     let mut text =
         serde_json::to_string_pretty(value).map_err(|error| FormatError::content(path, error))?;
     text.push('\n');
-    atomic::write_bytes(path, text)
+    disk.write_bytes(path, text.as_bytes())
 }
 
 /// Reads a value from JSON.
@@ -213,7 +245,15 @@ pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), FormatErro
 /// # Errors
 /// The file cannot be read, is not the one that a `SHA256SUMS` beside it names, or is not such a value.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, FormatError> {
-    parse_json(path, &sums::read(path)?)
+    read_json_on(&SystemDisk, path)
+}
+
+/// [`read_json`] on a disk.
+///
+/// # Errors
+/// As [`read_json`].
+pub fn read_json_on<T: DeserializeOwned>(disk: &dyn Disk, path: &Path) -> Result<T, FormatError> {
+    parse_json(path, &sums::read(disk, path)?)
 }
 
 /// A value of the JSON in the file at `path`.

@@ -57,6 +57,12 @@ impl FormatError {
         }
     }
 
+    /// Whether there is no such file or folder.
+    pub fn is_missing(&self) -> bool {
+        use std::io::ErrorKind::NotFound;
+        matches!(self, FormatError::Io { source, .. } if source.kind() == NotFound)
+    }
+
     /// What to do about it, if something can be done.
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -71,11 +77,13 @@ impl FormatError {
         }
     }
 
-    pub(crate) fn read(path: &Path, source: std::io::Error) -> Self {
+    /// That `path` cannot be read.
+    pub fn read(path: &Path, source: std::io::Error) -> Self {
         FormatError::Io { action: "read", path: path.into(), source }
     }
 
-    pub(crate) fn write(path: &Path, source: std::io::Error) -> Self {
+    /// That `path` cannot be written.
+    pub fn write(path: &Path, source: std::io::Error) -> Self {
         FormatError::Io { action: "write", path: path.into(), source }
     }
 

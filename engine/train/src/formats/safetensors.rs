@@ -8,15 +8,16 @@
 //! count as zeros. [`read`] compares it.
 
 use std::collections::BTreeMap;
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, Write};
 use std::path::Path;
 
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{FormatError, atomic, sums};
+use super::{FormatError, sums};
 use crate::{
+    disk::{Disk, SystemDisk},
     nn::{Tensor, Weights},
     text,
 };
@@ -39,60 +40,68 @@ pub fn pytorch() -> Metadata {
 /// # Errors
 /// What the system refuses.
 pub fn write(path: &Path, weights: &Weights, metadata: &Metadata) -> Result<(), FormatError> {
-    atomic::write(path, |file| fill(file, &header(weights, metadata), weights))
+    write_on(&SystemDisk, path, weights, metadata)
 }
 
-/// [`write()`], with the file's own sum in its metadata.
+/// [`write()`] on a disk.
+///
+/// # Errors
+/// As [`write()`].
+pub fn write_on(
+    disk: &dyn Disk,
+    path: &Path,
+    weights: &Weights,
+    metadata: &Metadata,
+) -> Result<(), FormatError> {
+    let header = header(weights, metadata);
+    disk.write(path, &mut |file| fill(file, &header, weights))
+}
+
+/// [`write_on`], with the file's own sum in its metadata.
 ///
 /// # Errors
 /// As [`write()`].
 pub fn write_with_sum(
+    disk: &dyn Disk,
     path: &Path,
     weights: &Weights,
     metadata: &Metadata,
 ) -> Result<(), FormatError> {
     let mut metadata = metadata.clone();
     metadata.insert(SUM.into(), NO_SUM.into());
-    let header = header(weights, &metadata);
+    let mut header = header(weights, &metadata);
     let place = sum_in(header.as_bytes(), NO_SUM);
     let place = place.ok_or_else(|| FormatError::content(path, "its sum has no place"))?;
-    atomic::write(path, |file| {
-        let mut summed = Summed { file, digest: Sha256::new() };
-        fill(&mut summed, &header, weights)?;
-        let Summed { file, digest } = summed;
-        file.seek(SeekFrom::Start(8 + place as u64))?;
-        file.write_all(text::hex(&digest.finalize()).as_bytes())
-    })
+    let mut sum = Sum(Sha256::new());
+    fill(&mut sum, &header, weights).map_err(|source| FormatError::write(path, source))?;
+    header.replace_range(place..place + NO_SUM.len(), &text::hex(&sum.0.finalize()));
+    disk.write(path, &mut |file| fill(file, &header, weights))
 }
 
-fn fill(file: &mut impl Write, header: &str, weights: &Weights) -> io::Result<()> {
+fn fill(file: &mut dyn Write, header: &str, weights: &Weights) -> io::Result<()> {
     file.write_all(&(header.len() as u64).to_le_bytes())?;
     file.write_all(header.as_bytes())?;
     weights.values().try_for_each(|tensor| write_tensor(file, tensor))
 }
 
-fn write_tensor(file: &mut impl Write, tensor: &Tensor) -> io::Result<()> {
+fn write_tensor(file: &mut dyn Write, tensor: &Tensor) -> io::Result<()> {
     if cfg!(target_endian = "little") {
         return file.write_all(bytemuck::cast_slice(&tensor.data));
     }
     tensor.data.iter().try_for_each(|number| file.write_all(&number.to_le_bytes()))
 }
 
-/// A file with the sum of what was written to it.
-struct Summed<'a, W> {
-    file: &'a mut W,
-    digest: Sha256,
-}
+/// The sum of what is written to it.
+struct Sum(Sha256);
 
-impl<W: Write> Write for Summed<'_, W> {
+impl Write for Sum {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = self.file.write(bytes)?;
-        self.digest.update(&bytes[..count]);
-        Ok(count)
+        self.0.update(bytes);
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        Ok(())
     }
 }
 
@@ -140,7 +149,15 @@ fn header(weights: &Weights, metadata: &Metadata) -> String {
 /// The file cannot be read, its header does not agree with its bytes, a tensor has another type, or the bytes do not have the sum that
 /// the file itself or the `SHA256SUMS` beside it says.
 pub fn read(path: &Path) -> Result<(Weights, Metadata), FormatError> {
-    let bytes = sums::read(path)?;
+    read_on(&SystemDisk, path)
+}
+
+/// [`read`] on a disk.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_on(disk: &dyn Disk, path: &Path) -> Result<(Weights, Metadata), FormatError> {
+    let bytes = sums::read(disk, path)?;
     parse(&bytes).map_err(|message| FormatError::content(path, message))
 }
 
@@ -330,7 +347,7 @@ mod tests {
         // Metadata that look like the sum's own entry do not mislead.
         let entry = format!("\"{SUM}\":\"{NO_SUM}\"");
         let metadata = Metadata::from([("a".into(), entry), ("z".into(), SUM.into())]);
-        write_with_sum(&path, &sample(), &metadata).expect("written");
+        write_with_sum(&SystemDisk, &path, &sample(), &metadata).expect("written");
         let good = std::fs::read(&path).expect("read");
         let (weights, mut read) = parse(&good).expect("whole");
         let sum = read.remove(SUM).expect("its sum");

@@ -11,8 +11,11 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::{FormatError, atomic};
-use crate::text::hex;
+use super::FormatError;
+use crate::{
+    disk::{Disk, Kind, SystemDisk},
+    text::hex,
+};
 
 /// Name of the file of check sums.
 pub const NAME: &str = "SHA256SUMS";
@@ -22,21 +25,28 @@ pub const NAME: &str = "SHA256SUMS";
 /// # Errors
 /// What the system refuses.
 pub fn write(folder: &Path) -> Result<(), FormatError> {
-    let io = |source| FormatError::read(folder, source);
+    write_on(&SystemDisk, folder)
+}
+
+/// [`write`] on a disk.
+///
+/// # Errors
+/// As [`write`].
+pub fn write_on(disk: &dyn Disk, folder: &Path) -> Result<(), FormatError> {
     let mut names = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(io)? {
-        let entry = entry.map_err(io)?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if entry.file_type().map_err(io)?.is_file() && name != NAME && !name.starts_with('.') {
+    for (path, kind) in disk.list(folder)? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if kind == Kind::File && name != NAME && !name.starts_with('.') {
             names.push(name);
         }
     }
     names.sort();
     let mut text = String::new();
     for name in names {
-        text.push_str(&format!("{}  {name}\n", of_file(&folder.join(&name))?));
+        let sum = hex(&Sha256::digest(disk.read(&folder.join(&name))?));
+        text.push_str(&format!("{sum}  {name}\n"));
     }
-    atomic::write_bytes(&folder.join(NAME), text)
+    disk.write_bytes(&folder.join(NAME), text.as_bytes())
 }
 
 /// SHA-256 of a file as 64 hexadecimal digits.
@@ -67,12 +77,12 @@ struct Sums {
 
 impl Sums {
     /// Those of `folder`; none where it has no `SHA256SUMS`.
-    fn open(folder: &Path) -> Result<Option<Self>, FormatError> {
+    fn open(disk: &dyn Disk, folder: &Path) -> Result<Option<Self>, FormatError> {
         let path = folder.join(NAME);
-        let text = match std::fs::read_to_string(&path) {
+        let text = match disk.read_text(&path) {
             Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(FormatError::read(&path, source)),
+            Err(error) if error.is_missing() => return Ok(None),
+            Err(error) => return Err(error),
         };
         let mut named = BTreeMap::new();
         for (number, line) in (1..).zip(text.lines()) {
@@ -114,9 +124,9 @@ fn parse(line: &str) -> Option<(String, &str)> {
 ///
 /// # Errors
 /// The file cannot be read, or [`FormatError::Sum`] if it is not the one that is named.
-pub fn read(path: &Path) -> Result<Vec<u8>, FormatError> {
-    let bytes = std::fs::read(path).map_err(|source| FormatError::read(path, source))?;
-    if let Some(sums) = beside(path)? {
+pub fn read(disk: &dyn Disk, path: &Path) -> Result<Vec<u8>, FormatError> {
+    let bytes = disk.read(path)?;
+    if let Some(sums) = beside(disk, path)? {
         sums.compare(path, &hex(&Sha256::digest(&bytes)))?;
     }
     Ok(bytes)
@@ -126,11 +136,11 @@ pub fn read(path: &Path) -> Result<Vec<u8>, FormatError> {
 ///
 /// # Errors
 /// As [`read`].
-pub fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, FormatError> {
-    if path.exists() {
-        return read(path).map(Some);
+pub fn read_if_there(disk: &dyn Disk, path: &Path) -> Result<Option<Vec<u8>>, FormatError> {
+    if disk.kind(path).is_some() {
+        return read(disk, path).map(Some);
     }
-    match beside(path)? {
+    match beside(disk, path)? {
         Some(sums) if sums.of(path).is_some() => {
             let problem = "is missing, though SHA256SUMS names it";
             Err(FormatError::Sum { path: path.into(), problem })
@@ -139,9 +149,9 @@ pub fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, FormatError> {
     }
 }
 
-fn beside(path: &Path) -> Result<Option<Sums>, FormatError> {
+fn beside(disk: &dyn Disk, path: &Path) -> Result<Option<Sums>, FormatError> {
     let folder = path.parent().map(Path::to_path_buf).unwrap_or_default();
-    Sums::open(if folder.as_os_str().is_empty() { Path::new(".") } else { &folder })
+    Sums::open(disk, if folder.as_os_str().is_empty() { Path::new(".") } else { &folder })
 }
 
 /// Checks every file that `SHA256SUMS` in `folder` names.
@@ -150,7 +160,7 @@ fn beside(path: &Path) -> Result<Option<Sums>, FormatError> {
 /// A file is missing, or is not the one whose sum was written; the error names it.
 pub fn check(folder: &Path) -> Result<(), FormatError> {
     let missing = || FormatError::read(&folder.join(NAME), io::ErrorKind::NotFound.into());
-    let sums = Sums::open(folder)?.ok_or_else(missing)?;
+    let sums = Sums::open(&SystemDisk, folder)?.ok_or_else(missing)?;
     sums.named.keys().try_for_each(|name| {
         let path: PathBuf = folder.join(name);
         sums.compare(&path, &of_file(&path)?)
@@ -183,21 +193,21 @@ mod tests {
         let folder = tempfile::tempdir().expect("folder");
         let at = |name: &str| folder.path().join(name);
         let put = |name: &str, text: &str| std::fs::write(at(name), text).expect("written");
-        let said = |name: &str| read(&at(name)).expect_err("refused").to_string();
+        let said = |name: &str| read(&SystemDisk, &at(name)).expect_err("refused").to_string();
         put("a", "abc");
-        assert_eq!(read(&at("a")).expect("no sums"), b"abc");
-        assert_eq!(read_if_there(&at("b")).expect("no sums"), None);
+        assert_eq!(read(&SystemDisk, &at("a")).expect("no sums"), b"abc");
+        assert_eq!(read_if_there(&SystemDisk, &at("b")).expect("no sums"), None);
         write(folder.path()).expect("written");
-        assert_eq!(read(&at("a")).expect("unchanged"), b"abc");
+        assert_eq!(read(&SystemDisk, &at("a")).expect("unchanged"), b"abc");
         put("a", "abb");
         assert!(said("a").ends_with("SHA-256 is not the one in SHA256SUMS"), "{}", said("a"));
         put("b", "new");
         assert!(said("b").ends_with("is not named in the SHA256SUMS beside it"), "{}", said("b"));
         std::fs::remove_file(at("a")).expect("removed");
-        let gone = read_if_there(&at("a")).expect_err("it is named").to_string();
+        let gone = read_if_there(&SystemDisk, &at("a")).expect_err("it is named").to_string();
         assert!(gone.ends_with("is missing, though SHA256SUMS names it"), "{gone}");
-        assert_eq!(read_if_there(&at("c")).expect("nobody names it"), None);
-        let hint = read(&at("b")).expect_err("not named").hint().expect("a hint");
+        assert_eq!(read_if_there(&SystemDisk, &at("c")).expect("nobody names it"), None);
+        let hint = read(&SystemDisk, &at("b")).expect_err("not named").hint().expect("a hint");
         assert!(hint.contains("sha256sum"), "{hint}");
     }
 
@@ -214,7 +224,7 @@ mod tests {
             format!("{upper}  ./a\r\n{sum}  deep/er\n"),
         ] {
             std::fs::write(at(NAME), &text).expect("written");
-            assert!(read(&at("a")).is_ok(), "{text}");
+            assert!(read(&SystemDisk, &at("a")).is_ok(), "{text}");
         }
         for text in [
             format!("SHA256 (a) = {sum}"),
@@ -225,7 +235,7 @@ mod tests {
             String::new(),
         ] {
             std::fs::write(at(NAME), &text).expect("written");
-            assert!(read(&at("a")).is_err(), "{text}");
+            assert!(read(&SystemDisk, &at("a")).is_err(), "{text}");
         }
     }
 }

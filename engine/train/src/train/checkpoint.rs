@@ -4,13 +4,13 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    disk::Disk,
     formats::{FormatError, safetensors},
     nn::{FileLayout, Tensor, Weights},
     plan::Choices,
@@ -109,8 +109,8 @@ pub struct Checkpoint {
 
 impl Checkpoint {
     /// Writes it into a member's folder `checkpoints`, whole or not at all, and removes all but the newest two.
-    pub(super) fn write(&self, folder: &Path) -> Result<PathBuf, FormatError> {
-        fs::create_dir_all(folder).map_err(|source| FormatError::write(folder, source))?;
+    pub(super) fn write(&self, disk: &dyn Disk, folder: &Path) -> Result<PathBuf, FormatError> {
+        disk.make_folder(folder)?;
         let mut tensors = Weights::new();
         let mut add = |prefix: &str, weights: &Weights| {
             for (name, tensor) in weights {
@@ -140,29 +140,32 @@ impl Checkpoint {
             serde_json::to_string(&place).map_err(|error| FormatError::content(folder, error))?;
         metadata.insert(STATE.into(), state);
         let path = folder.join(place.file());
-        safetensors::write_with_sum(&path, &tensors, &metadata)?;
+        safetensors::write_with_sum(disk, &path, &tensors, &metadata)?;
         // Later checkpoints were damaged when the member was resumed from an earlier one; their steps have been taken again since.
-        for later in list(folder)?.into_iter().filter(|other| *other > path) {
-            remove(&later)?;
+        for later in list(disk, folder)?.into_iter().filter(|other| *other > path) {
+            disk.remove(&later)?;
         }
-        Self::prune(folder)?;
+        Self::prune(disk, folder)?;
         Ok(path)
     }
 
     /// Removes all but the newest two; a process may have been killed before it did.
-    pub(super) fn prune(folder: &Path) -> Result<(), FormatError> {
-        list(folder)?.iter().rev().skip(KEPT).try_for_each(|old| remove(old))
+    pub(super) fn prune(disk: &dyn Disk, folder: &Path) -> Result<(), FormatError> {
+        list(disk, folder)?.iter().rev().skip(KEPT).try_for_each(|old| disk.remove(old))
     }
 
     /// The newest checkpoint of a folder that is whole, if the folder has any, and warnings about newer ones.
     ///
     /// # Errors
     /// There are checkpoints, and none of them is whole.
-    pub fn newest(folder: &Path) -> Result<(Option<Self>, Vec<String>), FormatError> {
+    pub fn newest(
+        disk: &dyn Disk,
+        folder: &Path,
+    ) -> Result<(Option<Self>, Vec<String>), FormatError> {
         let mut warnings = Vec::new();
         let mut newest = None;
-        for path in list(folder)?.into_iter().rev() {
-            match Self::read(&path) {
+        for path in list(disk, folder)?.into_iter().rev() {
+            match Self::read(disk, &path) {
                 Ok(checkpoint) => {
                     let Position { version, member_step, .. } = checkpoint.place;
                     let shown = path.display();
@@ -198,12 +201,12 @@ impl Checkpoint {
         }
     }
 
-    fn read(path: &Path) -> Result<Self, FormatError> {
-        let (tensors, metadata) = safetensors::read(path)?;
+    fn read(disk: &dyn Disk, path: &Path) -> Result<Self, FormatError> {
+        let (tensors, metadata) = safetensors::read_on(disk, path)?;
         let damaged = |message: String| FormatError::content(path, message);
         let state = metadata.get(STATE).ok_or_else(|| damaged("it is not a checkpoint".into()))?;
         let place: Position = serde_json::from_str(state).map_err(|e| damaged(e.to_string()))?;
-        // `safetensors::read` has compared the sum; here only its presence is checked.
+        // `safetensors::read_on` has compared the sum; here only its presence is checked.
         match (place.version, metadata.contains_key(safetensors::SUM)) {
             (VERSION, true) | (WITHOUT_SUM, false) => {}
             (VERSION, false) => return Err(damaged("its check sum is missing".into())),
@@ -237,32 +240,24 @@ impl Checkpoint {
     }
 }
 
-fn remove(path: &Path) -> Result<(), FormatError> {
-    fs::remove_file(path).map_err(|source| FormatError::write(path, source))
-}
-
 /// The checkpoints of a folder, oldest first.
-fn list(folder: &Path) -> Result<Vec<PathBuf>, FormatError> {
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(source) => return Err(FormatError::read(folder, source)),
+fn list(disk: &dyn Disk, folder: &Path) -> Result<Vec<PathBuf>, FormatError> {
+    let items = match disk.list(folder) {
+        Err(error) if error.is_missing() => return Ok(Vec::new()),
+        items => items?,
     };
-    let mut files = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(|source| FormatError::read(folder, source))?.path();
-        if path.extension().is_some_and(|e| e == "safetensors") {
-            files.push(path);
-        }
-    }
+    let mut files: Vec<PathBuf> = items.into_iter().map(|(path, _)| path).collect();
+    files.retain(|path| path.extension().is_some_and(|e| e == "safetensors"));
     files.sort();
     Ok(files)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
-    use crate::random::Stream;
+    use crate::{disk::SystemDisk, random::Stream};
 
     /// A checkpoint of `step` whose weights all are that number.
     fn at(step: u64) -> Checkpoint {
@@ -286,27 +281,31 @@ mod tests {
     #[test]
     fn what_is_written_is_read_back() {
         let folder = tempfile::tempdir().expect("folder");
-        assert_eq!(Checkpoint::newest(folder.path()).expect("none"), (None, vec![]));
+        assert_eq!(Checkpoint::newest(&SystemDisk, folder.path()).expect("none"), (None, vec![]));
         for step in 1..=3 {
-            at(step).write(folder.path()).expect("written");
+            at(step).write(&SystemDisk, folder.path()).expect("written");
         }
-        assert_eq!(list(folder.path()).expect("read").len(), KEPT);
-        assert_eq!(Checkpoint::newest(folder.path()).expect("whole"), (Some(at(3)), vec![]));
+        assert_eq!(list(&SystemDisk, folder.path()).expect("read").len(), KEPT);
+        assert_eq!(
+            Checkpoint::newest(&SystemDisk, folder.path()).expect("whole"),
+            (Some(at(3)), vec![])
+        );
     }
 
     #[test]
     fn no_changed_bit_of_a_checkpoint_is_taken() {
         let folder = tempfile::tempdir().expect("folder");
         let (one, two) = (at(1), at(2));
-        one.write(folder.path()).expect("written");
-        let newest = two.write(folder.path()).expect("written");
+        one.write(&SystemDisk, folder.path()).expect("written");
+        let newest = two.write(&SystemDisk, folder.path()).expect("written");
         let good = fs::read(&newest).expect("read");
         // Five has no factor with eight: every bit of a byte comes up.
         for bit in (0..8 * good.len()).step_by(5) {
             let mut bad = good.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
             fs::write(&newest, bad).expect("written");
-            let (found, said) = Checkpoint::newest(folder.path()).expect("one is whole");
+            let (found, said) =
+                Checkpoint::newest(&SystemDisk, folder.path()).expect("one is whole");
             assert_eq!(found.as_ref(), Some(&one), "bit {bit}: {said:?}");
             let [damaged, taken] = &said[..] else { panic!("{said:?}") };
             assert!(damaged.contains("000000002.safetensors"), "{damaged}");
@@ -314,20 +313,24 @@ mod tests {
         }
         // Steps are taken anew, and what was damaged is not there to be kept instead of what is whole.
         flip(&newest, good.len() - 1);
-        one.write(folder.path()).expect("written");
+        one.write(&SystemDisk, folder.path()).expect("written");
         assert!(!newest.exists());
-        two.write(folder.path()).expect("written");
-        assert_eq!(Checkpoint::newest(folder.path()).expect("whole"), (Some(two), vec![]));
+        two.write(&SystemDisk, folder.path()).expect("written");
+        assert_eq!(
+            Checkpoint::newest(&SystemDisk, folder.path()).expect("whole"),
+            (Some(two), vec![])
+        );
     }
 
     #[test]
     fn where_none_is_whole_one_sentence_says_so() {
         let folder = tempfile::tempdir().expect("folder");
         for step in 1..=2 {
-            let path = at(step).write(folder.path()).expect("written");
+            let path = at(step).write(&SystemDisk, folder.path()).expect("written");
             flip(&path, 300);
         }
-        let said = Checkpoint::newest(folder.path()).expect_err("none is whole").to_string();
+        let said =
+            Checkpoint::newest(&SystemDisk, folder.path()).expect_err("none is whole").to_string();
         assert!(said.contains("none of its checkpoints is whole (2 of them"), "{said}");
         assert!(said.contains("000-000-000000002.safetensors"), "{said}");
     }
@@ -335,24 +338,24 @@ mod tests {
     #[test]
     fn one_of_an_older_taper_is_taken_and_that_is_said() {
         let folder = tempfile::tempdir().expect("folder");
-        let path = at(7).write(folder.path()).expect("written");
+        let path = at(7).write(&SystemDisk, folder.path()).expect("written");
         let (tensors, mut metadata) = safetensors::read(&path).expect("read");
         let state = metadata[STATE].replace("\"version\":2", "\"version\":1");
         metadata.insert(STATE.into(), state);
         metadata.remove(safetensors::SUM);
         safetensors::write(&path, &tensors, &metadata).expect("written");
-        let (found, said) = Checkpoint::newest(folder.path()).expect("whole");
+        let (found, said) = Checkpoint::newest(&SystemDisk, folder.path()).expect("whole");
         assert_eq!(found.expect("it is there").now, at(7).now);
         assert!(said.len() == 1 && said[0].contains("has no check sum"), "{said:?}");
         // Under another name it would be taken for another place.
         let other = path.with_file_name("000-000-000000009.safetensors");
         fs::rename(&path, &other).expect("renamed");
-        assert!(Checkpoint::newest(folder.path()).is_err());
+        assert!(Checkpoint::newest(&SystemDisk, folder.path()).is_err());
         fs::rename(&other, &path).expect("renamed");
         // Of this version it would have one.
         metadata.insert(STATE.into(), metadata[STATE].replace("\"version\":1", "\"version\":2"));
         safetensors::write(&path, &tensors, &metadata).expect("written");
-        assert!(Checkpoint::newest(folder.path()).is_err());
+        assert!(Checkpoint::newest(&SystemDisk, folder.path()).is_err());
     }
 
     fn again(best: Option<f64>) -> Option<f64> {

@@ -20,6 +20,7 @@ use crate::{
     config::Config,
     data::Dataset,
     device::{AdapterDescription, Device},
+    disk::Disk,
     event::Event,
     nn::{Network, Weights},
     ops::AdapterKind,
@@ -87,6 +88,7 @@ pub(super) struct Context<'r> {
     pub(super) data: &'r Dataset,
     pub(super) journal: &'r Journal<'r>,
     pub(super) clock: &'r Arc<dyn Clock>,
+    pub(super) disk: &'r dyn Disk,
     pub(super) gpu: Arc<dyn Device>,
     /// Present if tiles are timed on this device.
     pub(super) autotuner: Option<Autotuner>,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::{
     clock::{Clock, SystemClock},
     device::Devices,
+    disk::{Disk, SystemDisk},
 };
 
 /// A machine: what is under a run and not of it.
@@ -14,6 +15,8 @@ pub struct Host {
     pub devices: Arc<dyn Devices>,
     /// Its clock.
     pub clock: Arc<dyn Clock>,
+    /// Where its runs keep their files.
+    pub disk: Arc<dyn Disk>,
     /// Whether it has threads; if not, a run trains on one device and one member after the other, to the same bits.
     pub threads: bool,
 }
@@ -21,6 +24,11 @@ pub struct Host {
 impl Host {
     /// This machine, with these devices.
     pub fn native(devices: impl Devices + 'static) -> Self {
-        Self { devices: Arc::new(devices), clock: Arc::new(SystemClock::default()), threads: true }
+        Self {
+            devices: Arc::new(devices),
+            clock: Arc::new(SystemClock::default()),
+            disk: Arc::new(SystemDisk),
+            threads: true,
+        }
     }
 }

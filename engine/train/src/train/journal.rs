@@ -8,6 +8,7 @@ use std::{
 
 use crate::{
     clock::Clock,
+    disk::Disk,
     event::{self, Entry, Event, EventLog},
     formats::FormatError,
 };
@@ -85,13 +86,15 @@ impl<'r> Journal<'r> {
     /// What the system refuses.
     pub(super) fn open(
         path: &Path,
+        disk: &dyn Disk,
         clock: &Arc<dyn Clock>,
         listener: &'r Listener<'r>,
     ) -> Result<Self, FormatError> {
-        let log = EventLog::by(Arc::clone(clock), path)?;
-        let (past, passed_over) = (BTreeMap::new(), event::passed_over(path)?);
+        let log = EventLog::on(disk, Arc::clone(clock), path)?;
+        let bytes = disk.read(path)?;
+        let (past, passed_over) = (BTreeMap::new(), event::passed_over(&bytes));
         let mut state = State { log, past, config_hash: None, passed_over };
-        for entry in event::read(path)? {
+        for entry in event::entries(&bytes) {
             state.take(&entry.event);
         }
         Ok(Self { state: Mutex::new(state), listener })
@@ -150,7 +153,7 @@ impl<'r> Journal<'r> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::SystemClock;
+    use crate::{clock::SystemClock, disk::SystemDisk};
 
     #[test]
     fn a_changed_configuration_and_damaged_lines_are_said() {
@@ -164,17 +167,17 @@ mod tests {
             config_hash: "abc".into(),
             stages: Vec::new(),
         };
-        let journal = Journal::open(&path, &clock, &|_| ()).expect("opened");
+        let journal = Journal::open(&path, &SystemDisk, &clock, &|_| ()).expect("opened");
         assert!(journal.doubts("abc").is_empty());
         journal.append(started).expect("written");
         journal.append(Event::Log { message: "x".into() }).expect("written");
-        let journal = Journal::open(&path, &clock, &|_| ()).expect("opened");
+        let journal = Journal::open(&path, &SystemDisk, &clock, &|_| ()).expect("opened");
         assert!(journal.doubts("abc").is_empty());
         let said = journal.doubts("abd");
         assert!(said.len() == 1 && said[0].starts_with("config.toml is not"), "{said:?}");
         let text = std::fs::read_to_string(&path).expect("read");
         std::fs::write(&path, text.replace("\"log\"", "\"lof\"")).expect("written");
-        let journal = Journal::open(&path, &clock, &|_| ()).expect("opened");
+        let journal = Journal::open(&path, &SystemDisk, &clock, &|_| ()).expect("opened");
         let said = journal.doubts("abc");
         assert!(said.len() == 1 && said[0].starts_with("1 line is passed over"), "{said:?}");
     }

@@ -46,7 +46,7 @@ pub(super) fn keep(
         Some(_) => who.folder.join(ARTIFACTS),
         None => who.folder.clone(),
     };
-    Ok(ModelFolder { weights, config, merge, card }.write(&folder)?)
+    Ok(ModelFolder { weights, config, merge, card }.write_on(context.disk, &folder)?)
 }
 
 fn model_config(config: &Config, data: &Dataset, teacher: bool) -> ModelConfig {

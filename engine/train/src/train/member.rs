@@ -15,8 +15,9 @@ use super::{
 };
 use crate::{
     config::{Discrepancy, Method, Start},
+    disk::Kind,
     event::{AutotunedProduct, Event},
-    formats::{MergeReport, atomic, folder},
+    formats::{MergeReport, folder},
     nn::{self, Network, NetworkError, Weights},
     plan::Plan,
     random,
@@ -66,14 +67,14 @@ impl<'a, 'r> Member<'a, 'r> {
             _ => None,
         };
         // Removes what a killed process was writing, or about to remove.
-        Checkpoint::prune(&who.folder.join(CHECKPOINTS))?;
+        Checkpoint::prune(run.disk, &who.folder.join(CHECKPOINTS))?;
         for folder in [who.folder.clone(), who.folder.join(CHECKPOINTS), who.folder.join(ARTIFACTS)]
         {
-            if folder.is_dir() {
-                atomic::remove_leftovers(&folder)?;
+            if run.disk.kind(&folder) == Some(Kind::Folder) {
+                run.disk.remove_leftovers(&folder)?;
             }
         }
-        let (found, doubts) = Checkpoint::newest(&who.folder.join(CHECKPOINTS))?;
+        let (found, doubts) = Checkpoint::newest(run.disk, &who.folder.join(CHECKPOINTS))?;
         for message in doubts {
             run.emit(Event::Warning { message })?;
         }
@@ -138,7 +139,10 @@ impl<'a, 'r> Member<'a, 'r> {
         )?;
         // The merge stage, of this process or of an earlier one, left its proof here.
         let proof = who.folder.join(folder::MERGE);
-        let merge = if proof.exists() { Some(folder::read_json(&proof)?) } else { None };
+        let merge = match run.disk.kind(&proof) {
+            Some(_) => Some(folder::read_json_on(run.disk, &proof)?),
+            None => None,
+        };
         Ok(Finished { weights: at.now, worth, merge, place: at.place })
     }
 
@@ -296,7 +300,7 @@ impl<'a, 'r> Member<'a, 'r> {
                 gate: MERGE_GATE,
             });
         }
-        folder::write_json(&self.who.folder.join(folder::MERGE), &report)?;
+        folder::write_json_on(self.run.disk, &self.who.folder.join(folder::MERGE), &report)?;
         self.at.now = weights;
         Ok(())
     }
@@ -496,7 +500,7 @@ impl<'a, 'r> Member<'a, 'r> {
 
     fn checkpoint(&mut self) -> Result<(), TrainError> {
         self.run.journal.sync()?;
-        let path = self.at.write(&self.who.folder.join(CHECKPOINTS))?;
+        let path = self.at.write(self.run.disk, &self.who.folder.join(CHECKPOINTS))?;
         let path = path.strip_prefix(&self.run.options.out).unwrap_or(&path).display().to_string();
         let (member, step) = (self.who.name.clone(), self.at.place.member_step);
         (self.kept, self.kept_step) = (self.run.clock.now(), Some(step));

@@ -110,6 +110,7 @@ mod tests {
     use crate::{
         clock::{Clock, SystemClock},
         config::{Config, Method},
+        disk::SystemDisk,
         event::Event,
         train::outline::planned,
     };
@@ -118,7 +119,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("folder");
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let path = folder.path().join("events.jsonl");
-        let journal = Journal::open(&path, &clock, &|_| ()).expect("a log");
+        let journal = Journal::open(&path, &SystemDisk, &clock, &|_| ()).expect("a log");
         for event in log {
             journal.append(event.clone()).expect("written");
         }

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
     panic::resume_unwind,
     path::{Path, PathBuf},
     sync::{
@@ -30,8 +29,9 @@ use crate::{
     config::{self, Config, Method, Precision},
     data::{self, Dataset},
     device::{Device, DeviceError},
+    disk::{Disk, Held, Kind},
     event::{Entry, Event, RunStatus},
-    formats::{FormatError, ModelFolder, atomic},
+    formats::ModelFolder,
     nn::NetworkError,
     ops::AdapterKind,
     step::Task,
@@ -49,7 +49,7 @@ pub struct Run {
     taken: Vec<String>,
     out: PathBuf,
     host: Host,
-    _lock: File,
+    _lock: Held,
 }
 
 impl Run {
@@ -59,7 +59,8 @@ impl Run {
     /// # Errors
     /// If `out` holds anything, or cannot be written; if the teacher is not there, or the configuration contradicts it.
     pub fn create(config: Config, out: &Path, host: &Host) -> Result<Self, TrainError> {
-        if fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some()) {
+        let disk = &*host.disk;
+        if disk.list(out).is_ok_and(|items| !items.is_empty()) {
             let message = format!(
                 "`{}` is not empty; take another folder, or go on with --resume",
                 out.display()
@@ -67,9 +68,9 @@ impl Run {
             return Err(TrainError::Folder(message));
         }
         let (config, taken) = teacher::settled(&config)?;
-        fs::create_dir_all(out).map_err(|source| FormatError::write(out, source))?;
-        let lock = lock(out)?;
-        atomic::write_bytes(&out.join("config.toml"), config.to_toml())?;
+        disk.make_folder(out)?;
+        let lock = lock(disk, out)?;
+        disk.write_bytes(&out.join("config.toml"), config.to_toml().as_bytes())?;
         Ok(Self { config, taken, out: out.into(), host: host.clone(), _lock: lock })
     }
 
@@ -78,18 +79,18 @@ impl Run {
     /// # Errors
     /// If `out` is none, is damaged, or another process works on it; before the run has begun, as [`Self::create`].
     pub fn resume(out: &Path, host: &Host) -> Result<Self, TrainError> {
-        let path = out.join("config.toml");
-        if !path.is_file() {
+        let (disk, path) = (&*host.disk, out.join("config.toml"));
+        if disk.kind(&path) != Some(Kind::File) {
             let message = format!("`{}` is no run directory: it has no config.toml", out.display());
             return Err(TrainError::Folder(message));
         }
-        let lock = lock(out)?;
-        atomic::remove_leftovers(out)?;
-        let mut config = config::read(&path)?;
+        let lock = lock(disk, out)?;
+        disk.remove_leftovers(out)?;
+        let mut config = config::read_on(disk, &path)?;
         let mut taken = Vec::new();
-        if !out.join(EVENTS).exists() {
+        if disk.kind(&out.join(EVENTS)).is_none() {
             (config, taken) = teacher::settled(&config)?;
-            atomic::write_bytes(&path, config.to_toml())?;
+            disk.write_bytes(&path, config.to_toml().as_bytes())?;
         }
         Ok(Self { config, taken, out: out.into(), host: host.clone(), _lock: lock })
     }
@@ -134,8 +135,8 @@ impl Run {
         stop: &AtomicBool,
         listener: &Listener<'_>,
     ) -> Result<(), TrainError> {
-        let clock = &self.host.clock;
-        let journal = Journal::open(&self.out.join(EVENTS), clock, listener)?;
+        let Host { clock, disk, .. } = &self.host;
+        let journal = Journal::open(&self.out.join(EVENTS), &**disk, clock, listener)?;
         let begun = clock.now();
         let result = self.train(options, stop, &journal);
         let status = match &result {
@@ -309,8 +310,9 @@ impl Run {
             }
         }
         let Some((_, member)) = best else { return Ok(()) };
-        let folder = ModelFolder::read(&self.out.join("members").join(member).join(ARTIFACTS))?;
-        Ok(folder.write(&self.out.join(ARTIFACTS))?)
+        let (disk, folder) = (&*self.host.disk, self.out.join("members").join(member));
+        let folder = ModelFolder::read_on(disk, &folder.join(ARTIFACTS))?;
+        Ok(folder.write_on(disk, &self.out.join(ARTIFACTS))?)
     }
 }
 
@@ -354,7 +356,7 @@ impl Crew<'_> {
     fn work(&self, gpu: Arc<dyn Device>) -> Result<(), TrainError> {
         // If this function ends by an error or a panic, the drop of `watch` makes the other devices stop as well.
         let mut watch = Watch { stops: &self.stops, well: false };
-        let clock = &self.run.host.clock;
+        let Host { clock, disk, .. } = &self.run.host;
         let autotuner = autotuner(gpu.adapter(), self.options, clock);
         let mut context = Context {
             config: &self.run.config,
@@ -362,6 +364,7 @@ impl Crew<'_> {
             data: self.data,
             journal: self.journal,
             clock,
+            disk: &**disk,
             gpu,
             autotuner,
             stops: &self.stops,
@@ -452,7 +455,8 @@ impl Crew<'_> {
         }
         let Past { finished, .. } = self.journal.past(&format!("teacher-{seed}"));
         let (epochs, seconds) = finished.map_or((None, None), |end| (end.epochs, end.seconds));
-        let ModelFolder { weights, .. } = ModelFolder::read(&self.teacher_folder(seed))?;
+        let folder = self.teacher_folder(seed);
+        let ModelFolder { weights, .. } = ModelFolder::read_on(&*self.run.host.disk, &folder)?;
         Ok(Teacher { network: self.prepared.wide.clone(), weights, epochs, seconds })
     }
 }
@@ -471,15 +475,8 @@ impl Drop for Watch<'_> {
     }
 }
 
-/// The operating system's lock on a run directory, held as long as the file is open.
-fn lock(out: &Path) -> Result<File, TrainError> {
-    let path = out.join("run.lock");
-    let file = File::create(&path).map_err(|source| FormatError::write(&path, source))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(fs::TryLockError::WouldBlock) => {
-            Err(TrainError::Folder(format!("another process works on `{}`", out.display())))
-        }
-        Err(fs::TryLockError::Error(source)) => Err(FormatError::write(&path, source).into()),
-    }
+/// The lock on a run directory, held as long as the value is there.
+fn lock(disk: &dyn Disk, out: &Path) -> Result<Held, TrainError> {
+    let busy = || TrainError::Folder(format!("another process works on `{}`", out.display()));
+    disk.lock(&out.join("run.lock"))?.ok_or_else(busy)
 }

@@ -17,6 +17,7 @@ use crate::{
         DataError,
         images::{self, Preprocess},
     },
+    disk::SystemDisk,
     event::{self, Event},
     formats::{FormatError, ModelConfig, ModelFolder, folder, safetensors, sums, timm},
     models,
@@ -170,7 +171,7 @@ fn described(weights: &Path) -> Result<Option<Described>, TrainError> {
     let named = weights.file_name().is_some_and(|name| name == folder::WEIGHTS);
     let config = weights.parent().map(|folder| folder.join(folder::CONFIG));
     let Some(config) = config.filter(|config| named && config.is_file()) else { return Ok(None) };
-    let bytes = sums::read(&config)?;
+    let bytes = sums::read(&SystemDisk, &config)?;
     let value: serde_json::Value = folder::parse_json(&config, &bytes)?;
     if value["model"].is_object() {
         return Ok(Some(Described::Taper(folder::parse_json(&config, &bytes)?)));

@@ -5,15 +5,12 @@
 
 pub mod proto;
 
-use std::path::Path;
-
 use prost::Message;
 use proto::{
     AttributeProto, AttributeType, Dimension, FLOAT, GraphProto, ModelProto, NodeProto,
     OperatorSetIdProto, TensorProto, TensorShapeProto, TensorType, TypeProto, ValueInfoProto,
 };
 
-use super::{FormatError, atomic};
 use crate::nn::{
     Block, Extent, Network, NetworkError, Pair, Shapes, State, Tensor, Weights, layers,
     onnx::{Attribute, Given, Node, Nodes},
@@ -46,13 +43,12 @@ pub fn fits(network: &Network) -> bool {
     })
 }
 
-/// Writes a network; whole or not at all. `weights` are as files have them.
+/// The file of a network. `weights` are as files have them.
 ///
 /// # Errors
-/// The weights are not those of the network, or what the system refuses.
-pub fn write(path: &Path, network: &Network, weights: &Weights) -> Result<(), FormatError> {
-    let model = model(network, weights).map_err(|error| FormatError::content(path, error))?;
-    atomic::write_bytes(path, model.encode_to_vec())
+/// The weights are not those of the network.
+pub fn encode(network: &Network, weights: &Weights) -> Result<Vec<u8>, NetworkError> {
+    Ok(model(network, weights)?.encode_to_vec())
 }
 
 /// The nodes of a network.
