@@ -241,7 +241,7 @@ fn a_run_outlives_its_own_death_and_that_of_the_server() {
     // A browser gets all that it runs the model by.
     let plan = server.json(&format!("/api/runs/{id}/plan.json"));
     assert!(plan["shaders"][0]["text"].as_str().is_some_and(|text| text.contains("fn ")), "{plan}");
-    assert!(plan["plan"]["programs"]["evaluate"].is_array());
+    assert!(plan["programs"]["evaluate"].is_array());
 
     // The server ends in order.
     let Server { child, .. } = &server;

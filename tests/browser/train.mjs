@@ -1,7 +1,7 @@
 // node train.mjs FOLDER: trains FOLDER's plans in Chromium by the page's executor, and prints their losses as JSON.
 //
-// FOLDER/cases.json lists {name, steps, batch, lr}; each has NAME.plan.json, NAME.safetensors, and NAME.images.f32 and
-// NAME.labels.u32 with the batches one behind the other.
+// FOLDER/cases.json lists {name, steps, batch, lr, teacher}; each has NAME.plan.json, NAME.safetensors, with a teacher also
+// NAME.teacher.safetensors, and NAME.images.f32 and NAME.labels.u32 with the batches one behind the other.
 
 import { readFile } from "node:fs/promises";
 import path from "node:path";
@@ -14,7 +14,7 @@ const cases = JSON.parse(
 );
 
 /** In the page. */
-async function train({ name, steps, batch, lr }) {
+async function train({ name, steps, batch, lr, teacher }) {
   const { parsePlan } = await import("/src/plan/document.ts");
   const { Executor, openDevice } = await import("/src/plan/executor.ts");
   const { parseSafetensors } = await import("/src/plan/safetensors.ts");
@@ -26,12 +26,19 @@ async function train({ name, steps, batch, lr }) {
 
   const device = await openDevice(plan.limits);
   const executor = await Executor.open(device, plan);
-  executor.load(parseSafetensors(await get("safetensors")));
+  executor.load("student", parseSafetensors(await get("safetensors")));
+  if (teacher)
+    executor.load(
+      "teacher",
+      parseSafetensors(await get("teacher.safetensors")),
+    );
   const losses = [];
   const input = images.length / steps;
   for (let step = 0; step < steps; step++) {
-    executor.write("images", images.slice(step * input, (step + 1) * input));
-    executor.write("labels", labels.slice(step * batch, (step + 1) * batch));
+    executor.write("step", {
+      images: images.slice(step * input, (step + 1) * input),
+      labels: labels.slice(step * batch, (step + 1) * batch),
+    });
     executor.run("step", { step, rows: batch, lr, t: step + 1 });
     losses.push((await executor.read("metrics"))[0]);
   }

@@ -8,12 +8,12 @@ use engine::{
     batch::Batch,
     config::{Mlp, Model, Precision, Recipe, Resnet, Stem, Unit},
     device::StepParameters,
-    formats::{ModelInput, PortablePlan, safetensors, sums},
+    formats::{ModelInput, safetensors, sums},
     nn::{Network, Weights},
     ops::AdapterKind,
     plan::Target,
     random::Stream,
-    step::{Objective, Program, Task, Training, program},
+    step::{Objective, PlanDocument, Program, Task, Training, program},
     train::Session,
 };
 use image::{Rgb, RgbImage, codecs::jpeg::JpegEncoder};
@@ -33,6 +33,8 @@ struct Lesson {
     network: Network,
     recipe: Recipe,
     weights: Weights,
+    /// The network whose outputs it follows as well.
+    teacher: Option<(Network, Weights)>,
     batches: Vec<Batch>,
 }
 
@@ -53,25 +55,38 @@ impl Lesson {
             nets::pictures(images, labels)
         };
         let batches = (0..STEPS).map(|_| batch()).collect();
-        Self { name, network, recipe, weights, batches }
+        Self { name, network, recipe, weights, teacher: None, batches }
+    }
+
+    fn taught_by(self, teacher: Network) -> Self {
+        let weights = nets::weights(&teacher, 5);
+        Self { teacher: Some((teacher, weights)), ..self }
     }
 
     fn program(&self) -> Program {
-        let (student, recipe, objective) = (&self.network, &self.recipe, Objective::Labels);
-        let precision = Precision::F32;
-        let of =
-            Training { student, teacher: None, task: Task::Classify, objective, recipe, precision };
+        let (student, recipe, precision) = (&self.network, &self.recipe, Precision::F32);
+        let teacher = self.teacher.as_ref().map(|(network, _)| network);
+        let objective = match teacher {
+            Some(_) => Objective::Distill { alpha: 0.5, temperature: 3.0 },
+            None => Objective::Labels,
+        };
+        let of = Training { student, teacher, task: Task::Classify, objective, recipe, precision };
         program(&of, &Target::web(AdapterKind::Gpu)).expect("a plan")
     }
 
     /// What the browser is given.
     fn write(&self, folder: &Path) {
         let file = |end: &str| folder.join(format!("{}.{end}", self.name));
-        let plan = PortablePlan::of(&self.program()).expect("a plan");
+        let program = self.program();
+        let plan = PlanDocument::of(&program).expect("a document");
         fs::write(file("plan.json"), serde_json::to_string(&plan).expect("JSON")).expect("written");
-        let weights = self.network.to_file(&self.weights);
-        safetensors::write(&file("safetensors"), &weights, &safetensors::pytorch())
-            .expect("written");
+        let write = |end: &str, weights: &Weights| {
+            safetensors::write(&file(end), weights, &safetensors::pytorch()).expect("written");
+        };
+        write("safetensors", &self.network.to_file(&self.weights));
+        if let (Some(folded), Some((_, weights))) = (&program.teacher, &self.teacher) {
+            write("teacher.safetensors", &folded.to_file(weights).expect("weights"));
+        }
         for (name, end) in [("images", "images.f32"), ("labels", "labels.u32")] {
             let fields = self.batches.iter().map(|batch| batch.field(name).expect("a field"));
             let bytes = fields.flat_map(|field| field.bytes().to_vec());
@@ -83,6 +98,9 @@ impl Lesson {
     fn losses(&self) -> Option<Vec<f32>> {
         let mut session = Session::new(&gpu()?, self.program()).expect("the device holds it");
         session.load_student(&self.weights).expect("weights");
+        if let Some((_, weights)) = &self.teacher {
+            session.load_teacher(weights).expect("weights");
+        }
         session.set_moments(None).expect("moments");
         for (step, batch) in (0..).zip(&self.batches) {
             let (lr, t) = (self.recipe.lr as f32, (step + 1) as f32);
@@ -107,19 +125,26 @@ fn script(browser: &tools::Browser, name: &str, folder: &Path) -> Json {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {said}"))
 }
 
-/// SGD with momentum and weight decay; a network with batch norm, whose statistics move in place.
+/// SGD with momentum and weight decay; a network with batch norm, whose statistics move in place; one that follows a teacher, whose batch
+/// norms are folded.
 #[test]
 fn twenty_steps_in_chromium_are_ours() {
     let Some(browser) = tools::browser() else { return };
-    let lessons = [
-        Lesson::new("mlp", nets::mlp(&[10, 8, 6], &[1, 1, 1]), 0.05),
-        Lesson::new("resnet", nets::resnet(Unit::Basic, 4, &[1, 1]), 0.02),
-    ];
+    let lessons =
+        [
+            Lesson::new("mlp", nets::mlp(&[10, 8, 6], &[1, 1, 1]), 0.05),
+            Lesson::new("resnet", nets::resnet(Unit::Basic, 4, &[1, 1]), 0.02),
+            Lesson::new("taught", nets::resnet(Unit::Basic, 4, &[1, 1]), 0.02)
+                .taught_by(nets::resnet(Unit::Basic, 6, &[1, 1])),
+        ];
     let folder = tempfile::tempdir().expect("a folder");
     lessons.iter().for_each(|lesson| lesson.write(folder.path()));
     let cases: Vec<_> = lessons
         .iter()
-        .map(|l| json!({ "name": l.name, "steps": STEPS, "batch": BATCH, "lr": l.recipe.lr }))
+        .map(|l| {
+            let (lr, teacher) = (l.recipe.lr, l.teacher.is_some());
+            json!({ "name": l.name, "steps": STEPS, "batch": BATCH, "lr": lr, "teacher": teacher })
+        })
         .collect();
     fs::write(folder.path().join("cases.json"), json!(cases).to_string()).expect("written");
     let results = script(&browser, "train.mjs", folder.path());

@@ -2,6 +2,9 @@
 
 use std::ops::Range;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 /// Numbers of a field, row after row.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Numbers {
@@ -12,7 +15,8 @@ pub enum Numbers {
 }
 
 /// Which numbers a field has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum NumberKind {
     /// Reals.
     F32,

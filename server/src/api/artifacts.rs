@@ -10,7 +10,8 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Method, header};
 use axum::response::{IntoResponse, Response};
-use engine::formats::{FormatError, ModelConfig, PortablePlan, folder, sums};
+use engine::formats::{FormatError, ModelConfig, folder, sums};
+use engine::step::PlanDocument;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -112,7 +113,7 @@ pub(super) async fn plan(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
     Asked(query): Asked<MemberQuery>,
-) -> Result<Json<PortablePlan>, ApiError> {
+) -> Result<Json<PlanDocument>, ApiError> {
     blocking(&app, move |app| {
         let (place, files) = model(app, &id, query.member.as_deref())?;
         if files.iter().all(|item| item.name != folder::CONFIG) {
@@ -128,7 +129,7 @@ pub(super) async fn plan(
                     error => ApiError::internal(error.to_string()),
                 }
             })?;
-        PortablePlan::inference(&config).map(Json).map_err(|error| {
+        PlanDocument::inference(&config.network(), config.task()).map(Json).map_err(|error| {
             ApiError::unprocessable("too_large", format!("no browser runs this model: {error}"))
         })
     })

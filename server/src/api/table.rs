@@ -138,7 +138,7 @@ pub(super) fn routes() -> Vec<Route> {
             get(a::plan),
         )
         .query::<a::MemberQuery>()
-        .answers::<engine::formats::PortablePlan>(),
+        .answers::<engine::step::PlanDocument>(),
         Route::post(
             "/api/preflight",
             "What a configuration would take, and whether it would be accepted.",

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use engine::formats::{FormatError, PortablePlan, folder, sums};
+use engine::formats::{FormatError, folder, sums};
+use engine::step::PlanDocument;
 use serde_json::json;
 
 use super::model;
@@ -37,7 +38,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         ));
     }
     // Before anything is written: a model may be too large for a browser.
-    let plan = arguments.plan.then(|| PortablePlan::inference(&model.config)).transpose();
+    let config = &model.config;
+    let plan = || PlanDocument::inference(&config.network(), config.task());
+    let plan = arguments.plan.then(plan).transpose();
     let plan = plan.map_err(|error| {
         failure(format!("no browser runs this model: {error}"), "leave out --plan")
     })?;

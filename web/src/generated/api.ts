@@ -787,6 +787,20 @@ export interface components {
              */
             tile_us: number;
         };
+        /** @description A field of a batch, and where it is written. */
+        BatchInput: {
+            /** @description The field's name: `images`, `labels`, `tokens`. */
+            name: string;
+            /**
+             * Format: uint
+             * @description Index in the buffers.
+             */
+            buffer: number;
+            /** @description Extents, the first of which counts samples. */
+            shape: number[];
+            /** @description What its numbers are. */
+            kind: components["schemas"]["NumberKind"];
+        };
         /** @description A storage binding, as naga reflects it. */
         Binding: {
             /**
@@ -897,6 +911,16 @@ export interface components {
             texture?: boolean;
             /** @description Of a texture, how the tensors are stored that it mirrors: its format is `rgba32float` or `rgba16float`. */
             storage?: components["schemas"]["Storage"];
+        };
+        /** @description The words that a buffer begins with. */
+        BufferStart: {
+            /**
+             * Format: uint
+             * @description Index in the buffers.
+             */
+            buffer: number;
+            /** @description From the buffer's first word on; behind them are zeros, and there are only zeros where there are no runs. */
+            runs: components["schemas"]["WordRun"][];
         };
         /** @description A copy with changes. */
         Changes: {
@@ -1717,19 +1741,6 @@ export interface components {
              */
             step_ms: number;
         };
-        /** @description A buffer all whose words begin as one number. */
-        Fill: {
-            /**
-             * Format: uint
-             * @description Index in the plan's buffers.
-             */
-            buffer: number;
-            /**
-             * Format: uint32
-             * @description The word, a `u32`.
-             */
-            word: number;
-        };
         /** @description FitNets: a hint stage on the middle block, then knowledge distillation for `epochs`. */
         Fitnets: {
             /**
@@ -2357,7 +2368,7 @@ export interface components {
             widened?: components["schemas"]["Widened"] | null;
             /** @description Name of each class, in the order of the outputs. */
             labels: string[];
-        } & components["schemas"]["ImageInput"];
+        } | components["schemas"]["ImageInput"];
         /** @description A narrow step; the length is that of one block. */
         Narrow: {
             /**
@@ -2503,6 +2514,8 @@ export interface components {
         };
         /** @description Nothing to say. */
         Nothing: Record<string, never>;
+        /** @description Which numbers a field has. */
+        NumberKind: "f32" | "u32";
         /** @description What is done about a picture of a `folder` that is damaged, or too large to be decoded. */
         OnError: "refuse" | "skip";
         /** @description The rule that turns gradients into new weights; formulas are PyTorch's. */
@@ -2521,6 +2534,18 @@ export interface components {
          * @enum {string}
          */
         Output: "stdout" | "stderr";
+        /** @description Whose the buffers are that outlive a program, and how they begin. */
+        Owners: {
+            /** @description The tensors of the student's file. */
+            student: components["schemas"]["TensorTarget"][];
+            /**
+             * @description The tensors of the teacher's file; empty where no teacher runs. A teacher is always in eval mode and its batch norms are part of its
+             *     convolutions, so these are the tensors of the folded network, which [`nn::Folded::to_file`] makes of the teacher's own.
+             */
+            teacher?: components["schemas"]["TensorTarget"][];
+            /** @description The optimiser's moments, weight-decay words and state of loss scaling; empty where nothing is trained. */
+            optimizer?: components["schemas"]["BufferStart"][];
+        };
         /** @description A linear pair that WIN inserts. */
         Pair: {
             /**
@@ -2555,36 +2580,19 @@ export interface components {
         };
         /** @description Whether a stage is over. */
         Phase: "waiting" | "running" | "done";
-        /** @description A compiled graph; see the module. */
-        Plan: {
-            /**
-             * Format: uint32
-             * @description Version of this form, [`VERSION`].
-             */
-            version: number;
-            /** @description What it was compiled for. */
-            target: components["schemas"]["Target2"];
-            /** @description Each distinct kernel once. */
-            kernels: components["schemas"]["KernelSpec"][];
-            /** @description Named buffers, then leases. */
-            buffers: components["schemas"]["BufferSpec"][];
-            /** @description Lists of dispatches by name. */
-            programs: {
-                [key: string]: components["schemas"]["Dispatch"][];
-            };
-        };
         /**
          * @description A plan with all that is needed to run it.
          *
-         *     To make it ready: a buffer for each of `plan.buffers`, zeros but for `fills`; the tensors of a safetensors file by `tensors`; a compute
-         *     pipeline for each of `plan.kernels` from `shaders[modules[k]]`, with the kernel's `constants`. Group 0 has the `Dims` of a dispatch as
-         *     a uniform at binding 0, where the kernel's `dims` says so, and its storage `bindings` in the order of the dispatch's `binds`; group 1
-         *     the eight step parameters of `shaders/lib/step.wgsl`, where `live` says so. Then a program is a list of dispatches, in their order.
+         *     To make it ready: a buffer for each of `buffers`, zeros but for what `owners.optimizer` says; the tensors of a safetensors file by
+         *     `owners.student`, and those of another one by `owners.teacher`; a compute pipeline for each of `kernels` from `shaders[modules[k]]`, with
+         *     the kernel's `constants`. Group 0 has the `Dims` of a dispatch as a uniform at binding 0, where the kernel's `dims` says so, and its
+         *     storage `bindings` in the order of the dispatch's `binds`; group 1 the eight step parameters of `shaders/lib/step.wgsl`, where `live` says
+         *     so. Then a program is a list of dispatches, in their order, after its `inputs` were written.
          */
-        PortablePlan: {
+        PlanDocument: {
             /**
              * Format: uint32
-             * @description Version of this form, [`VERSION`].
+             * @description Version of this form; a reader refuses every other one.
              */
             version: number;
             /** @description What the device must grant, by WebGPU's names; no more than its defaults. */
@@ -2598,14 +2606,24 @@ export interface components {
             dims_slot: number;
             /** @description Each distinct linked shader once, WGSL. */
             shaders: components["schemas"]["Shader"][];
-            /** @description Index in `shaders` of each kernel of the plan. */
+            /** @description Index in `shaders` of each kernel. */
             modules: number[];
-            /** @description Where the tensors of the model's file go. */
-            tensors: components["schemas"]["TensorTarget"][];
-            /** @description Buffers that begin with other words than 0. */
-            fills: components["schemas"]["Fill"][];
-            /** @description The plan. */
-            plan: components["schemas"]["Plan"];
+            /** @description What each program reads of a batch; a program that reads nothing of it is not listed. */
+            inputs: {
+                [key: string]: components["schemas"]["BatchInput"][];
+            };
+            /** @description How the buffers begin that outlive a program. */
+            owners: components["schemas"]["Owners"];
+            /** @description What it was compiled for. */
+            target: components["schemas"]["Target2"];
+            /** @description Each distinct kernel once. */
+            kernels: components["schemas"]["KernelSpec"][];
+            /** @description Named buffers, then leases. */
+            buffers: components["schemas"]["BufferSpec"][];
+            /** @description Lists of dispatches by name. */
+            programs: {
+                [key: string]: components["schemas"]["Dispatch"][];
+            };
         };
         /** @description Arithmetic of a run. */
         Precision: "f32" | "mixed";
@@ -3218,7 +3236,7 @@ export interface components {
              */
             layer_map: number[];
         };
-        /** @description Where a tensor of the file goes. */
+        /** @description Where a tensor of a file goes. */
         TensorTarget: {
             /** @description Its name in the file. */
             name: string;
@@ -3226,7 +3244,7 @@ export interface components {
             shape: number[];
             /**
              * Format: uint
-             * @description Index in the plan's buffers.
+             * @description Index in the buffers.
              */
             buffer: number;
             /**
@@ -3597,6 +3615,19 @@ export interface components {
              * @default 2000
              */
             start_inputs: number;
+        };
+        /** @description Equal words. */
+        WordRun: {
+            /**
+             * Format: uint32
+             * @description The word, the bits of a number where the buffer has such.
+             */
+            word: number;
+            /**
+             * Format: uint32
+             * @description How many there are.
+             */
+            count: number;
         };
         /** @description The op that came out worst. */
         Worst: {
@@ -4440,7 +4471,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["PortablePlan"];
+                    "application/json": components["schemas"]["PlanDocument"];
                 };
             };
             /** @description Refused. */

@@ -1,4 +1,4 @@
-import { at, type Dispatch, type PortablePlan } from "./document";
+import { at, checkField, firstWords, type Dispatch, type PlanDocument } from "./document";
 import { place, type Tensor } from "./safetensors";
 
 /** Why nothing can be run here, in a sentence for the page. */
@@ -30,6 +30,10 @@ export interface Live {
   lr?: number;
   /** The optimiser's step, from 1. */
   t?: number;
+  /** What the means of the micro-batch are over, where that is not its rows: labels, or tokens. */
+  counted?: number;
+  /** The same of the whole batch. */
+  total?: number;
 }
 
 function words(live: Live): ArrayBuffer {
@@ -37,7 +41,7 @@ function words(live: Live): ArrayBuffer {
   [live.seed ?? 0, live.step ?? 0, live.rows, live.part ?? 0].forEach((n, k) => {
     view.setUint32(4 * k, n, true);
   });
-  [live.lr ?? 0, live.t ?? 1].forEach((n, k) => {
+  [live.lr ?? 0, live.t ?? 1, live.counted ?? live.rows, live.total ?? live.rows].forEach((n, k) => {
     view.setFloat32(16 + 4 * k, n, true);
   });
   return view.buffer;
@@ -57,7 +61,7 @@ export class Executor {
 
   private constructor(
     readonly device: GPUDevice,
-    private readonly plan: PortablePlan,
+    private readonly plan: PlanDocument,
     private readonly buffers: GPUBuffer[],
     private readonly programs: Map<string, Step[]>,
     private readonly live: GPUBuffer,
@@ -71,17 +75,17 @@ export class Executor {
     });
   }
 
-  /** Makes everything a plan needs. Buffers start as zeros, but for the plan's `fills`. */
-  static async open(device: GPUDevice, plan: PortablePlan): Promise<Executor> {
+  /** Makes everything a plan needs. Buffers start as zeros, but for those of the optimiser that the plan begins otherwise. */
+  static async open(device: GPUDevice, plan: PlanDocument): Promise<Executor> {
     return checked(device, async () => {
       const make = (label: string, bytes: number, usage: number) =>
         device.createBuffer({ label, size: Math.ceil(Math.max(bytes, 4) / 16) * 16, usage });
       const storage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
       const uniform = GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST;
-      const buffers = plan.plan.buffers.map(({ label, bytes }) => make(label, bytes, storage));
-      for (const { buffer, word } of plan.fills) {
-        const filled = at(buffers, buffer, "buffer");
-        device.queue.writeBuffer(filled, 0, new Uint32Array(filled.size / 4).fill(word));
+      const buffers = plan.buffers.map(({ label, bytes }) => make(label, bytes, storage));
+      for (const start of plan.owners.optimizer ?? []) {
+        const { bytes } = at(plan.buffers, start.buffer, "buffer");
+        device.queue.writeBuffer(at(buffers, start.buffer, "buffer"), 0, firstWords(start, bytes));
       }
 
       const layout = (label: string, entries: [binding: number, type: GPUBufferBindingType][]) =>
@@ -102,7 +106,7 @@ export class Executor {
       });
       const modules = plan.shaders.map(({ label, text }) => device.createShaderModule({ label, code: text }));
       const kernels = await Promise.all(
-        plan.plan.kernels.map(async (kernel, k) => {
+        plan.kernels.map(async (kernel, k) => {
           const label = `${kernel.file}.${kernel.entry}`;
           const group = layout(label, [
             ...(kernel.dims ? [[0, "uniform"] as [number, GPUBufferBindingType]] : []),
@@ -128,7 +132,7 @@ export class Executor {
       );
 
       const slot = plan.dims_slot;
-      const all = Object.values(plan.plan.programs).flat();
+      const all = Object.values(plan.programs).flat();
       const dims = make("dims", all.length * slot, uniform);
       const numbers = new Uint32Array(dims.size / 4);
       const step = (dispatch: Dispatch, k: number): Step => {
@@ -153,7 +157,7 @@ export class Executor {
       };
       const programs = new Map<string, Step[]>();
       let next = 0;
-      for (const [name, list] of Object.entries(plan.plan.programs))
+      for (const [name, list] of Object.entries(plan.programs))
         programs.set(
           name,
           list.map((dispatch) => step(dispatch, next++)),
@@ -164,24 +168,31 @@ export class Executor {
   }
 
   private find(label: string): { buffer: GPUBuffer; bytes: number } {
-    const index = this.plan.plan.buffers.findIndex((buffer) => buffer.label === label);
+    const index = this.plan.buffers.findIndex((buffer) => buffer.label === label);
     if (index < 0) throw new Error(`the plan has no buffer ${label}`);
     return {
       buffer: at(this.buffers, index, "buffer"),
-      bytes: at(this.plan.plan.buffers, index, "buffer").bytes,
+      bytes: at(this.plan.buffers, index, "buffer").bytes,
     };
   }
 
-  /** Puts the tensors of a weights' file where the plan wants them. */
-  load(tensors: ReadonlyMap<string, Tensor>): void {
-    place(this.plan, tensors, (buffer, offset, data) => {
+  /** Puts the tensors of a weights' file where the plan wants them. A teacher's file is that of the folded network. */
+  load(owner: "student" | "teacher", tensors: ReadonlyMap<string, Tensor>): void {
+    const targets = this.plan.owners[owner];
+    if (!targets) throw new Error(`plan.json has no ${owner}`);
+    place(targets, tensors, (buffer, offset, data) => {
       this.device.queue.writeBuffer(at(this.buffers, buffer, "buffer"), offset, data);
     });
   }
 
-  /** Writes numbers into a named buffer from its first on; ordered with the runs around it. */
-  write(label: string, data: Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>): void {
-    this.device.queue.writeBuffer(this.find(label).buffer, 0, data);
+  /** Writes the fields of a batch that a program reads; ordered with the runs around it. Others are passed over. */
+  write(program: string, fields: Record<string, Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>>): void {
+    for (const input of this.plan.inputs[program] ?? []) {
+      const data = fields[input.name];
+      if (!data) throw new Error(`program ${program} reads ${input.name}, which the batch does not have`);
+      checkField(input, data);
+      this.device.queue.writeBuffer(at(this.buffers, input.buffer, "buffer"), 0, data);
+    }
   }
 
   /** Submits a program. */

@@ -1,11 +1,8 @@
-import type { ModelConfig as WholeConfig } from "../api/types";
+import type { ImageInput } from "../api/types";
 import { checked, readBack } from "./executor";
 
 /** What is done to a picture before the network: the part of a model's `config.json` that this page takes. */
-export type ModelConfig = Pick<
-  WholeConfig,
-  "channels" | "size" | "mean" | "std" | "interpolation" | "crop" | "labels"
->;
+export type ModelConfig = ImageInput & { labels: string[] };
 
 /** A picture: bytes in (height, width, channels) order, channels fastest. */
 export interface Image {

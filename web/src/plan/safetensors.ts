@@ -1,4 +1,4 @@
-import { at, type Order, type PortablePlan } from "./document";
+import { at, type Order, type TensorTarget } from "./document";
 
 /** A tensor of 32-bit floats, as it lies in a file. */
 export interface Tensor {
@@ -92,13 +92,13 @@ export function ordered(data: Float32Array<ArrayBuffer>, { view, axes }: Order):
   return written;
 }
 
-/** Hands each tensor that the plan wants to `write`, in the plan's order. */
+/** Hands each tensor that one of the plan's owners wants to `write`, in the plan's order. */
 export function place(
-  plan: PortablePlan,
+  targets: readonly TensorTarget[],
   tensors: ReadonlyMap<string, Tensor>,
   write: (buffer: number, offset: number, data: Float32Array<ArrayBuffer>) => void,
 ): void {
-  for (const { name, shape, buffer, offset, order } of plan.tensors) {
+  for (const { name, shape, buffer, offset, order } of targets) {
     const tensor = tensors.get(name);
     if (!tensor) throw new Error(`the weights have no tensor ${name}`);
     if (tensor.shape.join() !== shape.join())

@@ -78,7 +78,7 @@ export class Model {
     const device = await openDevice(plan.limits);
     try {
       const executor = await Executor.open(device, plan);
-      executor.load(weights);
+      executor.load("student", weights);
       return new Model(executor, config);
     } catch (error) {
       device.destroy();
@@ -91,7 +91,7 @@ export class Model {
     const { channels, labels } = this.config;
     const image = withChannels(await decode(file, this.executor.device), channels);
     const seen = frame(image, this.config);
-    this.executor.write("eval.images", normalise(seen, this.config));
+    this.executor.write("evaluate", { images: normalise(seen, this.config) });
     this.executor.run("evaluate", { rows: 1 });
     const probabilities = softmax(await this.executor.read("logits"));
     const order = [...probabilities.keys()].sort((a, b) => (probabilities[b] ?? 0) - (probabilities[a] ?? 0));

@@ -68,6 +68,14 @@ impl Folded {
         }
         Ok(folded)
     }
+
+    /// The folded network's weights as a file has them, from those of the network as it was.
+    ///
+    /// # Errors
+    /// As [`Self::weights`].
+    pub fn to_file(&self, weights: &Weights) -> Result<Weights, NetworkError> {
+        Ok(self.network.to_file(&self.weights(weights)?))
+    }
 }
 
 #[cfg(test)]

@@ -13,6 +13,9 @@ pub const FIRST_SCALE: f32 = 65_536.0;
 /// Words of the state that a scaler keeps: scale, steps taken since it changed, steps skipped, and one that is unused.
 pub const STATE: u32 = 4;
 
+/// What they begin as.
+pub const FIRST_STATE: [f32; STATE as usize] = [FIRST_SCALE, 0.0, 0.0, 0.0];
+
 /// Gradients (n) → flags (parts), 1 where one is not finite. n is a multiple of 4.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Check;

@@ -140,7 +140,6 @@ impl Plan {
             buffers,
             kernels: Vec::new(),
             programs: Default::default(),
-            version: self.version,
             target: self.target,
         };
         for tile in variants::tiles(self.target.kind) {

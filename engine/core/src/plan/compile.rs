@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::{
     BufferSpec, Dispatch, KernelSpec, MIRRORS, Mirror, Plan, PlanError, ROWS, Range, Target,
-    VERSION,
     memory::{Leases, Lifetime},
     mirrored, row, shaders,
 };
@@ -87,7 +86,7 @@ pub fn compile(programs: &[(&str, &Graph)], target: &Target) -> Result<Plan, Pla
         mirrored += draft.mirrored.len();
     }
     let kernels = writer.kernels;
-    let plan = Plan { version: VERSION, target: *target, kernels, buffers, programs: lists };
+    let plan = Plan { target: *target, kernels, buffers, programs: lists };
     match target.limits.memory {
         Some(limit) if plan.memory() > limit => {
             Err(PlanError::Budget { bytes: plan.memory(), limit })

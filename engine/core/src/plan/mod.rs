@@ -26,9 +26,6 @@ use crate::{
     ops::{AdapterKind, Kernel, Product, Storage},
 };
 
-/// Version of the serialised form.
-pub const VERSION: u32 = 1;
-
 /// Bytes from one `dims` slot to the next: WebGPU's `minUniformBufferOffsetAlignment`.
 pub const DIMS_SLOT: u64 = 256;
 
@@ -117,8 +114,6 @@ impl Default for Limits {
 /// A compiled graph; see the module.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Plan {
-    /// Version of this form, [`VERSION`].
-    pub version: u32,
     /// What it was compiled for.
     pub target: Target,
     /// Each distinct kernel once.
@@ -232,6 +227,11 @@ pub struct Range {
 }
 
 impl Plan {
+    /// The buffer of a label, as an index.
+    pub fn buffer(&self, label: &str) -> Option<usize> {
+        self.buffers.iter().position(|buffer| buffer.label == label)
+    }
+
     /// Bytes of all buffers: known before anything is allocated.
     pub fn memory(&self) -> u64 {
         self.buffers.iter().map(|b| b.bytes).sum()

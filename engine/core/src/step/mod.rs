@@ -9,6 +9,7 @@
 //! Where a step does not fit the device, or others take part in it, `accumulate` (forward, loss, backward) runs for each micro-batch and adds the
 //! gradients up in `student.sums`, and `apply` is the optimiser. Between the two the host may change the sums.
 
+mod document;
 mod error;
 mod graphs;
 mod metrics;
@@ -18,6 +19,9 @@ mod program;
 mod task;
 mod training;
 
+pub use document::{
+    BatchInput, BufferStart, Order, Owners, PlanDocument, Shader, TensorTarget, WordRun,
+};
 pub use error::ProgramError;
 pub use metrics::{HITS, LOSS, LOSS_SCALE, SKIPPED};
 pub use objective::Objective;

@@ -1,10 +1,9 @@
-//! What is written for other programs, and read from them: safetensors, ONNX, plans, model folders, check sums; each file whole or not at all.
+//! What is written for other programs, and read from them: safetensors, ONNX, model folders, check sums; each file whole or not at all.
 
 pub mod atomic;
 pub mod card;
 pub mod folder;
 pub mod onnx;
-pub mod plan;
 mod pytorch;
 pub mod safetensors;
 pub mod sums;
@@ -14,7 +13,6 @@ use std::path::{Path, PathBuf};
 
 pub use crate::event::MergeReport;
 pub use folder::{ImageInput, ModelConfig, ModelFolder, ModelInput};
-pub use plan::PortablePlan;
 
 /// A file that cannot be read or written.
 #[derive(Debug, thiserror::Error)]

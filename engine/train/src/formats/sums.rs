@@ -28,10 +28,10 @@ pub fn write(folder: &Path) -> Result<(), FormatError> {
     write_on(&SystemDisk, folder)
 }
 
-/// [`write`] on a disk.
+/// [`write()`] on a disk.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_on(disk: &dyn Disk, folder: &Path) -> Result<(), FormatError> {
     let mut names = Vec::new();
     for (path, kind) in disk.list(folder)? {

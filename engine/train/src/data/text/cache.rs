@@ -266,48 +266,35 @@ impl Tokenizer {
 
 /// Writes the cache of `text`.
 fn build(path: &Path, text: &Text, tokenizer: &Tokenizer) -> Result<(), DataError> {
-    let mut failed = None;
-    let written = atomic::write(path, |sink| {
-        let stop = |error| {
-            failed = Some(error);
-            io::Error::other("the text cannot be read")
-        };
-        let width = if tokenizer.size() <= 1 << 16 { 2 } else { 4 };
-        sink.write_all(&[0; HEADER as usize])?;
-        let spill = || tempfile::tempfile().map(BufWriter::new);
-        let mut building = Building {
-            tokenizer,
-            sink,
-            width,
-            tokens: 0,
-            sentences: 0,
-            documents: 0,
-            ends: spill()?,
-            last: spill()?,
-        };
-        building.all(text).map_err(stop)?;
-        building.finish()
-    });
-    match (failed, written) {
-        (Some(error), _) => Err(error),
-        (None, Ok(())) => Ok(()),
-        (None, Err(error)) => Err(DataError::malformed(path, error.to_string())),
-    }
+    let spill = || tempfile::tempfile().map(BufWriter::new).map_err(unwritten);
+    let mut building = Building {
+        tokenizer,
+        width: if tokenizer.size() <= 1 << 16 { 2 } else { 4 },
+        tokens: 0,
+        sentences: 0,
+        documents: 0,
+        ids: spill()?,
+        ends: spill()?,
+        last: spill()?,
+    };
+    building.all(text)?;
+    let written = atomic::write(path, |sink| building.finish(sink));
+    written.map_err(|error| DataError::malformed(path, error.to_string()))
 }
 
-struct Building<'a, W> {
+struct Building<'a> {
     tokenizer: &'a Tokenizer,
-    sink: &'a mut W,
     width: u64,
     tokens: u64,
     sentences: u64,
     documents: u64,
-    /// Ends of sentences and documents, until the tokens are written.
+    /// Ids, and ends of sentences and of documents, until it is known how many they are.
+    ids: BufWriter<File>,
     ends: BufWriter<File>,
     last: BufWriter<File>,
 }
 
-impl<W: Write + Seek> Building<'_, W> {
+impl Building<'_> {
     fn all(&mut self, text: &Text) -> Result<(), DataError> {
         let mut waiting = Vec::with_capacity(AT_A_TIME);
         let (mut seen, mut document) = (0u64, 0);
@@ -352,7 +339,7 @@ impl<W: Write + Seek> Building<'_, W> {
 
     fn write(&mut self, ids: &[u32], ends: &[u64]) -> io::Result<()> {
         for id in ids {
-            self.sink.write_all(&id.to_le_bytes()[..self.width as usize])?;
+            self.ids.write_all(&id.to_le_bytes()[..self.width as usize])?;
         }
         for end in ends {
             self.ends.write_all(&(self.tokens + end).to_le_bytes())?;
@@ -362,17 +349,22 @@ impl<W: Write + Seek> Building<'_, W> {
         Ok(())
     }
 
-    fn finish(self) -> io::Result<()> {
-        let bytes = self.width * self.tokens;
-        self.sink.write_all(&[0; 8][..(bytes.next_multiple_of(8) - bytes) as usize])?;
-        for mut spilled in [self.ends.into_inner()?, self.last.into_inner()?] {
+    fn finish(self, sink: &mut dyn Write) -> io::Result<()> {
+        let Self { width, tokens, sentences, documents, .. } = self;
+        let header: [u64; HEADER as usize / 8] =
+            [MAGIC, width, tokens, sentences, documents, 0, 0, 0];
+        for number in header {
+            sink.write_all(&number.to_le_bytes())?;
+        }
+        let copy = |spilled: BufWriter<File>, sink: &mut dyn Write| {
+            let mut spilled = spilled.into_inner()?;
             spilled.seek(SeekFrom::Start(0))?;
-            io::copy(&mut spilled, self.sink)?;
-        }
-        self.sink.seek(SeekFrom::Start(0))?;
-        for number in [MAGIC, self.width, self.tokens, self.sentences, self.documents] {
-            self.sink.write_all(&number.to_le_bytes())?;
-        }
+            io::copy(&mut spilled, sink)
+        };
+        let bytes = copy(self.ids, sink)?;
+        sink.write_all(&[0; 8][..(bytes.next_multiple_of(8) - bytes) as usize])?;
+        copy(self.ends, sink)?;
+        copy(self.last, sink)?;
         Ok(())
     }
 }
