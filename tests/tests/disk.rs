@@ -49,7 +49,7 @@ impl Contents {
 
     /// The file at a path, made if it is not there; its folder has to be.
     fn made(&mut self, path: &Path) -> io::Result<&mut Vec<u8>> {
-        if !path.parent().is_some_and(|folder| self.at.get(folder) == Some(&None)) {
+        if path.parent().is_none_or(|folder| self.at.get(folder) != Some(&None)) {
             return Err(ErrorKind::NotFound.into());
         }
         self.at.entry(path.into()).or_insert(Some(Vec::new()));
@@ -66,7 +66,10 @@ impl Disk for Memory {
     fn write(&self, path: &Path, fill: Fill<'_>) -> Result<(), FormatError> {
         let mut bytes = Vec::new();
         let filled = fill(&mut bytes);
-        let written = filled.and_then(|()| Ok(*self.contents().made(path)? = bytes));
+        let written = filled.and_then(|()| {
+            *self.contents().made(path)? = bytes;
+            Ok(())
+        });
         written.map_err(|source| FormatError::write(path, source))
     }
 
