@@ -15,7 +15,7 @@ use super::{
 use taper_core::{
     device::{self, DeviceError, Metrics, StepParameters},
     ops::Storage,
-    plan::{BufferSpec, DIMS_SLOT, Mirror, PITCH, Plan, TEXELS, texel},
+    plan::{BufferSpec, DIMS_SLOT, Dispatch, KernelSpec, Mirror, PITCH, Plan, TEXELS, texel},
     profile::Pass,
 };
 
@@ -81,6 +81,46 @@ pub(super) struct Executor {
     flying: VecDeque<Slot>,
     done: VecDeque<Metrics>,
     profiler: Option<Profiler>,
+}
+
+/// What a dispatch binds: its `Dims`, in a slot of the buffer of all of them, and the ranges of the plan's memory.
+fn bind_group(
+    gpu: &Gpu,
+    spec: &KernelSpec,
+    pipeline: &Pipeline,
+    dispatch: &Dispatch,
+    memory: &[Memory],
+    (dims, slot): (&wgpu::Buffer, u64),
+) -> Result<wgpu::BindGroup, DeviceError> {
+    let range = |buffer, offset, size| {
+        let size = wgpu::BufferSize::new(size);
+        wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size })
+    };
+    let uniform = spec.dims.then(|| wgpu::BindGroupEntry {
+        binding: 0,
+        resource: range(dims, slot * DIMS_SLOT, DIMS_SLOT),
+    });
+    let views: Vec<_> = dispatch
+        .binds
+        .iter()
+        .map(|bind| match &memory[bind.buffer] {
+            Memory::Mirror(texture) => Some(texture.create_view(&Default::default())),
+            Memory::Buffer(_) => None,
+        })
+        .collect();
+    let mut entries: Vec<_> = uniform.into_iter().collect();
+    for ((binding, bind), view) in spec.bindings.iter().zip(&dispatch.binds).zip(&views) {
+        let resource = match view {
+            Some(view) => wgpu::BindingResource::TextureView(view),
+            None => range(memory[bind.buffer].buffer()?, bind.offset, bind.bytes),
+        };
+        entries.push(wgpu::BindGroupEntry { binding: binding.number, resource });
+    }
+    Ok(gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
+        label: Some(&dispatch.label),
+        layout: &pipeline.group,
+        entries: &entries,
+    }))
 }
 
 impl Executor {
@@ -156,36 +196,7 @@ impl Executor {
                 words[first..first + dispatch.dims.len()].copy_from_slice(&dispatch.dims);
                 let spec = &plan.kernels[dispatch.kernel];
                 let pipeline = &pipelines[dispatch.kernel];
-                let range = |buffer, offset, size| {
-                    let size = wgpu::BufferSize::new(size);
-                    wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size })
-                };
-                let uniform = spec.dims.then(|| wgpu::BindGroupEntry {
-                    binding: 0,
-                    resource: range(&dims, slot * DIMS_SLOT, DIMS_SLOT),
-                });
-                let views: Vec<_> = dispatch
-                    .binds
-                    .iter()
-                    .map(|bind| match &memory[bind.buffer] {
-                        Memory::Mirror(texture) => Some(texture.create_view(&Default::default())),
-                        Memory::Buffer(_) => None,
-                    })
-                    .collect();
-                let mut entries: Vec<_> = uniform.into_iter().collect();
-                for ((binding, bind), view) in spec.bindings.iter().zip(&dispatch.binds).zip(&views)
-                {
-                    let resource = match view {
-                        Some(view) => wgpu::BindingResource::TextureView(view),
-                        None => range(memory[bind.buffer].buffer()?, bind.offset, bind.bytes),
-                    };
-                    entries.push(wgpu::BindGroupEntry { binding: binding.number, resource });
-                }
-                let group = gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
-                    label: Some(&dispatch.label),
-                    layout: &pipeline.group,
-                    entries: &entries,
-                });
+                let group = bind_group(gpu, spec, pipeline, dispatch, &memory, (&dims, slot))?;
                 slot += 1;
                 seconds += dispatch.estimate(gpu.adapter.kind);
                 let cut = seconds > SUBMIT_SECONDS;
