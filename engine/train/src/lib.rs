@@ -21,6 +21,7 @@ pub mod data;
 pub mod disk;
 pub mod event;
 pub mod formats;
+mod threads;
 pub mod train;
 
 pub use taper_core::{

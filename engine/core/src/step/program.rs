@@ -49,8 +49,6 @@ pub struct Program {
     pub decay_words: Vec<Vec<u32>>,
     /// What the means of a step's loss are over.
     pub counts: Counts,
-    /// What the discrepancy of an imitation is a mean over.
-    pub states: Counts,
 }
 
 impl Program {
@@ -128,13 +126,12 @@ pub fn saving(
         teacher,
         decay_words,
         counts: of.counts(),
-        states: of.task.states(),
     })
 }
 
 /// The inputs that a plan reads: an imitation has no use for labels.
 fn read(plan: &Plan, mut inputs: Vec<Input>) -> Vec<Input> {
-    inputs.retain(|input| plan.buffers.iter().any(|buffer| buffer.label == input.buffer));
+    inputs.retain(|input| plan.buffer(&input.buffer).is_some());
     inputs
 }
 
@@ -215,6 +212,5 @@ fn evaluation_of(
         teacher: None,
         decay_words: Vec::new(),
         counts: task.counts(),
-        states: task.states(),
     })
 }

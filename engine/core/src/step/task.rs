@@ -37,8 +37,8 @@ pub enum Task {
 pub enum Counts {
     /// Samples.
     Rows,
-    /// Labels that are words.
-    Words,
+    /// Labels that are words, which number so many.
+    Words(u32),
     /// Tokens that are no padding.
     Tokens,
 }
@@ -55,8 +55,8 @@ impl Counts {
         };
         match self {
             Self::Rows => batch.rows as u64,
-            Self::Words => {
-                numbers(LABELS).iter().filter(|&&label| label != NO_LABEL).count() as u64
+            Self::Words(words) => {
+                numbers(LABELS).iter().filter(|&&label| label < words).count() as u64
             }
             Self::Tokens => numbers(LENGTHS).iter().map(|&length| u64::from(length)).sum(),
         }
@@ -77,7 +77,7 @@ pub struct Test {
     pub count: u64,
 }
 
-/// Tally over the batches of a test.
+/// Sums over the batches of a test.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Tally {
     loss: f64,
@@ -122,12 +122,12 @@ impl Task {
     pub fn counts(self) -> Counts {
         match self {
             Self::Classify => Counts::Rows,
-            Self::MaskedWords { .. } => Counts::Words,
+            Self::MaskedWords { vocabulary, .. } => Counts::Words(vocabulary),
         }
     }
 
     /// What the means of a distance between states are over.
-    pub(super) fn states(self) -> Counts {
+    pub fn states(self) -> Counts {
         match self {
             Self::Classify => Counts::Rows,
             Self::MaskedWords { .. } => Counts::Tokens,

@@ -65,7 +65,7 @@ impl Training<'_> {
     pub(super) fn accumulated(&self) -> Accumulate {
         match self.counts() {
             Counts::Rows => Accumulate::Mean { batch: self.recipe.batch },
-            Counts::Words | Counts::Tokens => Accumulate::Share,
+            Counts::Words(_) | Counts::Tokens => Accumulate::Share,
         }
     }
 

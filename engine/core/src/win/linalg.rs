@@ -177,20 +177,10 @@ pub fn semi_orthogonal(rows: usize, cols: usize, seed: u64) -> Matrix {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    fn numbers(count: usize, seed: u64) -> Vec<f32> {
-        let mut stream = Stream::new(&[seed]);
-        (0..count).map(|_| stream.normal() as f32).collect()
-    }
-
-    fn assert_close(found: &[f64], wanted: &[f64], tolerance: f64) {
-        assert_eq!(found.len(), wanted.len());
-        let scale = wanted.iter().fold(1e-30f64, |m, x| m.max(x.abs()));
-        for (i, (f, w)) in found.iter().zip(wanted).enumerate() {
-            assert!((f - w).abs() <= tolerance * scale, "number {i}: {f} instead of {w}");
-        }
-    }
+    use super::{
+        products::tests::{assert_close, numbers},
+        *,
+    };
 
     #[test]
     fn ties_go_to_the_lower_index() {

@@ -19,7 +19,6 @@ mod root;
 mod source;
 mod stored;
 pub mod text;
-mod threads;
 mod unpack;
 
 pub use crate::account::{self, Account, Reason};

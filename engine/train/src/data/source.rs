@@ -8,6 +8,8 @@ use super::batches::{Batches, Feed};
 use crate::batch::Batch;
 use crate::random;
 
+/// A key that keeps the random stream of splits apart from all others.
+pub(super) const SPLIT: u64 = 0x0073_706c_6974;
 /// A key that keeps the random stream of subsets apart from all others.
 const SUBSET: u64 = 0x7375_6273_6574;
 

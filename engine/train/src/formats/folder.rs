@@ -3,10 +3,7 @@
 use std::path::Path;
 
 use schemars::JsonSchema;
-use serde::{
-    Deserialize, Deserializer, Serialize,
-    de::{DeserializeOwned, Error as _},
-};
+use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 
 use super::{FormatError, onnx, safetensors, sums};
 use crate::config::{Interpolation, Model, Widen};
@@ -47,7 +44,7 @@ pub struct ModelConfig {
     pub labels: Vec<String>,
 }
 
-/// What a model reads. The key `input` says which where it is not images, of which no folder has said it.
+/// What a model reads.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum ModelInput {
@@ -74,25 +71,7 @@ pub struct ImageInput {
 
 impl<'de> Deserialize<'de> for ModelInput {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        #[derive(Default, Deserialize)]
-        #[serde(rename_all = "snake_case")]
-        enum Kind {
-            #[default]
-            Images,
-        }
-        #[derive(Deserialize)]
-        struct Tagged {
-            #[serde(default)]
-            input: Kind,
-            #[serde(flatten)]
-            rest: serde_json::Value,
-        }
-        let Tagged { input, rest } = Tagged::deserialize(from)?;
-        match input {
-            Kind::Images => {
-                ImageInput::deserialize(rest).map(Self::Images).map_err(D::Error::custom)
-            }
-        }
+        ImageInput::deserialize(from).map(Self::Images)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Activations of a network on a run's start inputs.
 
-use std::{collections::HashMap, num::NonZero, sync::Arc, thread};
+use std::{collections::HashMap, sync::Arc, thread};
 
 use super::{TrainError, session};
 use crate::{
@@ -11,6 +11,7 @@ use crate::{
     plan::{Plan, Target, compile},
     random,
     step::{ProgramError, at_once},
+    threads::cores,
     win::{
         linalg::{Part, Workers},
         start::{Probe, Rows, Tap},
@@ -73,10 +74,12 @@ fn on_threads(parts: Vec<Part<'_>>) {
 impl Probe for DeviceProbe {
     type Error = TrainError;
 
-    /// As many threads as there are cores; one in a browser, which does not tell.
+    /// As many threads as there are cores; without any, whoever asks.
     fn workers(&self) -> Workers {
-        let count = thread::available_parallelism().map_or(1, NonZero::get);
-        Workers { count, run: on_threads }
+        match cores() {
+            0 => Workers::ONE,
+            count => Workers { count, run: on_threads },
+        }
     }
 
     fn rows(

@@ -230,7 +230,8 @@ impl Session {
     }
 
     /// The first half of a step: adds up the gradients and metrics of a batch, or of a slice of it whose micro-batches are those from `first` on
-    /// of the whole batch's, of which `live.total` labels or tokens count. Then the host may take part by [`Self::sums`] and [`Self::set_sums`], before [`Self::apply`] ends the step.
+    /// of the whole batch's, of which `live.total` labels or tokens count. Then the host may take part by [`Self::sums`] and [`Self::set_sums`],
+    /// before [`Self::apply`] ends the step.
     ///
     /// # Errors
     /// If the device reports an error, or the plan has no such half.
@@ -326,7 +327,7 @@ impl Session {
         &mut self,
         program: &str,
         counts: Counts,
-        batches: impl Iterator<Item = Result<Batch, TrainError>>,
+        batches: impl Iterator<Item = Result<Batch, DataError>>,
     ) -> Result<Test, TrainError> {
         let mut tally = Tally::default();
         // What counts in a batch goes along with it as the tag of its run.
@@ -350,6 +351,14 @@ impl Session {
         Ok(tally.test())
     }
 
+    /// Tests on batches.
+    fn evaluate(
+        &mut self,
+        batches: impl Iterator<Item = Result<Batch, DataError>>,
+    ) -> Result<Test, TrainError> {
+        self.sweep(EVALUATE, self.program.task.counts(), batches)
+    }
+
     /// Whether there is something to test.
     pub fn tests(&self) -> bool {
         self.program.plan.launches(EVALUATE) > 0
@@ -360,8 +369,7 @@ impl Session {
     /// # Errors
     /// If a picture cannot be read or the device is lost.
     pub fn test(&mut self, split: &Arc<Split>) -> Result<Test, TrainError> {
-        let batches = split.batches(self.rows()).map(|batch| batch.map_err(TrainError::from));
-        self.sweep(EVALUATE, self.program.task.counts(), batches)
+        self.evaluate(split.batches(self.rows()))
     }
 
     /// Tests on all samples of a split whose class k is the network's output `outputs[k]`.
@@ -381,8 +389,7 @@ impl Session {
             }
             Ok(batch)
         };
-        let batches = split.batches(self.rows()).map(named);
-        self.sweep(EVALUATE, self.program.task.counts(), batches)
+        self.evaluate(split.batches(self.rows()).map(named))
     }
 
     /// Tests on some samples of a split.
@@ -390,8 +397,7 @@ impl Session {
     /// # Errors
     /// As [`Self::test`].
     pub fn test_on(&mut self, split: &Arc<Split>, picks: &[usize]) -> Result<Test, TrainError> {
-        let batches = split.some(picks, self.rows()).map(|batch| batch.map_err(TrainError::from));
-        self.sweep(EVALUATE, self.program.task.counts(), batches)
+        self.evaluate(split.some(picks, self.rows()))
     }
 
     /// The mean discrepancy of an imitation on some samples, in eval mode.
@@ -403,8 +409,8 @@ impl Session {
         split: &Arc<Split>,
         picks: &[usize],
     ) -> Result<f64, TrainError> {
-        let batches = split.some(picks, self.rows()).map(|batch| batch.map_err(TrainError::from));
-        Ok(self.sweep(DISCREPANCY, self.program.states, batches)?.loss)
+        let batches = split.some(picks, self.rows());
+        Ok(self.sweep(DISCREPANCY, self.program.task.states(), batches)?.loss)
     }
 
     /// Logits of some samples, row by row; the program must be an evaluation.

@@ -152,16 +152,16 @@ fn add_tile(sum: &mut [[f64; TILE]; TILE], left: &[f64], right: &[f64]) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::random::Stream;
 
-    fn numbers(count: usize, seed: u64) -> Vec<f32> {
+    pub(in super::super) fn numbers(count: usize, seed: u64) -> Vec<f32> {
         let mut stream = Stream::new(&[seed]);
         (0..count).map(|_| stream.normal() as f32).collect()
     }
 
-    fn assert_close(found: &[f64], wanted: &[f64], tolerance: f64) {
+    pub(in super::super) fn assert_close(found: &[f64], wanted: &[f64], tolerance: f64) {
         assert_eq!(found.len(), wanted.len());
         let scale = wanted.iter().fold(1e-30f64, |m, x| m.max(x.abs()));
         for (i, (f, w)) in found.iter().zip(wanted).enumerate() {

@@ -6,12 +6,10 @@ use std::collections::BinaryHeap;
 use std::path::Path;
 
 use super::super::DataError;
+use super::super::source::SPLIT;
 use super::examples::{Examples, Parts};
 use crate::config::Images;
 use crate::random;
-
-/// A key that keeps the random stream of splits apart from all others.
-const SPLIT: u64 = 0x0073_706c_6974;
 
 /// The training and the test examples: a missing part is split from the other one.
 pub(super) fn divide(parts: Parts, config: &Images) -> Result<(Examples, Examples), DataError> {

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::super::DataError;
 use super::super::account::{Account, Reason};
 use super::super::stored::Stored;
-use super::super::threads::parallel;
 use super::image::{self, Image, MAX_BYTES};
+use crate::threads::parallel;
 
 /// Pictures whose sizes are looked at to guess what all of them would take.
 const PROBES: usize = 64;

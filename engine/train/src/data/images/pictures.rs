@@ -4,7 +4,6 @@ use std::borrow::Cow;
 
 use super::super::DataError;
 use super::super::source::{Draw, Source, subset};
-use super::super::threads::{cores, parallel};
 use super::examples::{Examples, Store, decode, decode_all};
 use super::image::Image;
 use super::transform::{self, Preprocess, Shift, Table};
@@ -13,6 +12,7 @@ use crate::config::Augment;
 use crate::nn::IMAGES;
 use crate::random::Stream;
 use crate::step::LABELS;
+use crate::threads::{cores, parallel};
 
 /// Pictures are held decoded up to so many bytes; above it they are decoded whenever they are read.
 pub(super) const HELD_BYTES: u64 = 2 << 30;

@@ -19,9 +19,9 @@ use super::corpus::Outline;
 use super::reading::{AT_A_TIME, PIECE, Text, known_parts};
 use super::{Encoding, Tokenizer};
 use crate::data::DataError;
-use crate::data::threads::parallel;
 use crate::formats::atomic;
 use crate::text::hex;
+use crate::threads::parallel;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"tapertk1");
 const HEADER: u64 = 64;

@@ -28,13 +28,11 @@ use crate::data::account::{Account, Reason};
 use crate::data::archive::Caps;
 use crate::data::ledger::Ledger;
 use crate::data::root::Root;
+use crate::data::source::SPLIT;
 use crate::data::stored::Stored;
-use crate::data::threads::parallel;
 use crate::random;
-
-/// A key that keeps the random stream of splits apart from all others.
-const SPLIT: u64 = 0x0073_706c_6974;
 use crate::text::escape;
+use crate::threads::parallel;
 
 /// What ends the names of text files in a folder.
 const ENDS: [&str; 4] = ["txt", "text", "tokens", "raw"];

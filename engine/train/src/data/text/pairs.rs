@@ -17,8 +17,8 @@ use std::ops::Range;
 
 use super::TokenCache;
 use crate::data::DataError;
-use crate::data::threads::parallel;
 use crate::random::Stream;
+use crate::threads::parallel;
 
 /// A key that keeps the random stream of pairs apart from all others.
 const PAIRS: u64 = 0x0070_6169_7273;

@@ -15,9 +15,9 @@ use serde::Deserialize;
 
 use super::Tokenizer;
 use crate::data::DataError;
-use crate::data::threads::parallel;
 use crate::random;
 use crate::text::escape;
+use crate::threads::parallel;
 
 /// A key that keeps the split of articles apart from other random numbers.
 const ARTICLES: u64 = 0x7371_7561_6400;

@@ -2,10 +2,10 @@
 
 use std::num::NonZero;
 
-use super::DataError;
+use crate::data::DataError;
 
 /// Threads that work is shared out to; none where there can be none, as in a browser.
-pub(super) fn cores() -> usize {
+pub(crate) fn cores() -> usize {
     if cfg!(target_family = "wasm") {
         return 0;
     }
@@ -13,7 +13,7 @@ pub(super) fn cores() -> usize {
 }
 
 /// `make(0..count)` on all cores, in order; the error of the lowest index that has one in the first part that fails.
-pub(super) fn parallel<T: Send>(
+pub(crate) fn parallel<T: Send>(
     count: usize,
     make: impl Fn(usize) -> Result<Option<T>, DataError> + Sync,
 ) -> Result<Vec<Option<T>>, DataError> {
