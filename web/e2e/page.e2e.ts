@@ -198,7 +198,8 @@ test("a run goes on while the server is killed, and the page finds it again", as
 test("all stages are gone through, and the merge is proved", async () => {
   await badge().filter({ hasText: "done" }).waitFor({ timeout: 200_000 });
   const lane = page.getByRole("button", { name: /^win-0/ });
-  expect(await lane.locator(".stage.done").count()).toBe(6);
+  // The stream tells the badge; the stages are fetched after it.
+  await expect.poll(() => lane.locator(".stage.done").count(), { timeout: 10_000 }).toBe(6);
   await lane.click();
   await expect.poll(() => page.locator(".legend li").count()).toBeGreaterThan(0);
   await page.mouse.move(0, 0);
