@@ -8,6 +8,7 @@ mod cli;
 mod datasets;
 mod failure;
 mod figures;
+mod folders;
 mod helper;
 mod jobs;
 mod names;

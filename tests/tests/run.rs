@@ -662,11 +662,11 @@ fn killing_a_run_in_mixed_precision_changes_no_bit() {
 /// A budget of so many percent of what the greediest stage takes.
 fn budget(changes: &[&str], percent: u64) -> String {
     let config = config(changes);
-    let (input, classes) = engine::data::promised(&config.data);
-    let student = models::network(&config.model, input, classes as u32);
+    let subject = engine::data::promised(&config);
+    let student = models::network(&config.model, subject.input, subject.output);
     let teacher = surgery::widen(&student, config.teacher.factor, config.teacher.widen);
     let gpu = taper_gpu::open("auto", taper_gpu::Options::default()).expect("an adapter");
-    let needs = needs(&config, &student, &teacher, &gpu.target()).expect("plans");
+    let needs = needs(&config, &student, &teacher, subject.task(), &gpu.target()).expect("plans");
     assert!(needs.iter().all(|needs| needs.micro_batches == 1));
     let most = needs.iter().filter_map(|needs| needs.memory).max().expect("a stage");
     format!("memory_budget={}", most * percent / 100)

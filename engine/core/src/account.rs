@@ -20,7 +20,7 @@ const FIRST: usize = 5;
 const NAMED: usize = 12;
 
 /// What was read of a data set.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Account {
     /// Name of each class, those without pictures among them; escaped.
@@ -33,6 +33,9 @@ pub struct Account {
     /// nothing was divided, as in a survey.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub used: Option<Used>,
+    /// Of text: what was found instead of pictures.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<TextAccount>,
     /// Files that are not used.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub skipped: BTreeMap<Reason, Skipped>,
@@ -42,6 +45,72 @@ pub struct Account {
     /// What else one should know of how the data were understood, a sentence each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+}
+
+/// What was read of a text.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TextAccount {
+    /// Pieces of the vocabulary.
+    pub vocabulary: u64,
+    /// What is trained on.
+    pub train: TextPart,
+    /// What is tested on.
+    pub test: TextPart,
+    /// What counting alone reaches on it, as a run measures it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub yardsticks: Option<Yardsticks>,
+}
+
+/// Loss and accuracy over some places of held-out text.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Yardstick {
+    /// Mean of −ln P, in nats.
+    pub loss: f64,
+    /// Share of the places of which the likeliest piece is the right one.
+    pub accuracy: f64,
+    /// How many places.
+    pub places: u64,
+}
+
+/// What counting reaches on a text.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Yardsticks {
+    /// By the frequency of pieces.
+    pub unigram: Yardstick,
+    /// By frequency where `[MASK]` is shown, and by what is shown elsewhere.
+    pub trivial: Yardstick,
+    /// By the piece before.
+    pub left: Yardstick,
+    /// By the pieces before and behind.
+    pub both: Yardstick,
+}
+
+impl Yardsticks {
+    /// Them by their names.
+    pub fn named(&self) -> [(&'static str, Yardstick); 4] {
+        let Self { unigram, trivial, left, both } = *self;
+        [
+            ("unigram", unigram),
+            ("trivial", trivial),
+            ("left bigram", left),
+            ("bigrams of both sides", both),
+        ]
+    }
+}
+
+/// One part of a text.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TextPart {
+    /// Its file or files; empty where it is split off the other part, or built in.
+    pub name: String,
+    /// Documents.
+    pub documents: u64,
+    /// Sentences.
+    pub sentences: u64,
+    /// Tokens, marks not counted.
+    pub tokens: u64,
+    /// Examples that are used.
+    pub examples: u64,
 }
 
 /// What was found for one part.
@@ -236,6 +305,21 @@ impl Account {
 
     /// For a terminal: a line of numbers, then the classes, what was left out, and how the data were understood.
     pub fn lines(&self) -> Vec<String> {
+        let mut lines = match &self.text {
+            Some(text) => text.lines(),
+            None => self.pictures(),
+        };
+        lines.extend(self.skipped_line().map(|line| format!("  {line}")));
+        for Ignored { folder, pictures, reason } in &self.ignored {
+            lines.push(format!("  ignored {folder}, {pictures} pictures: {reason}"));
+        }
+        lines.extend(self.warnings().into_iter().map(|line| format!("  {line}")));
+        lines.extend(self.notes.iter().map(|note| format!("  {note}")));
+        lines
+    }
+
+    /// What pictures there are.
+    fn pictures(&self) -> Vec<String> {
         let mut lines = Vec::new();
         let mut parts = Vec::new();
         for (part, role) in [(&self.train, "train"), (&self.test, "test")] {
@@ -278,13 +362,22 @@ impl Account {
                 .collect();
             lines.push(format!("  train + test: {}", named.join(", ")));
         }
-        lines.extend(self.skipped_line().map(|line| format!("  {line}")));
-        for Ignored { folder, pictures, reason } in &self.ignored {
-            lines.push(format!("  ignored {folder}, {pictures} pictures: {reason}"));
-        }
-        lines.extend(self.warnings().into_iter().map(|line| format!("  {line}")));
-        lines.extend(self.notes.iter().map(|note| format!("  {note}")));
         lines
+    }
+}
+
+impl TextAccount {
+    fn lines(&self) -> Vec<String> {
+        let part = |of: &TextPart, role: &str| {
+            let name =
+                if of.name.is_empty() { role.into() } else { format!("{role} ({})", of.name) };
+            format!(
+                "  {name}: {} documents, {} sentences, {} tokens; {} examples",
+                of.documents, of.sentences, of.tokens, of.examples
+            )
+        };
+        let first = format!("data: text, a vocabulary of {} pieces", self.vocabulary);
+        vec![first, part(&self.train, "train"), part(&self.test, "test")]
     }
 }
 

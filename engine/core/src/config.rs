@@ -17,16 +17,18 @@ mod recipe;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod text;
 
 pub use crate::ops::activation::Activation;
 pub use check::BATCH;
-pub use data::{Augment, Data, ImageKind, Images, Interpolation, OnError};
+pub use data::{Augment, Data, ImageKind, Images, Interpolation, OnError, Text, TextKind};
 pub use draft::Draft;
 pub use error::ConfigError;
 pub use framing::{Disagreement, Framing};
-pub use model::{Mlp, Model, Resnet, ResnetOfDepth, Stem, Unit};
+pub use model::{Bert, Mlp, Model, Resnet, ResnetOfDepth, Stem, Unit};
 use recipe::stage;
 pub use recipe::{Length, Optimizer, Recipe, Schedule, whole};
+pub use text::Examples;
 
 /// How a student is trained.
 #[derive(
@@ -111,6 +113,9 @@ pub struct Config {
     pub recompute: bool,
     /// The training and test samples.
     pub data: Data,
+    /// How examples are made of a text; with `data.kind = "text"` or `"procedural_text"` alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<Examples>,
     /// The student: the deep thin network that is wanted.
     pub model: Model,
     /// The teacher: the student widened, or a trained network.
@@ -143,6 +148,7 @@ impl Default for Config {
             memory_budget: None,
             recompute: false,
             data: Data::default(),
+            text: None,
             model: Model::default(),
             teacher: Teacher::default(),
             wide: Wide::default(),
@@ -158,14 +164,25 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Writes each stage's default epochs where neither `epochs` nor `steps` stands, so that a written configuration says everything.
+    /// Writes each stage's default epochs where neither `epochs` nor `steps` stands, and `[text]` for a text, so that a written configuration
+    /// says everything.
     pub fn complete(&mut self) {
+        if matches!(self.data, Data::Text(_)) {
+            self.text.get_or_insert_default();
+        }
         self.wide.complete();
         self.vanilla.complete();
         self.kd.complete();
         self.fitnets.complete();
-        self.narrow.complete();
+        if self.narrow.unit.is_none() {
+            self.narrow.complete();
+        }
         self.tune.complete();
+    }
+
+    /// How examples are made of a text.
+    pub fn examples(&self) -> Examples {
+        self.text.clone().unwrap_or_default()
     }
 
     /// The recipes that the methods are trained by, with the keys of their batches.
@@ -189,9 +206,9 @@ impl Config {
     ///
     /// Where narrow and tune count in different units (or in steps of different batches), narrow is converted by `train_count`.
     pub fn start_only_recipe(&self, blocks: usize, train_count: u64) -> Recipe {
-        let (narrow, mut recipe) = (self.narrow.recipe(), self.tune.recipe());
-        let [narrows, tunes] =
-            [blocks as u64 * u64::from(self.win.restarts), self.win.tune_restarts.into()];
+        let (narrow, mut recipe) = (self.narrow.recipe_of(1), self.tune.recipe());
+        let narrows = self.narrow.lengths(blocks as u64) * u64::from(self.win.restarts);
+        let tunes = u64::from(self.win.tune_restarts);
         let epochs = narrows as f64 * narrow.length.epochs(narrow.steps_per_epoch(train_count));
         recipe.length = match (narrow.length, recipe.length) {
             (Length::Steps(steps), Length::Steps(tune)) if narrow.batch == recipe.batch => {
@@ -300,7 +317,29 @@ impl Fitnets {
 
 stage! {
     /// A narrow step; the length is that of one block.
-    Narrow, epochs = 3.0, defaults {}
+    Narrow, epochs = 3.0, defaults {}, own {
+        /// Steps of narrow 1; narrow i has i times as many, as i blocks are trained in it. Give this, `epochs` or `steps`. The paper: 10,000 for
+        /// BERT.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[schemars(range(min = 1, max = 100000000u32), extend("x-unit" = "steps"))]
+        unit: Option<u64> = None,
+    }
+}
+
+impl Narrow {
+    /// Recipe of narrow `block`, from 1.
+    pub fn recipe_of(&self, block: usize) -> Recipe {
+        let recipe = self.recipe();
+        match self.unit {
+            Some(unit) => Recipe { length: Length::Steps(unit * block as u64), ..recipe },
+            None => recipe,
+        }
+    }
+
+    /// How many times as long as narrow 1 all of `blocks` narrow steps are.
+    fn lengths(&self, blocks: u64) -> u64 {
+        if self.unit.is_some() { blocks * (blocks + 1) / 2 } else { blocks }
+    }
 }
 
 /// What fine-tuning follows.

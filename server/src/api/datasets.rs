@@ -46,7 +46,16 @@ impl App {
     /// A configuration with paths in the place of names. Paths of a client's are refused: they would tell what lies on the server.
     pub(super) fn resolved(&self, config: &Config) -> Result<Config, ApiError> {
         let mut resolved = config.clone();
-        let Data::Images(data) = &config.data;
+        let data = match &config.data {
+            Data::Images(data) => data,
+            Data::Text(text) => {
+                if text.path.is_some() || config.examples().vocab.is_some() {
+                    let message = "the server has no texts yet but the built-in one";
+                    return Err(ApiError::unprocessable("bad_config", message).field("data.path"));
+                }
+                return self.resolved_teacher(config, resolved);
+            }
+        };
         match (&data.path, data.kind) {
             (None, ImageKind::Procedural) => {}
             (None, _) => {
@@ -78,6 +87,11 @@ impl App {
                 resolved.data.set_path(path.map(|path| path.to_string_lossy().into_owned()));
             }
         }
+        self.resolved_teacher(config, resolved)
+    }
+
+    /// The configuration with the path of the run that its teacher comes from.
+    fn resolved_teacher(&self, config: &Config, mut resolved: Config) -> Result<Config, ApiError> {
         if let Some(from) = &config.teacher.from {
             let Some(id) = from.strip_prefix(RUN) else {
                 return Err(ApiError::unprocessable(

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
+use engine::data::account::{Yardstick, Yardsticks};
 
 use super::out::{print, print_json};
 use crate::figures::{count, duration, table};
@@ -33,26 +34,37 @@ pub(super) fn text(runs: &[PathBuf]) -> Result<String> {
 
 fn render(comparison: &Comparison) -> String {
     let line = |row: &Row| {
-        let spread = row.accuracy_std.map_or(String::new(), |std| format!(" ± {std:.2}"));
-        let mut cells = vec![
-            row.method.clone(),
-            format!("{:.2}{spread}", row.accuracy_mean),
+        let spread = |std: Option<f64>, digits| {
+            std.map_or(String::new(), |std| format!(" ± {std:.digits$}"))
+        };
+        let accuracy = format!("{:.2}{}", row.accuracy_mean, spread(row.accuracy_std, 2));
+        let loss = row.loss_mean.map(|loss| format!("{loss:.3}{}", spread(row.loss_std, 3)));
+        let mut cells = vec![row.method.clone()];
+        cells.extend(loss);
+        cells.extend([
+            accuracy,
             row.seeds.to_string(),
             count(row.params),
             count(row.macs),
             row.epochs.map_or("unknown".into(), |epochs| format!("{epochs:.2}")),
             row.seconds.map_or("unknown".into(), duration),
-        ];
+        ]);
         cells.extend(row.label.clone());
         cells
     };
     let rows: Vec<Vec<String>> =
         comparison.teachers.iter().chain(&comparison.rows).map(line).collect();
     let mut head = vec!["method", "accuracy %", "seeds", "params", "MACs", "epochs", "time"];
+    if comparison.rows.iter().chain(&comparison.teachers).any(|row| row.loss_mean.is_some()) {
+        head.insert(1, "loss");
+    }
     if rows.iter().any(|row| row.len() > head.len()) {
         head.push("configuration");
     }
     let mut text = table(&head, &rows);
+    if let Some(yardsticks) = &comparison.yardsticks {
+        text.push_str(&measured(yardsticks, &comparison.teachers));
+    }
     for Repeated { taken, left, members } in &comparison.repeated {
         let (taken, left) = (taken.display(), left.display());
         text.push_str(&format!(
@@ -68,6 +80,22 @@ fn render(comparison: &Comparison) -> String {
     text
 }
 
+/// What counting alone reaches, and whether the teachers know more: students of a teacher that does not are no result.
+fn measured(yardsticks: &Yardsticks, teachers: &[Row]) -> String {
+    let one = |(name, of): (&str, Yardstick)| {
+        vec![name.to_owned(), format!("{:.3}", of.loss), format!("{:.2}", 100.0 * of.accuracy)]
+    };
+    let rows: Vec<Vec<String>> = yardsticks.named().into_iter().map(one).collect();
+    let mut text = format!("\n{}", table(&["by counting", "loss", "accuracy %"], &rows));
+    let left = yardsticks.left.loss;
+    for loss in teachers.iter().filter_map(|row| row.loss_mean).filter(|loss| !(*loss < left)) {
+        text.push_str(&format!(
+            "no result: the teacher's loss of {loss:.3} is not below the {left:.3} of the word before, so there is nothing to imitate yet\n"
+        ));
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,6 +107,8 @@ mod tests {
             label: label.map(str::to_owned),
             accuracy_mean: 91.0,
             accuracy_std: Some(2f64.sqrt()),
+            loss_mean: None,
+            loss_std: None,
             seeds: 2,
             params: 1000,
             macs: 900,

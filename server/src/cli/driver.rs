@@ -13,7 +13,7 @@ use std::thread::available_parallelism;
 use engine::config::Config;
 use engine::ops::AdapterKind;
 use engine::plan::{Limits, Plan, Target};
-use engine::step::{Objective, STEP, Task, Training, program};
+use engine::step::{Objective, STEP, Training, program};
 use engine::{data, models};
 
 /// Mean floating-point operations of a dispatch under which the hand-over to threads costs more than they gain. On two idle cores an MLP of
@@ -86,13 +86,13 @@ pub(super) fn presumed() -> Target {
 
 /// The student's plan.
 fn plan(config: &Config) -> Option<Plan> {
-    let (input, classes) = data::promised(&config.data);
-    let student = models::network(&config.model, input, classes as u32);
+    let subject = data::promised(config);
+    let student = models::network(&config.model, subject.input, subject.output);
     let recipe = config.vanilla.recipe();
     let of = Training {
         student: &student,
         teacher: None,
-        task: Task::of(config),
+        task: subject.task(),
         objective: Objective::Labels,
         recipe: &recipe,
         precision: config.precision,

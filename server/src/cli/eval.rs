@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use engine::classes::{self, Matched};
-use engine::config::{self, Config, Data, Images};
+use engine::config::{self, Config, Data, Images, OnError};
 use engine::data::account::Skipped;
 use engine::data::images::{self, ImageSet, Preprocess, Scored};
 use engine::data::{Account, Contents, Dataset, Reason, Split};
@@ -87,8 +87,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
 fn everything(model: &Path, path: &Path, preprocess: &Preprocess) -> Result<Subject> {
     let kind = images::kind_within(path)?;
     let path = Some(path.to_string_lossy().into_owned());
-    let on_error = run_config(model)?.map(|Config { data: Data::Images(data), .. }| data.on_error);
-    let on_error = on_error.unwrap_or_default();
+    let on_error = match run_config(model)?.map(|config| config.data) {
+        Some(Data::Images(data)) => data.on_error,
+        Some(Data::Text(_)) | None => OnError::default(),
+    };
     let data = Images { kind, path, on_error, ..Images::default() };
     let Scored { split, classes, mut account } = images::open_to_score(&data, preprocess)?;
     let (train, test) = (account.train.total(), account.test.total());
@@ -110,9 +112,10 @@ fn test_part(model: &Path, preprocess: &Preprocess) -> Result<Subject> {
             "name the data: --data PATH",
         ));
     };
-    let Data::Images(data) = &config.data;
+    let of_text = || failure("the model's run was on text", "");
+    let Data::Images(data) = &config.data else { return Err(of_text()) };
     let Dataset { test, contents, account, .. } = images::open_for(data, preprocess)?;
-    let Contents::Images(ImageSet { classes, .. }) = contents;
+    let Contents::Images(ImageSet { classes, .. }) = contents else { return Err(of_text()) };
     let found = match account.test.total() {
         0 => account.train.total(),
         found => found,

@@ -114,13 +114,17 @@ fn inspect(label: String, config: &Config, target: &Target) -> Result<Inspection
 }
 
 fn render(inspection: &Inspection) -> String {
-    let Subject { size, channels, classes, assumed } = inspection.input;
+    let Subject { size, channels, tokens, classes, assumed } = inspection.input;
     let mut text = String::new();
     if !inspection.label.is_empty() {
         text.push_str(&format!("{}\n", inspection.label));
     }
+    let input = match tokens {
+        Some(tokens) => format!("{tokens} tokens, {classes} words"),
+        None => format!("{size} × {size} × {channels}, {classes} classes"),
+    };
     text.push_str(&format!(
-        "input {size} × {size} × {channels}, {classes} classes{}\n",
+        "input {input}{}\n",
         if assumed { " (usual for this kind of data; data.path is not there)" } else { "" }
     ));
     for line in inspection.data.iter().flat_map(Account::lines) {

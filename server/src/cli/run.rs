@@ -12,8 +12,8 @@ use engine::event::{Entry, Event};
 use engine::profile::Recorder;
 use engine::text;
 use engine::train::{Autotune, Host, Options, Run, TrainError};
-use etcetera::BaseStrategy as _;
 
+use crate::folders;
 use crate::jobs;
 use crate::signals;
 
@@ -62,12 +62,6 @@ fn host() -> Host {
     Host::native(taper_gpu::Options::default())
 }
 
-/// Where what was measured on this machine outlives a command; none, where the system has no such folder.
-fn cache() -> Option<PathBuf> {
-    let folders = etcetera::choose_base_strategy().ok()?;
-    Some(folders.cache_dir().join("taper"))
-}
-
 /// The trace in a run directory.
 const PROFILE: &str = "profile.json";
 
@@ -108,7 +102,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         teachers::adopt(&runs[..place], folder, run.config(), arguments.autotunes())?;
         let recorder = arguments.profile.then(Recorder::default);
         let profile = recorder.clone();
-        let (autotune, cache) = (arguments.autotunes(), cache());
+        let (autotune, cache) = (arguments.autotunes(), folders::cache());
         let (device, side_by_side) = (arguments.resumed_on(), driver::side_by_side());
         let options =
             Options { device, profile, autotune, cache, side_by_side, ..Options::new(folder) };

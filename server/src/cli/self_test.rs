@@ -13,7 +13,7 @@ use engine::data;
 use engine::device::{Device, StepParameters};
 use engine::models;
 use engine::nn;
-use engine::step::{self, Task, Training};
+use engine::step::{self, Training};
 use engine::train::Session;
 use engine::win::algorithm;
 use engine::win::{
@@ -88,8 +88,8 @@ fn works() -> Result<Vec<Work>> {
 /// The losses of a work, and the kernels of its plan.
 fn run(work: &Work, gpu: &Arc<dyn Device>) -> Result<(Vec<f64>, BTreeSet<String>)> {
     let config = &work.config;
-    let data = data::open(&config.data)?;
-    let student = models::network(&config.model, data.input(), data.outputs() as u32);
+    let data = data::open(config, None)?;
+    let student = models::network(&config.model, data.input(), data.output());
     let teacher = surgery::widen(&student, config.teacher.factor, config.teacher.widen);
     let bridged = surgery::bridge(&student, &teacher, false)?;
     let stages = algorithm::stages(config, work.method, data.train.len() as u64);
@@ -103,7 +103,7 @@ fn run(work: &Work, gpu: &Arc<dyn Device>) -> Result<(Vec<f64>, BTreeSet<String>
     let of = Training {
         student: &trained,
         teacher: Some(&teacher),
-        task: Task::of(config),
+        task: data.task(),
         objective,
         recipe,
         precision: config.precision,

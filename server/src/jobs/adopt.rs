@@ -353,8 +353,8 @@ fn view(config: &Config, stages: &[StagePlan]) -> View {
 /// The size of a configuration's student, or of the teacher that it is widened to. The data set is not opened: how many classes and pixels
 /// it has, data of its kind have as a rule.
 fn size(config: &Config, wide: bool) -> Option<NetworkSize> {
-    let (input, classes) = data::promised(&config.data);
-    let mut network = models::network(&config.model, input, classes as u32);
+    let subject = data::promised(config);
+    let mut network = models::network(&config.model, subject.input, subject.output);
     if wide {
         network = surgery::widen(&network, config.teacher.factor, config.teacher.widen);
     }

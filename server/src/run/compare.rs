@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use engine::config::{self, Config, Method};
+use engine::config::{self, Config, Data, Method};
+use engine::data::account::Yardsticks;
 use engine::event::{self, Event};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -25,6 +26,12 @@ pub(crate) struct Row {
     pub(crate) accuracy_mean: f64,
     /// Sample deviation; none for one seed.
     pub(crate) accuracy_std: Option<f64>,
+    /// Of text: mean loss of held-out words that are masked, in nats.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) loss_mean: Option<f64>,
+    /// Its sample deviation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) loss_std: Option<f64>,
     pub(crate) seeds: usize,
     pub(crate) params: u64,
     pub(crate) macs: u64,
@@ -51,6 +58,9 @@ pub(crate) struct Repeated {
 pub(crate) struct Comparison {
     pub(crate) rows: Vec<Row>,
     pub(crate) teachers: Vec<Row>,
+    /// What counting alone reaches on the held-out text of all runs; none where they have several texts, or none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) yardsticks: Option<Yardsticks>,
     /// Members that are there twice.
     pub(crate) repeated: Vec<Repeated>,
     /// Members that have not finished, as `RUN/members/NAME`.
@@ -63,6 +73,7 @@ struct Member {
     method: Option<Method>,
     seed: u64,
     accuracy: f64,
+    loss: f64,
     params: u64,
     macs: u64,
     epochs: Option<f64>,
@@ -76,6 +87,7 @@ struct Run {
     path: PathBuf,
     config: Config,
     members: Vec<Member>,
+    yardsticks: Option<Yardsticks>,
 }
 
 /// Members of run directories, grouped. A directory that is named twice, or by two ways, counts once.
@@ -125,13 +137,17 @@ fn open(path: PathBuf) -> Result<Run> {
     let log = path.join("events.jsonl");
     let entries = if log.exists() { event::read(&log)? } else { Vec::new() };
     // The last word on a member counts: a member may have been taken up again.
-    let mut members = BTreeMap::new();
+    let (mut members, mut yardsticks) = (BTreeMap::new(), None);
     for entry in entries {
+        if let Event::DataRead { account } = &entry.event {
+            yardsticks = account.text.as_ref().and_then(|text| text.yardsticks);
+        }
         if let Event::MemberFinished {
             member,
             method,
             seed,
             accuracy,
+            loss,
             epochs,
             seconds,
             params,
@@ -145,6 +161,7 @@ fn open(path: PathBuf) -> Result<Run> {
                 method,
                 seed,
                 accuracy,
+                loss,
                 params,
                 macs,
                 epochs,
@@ -155,7 +172,7 @@ fn open(path: PathBuf) -> Result<Run> {
             members.insert(member, done);
         }
     }
-    Ok(Run { path, config, members: members.into_values().collect() })
+    Ok(Run { path, config, members: members.into_values().collect(), yardsticks })
 }
 
 /// A configuration without what says who was trained and where.
@@ -184,7 +201,11 @@ fn group(runs: &[Run]) -> Comparison {
     let mut order: Vec<Option<String>> = Vec::new();
     type Seeds<'a> = BTreeMap<u64, (&'a Path, &'a Member)>;
     let mut groups: BTreeMap<(usize, Option<Method>), Seeds<'_>> = BTreeMap::new();
-    let mut comparison = Comparison::default();
+    let of_text = runs.iter().all(|run| matches!(run.config.data, Data::Text(_)));
+    let first = runs.first().and_then(|run| run.yardsticks);
+    let alike = runs.iter().all(|run| run.yardsticks == first);
+    let yardsticks = first.filter(|_| alike);
+    let mut comparison = Comparison { yardsticks, ..Comparison::default() };
     for (run, config) in runs.iter().zip(&configs) {
         let label = label(config);
         let place = order.iter().position(|known| *known == label).unwrap_or_else(|| {
@@ -211,7 +232,7 @@ fn group(runs: &[Run]) -> Comparison {
     }
     for ((place, method), members) in groups {
         let members: Vec<&Member> = members.into_values().map(|(_, member)| member).collect();
-        let row = row(method, order[place].clone(), &members);
+        let row = row(method, order[place].clone(), &members, of_text);
         let rows = if method.is_some() { &mut comparison.rows } else { &mut comparison.teachers };
         rows.push(row);
     }
@@ -230,20 +251,21 @@ fn repeat(all: &mut Vec<Repeated>, taken: &Path, left: &Path, member: &Member) {
     }
 }
 
-fn row(method: Option<Method>, label: Option<String>, members: &[&Member]) -> Row {
+fn row(method: Option<Method>, label: Option<String>, members: &[&Member], of_text: bool) -> Row {
     // What is not known of one is not known of all.
     let of = |number: fn(&Member) -> Option<f64>| {
         let numbers: Option<Vec<f64>> = members.iter().map(|member| number(member)).collect();
         numbers.map(|numbers| mean(numbers.into_iter()))
     };
-    let accuracy_mean = mean(members.iter().map(|member| member.accuracy));
-    let squares =
-        members.iter().map(|member| (member.accuracy - accuracy_mean).powi(2)).sum::<f64>();
+    let (accuracy_mean, accuracy_std) = spread(members, |member| member.accuracy);
+    let (loss_mean, loss_std) = spread(members, |member| member.loss);
     Row {
         method: method.map_or("teacher", Method::name).into(),
         label,
         accuracy_mean,
-        accuracy_std: (members.len() > 1).then(|| (squares / (members.len() - 1) as f64).sqrt()),
+        accuracy_std,
+        loss_mean: of_text.then_some(loss_mean),
+        loss_std: loss_std.filter(|_| of_text),
         seeds: members.len(),
         params: members[0].params,
         macs: members[0].macs,
@@ -252,6 +274,13 @@ fn row(method: Option<Method>, label: Option<String>, members: &[&Member]) -> Ro
         teacher_epochs: of(|member| member.teacher_epochs),
         teacher_seconds: of(|member| member.teacher_seconds),
     }
+}
+
+/// Mean of a number over members, and its sample deviation, which one member does not have.
+fn spread(members: &[&Member], of: fn(&Member) -> f64) -> (f64, Option<f64>) {
+    let mean = mean(members.iter().map(|member| of(member)));
+    let squares = members.iter().map(|member| (of(member) - mean).powi(2)).sum::<f64>();
+    (mean, (members.len() > 1).then(|| (squares / (members.len() - 1) as f64).sqrt()))
 }
 
 fn mean(numbers: impl ExactSizeIterator<Item = f64>) -> f64 {
@@ -270,6 +299,7 @@ mod tests {
             method,
             seed,
             accuracy,
+            loss: 0.5,
             params: 1000,
             macs: 900,
             epochs: Some(24.0),
@@ -305,7 +335,7 @@ mod tests {
     fn run(set: &[&str], members: Vec<Member>) -> Run {
         let demo = Config::preset("demo").expect("valid");
         let config = set.iter().fold(demo, |config, set| config.with_set(set).expect("valid"));
-        Run { path: "r".into(), config, members }
+        Run { path: "r".into(), config, members, yardsticks: None }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use engine::config::{Config, Method};
 use engine::data::Dataset;
 use engine::device::{Device, StepParameters};
 use engine::nn::{self, Network};
-use engine::step::{self, Objective, Task, Training};
+use engine::step::{self, Objective, Training};
 use engine::train::{Outline, Session, TrainError};
 use engine::win::algorithm;
 use schemars::JsonSchema;
@@ -41,7 +41,7 @@ fn step(
     let of = Training {
         student: network,
         teacher: None,
-        task: Task::of(config),
+        task: data.task(),
         objective: Objective::Labels,
         recipe: &recipe,
         precision: config.precision,

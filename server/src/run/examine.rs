@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use engine::config::{Config, Data, Images, Method, Precision, presets};
-use engine::data::{self, Account, Contents, DataError, Dataset};
+use engine::data::{self, Account, DataError, Dataset};
 use engine::device::{Device, DeviceError};
 use engine::event::StagePlan;
 use engine::models;
@@ -17,6 +17,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::estimate::{Estimate, estimate};
+use crate::folders;
 
 /// Bytes of logs that a run is given.
 const LOGS: u64 = 32 << 20;
@@ -112,6 +113,10 @@ pub(crate) struct Subject {
     /// Height and width in pixels.
     pub(crate) size: u32,
     pub(crate) channels: u32,
+    /// Tokens of a text, in the place of pixels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tokens: Option<u32>,
+    /// Classes; of text, words of the vocabulary.
     pub(crate) classes: u32,
     /// Whether the data is not there, so that the kind's usual numbers stand here.
     pub(crate) assumed: bool,
@@ -161,8 +166,9 @@ impl Findings {
         let mut config = config.clone();
         if let Some(Data::Images(framed)) = self.framed.clone() {
             let Images { size, interpolation, crop, mean, std, .. } = framed;
-            let Data::Images(data) = config.data;
-            config.data = Data::Images(Images { size, interpolation, crop, mean, std, ..data });
+            if let Data::Images(data) = &mut config.data {
+                *data = Images { size, interpolation, crop, mean, std, ..data.clone() };
+            }
         }
         config
     }
@@ -265,23 +271,20 @@ fn fill(
     (findings.notes, findings.framed) = (notes, Some(config.data.clone()));
     let config = &config;
     let data = open(findings, config, purpose)?;
-    let (input, classes) = match &data {
-        Some(data) => {
-            let Contents::Images(images) = &data.contents;
-            (data.input(), images.classes.clone())
-        }
+    let subject = match &data {
+        Some(data) => data.subject(),
         None => train::presumed(config)?,
     };
     let assumed = data.is_none() && !config.data.is_built_in();
-    findings.input = subject(input, classes.len(), assumed);
-    findings.student = models::network(&config.model, input, classes.len() as u32).size()?;
+    findings.input = input(&subject, assumed);
+    findings.student = models::network(&config.model, subject.input, subject.output).size()?;
     let outline = data.as_ref().map(|data| train::outline(config, data)).transpose();
     let (student, teacher, warnings) = match &outline {
         Ok(Some(Outline { student, teacher, warnings, .. })) => {
             (student.clone(), teacher.clone(), warnings.clone())
         }
         _ => {
-            let networks = train::networks(config, input, &classes)?;
+            let networks = train::networks(config, &subject)?;
             let warnings = networks.warnings();
             (networks.student, networks.teacher, warnings)
         }
@@ -297,7 +300,7 @@ fn fill(
     };
     findings.plans = outline.as_ref().map_or_else(Vec::new, |outline| outline.stages.clone());
     let limits = Limits { memory: config.memory_budget, ..target.limits };
-    let needs = needs(config, &student, &teacher, &Target { limits, ..*target })?;
+    let needs = needs(config, &student, &teacher, subject.task(), &Target { limits, ..*target })?;
     findings.needs = needs.iter().map(MethodNeeds::from).collect();
     findings.disk = disk(config, findings);
     if let (Purpose::Train { gpu, measured }, Some(outline), Some(data)) = (purpose, outline, data)
@@ -326,10 +329,10 @@ fn open(
     if matches!(purpose, Purpose::Show) && !there() {
         return Ok(None);
     }
-    let opened = data::open(&config.data);
+    let opened = data::open(config, folders::cache().as_deref());
     if opened.is_err()
-        && let Ok((input, classes)) = train::presumed(config)
-        && let Ok(networks) = train::networks(config, input, &classes)
+        && let Ok(subject) = train::presumed(config)
+        && let Ok(networks) = train::networks(config, &subject)
     {
         sizes(findings, &networks.student, &networks.teacher)?;
     }
@@ -337,7 +340,7 @@ fn open(
     findings.data = Some(DataFacts {
         train_count: data.train.len(),
         test_count: data.test.len(),
-        classes: data.outputs(),
+        classes: data.output().width() as usize,
     });
     findings.account = Some(data.account.clone());
     Ok(Some(data))
@@ -352,13 +355,13 @@ fn fits(needs: Vec<Needs>) -> Result<(), Refusal> {
     Err(Refusal { error: Box::new(TrainError::TooLarge { stage, problem }), field })
 }
 
-fn subject(input: Extent, classes: usize, assumed: bool) -> Subject {
-    let (size, channels) = match input {
-        Extent::Map(height, _, channels) => (height, channels),
-        Extent::Flat(numbers) => (1, numbers),
-        Extent::Tokens(length) | Extent::Sequence(length, _) => (length, 1),
+fn input(of: &data::Subject, assumed: bool) -> Subject {
+    let (size, channels, tokens) = match of.input {
+        Extent::Map(height, _, channels) => (height, channels, None),
+        Extent::Flat(numbers) => (1, numbers, None),
+        Extent::Tokens(length) | Extent::Sequence(length, _) => (length, 1, Some(length)),
     };
-    Subject { size, channels, classes: u32::try_from(classes).unwrap_or(u32::MAX), assumed }
+    Subject { size, channels, tokens, classes: of.output.width(), assumed }
 }
 
 fn sizes(findings: &mut Findings, student: &Network, teacher: &Network) -> Result<(), Refusal> {

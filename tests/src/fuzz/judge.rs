@@ -611,8 +611,8 @@ fn holds(ours: &Value, theirs: &Value, key: &str) -> Result<(), String> {
 
 /// What a configuration comes to is known, or refused, in short time and little memory.
 fn plan(config: &Config) -> Judged {
-    let (shape, classes) = data::promised(&config.data);
-    let student = models::network(&config.model, shape, classes as u32);
+    let subject = data::promised(config);
+    let student = models::network(&config.model, subject.input, subject.output);
     let teacher = surgery::widen(&student, config.teacher.factor, config.teacher.widen);
     for network in [&student, &teacher] {
         if let Err(error) = network.size() {
@@ -621,7 +621,8 @@ fn plan(config: &Config) -> Judged {
     }
     // Plans of deep networks are long.
     if matches!(config.model, Model::Mlp(_))
-        && let Err(error) = needs(config, &student, &teacher, &Target::web(AdapterKind::Gpu))
+        && let Err(error) =
+            needs(config, &student, &teacher, subject.task(), &Target::web(AdapterKind::Gpu))
     {
         return refused(&error.to_string());
     }

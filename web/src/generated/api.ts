@@ -635,6 +635,8 @@ export interface components {
              *     nothing was divided, as in a survey.
              */
             used?: components["schemas"]["Used"] | null;
+            /** @description Of text: what was found instead of pictures. */
+            text?: components["schemas"]["TextAccount"] | null;
             /** @description Files that are not used. */
             skipped?: {
                 [key: string]: components["schemas"]["Skipped"];
@@ -1033,6 +1035,8 @@ export interface components {
              *     }
              */
             data: components["schemas"]["Data"];
+            /** @description How examples are made of a text; with `data.kind = "text"` or `"procedural_text"` alone. */
+            text?: components["schemas"]["Examples"] | null;
             /**
              * @description The student: the deep thin network that is wanted.
              * @default {
@@ -1227,7 +1231,7 @@ export interface components {
             members: components["schemas"]["MemberCurves"][];
         };
         /** @description The data: the kind says what its samples are, and which other keys there are. */
-        Data: components["schemas"]["Images"];
+        Data: components["schemas"]["Images"] | components["schemas"]["Text"];
         /** @description What the data are. */
         DataFacts: {
             /**
@@ -1740,6 +1744,56 @@ export interface components {
              * @description Milliseconds of a step of the student on the labels.
              */
             step_ms: number;
+        };
+        /** @description How examples of masked words are made of a text; with `data.kind = "text"` or `"procedural_text"` alone. */
+        Examples: {
+            /**
+             * @description A vocabulary: a `vocab.txt`, a `tokenizer.json`, or a folder with one; absent: that of the teacher of `teacher.from`, else one is trained
+             *     on the training text.
+             */
+            vocab?: string | null;
+            /**
+             * Format: uint32
+             * @description Most pieces of a vocabulary that is trained here. BERT's has 30,522.
+             * @default 30522
+             */
+            vocab_size: number;
+            /** @description Whether letters are made small and lose their accents; absent: as the vocabulary's files say, else true. */
+            lowercase?: boolean | null;
+            /**
+             * Format: uint32
+             * @description Tokens of an example, its marks among them. The paper: 512.
+             * @default 128
+             */
+            length: number;
+            /**
+             * Format: uint32
+             * @description Most words of an example that are masked; BERT's own recipe: 20 at a length of 128, 77 at 512.
+             * @default 20
+             */
+            max_predictions: number;
+            /**
+             * Format: double
+             * @description How likely a pair of sentences is cut to a random length, with `nsp`.
+             * @default 0.1
+             */
+            short_probability: number;
+            /**
+             * @description Masks all pieces of a word or none.
+             * @default false
+             */
+            whole_word: boolean;
+            /**
+             * Format: uint32
+             * @description Masks so many copies of the text once and for all, as BERT's own recipe does with 10; absent: masks are drawn anew in each epoch.
+             */
+            dupe_factor?: number | null;
+            /**
+             * @description Examples are pairs of sentences, and the network is asked as well whether the second follows the first. Without it an example is a
+             *     run of a document's tokens.
+             * @default false
+             */
+            nsp: boolean;
         };
         /** @description FitNets: a hint stage on the middle block, then knowledge distillation for `epochs`. */
         Fitnets: {
@@ -2357,6 +2411,44 @@ export interface components {
              * @default imagenet
              */
             stem: components["schemas"]["Stem"];
+        } | {
+            /** @constant */
+            arch: "bert";
+            /**
+             * Format: uint32
+             * @description Features of a token. The paper: 768, 384.
+             * @default 768
+             */
+            hidden: number;
+            /**
+             * Format: uint32
+             * @description Layers.
+             * @default 12
+             */
+            layers: number;
+            /**
+             * Format: uint32
+             * @description Attention heads of a layer; they share `hidden` evenly. The paper: 12, 6.
+             * @default 12
+             */
+            heads: number;
+            /**
+             * Format: uint32
+             * @description Features inside of a layer's feed-forward part. The paper: 3072, 1536.
+             * @default 3072
+             */
+            inner: number;
+            /**
+             * Format: uint32
+             * @description Places in the table of positions; absent: `text.length`.
+             */
+            positions?: number | null;
+            /**
+             * Format: double
+             * @description Standard deviation with which matrices and tables begin: 0.02, or about 1/√hidden for thin networks.
+             * @default 0.02
+             */
+            init_std: number;
         };
         /** @description `config.json`: the architecture, and what it reads. */
         ModelConfig: {
@@ -2466,6 +2558,12 @@ export interface components {
              * @default 0
              */
             label_smoothing: number;
+            /**
+             * Format: uint64
+             * @description Steps of narrow 1; narrow i has i times as many, as i blocks are trained in it. Give this, `epochs` or `steps`. The paper: 10,000 for
+             *     BERT.
+             */
+            unit?: number | null;
         };
         /** @description A network in numbers. */
         NetworkSize: {
@@ -3254,6 +3352,77 @@ export interface components {
             offset: number;
             /** @description In which order its numbers are written; absent: as they lie in the file. */
             order?: components["schemas"]["Order"] | null;
+        };
+        /** @description The text; `[text]` says how examples are made of it. */
+        Text: {
+            /**
+             * @description Format of the text.
+             * @default text
+             */
+            kind: components["schemas"]["TextKind"];
+            /** @description File, folder or archive; not used by `procedural_text`. */
+            path?: string | null;
+            /**
+             * Format: uint64
+             * @description Training examples to use, drawn by `split_seed`; absent: all (20,000 of `procedural_text`).
+             */
+            train_count?: number | null;
+            /**
+             * Format: uint64
+             * @description Test examples to use, drawn by `split_seed`; absent: all (2,000 of `procedural_text`).
+             */
+            test_count?: number | null;
+            /**
+             * Format: double
+             * @description Share of the documents held out for testing where the text has no file `test` or `valid`; of one document, its last sentences.
+             * @default 0.1
+             */
+            test_fraction: number;
+            /**
+             * Format: uint64
+             * @description Draws the split, the subsets, sentence pairs and the masks of held-out text; the same for every member of a run, whatever its seed.
+             * @default 0
+             */
+            split_seed: number;
+        };
+        /** @description What was read of a text. */
+        TextAccount: {
+            /**
+             * Format: uint64
+             * @description Pieces of the vocabulary.
+             */
+            vocabulary: number;
+            /** @description What is trained on. */
+            train: components["schemas"]["TextPart"];
+            /** @description What is tested on. */
+            test: components["schemas"]["TextPart"];
+        };
+        /** @description Format of a text. */
+        TextKind: "text" | "procedural_text";
+        /** @description One part of a text. */
+        TextPart: {
+            /** @description Its file or files; empty where it is split off the other part, or built in. */
+            name: string;
+            /**
+             * Format: uint64
+             * @description Documents.
+             */
+            documents: number;
+            /**
+             * Format: uint64
+             * @description Sentences.
+             */
+            sentences: number;
+            /**
+             * Format: uint64
+             * @description Tokens, marks not counted.
+             */
+            tokens: number;
+            /**
+             * Format: uint64
+             * @description Examples that are used.
+             */
+            examples: number;
         };
         /** @description Fine-tuning after the narrow steps. */
         Tune: {

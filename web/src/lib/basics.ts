@@ -16,6 +16,13 @@ const BASICS = new Set([
   "model.base",
   "model.unit",
   "model.stem",
+  "model.layers",
+  "model.heads",
+  "model.inner",
+  "text.vocab",
+  "text.vocab_size",
+  "text.length",
+  "text.nsp",
   "teacher.factor",
   "teacher.widen",
   "teacher.from",
@@ -40,7 +47,7 @@ export function isBasic(path: string): boolean {
 /** Sections in the order of a run, with the names that a person reads. */
 export const GROUPS: { name: string; sections: string[] }[] = [
   { name: "Run", sections: [""] },
-  { name: "Data", sections: ["data", "data.augment"] },
+  { name: "Data", sections: ["data", "data.augment", "text"] },
   { name: "Student", sections: ["model"] },
   { name: "Teacher", sections: ["teacher", "wide"] },
   { name: "Go wide, then narrow", sections: ["win", "narrow", "tune"] },

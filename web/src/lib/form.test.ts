@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 
+import type { Config } from "../api/types";
 import { applied, bounds, changes, flat, parse, sections, shown, type Field, type Schema } from "./form";
 
 /** A cut of the real schema, with each form of node that it uses. */
@@ -14,6 +15,8 @@ const schema: Schema = {
       default: ["kd", "win"],
     },
     seeds: { type: "array", items: { type: "integer", minimum: 0 }, minItems: 1, default: [0, 1, 2] },
+    data: { anyOf: [{ $ref: "#/$defs/Images" }, { $ref: "#/$defs/Text" }], description: "The samples." },
+    text: { anyOf: [{ $ref: "#/$defs/Examples" }, { type: "null" }], description: "Of a text." },
     memory_budget: {
       type: ["integer", "null"],
       minimum: 1,
@@ -30,6 +33,21 @@ const schema: Schema = {
         { const: "win", description: "Wide, then narrow." },
       ],
     },
+    Images: {
+      type: "object",
+      properties: {
+        kind: { oneOf: [{ const: "idx" }, { const: "folder" }], default: "folder" },
+        size: { type: ["integer", "null"] },
+      },
+    },
+    Text: {
+      type: "object",
+      properties: {
+        kind: { oneOf: [{ const: "text" }], default: "text" },
+        path: { type: ["string", "null"] },
+      },
+    },
+    Examples: { type: "object", properties: { length: { type: "integer", minimum: 8 } } },
     Target: { oneOf: [{ const: "labels" }, { const: "teacher" }], description: "Never shown." },
     Model: {
       oneOf: [
@@ -80,7 +98,29 @@ describe("the form of a schema", () => {
   });
 
   it("has a section a table, the top level first", () => {
-    expect(sections(schema, {}).map(({ path }) => path)).toEqual(["", "model", "tune", "tune.augment"]);
+    const paths = ["", "data", "model", "tune", "tune.augment"];
+    expect(sections(schema, {}).map(({ path }) => path)).toEqual(paths);
+  });
+
+  it("shows the keys of the kind that is chosen, and all kinds to choose from", () => {
+    const of = (config: Config) => {
+      const found = sections(schema, config).filter(({ path }) => path === "data" || path === "text");
+      return found.flatMap(({ fields }) => fields.map(({ path }) => path));
+    };
+    expect(of({})).toEqual(["data.kind", "data.size"]);
+    expect(of({ data: { kind: "text" }, text: { length: 16 } })).toEqual([
+      "data.kind",
+      "data.path",
+      "text.length",
+    ]);
+    const kinds = field("data.kind").options.map(({ value }) => value);
+    expect(kinds).toEqual(["idx", "folder", "text"]);
+    expect(applied({ data: { kind: "idx", size: 4 } }, { "data.path": "a", "data.kind": "text" })).toEqual({
+      data: { kind: "text", path: "a" },
+    });
+    expect(applied({ data: { kind: "idx", size: 4 } }, { "data.kind": "folder" })).toEqual({
+      data: { kind: "folder", size: 4 },
+    });
   });
 
   it("knows what each field takes", () => {

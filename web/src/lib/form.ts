@@ -60,10 +60,15 @@ export interface Section {
 
 const oneLine = (text: string | undefined) => (text ?? "").replaceAll("\n", " ");
 
+/** The choices of a node but null. */
+function choicesOf(node: Schema): Schema[] {
+  return node.anyOf?.filter(({ type }) => type !== "null") ?? [];
+}
+
 /** The node with what its `$ref` stands for; its own description and default win. A choice with null is what is chosen, or absent. */
 function resolve(node: Schema, defs: Record<string, Schema>): Schema {
-  const some = node.anyOf?.find(({ type }) => type !== "null");
-  if (some !== undefined) {
+  const [some, ...others] = choicesOf(node);
+  if (some !== undefined && others.length === 0) {
     const { anyOf: _, ...own } = node;
     const chosen = resolve(some, defs);
     return { ...chosen, ...own, type: [...typesOf(chosen), "null"] };
@@ -124,6 +129,25 @@ function field(path: string, node: Schema, defs: Record<string, Schema>): Field 
   };
 }
 
+/** The key that tells sections of several kinds apart, as `data.kind` does. */
+const KIND = "kind";
+
+/**
+ * The section of several that a table is by its kind, with the kinds of all of them to choose from; the first, if it says none. Null for
+ * anything else.
+ */
+function ofKind(node: Schema, table: Config, defs: Record<string, Schema>): Schema | null {
+  const branches = choicesOf(node).map((choice) => resolve(choice, defs));
+  if (branches.length < 2) return null;
+  const kindOf = (branch: Schema) => resolve(branch.properties?.[KIND] ?? {}, defs);
+  const has = (branch: Schema) => optionsOf(kindOf(branch)).some(({ value }) => value === table[KIND]);
+  const [first] = branches;
+  const chosen = branches.find(has) ?? first;
+  const oneOf = branches.flatMap((branch) => kindOf(branch).oneOf ?? []);
+  const properties = { ...chosen?.properties, [KIND]: { ...(chosen && kindOf(chosen)), oneOf } };
+  return { ...chosen, description: node.description ?? chosen?.description ?? "", properties };
+}
+
 /** The variants of a union of tables that a constant tells apart, as `model.arch` does; null for anything else. */
 function variants(node: Schema): { tag: string; of: Map<string, Schema> } | null {
   const of = new Map<string, Schema>();
@@ -174,9 +198,12 @@ export function sections(schema: Schema, config: Config): Section[] {
     for (const [key, raw] of Object.entries(properties)) {
       if (union && key === union.tag) continue;
       const at = path ? `${path}.${key}` : key;
-      const property = resolve(raw, defs);
-      if (property.properties || variants(property))
-        walk(at, property, table[key], oneLine(property.description));
+      const inner = table[key];
+      const given = inner !== null && typeof inner === "object" && !Array.isArray(inner) ? inner : null;
+      const property = ofKind(resolve(raw, defs), given ?? {}, defs) ?? resolve(raw, defs);
+      // A section that may be absent is shown where it is there.
+      if (property.properties && typesOf(property).includes("null") && given === null) continue;
+      if (property.properties || variants(property)) walk(at, property, inner, oneLine(property.description));
       else section.fields.push(field(at, property, defs));
     }
   };
@@ -281,13 +308,18 @@ export function equal(a: Json | undefined, b: Json | undefined): boolean {
 /** Keys that never reach into a prototype. */
 const FORBIDDEN = new Set(["__proto__", "constructor", "prototype"]);
 
-/** `base` with `set` applied as `taper run --set` does: `epochs` and `steps` replace one another, another `model.arch` clears its table. */
+/** Kinds of data that are text, whose other keys are not those of pictures. */
+const TEXTS: (Json | undefined)[] = ["text", "procedural_text"];
+
+/**
+ * `base` with `set` applied as `taper run --set` does: `epochs` and `steps` replace one another, another `model.arch` clears its table, and so
+ * does text in the place of pictures.
+ */
 export function applied(base: Config, set: Record<string, Json>): Config {
   const config = structuredClone(base);
-  // The architecture comes first, so that keys of its own are not cleared with the old one's.
-  const order = Object.entries(set).sort(
-    ([a], [b]) => Number(b === "model.arch") - Number(a === "model.arch"),
-  );
+  // What clears a table comes first, so that new keys are not cleared with the old ones.
+  const clears = (path: string) => Number(path === "model.arch" || path === "data.kind");
+  const order = Object.entries(set).sort(([a], [b]) => clears(b) - clears(a));
   for (const [path, value] of order) {
     const keys = path.split(".");
     if (keys.some((key) => FORBIDDEN.has(key))) continue;
@@ -298,8 +330,10 @@ export function applied(base: Config, set: Record<string, Json>): Config {
       table = (table[key] =
         inner !== null && typeof inner === "object" && !Array.isArray(inner) ? inner : {}) as Config;
     }
-    if (path === "model.arch" && table["arch"] !== value)
-      for (const key of Object.keys(table)) delete table[key];
+    const other =
+      (path === "model.arch" && table["arch"] !== value) ||
+      (path === "data.kind" && TEXTS.includes(table["kind"]) !== TEXTS.includes(value));
+    if (other) for (const key of Object.keys(table)) delete table[key];
     if (value === null) delete table[last];
     else {
       if (last === "steps") delete table["epochs"];

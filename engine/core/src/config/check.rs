@@ -1,7 +1,7 @@
 //! Checks what no schema can say of a configuration.
 
 use super::{
-    Config, Data, Length, Method, Model, Recipe, Unit,
+    Bert, Config, Data, Images, Length, Method, Model, Recipe, TextKind, Unit,
     error::{ConfigError, bad},
 };
 
@@ -14,7 +14,7 @@ pub(super) fn agreement(config: &Config) -> Result<(), ConfigError> {
         ("vanilla", config.vanilla.epochs, config.vanilla.steps, config.vanilla.recipe()),
         ("kd", config.kd.epochs, config.kd.steps, config.kd.recipe()),
         ("fitnets", config.fitnets.epochs, config.fitnets.steps, config.fitnets.recipe()),
-        ("narrow", config.narrow.epochs, config.narrow.steps, config.narrow.recipe()),
+        ("narrow", config.narrow.epochs, config.narrow.steps, config.narrow.recipe_of(1)),
         ("tune", config.tune.epochs, config.tune.steps, config.tune.recipe()),
     ] {
         if let (Some(epochs), Some(steps)) = (epochs, steps) {
@@ -26,6 +26,21 @@ pub(super) fn agreement(config: &Config) -> Result<(), ConfigError> {
             ));
         }
         stage(section, &recipe)?;
+    }
+    if let (Some(unit), Some(key)) = (
+        config.narrow.unit,
+        [
+            ("narrow.epochs", config.narrow.epochs.is_some()),
+            ("narrow.steps", config.narrow.steps.is_some()),
+        ]
+        .into_iter()
+        .find_map(|(key, given)| given.then_some(key)),
+    ) {
+        return Err(bad(
+            "narrow.unit",
+            unit,
+            format!("`{key}` stands there as well; give only one of them"),
+        ));
     }
     data(config)?;
     model(config)?;
@@ -80,15 +95,22 @@ fn products(config: &Config) -> Result<(), ConfigError> {
         );
         return Err(bad("seeds", value, allowed));
     }
-    // Where the size is the images' own, it is known when they are opened.
-    let Data::Images(images) = &config.data;
-    let Some(size) = images.size else { return Ok(()) };
-    let image = u64::from(size) * u64::from(size) * 3;
+    let (sample, of) = match &config.data {
+        Data::Images(images) => match images.size {
+            // Where the size is the images' own, it is known when they are opened.
+            None => return Ok(()),
+            Some(size) => (u64::from(size) * u64::from(size) * 3, format!("`data.size` is {size}")),
+        },
+        Data::Text(_) => {
+            let length = config.examples().length;
+            (length.into(), format!("`text.length` is {length}"))
+        }
+    };
     for (key, recipe) in config.recipes() {
-        if u64::from(recipe.batch) * image > BATCH {
+        if u64::from(recipe.batch) * sample > BATCH {
             let allowed = format!(
-                "may be at most {} where `data.size` is {size}: a batch has at most {BATCH} numbers",
-                BATCH / image
+                "may be at most {} where {of}: a batch has at most {BATCH} numbers",
+                BATCH / sample
             );
             return Err(bad(key, recipe.batch, allowed));
         }
@@ -123,7 +145,51 @@ fn stage(section: &str, recipe: &Recipe) -> Result<(), ConfigError> {
 }
 
 fn data(config: &Config) -> Result<(), ConfigError> {
-    let Data::Images(data) = &config.data;
+    let arch = config.model.arch();
+    match (&config.data, &config.model, &config.text) {
+        (Data::Images(_), Model::Bert(_), _) => {
+            let allowed = "reads text: set `data.kind` to \"text\" or \"procedural_text\"";
+            Err(bad("model.arch", arch, allowed))
+        }
+        (Data::Images(images), _, None) => self::images(images),
+        (Data::Images(_), _, Some(_)) => {
+            let allowed = "belongs to text, and `data.kind` names images; leave it out";
+            Err(bad("text", "a section", allowed))
+        }
+        (Data::Text(_), Model::Bert(bert), _) => text(config, bert),
+        (Data::Text(_), ..) => {
+            Err(bad("model.arch", arch, "reads images; text is read by \"bert\""))
+        }
+    }
+}
+
+fn text(config: &Config, bert: &Bert) -> Result<(), ConfigError> {
+    let examples = config.examples();
+    let (length, most) = (examples.length, examples.length - 2);
+    if examples.max_predictions > most {
+        let allowed =
+            format!("may be at most {most}: `text.length` is {length}, and two tokens are marks");
+        return Err(bad("text.max_predictions", examples.max_predictions, allowed));
+    }
+    if let Some(positions) = bert.positions.filter(|&positions| positions < length) {
+        let allowed = format!("must be at least the {length} tokens of `text.length`");
+        return Err(bad("model.positions", positions, allowed));
+    }
+    if bert.hidden % bert.heads != 0 {
+        let allowed = format!("must divide the {} features of `model.hidden`", bert.hidden);
+        return Err(bad("model.heads", bert.heads, allowed));
+    }
+    let Data::Text(data) = &config.data else { return Ok(()) };
+    match (data.kind, &data.path, &examples.vocab) {
+        (TextKind::ProceduralText, _, Some(vocab)) => {
+            let allowed = "is not read by `procedural_text`, which has a vocabulary of its own";
+            Err(bad("text.vocab", format!("{vocab:?}"), allowed))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn images(data: &Images) -> Result<(), ConfigError> {
     let augment = &data.augment;
     for (key, [low, high], top) in [
         ("data.augment.scale", augment.scale, 1.0),

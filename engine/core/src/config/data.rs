@@ -9,6 +9,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 pub enum Data {
     /// Pictures with a class each.
     Images(Images),
+    /// Text of which words are masked.
+    Text(Text),
 }
 
 impl Default for Data {
@@ -18,28 +20,41 @@ impl Default for Data {
 }
 
 impl<'de> Deserialize<'de> for Data {
+    /// The kind says which keys there are.
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        Images::deserialize(from).map(Data::Images)
+        let section = serde_json::Value::deserialize(from)?;
+        let kind = section.get("kind").unwrap_or(&serde_json::Value::Null);
+        let data = match TextKind::deserialize(kind) {
+            Ok(_) => Text::deserialize(section).map(Data::Text),
+            Err(_) => Images::deserialize(section).map(Data::Images),
+        };
+        data.map_err(serde::de::Error::custom)
     }
 }
 
 impl Data {
-    /// Folder or archive, where the data lie in one.
+    /// Folder, archive or file, where the data lie in one.
     pub fn path(&self) -> Option<&str> {
-        let Data::Images(images) = self;
-        images.path.as_deref()
+        match self {
+            Data::Images(images) => images.path.as_deref(),
+            Data::Text(text) => text.path.as_deref(),
+        }
     }
 
     /// The same data in another place.
     pub fn set_path(&mut self, path: Option<String>) {
-        let Data::Images(images) = self;
-        images.path = path;
+        match self {
+            Data::Images(images) => images.path = path,
+            Data::Text(text) => text.path = path,
+        }
     }
 
     /// Whether they are made by the program itself.
     pub fn is_built_in(&self) -> bool {
-        let Data::Images(images) = self;
-        images.kind == ImageKind::Procedural
+        match self {
+            Data::Images(images) => images.kind == ImageKind::Procedural,
+            Data::Text(text) => text.kind == TextKind::ProceduralText,
+        }
     }
 }
 
@@ -175,6 +190,55 @@ impl Default for Augment {
             ratio: [0.75, 4.0 / 3.0],
             pad_crop: 0,
             flip: false,
+        }
+    }
+}
+
+/// Format of a text.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TextKind {
+    /// Plain text, a sentence a line: a file, or a folder, tar or zip of `.txt`, `.text`, `.tokens` or `.raw` files. Documents are files, or
+    /// stand between blank lines where there is one file.
+    #[default]
+    Text,
+    /// A built-in chain of 1,024 symbols whose entropy is known; nothing is downloaded.
+    ProceduralText,
+}
+
+/// The text; `[text]` says how examples are made of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Text {
+    /// Format of the text.
+    pub kind: TextKind,
+    /// File, folder or archive; not used by `procedural_text`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Training examples to use, drawn by `split_seed`; absent: all (20,000 of `procedural_text`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 4294967295u32), extend("x-unit" = "examples"))]
+    pub train_count: Option<u64>,
+    /// Test examples to use, drawn by `split_seed`; absent: all (2,000 of `procedural_text`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 4294967295u32), extend("x-unit" = "examples"))]
+    pub test_count: Option<u64>,
+    /// Share of the documents held out for testing where the text has no file `test` or `valid`; of one document, its last sentences.
+    #[schemars(extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 1.0))]
+    pub test_fraction: f64,
+    /// Draws the split, the subsets, sentence pairs and the masks of held-out text; the same for every member of a run, whatever its seed.
+    pub split_seed: u64,
+}
+
+impl Default for Text {
+    fn default() -> Self {
+        Text {
+            kind: TextKind::Text,
+            path: None,
+            train_count: None,
+            test_count: None,
+            test_fraction: 0.1,
+            split_seed: 0,
         }
     }
 }

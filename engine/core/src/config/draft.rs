@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use serde::Deserialize as _;
 use sha2::{Digest, Sha256};
 use toml::{Table, Value};
 
-use super::Config;
+use super::{Config, TextKind};
 use super::{
     check,
     error::{self, ConfigError},
@@ -107,6 +108,15 @@ impl Draft {
             "steps" => drop(section.remove("epochs")),
             "epochs" => drop(section.remove("steps")),
             "arch" if path == ["model"] && section.get("arch") != Some(&value) => section.clear(),
+            // Images and text have other keys.
+            "kind" if path == ["data"] => {
+                let is_text = |kind: Option<&Value>| {
+                    kind.is_some_and(|kind| TextKind::deserialize(kind.clone()).is_ok())
+                };
+                if is_text(section.get("kind")) != is_text(Some(&value)) {
+                    section.clear();
+                }
+            }
             _ => {}
         }
         section.insert(last.into(), value);

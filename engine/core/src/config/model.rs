@@ -17,6 +17,8 @@ pub enum Model {
     Resnet50(ResnetOfDepth),
     /// torchvision's `resnet101`, at any width.
     Resnet101(ResnetOfDepth),
+    /// BERT's encoder: layer norms behind the sums, learned positions, and the head for masked words.
+    Bert(Bert),
 }
 
 impl Default for Model {
@@ -33,10 +35,11 @@ impl Model {
             Model::Resnet(_) => "resnet",
             Model::Resnet50(_) => "resnet50",
             Model::Resnet101(_) => "resnet101",
+            Model::Bert(_) => "bert",
         }
     }
 
-    /// The residual network, its units spelled out; `None` for an MLP.
+    /// The residual network, its units spelled out; `None` for what is none.
     pub fn resnet(&self) -> Option<Resnet> {
         let of_depth = |model: &ResnetOfDepth, third| Resnet {
             width: model.width,
@@ -46,7 +49,7 @@ impl Model {
             blocks: vec![3, 4, third, 3],
         };
         match self {
-            Model::Mlp(_) => None,
+            Model::Mlp(_) | Model::Bert(_) => None,
             Model::Resnet(resnet) => Some(resnet.clone()),
             Model::Resnet50(model) => Some(of_depth(model, 6)),
             Model::Resnet101(model) => Some(of_depth(model, 23)),
@@ -59,6 +62,7 @@ impl Model {
             Model::Mlp(mlp) => mlp.blocks.len(),
             Model::Resnet(resnet) => resnet.blocks.len(),
             Model::Resnet50(_) | Model::Resnet101(_) => 4,
+            Model::Bert(bert) => bert.layers as usize,
         }
     }
 }
@@ -133,6 +137,37 @@ impl Default for Resnet {
             stem: Stem::Imagenet,
             blocks: vec![3, 4, 6, 3],
         }
+    }
+}
+
+/// BERT's encoder, with the names of transformers; each layer is a block. The defaults are BERT-Base's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Bert {
+    /// Features of a token. The paper: 768, 384.
+    #[schemars(range(min = 1, max = 65536), extend("x-unit" = "features"))]
+    pub hidden: u32,
+    /// Layers.
+    #[schemars(range(min = 1, max = 300), extend("x-unit" = "layers"))]
+    pub layers: u32,
+    /// Attention heads of a layer; they share `hidden` evenly. The paper: 12, 6.
+    #[schemars(range(min = 1, max = 1024), extend("x-unit" = "heads"))]
+    pub heads: u32,
+    /// Features inside of a layer's feed-forward part. The paper: 3072, 1536.
+    #[schemars(range(min = 1, max = 262144), extend("x-unit" = "features"))]
+    pub inner: u32,
+    /// Places in the table of positions; absent: `text.length`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 32768), extend("x-unit" = "tokens"))]
+    pub positions: Option<u32>,
+    /// Standard deviation with which matrices and tables begin: 0.02, or about 1/√hidden for thin networks.
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
+    pub init_std: f64,
+}
+
+impl Default for Bert {
+    fn default() -> Self {
+        Bert { hidden: 768, layers: 12, heads: 12, inner: 3072, positions: None, init_std: 0.02 }
     }
 }
 

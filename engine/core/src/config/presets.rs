@@ -38,6 +38,7 @@ pub const PRESETS: &[Preset] = presets![
     "imagenet-resnet101",
     "imagenet-resnet101-half",
     "imagenet-resnet101-quarter",
+    "bert-tiny",
 ];
 
 /// The preset of this name.

@@ -48,9 +48,14 @@ fn join(path: &str, key: &str) -> String {
 fn check(value: &Value, schema: &Json, root: &Json, path: &str) -> Result<(), ConfigError> {
     let schema = resolve(schema, root);
     if let Some(Json::Array(choices)) = schema.get("anyOf") {
-        // Only `Option` makes these: the other choice is null, which TOML does not have.
-        let some = choices.iter().find(|choice| choice.get("type") != Some(&Json::from("null")));
-        return some.map_or(Ok(()), |some| check(value, some, root, path));
+        // `Option` makes these, whose other choice is null, which TOML does not have, and sections of several kinds.
+        let null = |choice: &&Json| choice.get("type") == Some(&Json::from("null"));
+        let some: Vec<&Json> = choices.iter().filter(|choice| !null(choice)).collect();
+        return match some[..] {
+            [] => Ok(()),
+            [one] => check(value, one, root, path),
+            _ => check_kind(value, &some, root, path),
+        };
     }
     if let Some(Json::Array(choices)) = schema.get("oneOf") {
         return check_choice(value, choices, root, path);
@@ -158,6 +163,39 @@ fn check_choice(
     }
     check_name(value, &names, path)
 }
+
+/// `choices` are sections told apart by the names that their key `kind` may have; one without that key is of the first.
+fn check_kind(
+    value: &Value,
+    choices: &[&Json],
+    root: &Json,
+    path: &str,
+) -> Result<(), ConfigError> {
+    let kinds = |choice: &Json| -> Vec<Json> {
+        let section = resolve(choice, root);
+        let kind = section.get("properties").and_then(|properties| properties.get(KIND));
+        let kind = kind.map(|kind| resolve(kind, root)).unwrap_or_default();
+        let of = |name: &str| kind.get(name).and_then(Json::as_array).into_iter().flatten();
+        let described = of("oneOf").filter_map(|choice| choice.get("const"));
+        described.chain(of("enum")).cloned().collect()
+    };
+    let given = match value {
+        Value::Table(table) => table.get(KIND),
+        _ => None,
+    };
+    let Some(given) = given else { return check(value, choices[0], root, path) };
+    let is = |name: &Json| given.as_str().is_some_and(|given| name == given);
+    match choices.iter().find(|choice| kinds(choice).iter().any(is)) {
+        Some(choice) => check(value, choice, root, path),
+        None => {
+            let names: Vec<Json> = choices.iter().flat_map(|choice| kinds(choice)).collect();
+            check_name(given, &names, &join(path, KIND))
+        }
+    }
+}
+
+/// The key that tells sections of several kinds apart.
+const KIND: &str = "kind";
 
 fn list(names: &[Json]) -> String {
     names.iter().filter_map(Json::as_str).collect::<Vec<_>>().join(", ")

@@ -1,5 +1,7 @@
 //! BERT's encoder with the head for masked words, as `BertForMaskedLM` of transformers has it.
 
+use super::Output;
+use crate::config;
 use crate::nn::{
     Block, Extent, Layer, Network,
     layers::{Activation, Decoder, Embeddings, LayerNorm, Linear, Places, Transformer},
@@ -27,6 +29,32 @@ pub struct Bert {
     pub places: u32,
     /// Standard deviation with which matrices and tables begin.
     pub init_std: f64,
+}
+
+/// The network that a `[model]` section stands for.
+pub(super) fn network(model: &config::Bert, input: Extent, output: Output) -> Network {
+    let config::Bert { hidden, layers, heads, inner, positions, init_std } = *model;
+    let length = match input {
+        Extent::Tokens(length) => length,
+        other => other.width(),
+    };
+    let (vocabulary, places) = match output {
+        Output::Words { vocabulary, places } => (vocabulary, places),
+        Output::Classes(classes) => (classes, 1),
+    };
+    let positions = positions.unwrap_or(length);
+    let network = bert(&Bert {
+        vocabulary,
+        hidden,
+        layers,
+        heads,
+        inner,
+        length,
+        positions,
+        places,
+        init_std,
+    });
+    Network { input, ..network }
 }
 
 /// The network that answers (N, places, vocabulary) scores; the first block has the embeddings as well.

@@ -9,17 +9,54 @@ pub use bert::{Bert, bert};
 pub use import::{check, infer, regroup};
 
 use crate::{
-    config::Model,
+    config::{Config, Model},
     nn::{Extent, Network},
 };
 
-/// The network that `model` describes, for inputs of this extent and so many classes.
-pub fn network(model: &Model, input: Extent, classes: u32) -> Network {
+/// What a network answers for one sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Output {
+    /// A score for each class.
+    Classes(u32),
+    /// Scores of words for each place of a sample that is asked for.
+    Words {
+        /// Words that there are.
+        vocabulary: u32,
+        /// Places of a sample, at most.
+        places: u32,
+    },
+}
+
+impl From<u32> for Output {
+    fn from(classes: u32) -> Self {
+        Self::Classes(classes)
+    }
+}
+
+impl Output {
+    /// Words of a vocabulary, as many of a sample as `config` masks.
+    pub fn words(config: &Config, vocabulary: u32) -> Self {
+        Self::Words { vocabulary, places: config.examples().max_predictions }
+    }
+
+    /// Numbers of an answer.
+    pub fn width(self) -> u32 {
+        match self {
+            Self::Classes(classes) => classes,
+            Self::Words { vocabulary, .. } => vocabulary,
+        }
+    }
+}
+
+/// The network that `model` describes, for inputs of this extent and what is to be answered. One of another kind than the data has no shapes.
+pub fn network(model: &Model, input: Extent, output: impl Into<Output>) -> Network {
+    let output = output.into();
     match model {
-        Model::Mlp(config) => mlp::network(config, input, classes),
+        Model::Mlp(config) => mlp::network(config, input, output.width()),
         Model::Resnet(_) | Model::Resnet50(_) | Model::Resnet101(_) => {
             let config = model.resnet().expect("a residual network");
-            resnet::network(&config, input, classes)
+            resnet::network(&config, input, output.width())
         }
+        Model::Bert(config) => bert::network(config, input, output),
     }
 }

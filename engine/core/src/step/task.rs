@@ -2,8 +2,9 @@
 
 use crate::{
     batch::{Batch, NumberKind, Numbers},
-    config::{Config, Data, Discrepancy},
+    config::Discrepancy,
     graph::{Graph, ShapeError, Value},
+    models::Output,
     nn::{Input, Inputs, LENGTHS},
     ops::{
         accuracy,
@@ -101,10 +102,11 @@ impl Tally {
 }
 
 impl Task {
-    /// What a run's networks are asked for: its data say it.
-    pub fn of(config: &Config) -> Self {
-        match config.data {
-            Data::Images(_) => Self::Classify,
+    /// What a network is asked for that answers this.
+    pub fn of(output: Output) -> Self {
+        match output {
+            Output::Classes(_) => Self::Classify,
+            Output::Words { vocabulary, places } => Self::MaskedWords { vocabulary, places },
         }
     }
 

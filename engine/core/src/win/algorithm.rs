@@ -237,7 +237,7 @@ fn listed(config: &Config, method: Method, train_count: u64) -> Vec<Stage> {
                     format!("narrow {block}"),
                     StageKind::Narrow { block },
                     "narrow",
-                    config.narrow.recipe(),
+                    config.narrow.recipe_of(block),
                 )
                 .restarts(config.win.restarts)
             });

@@ -43,6 +43,7 @@ pub fn needs(
     config: &Config,
     student: &Network,
     teacher: &Network,
+    task: Task,
     target: &Target,
 ) -> Result<Vec<Needs>, ProgramError> {
     let bridges = |method| matches!(method, Method::Win | Method::StartOnly);
@@ -54,7 +55,7 @@ pub fn needs(
     if config.teacher.from.is_none() && config.methods.iter().any(|method| method.needs_teacher()) {
         let alone = Networks { student: teacher, teacher: None, bridged: None };
         for stage in algorithm::wide(config, 1) {
-            needs.extend(of_stage(config, &stage, alone, target)?);
+            needs.extend(of_stage(config, &stage, alone, task, target)?);
         }
     }
     for &method in &config.methods {
@@ -64,7 +65,7 @@ pub fn needs(
             let merged = stages[..place].iter().any(|stage| stage.kind == StageKind::Merge);
             let bridged = bridged.as_ref().filter(|_| bridges(method) && !merged);
             let networks = Networks { student, teacher: Some(teacher), bridged };
-            needs.extend(of_stage(config, stage, networks, target)?);
+            needs.extend(of_stage(config, stage, networks, task, target)?);
         }
     }
     Ok(needs)
@@ -74,6 +75,7 @@ fn of_stage(
     config: &Config,
     stage: &Stage,
     networks: Networks<'_>,
+    task: Task,
     target: &Target,
 ) -> Result<Option<Needs>, ProgramError> {
     let (Some(recipe), Some(section)) = (&stage.recipe, stage.section) else { return Ok(None) };
@@ -82,7 +84,7 @@ fn of_stage(
     let of = Training {
         student: &student,
         teacher: networks.teacher,
-        task: Task::of(config),
+        task,
         objective,
         recipe,
         precision: config.precision,
@@ -143,7 +145,7 @@ mod tests {
         let teacher = surgery::widen(&student, 2, config.teacher.widen);
         let target = Target { limits: Limits::NONE, ..Target::web(AdapterKind::Cpu) };
         let (begun, worked) = (Instant::now(), worked());
-        let needs = needs(&config, &student, &teacher, &target).expect("plans");
+        let needs = needs(&config, &student, &teacher, Task::Classify, &target).expect("plans");
         let seconds = match (worked, self::worked()) {
             (Some(before), Some(after)) => after - before,
             _ => begun.elapsed().as_secs_f64(),

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use super::account::Account;
 use super::images::ImageSet;
 use super::source::Split;
+use super::text::{TextSet, Tokenizer};
+use crate::models::Output;
 use crate::nn::Extent;
+use crate::step::Task;
 
 /// A data set, ready to be trained on.
 #[derive(Debug, Clone)]
@@ -25,18 +28,62 @@ pub struct Dataset {
 pub enum Contents {
     /// Pictures with a class each.
     Images(ImageSet),
+    /// Text of which words are masked.
+    Text(TextSet),
+}
+
+/// What the networks of a run are made for.
+#[derive(Debug, Clone)]
+pub struct Subject {
+    /// What they read of one sample.
+    pub input: Extent,
+    /// What they answer for it.
+    pub output: Output,
+    /// Names of the classes; of text none.
+    pub classes: Vec<String>,
+    /// Makes tokens of text, where that is known.
+    pub tokenizer: Option<Arc<Tokenizer>>,
+}
+
+impl Subject {
+    /// What networks are asked for.
+    pub fn task(&self) -> Task {
+        Task::of(self.output)
+    }
 }
 
 impl Dataset {
-    /// What a network reads of one sample.
-    pub fn input(&self) -> Extent {
-        let Contents::Images(images) = &self.contents;
-        images.shape.extent()
+    /// What networks are made for that are trained on it.
+    pub fn subject(&self) -> Subject {
+        let (input, output) = (self.input(), self.output());
+        let (classes, tokenizer) = match &self.contents {
+            Contents::Images(images) => (images.classes.clone(), None),
+            Contents::Text(text) => (Vec::new(), Some(text.tokenizer.clone())),
+        };
+        Subject { input, output, classes, tokenizer }
     }
 
-    /// Numbers that a network has to answer for one sample: one for each class.
-    pub fn outputs(&self) -> usize {
-        let Contents::Images(images) = &self.contents;
-        images.classes.len()
+    /// What a network reads of one sample.
+    pub fn input(&self) -> Extent {
+        match &self.contents {
+            Contents::Images(images) => images.shape.extent(),
+            Contents::Text(text) => Extent::Tokens(text.length),
+        }
+    }
+
+    /// What a network has to answer for one sample.
+    pub fn output(&self) -> Output {
+        match &self.contents {
+            Contents::Images(images) => Output::Classes(images.classes.len() as u32),
+            Contents::Text(text) => {
+                let vocabulary = text.tokenizer.size() as u32;
+                Output::Words { vocabulary, places: text.places }
+            }
+        }
+    }
+
+    /// What a network is asked for.
+    pub fn task(&self) -> Task {
+        Task::of(self.output())
     }
 }

@@ -24,32 +24,52 @@ mod unpack;
 pub use crate::account::{self, Account, Reason};
 pub use crate::batch::{Batch, Field, Numbers};
 pub use batches::Batches;
-pub use dataset::{Contents, Dataset};
+pub use dataset::{Contents, Dataset, Subject};
 pub use error::DataError;
 pub use loader::{Loader, LoaderOptions};
 pub use source::{Draw, Source, Split};
 pub use unpack::unpack;
 
-use crate::config::Data;
+use std::path::Path;
+
+use crate::classes;
+use crate::config::{Config, Data};
+use crate::models::Output;
 use crate::nn::Extent;
 
-/// Opens the data set that `config` names; subsets and splits are drawn by `split_seed`.
+/// Opens the data set that `config` names; subsets and splits are drawn by `split_seed`. The tokens of a text are kept in `cache`, a folder;
+/// without one, in memory.
 ///
 /// # Errors
 /// Whatever is wrong with the files or the settings, as one sentence. A count larger than what is there names both.
-pub fn open(config: &Data) -> Result<Dataset, DataError> {
-    match config {
-        Data::Images(config) => images::open(config),
+pub fn open(config: &Config, cache: Option<&Path>) -> Result<Dataset, DataError> {
+    match &config.data {
+        Data::Images(images) => images::open(images),
+        Data::Text(text) => text::open(text, &config.examples(), cache),
     }
 }
 
-/// What a network reads of one sample, and how many numbers it answers, as `config` promises before any file is read: for a look at a network
-/// without its data.
-pub fn promised(config: &Data) -> (Extent, usize) {
-    match config {
-        Data::Images(config) => {
-            let (shape, classes) = images::promised(config);
-            (shape.extent(), classes)
+/// What networks are made for, as `config` promises before any file of data is read: for a look at a network without its data.
+pub fn promised(config: &Config) -> Subject {
+    match &config.data {
+        Data::Images(images) => {
+            let (shape, classes) = images::promised(images);
+            Subject {
+                input: shape.extent(),
+                output: Output::Classes(classes as u32),
+                classes: classes::numbers(classes),
+                tokenizer: None,
+            }
+        }
+        Data::Text(text) => {
+            let examples = config.examples();
+            let vocabulary = text::promised(text, &examples);
+            Subject {
+                input: Extent::Tokens(examples.length),
+                output: Output::words(config, vocabulary),
+                classes: Vec::new(),
+                tokenizer: None,
+            }
         }
     }
 }

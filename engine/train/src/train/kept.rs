@@ -51,7 +51,9 @@ pub(super) fn keep(
 
 fn model_config(config: &Config, data: &Dataset, teacher: bool) -> ModelConfig {
     let widened = folder::Widened { factor: config.teacher.factor, widen: config.teacher.widen };
-    let Contents::Images(ImageSet { classes, preprocess, .. }) = &data.contents;
+    let Contents::Images(ImageSet { classes, preprocess, .. }) = &data.contents else {
+        unreachable!("a configuration of text is refused before it is trained")
+    };
     ModelConfig {
         architecture: config.model.arch().into(),
         model: config.model.clone(),
@@ -70,10 +72,13 @@ fn model_config(config: &Config, data: &Dataset, teacher: bool) -> ModelConfig {
 
 /// The data in a line of the model card.
 fn describe_data(config: &Config, data: &Dataset) -> String {
-    let Data::Images(images) = &config.data;
-    let kind = serde_json::to_value(images.kind).ok();
-    let kind = kind.as_ref().and_then(|k| k.as_str()).unwrap_or("images").to_owned();
-    format!("{kind}, {} training and {} test images", data.train.len(), data.test.len())
+    let (kind, samples) = match &config.data {
+        Data::Images(images) => (serde_json::to_value(images.kind), "images"),
+        Data::Text(text) => (serde_json::to_value(text.kind), "examples"),
+    };
+    let kind = kind.ok().and_then(|kind| Some(kind.as_str()?.to_owned()));
+    let kind = kind.unwrap_or_else(|| samples.into());
+    format!("{kind}, {} training and {} test {samples}", data.train.len(), data.test.len())
 }
 
 /// The stages in lines of the model card; `micro_batches` are those of a step, by the stage's index, `ends` what it came to, by its name.

@@ -68,31 +68,44 @@ pub(super) fn discrepancy(
     session.discrepancy_on(train, &train.subset(random::key(&[seed, SCORE]), SCORE_INPUTS))
 }
 
-/// Logits of the first test inputs, as many as prove a merge.
-pub(super) fn logits(
-    network: &Network,
-    task: Task,
-    weights: &Weights,
-    batch: u32,
-    test: &Arc<Split>,
-    gpu: &Arc<dyn Device>,
-) -> Result<Vec<Vec<f32>>, TrainError> {
-    let mut session = Session::evaluating(gpu, network, task, weights, batch.max(1))?;
-    let picks: Vec<usize> = (0..test.len().min(PROOF_INPUTS)).collect();
-    let rows = session.rows();
-    session.logits(test.some(&picks, rows))
+/// How far two networks' outputs for the same inputs are apart.
+pub(super) struct Apart {
+    /// max |a − b|.
+    pub(super) max_abs_error: f64,
+    /// ‖a − b‖₂ / ‖a‖₂.
+    pub(super) relative_error: f64,
+    /// Inputs.
+    pub(super) inputs: u64,
 }
 
-/// The distance between two networks' outputs for the same inputs: max |a − b|, and ‖a − b‖₂ / ‖a‖₂.
-pub(super) fn apart(before: &[Vec<f32>], after: &[Vec<f32>]) -> (f64, f64) {
+/// How far two networks are apart on the first test inputs, as many as prove a merge: outputs of a batch are compared before the next is run,
+/// as those of all may not fit in memory.
+pub(super) fn apart(
+    both: [(&Network, &Weights); 2],
+    batch: u32,
+    data: &Dataset,
+    gpu: &Arc<dyn Device>,
+) -> Result<Apart, TrainError> {
+    let open = |(network, weights): (&Network, &Weights)| {
+        Session::evaluating(gpu, network, data.task(), weights, batch.max(1))
+    };
+    let [before, after] = both.map(open);
+    let (mut before, mut after) = (before?, after?);
+    let picks: Vec<usize> = (0..data.test.len().min(PROOF_INPUTS)).collect();
+    let rows = before.rows().min(after.rows());
     let (mut square, mut norm, mut worst) = (0.0f64, 0.0f64, 0.0f64);
-    for (a, b) in before.iter().flatten().zip(after.iter().flatten()) {
-        let difference = f64::from(*a) - f64::from(*b);
-        square += difference * difference;
-        norm += f64::from(*a) * f64::from(*a);
-        worst = worst.max(difference.abs());
+    for picks in picks.chunks(rows) {
+        let a = before.logits(data.test.some(picks, before.rows()))?;
+        let b = after.logits(data.test.some(picks, after.rows()))?;
+        for (a, b) in a.iter().flatten().zip(b.iter().flatten()) {
+            let difference = f64::from(*a) - f64::from(*b);
+            square += difference * difference;
+            norm += f64::from(*a) * f64::from(*a);
+            worst = worst.max(difference.abs());
+        }
     }
-    (worst, (square / norm.max(f64::MIN_POSITIVE)).sqrt())
+    let relative_error = (square / norm.max(f64::MIN_POSITIVE)).sqrt();
+    Ok(Apart { max_abs_error: worst, relative_error, inputs: picks.len() as u64 })
 }
 
 /// The variance of all numbers.

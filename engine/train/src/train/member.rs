@@ -8,7 +8,7 @@ use super::{
     TrainError,
     checkpoint::{Checkpoint, Position},
     context::{Context, Teacher},
-    measure,
+    measure::{self, Apart},
     probe::DeviceProbe,
     session::Session,
     spec::{ARTIFACTS, Finished, MemberSpec},
@@ -18,10 +18,10 @@ use crate::{
     disk::Kind,
     event::{AutotunedProduct, Event},
     formats::{MergeReport, folder},
-    nn::{self, Network, NetworkError, Weights},
+    nn::{self, Network, NetworkError},
     plan::Plan,
     random,
-    step::{self, Objective, Saving, Task, Training},
+    step::{self, Objective, Saving, Training},
     win::{
         algorithm::{Stage, StageKind},
         networks::{self, Networks, REGRESSOR},
@@ -130,7 +130,7 @@ impl<'a, 'r> Member<'a, 'r> {
         let batch = run.config.vanilla.batch;
         let worth = measure::worth(
             who.network,
-            Task::of(run.config),
+            run.data.task(),
             &at.now,
             who.seed,
             batch,
@@ -278,16 +278,13 @@ impl<'a, 'r> Member<'a, 'r> {
     fn merge(&mut self) -> Result<(), TrainError> {
         let bridged = self.bridged()?.clone();
         let (merged, weights) = surgery::merge(&bridged, &self.at.now)?;
-        let logits = |network: &Network, weights: &Weights| {
-            let (run, batch) = (&*self.run, self.run.config.tune.batch);
-            measure::logits(network, Task::of(run.config), weights, batch, &run.data.test, &run.gpu)
-        };
-        let (before, after) = (logits(&bridged, &self.at.now)?, logits(&merged, &weights)?);
-        let (max_abs_error, relative_error) = measure::apart(&before, &after);
+        let both = [(&bridged, &self.at.now), (&merged, &weights)];
+        let Apart { max_abs_error, relative_error, inputs } =
+            measure::apart(both, self.run.config.tune.batch, self.run.data, &self.run.gpu)?;
         let report = MergeReport {
             max_abs_error,
             relative_error,
-            inputs: before.len() as u64,
+            inputs,
             params_before: bridged.shapes()?.param_count(),
             params_after: merged.shapes()?.param_count(),
         };
@@ -322,7 +319,7 @@ impl<'a, 'r> Member<'a, 'r> {
         let of = Training {
             student: &network,
             teacher: self.who.teacher.map(|t| &t.network),
-            task: Task::of(self.run.config),
+            task: self.run.data.task(),
             objective,
             recipe: &recipe,
             precision: self.run.config.precision,

@@ -9,11 +9,12 @@ use super::{
 };
 use crate::{
     config::{BATCH, Config, Method, Start},
-    data::{Contents, DataError, Dataset},
+    data::{DataError, Dataset, Subject},
     event::{StageFacts, StagePlan},
     models,
-    nn::{Extent, Network, NetworkError},
+    nn::{Network, NetworkError},
     plan::Target,
+    step::Task,
     win::{
         algorithm::{self, Dependency, Stage},
         needs, start, surgery,
@@ -51,6 +52,8 @@ pub struct Outline {
     pub student: Network,
     /// The wide one: the student widened, or an imported network.
     pub teacher: Network,
+    /// What networks are asked for.
+    pub task: Task,
     /// Every stage, in order.
     pub stages: Vec<StagePlan>,
     /// What had to be assumed of a teacher from elsewhere, in words.
@@ -100,38 +103,33 @@ pub fn outline(config: &Config, data: &Dataset) -> Result<Outline, TrainError> {
 }
 
 pub(super) fn prepare(config: &Config, data: &Dataset) -> Result<Prepared, TrainError> {
-    let input = data.input();
-    let numbers = u64::from(input.width()) * input.positions();
+    let subject = data.subject();
+    let numbers = u64::from(subject.input.width()) * subject.input.positions();
     for (key, recipe) in config.recipes() {
         if u64::from(recipe.batch).saturating_mul(numbers) > BATCH {
             let problem = format!(
-                "is {}, and may be at most {}: a batch has at most {BATCH} numbers, and an image here has {numbers}",
+                "is {}, and may be at most {}: a batch has at most {BATCH} numbers, and a sample here has {numbers}",
                 recipe.batch,
                 BATCH / numbers.max(1)
             );
             return Err(DataError::Setting { key, problem }.into());
         }
     }
-    let Contents::Images(images) = &data.contents;
-    let networks = networks(config, input, &images.classes)?;
+    let networks = networks(config, &subject)?;
     let warnings = networks.warnings();
     let Networks { student, teacher, imported } = networks;
     let wide = surgery::widen(&student, config.teacher.factor, config.teacher.widen);
     let stages = stage_plans(config, &student, &teacher, data.train.len() as u64)?;
-    let outline = Outline { student, teacher, stages, warnings };
+    let outline = Outline { student, teacher, task: data.task(), stages, warnings };
     Ok(Prepared { outline, wide, imported })
 }
 
-/// The networks of a run on inputs of this extent and classes of these names; the teachers are imported, if they come from elsewhere.
+/// The networks of a run on such data; the teachers are imported, if they come from elsewhere.
 ///
 /// # Errors
 /// A teacher that cannot be imported, or that a method of the run could not read: everything that does not depend on numbers is checked here.
-pub fn networks(
-    config: &Config,
-    input: Extent,
-    classes: &[String],
-) -> Result<Networks, TrainError> {
-    let student = models::network(&config.model, input, classes.len() as u32);
+pub fn networks(config: &Config, subject: &Subject) -> Result<Networks, TrainError> {
+    let student = models::network(&config.model, subject.input, subject.output);
     student.shapes()?;
     let Some(from) = &config.teacher.from else {
         let teacher = surgery::widen(&student, config.teacher.factor, config.teacher.widen);
@@ -140,7 +138,7 @@ pub fn networks(
     };
     let mut imported = BTreeMap::new();
     for &seed in &config.seeds {
-        let of = teacher::import(config, from, seed, &student, classes)?;
+        let of = teacher::import(config, from, seed, &student, subject)?;
         fits(config, &student, &of.teacher.network).map_err(|error| TrainError::Teacher {
             from: from.clone(),
             message: error.to_string(),
@@ -186,7 +184,8 @@ pub(super) fn refuse_what_does_not_fit(
     outline: &Outline,
     target: &Target,
 ) -> Result<(), TrainError> {
-    for needs in needs::needs(config, &outline.student, &outline.teacher, target)? {
+    let Outline { student, teacher, task, .. } = outline;
+    for needs in needs::needs(config, student, teacher, *task, target)? {
         if let Some(problem) = needs.problem {
             let stage =
                 format!("{} of {}", needs.stage, needs.method.map_or("the teacher", Method::name));

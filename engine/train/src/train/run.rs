@@ -26,15 +26,17 @@ use super::{
     teacher::{self, Imported},
 };
 use crate::{
-    config::{self, Config, Method, Precision},
-    data::{self, Dataset},
+    config::{self, Config, Data, Method, Precision},
+    data::{
+        self, Contents, Dataset,
+        text::{self, TextSet},
+    },
     device::{Device, DeviceError},
     disk::{Disk, Held, Kind},
     event::{Entry, Event, RunStatus},
     formats::ModelFolder,
     nn::NetworkError,
     ops::AdapterKind,
-    step::Task,
     win::algorithm,
 };
 
@@ -163,7 +165,11 @@ impl Run {
         journal: &Journal<'_>,
     ) -> Result<(), TrainError> {
         let config = &self.config;
-        let data = data::open(&config.data)?;
+        let mut data = data::open(&self.with_tokenizer(), options.cache.as_deref())?;
+        if let (Contents::Text(text), Some(account)) = (&data.contents, &mut data.account.text) {
+            self.keep_tokenizer(text)?;
+            account.yardsticks = Some(text.yardsticks()?);
+        }
         let prepared = outline::prepare(config, &data)?;
         let gpus = self.devices(options, &prepared.outline)?;
         if let (Some(recorder), [gpu, ..]) = (&options.profile, &gpus[..]) {
@@ -210,6 +216,25 @@ impl Run {
         self.keep_best(journal)
     }
 
+    /// The configuration, with the vocabulary that this run began with in the place of its source, which may have changed since.
+    fn with_tokenizer(&self) -> Config {
+        let (mut config, kept) = (self.config.clone(), self.out.join(text::TOKENIZER));
+        if let (Data::Text(_), Some(Kind::File)) = (&config.data, self.host.disk.kind(&kept)) {
+            let examples = config.text.get_or_insert_default();
+            (examples.vocab, examples.lowercase) = (Some(kept.display().to_string()), None);
+        }
+        config
+    }
+
+    /// Writes the vocabulary that the run begins with, once.
+    fn keep_tokenizer(&self, of: &TextSet) -> Result<(), TrainError> {
+        let (disk, kept) = (&*self.host.disk, self.out.join(text::TOKENIZER));
+        if disk.kind(&kept).is_none() {
+            disk.write_bytes(&kept, of.tokenizer.json().to_string().as_bytes())?;
+        }
+        Ok(())
+    }
+
     /// Tests each teacher from elsewhere that has not been tested, so that it has a row beside its students.
     fn test_imported(
         &self,
@@ -235,7 +260,7 @@ impl Run {
                 adapter,
             })?;
             let Teacher { network, weights, .. } = teacher;
-            let (task, batch) = (Task::of(&self.config), self.config.vanilla.batch);
+            let (task, batch) = (data.task(), self.config.vanilla.batch);
             let Worth { test, train_error } =
                 measure::worth(network, task, weights, seed, batch, data, gpu)?;
             journal.append(Event::MemberFinished {

@@ -14,13 +14,13 @@ use crate::{
     classes,
     config::{Activation, Config, Data, Disagreement, Framing, ImageKind, Model},
     data::{
-        DataError,
+        self, DataError, Subject,
         images::{self, Preprocess},
     },
     disk::SystemDisk,
     event::{self, Event},
     formats::{FormatError, ModelConfig, ModelFolder, folder, safetensors, sums, timm},
-    models,
+    models::{self, Output},
     nn::{Extent, FileLayout, Layer, Network, NetworkError, Tensor, Weights},
 };
 
@@ -186,7 +186,7 @@ fn described(weights: &Path) -> Result<Option<Described>, TrainError> {
 /// There is no such teacher, or `[data]` says otherwise.
 pub fn settled(config: &Config) -> Result<(Config, Vec<String>), TrainError> {
     let (mut config, mut lines) = (config.clone(), Vec::new());
-    let Data::Images(data) = &mut config.data;
+    let Data::Images(data) = &mut config.data else { return Ok((config, lines)) };
     if let Some(from) = config.teacher.from.clone() {
         for &seed in &config.seeds {
             let Some(described) = find(&from, seed)?.described else { continue };
@@ -221,13 +221,13 @@ pub fn settled(config: &Config) -> Result<(Config, Vec<String>), TrainError> {
 ///
 /// # Errors
 /// The teacher cannot be read.
-pub fn presumed(config: &Config) -> Result<(Extent, Vec<String>), TrainError> {
-    let Data::Images(data) = &config.data;
+pub fn presumed(config: &Config) -> Result<Subject, TrainError> {
+    let Data::Images(data) = &config.data else { return Ok(data::promised(config)) };
     let (mut shape, usual) = images::promised(data);
     let built_in = config.data.is_built_in();
     let (Some(from), Some(&seed), false) = (&config.teacher.from, config.seeds.first(), built_in)
     else {
-        return Ok((shape.extent(), classes::numbers(usual)));
+        return Ok(data::promised(config));
     };
     let found = find(from, seed)?;
     let (mut channels, mut labels) = (None, None);
@@ -249,7 +249,13 @@ pub fn presumed(config: &Config) -> Result<(Extent, Vec<String>), TrainError> {
         labels = labels.or(Some(classes::numbers(outputs.unwrap_or(usual))));
     }
     shape.channels = channels.unwrap_or(shape.channels);
-    Ok((shape.extent(), labels.unwrap_or_else(|| classes::numbers(usual))))
+    let classes = labels.unwrap_or_else(|| classes::numbers(usual));
+    Ok(Subject {
+        input: shape.extent(),
+        output: Output::Classes(classes.len() as u32),
+        classes,
+        tokenizer: None,
+    })
 }
 
 /// The teacher of `seed` for a student on these classes, checked before anything runs.
@@ -261,8 +267,12 @@ pub(super) fn import(
     from: &str,
     seed: u64,
     student: &Network,
-    labels: &[String],
+    subject: &Subject,
 ) -> Result<Imported, TrainError> {
+    let Data::Images(data) = &config.data else {
+        return Err(refused(from, "a teacher from elsewhere is not taken for text yet"));
+    };
+    let labels = &subject.classes;
     let Found { weights: file, described, warning } = find(from, seed)?;
     let mut warnings: Vec<String> = warning.into_iter().collect();
     if let (Some(theirs), Extent::Map(_, _, channels)) =
@@ -285,7 +295,6 @@ pub(super) fn import(
             of.unknown.join(" and ")
         ));
     }
-    let Data::Images(data) = &config.data;
     if data.mean.is_none() {
         warnings.push(unnormalised(from, student));
     }

@@ -30,7 +30,7 @@ fn labels(batch: &Batch) -> &[u32] {
 
 /// What is known of a data set of pictures.
 fn set(data: &Dataset) -> &ImageSet {
-    let Contents::Images(images) = &data.contents;
+    let Contents::Images(images) = &data.contents else { panic!("no images") };
     images
 }
 

@@ -55,17 +55,22 @@ struct Chunks {
 }
 
 impl TokenCache {
-    /// The cache of `text` in `folder`, which is built if it is not there or damaged. Its name is a hash of the contents
-    /// and of all settings that decide about ids.
+    /// The cache of `text` in `folder`, which is built if it is not there or damaged; without a folder it is in memory. Its name is a hash of
+    /// the contents and of all settings that decide about ids.
     ///
     /// # Errors
     /// The text cannot be read, or the cache not written.
     pub fn open(
-        folder: &Path,
+        folder: Option<&Path>,
         text: &Text,
         outline: &Outline,
         tokenizer: &Tokenizer,
     ) -> Result<Self, DataError> {
+        let Some(folder) = folder else {
+            let mut bytes = Vec::new();
+            Building::of(text, tokenizer)?.finish(&mut bytes).map_err(unwritten)?;
+            return Ok(Self::held(bytes));
+        };
         let mut key = Sha256::new();
         key.update(MAGIC.to_le_bytes());
         key.update(outline.hash);
@@ -93,8 +98,13 @@ impl TokenCache {
             [MAGIC, 4, tokens.len() as u64 / 4, ends.len() as u64, last.len() as u64, 0, 0, 0];
         tokens.resize(tokens.len().next_multiple_of(8), 0);
         let numbers = |all: &[u64]| all.iter().flat_map(|n| n.to_le_bytes()).collect::<Vec<u8>>();
-        let bytes = [numbers(&header), tokens, numbers(&ends), numbers(&last)].concat();
-        let [_, width, tokens, sentences, documents, ..] = header;
+        Self::held([numbers(&header), tokens, numbers(&ends), numbers(&last)].concat())
+    }
+
+    /// A cache's whole file.
+    fn held(bytes: Vec<u8>) -> Self {
+        let header: Vec<u64> = numbers(&bytes[..HEADER as usize]);
+        let [width, tokens, sentences, documents] = [1, 2, 3, 4].map(|at: usize| header[at]);
         Self { bytes: Bytes::Memory(bytes), width, tokens, sentences, documents }
     }
 
@@ -266,18 +276,7 @@ impl Tokenizer {
 
 /// Writes the cache of `text`.
 fn build(path: &Path, text: &Text, tokenizer: &Tokenizer) -> Result<(), DataError> {
-    let spill = || tempfile::tempfile().map(BufWriter::new).map_err(unwritten);
-    let mut building = Building {
-        tokenizer,
-        width: if tokenizer.size() <= 1 << 16 { 2 } else { 4 },
-        tokens: 0,
-        sentences: 0,
-        documents: 0,
-        ids: spill()?,
-        ends: spill()?,
-        last: spill()?,
-    };
-    building.all(text)?;
+    let building = Building::of(text, tokenizer)?;
     let written = atomic::write(path, |sink| building.finish(sink));
     written.map_err(|error| DataError::malformed(path, error.to_string()))
 }
@@ -294,7 +293,24 @@ struct Building<'a> {
     last: BufWriter<File>,
 }
 
-impl Building<'_> {
+impl<'a> Building<'a> {
+    /// All pieces of `text`.
+    fn of(text: &Text, tokenizer: &'a Tokenizer) -> Result<Self, DataError> {
+        let spill = || tempfile::tempfile().map(BufWriter::new).map_err(unwritten);
+        let mut building = Building {
+            tokenizer,
+            width: if tokenizer.size() <= 1 << 16 { 2 } else { 4 },
+            tokens: 0,
+            sentences: 0,
+            documents: 0,
+            ids: spill()?,
+            ends: spill()?,
+            last: spill()?,
+        };
+        building.all(text)?;
+        Ok(building)
+    }
+
     fn all(&mut self, text: &Text) -> Result<(), DataError> {
         let mut waiting = Vec::with_capacity(AT_A_TIME);
         let (mut seen, mut document) = (0u64, 0);

@@ -12,7 +12,8 @@ use crate::formats::{FormatError, atomic};
 use crate::text::escape;
 
 const VOCABULARY: &str = "vocab.txt";
-const TOKENIZER: &str = "tokenizer.json";
+/// The file that says all of a tokenizer.
+pub const TOKENIZER: &str = "tokenizer.json";
 const CONFIG: &str = "tokenizer_config.json";
 /// The largest file that is read.
 const MOST_BYTES: u64 = 1 << 28;
@@ -114,7 +115,7 @@ impl Tokenizer {
     }
 
     /// The tokenizer as a `tokenizer.json`.
-    fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         let mark = |(content, id): &(String, u32)| {
             json!({ "id": id, "content": content, "single_word": false, "lstrip": false,
                     "rstrip": false, "normalized": false, "special": true })

@@ -4,7 +4,7 @@
 //! and `[UNK]` are never among them. A piece to be found is shown as `[MASK]` in eight cases of ten, as itself in one, and
 //! as any piece of the whole vocabulary in one. With `whole_word`, pieces of a word are found together or not at all.
 //!
-//! Everything random is a function of (seed, epoch, index); `fixed` leaves the epoch out.
+//! Everything random is a function of (seed, epoch, index) of a draw, and without one, or with `fixed`, of the text's own seed and the index.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use super::pairs::{Pair, Pairing, pairs};
 use super::wordpiece::Specials;
 use super::{TokenCache, Tokenizer};
 use crate::data::DataError;
+use crate::data::source::Draw;
 use crate::random::Stream;
 
 /// A key that keeps the random stream of masks apart from all others.
@@ -111,11 +112,16 @@ impl MaskedText {
         self.length
     }
 
-    /// Example number `index` as epoch `epoch` shows it.
+    /// Places of each example, at most.
+    pub fn places(&self) -> usize {
+        self.masking.max_predictions as usize
+    }
+
+    /// Example number `index` as `draw` masks it; without one always alike.
     ///
     /// # Errors
     /// The cache cannot be read.
-    pub fn example(&self, index: usize, epoch: u64) -> Result<Example, DataError> {
+    pub fn example(&self, index: usize, draw: Option<Draw>) -> Result<Example, DataError> {
         let Pair { a, b, random } = self.pairs[index];
         let mut ids = vec![self.specials.cls];
         let mut kinds = vec![0];
@@ -125,8 +131,9 @@ impl MaskedText {
             kinds.resize(ids.len(), kind as u32);
         }
         let length = ids.len() as u32;
-        let epoch = if self.masking.fixed { 0 } else { epoch };
-        let mut stream = Stream::new(&[self.seed, MASKS, epoch, index as u64]);
+        let always = Draw { seed: self.seed, epoch: 0 };
+        let Draw { seed, epoch } = draw.filter(|_| !self.masking.fixed).unwrap_or(always);
+        let mut stream = Stream::new(&[seed, MASKS, epoch, index as u64]);
         let mut found = self.chosen(&ids, &mut stream);
         let most = self.masking.max_predictions as usize;
         let (mut positions, mut labels, mut weights) = (Vec::new(), Vec::new(), Vec::new());

@@ -19,6 +19,7 @@ pub mod corpus;
 mod files;
 pub mod masks;
 pub mod metrics;
+mod open;
 pub mod pairs;
 pub mod procedural;
 mod reading;
@@ -30,7 +31,9 @@ pub mod yardsticks;
 
 pub use cache::TokenCache;
 pub use corpus::Corpus;
+pub use files::TOKENIZER;
 pub use masks::{Example, MaskedText, Masking};
+pub use open::{TextSet, open, promised};
 pub use squad::Questions;
 pub use wordpiece::{Encoding, Tokenizer};
 pub use words::Normalizer;

@@ -67,6 +67,12 @@ fn followers() -> Vec<[u32; 4]> {
     all
 }
 
+/// Documents of the chain that make so many examples of `length` tokens, two of them marks.
+pub fn documents(examples: u64, length: u32) -> usize {
+    let of_document = (DOCUMENT * SENTENCE).div_ceil(length as usize - 2).max(1);
+    (examples as usize).div_ceil(of_document)
+}
+
 /// `count` documents of the chain from number `first` on, as numbers of [`tokenizer`]'s pieces.
 pub fn chain(first: u64, count: usize) -> TokenCache {
     let followers = followers();

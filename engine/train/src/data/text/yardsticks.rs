@@ -11,38 +11,15 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use serde::{Deserialize, Serialize};
-
 use super::wordpiece::Specials;
 use super::{MaskedText, TokenCache, Tokenizer};
 use crate::data::DataError;
+pub use crate::data::account::{Yardstick, Yardsticks};
 
 /// Pieces that are counted at a time.
 const PART: u64 = 1 << 16;
-
-/// Loss and accuracy over some places.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct Yardstick {
-    /// Mean of −ln P, in nats.
-    pub loss: f64,
-    /// Share of the places of which the likeliest piece is the right one.
-    pub accuracy: f64,
-    /// How many places.
-    pub places: u64,
-}
-
-/// What counting reaches on a corpus.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct Yardsticks {
-    /// By the frequency of pieces.
-    pub unigram: Yardstick,
-    /// By frequency where `[MASK]` is shown, and by what is shown elsewhere.
-    pub trivial: Yardstick,
-    /// By the piece before.
-    pub left: Yardstick,
-    /// By the pieces before and behind.
-    pub both: Yardstick,
-}
+/// Pieces that are counted in all: of a longer text the first ones, as counts of neighbours take memory.
+const COUNTED: u64 = 1 << 24;
 
 /// The yardsticks of `held_out` by what is counted in `documents` of `cache`; at most `most` of its examples are read.
 ///
@@ -59,7 +36,7 @@ pub fn yardsticks(
     let mut sums = [Sum::default(); 4];
     let mask = counts.specials.mask;
     for index in 0..held_out.len().min(most) {
-        let example = held_out.example(index, 0)?;
+        let example = held_out.example(index, None)?;
         let places = example.positions.iter().zip(&example.labels);
         for (&at, &label) in places.take_while(|(at, _)| **at > 0) {
             let shown = |at: u32| example.input_ids[at as usize];
@@ -133,9 +110,14 @@ impl Counts {
         let mut seen = vec![0u64; size];
         let (mut followers, mut leaders) =
             (vec![Neighbours::new(); size], vec![Neighbours::new(); size]);
+        let mut counted = 0;
         for sentences in documents {
+            if counted >= COUNTED {
+                break;
+            }
             let bounds = cache.bounds(sentences.clone())?;
             let end = bounds[bounds.len() - 1];
+            counted += end - bounds[0];
             let mut before = None;
             for first in (bounds[0]..end).step_by(PART as usize) {
                 for id in cache.pieces(first..end.min(first + PART))? {

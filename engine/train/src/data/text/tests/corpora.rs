@@ -125,7 +125,7 @@ fn a_cache_has_the_pieces_of_each_sentence_and_is_found_again() {
     let (text, outline) = whole(&folder.path().join("a.txt"), None);
     let tokenizer = trained(&text, &outline, 90);
     let open = || {
-        TokenCache::open(&folder.path().join("cache"), &text, &outline, &tokenizer)
+        TokenCache::open(Some(&folder.path().join("cache")), &text, &outline, &tokenizer)
             .expect("a cache")
     };
     let names = || {
@@ -148,7 +148,7 @@ fn a_cache_has_the_pieces_of_each_sentence_and_is_found_again() {
     open();
     assert!(std::fs::read(path).expect("read") == bytes);
     let other = trained(&text, &outline, 60);
-    TokenCache::open(&folder.path().join("cache"), &text, &outline, &other).expect("a cache");
+    TokenCache::open(Some(&folder.path().join("cache")), &text, &outline, &other).expect("a cache");
     assert_eq!(names().len(), 2);
     // The same in memory, and in a file of many chunks.
     let documents: Vec<Vec<Vec<u32>>> =
@@ -167,7 +167,8 @@ fn pieces_are_read_over_the_edges_of_chunks() {
     let pieces =
         wordpiece::SPECIALS.map(String::from).into_iter().chain((0..10).map(|n| n.to_string()));
     let tokenizer = Tokenizer::new(pieces.collect(), Normalizer::bert(true)).expect("a tokenizer");
-    let cache = TokenCache::open(folder.path(), &text, &outline, &tokenizer).expect("a cache");
+    let cache =
+        TokenCache::open(Some(folder.path()), &text, &outline, &tokenizer).expect("a cache");
     assert_eq!(cache.tokens(), 700_000);
     // A chunk has 2²⁰ bytes, two a piece, behind the header of 64.
     let edge = (1u64 << 19) - 32;

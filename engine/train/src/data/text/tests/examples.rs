@@ -4,6 +4,7 @@ use super::super::pairs::{Pair, pairs};
 use super::super::wordpiece::SPECIALS;
 use super::super::{procedural, yardsticks};
 use super::*;
+use crate::data::Draw;
 
 /// Documents whose sentences have these lengths; each piece has a number of its own.
 fn numbered(lengths: &[Vec<u32>]) -> (TokenCache, Vec<std::ops::Range<u64>>) {
@@ -87,10 +88,14 @@ fn blocks_are_all_pieces_in_order() {
     assert_eq!((made.len(), made[0].a.first), (3, 15));
 }
 
+fn draw(epoch: u64) -> Option<Draw> {
+    Some(Draw { seed: 5, epoch })
+}
+
 #[test]
 fn an_example_is_a_function_of_seed_epoch_and_index() {
     let (text, _) = masked_text(&PAIRING, MASKING);
-    let example = |index, epoch| text.example(index, epoch).expect("an example");
+    let example = |index, epoch| text.example(index, draw(epoch)).expect("an example");
     assert_eq!(example(3, 1), example(3, 1));
     assert_ne!(example(3, 1), example(3, 2));
     let restored = |index, epoch| {
@@ -104,7 +109,7 @@ fn an_example_is_a_function_of_seed_epoch_and_index() {
     // Masks are drawn anew, segments are not.
     assert_eq!(restored(3, 1), restored(3, 2));
     let (fixed, _) = masked_text(&PAIRING, Masking { fixed: true, ..MASKING });
-    assert_eq!(fixed.example(3, 1).expect("one"), fixed.example(3, 2).expect("one"));
+    assert_eq!(fixed.example(3, draw(1)).expect("one"), fixed.example(3, draw(2)).expect("one"));
     // The hash was written down once.
     let mut hash = crate::random::key(&[]);
     for index in 0..text.len() {
@@ -125,7 +130,7 @@ fn masks_have_the_official_shares() {
     let (mut masked, mut kept, mut other, mut all) = (0.0, 0.0, 0.0, 0.0);
     for index in 0..text.len() {
         for epoch in 0..20 {
-            let example = text.example(index, epoch).expect("an example");
+            let example = text.example(index, draw(epoch)).expect("an example");
             let length = example.length as usize;
             let wanted = ((0.15 * length as f64).round_ties_even() as usize).clamp(1, 5);
             let found: Vec<usize> =
@@ -163,7 +168,8 @@ fn whole_words_are_found_together() {
     let continues = tokenizer.continues();
     let mut longest = 0;
     for index in 0..text.len() {
-        let Example { mut input_ids, positions, labels, .. } = text.example(index, 0).expect("one");
+        let Example { mut input_ids, positions, labels, .. } =
+            text.example(index, None).expect("one");
         let found: Vec<usize> =
             positions.iter().take_while(|at| **at > 0).map(|at| *at as usize).collect();
         found.iter().zip(&labels).for_each(|(at, label)| input_ids[*at] = *label);
@@ -182,14 +188,15 @@ fn unknown_words_are_neither_found_nor_counted() {
     let folder = folder_with("a.txt", line.repeat(30));
     let (text, outline) = whole(&folder.path().join("a.txt"), None);
     let tokenizer = trained(&text, &outline, 60);
-    let cache = TokenCache::open(folder.path(), &text, &outline, &tokenizer).expect("a cache");
+    let cache =
+        TokenCache::open(Some(folder.path()), &text, &outline, &tokenizer).expect("a cache");
     let how = Pairing { length: 20, nsp: false, ..PAIRING };
     let unk = tokenizer.specials().unk;
     let made = MaskedText::new(Arc::new(cache), &outline.documents, &tokenizer, &how, MASKING, 1);
     let made = made.expect("examples");
     let mut shown = 0;
     for index in 0..made.len() {
-        let example = made.example(index, 0).expect("an example");
+        let example = made.example(index, None).expect("an example");
         shown += example.input_ids.iter().filter(|id| **id == unk).count();
         assert!(!example.labels.contains(&unk));
     }
@@ -202,7 +209,7 @@ fn held_out_places_that_show_no_mask_weigh_nothing() {
         masked_text(&PAIRING, Masking { only_masked: true, fixed: true, ..MASKING });
     let mut none = 0;
     for index in 0..text.len() {
-        let example = text.example(index, 0).expect("an example");
+        let example = text.example(index, None).expect("an example");
         for (at, weight) in example.positions.iter().zip(&example.weights) {
             let masked = example.input_ids[*at as usize] == tokenizer.specials().mask;
             assert_eq!(*weight, f32::from(u8::from(masked)));

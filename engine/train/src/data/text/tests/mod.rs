@@ -79,7 +79,8 @@ fn masked_text(pairing: &Pairing, masking: Masking) -> (MaskedText, Tokenizer) {
     let folder = folder_with("a.txt", invented(60));
     let (text, outline) = whole(&folder.path().join("a.txt"), None);
     let tokenizer = trained(&text, &outline, 120);
-    let cache = TokenCache::open(folder.path(), &text, &outline, &tokenizer).expect("a cache");
+    let cache =
+        TokenCache::open(Some(folder.path()), &text, &outline, &tokenizer).expect("a cache");
     let cache = Arc::new(cache);
     let made = MaskedText::new(cache, &outline.documents, &tokenizer, pairing, masking, 5);
     (made.expect("examples"), tokenizer)

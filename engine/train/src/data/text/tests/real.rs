@@ -68,8 +68,9 @@ fn yardsticks_of_wikitext() {
     let tokenizer = trained(train, &outlines[0], 1024);
     assert_eq!(tokenizer.size(), 1024);
     let cache = tempfile::tempdir().expect("a folder");
-    let open =
-        |text, outline| TokenCache::open(cache.path(), text, outline, &tokenizer).expect("a cache");
+    let open = |text, outline| {
+        TokenCache::open(Some(cache.path()), text, outline, &tokenizer).expect("a cache")
+    };
     let (counted, held) = (open(train, &outlines[0]), Arc::new(open(test, &outlines[1])));
     let how = Pairing { length: 16, nsp: false, ..PAIRING };
     let masking = Masking { fixed: true, only_masked: true, max_predictions: 3, ..MASKING };

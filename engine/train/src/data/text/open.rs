@@ -1,0 +1,280 @@
+//! Opens texts as data sets of masked words.
+
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::cache::TokenCache;
+use super::masks::{MaskedText, Masking};
+use super::pairs::Pairing;
+use super::{Corpus, Normalizer, Tokenizer, procedural, vocabulary, yardsticks};
+use crate::batch::{Batch, Field};
+use crate::config::{Examples, Text, TextKind};
+use crate::data::DataError;
+use crate::data::account::{Account, TextAccount, TextPart, Yardsticks};
+use crate::data::dataset::{Contents, Dataset};
+use crate::data::source::{Draw, Source, Split, subset};
+use crate::nn::{LENGTHS, PLACES, SEGMENTS, TOKENS};
+use crate::step::{LABELS, NO_LABEL};
+use crate::threads::cores;
+
+/// Examples of `procedural_text` unless counts are given: for training and for testing.
+const PROCEDURAL: [u64; 2] = [20_000, 2_000];
+
+/// What a text is, for who trains on it.
+#[derive(Debug, Clone)]
+pub struct TextSet {
+    /// Makes tokens of text.
+    pub tokenizer: Arc<Tokenizer>,
+    /// Tokens of an example.
+    pub length: u32,
+    /// Words of an example that are masked, at most.
+    pub places: u32,
+    train: Arc<Part>,
+    test: Arc<Masked>,
+}
+
+/// Held-out examples on which counting is measured.
+const MEASURED: usize = 10_000;
+
+impl TextSet {
+    /// What counting alone reaches on the held-out text.
+    ///
+    /// # Errors
+    /// The tokens cannot be read.
+    pub fn yardsticks(&self) -> Result<Yardsticks, DataError> {
+        let Part { cache, documents, .. } = &*self.train;
+        yardsticks(cache, documents, &self.tokenizer, &self.test.text, MEASURED)
+    }
+}
+
+/// The documents of a part among the sentences of a cache.
+#[derive(Debug)]
+struct Part {
+    cache: Arc<TokenCache>,
+    documents: Vec<Range<u64>>,
+    name: String,
+}
+
+/// Opens the text that `config` names, whose examples are made as `how` says. Its tokens are kept in `cache`, a folder; without one, in memory.
+///
+/// # Errors
+/// Whatever is wrong with the files or the settings, as one sentence.
+pub fn open(config: &Text, how: &Examples, cache: Option<&Path>) -> Result<Dataset, DataError> {
+    let (tokenizer, [train, test], mut account) = match config.kind {
+        TextKind::ProceduralText => built_in(config, how)?,
+        TextKind::Text => read(config, how, cache)?,
+    };
+    let pairing = Pairing {
+        length: how.length,
+        short_probability: how.short_probability,
+        nsp: how.nsp,
+        copies: how.dupe_factor.unwrap_or(1),
+    };
+    let masking = Masking {
+        max_predictions: how.max_predictions,
+        whole_word: how.whole_word,
+        fixed: how.dupe_factor.is_some(),
+        only_masked: false,
+    };
+    // Held-out text is masked once and for all, and counts where `[MASK]` is shown.
+    let (of_test, held_out) =
+        (Pairing { copies: 1, ..pairing }, Masking { fixed: true, only_masked: true, ..masking });
+    let seed = config.split_seed;
+    let masked = |part: &Part, pairing, masking| {
+        MaskedText::new(part.cache.clone(), &part.documents, &tokenizer, pairing, masking, seed)
+    };
+    let [train_text, test_text] =
+        [masked(&train, &pairing, masking)?, masked(&test, &of_test, held_out)?];
+    let asked = match config.kind {
+        TextKind::Text => [config.train_count, config.test_count],
+        TextKind::ProceduralText => {
+            let [train, test] = PROCEDURAL;
+            [config.train_count.or(Some(train)), config.test_count.or(Some(test))]
+        }
+    };
+    let train_source = Masked::new(train_text, "data.train_count", asked[0], seed)?;
+    let test_source = Masked::new(test_text, "data.test_count", asked[1], seed)?;
+    let [train_source, test_source] = [train_source, test_source].map(Arc::new);
+    account.text = Some(TextAccount {
+        vocabulary: tokenizer.size() as u64,
+        train: train.account(Source::len(&train_source))?,
+        test: test.account(Source::len(&test_source))?,
+        yardsticks: None,
+    });
+    let contents = Contents::Text(TextSet {
+        tokenizer: Arc::new(tokenizer),
+        length: how.length,
+        places: how.max_predictions,
+        train: Arc::new(train),
+        test: test_source.clone(),
+    });
+    let (train, test) = (Arc::new(Split::new(train_source)), Arc::new(Split::new(test_source)));
+    Ok(Dataset { train, test, contents, account })
+}
+
+/// How many words `config` promises before the text is read.
+pub fn promised(config: &Text, how: &Examples) -> u32 {
+    let tokenizer = match (config.kind, &how.vocab) {
+        (TextKind::ProceduralText, _) => procedural::tokenizer().ok(),
+        (TextKind::Text, Some(vocab)) => Tokenizer::open(Path::new(vocab), how.lowercase).ok(),
+        (TextKind::Text, None) => None,
+    };
+    tokenizer.map_or(how.vocab_size, |tokenizer| tokenizer.size() as u32)
+}
+
+type Opened = (Tokenizer, [Part; 2], Account);
+
+fn built_in(config: &Text, how: &Examples) -> Result<Opened, DataError> {
+    let tokenizer = procedural::tokenizer()?;
+    let [train, test] = PROCEDURAL;
+    let part = |first, examples: u64| -> Result<Part, DataError> {
+        let cache = Arc::new(procedural::chain(first, procedural::documents(examples, how.length)));
+        Ok(Part { documents: cache.documents()?, cache, name: String::new() })
+    };
+    let parts = [
+        part(0, config.train_count.unwrap_or(train))?,
+        part(procedural::MOST, config.test_count.unwrap_or(test))?,
+    ];
+    Ok((tokenizer, parts, Account::default()))
+}
+
+fn read(config: &Text, how: &Examples, folder: Option<&Path>) -> Result<Opened, DataError> {
+    let path = config.path.as_deref().ok_or_else(|| {
+        DataError::setting(
+            "data.path",
+            "is absent, and `data.kind` is \"text\"; give a text file or a folder of them",
+        )
+    })?;
+    let Corpus { train, held_out, mut account } = Corpus::open(Path::new(path), None)?;
+    let outline = train.outline()?;
+    let of_test = held_out.as_ref().map(|text| text.outline()).transpose()?;
+    let parts = [(Some(&outline), "training"), (of_test.as_ref(), "test")];
+    for (outline, part) in parts.into_iter().filter_map(|(of, part)| Some((of?, part))) {
+        if outline.headings > 0 {
+            account.note(format!("{} headings of the {part} text are left out", outline.headings));
+        }
+        if let [first, ..] = &outline.empty[..] {
+            let count = outline.empty.len();
+            account.note(format!("{count} {part} files have no sentence, the first is \"{first}\""));
+        }
+    }
+    let [documents, held] = match &of_test {
+        Some(held_out) => [&outline.documents, &held_out.documents].map(Clone::clone),
+        None => outline.split(config.test_fraction, config.split_seed)?,
+    };
+    let tokenizer = match &how.vocab {
+        Some(vocab) => Tokenizer::open(Path::new(vocab), how.lowercase)?,
+        None => {
+            let normalizer = Normalizer::bert(how.lowercase.unwrap_or(true));
+            let counts = train.count_words(normalizer, &documents)?;
+            let tokenizer = vocabulary::train(&counts, how.vocab_size as usize, normalizer)?;
+            account.note(format!(
+                "a vocabulary of {} pieces was trained on the training text",
+                tokenizer.size()
+            ));
+            tokenizer
+        }
+    };
+    let names = [&account.train.name, &account.test.name].map(Clone::clone);
+    let cache = Arc::new(TokenCache::open(folder, &train, &outline, &tokenizer)?);
+    let of_test = match (&held_out, &of_test) {
+        (Some(text), Some(outline)) => {
+            Arc::new(TokenCache::open(folder, text, outline, &tokenizer)?)
+        }
+        _ => cache.clone(),
+    };
+    let [train_name, test_name] = names;
+    let parts = [
+        Part { cache, documents, name: train_name },
+        Part { cache: of_test, documents: held, name: test_name },
+    ];
+    Ok((tokenizer, parts, account))
+}
+
+impl Part {
+    fn account(&self, examples: usize) -> Result<TextPart, DataError> {
+        let sentences = self.documents.iter().map(|range| range.end - range.start).sum();
+        let mut tokens = 0;
+        for document in &self.documents {
+            let bounds = self.cache.bounds(document.clone())?;
+            tokens += bounds.last().zip(bounds.first()).map_or(0, |(end, start)| end - start);
+        }
+        Ok(TextPart {
+            name: self.name.clone(),
+            documents: self.documents.len() as u64,
+            sentences,
+            tokens,
+            examples: examples as u64,
+        })
+    }
+}
+
+/// Examples of masked words as a source of samples.
+#[derive(Debug)]
+struct Masked {
+    text: MaskedText,
+    /// Those that are used; none: all.
+    picks: Option<Vec<usize>>,
+}
+
+impl Masked {
+    /// As many examples of a text as `key` asks for.
+    fn new(
+        text: MaskedText,
+        key: &'static str,
+        asked: Option<u64>,
+        seed: u64,
+    ) -> Result<Self, DataError> {
+        let Some(asked) = asked.filter(|&asked| asked != text.len() as u64) else {
+            return Ok(Self { text, picks: None });
+        };
+        if asked > text.len() as u64 {
+            let problem = format!("{asked} is more than the {} examples of the text", text.len());
+            return Err(DataError::setting(key, problem));
+        }
+        let picks = Some(subset(text.len(), seed, asked as usize));
+        Ok(Self { text, picks })
+    }
+}
+
+impl Source for Arc<Masked> {
+    fn len(&self) -> usize {
+        self.picks.as_ref().map_or(self.text.len(), Vec::len)
+    }
+
+    fn classes(&self) -> &[u32] {
+        &[]
+    }
+
+    /// One makes examples faster than any device trains on them.
+    fn threads(&self) -> usize {
+        cores().min(1)
+    }
+
+    /// `tokens` and `segments` (N, T), `lengths` (N), `places` (N, M), and `labels` (N, M), of which those that do not count are no word.
+    fn gather(&self, picks: &[usize], size: usize, draw: Option<Draw>) -> Result<Batch, DataError> {
+        let (length, places) = (self.text.length(), self.text.places());
+        let fields = [length, length, 1, places, places];
+        let mut numbers = fields.map(|width| Vec::with_capacity(size * width));
+        for &pick in picks {
+            let index = self.picks.as_ref().map_or(pick, |picks| picks[pick]);
+            let example = self.text.example(index, draw)?;
+            let label = |(label, weight): (u32, f32)| if weight > 0.0 { label } else { NO_LABEL };
+            let labels = example.labels.into_iter().zip(example.weights).map(label);
+            numbers[0].extend(example.input_ids);
+            numbers[1].extend(example.token_type_ids);
+            numbers[2].push(example.length);
+            numbers[3].extend(example.positions);
+            numbers[4].extend(labels);
+        }
+        for (numbers, width) in numbers.iter_mut().zip(fields) {
+            numbers.resize(size * width, 0);
+        }
+        let [tokens, segments, lengths, places, labels] = numbers;
+        let inputs = [(TOKENS, tokens), (SEGMENTS, segments), (LENGTHS, lengths), (PLACES, places)];
+        let inputs = inputs.map(|(name, numbers)| Field::u32(name, numbers)).into();
+        let targets = vec![Field::u32(LABELS, labels)];
+        Ok(Batch { inputs, targets, size, rows: picks.len() })
+    }
+}
