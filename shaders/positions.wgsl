@@ -4,7 +4,7 @@
 struct Dims {
     count: u32,  // packs of y; grad: of dx
     packs: u32,  // packs of a row, C / PACK
-    length: u32,  // L; rows: packs of x that there are
+    length: u32,  // L; rows: packs of x that there are; behind: packs of zeros
     places: u32,  // M
 }
 
@@ -47,5 +47,13 @@ fn put_rows(i: u32, v: Pack) { put_2(i, v); }
 fn rows(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
     for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
         put_rows(i, select(Pack(0.0), x(min(i, dims.length - 1u)), i < dims.length));
+    }
+}
+
+// y = zeros in the first rows, and x behind them
+@compute @workgroup_size(WG)
+fn behind(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
+    for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
+        put_rows(i, select(x(i), Pack(0.0), i < dims.length));
     }
 }

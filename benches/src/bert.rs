@@ -82,7 +82,7 @@ impl Bert {
             layout.param_floats += count(&shape).next_multiple_of(64);
             layout.params.insert(
                 name,
-                Slot { offset, shape, block: 0, file: FileLayout::Same, decays: true },
+                Slot { offset, shape, block: 0, file: FileLayout::Same, decays: true, held: 0 },
             );
         }
         layout

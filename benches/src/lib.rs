@@ -27,7 +27,7 @@ use engine::ops::{
 use engine::plan::{Choices, Plan, Target, compile};
 use engine::profile::{Job, Window};
 use engine::random::Stream;
-use engine::step::{Objective, SCALER, STEP, Task, Training, program};
+use engine::step::{Objective, SCALER, STEP, Task, Trained, Training, program};
 use engine::train::{Autotuned, Autotuner, BUDGET};
 use engine::{models, win::surgery};
 use serde::{Deserialize, Serialize};
@@ -368,8 +368,11 @@ fn narrow(on: &Target, precision: Precision) -> Result<Ready> {
     let student = thin_resnet();
     let teacher = surgery::widen(&student, 4, Widen::Mid);
     let bridged = surgery::bridge(&student, &teacher, false)?.prefix(4);
-    let imitate =
-        Objective::Imitate { discrepancy: Discrepancy::RelativeMse, scale: 1.0, freeze: false };
+    let imitate = Objective::Imitate {
+        discrepancy: Discrepancy::RelativeMse,
+        scale: 1.0,
+        trained: Trained::All,
+    };
     training(&bridged, Some(&teacher), imitate, 64, precision, on)
 }
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes every golden file of this folder with PyTorch. The files are committed, so PyTorch is not needed to run the tests.
 
-    python3 tests/golden/make.py [ops|half|train|mixed|masked|starts|crops]...
+    python3 tests/golden/make.py [ops|half|train|mixed|masked|starts|encoders|crops]...
 
 Everything is a function of the constants in this file: a second run writes the same bytes.
 
@@ -18,7 +18,7 @@ by is one rounding, so a test's tolerance is all the kernel's.
 half/FAMILY.safetensors holds the same cases with inputs and upstream gradients that f16 holds exactly: what the storage of results as f16
 adds is then all that a kernel may be off by.
 
-train.py, taught.py, bert.py, mixed.py, masked.py, starts.py and crops.py, beside this file, make the rest; mixed and masked are made on request.
+train.py, taught.py, bert.py, mixed.py, masked.py, starts.py, encoders.py and crops.py, beside this file, make the rest; mixed and masked are made on request.
 """
 
 import json
@@ -489,7 +489,7 @@ def ops():
 def main():
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
-    what = sys.argv[1:] or ["ops", "half", "train", "starts", "crops"]
+    what = sys.argv[1:] or ["ops", "half", "train", "starts", "encoders", "crops"]
     if "ops" in what:
         ops()
     if "half" in what:
@@ -519,6 +519,10 @@ def main():
         import starts
 
         starts.main(store)
+    if "encoders" in what:
+        import encoders
+
+        encoders.main(store)
     if "crops" in what:
         import crops
 

@@ -9,7 +9,7 @@ use engine::{
     nn::{self, LENGTHS, Network, PLACES, SEGMENTS, TOKENS, Weights},
     ops::AdapterKind,
     plan::Target,
-    step::{LABELS, NO_LABEL, Objective, Program, Saving, Task, Training, saving},
+    step::{LABELS, NO_LABEL, Objective, Program, Saving, Task, Trained, Training, saving},
     train::Session,
     win::surgery,
 };
@@ -221,7 +221,8 @@ fn an_imitation_counts_tokens() {
     let lesson = Lesson::new();
     let teacher = surgery::widen(&lesson.network, 2, Widen::Mid);
     let bridged = surgery::bridge(&lesson.network, &teacher, false).expect("a bridge").prefix(1);
-    let objective = Objective::Imitate { discrepancy: Discrepancy::Mse, scale: 1.0, freeze: false };
+    let objective =
+        Objective::Imitate { discrepancy: Discrepancy::Mse, scale: 1.0, trained: Trained::All };
     let of = Training { teacher: Some(&teacher), ..lesson.of(&bridged, objective) };
     let losses = |micro_batches: u32, behind: u32| -> Vec<f32> {
         let saved = Saving { micro_batches, ..Saving::default() };

@@ -13,7 +13,7 @@ use engine::{
     plan::{BufferSpec, Limits, Mirror, PITCH, Plan, PlanError, Range, Target, compile},
     step::{
         ACCUMULATE, DISCREPANCY, EVALUATE, Objective, Program, ProgramError, STEP, Saving, Task,
-        Training, fit, program, saving,
+        Trained, Training, fit, program, saving,
     },
     win::surgery::{bridge, widen},
 };
@@ -38,7 +38,7 @@ fn plan(
 
 const KD: Objective = Objective::Distill { alpha: 0.5, temperature: 4.0 };
 const NARROW: Objective =
-    Objective::Imitate { discrepancy: Discrepancy::RelativeMse, scale: 0.5, freeze: false };
+    Objective::Imitate { discrepancy: Discrepancy::RelativeMse, scale: 0.5, trained: Trained::All };
 
 fn cpu() -> Target {
     Target::web(AdapterKind::Cpu)

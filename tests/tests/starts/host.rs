@@ -48,6 +48,7 @@ impl Probe for Host {
         weights: &Weights,
         blocks: usize,
         taps: &[Tap],
+        _most: usize,
     ) -> Result<Vec<Rows>, NetworkError> {
         network.shapes()?;
         let mut run = Run::new(network, weights);

@@ -170,7 +170,7 @@ fn in_its_block(network: &Network, error: NetworkError) -> NetworkError {
 
 /// An MLP teacher cut into as many blocks as the student has, in proportion to the student's layers (`win/DERIVATION.md`, *Widening*).
 pub fn regroup(teacher: Network, student: &Network) -> Network {
-    let opens = |layer: &Layer| matches!(layer, Layer::Linear(_));
+    let opens = |layer: &Layer| matches!(layer, Layer::Linear(_) | Layer::Transformer(_));
     let linear = |block: &Block| block.layers.iter().filter(|layer| opens(layer)).count();
     if teacher.blocks.len() == student.blocks.len() || student.blocks.iter().any(|b| linear(b) == 0)
     {

@@ -18,7 +18,7 @@ pub struct Built {
     pub nodes: Vec<std::ops::Range<usize>>,
     /// The output of the last layer: logits, if the head was built.
     pub output: Option<Value>,
-    /// The output of every named layer that is not fused into its successor.
+    /// The output of every named layer that is not fused into its successor, and what layers name inside of them.
     pub taps: BTreeMap<String, Value>,
 }
 

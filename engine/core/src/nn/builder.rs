@@ -87,7 +87,7 @@ pub(super) struct Builder<'a> {
     pub bound: &'a Bound,
     /// How batch norms of the block that is being built normalise.
     pub mode: Mode,
-    /// The output of every named layer so far that is not fused into its successor.
+    /// The output of every named layer so far that is not fused into its successor, and what layers name inside of them.
     pub taps: BTreeMap<String, Value>,
     /// The batch's statistics of every layer so far that normalises by them.
     pub batches: Vec<Batch>,
@@ -112,6 +112,16 @@ impl Builder<'_> {
         inputs: &[Value],
     ) -> Result<Value, ShapeError> {
         self.graph.scoped(layer, |graph| graph.add(op, inputs))
+    }
+
+    /// The same, with all outputs of the node.
+    pub(super) fn add_all(
+        &mut self,
+        layer: &str,
+        op: impl Op + 'static,
+        inputs: &[Value],
+    ) -> Result<Vec<Value>, ShapeError> {
+        self.graph.scoped(layer, |graph| graph.add_all(op, inputs))
     }
 
     /// Adds a node that reads `x`, the layer's weight and, if it has one, its bias.

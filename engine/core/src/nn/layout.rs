@@ -22,6 +22,20 @@ pub struct Slot {
     pub file: FileLayout,
     /// Whether weight decay acts on it.
     pub decays: bool,
+    /// Its first rows that training leaves as they began.
+    pub held: u32,
+}
+
+impl Slot {
+    /// Its numbers.
+    fn floats(&self) -> u64 {
+        self.shape.iter().map(|&n| u64::from(n)).product()
+    }
+
+    /// Those of its rows that training leaves as they began.
+    fn held_floats(&self) -> u64 {
+        self.shape[1..].iter().fold(self.held.into(), |floats, &n| floats * u64::from(n))
+    }
 }
 
 /// The layout that `params`, `grads`, `m` and `v` share, and that of `state`.
@@ -37,6 +51,8 @@ pub struct Layout {
     pub state_floats: u64,
     /// First float of each block in `params`, the head's, and the end.
     pub blocks: Vec<u64>,
+    /// First float of `params` behind the embeddings, with which it begins; 0 where there are none.
+    pub behind_embeddings: u64,
 }
 
 impl Layout {
@@ -72,9 +88,13 @@ impl Layout {
                     block: spec.block,
                     file: spec.file,
                     decays: spec.decays,
+                    held: spec.held,
                 },
             );
             *end += floats.next_multiple_of(pad);
+            if spec.embeds {
+                layout.behind_embeddings = layout.param_floats;
+            }
         }
         while layout.blocks.len() <= shapes.blocks.len() + 1 {
             layout.blocks.push(layout.param_floats);
@@ -82,14 +102,16 @@ impl Layout {
         layout
     }
 
-    /// A word for each 64 floats of a range of the parameters that begins and ends with tensors: whether weight decay acts on them.
+    /// A word for each 64 floats of a range of the parameters that begins and ends with tensors: whether weight decay acts on them. It acts on
+    /// none of them where training leaves one as it began.
     pub fn decay_words(&self, range: Range<u64>) -> Vec<u32> {
         let mut words = vec![1; ((range.end - range.start) / PAD) as usize];
         for slot in self.params.values().filter(|slot| range.contains(&slot.offset)) {
             let first = ((slot.offset - range.start) / PAD) as usize;
-            let floats: u64 = slot.shape.iter().map(|&n| u64::from(n)).product();
-            let rows = floats.div_ceil(PAD) as usize;
-            words[first..first + rows].fill(slot.decays.into());
+            let [held, rows] =
+                [slot.held_floats(), slot.floats()].map(|n| n.div_ceil(PAD) as usize);
+            words[first..first + held].fill(0);
+            words[first + held..first + rows].fill(slot.decays.into());
         }
         words
     }

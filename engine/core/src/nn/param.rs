@@ -29,6 +29,11 @@ pub enum Fill {
         /// Standard deviation.
         std: f64,
     },
+    /// Rows of the identity, and N(0, std²) below them.
+    BelowIdentity {
+        /// Standard deviation.
+        std: f64,
+    },
     /// A constant.
     Constant(f32),
 }
@@ -50,6 +55,10 @@ pub struct ParamSpec {
     pub file: FileLayout,
     /// Whether weight decay acts on it.
     pub decays: bool,
+    /// Its first rows that training leaves as they began.
+    pub held: u32,
+    /// Whether it is of the embeddings, which narrow steps leave as they are.
+    pub embeds: bool,
 }
 
 impl ParamSpec {

@@ -69,7 +69,9 @@ impl Inventory {
     /// Writes down the matrix or the kernel `layer.weight`.
     pub(super) fn weight(&mut self, layer: &str, shape: Vec<usize>, file: FileLayout, fill: Fill) {
         let (name, role, block) = (format!("{layer}.weight"), Role::Param, self.block);
-        self.params.push(ParamSpec { name, shape, role, block, fill, file, decays: true });
+        let (decays, held, embeds) = (true, 0, false);
+        let spec = ParamSpec { name, shape, role, block, fill, file, decays, held, embeds };
+        self.params.push(spec);
     }
 
     /// Writes down the matrix `layer.weight` of a linear map, and its bias if it has one.
@@ -110,7 +112,9 @@ impl Inventory {
     pub(super) fn vector(&mut self, layer: &str, part: &str, width: u32, role: Role, fill: Fill) {
         let (name, shape) = (format!("{layer}.{part}"), vec![width as usize]);
         let (block, file, decays) = (self.block, FileLayout::Same, self.normal.is_none());
-        self.params.push(ParamSpec { name, shape, role, block, fill, file, decays });
+        let (held, embeds) = (0, false);
+        let spec = ParamSpec { name, shape, role, block, fill, file, decays, held, embeds };
+        self.params.push(spec);
     }
 
     /// Adds the product of these to the multiply-adds, which stop at the largest `u64`.

@@ -20,6 +20,13 @@ struct FirstGrad {
     rows: u32,
 }
 
+/// x (R, C) or (R) → y of its shape: zeros in its first rows, and x behind them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Behind {
+    /// Rows of zeros.
+    pub rows: u32,
+}
+
 /// dy (B, M, C), places (B, M) → dx (B, L, C).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Grad {
@@ -81,6 +88,25 @@ impl Op for First {
     fn vjp(&self, graph: &mut Graph, node: Operands<'_>, dy: Value) -> Gradients {
         let &[rows, _] = graph.shape(node.inputs[0]) else { unreachable!("launch takes a matrix") };
         Ok(vec![Some(graph.add(FirstGrad { rows }, &[dy])?)])
+    }
+}
+
+impl Op for Behind {
+    fn launch(&self, inputs: &[&[u32]], _on: AdapterKind) -> Option<Launch> {
+        let [x @ (&[all] | &[all, _])] = *inputs else { return None };
+        let c = count(&x[1..]);
+        let packs = Packs::of(c);
+        let (n, zeros) = (packs.count(count(x)), packs.count(u64::from(self.rows) * c));
+        (n > 0 && self.rows <= all).then(|| {
+            Launch::new(packs.kernel("positions", "behind"))
+                .output(x)
+                .dims([n, packs.count(c), zeros, 0])
+                .each(u64::from(n).div_ceil(4))
+        })
+    }
+
+    fn vjp(&self, graph: &mut Graph, _: Operands<'_>, dy: Value) -> Gradients {
+        Ok(vec![Some(graph.add(*self, &[dy])?)])
     }
 }
 

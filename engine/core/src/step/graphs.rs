@@ -3,7 +3,7 @@
 use super::{
     error::ProgramError,
     metrics::{HITS, LOSS, place, reserve, slot, test},
-    objective::Objective,
+    objective::{Objective, Trained},
     optimizer::{Flat, SCALER, pieces},
     task::Task,
     training::Training,
@@ -11,10 +11,11 @@ use super::{
 use crate::{
     config::Precision,
     graph::{Graph, ShapeError, Value},
-    nn::{Bound, Built, Folded, Input, Inputs, Layout, Mode, Network, build},
+    nn::{Bound, Built, Folded, Input, Inputs, Layout, Mode, Network, Slot, build},
     ops::{
         elementwise::{Accumulate, Copy},
         parts,
+        positions::Behind,
     },
     plan::Target,
 };
@@ -52,10 +53,15 @@ impl Nets<'_> {
         if self.mixed() { self.rows.div_ceil(2) } else { self.rows }
     }
 
-    /// The flat parameters, of which an objective that freezes trains the last block only.
+    /// The flat parameters, of which the objective says where the trained ones begin.
     fn flat(&self) -> Flat<'_> {
-        let frozen = self.of.objective.freezes();
-        let first = if frozen { self.layout.blocks[self.blocks() - 1] } else { 0 };
+        let first = match self.of.objective.trained() {
+            Trained::All => 0,
+            Trained::Layers => self.layout.behind_embeddings,
+            Trained::LastBlock => {
+                self.layout.blocks[self.blocks() - 1].max(self.layout.behind_embeddings)
+            }
+        };
         Flat { layout: self.layout, recipe: self.of.recipe, scaled: self.mixed(), first }
     }
 
@@ -99,9 +105,14 @@ impl Nets<'_> {
                 g.backward_from(loss, scale, &wrt)?
             }
         };
+        let held = |(grad, (name, slot)): (Value, &(&String, &Slot))| match slot.held {
+            0 => Ok(grad),
+            rows => g.scoped(name, |g| g.add(Behind { rows }, &[grad])),
+        };
+        let grads = grads.into_iter().zip(&slots).map(held).collect::<Result<Vec<_>, _>>()?;
         g.buffer("student.grads", self.layout.param_floats);
         let places: Vec<_> =
-            grads.iter().zip(&slots).map(|(&grad, (_, slot))| (grad, slot.offset)).collect();
+            grads.into_iter().zip(&slots).map(|(grad, (_, slot))| (grad, slot.offset)).collect();
         let most = target.limits.binding_bytes / 4;
         let written = parts::place(g, &places, ["student.grads", "student.parts"], most)?;
         if self.recompute {

@@ -24,7 +24,7 @@ pub use document::{
 };
 pub use error::ProgramError;
 pub use metrics::{HITS, LOSS, LOSS_SCALE, SKIPPED};
-pub use objective::Objective;
+pub use objective::{Objective, Trained};
 pub use optimizer::SCALER;
 pub use program::{
     ACCUMULATE, APPLY, DISCREPANCY, EVALUATE, Program, STEP, at_once, evaluation, fit, program,

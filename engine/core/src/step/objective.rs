@@ -30,9 +30,20 @@ pub enum Objective {
         discrepancy: Discrepancy,
         /// Factor of the squared error: 1 / variance of the target for `relative_mse`.
         scale: f32,
-        /// Whether only the last block is trained.
-        freeze: bool,
+        /// What of the student is trained.
+        trained: Trained,
     },
+}
+
+/// What of an imitating student is trained; the rest runs in eval mode and no optimiser touches it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trained {
+    /// All of it.
+    All,
+    /// All but its embeddings, where it has any: a student that has taken its teacher's keeps them.
+    Layers,
+    /// Its last block, and of that as above.
+    LastBlock,
 }
 
 impl Objective {
@@ -41,9 +52,17 @@ impl Objective {
         self != Objective::Labels
     }
 
+    /// What of the student is trained.
+    pub(super) fn trained(self) -> Trained {
+        match self {
+            Objective::Imitate { trained, .. } => trained,
+            Objective::Labels | Objective::Distill { .. } => Trained::All,
+        }
+    }
+
     /// Whether only the last block is trained.
     pub(super) fn freezes(self) -> bool {
-        matches!(self, Objective::Imitate { freeze: true, .. })
+        self.trained() == Trained::LastBlock
     }
 
     /// The loss of the student's `output`; `teacher` is what the objective follows.

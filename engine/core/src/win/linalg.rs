@@ -72,6 +72,58 @@ pub fn pick(gram: &Matrix, m: usize, stop: f64) -> Vec<usize> {
     picked
 }
 
+/// The groups of neighbouring columns of C that add most, one after the other, to a sum over the groups of a linear map of each.
+///
+/// `covariance` is that of C up to a factor, and `gains` has for each group O_kᵀO_k of its map O_k. `m` times the group with the largest
+/// tr(O_k R_kk O_kᵀ) is taken, where R is the Schur complement of the covariance given the groups taken so far, that is, what they do not tell of the
+/// others. Ties, end and order are those of [`pick`], with that trace for the residual; inside of a group, columns of which less than `stop` of the
+/// largest variance is left count as told.
+///
+/// # Panics
+/// If `covariance` is not square, or `gains` are not groups of equal size that make up its columns.
+pub fn pick_groups(covariance: &Matrix, gains: &[Matrix], m: usize, stop: f64) -> Vec<usize> {
+    let size = covariance.rows;
+    let each = gains.first().map_or(0, |gain| gain.rows);
+    assert!(size == covariance.cols && size == each * gains.len(), "groups of equal size");
+    let mut residual = covariance.clone();
+    let least = stop * (0..size).map(|i| covariance[(i, i)]).fold(0.0, f64::max);
+    let (mut first, mut picked) = (None, Vec::new());
+    while picked.len() < m.min(gains.len()) {
+        let gain = |k: usize| -> f64 {
+            let of_row =
+                |i: usize| dot(gains[k].row(i), &residual.row(k * each + i)[k * each..][..each]);
+            (0..each).map(of_row).sum()
+        };
+        let (mut best, mut largest) = (None, 0.0);
+        for k in (0..gains.len()).filter(|k| !picked.contains(k)) {
+            let gain = gain(k);
+            if gain > largest {
+                (best, largest) = (Some(k), gain);
+            }
+        }
+        let first = *first.get_or_insert(largest);
+        let Some(best) = best.filter(|_| largest >= stop * first) else { break };
+        picked.push(best);
+        let mut left: Vec<usize> = (best * each..(best + 1) * each).collect();
+        while !left.is_empty() {
+            let (mut place, mut pivot) = (0, f64::NEG_INFINITY);
+            for (at, &column) in left.iter().enumerate() {
+                if residual[(column, column)] > pivot {
+                    (place, pivot) = (at, residual[(column, column)]);
+                }
+            }
+            if !(pivot > least) {
+                break;
+            }
+            let row = residual.row(left.remove(place)).to_vec();
+            for (i, &x) in row.iter().enumerate() {
+                add_scaled(residual.row_mut(i), -x / pivot, &row);
+            }
+        }
+    }
+    picked
+}
+
 /// The map from what the student has (H) to what the teacher has (T): `R = TᵀH (HᵀH + λI)⁻¹`, R of T's width × H's width.
 ///
 /// `hth` = HᵀH, `tth` = TᵀH, λ = `lambda` (see [`RIDGE_LAMBDA`]) · mean diag(HᵀH). A dead column of H has a zero column in R; R = 0 if H = 0.
@@ -198,6 +250,41 @@ mod tests {
         small[(2, 2)] = 1.1e-6;
         assert_eq!(pick(&small, 3, PICK_STOP), [0, 2]);
         assert_eq!(pick(&Matrix::identity(2), 5, PICK_STOP), [0, 1]);
+    }
+
+    #[test]
+    fn groups_are_picked_by_what_the_others_do_not_tell() {
+        // Four groups of two columns; the third is the first one again but for a little, the last has no gain.
+        let (rows, each) = (500, 2);
+        let free = numbers(rows * 7, 11);
+        let mut c = Vec::new();
+        for row in free.chunks_exact(7) {
+            let twin = [row[0] + row[1] + 0.01 * row[4], row[1] - 2.0 * row[0] + 0.01 * row[5]];
+            c.extend([
+                row[0],
+                row[1],
+                0.5 * row[2],
+                0.5 * row[3],
+                twin[0],
+                twin[1],
+                row[6],
+                row[6],
+            ]);
+        }
+        let covariance = gram(&c, 8, Workers::ONE);
+        let gain = |x: f64| Matrix::new(each, each, vec![x, 0.0, 0.0, x]);
+        let gains = [gain(4.0), gain(1.0), gain(1.0), gain(0.0)];
+        assert_eq!(pick_groups(&covariance, &gains, 2, PICK_STOP), [0, 1]);
+        assert_eq!(pick_groups(&covariance, &gains, 4, PICK_STOP), [0, 1, 2]);
+        // Of two that are equal the first.
+        let gains = [gain(1.0), gain(1.0), gain(0.0), gain(0.0)];
+        let twins: Vec<f32> = c
+            .chunks_exact(8)
+            .flat_map(|r| [r[0], r[1], r[0], r[1], r[2], r[3], r[4], r[5]])
+            .collect();
+        assert_eq!(pick_groups(&gram(&twins, 8, Workers::ONE), &gains, 4, PICK_STOP), [0]);
+        assert_eq!(pick_groups(&Matrix::zeros(8, 8), &gains, 4, PICK_STOP), [0; 0]);
+        assert_eq!(pick_groups(&Matrix::zeros(0, 0), &[], 4, PICK_STOP), [0; 0]);
     }
 
     #[test]

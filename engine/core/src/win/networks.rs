@@ -4,7 +4,7 @@ use super::algorithm::StageKind;
 use crate::{
     config::{Discrepancy, Target, Win},
     nn::{Network, NetworkError, Pair},
-    step::Objective,
+    step::{Objective, Trained},
 };
 
 /// The networks of a method, before they are trained.
@@ -52,10 +52,12 @@ pub fn objective(kind: StageKind, win: &Win, scale: f32) -> Objective {
             Objective::Distill { alpha: 1.0, temperature: 1.0 }
         }
         StageKind::Narrow { .. } => {
-            Objective::Imitate { discrepancy: win.discrepancy, scale, freeze: win.freeze }
+            let trained = if win.freeze { Trained::LastBlock } else { Trained::Layers };
+            Objective::Imitate { discrepancy: win.discrepancy, scale, trained }
         }
         StageKind::Hint { .. } => {
-            Objective::Imitate { discrepancy: Discrepancy::RelativeMse, scale, freeze: false }
+            let (discrepancy, trained) = (Discrepancy::RelativeMse, Trained::All);
+            Objective::Imitate { discrepancy, scale, trained }
         }
         _ => Objective::Labels,
     }

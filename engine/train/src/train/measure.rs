@@ -9,7 +9,7 @@ use crate::{
     nn::{Layer, Network, NetworkError, Weights},
     random,
     step::{Task, Test},
-    win::start::{Probe as _, Tap},
+    win::start::{MOST_ROWS, Probe as _, Tap},
 };
 
 /// Streams of random numbers, apart from those of a member: they draw the training inputs on which restarts are compared, and those on which
@@ -124,7 +124,7 @@ pub(super) fn dead(
     let units = live_units(&network.blocks[block - 1].layers).into_iter();
     let taps: Vec<Tap> = units.map(|name| Tap { name, stride: 1 }).collect();
     let (mut dead, mut units) = (0usize, 0usize);
-    for rows in probe.rows(network, weights, block, &taps)? {
+    for rows in probe.rows(network, weights, block, &taps, MOST_ROWS)? {
         let count = (rows.data.len() / rows.width).max(1) as f64;
         for unit in 0..rows.width {
             let column = || rows.data.iter().skip(unit).step_by(rows.width).map(|&x| f64::from(x));

@@ -25,7 +25,7 @@ use crate::{
     win::{
         algorithm::{Stage, StageKind},
         networks::{self, Networks, REGRESSOR},
-        start::{self, Choice, Probe as _, Tap},
+        start::{self, Choice, MOST_ROWS, Probe as _, Tap},
         surgery,
     },
 };
@@ -200,7 +200,7 @@ impl<'a, 'r> Member<'a, 'r> {
         let tap = measure::last_tap(&teacher.network, blocks)?;
         let mut probe = self.probe(self.seed(STARTS, 0));
         let taps = [Tap { name: tap, stride: 1 }];
-        let rows = probe.rows(&teacher.network, &teacher.weights, blocks, &taps)?;
+        let rows = probe.rows(&teacher.network, &teacher.weights, blocks, &taps, MOST_ROWS)?;
         let variance = measure::variance(&rows[0].data);
         // If the output of the teacher's block is constant there is nothing to imitate, and the error stays unscaled.
         Ok(if variance > 1e-20 { (1.0 / variance) as f32 } else { 1.0 })
@@ -217,8 +217,10 @@ impl<'a, 'r> Member<'a, 'r> {
         let seed = self.seed(STARTS, restart);
         let choice = match self.run.config.win.start {
             Start::Random => {
-                start::start_block_random(&bridged, &mut self.at.now, block - 1, seed)?;
-                return self.started(block, 0);
+                let Teacher { network, weights, .. } = teacher;
+                let (now, block) = (&mut self.at.now, block - 1);
+                start::start_block_random(&bridged, network, weights, now, block, seed)?;
+                return self.started(block + 1, 0);
             }
             Start::Greedy => Choice::Greedy,
             Start::Sample => Choice::Sample,
@@ -249,10 +251,16 @@ impl<'a, 'r> Member<'a, 'r> {
         let (bridged, teacher) = (self.bridged()?.clone(), self.teacher()?);
         match self.run.config.win.start {
             Start::Random => {
+                let Teacher { network, weights, .. } = teacher;
                 let (head, seed) = (bridged.blocks.len(), self.seed(STARTS, 0));
-                start::start_block_random(&bridged, &mut self.at.now, head, seed)?;
+                let now = &mut self.at.now;
+                start::start_block_random(&bridged, network, weights, now, head, seed)?;
             }
-            _ => start::start_head(&bridged, &teacher.network, &teacher.weights, &mut self.at.now)?,
+            Start::Greedy | Start::Sample => {
+                let Teacher { network, weights, .. } = teacher;
+                let mut probe = self.probe(self.seed(STARTS, 0));
+                start::start_head(&mut probe, &bridged, network, weights, &mut self.at.now)?;
+            }
         }
         Ok(())
     }

@@ -4,10 +4,14 @@ use std::{collections::HashMap, sync::Arc, thread};
 
 use super::{TrainError, session};
 use crate::{
+    batch::Numbers,
     data::Split,
     device::{Device, StepParameters},
     graph::Graph,
-    nn::{Bound, Input, Inputs, Layout, Mode, Network, NetworkError, Tensor, Weights, build},
+    nn::{
+        Bound, Extent, Input, Inputs, LENGTHS, Layout, Mode, Network, NetworkError, Tensor,
+        Weights, build,
+    },
     plan::{Plan, Target, compile},
     random,
     step::{ProgramError, at_once},
@@ -18,8 +22,6 @@ use crate::{
     },
 };
 
-/// Rows of activations that a start looks at, at most.
-const MOST_ROWS: usize = 65_536;
 /// Inputs that run at once, where the device holds them.
 const BATCH: u32 = 100;
 
@@ -30,7 +32,10 @@ pub struct DeviceProbe {
     split: Arc<Split>,
     picks: Vec<usize>,
     seed: u64,
-    subsets: HashMap<usize, Option<Vec<usize>>>,
+    /// Tokens of each input, once they were asked for.
+    lengths: Option<Vec<u32>>,
+    /// By positions of an input and rows at most.
+    subsets: HashMap<[usize; 2], Option<Vec<usize>>>,
 }
 
 impl DeviceProbe {
@@ -42,23 +47,47 @@ impl DeviceProbe {
             split: Arc::clone(split),
             picks,
             seed,
+            lengths: None,
             subsets: HashMap::new(),
         }
     }
 
-    /// Which (input, position) rows of a map of so many positions are looked at, in order; `None` for all.
-    fn subset(&mut self, positions: usize) -> Option<&[usize]> {
+    /// Which (input, position) rows of a map of so many positions are looked at, at most `most` and in order; `None` for all.
+    fn subset(&mut self, positions: usize, most: usize) -> Option<&[usize]> {
         let total = positions * self.picks.len();
-        let seed = self.seed;
-        let subset = self.subsets.entry(positions).or_insert_with(|| {
-            (total > MOST_ROWS).then(|| {
-                let mut rows = random::permutation(total, &[seed, positions as u64]);
-                rows.truncate(MOST_ROWS);
-                rows.sort_unstable();
-                rows
-            })
+        let (seed, lengths) = (self.seed, self.lengths.as_deref());
+        let subset = self.subsets.entry([positions, most]).or_insert_with(|| {
+            let is_padding = |row: usize| {
+                lengths.is_some_and(|lengths| row % positions >= lengths[row / positions] as usize)
+            };
+            if total <= most && lengths.is_none() {
+                return None;
+            }
+            let drawn = random::permutation(total, &[seed, positions as u64]).into_iter();
+            let mut rows: Vec<usize> = drawn.filter(|&row| !is_padding(row)).take(most).collect();
+            rows.sort_unstable();
+            Some(rows)
         });
         subset.as_deref()
+    }
+
+    /// Finds out how many tokens each input has, where the network reads tokens.
+    fn measure(&mut self, network: &Network) -> Result<(), TrainError> {
+        if !matches!(network.input, Extent::Tokens(_)) || self.lengths.is_some() {
+            return Ok(());
+        }
+        let mut lengths = Vec::with_capacity(self.picks.len());
+        for batch in self.split.some(&self.picks, BATCH as usize) {
+            let batch = batch?;
+            let Some(Numbers::U32(of)) = batch.field(LENGTHS) else {
+                let problem =
+                    format!("the data do not say how many tokens a sample has ({LENGTHS})");
+                return Err(NetworkError::Unsupported(problem).into());
+            };
+            lengths.extend_from_slice(&of[..batch.rows]);
+        }
+        self.lengths = Some(lengths);
+        Ok(())
     }
 }
 
@@ -88,7 +117,12 @@ impl Probe for DeviceProbe {
         weights: &Weights,
         blocks: usize,
         taps: &[Tap],
+        most: usize,
     ) -> Result<Vec<Rows>, TrainError> {
+        if taps.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.measure(network)?;
         let network =
             if blocks < network.blocks.len() { network.prefix(blocks) } else { network.clone() };
         let shapes = network.shapes()?;
@@ -139,7 +173,7 @@ impl Probe for DeviceProbe {
                     rows.data.extend_from_slice(&flat[at * channels..(at + 1) * channels]);
                 };
                 let range = first * positions..(first + batch.rows) * positions;
-                match self.subset(positions) {
+                match self.subset(positions, most) {
                     None => range.for_each(&mut push),
                     Some(subset) => {
                         let from = subset.partition_point(|&row| row < range.start);
@@ -175,7 +209,7 @@ fn probing(
     let mut graph = Graph::new();
     let inputs = network.inputs(rows);
     let values = Inputs::new(&mut graph, inputs.clone());
-    let bound = Bound::new(&mut graph, "student", layout);
+    let bound = Bound::new(&mut graph, "student", layout).reading(&values);
     let blocks = 0..network.blocks.len();
     let built = build(&mut graph, network, &bound, values.first(), blocks, |_| Mode::Eval)?;
     let mut extents = HashMap::new();
@@ -184,8 +218,15 @@ fn probing(
             || NetworkError::Unsupported(format!("the network has no layer {name} to look at"));
         let value = *built.taps.get(*name).ok_or_else(missing)?;
         let shape = graph.shape(value);
-        let (height, width) =
-            if let [_, h, w, _] = *shape { (h as usize, w as usize) } else { (1, 1) };
+        let (height, width) = match *shape {
+            [_, h, w, _] => (h as usize, w as usize),
+            [_, length, _] => (1, length as usize),
+            _ => (1, 1),
+        };
+        if matches!(network.input, Extent::Tokens(length) if length as usize != width) {
+            let problem = format!("{name} has no row for each token to look at");
+            return Err(NetworkError::Unsupported(problem).into());
+        }
         let channels = shape[shape.len() - 1] as usize;
         extents.insert((*name).to_owned(), (height, width, channels));
         graph.place(value, &format!("tap {name}"), 0);

@@ -6,13 +6,16 @@ use super::{Facts, Fold, Kind, Layer, Widening, layer_norm, refused};
 use crate::{
     graph::{ShapeError, Value},
     nn::{
-        Extent, FileLayout, NetworkError, SEGMENTS, State, builder::Builder, onnx,
+        Extent, FileLayout, Fill, NetworkError, SEGMENTS, State, builder::Builder, onnx,
         shapes::Inventory,
     },
     ops::{elementwise::Add, embedding::Embedding, matmul, positions::First},
 };
 
 /// x = LayerNorm(word\[id\] + position\[place\] + type\[segment\]), and where the network is wider than its tables, P x + b.
+///
+/// P begins with the identity and b with zeros, which training leaves as they are: the first features behind P are x itself, for a narrow student
+/// to take.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Embeddings {
     /// Path of its parameters, `bert.embeddings`; those of P are `bert.embeddings_project`.
@@ -32,8 +35,9 @@ pub struct Embeddings {
     pub std: f64,
 }
 
-/// Names of the tables behind the layer's own.
+/// Names of the tables and of the norm behind the layer's own.
 const TABLES: [&str; 3] = ["word_embeddings", "position_embeddings", "token_type_embeddings"];
+const NORM: &str = "LayerNorm";
 
 impl Embeddings {
     fn path(&self, part: &str) -> String {
@@ -45,7 +49,18 @@ impl Embeddings {
         self.path(TABLES[0])
     }
 
-    fn projection(&self) -> String {
+    /// Paths of the tables of words, positions and segments.
+    pub fn tables(&self) -> [String; 3] {
+        TABLES.map(|table| self.path(table))
+    }
+
+    /// Path of the norm.
+    pub fn norm(&self) -> String {
+        self.path(NORM)
+    }
+
+    /// Path of P.
+    pub fn projection(&self) -> String {
         format!("{}_project", self.name)
     }
 }
@@ -76,15 +91,21 @@ impl Kind for Embeddings {
             other => return Err(refused(&self.name, other)),
         };
         to.normal = Some(*std);
+        let first = to.params.len();
         for (table, rows) in TABLES.into_iter().zip([vocabulary, positions, segments]) {
             let shape = vec![*rows as usize, *out as usize];
             to.weight(&self.path(table), shape, FileLayout::Same, to.filled(*out));
         }
-        layer_norm::parameters(&self.path("LayerNorm"), *out, to);
-        let Some(wide) = *project else { return Ok(Extent::Sequence(length, *out)) };
-        to.linear(&self.projection(), wide, *out, true);
-        to.work(&[length.into(), wide.into(), (*out).into()]);
-        Ok(Extent::Sequence(length, wide))
+        layer_norm::parameters(&self.norm(), *out, to);
+        if let Some(wide) = *project {
+            let p = to.params.len();
+            to.linear(&self.projection(), wide, *out, true);
+            to.params[p].fill = Fill::BelowIdentity { std: *std };
+            to.params[p..].iter_mut().for_each(|spec| spec.held = wide.min(*out));
+            to.work(&[length.into(), wide.into(), (*out).into()]);
+        }
+        to.params[first..].iter_mut().for_each(|spec| spec.embeds = true);
+        Ok(Extent::Sequence(length, project.unwrap_or(*out)))
     }
 
     fn nodes(
@@ -103,7 +124,7 @@ impl Kind for Embeddings {
             true => places,
             false => to.add(&self.path(TABLES[1]), First { count: length }, &[places])?,
         };
-        let y = layer_norm::normalised(&self.path("LayerNorm"), sum, Some(places), to)?;
+        let [y, _] = layer_norm::of_sum(&self.norm(), sum, places, to)?;
         match self.project {
             None => Ok(y),
             Some(_) => {

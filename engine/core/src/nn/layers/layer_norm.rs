@@ -28,16 +28,16 @@ pub(super) fn parameters(name: &str, width: u32, to: &mut Inventory) {
     }
 }
 
-/// The layer norm `name` of x, or of x + skip.
-pub(super) fn normalised(
+/// The layer norm `name` of x + skip, and that sum.
+pub(super) fn of_sum(
     name: &str,
     x: Value,
-    skip: Option<Value>,
+    skip: Value,
     to: &mut Builder<'_>,
-) -> Result<Value, ShapeError> {
-    let mut inputs = vec![x, to.tensor(name, PARTS[0]), to.tensor(name, PARTS[1])];
-    inputs.extend(skip);
-    to.add(name, layer_norm::LayerNorm { eps: EPS }, &inputs)
+) -> Result<[Value; 2], ShapeError> {
+    let inputs = [x, to.tensor(name, PARTS[0]), to.tensor(name, PARTS[1]), skip];
+    let outputs = to.add_all(name, layer_norm::LayerNorm { eps: EPS }, &inputs)?;
+    Ok([outputs[0], outputs[1]])
 }
 
 /// Nodes of ONNX of the layer norm `name` of the value called `x`.
@@ -73,7 +73,8 @@ impl Kind for LayerNorm {
         _relu: bool,
         to: &mut Builder<'_>,
     ) -> Result<Value, ShapeError> {
-        normalised(&self.name, x.h, None, to)
+        let inputs = [x.h, to.tensor(&self.name, PARTS[0]), to.tensor(&self.name, PARTS[1])];
+        to.add(&self.name, layer_norm::LayerNorm { eps: EPS }, &inputs)
     }
 
     fn onnx(&self, x: State<String>, to: &mut onnx::Nodes) -> String {

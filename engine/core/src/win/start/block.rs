@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::probe::{Probe, Rows, Tap};
+use super::probe::{MOST_ROWS, Probe, Rows, Tap};
 use crate::{
     nn::{Network, NetworkError, ParamSpec, Shapes, Tensor, Weights, fresh_tensor, parameter},
     random,
@@ -29,7 +29,7 @@ pub struct Started {
     /// Units that no unit of the teacher was left for: He weights, no bias, default batch norm.
     pub fresh: u64,
     /// The teacher's units that each layer took. Keys are names of the student's layers (`layers.0`, `layer1.0.conv1`), `stem`, and `layer1` for the
-    /// one channel set of a stage.
+    /// one channel set of a stage; of a transformer's those of its contexts, for heads, and of its inner units, and `stream`.
     pub picks: BTreeMap<String, Vec<usize>>,
 }
 
@@ -44,10 +44,13 @@ pub(super) struct BlockStart<'a, P> {
     pub small: Shapes,
     /// What B's layers put out.
     pub large: Shapes,
-    source: &'a Weights,
+    /// B's weights.
+    pub source: &'a Weights,
     weights: &'a mut Weights,
     /// 0-based.
     pub block: usize,
+    /// Rows of activations that are looked at, at most.
+    pub most: usize,
     choice: Choice<'a>,
     seed: u64,
     /// What was done so far.
@@ -102,6 +105,7 @@ impl<'a, P: Probe> BlockStart<'a, P> {
             source,
             weights,
             block,
+            most: MOST_ROWS,
             choice,
             seed,
             started,
@@ -111,21 +115,31 @@ impl<'a, P: Probe> BlockStart<'a, P> {
     /// Activations of the student as set so far.
     pub(super) fn student_rows(&mut self, tap: &str) -> Result<Rows, P::Error> {
         let taps = [Tap { name: tap.into(), stride: 1 }];
-        let found = self.probe.rows(self.student, self.weights, self.block + 1, &taps)?;
+        let blocks = self.block + 1;
+        let found = self.probe.rows(self.student, self.weights, blocks, &taps, self.most)?;
         Ok(one(found, tap)?)
     }
 
     /// Activations of the teacher, every `stride`-th row and column of a map.
     pub(super) fn teacher_rows(&mut self, tap: &str, stride: u32) -> Result<Rows, P::Error> {
-        let taps = [Tap { name: tap.into(), stride }];
-        let found = self.probe.rows(self.teacher, self.source, self.block + 1, &taps)?;
-        Ok(one(found, tap)?)
+        self.rows_of_teacher(self.block + 1, Tap { name: tap.into(), stride })
+    }
+
+    /// Activations of the teacher's first `blocks` blocks.
+    pub(super) fn teacher_rows_of(&mut self, blocks: usize, tap: &str) -> Result<Rows, P::Error> {
+        self.rows_of_teacher(blocks, Tap { name: tap.into(), stride: 1 })
+    }
+
+    fn rows_of_teacher(&mut self, blocks: usize, tap: Tap) -> Result<Rows, P::Error> {
+        let taps = std::slice::from_ref(&tap);
+        let found = self.probe.rows(self.teacher, self.source, blocks, taps, self.most)?;
+        Ok(one(found, &tap.name)?)
     }
 
     /// Activations of a part of the teacher that stands as a network of its own, of one block.
     pub(super) fn part_rows(&mut self, part: &Network, tap: &str) -> Result<Rows, P::Error> {
         let taps = [Tap { name: tap.into(), stride: 1 }];
-        let found = self.probe.rows(part, self.source, 1, &taps)?;
+        let found = self.probe.rows(part, self.source, 1, &taps, self.most)?;
         Ok(one(found, tap)?)
     }
 
@@ -137,19 +151,34 @@ impl<'a, P: Probe> BlockStart<'a, P> {
         of: usize,
         gram: impl FnOnce(&mut Self) -> Result<Matrix, P::Error>,
     ) -> Result<Vec<usize>, P::Error> {
+        self.choose_by(key, m, of, |start| {
+            let gram = gram(start)?;
+            start.finite(&gram, key)?;
+            Ok(pick(&gram, m, PICK_STOP))
+        })
+    }
+
+    /// Refuses a matrix of the teacher's activations that has other than numbers: no pick would take such a unit, nor report anything.
+    pub(super) fn finite(&self, gram: &Matrix, key: &str) -> Result<(), NetworkError> {
+        match gram.data().iter().all(|x| x.is_finite()) {
+            true => Ok(()),
+            false => Err(NetworkError::Weights(format!(
+                "block {} cannot start at {key}: the teacher's activations are not finite",
+                self.block + 1
+            ))),
+        }
+    }
+
+    /// [`Self::choose`], where `greedy` makes a greedy choice.
+    pub(super) fn choose_by(
+        &mut self,
+        key: &str,
+        m: usize,
+        of: usize,
+        greedy: impl FnOnce(&mut Self) -> Result<Vec<usize>, P::Error>,
+    ) -> Result<Vec<usize>, P::Error> {
         let picks = match self.choice {
-            Choice::Greedy => {
-                let gram = gram(self)?;
-                if !gram.data().iter().all(|x| x.is_finite()) {
-                    // `pick` would never choose such a unit, and report nothing.
-                    return Err(NetworkError::Weights(format!(
-                        "block {} cannot start at {key}: the teacher's activations are not finite",
-                        self.block + 1
-                    ))
-                    .into());
-                }
-                pick(&gram, m, PICK_STOP)
-            }
+            Choice::Greedy => greedy(self)?,
             Choice::Sample => {
                 let parts =
                     [self.seed, random::name("sample"), self.block as u64, random::name(key)];
@@ -180,6 +209,20 @@ impl<'a, P: Probe> BlockStart<'a, P> {
         gram(&t.data, t.width, self.probe.workers())
     }
 
+    /// The covariance of a layer's rows, times their number.
+    pub(super) fn covariance(&self, t: &Rows) -> Matrix {
+        let both = gram(&with_ones(&t.data, t.width), t.width + 1, self.probe.workers());
+        let (sums, rows) = (both.row(t.width), both[(t.width, t.width)]);
+        let mut covariance = Matrix::zeros(t.width, t.width);
+        for i in 0..t.width {
+            let row = both.row(i)[..t.width].iter().zip(sums);
+            for (to, (x, sum)) in covariance.row_mut(i).iter_mut().zip(row) {
+                *to = x - sums[i] * sum / rows;
+            }
+        }
+        covariance
+    }
+
     fn cross(&self, t: &Rows, h: &[f32], width: usize) -> Matrix {
         cross(&t.data, t.width, h, width, self.probe.workers())
     }
@@ -205,7 +248,8 @@ impl<'a, P: Probe> BlockStart<'a, P> {
         ridge_with_intercept(&hth, &tth, RIDGE_LAMBDA).map_err(|error| self.numbers(what, error))
     }
 
-    fn same_rows(&self, h: &Rows, t: &Rows, what: &str) -> Result<(), NetworkError> {
+    /// Refuses activations that do not stand side by side.
+    pub(super) fn same_rows(&self, h: &Rows, t: &Rows, what: &str) -> Result<(), NetworkError> {
         let (own, theirs) = (h.data.len() / h.width.max(1), t.data.len() / t.width.max(1));
         if own == theirs && own > 0 {
             return Ok(());
@@ -233,6 +277,18 @@ impl<'a, P: Probe> BlockStart<'a, P> {
     /// Width of a layer of the teacher.
     pub(super) fn teacher_width(&self, layer: &str) -> Result<usize, NetworkError> {
         self.extents().teacher_width(layer)
+    }
+
+    /// The student's weights as set so far.
+    pub(super) fn weights(&self) -> &Weights {
+        self.weights
+    }
+
+    /// A fresh tensor of the student.
+    pub(super) fn fresh(&self, name: &str) -> Result<Tensor, NetworkError> {
+        let spec = self.small.params.iter().find(|spec| spec.name == name);
+        let spec = spec.ok_or_else(|| NetworkError::missing(name))?;
+        Ok(fresh_tensor(spec, self.seed))
     }
 
     /// Sets a weight of the student: the rows `out` of the teacher's weight (all if `None`), multiplied by `reading` on their inputs, then fresh
@@ -362,6 +418,11 @@ impl<'a, P: Probe> BlockStart<'a, P> {
         Ok(Matrix::from_f32(out, width, &tensor.data))
     }
 
+    /// A vector of the teacher's.
+    pub(super) fn vector(&self, name: &str) -> Result<Vec<f64>, NetworkError> {
+        Ok(self.tensor(name)?.data.iter().map(|&x| f64::from(x)).collect())
+    }
+
     /// A tensor of this block of the teacher's.
     fn tensor(&self, name: &str) -> Result<&'a Tensor, NetworkError> {
         of_teacher(self.source, name)
@@ -455,7 +516,7 @@ fn proportion(k: usize, small: usize, large: usize) -> usize {
 }
 
 /// A tensor of the teacher's.
-fn of_teacher<'w>(weights: &'w Weights, name: &str) -> Result<&'w Tensor, NetworkError> {
+pub(super) fn of_teacher<'w>(weights: &'w Weights, name: &str) -> Result<&'w Tensor, NetworkError> {
     let whose = |missing| NetworkError::Weights(format!("the teacher's {missing}"));
     parameter(weights, name).map_err(whose)
 }
@@ -490,7 +551,7 @@ fn width(shapes: &Shapes, layer: &str, whose: &str) -> Result<usize, NetworkErro
 }
 
 /// The rows of a call that asked for one tap.
-fn one(found: Vec<Rows>, tap: &str) -> Result<Rows, NetworkError> {
+pub(super) fn one(found: Vec<Rows>, tap: &str) -> Result<Rows, NetworkError> {
     found
         .into_iter()
         .next()

@@ -7,21 +7,23 @@ mod block;
 mod mlp;
 mod probe;
 mod resnet;
+mod transformer;
 
 use super::linalg::semi_orthogonal;
 use crate::{
-    nn::{Layer, Network, NetworkError, Weights, fresh_tensor, parameter},
+    nn::{Layer, Network, NetworkError, ParamSpec, Weights, fresh_tensor, parameter},
     random,
 };
 use block::{BlockStart, ends};
 
 pub use block::{Choice, Started};
-pub use probe::{Probe, Rows, Tap};
+pub use probe::{MOST_ROWS, Probe, Rows, Tap};
 
 /// Sets the weights of block `block` (0-based) of the bridged student, its lift included, from the teacher.
 ///
 /// The blocks before it must be set; `seed` decides samples and fresh units. `layer_map` names the teacher's layer (MLP) or unit (ResNet), counted from 0 over
-/// the whole network, for each layer or unit of the student; if it is empty they correspond in proportion.
+/// the whole network, for each layer or unit of the student; if it is empty they correspond in proportion. For a transformer it may name two: the
+/// layer whose heads a layer of the student takes, and that whose inner units it takes and whose outputs it imitates.
 ///
 /// # Errors
 /// What `probe` fails with, and [`NetworkError`]: networks that do not correspond, an entry of `layer_map` outside of its block, missing
@@ -40,26 +42,49 @@ pub fn start_block<P: Probe>(
 ) -> Result<Started, P::Error> {
     let mut start =
         BlockStart::new(probe, bridged, teacher, teacher_weights, weights, block, choice, seed)?;
-    match residual(bridged, teacher)? {
-        false => mlp::start(&mut start, layer_map)?,
-        true => resnet::start(&mut start, layer_map)?,
+    match architecture(bridged, teacher)? {
+        Architecture::Layers => mlp::start(&mut start, layer_map)?,
+        Architecture::Units => resnet::start(&mut start, layer_map)?,
+        Architecture::Transformers => transformer::start(&mut start, layer_map)?,
     }
     Ok(start.started)
 }
 
-/// Whether both networks have residual units.
-fn residual(student: &Network, teacher: &Network) -> Result<bool, NetworkError> {
-    let resnet =
-        |n: &Network| n.blocks.iter().any(|b| b.layers.iter().any(|l| matches!(l, Layer::Unit(_))));
-    match (resnet(student), resnet(teacher)) {
-        (own, theirs) if own == theirs => Ok(own),
-        (own, _) => {
+/// What the blocks of networks are made of, as far as their starts differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Architecture {
+    /// Linear layers with their activations.
+    Layers,
+    /// Residual units.
+    Units,
+    /// Layers of transformers.
+    Transformers,
+}
+
+/// What the blocks of both networks are made of.
+fn architecture(student: &Network, teacher: &Network) -> Result<Architecture, NetworkError> {
+    let has =
+        |n: &Network, kind: fn(&Layer) -> bool| n.blocks.iter().any(|b| b.layers.iter().any(kind));
+    let kinds: [(Architecture, &str, fn(&Layer) -> bool); 2] = [
+        (Architecture::Units, "residual units", |layer| matches!(layer, Layer::Unit(_))),
+        (Architecture::Transformers, "layers of transformers", |layer| {
+            matches!(layer, Layer::Transformer(_))
+        }),
+    ];
+    let mut found = Architecture::Layers;
+    for (of, name, kind) in kinds {
+        let (own, theirs) = (has(student, kind), has(teacher, kind));
+        if own != theirs {
             let (student, teacher) = if own { ("has", "has not") } else { ("has not", "has") };
-            Err(NetworkError::Mismatch(format!(
-                "the student {student} residual units, the teacher {teacher}"
-            )))
+            return Err(NetworkError::Mismatch(format!(
+                "the student {student} {name}, the teacher {teacher}"
+            )));
+        }
+        if own {
+            found = of;
         }
     }
+    Ok(found)
 }
 
 /// Refuses, before anything is trained, networks of which [`start_block`] would refuse a block for any reason but the numbers in the weights. Both
@@ -68,28 +93,62 @@ fn residual(student: &Network, teacher: &Network) -> Result<bool, NetworkError> 
 /// # Errors
 /// [`NetworkError`] that names the block.
 pub fn fits(student: &Network, teacher: &Network, layer_map: &[u32]) -> Result<(), NetworkError> {
-    match residual(student, teacher)? {
-        false => mlp::fits(student, teacher, layer_map),
-        true => resnet::fits(student, teacher, layer_map),
+    match architecture(student, teacher)? {
+        Architecture::Layers => mlp::fits(student, teacher, layer_map),
+        Architecture::Units => resnet::fits(student, teacher, layer_map),
+        Architecture::Transformers => transformer::fits(student, teacher, layer_map),
     }
 }
 
-/// Sets the head of the bridged student: the teacher's, on the lifted state.
+/// Sets the head of the bridged student: the teacher's, on the lifted state. Where the student has columns of the teacher's tables, and a narrower head
+/// for it, its norm is fitted on what `probe` sees.
 ///
 /// # Errors
-/// If the heads differ or the teacher's weights lack one.
-pub fn start_head(
+/// What `probe` fails with, and [`NetworkError`]: the heads differ otherwise, or the teacher's weights lack one.
+pub fn start_head<P: Probe>(
+    probe: &mut P,
     bridged: &Network,
     teacher: &Network,
     teacher_weights: &Weights,
     weights: &mut Weights,
+) -> Result<(), P::Error> {
+    let pairs = heads(bridged, teacher)?;
+    let apart = pairs.iter().find(|(to, from)| to.shape != from.shape);
+    if let Some((to, from)) = apart {
+        let known = architecture(bridged, teacher)? == Architecture::Transformers
+            && transformer::start_head(probe, bridged, teacher, teacher_weights, weights)?;
+        return if known { Ok(()) } else { Err(differ(to, from).into()) };
+    }
+    for (to, from) in pairs {
+        weights.insert(to.name, block::source(teacher_weights, &from)?.clone());
+    }
+    Ok(())
+}
+
+/// Sets the head of a student without pairs to the teacher's. Its first map reads the student's own state in the place of the teacher's, of which that
+/// has some coordinates; the embeddings must be the teacher's already, see [`start_embeddings`].
+///
+/// # Errors
+/// If the heads differ otherwise, or the teacher's weights lack one.
+pub fn take_head(
+    student: &Network,
+    teacher: &Network,
+    teacher_weights: &Weights,
+    weights: &mut Weights,
 ) -> Result<(), NetworkError> {
-    let (own, theirs) = (bridged.shapes()?, teacher.shapes()?);
-    let head = |params: Vec<_>, blocks: usize| -> Vec<crate::nn::ParamSpec> {
-        params.into_iter().filter(|p: &crate::nn::ParamSpec| p.block == blocks).collect()
+    transformer::take_head(student, teacher, teacher_weights, weights)
+}
+
+/// The parameters of both heads side by side.
+fn heads(
+    student: &Network,
+    teacher: &Network,
+) -> Result<Vec<(ParamSpec, ParamSpec)>, NetworkError> {
+    let head = |network: &Network| -> Result<Vec<ParamSpec>, NetworkError> {
+        let (params, blocks) = (network.shapes()?.params, network.blocks.len());
+        Ok(params.into_iter().filter(|spec| spec.block == blocks).collect())
     };
-    let own = head(own.params, bridged.blocks.len());
-    let theirs = head(theirs.params, teacher.blocks.len());
+    let (own, theirs) = (head(student)?, head(teacher)?);
     if own.len() != theirs.len() {
         return Err(NetworkError::Mismatch(format!(
             "the student's head has {} parameters, the teacher's {}",
@@ -97,32 +156,52 @@ pub fn start_head(
             theirs.len()
         )));
     }
-    for (to, from) in own.iter().zip(&theirs) {
-        if to.shape != from.shape {
-            return Err(NetworkError::Mismatch(format!(
-                "{} of the student's head has shape {:?}, {} of the teacher's {:?}",
-                to.name, to.shape, from.name, from.shape
-            )));
-        }
-        weights.insert(to.name.clone(), block::source(teacher_weights, from)?.clone());
-    }
-    Ok(())
+    Ok(own.into_iter().zip(theirs).collect())
+}
+
+/// The error that a parameter of both heads differs.
+fn differ(to: &ParamSpec, from: &ParamSpec) -> NetworkError {
+    NetworkError::Mismatch(format!(
+        "{} of the student's head has shape {:?}, {} of the teacher's {:?}",
+        to.name, to.shape, from.name, from.shape
+    ))
+}
+
+/// Sets the embeddings of a student, bridged or not, to the teacher's: its tables of tokens, positions and segments and their layer norm. Of wider
+/// tables the student has columns that `seed` draws. Networks without embeddings stay as they are.
+///
+/// # Errors
+/// If the student cannot take the teacher's tables, or its weights lack one.
+pub fn start_embeddings(
+    student: &Network,
+    teacher: &Network,
+    teacher_weights: &Weights,
+    weights: &mut Weights,
+    seed: u64,
+) -> Result<(), NetworkError> {
+    transformer::random_tables(student, teacher, teacher_weights, weights, seed)
 }
 
 /// `start = random`: fresh weights for block `block` (0-based; `blocks.len()` is the head) of the bridged student with its pairs.
 ///
-/// `lift` is random and semi-orthogonal; `lower` is the transpose of the lift before it, as that one is now.
+/// Embeddings are the teacher's, see [`start_embeddings`]. `lift` is random and semi-orthogonal; `lower` is the transpose of the lift before it, as
+/// that one is now.
 ///
 /// # Errors
-/// If the network is not consistent, or the lift before a `lower` is missing in `weights`.
+/// If the network is not consistent, the lift before a `lower` is missing in `weights`, or the student cannot take the teacher's embeddings.
 pub fn start_block_random(
     bridged: &Network,
+    teacher: &Network,
+    teacher_weights: &Weights,
     weights: &mut Weights,
     block: usize,
     seed: u64,
 ) -> Result<(), NetworkError> {
     for spec in bridged.shapes()?.params.iter().filter(|spec| spec.block == block) {
         weights.insert(spec.name.clone(), fresh_tensor(spec, seed));
+    }
+    if block == 0 {
+        start_embeddings(bridged, teacher, teacher_weights, weights, seed)?;
     }
     let Some(current) = bridged.blocks.get(block) else { return Ok(()) };
     if let Some(lift) = &current.lift {
