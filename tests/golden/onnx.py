@@ -2,10 +2,12 @@
 
     python onnx.py FOLDER…
 
-Each folder has a model.onnx, `images.f32` (N, C, H, W) and `logits.f32` (N, classes): little-endian floats without a header.
+Each folder has a model.onnx, `images.f32` (N, C, H, W) and `logits.f32` (N, classes): little-endian floats without a header. Or it has an
+onnx/model.onnx of a model on text, `asked.json` with its three inputs, (N, L) each, and `logits.f32` (N, L, vocabulary).
 Prints a line a folder; fails if ONNX's own checker refuses a model or a logit is off by more than 1e-4.
 """
 
+import json
 import sys
 from pathlib import Path
 
@@ -19,12 +21,41 @@ import onnxruntime  # noqa: E402
 GATE = 1e-4
 
 
-def compare(folder):
-    path = folder / "model.onnx"
+def start(path):
     onnx.checker.check_model(str(path), full_check=True)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def told(folder, shape, off, most):
+    print(f"{folder.name}: {shape}, logits up to {most:.3f}, off by {off:.1e}")
+    return off <= GATE and most > 0.01
+
+
+def texts(folder):
+    session = start(folder / "onnx" / "model.onnx")
+    asked = {name: np.array(rows, np.int64) for name, rows in json.loads((folder / "asked.json").read_text()).items()}
+    assert {given.name: given.type for given in session.get_inputs()} == dict.fromkeys(asked, "tensor(int64)")
+    assert all(isinstance(n, str) for given in session.get_inputs() for n in given.shape), "a fixed extent"
+    (answer,) = session.get_outputs()
+    assert answer.name == "logits" and isinstance(answer.shape[1], str), (answer.name, answer.shape)
+    size, length = asked["input_ids"].shape
+    ours = np.fromfile(folder / "logits.f32", "<f4").reshape(size, length, answer.shape[2])
+    off = [np.abs(session.run(["logits"], asked)[0] - ours).max()]
+    # One by one without padding, so of other lengths; and with more of it than the network was made for.
+    for row, tokens in enumerate(asked["attention_mask"].sum(1)):
+        alone = {name: numbers[row : row + 1, :tokens] for name, numbers in asked.items()}
+        padded = {name: np.pad(numbers, ((0, 0), (0, length + 2 - tokens))) for name, numbers in alone.items()}
+        for inputs in (alone, padded):
+            off.append(np.abs(session.run(["logits"], inputs)[0][0, :tokens] - ours[row, :tokens]).max())
+    return told(folder, ours.shape, np.max(off), float(np.abs(ours).max()))
+
+
+def compare(folder):
+    if (folder / "asked.json").exists():
+        return texts(folder)
+    session = start(folder / "model.onnx")
     (given,), (answer,) = session.get_inputs(), session.get_outputs()
     assert (given.name, answer.name) == ("input", "logits"), (given.name, answer.name)
     assert isinstance(given.shape[0], str), f"the batch is fixed: {given.shape}"
@@ -35,9 +66,7 @@ def compare(folder):
     single = np.concatenate([session.run(["logits"], {"input": image[None]})[0] for image in images])
     # By NumPy, whose maximum of a NaN is one.
     off = np.max([np.abs(found - ours).max() for found in (whole, single)])
-    most = float(np.abs(ours).max())
-    print(f"{folder.name}: {len(images)} × {given.shape[1:]}, logits up to {most:.3f}, off by {off:.1e}")
-    return off <= GATE and most > 0.01
+    return told(folder, images.shape, off, float(np.abs(ours).max()))
 
 
 def main():

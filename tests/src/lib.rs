@@ -1,11 +1,12 @@
-//! Helpers shared by the integration tests: adapters, how far results are off, golden files, small networks, the table of ops that the
-//! goldens speak of, programs of others, and the mutation fuzz.
+//! Helpers shared by the integration tests: adapters, how far results are off, golden files, small networks and models on text, the table of
+//! ops that the goldens speak of, programs of others, and the mutation fuzz.
 
 pub mod close;
 pub mod fuzz;
 pub mod golden;
 pub mod nets;
 pub mod table;
+pub mod texts;
 pub mod tools;
 
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 use engine::{
     batch::{Batch, Field},
     config::{Interpolation, Mlp, Model, Optimizer, Recipe, Resnet, Schedule, Stem, Unit},
-    formats::{ImageInput, ModelConfig, ModelFolder, ModelInput, folder::Widened},
+    formats::{ImageInput, ImageModel, ModelConfig, ModelFolder, folder::Widened},
     models,
     nn::{Extent, Network, Weights, fresh},
     random::Stream,
@@ -82,20 +82,31 @@ pub fn model(
     size: u32,
     widened: Option<Widened>,
 ) -> ModelFolder {
-    let config = ModelConfig {
+    let config = ModelConfig::Images(ImageModel {
         architecture: name.into(),
         model,
         widened,
-        input: ModelInput::Images(ImageInput {
+        input: ImageInput {
             channels,
             size,
             mean: vec![0.5; channels as usize],
             std: vec![0.5; channels as usize],
             interpolation: Interpolation::Bilinear,
             crop: 1.0,
-        }),
+        },
         labels: (0..7).map(|k| format!("class {k}")).collect(),
-    };
+    });
     let weights = weights(&config.network(), 5);
     ModelFolder { weights, config, merge: None, card: String::new() }
+}
+
+/// What `config.json` says of a model on images.
+///
+/// # Panics
+/// If it reads something else.
+pub fn images(config: &mut ModelConfig) -> &mut ImageModel {
+    match config {
+        ModelConfig::Images(model) => model,
+        ModelConfig::Text(_) => panic!("it reads text"),
+    }
 }

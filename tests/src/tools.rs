@@ -33,6 +33,17 @@ pub fn torch() -> Option<PathBuf> {
     found(path, "Python with PyTorch and torchvision that TAPER_TORCH names", "TAPER_REQUIRE_TORCH")
 }
 
+/// The Python of [`torch`], if it has transformers as well.
+///
+/// # Panics
+/// As [`torch`].
+pub fn transformers() -> Option<PathBuf> {
+    let python = torch()?;
+    let has = std::process::Command::new(&python).args(["-c", "import transformers"]).output();
+    let there = has.is_ok_and(|output| output.status.success());
+    found(Some(python).filter(|_| there), "transformers in that Python", "TAPER_REQUIRE_TORCH")
+}
+
 /// tint, Chrome's compiler of shaders.
 ///
 /// # Panics

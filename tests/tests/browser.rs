@@ -8,7 +8,7 @@ use engine::{
     batch::Batch,
     config::{Mlp, Model, Precision, Recipe, Resnet, Stem, Unit},
     device::StepParameters,
-    formats::{ModelInput, safetensors, sums},
+    formats::{safetensors, sums},
     nn::{Network, Weights},
     ops::AdapterKind,
     plan::Target,
@@ -221,8 +221,7 @@ fn try_it_answers_as_taper_predict() {
     let mlp = Mlp { hidden: vec![12, 8], blocks: vec![1, 1], ..Mlp::default() };
     // An MLP, which a turned picture would not leave alone.
     let mut cropped = nets::model("mlp", Model::Mlp(mlp.clone()), 3, 24, None);
-    let ModelInput::Images(input) = &mut cropped.config.input;
-    input.crop = 0.875;
+    nets::images(&mut cropped.config).input.crop = 0.875;
     for (name, model) in [
         ("colour", nets::model("resnet", Model::Resnet(resnet), 3, 24, None)),
         ("grey", nets::model("mlp", Model::Mlp(mlp.clone()), 1, 16, None)),

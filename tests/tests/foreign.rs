@@ -12,7 +12,7 @@ use std::{
 use engine::{
     config::{self, Config, Interpolation, Mlp, Model, Resnet, Stem, Unit},
     event::{Entry, Event},
-    formats::{ImageInput, ModelConfig, ModelFolder, ModelInput, safetensors},
+    formats::{ImageInput, ImageModel, ModelConfig, ModelFolder, safetensors},
     models,
     nn::{Extent, Tensor, Weights},
     random::Stream,
@@ -99,20 +99,20 @@ fn by_colour(labels: [&str; 3], mean: f64, std: f64) -> ModelFolder {
         _ => 2,
     };
     let mlp = Mlp { hidden: vec![3, 3], blocks: vec![1, 1], ..Mlp::default() };
-    let config = ModelConfig {
+    let config = ModelConfig::Images(ImageModel {
         architecture: "mlp".into(),
         model: Model::Mlp(mlp),
         widened: None,
-        input: ModelInput::Images(ImageInput {
+        input: ImageInput {
             channels: 3,
             size: SIDE,
             mean: vec![mean; 3],
             std: vec![std; 3],
             interpolation: Interpolation::Area,
             crop: 0.875,
-        }),
+        },
         labels: labels.map(String::from).to_vec(),
-    };
+    });
     let inputs = (SIDE * SIDE * 3) as usize;
     // In our order, (H, W, C), as a model folder holds them in memory.
     let first = (0..3)
@@ -161,7 +161,8 @@ fn classes_are_matched_by_name() {
     assert_eq!(end(&entries, "teacher-0").accuracy, 100.0);
     // Started from the teacher and not trained.
     assert_eq!(end(&entries, "start_only-0").accuracy, 100.0);
-    assert_eq!(model(&out.path().join("artifacts")).config.labels, ["cat", "dog", "emu"]);
+    let mut kept = model(&out.path().join("artifacts")).config;
+    assert_eq!(nets::images(&mut kept).labels, ["cat", "dog", "emu"]);
     assert_eq!(warnings(&entries), Vec::<String>::new());
 
     // One class is another: what each side has and the other lacks.
@@ -188,7 +189,7 @@ fn classes_without_names_are_matched_by_their_place_and_it_is_said() {
     let (data, teacher) = (folder(), folder());
     pictures(data.path(), &[CAT, DOG, EMU]);
     let mut numbered = by_colour(["cat", "dog", "emu"], 0.5, 0.25);
-    numbered.config.labels = ["0", "1", "2"].map(String::from).to_vec();
+    nets::images(&mut numbered.config).labels = ["0", "1", "2"].map(String::from).to_vec();
     numbered.write(teacher.path()).expect("written");
     let (_out, entries) = trained(&on(data.path(), teacher.path(), &[]));
     assert_eq!(end(&entries, "teacher-0").accuracy, 100.0);
@@ -207,7 +208,7 @@ fn what_a_teacher_says_of_its_pictures_is_taken_over() {
     pictures(data.path(), &[("dark", [10; 3]), ("light", [200; 3]), ("middle", [100; 3])]);
     // logits: dark −x, light x − c, middle between; right for its own mean and deviation and for no others.
     let mut of = by_colour(["dark", "light", "middle"], 0.485, 0.229);
-    of.config.labels = ["dark", "light", "middle"].map(String::from).to_vec();
+    nets::images(&mut of.config).labels = ["dark", "light", "middle"].map(String::from).to_vec();
     let limits = [(0.216 - 0.485) / 0.229, (0.6 - 0.485) / 0.229];
     let (low, high) = (limits[0] as f32 + 4.0, limits[1] as f32 + 4.0);
     of.weights.insert(
@@ -237,7 +238,8 @@ fn what_a_teacher_says_of_its_pictures_is_taken_over() {
     }
     let resumed = Run::resume(out.path(), &host()).expect("a run");
     assert_eq!(resumed.config().to_toml(), text);
-    let ModelInput::Images(student) = model(&out.path().join("artifacts")).config.input;
+    let mut kept = model(&out.path().join("artifacts")).config;
+    let student = nets::images(&mut kept).input.clone();
     assert_eq!((student.mean, student.std, student.crop), (vec![0.485; 3], vec![0.229; 3], 0.875));
 
     // What is written and says otherwise is refused by its key; a rounded value is the same.
@@ -351,7 +353,7 @@ fn residual(unit: Unit, stem: Stem, blocks: &[u32], channels: u32) -> (tempfile:
     let config = Resnet { width: 1.0, base: 8, unit, stem, blocks: blocks.to_vec() };
     let out = folder();
     let mut of = nets::model("resnet", Model::Resnet(config), channels, 16, None);
-    of.config.labels = (0..10).map(|class| class.to_string()).collect();
+    nets::images(&mut of.config).labels = (0..10).map(|class| class.to_string()).collect();
     of.weights = nets::weights(&of.config.network(), 5);
     of.write(out.path()).expect("written");
     let path = out.path().to_path_buf();
@@ -421,7 +423,7 @@ fn a_teacher_that_does_not_fit_is_refused_by_its_block_everywhere() {
     let place = folder();
     let mlp = Mlp { hidden: vec![4, 4], blocks: vec![1, 1], ..Mlp::default() };
     let mut shallow = nets::model("mlp", Model::Mlp(mlp), 1, 16, None);
-    shallow.config.labels = (0..10).map(|class| class.to_string()).collect();
+    nets::images(&mut shallow.config).labels = (0..10).map(|class| class.to_string()).collect();
     shallow.weights = nets::weights(&shallow.config.network(), 5);
     shallow.write(&place.path().join("shallow")).expect("written");
     let deep = ["model.arch=mlp", "model.hidden=[8,8,8]", "model.blocks=[1,1,1]"];
@@ -761,7 +763,7 @@ fn all_of_foreign_data_are_scored() {
 fn an_archive_of_records_is_recognised() {
     let (model, place) = (folder(), folder());
     let mut of = by_colour(["cat", "dog", "emu"], 0.5, 0.25);
-    of.config.labels = (0..10).map(|class| class.to_string()).collect();
+    nets::images(&mut of.config).labels = (0..10).map(|class| class.to_string()).collect();
     let wide = Tensor::new([10, 3], vec![0.0; 30]);
     of.weights.insert("head.weight".into(), wide);
     // Whatever it sees, it answers 7.

@@ -37,6 +37,7 @@ impl Lesson {
         let of = Bert {
             vocabulary: size("vocabulary"),
             hidden: size("hidden"),
+            embedding: None,
             layers: size("layers"),
             heads: size("heads"),
             inner: size("inner"),
@@ -44,6 +45,7 @@ impl Lesson {
             positions: size("positions"),
             places: size("places"),
             init_std: 0.02,
+            eps: 1e-12,
         };
         let number = |key: &str| golden.about["optimizer"][key].as_f64().expect("a number");
         let rows = size("batch") as usize;

@@ -12,16 +12,23 @@ use std::{
 use engine::{
     config::{Activation, Mlp, Model, Resnet, ResnetOfDepth, Stem, Unit, Widen},
     formats::{
-        ModelConfig, ModelFolder,
+        ImageInput, ModelConfig, ModelFolder,
         card::{self, CardFacts},
-        folder::{ONNX, Widened},
-        onnx::{self, proto::ModelProto},
+        folder::{ONNX, TEXT_ONNX, Widened},
+        onnx::{
+            self,
+            proto::{INT64, ModelProto},
+        },
     },
     random::Stream,
 };
 use prost::Message;
-use support::{folder, logits};
-use taper_tests::{nets, tools};
+use support::{folder, gpu, logits};
+use taper_tests::{
+    nets,
+    texts::{self, Asked},
+    tools,
+};
 
 /// Inputs whose logits are compared.
 const ROWS: usize = 5;
@@ -53,6 +60,11 @@ fn cases() -> Vec<(&'static str, ModelFolder)> {
             nets::model("resnet", resnet(Unit::Bottleneck, Stem::Cifar, &[1, 1]), 1, 8, widened),
         ),
     ]
+}
+
+/// A student on text, and a teacher of it.
+fn on_text() -> Vec<(&'static str, ModelFolder)> {
+    vec![("bert", texts::model(None)), ("electra", texts::model(Some(2)))]
 }
 
 /// A line a node and a line a tensor.
@@ -87,32 +99,38 @@ fn listing(model: &ModelProto) -> String {
         writeln!(text, "{}", line.trim_end()).expect("memory");
     }
     for tensor in &graph.initializer {
-        let floats = tensor.dims.iter().product::<i64>() as usize;
-        assert_eq!(tensor.raw_data().len(), 4 * floats, "{}", tensor.name());
-        writeln!(text, "tensor {} {:?}", tensor.name(), tensor.dims).expect("memory");
+        let count = tensor.dims.iter().product::<i64>() as usize;
+        let (each, whole) = match tensor.data_type {
+            Some(INT64) => (8, " of whole numbers"),
+            _ => (4, ""),
+        };
+        assert_eq!(tensor.raw_data().len(), each * count, "{}", tensor.name());
+        writeln!(text, "tensor {} {:?}{whole}", tensor.name(), tensor.dims).expect("memory");
     }
     text
 }
 
 fn read(folder: &Path) -> ModelProto {
-    let bytes = fs::read(folder.join(ONNX)).expect("model.onnx");
+    let there = |name: &str| Some(folder.join(name)).filter(|path| path.is_file());
+    let path = there(ONNX).or(there(TEXT_ONNX)).expect("model.onnx");
+    let bytes = fs::read(path).expect("read");
     ModelProto::decode(&bytes[..]).expect("a message")
 }
 
 #[test]
 fn the_graph_is_the_network() {
     let folder = folder();
-    for (name, model) in cases() {
+    for (name, model) in cases().into_iter().chain(on_text()) {
         let path = folder.path().join(name);
         model.write(&path).expect("written");
         let written = read(&path);
-        if ["gelu", "basic"].contains(&name) {
+        if ["gelu", "basic", "bert"].contains(&name) {
             insta::assert_snapshot!(name, listing(&written));
         }
         // Each node reads what is there before it, and no name is given twice.
         let graph = written.graph.expect("a graph");
         let mut there: Vec<String> = graph.initializer.iter().map(|t| t.name().into()).collect();
-        there.push(onnx::INPUT.into());
+        there.extend(graph.input.iter().map(|input| input.name().into()));
         for node in graph.node {
             assert!(
                 node.input.iter().all(|input| there.contains(input)),
@@ -127,8 +145,7 @@ fn the_graph_is_the_network() {
 }
 
 /// Images in (H, W, C) order, and the same in (C, H, W).
-fn images(config: &ModelConfig) -> (Vec<f32>, Vec<f32>) {
-    let input = config.input.images();
+fn images(input: &ImageInput) -> (Vec<f32>, Vec<f32>) {
     let (area, channels) = ((input.size * input.size) as usize, input.channels as usize);
     let mut stream = Stream::new(&[3]);
     let ours: Vec<f32> = (0..ROWS * area * channels).map(|_| stream.normal() as f32).collect();
@@ -151,12 +168,20 @@ fn compare(python: &Path, script: &str, models: Vec<(&str, ModelFolder)>) {
     for (name, model) in &models {
         let path = folder.path().join(name);
         model.write(&path).expect("written");
-        let (ours, theirs) = images(&model.config);
-        let batch = nets::pictures(ours, vec![0; ROWS]);
-        let rows =
-            logits(&model.config.network(), &model.weights, [batch].into_iter(), ROWS as u32);
-        write_floats(path.join("images.f32"), theirs);
-        write_floats(path.join("logits.f32"), rows.into_iter().flatten());
+        let network = model.config.network();
+        match &model.config {
+            ModelConfig::Images(of) => {
+                let (ours, theirs) = images(&of.input);
+                let batch = nets::pictures(ours, vec![0; ROWS]);
+                let rows = logits(&network, &model.weights, [batch].into_iter(), ROWS as u32);
+                write_floats(path.join("images.f32"), theirs);
+                write_floats(path.join("logits.f32"), rows.into_iter().flatten());
+            }
+            ModelConfig::Text(of) => {
+                let asked = Asked::of(of.sizes.vocabulary, of.sizes.length, ROWS as u32);
+                asked.write(&path, &asked.scores(&gpu(), &network, &model.weights));
+            }
+        }
         paths.push(path);
     }
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(script);
@@ -170,7 +195,7 @@ fn compare(python: &Path, script: &str, models: Vec<(&str, ModelFolder)>) {
 #[test]
 fn onnx_runtime_answers_our_logits() {
     let Some(python) = tools::python() else { return };
-    compare(&python, "onnx.py", cases());
+    compare(&python, "onnx.py", cases().into_iter().chain(on_text()).collect());
 }
 
 /// What a card says of the model is what runs it: torchvision's networks with other stems, and those that torchvision has not.

@@ -10,6 +10,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Method, header};
 use axum::response::{IntoResponse, Response};
+use engine::disk::SystemDisk;
 use engine::formats::{FormatError, ModelConfig, folder, sums};
 use engine::step::PlanDocument;
 use schemars::JsonSchema;
@@ -119,16 +120,13 @@ pub(super) async fn plan(
         if files.iter().all(|item| item.name != folder::CONFIG) {
             return Err(ApiError::not_found("no model is there yet"));
         }
-        let config =
-            folder::read_json::<ModelConfig>(&place.join(folder::CONFIG)).map_err(|error| {
-                match error {
-                    // A path of the server's is nobody's business.
-                    FormatError::Sum { problem, .. } => {
-                        ApiError::internal(format!("{} {problem}", folder::CONFIG))
-                    }
-                    error => ApiError::internal(error.to_string()),
-                }
-            })?;
+        let config = ModelConfig::read_on(&SystemDisk, &place).map_err(|error| match error {
+            // A path of the server's is nobody's business.
+            FormatError::Sum { problem, .. } => {
+                ApiError::internal(format!("{} {problem}", folder::CONFIG))
+            }
+            error => ApiError::internal(error.to_string()),
+        })?;
         PlanDocument::inference(&config.network(), config.task()).map(Json).map_err(|error| {
             ApiError::unprocessable("too_large", format!("no browser runs this model: {error}"))
         })

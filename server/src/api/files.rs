@@ -1,6 +1,6 @@
 //! Files of trained models as downloads: one with ranges and validators, or all as one zip that is made while it is sent.
 //!
-//! A client names a file of [`NAMES`], never a path; links are not followed.
+//! A client names a file of [`NAMES`] and no other; links are not followed.
 
 use std::cell::Cell;
 use std::fs::{File, Metadata};
@@ -31,13 +31,15 @@ use zip::{CompressionMethod, DateTime, ZIP64_BYTES_THR, ZipWriter};
 use super::error::ApiError;
 
 /// Every name that is served, and its type.
-pub(super) const NAMES: [(&str, &str); 9] = [
+pub(super) const NAMES: [(&str, &str); 11] = [
     (folder::WEIGHTS, "application/octet-stream"),
     (folder::CONFIG, "application/json"),
     (folder::MERGE, "application/json"),
     (folder::CARD, "text/markdown; charset=utf-8"),
     (sums::NAME, "text/plain; charset=utf-8"),
-    ("model.onnx", "application/octet-stream"),
+    (folder::ONNX, "application/octet-stream"),
+    (folder::TEXT_ONNX, "application/octet-stream"),
+    ("special_tokens_map.json", "application/json"),
     ("tokenizer.json", "application/json"),
     ("tokenizer_config.json", "application/json"),
     ("vocab.txt", "text/plain; charset=utf-8"),
@@ -66,7 +68,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Artifact")]
 pub(crate) struct Item {
-    /// Its name, without a folder.
+    /// Its name in the model's folder.
     pub(crate) name: String,
     /// Its size.
     pub(crate) bytes: u64,
@@ -100,7 +102,7 @@ pub(crate) fn list(folder: &Path) -> io::Result<Vec<Item>> {
     Ok(items)
 }
 
-/// Opens a file that lies in `folder` itself; its size comes with it.
+/// Opens a file of a model in `folder`; its size comes with it.
 ///
 /// # Errors
 /// The name is none of [`NAMES`], or there is no regular file of that name.
@@ -238,7 +240,8 @@ pub(crate) async fn send(
     let length = range.end - range.start;
     answer.insert(header::CONTENT_LENGTH, length.into());
     answer.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind(&item.name)));
-    answer.insert(header::CONTENT_DISPOSITION, attachment(&item.name));
+    let (_, name) = item.name.rsplit_once('/').unwrap_or(("", &item.name));
+    answer.insert(header::CONTENT_DISPOSITION, attachment(name));
     if method == Method::HEAD {
         return Ok((status, answer).into_response());
     }

@@ -60,15 +60,16 @@ struct Subject {
 
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
     let model = model::open(&arguments.model)?;
-    let preprocess = Preprocess::try_from(model.config.input.images())?;
+    let known = model.config.images()?.clone();
+    let preprocess = Preprocess::try_from(&known.input)?;
     let Subject { split, classes, account, there } = match &arguments.data {
         Some(path) => everything(&arguments.model, path, &preprocess)?,
         None => test_part(&arguments.model, &preprocess)?,
     };
-    let Matched { outputs, by_position } = outputs(&model.config.labels, &classes, &split)
+    let Matched { outputs, by_position } = outputs(&known.labels, &classes, &split)
         .map_err(|what| unknown(&arguments.model, &what))?;
     if by_position {
-        say(&format!("warning: {}", unnamed(&model.config.labels, &classes)));
+        say(&format!("warning: {}", unnamed(&known.labels, &classes)));
     }
     let model = Trained::of(model)?;
     let gpu = open(&arguments.device)?;

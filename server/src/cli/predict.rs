@@ -51,11 +51,12 @@ struct Class {
 
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
     let model = Trained::of(model::open(&arguments.model)?)?;
+    let labels = &model.folder.config.images()?.labels;
     let gpu = open(&arguments.device)?;
     for inputs in arguments.inputs.chunks(PART) {
         let images: Vec<Image> = inputs.iter().map(|path| read(path)).collect::<Result<_>>()?;
         for (input, probabilities) in inputs.iter().zip(model.predict(&gpu, &images)?) {
-            let top = top(&probabilities, &model.folder.config.labels, arguments.top);
+            let top = top(&probabilities, labels, arguments.top);
             show(Prediction { input: input.clone(), top }, arguments.json)?;
         }
     }

@@ -12,7 +12,7 @@ use std::{
 use engine::{
     config::{Config, Interpolation, Mlp, Model, Resnet, Stem, presets},
     event::Event,
-    formats::{ImageInput, MergeReport, ModelConfig, ModelFolder, ModelInput},
+    formats::{ImageInput, ImageModel, MergeReport, ModelConfig, ModelFolder},
     nn::{Weights, fresh},
     train::{Options, Run, TrainError},
 };
@@ -340,20 +340,20 @@ fn models() -> Vec<Files> {
     let mlp = Mlp { hidden: vec![3, 2], blocks: vec![1, 1], ..Mlp::default() };
     let resnet = Resnet { base: 2, stem: Stem::Cifar, blocks: vec![1, 1], ..Resnet::default() };
     let folder = |model: Model| {
-        let config = ModelConfig {
+        let config = ModelConfig::Images(ImageModel {
             architecture: model.arch().into(),
             model,
             widened: None,
-            input: ModelInput::Images(ImageInput {
+            input: ImageInput {
                 channels: 3,
                 size: 4,
                 mean: vec![0.5; 3],
                 std: vec![0.25; 3],
                 interpolation: Interpolation::default(),
                 crop: 1.0,
-            }),
+            },
             labels: vec!["cat".into(), "dog".into()],
-        };
+        });
         let weights: Weights = fresh(&config.network(), 1).expect("weights");
         let merge = Some(MergeReport {
             max_abs_error: 1e-6,

@@ -1,4 +1,5 @@
-//! BERT's encoder with the head for masked words, as `BertForMaskedLM` of transformers has it.
+//! BERT's encoder with the head for masked words, as `BertForMaskedLM` of transformers has it, or `ElectraForMaskedLM` where the tables are
+//! narrower than the hidden state.
 
 use super::Output;
 use crate::config;
@@ -15,6 +16,8 @@ pub struct Bert {
     pub vocabulary: u32,
     /// Features of the hidden state.
     pub hidden: u32,
+    /// Features of the tables, and of what the head compares with that of the words, where a linear map brings them to the hidden state's.
+    pub embedding: Option<u32>,
     /// Layers; each is a block.
     pub layers: u32,
     /// Attention heads of a layer, which divide the hidden state.
@@ -29,6 +32,22 @@ pub struct Bert {
     pub places: u32,
     /// Standard deviation with which matrices and tables begin.
     pub init_std: f64,
+    /// ε of all layer norms; BERT's is 1e-12.
+    pub eps: f64,
+}
+
+impl Bert {
+    /// The teacher that [`surgery::widen`](crate::win::surgery::widen) makes of it: more heads of the same size behind the same tables.
+    #[must_use]
+    pub fn widened(&self, factor: u32) -> Self {
+        let [hidden, heads, inner] = [self.hidden, self.heads, self.inner].map(|n| n * factor);
+        Self { hidden, embedding: Some(self.tables()), heads, inner, ..self.clone() }
+    }
+
+    /// Features of the tables.
+    fn tables(&self) -> u32 {
+        self.embedding.unwrap_or(self.hidden)
+    }
 }
 
 /// The network that a `[model]` section stands for.
@@ -64,9 +83,10 @@ pub fn bert(of: &Bert) -> Network {
         vocabulary: of.vocabulary,
         positions: of.positions,
         segments: 2,
-        out: of.hidden,
-        project: None,
+        out: of.tables(),
+        project: of.embedding.map(|_| of.hidden),
         std: of.init_std,
+        eps: of.eps,
     };
     let table = embeddings.words();
     let mut first = Some(Layer::Embeddings(embeddings));
@@ -76,6 +96,7 @@ pub fn bert(of: &Bert) -> Network {
             heads: of.heads,
             head: of.hidden / of.heads.max(1),
             inner: of.inner,
+            eps: of.eps,
         })
     };
     let block = |k: u32| {
@@ -86,14 +107,14 @@ pub fn bert(of: &Bert) -> Network {
     let dense = format!("{transform}.dense");
     let head = vec![
         Layer::Places(Places { count: of.places }),
-        Layer::Linear(Linear { name: dense.clone(), out: of.hidden, bias: true }),
+        Layer::Linear(Linear { name: dense.clone(), out: of.tables(), bias: true }),
         Layer::Activation(Activation { name: format!("{dense}.act"), function: gelu }),
-        Layer::LayerNorm(LayerNorm { name: format!("{transform}.LayerNorm") }),
+        Layer::LayerNorm(LayerNorm { name: format!("{transform}.LayerNorm"), eps: of.eps }),
         Layer::Decoder(Decoder {
             name: "cls.predictions".into(),
             table,
             vocabulary: of.vocabulary,
-            width: of.hidden,
+            width: of.tables(),
         }),
     ];
     Network { input: Extent::Tokens(of.length), blocks: (0..of.layers).map(block).collect(), head }
@@ -108,6 +129,7 @@ mod tests {
         Bert {
             vocabulary: 30_522,
             hidden,
+            embedding: None,
             layers: 12,
             heads,
             inner: 4 * hidden,
@@ -115,6 +137,7 @@ mod tests {
             positions: 512,
             places: 20,
             init_std: 0.02,
+            eps: 1e-12,
         }
     }
 
@@ -139,6 +162,8 @@ mod tests {
             Bert { vocabulary: 11, layers: 3, length: 5, positions: 7, places: 2, ..base(8, 2) };
         let student = bert(&small);
         let teacher = surgery::widen(&student, 2, Widen::Mid);
+        assert_eq!(bert(&small.widened(2)), teacher);
+        assert_eq!(bert(&small.widened(2).widened(3)), surgery::widen(&teacher, 3, Widen::Mid));
         let widths = |network: &Network| -> Vec<u32> {
             network.shapes().expect("a network").blocks.iter().map(|at| at.width()).collect()
         };

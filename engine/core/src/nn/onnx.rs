@@ -2,6 +2,15 @@
 
 use std::collections::BTreeSet;
 
+/// The input of ids of tokens, as transformers calls it; (N, L).
+pub const INPUT_IDS: &str = "input_ids";
+/// The input that is 1 where a token is no padding; (N, L).
+pub const ATTENTION_MASK: &str = "attention_mask";
+/// The input of each token's segment; (N, L).
+pub const TOKEN_TYPE_IDS: &str = "token_type_ids";
+/// ONNX's number of the type of 32-bit floats.
+pub const FLOAT: i64 = 1;
+
 /// An operation with one output, which has the node's name.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {
@@ -33,6 +42,8 @@ pub enum Given {
     Parameter(String),
     /// A number under this name.
     Number(String, f32),
+    /// Whole numbers under this name.
+    Whole(String, Vec<i64>),
 }
 
 /// Where each layer writes its nodes.
@@ -44,15 +55,15 @@ pub struct Nodes {
     pub given: Vec<Given>,
     /// Names of values and tensors.
     taken: BTreeSet<String>,
-    /// The first layer that has no nodes.
-    pub refused: Option<String>,
+    /// Whether sequences flow, whose last axis of three has the features.
+    sequences: bool,
 }
 
 impl Nodes {
-    /// No nodes yet, over the input of this name.
-    pub fn new(input: &str) -> Self {
-        let taken = BTreeSet::from([input.to_owned()]);
-        Self { nodes: Vec::new(), given: Vec::new(), taken, refused: None }
+    /// No nodes yet, over inputs of these names; of a network on sequences, or on vectors and maps.
+    pub fn new(inputs: &[&str], sequences: bool) -> Self {
+        let taken = inputs.iter().map(|&input| input.to_owned()).collect();
+        Self { nodes: Vec::new(), given: Vec::new(), taken, sequences }
     }
 
     /// Adds a node; the name of its output, which is `name` or, where that is taken, one that begins with it.
@@ -81,10 +92,8 @@ impl Nodes {
         parts: &[&str],
         attributes: Vec<(&'static str, Attribute)>,
     ) -> String {
-        let names: Vec<String> = parts.iter().map(|part| format!("{layer}.{part}")).collect();
-        for name in &names {
-            self.give(Given::Parameter(name.clone()), name);
-        }
+        let names: Vec<String> =
+            parts.iter().map(|part| self.parameter(&format!("{layer}.{part}"))).collect();
         let inputs: Vec<&str> = [x].into_iter().chain(names.iter().map(String::as_str)).collect();
         self.node(op, layer, &inputs, attributes)
     }
@@ -102,6 +111,38 @@ impl Nodes {
         self.with_parameters(op, layer, x, parts, attributes)
     }
 
+    /// Adds y = x Wᵀ + b of a layer: Gemm takes a vector, MatMul positions of any number.
+    pub(super) fn linear(&mut self, layer: &str, x: &str, bias: bool) -> String {
+        match (self.sequences, bias) {
+            (false, _) => self.affine("Gemm", layer, x, bias, vec![("transB", Attribute::Int(1))]),
+            (true, false) => self.product(layer, x, layer),
+            (true, true) => {
+                let product = self.product(&format!("{layer}.product"), x, layer);
+                self.with_parameters("Add", layer, &product, &["bias"], Vec::new())
+            }
+        }
+    }
+
+    /// Adds the product of positions with the matrix of a layer, x Wᵀ, as a node of this name. A matrix is transposed once.
+    pub(super) fn product(&mut self, name: &str, x: &str, layer: &str) -> String {
+        let turned = format!("{layer}.weight.transposed");
+        if !self.has(&turned) {
+            let weight = self.parameter(&format!("{layer}.weight"));
+            self.permuted(&turned, &weight, vec![1, 0]);
+        }
+        self.node("MatMul", name, &[x, &turned], Vec::new())
+    }
+
+    /// Adds a node that puts axes in another order.
+    pub(super) fn permuted(&mut self, name: &str, x: &str, order: Vec<i64>) -> String {
+        self.node("Transpose", name, &[x], vec![("perm", Attribute::Ints(order))])
+    }
+
+    /// Whether a value or a tensor of this name is there.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.taken.contains(name)
+    }
+
     /// Adds a node `layer.part`, one of several of a layer, without attributes.
     pub(super) fn part(
         &mut self,
@@ -113,9 +154,16 @@ impl Nodes {
         self.node(op, &format!("{layer}.{part}"), inputs, Vec::new())
     }
 
-    /// Notes that a layer has no nodes: then the network has no file.
-    pub(super) fn refuse(&mut self, layer: &str) {
-        self.refused.get_or_insert_with(|| layer.into());
+    /// A parameter by its name in files; that name.
+    pub(super) fn parameter(&mut self, name: &str) -> String {
+        self.give(Given::Parameter(name.into()), name);
+        name.into()
+    }
+
+    /// Whole numbers that operators take as a tensor; its name.
+    pub(super) fn whole(&mut self, name: &str, values: &[i64]) -> String {
+        self.give(Given::Whole(name.into(), values.to_vec()), name);
+        name.into()
     }
 
     /// A number that operators take as a tensor; its name.

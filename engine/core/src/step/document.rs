@@ -346,6 +346,7 @@ mod tests {
         let bert = Bert {
             vocabulary: 11,
             hidden: 8,
+            embedding: None,
             layers: 2,
             heads: 2,
             inner: 16,
@@ -353,6 +354,7 @@ mod tests {
             positions: 7,
             places: 2,
             init_std: 0.02,
+            eps: 1e-12,
         };
         for (network, task) in [
             (mlp(), Task::Classify),

@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
-use super::{MergeReport, ModelConfig, onnx, pytorch};
+use super::{ImageInput, ImageModel, MergeReport, ModelConfig, TextModel, folder, onnx, pytorch};
 use crate::config::Method;
+use crate::nn::onnx::{ATTENTION_MASK, INPUT_IDS, TOKEN_TYPE_IDS};
 
 /// What a card says beside what stands in `config.json`.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,9 +17,9 @@ pub struct CardFacts {
     pub data: String,
     /// Its stages, a line each, with what they ended in.
     pub stages: Vec<String>,
-    /// Test accuracy in percent, of the last weights.
+    /// Test accuracy in percent, of the last weights: of images, or of masked words.
     pub accuracy: f64,
-    /// Mean test loss.
+    /// Mean test loss over the same.
     pub loss: f64,
     /// Epochs of the student, restarts included.
     pub epochs: f64,
@@ -30,22 +31,21 @@ pub struct CardFacts {
 
 /// The Markdown text of a card, with the front matter that the Hugging Face hub reads.
 pub fn render(facts: &CardFacts, config: &ModelConfig, merge: Option<&MergeReport>) -> String {
-    let mut card = format!(
-        "---\ntags:\n- image-classification\n- taper\n---\n\n# {}, trained by `{}`\n\n",
-        config.architecture,
-        facts.method.map_or("wide (a teacher)", Method::name)
-    );
+    let Words { front, name, metrics, size, usage } = match config {
+        ModelConfig::Images(model) => of_images(facts, model, config),
+        ModelConfig::Text(model) => of_text(facts, model, config),
+    };
+    let by = facts.method.map_or("wide (a teacher)", Method::name);
+    let mut card = format!("---\n{front}---\n\n# {name}, trained by `{by}`\n\n");
+    let [accuracy, loss] = metrics;
     let rows = [
         ("Data", facts.data.clone()),
-        (
-            "Test accuracy",
-            format!("{:.2} % (the last weights, not the best epoch)", facts.accuracy),
-        ),
-        ("Test loss", format!("{:.4}", facts.loss)),
+        accuracy,
+        loss,
         ("Epochs", format!("{:.2}", facts.epochs)),
         ("Seed", facts.seed.to_string()),
         ("Parameters", facts.params.to_string()),
-        ("Classes", config.labels.len().to_string()),
+        size,
         ("Trained on", facts.adapter.clone()),
     ];
     card.push_str("| | |\n|---|---|\n");
@@ -65,25 +65,90 @@ pub fn render(facts: &CardFacts, config: &ModelConfig, merge: Option<&MergeRepor
         )
         .expect("a String takes all");
     }
-    let input = config.input.images();
-    write!(
-        card,
-        "\n## Use\n\nThe input is {0} × {0} pixels with {1} channel{2} in 0..1, minus `mean`, over `std` of `config.json`.\n\n{3}",
+    write!(card, "\n## Use\n\n{usage}").expect("a String takes all");
+    card
+}
+
+/// What a card says differently of models on images and on text.
+struct Words<'m> {
+    /// The front matter.
+    front: &'static str,
+    /// What the network is called.
+    name: &'m str,
+    /// Accuracy and loss.
+    metrics: [(&'static str, String); 2],
+    /// How many things it tells apart.
+    size: (&'static str, String),
+    /// How it is used.
+    usage: String,
+}
+
+fn of_images<'m>(facts: &CardFacts, model: &'m ImageModel, config: &ModelConfig) -> Words<'m> {
+    let ImageModel { architecture, input, labels, .. } = model;
+    let accuracy = format!("{:.2} % (the last weights, not the best epoch)", facts.accuracy);
+    let mut usage = format!(
+        "The input is {0} × {0} pixels with {1} channel{2} in 0..1, minus `mean`, over `std` of `config.json`.\n\n{3}",
         input.size,
         input.channels,
         if input.channels == 1 { "" } else { "s" },
         loading(config)
-    )
-    .expect("a String takes all");
+    );
     if onnx::fits(&config.network()) {
-        card.push_str(&running(config));
+        usage.push_str(&running(input, labels.len()));
     }
-    card
+    Words {
+        front: "tags:\n- image-classification\n- taper\n",
+        name: architecture,
+        metrics: [("Test accuracy", accuracy), ("Test loss", format!("{:.4}", facts.loss))],
+        size: ("Classes", labels.len().to_string()),
+        usage,
+    }
+}
+
+fn of_text<'m>(facts: &CardFacts, model: &'m TextModel, config: &ModelConfig) -> Words<'m> {
+    let TextModel { sizes, tokenizer } = model;
+    let accuracy = format!(
+        "{:.2} % of the masked words (the last weights, not the best epoch)",
+        facts.accuracy
+    );
+    let loss = format!("{:.4} nats a masked word", facts.loss);
+    let mark = &tokenizer.pieces()[tokenizer.specials().mask as usize];
+    let mut usage = format!(
+        "It was trained on sequences of {} tokens, the marks at their ends included; it has positions for {}.\n\n\
+         ```python\nimport torch\nfrom transformers import AutoModelForMaskedLM, AutoTokenizer\n\n\
+         tokenizer = AutoTokenizer.from_pretrained(\".\")  # this folder\n\
+         model = AutoModelForMaskedLM.from_pretrained(\".\").eval()\n\n\
+         inputs = tokenizer(\"the {mark} of\", return_tensors=\"pt\")\n\
+         with torch.no_grad():\n    logits = model(**inputs).logits  # (N, L, {})\n```\n",
+        sizes.length, sizes.positions, sizes.vocabulary,
+    );
+    if onnx::fits(&config.network()) {
+        let file = folder::TEXT_ONNX;
+        write!(
+            usage,
+            "\n`{file}` is the same network for ONNX Runtime, optimum and transformers.js, which read this folder as it is: \
+             `{INPUT_IDS}`, `{ATTENTION_MASK}` and `{TOKEN_TYPE_IDS}` (N, L) in, `{logits}` (N, L, {vocabulary}) out.\n\n\
+             ```python\nimport onnxruntime\nfrom transformers import AutoTokenizer\n\n\
+             tokenizer = AutoTokenizer.from_pretrained(\".\")\n\
+             session = onnxruntime.InferenceSession(\"{file}\")\n\
+             inputs = tokenizer(\"the {mark} of\", return_tensors=\"np\")\n\
+             (logits,) = session.run([\"{logits}\"], dict(inputs))\n```\n",
+            logits = onnx::LOGITS,
+            vocabulary = sizes.vocabulary,
+        )
+        .expect("a String takes all");
+    }
+    Words {
+        front: "library_name: transformers\npipeline_tag: fill-mask\ntags:\n- fill-mask\n- taper\n",
+        name: model.class(),
+        metrics: [("Held-out accuracy", accuracy), ("Held-out loss", loss)],
+        size: ("Pieces of the vocabulary", tokenizer.size().to_string()),
+        usage,
+    }
 }
 
 /// How ONNX Runtime takes the other file.
-fn running(config: &ModelConfig) -> String {
-    let input = config.input.images();
+fn running(input: &ImageInput, classes: usize) -> String {
     format!(
         "\n`model.onnx` is the same network for ONNX Runtime and other engines: `{0}` (N, {1}, {2}, {2}) in, `{3}` (N, {4}) out.\n\n\
          ```python\nimport numpy\nimport onnxruntime\n\nsession = onnxruntime.InferenceSession(\"model.onnx\")\n\
@@ -93,7 +158,7 @@ fn running(config: &ModelConfig) -> String {
         input.channels,
         input.size,
         onnx::LOGITS,
-        config.labels.len(),
+        classes,
     )
 }
 
@@ -109,7 +174,6 @@ fn loading(config: &ModelConfig) -> String {
 mod tests {
     use super::*;
     use crate::config::{Interpolation, Model, ResnetOfDepth};
-    use crate::formats::{ImageInput, ModelInput};
 
     #[test]
     fn a_card_says_how_good_how_merged_and_how_to_load() {
@@ -124,20 +188,20 @@ mod tests {
             params: 25_557_032,
             adapter: "a GPU".into(),
         };
-        let config = ModelConfig {
+        let config = ModelConfig::Images(ImageModel {
             architecture: "resnet50".into(),
             model: Model::Resnet50(ResnetOfDepth::default()),
             widened: None,
-            input: ModelInput::Images(ImageInput {
+            input: ImageInput {
                 channels: 3,
                 size: 224,
                 mean: vec![0.5; 3],
                 std: vec![0.5; 3],
                 interpolation: Interpolation::Bilinear,
                 crop: 0.875,
-            }),
+            },
             labels: vec!["rose".into(), "tulip".into()],
-        };
+        });
         let merge = MergeReport {
             max_abs_error: 2e-6,
             relative_error: 3e-7,

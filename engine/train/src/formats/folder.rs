@@ -3,21 +3,23 @@
 use std::path::Path;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{FormatError, onnx, safetensors, sums};
+use super::{FormatError, TextModel, onnx, safetensors, sums, transformers};
 use crate::config::{Interpolation, Model, Widen};
 use crate::disk::{Disk, SystemDisk};
 use crate::event::MergeReport;
-use crate::models;
+use crate::models::{self, Bert};
 use crate::nn::{Extent, Network, Weights};
 use crate::step::Task;
 use crate::win::surgery;
 
 /// File of the weights in a model folder.
 pub const WEIGHTS: &str = "model.safetensors";
-/// File of the weights with their network in a model folder.
+/// File of the weights with their network in the folder of a model on images.
 pub const ONNX: &str = "model.onnx";
+/// The same of a model on text, where transformers.js and optimum look for it.
+pub const TEXT_ONNX: &str = "onnx/model.onnx";
 /// File of the architecture and preprocessing in a model folder.
 pub const CONFIG: &str = "config.json";
 /// File of the proof of the merge in a model folder.
@@ -27,9 +29,19 @@ pub const PLAN: &str = "plan.json";
 /// File of the model card in a model folder.
 pub const CARD: &str = "README.md";
 
-/// `config.json`: the architecture, and what it reads.
+/// What a model is, and what it reads: `config.json`, and the tokenizer's files beside that of a model on text.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum ModelConfig {
+    /// A model on images.
+    Images(ImageModel),
+    /// A model on text.
+    Text(#[schemars(with = "transformers::Config")] TextModel),
+}
+
+/// `config.json` of a model on images: the architecture, and what it reads.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct ModelConfig {
+pub struct ImageModel {
     /// Name of the architecture, as torchvision and timm call it where they have it.
     pub architecture: String,
     /// The architecture in full, as in a configuration's `[model]`.
@@ -39,20 +51,12 @@ pub struct ModelConfig {
     pub widened: Option<Widened>,
     /// What it reads.
     #[serde(flatten)]
-    pub input: ModelInput,
+    pub input: ImageInput,
     /// Name of each class, in the order of the outputs.
     pub labels: Vec<String>,
 }
 
-/// What a model reads.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-#[serde(untagged)]
-pub enum ModelInput {
-    /// Images of one size.
-    Images(ImageInput),
-}
-
-/// Images, and what is done to any picture before the network.
+/// Images of one size, and what is done to any picture before the network.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ImageInput {
     /// Channels of the input image.
@@ -69,37 +73,86 @@ pub struct ImageInput {
     pub crop: f64,
 }
 
-impl<'de> Deserialize<'de> for ModelInput {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        ImageInput::deserialize(from).map(Self::Images)
-    }
-}
-
-impl ModelInput {
-    /// The images that it reads.
-    pub fn images(&self) -> &ImageInput {
-        let Self::Images(images) = self;
-        images
-    }
-
-    /// As a network has it.
-    fn extent(&self) -> Extent {
-        let Self::Images(ImageInput { size, channels, .. }) = self;
-        Extent::Map(*size, *size, *channels)
-    }
-}
-
 impl ModelConfig {
+    /// The model, which reads images.
+    ///
+    /// # Errors
+    /// It reads text.
+    pub fn images(&self) -> Result<&ImageModel, FormatError> {
+        match self {
+            Self::Images(model) => Ok(model),
+            Self::Text(_) => Err(FormatError::Kind { reads: "text", wanted: "images" }),
+        }
+    }
+
     /// What the network is asked for.
     pub fn task(&self) -> Task {
-        match self.input {
-            ModelInput::Images(_) => Task::Classify,
+        match self {
+            Self::Images(_) => Task::Classify,
+            Self::Text(TextModel { sizes: Bert { vocabulary, places, .. }, .. }) => {
+                Task::MaskedWords { vocabulary: *vocabulary, places: *places }
+            }
         }
     }
 
     /// The network that the weights are of.
     pub fn network(&self) -> Network {
-        let input = self.input.extent();
+        match self {
+            Self::Images(model) => model.network(),
+            Self::Text(model) => models::bert(&model.sizes),
+        }
+    }
+
+    /// What the files beside the weights say: `config.json`, and the tokenizer's.
+    ///
+    /// # Errors
+    /// A file is missing or damaged.
+    pub fn read_on(disk: &dyn Disk, folder: &Path) -> Result<Self, FormatError> {
+        match Said::read_on(disk, folder)? {
+            Said::Images(model) => Ok(Self::Images(model)),
+            Said::Text => Ok(Self::Text(transformers::model_on(disk, folder, None)?.0)),
+        }
+    }
+
+    /// The file with the network in ONNX.
+    fn onnx(&self) -> &'static str {
+        match self {
+            Self::Images(_) => ONNX,
+            Self::Text(_) => TEXT_ONNX,
+        }
+    }
+}
+
+/// What `config.json` says by itself.
+enum Said {
+    /// A model on images.
+    Images(ImageModel),
+    /// It is as transformers writes it.
+    Text,
+}
+
+impl Said {
+    fn read_on(disk: &dyn Disk, folder: &Path) -> Result<Self, FormatError> {
+        let path = folder.join(CONFIG);
+        let bytes = sums::read(disk, &path)?;
+        let value: serde_json::Value = parse_json(&path, &bytes)?;
+        if value["model_type"].is_string() {
+            return Ok(Self::Text);
+        }
+        if value["pretrained_cfg"].is_object() {
+            let message = "timm wrote it; a folder of timm's can be a teacher, by `teacher.from`";
+            return Err(FormatError::content(&path, message));
+        }
+        // Of the text, so that what is wrong is told with its line.
+        parse_json(&path, &bytes).map(Self::Images)
+    }
+}
+
+impl ImageModel {
+    /// The network that the weights are of.
+    fn network(&self) -> Network {
+        let ImageInput { size, channels, .. } = self.input;
+        let input = Extent::Map(size, size, channels);
         let classes = u32::try_from(self.labels.len()).unwrap_or(u32::MAX);
         let network = models::network(&self.model, input, classes);
         match self.widened {
@@ -123,7 +176,7 @@ pub struct Widened {
 pub struct ModelFolder {
     /// Parameters and state, with the ecosystem's names.
     pub weights: Weights,
-    /// Architecture and preprocessing.
+    /// What it is and what it reads.
     pub config: ModelConfig,
     /// Proof of the merge, for a merged student.
     pub merge: Option<MergeReport>,
@@ -147,14 +200,22 @@ impl ModelFolder {
     pub fn write_on(&self, disk: &dyn Disk, folder: &Path) -> Result<(), FormatError> {
         disk.make_folder(folder)?;
         let network = self.config.network();
-        let weights = network.to_file(&self.weights);
-        safetensors::write_on(disk, &folder.join(WEIGHTS), &weights, &safetensors::pytorch())?;
+        let mut weights = network.to_file(&self.weights);
         if onnx::fits(&network) {
-            let path = folder.join(ONNX);
+            let path = folder.join(self.config.onnx());
             let bytes = onnx::encode(&network, &weights)
                 .map_err(|error| FormatError::content(&path, error))?;
+            disk.make_folder(path.parent().unwrap_or(folder))?;
             disk.write_bytes(&path, &bytes)?;
         }
+        if let ModelConfig::Text(TextModel { sizes, tokenizer }) = &self.config {
+            weights = transformers::to_file(sizes, weights)
+                .map_err(|problem| FormatError::content(&folder.join(CONFIG), problem))?;
+            for (name, content) in tokenizer.files(sizes.length) {
+                disk.write_bytes(&folder.join(name), content.as_bytes())?;
+            }
+        }
+        safetensors::write_on(disk, &folder.join(WEIGHTS), &weights, &safetensors::pytorch())?;
         write_json_on(disk, &folder.join(CONFIG), &self.config)?;
         if let Some(merge) = &self.merge {
             write_json_on(disk, &folder.join(MERGE), merge)?;
@@ -176,17 +237,21 @@ impl ModelFolder {
     /// # Errors
     /// As [`Self::read`].
     pub fn read_on(disk: &dyn Disk, folder: &Path) -> Result<ModelFolder, FormatError> {
-        let path = folder.join(CONFIG);
-        let bytes = sums::read(disk, &path)?;
-        let value: serde_json::Value = parse_json(&path, &bytes)?;
-        if value["pretrained_cfg"].is_object() || value["model_type"].is_string() {
-            let message = "timm or transformers wrote it; a folder of timm's can be a teacher, by `teacher.from`";
-            return Err(FormatError::content(&path, message));
-        }
-        // Of the text, so that what is wrong is told with its line.
-        let config: ModelConfig = parse_json(&path, &bytes)?;
-        let (weights, _) = safetensors::read_on(disk, &folder.join(WEIGHTS))?;
-        let weights = config.network().from_file(weights);
+        let (config, weights) = match Said::read_on(disk, folder)? {
+            Said::Images(model) => {
+                let (weights, _) = safetensors::read_on(disk, &folder.join(WEIGHTS))?;
+                let weights = model.network().from_file(weights);
+                (ModelConfig::Images(model), weights)
+            }
+            Said::Text => {
+                let found = transformers::read_on(disk, folder, None)?;
+                if let Some(name) = found.missing.first() {
+                    let message = format!("it has no head for masked words: {name} is missing");
+                    return Err(FormatError::content(&folder.join(WEIGHTS), message));
+                }
+                (ModelConfig::Text(found.model), found.weights)
+            }
+        };
         let path = folder.join(MERGE);
         let merge =
             sums::read_if_there(disk, &path)?.map(|bytes| parse_json(&path, &bytes)).transpose()?;
@@ -252,20 +317,20 @@ mod tests {
         let mlp = Mlp { hidden: vec![2], blocks: vec![1], ..Mlp::default() };
         let mut folder = ModelFolder {
             weights: Weights::new(),
-            config: ModelConfig {
+            config: ModelConfig::Images(ImageModel {
                 architecture: "mlp".into(),
                 model: Model::Mlp(mlp),
                 widened: None,
-                input: ModelInput::Images(ImageInput {
+                input: ImageInput {
                     channels,
                     size,
                     mean: vec![0.1307],
                     std: vec![0.3081],
                     interpolation: Interpolation::Area,
                     crop: 1.0,
-                }),
+                },
                 labels: vec!["0".into(), "1".into()],
-            },
+            }),
             merge: Some(MergeReport {
                 max_abs_error: 1e-6,
                 relative_error: 3e-7,
@@ -310,12 +375,11 @@ mod tests {
 
     #[test]
     fn a_widened_teacher_is_a_network_again() {
-        let params =
-            |config: &ModelConfig| config.network().shapes().expect("shapes").param_count();
-        let student = sample(1, 28).config;
+        let params = |model: &ImageModel| model.network().shapes().expect("shapes").param_count();
+        let student = sample(1, 28).config.images().expect("of images").clone();
         assert_eq!(params(&student), 785 * 2 + 2 * 2 + 2);
         let widened = Some(Widened { factor: 4, widen: Widen::Mid });
-        assert_eq!(params(&ModelConfig { widened, ..student }), 785 * 8 + 8 * 2 + 2);
+        assert_eq!(params(&ImageModel { widened, ..student }), 785 * 8 + 8 * 2 + 2);
     }
 
     #[test]

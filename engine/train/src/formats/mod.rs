@@ -8,11 +8,13 @@ mod pytorch;
 pub mod safetensors;
 pub mod sums;
 pub mod timm;
+pub mod transformers;
 
 use std::path::{Path, PathBuf};
 
 pub use crate::event::MergeReport;
-pub use folder::{ImageInput, ModelConfig, ModelFolder, ModelInput};
+pub use folder::{ImageInput, ImageModel, ModelConfig, ModelFolder};
+pub use transformers::TextModel;
 
 /// A file that cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +45,14 @@ pub enum FormatError {
         /// What is wrong, as the end of a sentence.
         problem: &'static str,
     },
+    /// A model of another kind than what is asked of it.
+    #[error("the model reads {reads}, where one that reads {wanted} is wanted")]
+    Kind {
+        /// What it reads.
+        reads: &'static str,
+        /// What it would have to read.
+        wanted: &'static str,
+    },
 }
 
 impl FormatError {
@@ -51,7 +61,9 @@ impl FormatError {
         use std::io::ErrorKind::{QuotaExceeded, StorageFull};
         match self {
             FormatError::Io { source, .. } => matches!(source.kind(), StorageFull | QuotaExceeded),
-            FormatError::Content { .. } | FormatError::Sum { .. } => false,
+            FormatError::Content { .. } | FormatError::Sum { .. } | FormatError::Kind { .. } => {
+                false
+            }
         }
     }
 

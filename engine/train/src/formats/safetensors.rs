@@ -143,7 +143,7 @@ fn header(weights: &Weights, metadata: &Metadata) -> String {
 
 /// Reads a file of F32, F16, BF16 or F64 tensors as 32-bit floats, as the file has them, with its metadata.
 ///
-/// BatchNorm's integer counters `num_batches_tracked` are passed over: nothing reads them.
+/// Tensors of whole numbers that nothing reads are passed over, see [`is_passed_over`].
 ///
 /// # Errors
 /// The file cannot be read, its header does not agree with its bytes, a tensor has another type, or the bytes do not have the sum that
@@ -161,6 +161,12 @@ pub fn read_on(disk: &dyn Disk, path: &Path) -> Result<(Weights, Metadata), Form
     parse(&bytes).map_err(|message| FormatError::content(path, message))
 }
 
+/// Whether a tensor of this name is passed over: BatchNorm's counters `num_batches_tracked`, and the numbers 0, 1, 2, … that transformers
+/// once kept as `position_ids`.
+pub fn is_passed_over(name: &str) -> bool {
+    name.ends_with("num_batches_tracked") || name.ends_with("embeddings.position_ids")
+}
+
 /// [`read`] of bytes in memory; the error says what is wrong with them.
 ///
 /// # Errors
@@ -175,7 +181,7 @@ pub fn parse(bytes: &[u8]) -> Result<(Weights, Metadata), String> {
     let file = SafeTensors::deserialize(bytes).map_err(|error| describe(&error, bytes))?;
     let mut weights = Weights::new();
     for (name, view) in file.iter() {
-        if name.ends_with("num_batches_tracked") {
+        if is_passed_over(name) {
             continue;
         }
         let data = floats(view.dtype(), view.data()).ok_or_else(|| {
@@ -308,10 +314,12 @@ mod tests {
     }
 
     #[test]
-    fn counters_of_batch_norm_are_passed_over() {
-        let header =
-            r#"{"bn1.num_batches_tracked":{"dtype":"I64","shape":[],"data_offsets":[0,8]}}"#;
-        assert_eq!(parse(&forge(header, &[0; 8])), Ok(Default::default()));
+    fn whole_numbers_that_nothing_reads_are_passed_over() {
+        for name in ["bn1.num_batches_tracked", "bert.embeddings.position_ids"] {
+            let header =
+                format!(r#"{{"{name}":{{"dtype":"I64","shape":[],"data_offsets":[0,8]}}}}"#);
+            assert_eq!(parse(&forge(&header, &[0; 8])), Ok(Default::default()));
+        }
     }
 
     #[test]

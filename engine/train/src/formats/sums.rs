@@ -19,8 +19,10 @@ use crate::{
 
 /// Name of the file of check sums.
 pub const NAME: &str = "SHA256SUMS";
+/// The folder in a model's whose files belong to the model; what else lies there, as checkpoints in that of a teacher, does not.
+pub const INSIDE: &str = "onnx";
 
-/// Writes the check sums of all files in `folder`, by name.
+/// Writes the check sums of all files in `folder` and in its folder [`INSIDE`], by name.
 ///
 /// # Errors
 /// What the system refuses.
@@ -33,20 +35,30 @@ pub fn write(folder: &Path) -> Result<(), FormatError> {
 /// # Errors
 /// As [`write()`].
 pub fn write_on(disk: &dyn Disk, folder: &Path) -> Result<(), FormatError> {
-    let mut names = Vec::new();
-    for (path, kind) in disk.list(folder)? {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if kind == Kind::File && name != NAME && !name.starts_with('.') {
-            names.push(name);
-        }
-    }
-    names.sort();
     let mut text = String::new();
-    for name in names {
+    for name in names(disk, folder)? {
         let sum = hex(&Sha256::digest(disk.read(&folder.join(&name))?));
         text.push_str(&format!("{sum}  {name}\n"));
     }
     disk.write_bytes(&folder.join(NAME), text.as_bytes())
+}
+
+/// Names of the files in `folder` and in [`INSIDE`]; hidden ones and the sums themselves are left out.
+fn names(disk: &dyn Disk, folder: &Path) -> Result<Vec<String>, FormatError> {
+    let mut names = Vec::new();
+    for (path, kind) in disk.list(folder)? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        match kind {
+            Kind::File if name != NAME && !name.starts_with('.') => names.push(name),
+            Kind::Folder if name == INSIDE => {
+                let inside = self::names(disk, &path)?;
+                names.extend(inside.into_iter().map(|file| format!("{name}/{file}")));
+            }
+            Kind::File | Kind::Folder | Kind::Other => {}
+        }
+    }
+    names.sort();
+    Ok(names)
 }
 
 /// SHA-256 of a file as 64 hexadecimal digits.
@@ -96,18 +108,14 @@ impl Sums {
         Ok(Some(Self { named }))
     }
 
-    /// Whether `path` is a file with this sum.
-    fn compare(&self, path: &Path, sum: &str) -> Result<(), FormatError> {
-        let problem = match self.of(path) {
+    /// Whether `path`, which is called `name` here, is a file with this sum.
+    fn compare(&self, path: &Path, name: &str, sum: &str) -> Result<(), FormatError> {
+        let problem = match self.named.get(name) {
             Some(known) if known == sum => return Ok(()),
             Some(_) => "is damaged or was changed: its SHA-256 is not the one in SHA256SUMS",
             None => "is not named in the SHA256SUMS beside it",
         };
         Err(FormatError::Sum { path: path.into(), problem })
-    }
-
-    fn of(&self, path: &Path) -> Option<&String> {
-        self.named.get(path.file_name()?.to_str()?)
     }
 }
 
@@ -127,7 +135,7 @@ fn parse(line: &str) -> Option<(String, &str)> {
 pub fn read(disk: &dyn Disk, path: &Path) -> Result<Vec<u8>, FormatError> {
     let bytes = disk.read(path)?;
     if let Some(sums) = beside(disk, path)? {
-        sums.compare(path, &hex(&Sha256::digest(&bytes)))?;
+        sums.compare(path, name(path), &hex(&Sha256::digest(&bytes)))?;
     }
     Ok(bytes)
 }
@@ -141,12 +149,17 @@ pub fn read_if_there(disk: &dyn Disk, path: &Path) -> Result<Option<Vec<u8>>, Fo
         return read(disk, path).map(Some);
     }
     match beside(disk, path)? {
-        Some(sums) if sums.of(path).is_some() => {
+        Some(sums) if sums.named.contains_key(name(path)) => {
             let problem = "is missing, though SHA256SUMS names it";
             Err(FormatError::Sum { path: path.into(), problem })
         }
         _ => Ok(None),
     }
+}
+
+/// What a file is called in the folder that it lies in.
+fn name(path: &Path) -> &str {
+    path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
 }
 
 fn beside(disk: &dyn Disk, path: &Path) -> Result<Option<Sums>, FormatError> {
@@ -163,7 +176,7 @@ pub fn check(folder: &Path) -> Result<(), FormatError> {
     let sums = Sums::open(&SystemDisk, folder)?.ok_or_else(missing)?;
     sums.named.keys().try_for_each(|name| {
         let path: PathBuf = folder.join(name);
-        sums.compare(&path, &of_file(&path)?)
+        sums.compare(&path, name, &of_file(&path)?)
     })
 }
 

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     config::{Config, Data, Length, Precision},
     data::{Contents, Dataset, images::ImageSet},
-    formats::{ImageInput, ModelConfig, ModelFolder, ModelInput, card, folder},
+    formats::{ImageInput, ImageModel, ModelConfig, ModelFolder, card, folder},
     win::algorithm::Stage,
 };
 
@@ -54,20 +54,20 @@ fn model_config(config: &Config, data: &Dataset, teacher: bool) -> ModelConfig {
     let Contents::Images(ImageSet { classes, preprocess, .. }) = &data.contents else {
         unreachable!("a configuration of text is refused before it is trained")
     };
-    ModelConfig {
+    ModelConfig::Images(ImageModel {
         architecture: config.model.arch().into(),
         model: config.model.clone(),
         widened: teacher.then_some(widened),
-        input: ModelInput::Images(ImageInput {
+        input: ImageInput {
             channels: preprocess.channels() as u32,
             size: preprocess.size() as u32,
             mean: preprocess.mean().to_vec(),
             std: preprocess.std().to_vec(),
             interpolation: preprocess.interpolation(),
             crop: preprocess.crop(),
-        }),
+        },
         labels: classes.clone(),
-    }
+    })
 }
 
 /// The data in a line of the model card.

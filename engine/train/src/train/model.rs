@@ -79,7 +79,7 @@ impl Trained {
         gpu: &Arc<dyn Device>,
         images: &[Image],
     ) -> Result<Vec<Vec<f64>>, TrainError> {
-        let preprocess = Preprocess::try_from(self.folder.config.input.images())?;
+        let preprocess = Preprocess::try_from(&self.folder.config.images()?.input)?;
         let channels = preprocess.channels();
         let mut session = self.session(gpu, images.len().clamp(1, EVAL_BATCH as usize) as u32)?;
         let batch = session.rows();

@@ -2,6 +2,8 @@
 //!
 //! What two sides know is compared: the classes by name, how pictures are framed, the shapes. What only the teacher knows is taken over.
 
+mod text;
+
 use std::{
     collections::BTreeMap,
     fs::File,
@@ -19,10 +21,14 @@ use crate::{
     },
     disk::SystemDisk,
     event::{self, Event},
-    formats::{FormatError, ModelConfig, ModelFolder, folder, safetensors, sums, timm},
+    formats::{
+        FormatError, ImageModel, ModelFolder, folder, safetensors, sums, timm, transformers,
+    },
     models::{self, Output},
     nn::{Extent, FileLayout, Layer, Network, NetworkError, Tensor, Weights},
 };
+
+pub use text::{TextTeacher, text_teacher};
 
 /// A teacher's files.
 #[derive(Debug)]
@@ -39,7 +45,7 @@ struct Found {
 #[derive(Debug)]
 enum Described {
     /// A folder as runs write it.
-    Taper(ModelConfig),
+    Taper(ImageModel),
     /// A folder as timm writes it.
     Timm(timm::Described),
 }
@@ -48,7 +54,7 @@ impl Described {
     /// Channels of the pictures.
     fn channels(&self) -> Option<u32> {
         match self {
-            Described::Taper(model) => Some(model.input.images().channels),
+            Described::Taper(model) => Some(model.input.channels),
             Described::Timm(of) => of.channels,
         }
     }
@@ -68,9 +74,9 @@ impl Described {
             Described::Timm(of) => return Ok(of.framing.clone()),
         };
         let bad = |error: DataError| refused(from, format!("its {}: {error}", folder::CONFIG));
-        let of = Preprocess::try_from(model.input.images()).map_err(bad)?;
+        let of = Preprocess::try_from(&model.input).map_err(bad)?;
         Ok(Framing {
-            size: Some(model.input.images().size),
+            size: Some(model.input.size),
             interpolation: Some(of.interpolation()),
             crop: Some(of.crop()),
             mean: Some(of.mean().to_vec()),
@@ -98,18 +104,25 @@ fn refused(from: &str, message: impl Into<String>) -> TrainError {
 /// The teacher of `seed` in `from`, and what its folder says.
 fn find(from: &str, seed: u64) -> Result<Found, TrainError> {
     let (weights, warning) = locate(from, seed)?;
+    if weights.ends_with(transformers::INDEX) {
+        let message = "its weights are in several files; a network on images is read from one";
+        return Err(refused(from, message));
+    }
     refuse_pickles(from, &weights)?;
     let described = described(&weights)?;
     Ok(Found { weights, described, warning })
 }
 
-/// The file of the weights: `from` itself, the teacher of `seed` in a run or else its first, a model folder's, a run's or member's student.
+/// The file of the weights, or of the names of several: `from` itself, the teacher of `seed` in a run or else its first, a model folder's, a run's or member's student.
 fn locate(from: &str, seed: u64) -> Result<(PathBuf, Option<String>), TrainError> {
     let path = Path::new(from);
     if path.is_file() {
         return Ok((path.into(), None));
     }
-    let inside = |folder: PathBuf| Some(folder.join(folder::WEIGHTS)).filter(|file| file.is_file());
+    let inside = |folder: PathBuf| {
+        let names = [folder::WEIGHTS, transformers::INDEX];
+        names.map(|name| folder.join(name)).into_iter().find(|file| file.is_file())
+    };
     let teachers = path.join("teachers");
     if let Some(file) = inside(teachers.join(seed.to_string())) {
         return Ok((file, None));

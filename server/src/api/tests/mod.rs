@@ -15,7 +15,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use engine::config::{Config, Interpolation, Mlp, Model};
-use engine::formats::{ImageInput, ModelConfig, ModelFolder, ModelInput};
+use engine::formats::{ImageInput, ImageModel, ModelConfig, ModelFolder};
 use engine::nn::fresh;
 use engine::ops::AdapterKind;
 use engine::plan::Target;

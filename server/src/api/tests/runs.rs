@@ -40,20 +40,20 @@ async fn a_run_takes_over_what_its_teacher_says_of_pictures() {
     let server = Server::here();
     let id = server.draft().await;
     let mlp = Mlp { hidden: vec![12, 12, 12, 12], blocks: vec![1; 4], ..Mlp::default() };
-    let config = ModelConfig {
+    let config = ModelConfig::Images(ImageModel {
         architecture: "mlp".into(),
         model: Model::Mlp(mlp),
         widened: None,
-        input: ModelInput::Images(ImageInput {
+        input: ImageInput {
             channels: 1,
             size: 16,
             mean: vec![0.375],
             std: vec![0.25],
             interpolation: Interpolation::Area,
             crop: 0.875,
-        }),
+        },
         labels: (0..10).map(|class| class.to_string()).collect(),
-    };
+    });
     let weights = fresh(&config.network(), 1).expect("weights");
     let model = ModelFolder { weights, config, merge: None, card: String::new() };
     let folder = server.folder.path().join("runs").join(&id);

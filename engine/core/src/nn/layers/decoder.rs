@@ -58,8 +58,8 @@ impl Kind for Decoder {
     }
 
     fn onnx(&self, x: State<String>, to: &mut onnx::Nodes) -> String {
-        to.refuse(&self.name);
-        x.h
+        let product = to.product(&format!("{}.product", self.name), &x.h, &self.table);
+        to.with_parameters("Add", &self.name, &product, &["bias"], Vec::new())
     }
 
     fn widened(&self, _by: Widening) -> Layer {

@@ -33,6 +33,8 @@ pub struct Embeddings {
     pub project: Option<u32>,
     /// Standard deviation with which the network's matrices and tables begin; its biases are 0 then, and have no weight decay.
     pub std: f64,
+    /// ε of the layer norm.
+    pub eps: f64,
 }
 
 /// Names of the tables and of the norm behind the layer's own.
@@ -124,7 +126,7 @@ impl Kind for Embeddings {
             true => places,
             false => to.add(&self.path(TABLES[1]), First { count: length }, &[places])?,
         };
-        let [y, _] = layer_norm::of_sum(&self.norm(), sum, places, to)?;
+        let [y, _] = layer_norm::of_sum(&self.norm(), sum, places, self.eps, to)?;
         match self.project {
             None => Ok(y),
             Some(_) => {
@@ -135,8 +137,25 @@ impl Kind for Embeddings {
     }
 
     fn onnx(&self, x: State<String>, to: &mut onnx::Nodes) -> String {
-        to.refuse(&self.name);
-        x.h
+        let ids = x.h;
+        let [words, places, segments] = TABLES.map(|table| format!("{}.weight", self.path(table)));
+        let [words, places, segments] = [words, places, segments].map(|table| to.parameter(&table));
+        let words = to.node("Gather", &self.words(), &[&words, &ids], Vec::new());
+        let of = self.path(TABLES[2]);
+        let segments = to.node("Gather", &of, &[&segments, onnx::TOKEN_TYPE_IDS], Vec::new());
+        // The first L places.
+        let second = vec![("start", onnx::Attribute::Int(1)), ("end", onnx::Attribute::Int(2))];
+        let length = to.node("Shape", &self.path("length"), &[&ids], second);
+        let zero = to.whole("zero", &[0]);
+        let of = self.path(TABLES[1]);
+        let places = to.node("Slice", &of, &[&places, &zero, &length, &zero], Vec::new());
+        let sum = to.part("Add", &self.name, "words_of_segments", &[&words, &segments]);
+        let sum = to.part("Add", &self.name, "sum", &[&sum, &places]);
+        let y = layer_norm::onnx_nodes(&self.path("LayerNorm"), &sum, self.eps, to);
+        match self.project {
+            None => y,
+            Some(_) => to.linear(&self.projection(), &y, true),
+        }
     }
 
     /// The tables keep the student's width, so that the student can take them, and a linear map brings them to the teacher's.

@@ -9,16 +9,16 @@ use crate::{
     ops::layer_norm,
 };
 
-/// BERT's ε.
-const EPS: f32 = 1e-12;
 /// γ and β.
 const PARTS: [&str; 2] = ["weight", "bias"];
 
-/// y = γ (x − mean) / √(variance + ε) + β over the features of a position; ε 1e-12, as BERT.
+/// y = γ (x − mean) / √(variance + ε) + β over the features of a position.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LayerNorm {
     /// Path of its parameters.
     pub name: String,
+    /// ε; BERT's is 1e-12.
+    pub eps: f64,
 }
 
 /// Writes down γ and β of the layer norm `name` over `width` features.
@@ -33,17 +33,18 @@ pub(super) fn of_sum(
     name: &str,
     x: Value,
     skip: Value,
+    eps: f64,
     to: &mut Builder<'_>,
 ) -> Result<[Value; 2], ShapeError> {
     let inputs = [x, to.tensor(name, PARTS[0]), to.tensor(name, PARTS[1]), skip];
-    let outputs = to.add_all(name, layer_norm::LayerNorm { eps: EPS }, &inputs)?;
+    let outputs = to.add_all(name, layer_norm::LayerNorm { eps: eps as f32 }, &inputs)?;
     Ok([outputs[0], outputs[1]])
 }
 
 /// Nodes of ONNX of the layer norm `name` of the value called `x`.
-pub(super) fn onnx_nodes(name: &str, x: &str, to: &mut onnx::Nodes) -> String {
-    let attributes =
-        vec![("axis", onnx::Attribute::Int(-1)), ("epsilon", onnx::Attribute::Float(EPS))];
+pub(super) fn onnx_nodes(name: &str, x: &str, eps: f64, to: &mut onnx::Nodes) -> String {
+    let epsilon = onnx::Attribute::Float(eps as f32);
+    let attributes = vec![("axis", onnx::Attribute::Int(-1)), ("epsilon", epsilon)];
     to.with_parameters("LayerNormalization", name, x, &PARTS, attributes)
 }
 
@@ -74,11 +75,11 @@ impl Kind for LayerNorm {
         to: &mut Builder<'_>,
     ) -> Result<Value, ShapeError> {
         let inputs = [x.h, to.tensor(&self.name, PARTS[0]), to.tensor(&self.name, PARTS[1])];
-        to.add(&self.name, layer_norm::LayerNorm { eps: EPS }, &inputs)
+        to.add(&self.name, layer_norm::LayerNorm { eps: self.eps as f32 }, &inputs)
     }
 
     fn onnx(&self, x: State<String>, to: &mut onnx::Nodes) -> String {
-        onnx_nodes(&self.name, &x.h, to)
+        onnx_nodes(&self.name, &x.h, self.eps, to)
     }
 
     fn widened(&self, _by: Widening) -> Layer {

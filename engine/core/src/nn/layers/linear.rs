@@ -57,8 +57,7 @@ impl Kind for Linear {
     }
 
     fn onnx(&self, x: State<String>, to: &mut onnx::Nodes) -> String {
-        let attributes = vec![("transB", onnx::Attribute::Int(1))];
-        to.affine("Gemm", &self.name, &x.h, self.bias, attributes)
+        to.linear(&self.name, &x.h, self.bias)
     }
 
     /// `mid` keeps the width of a layer at a residual unit's end; every other one is widened.

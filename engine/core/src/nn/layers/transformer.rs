@@ -24,10 +24,13 @@ pub struct Transformer {
     pub head: u32,
     /// Features between W1 and W2.
     pub inner: u32,
+    /// ε of both layer norms.
+    pub eps: f64,
 }
 
 /// How files call the parts of the matrix of queries, keys and values.
-const PARTS: FileLayout = FileLayout::Stacked(["query", "key", "value"]);
+const NAMES: [&str; 3] = ["query", "key", "value"];
+const PARTS: FileLayout = FileLayout::Stacked(NAMES);
 
 /// Names of its parts, behind its own, see [`Transformer::path`].
 impl Transformer {
@@ -101,12 +104,12 @@ impl Kind for Transformer {
         let mixed =
             to.add(&self.path("attention"), Attention { heads: self.heads }, &[qkv, lengths])?;
         let out = to.affine(&self.path(Self::O), linear, mixed, true)?;
-        let [y, attended] = layer_norm::of_sum(&self.path(Self::FIRST_NORM), out, x.h, to)?;
+        let [y, attended] = layer_norm::of_sum(&self.path(Self::FIRST_NORM), out, x.h, self.eps, to)?;
         let inner = self.path(Self::W1);
         let wide = to.affine(&inner, linear, y, true)?;
         let wide = to.add(&inner, Activation::Gelu, &[wide])?;
         let out = to.affine(&self.path(Self::W2), linear, wide, true)?;
-        let [z, sum] = layer_norm::of_sum(&self.path(Self::LAST_NORM), out, y, to)?;
+        let [z, sum] = layer_norm::of_sum(&self.path(Self::LAST_NORM), out, y, self.eps, to)?;
         for (part, value) in [
             (Self::CONTEXTS, mixed),
             (Self::ATTENDED, attended),
@@ -120,8 +123,42 @@ impl Kind for Transformer {
     }
 
     fn onnx(&self, x: State<String>, to: &mut onnx::Nodes) -> String {
-        to.refuse(&self.name);
-        x.h
+        let (heads, head) = (i64::from(self.heads), i64::from(self.head));
+        let apart = to.whole(&format!("attention.heads.{heads}x{head}"), &[0, 0, heads, head]);
+        let together =
+            to.whole(&format!("attention.features.{}", heads * head), &[0, 0, heads * head]);
+        let read = x.clone().linear();
+        // (N, L, heads · head) → (N, heads, L, head), and of the keys (N, heads, head, L).
+        let [query, key, value] = NAMES.map(|name| {
+            let name = self.path(&format!("attention.self.{name}"));
+            let y = to.linear(&name, &read, true);
+            let y = to.part("Reshape", &name, "heads", &[&y, &apart]);
+            let order = if name.ends_with("key") { vec![0, 2, 3, 1] } else { vec![0, 2, 1, 3] };
+            to.permuted(&format!("{name}.by_head"), &y, order)
+        });
+        let attention = self.path("attention.self");
+        let scale = to
+            .number(&format!("attention.scale.{head}"), (1.0 / f64::from(self.head).sqrt()) as f32);
+        let mask = mask(to);
+        let scores = to.part("MatMul", &attention, "products", &[&query, &key]);
+        let scores = to.part("Mul", &attention, "scores", &[&scores, &scale]);
+        let scores = to.part("Add", &attention, "masked", &[&scores, &mask]);
+        let last = vec![("axis", onnx::Attribute::Int(-1))];
+        let shares = to.node("Softmax", &format!("{attention}.shares"), &[&scores], last);
+        let mixed = to.part("MatMul", &attention, "mixed", &[&shares, &value]);
+        let mixed = to.permuted(&format!("{attention}.by_place"), &mixed, vec![0, 2, 1, 3]);
+        let mixed = to.node("Reshape", &attention, &[&mixed, &together], Vec::new());
+        let out = to.linear(&self.path("attention.output.dense"), &mixed, true);
+        let sum = to.part("Add", &self.path("attention.output"), "sum", &[&out, &x.h]);
+        let norm = self.path("attention.output.LayerNorm");
+        let y = layer_norm::onnx_nodes(&norm, &sum, self.eps, to);
+        let inner = self.path("intermediate.dense");
+        let wide = to.linear(&inner, &y, true);
+        let gelu = super::Activation { name: format!("{inner}.act"), function: Activation::Gelu };
+        let wide = gelu.onnx(State::of(wide), to);
+        let out = to.linear(&self.path("output.dense"), &wide, true);
+        let sum = to.part("Add", &self.path("output"), "sum", &[&out, &y]);
+        layer_norm::onnx_nodes(&self.path("output.LayerNorm"), &sum, self.eps, to)
     }
 
     /// More heads of the same size.
@@ -138,4 +175,19 @@ impl Kind for Transformer {
     fn folded(&self, _norm: bool, _folds: &mut Vec<Fold>) -> Layer {
         Layer::Transformer(self.clone())
     }
+}
+
+/// What is added to the scores of all layers: 0 where a key is a token, the least number where it is padding; (N, 1, 1, L).
+fn mask(to: &mut onnx::Nodes) -> String {
+    const NAME: &str = "attention_mask.added";
+    if to.has(NAME) {
+        return NAME.into();
+    }
+    let (one, least) = (to.number("one", 1.0), to.number("attention.least", f32::MIN));
+    let axes = to.whole("attention_mask.axes", &[1, 2]);
+    let float = vec![("to", onnx::Attribute::Int(onnx::FLOAT))];
+    let tokens = to.node("Cast", "attention_mask.tokens", &[onnx::ATTENTION_MASK], float);
+    let padding = to.node("Sub", "attention_mask.padding", &[&one, &tokens], Vec::new());
+    let padding = to.node("Unsqueeze", "attention_mask.of_keys", &[&padding, &axes], Vec::new());
+    to.node("Mul", NAME, &[&padding, &least], Vec::new())
 }

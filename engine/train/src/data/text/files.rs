@@ -1,6 +1,6 @@
 //! A tokenizer in files, as transformers reads and writes them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -8,7 +8,8 @@ use serde_json::{Map, Value, json};
 use super::wordpiece::{INNER, LONGEST, SPECIALS};
 use super::{Normalizer, Tokenizer};
 use crate::data::DataError;
-use crate::formats::{FormatError, atomic};
+use crate::disk::Disk;
+use crate::formats::{FormatError, atomic, sums};
 use crate::text::escape;
 
 const VOCABULARY: &str = "vocab.txt";
@@ -33,47 +34,29 @@ impl Tokenizer {
             false if path.extension().is_some_and(|end| end == "json") => (Some(path.into()), None),
             false => (None, Some(path.into())),
         };
-        let config = match file(CONFIG) {
-            Some(path) => Some((object(&path)?, path)),
-            None => None,
+        let read = |path: Option<PathBuf>| -> Result<Option<File>, DataError> {
+            path.map(|path| Ok(File { text: text(&path)?, path })).transpose()
         };
-        let said = |key: &str| config.as_ref().and_then(|(config, _)| config.get(key)?.as_bool());
-        let tokenizer = match (&whole, &plain) {
-            (Some(path), _) => read_json(path)?,
-            (None, Some(path)) => {
-                let normalizer = Normalizer {
-                    strip_accents: said("strip_accents"),
-                    handle_chinese_chars: said("tokenize_chinese_chars").unwrap_or(true),
-                    ..Normalizer::bert(said("do_lower_case").or(lowercase).unwrap_or(true))
-                };
-                read_vocabulary(path, normalizer)?
-            }
-            (None, None) => {
-                let problem = format!("holds neither {TOKENIZER} nor {VOCABULARY}");
-                return Err(DataError::malformed(path, problem));
-            }
+        let (whole, plain, config) = (read(whole)?, read(plain)?, read(file(CONFIG))?);
+        Files { whole, plain, config }.tokenizer(path, lowercase)
+    }
+
+    /// Reads the tokenizer of a model folder on a disk, as [`Self::open`]; where the folder has a `SHA256SUMS`, each file has its sum.
+    ///
+    /// # Errors
+    /// As [`Self::open`], or a file that has not its sum.
+    pub fn read_on(disk: &dyn Disk, folder: &Path) -> Result<Self, FormatError> {
+        let read = |name: &str| -> Result<Option<File>, FormatError> {
+            let path = folder.join(name);
+            let Some(bytes) = sums::read_if_there(disk, &path)? else { return Ok(None) };
+            let text = utf8(bytes).map_err(|problem| FormatError::content(&path, problem))?;
+            Ok(Some(File { path, text }))
         };
-        if let (Some(_), Some(plain)) = (&whole, &plain) {
-            let other = read_vocabulary(plain, tokenizer.normalizer())?;
-            if other.pieces() != tokenizer.pieces() {
-                let problem = format!("holds other pieces than {TOKENIZER} beside it");
-                return Err(DataError::malformed(plain, problem));
-            }
-        }
-        let has = tokenizer.normalizer().lowercase;
-        if let (Some(says), Some((_, path))) = (said("do_lower_case"), &config)
-            && says != has
-        {
-            let problem = format!("do_lower_case = {says}, where {TOKENIZER} says {has}");
-            return Err(DataError::malformed(path, problem));
-        }
-        if let Some(asked) = lowercase
-            && asked != has
-        {
-            let problem = format!("{asked} contradicts the tokenizer's files, which say {has}");
-            return Err(DataError::setting("text.lowercase", problem));
-        }
-        Ok(tokenizer)
+        let (whole, plain, config) = (read(TOKENIZER)?, read(VOCABULARY)?, read(CONFIG)?);
+        Files { whole, plain, config }.tokenizer(folder, None).map_err(|error| match error {
+            DataError::Malformed { path, problem } => FormatError::content(&path, problem),
+            other => FormatError::content(folder, other),
+        })
     }
 
     /// Writes `vocab.txt`, `tokenizer.json`, `tokenizer_config.json` and `special_tokens_map.json` into `folder`;
@@ -168,6 +151,66 @@ impl Tokenizer {
     }
 }
 
+/// A file's text, and where it lies.
+struct File {
+    path: PathBuf,
+    text: String,
+}
+
+/// Those of the files of a tokenizer that are there.
+struct Files {
+    whole: Option<File>,
+    plain: Option<File>,
+    config: Option<File>,
+}
+
+impl Files {
+    /// The tokenizer that they say, all of them, and `lowercase`; `at` is where they were looked for.
+    fn tokenizer(&self, at: &Path, lowercase: Option<bool>) -> Result<Tokenizer, DataError> {
+        let config = match &self.config {
+            Some(file) => Some((object(file)?, &file.path)),
+            None => None,
+        };
+        let said = |key: &str| config.as_ref().and_then(|(config, _)| config.get(key)?.as_bool());
+        let tokenizer = match (&self.whole, &self.plain) {
+            (Some(file), _) => read_json(file)?,
+            (None, Some(file)) => {
+                let normalizer = Normalizer {
+                    strip_accents: said("strip_accents"),
+                    handle_chinese_chars: said("tokenize_chinese_chars").unwrap_or(true),
+                    ..Normalizer::bert(said("do_lower_case").or(lowercase).unwrap_or(true))
+                };
+                read_vocabulary(file, normalizer)?
+            }
+            (None, None) => {
+                let problem = format!("holds neither {TOKENIZER} nor {VOCABULARY}");
+                return Err(DataError::malformed(at, problem));
+            }
+        };
+        if let (Some(_), Some(plain)) = (&self.whole, &self.plain) {
+            let other = read_vocabulary(plain, tokenizer.normalizer())?;
+            if other.pieces() != tokenizer.pieces() {
+                let problem = format!("holds other pieces than {TOKENIZER} beside it");
+                return Err(DataError::malformed(&plain.path, problem));
+            }
+        }
+        let has = tokenizer.normalizer().lowercase;
+        if let (Some(says), Some((_, path))) = (said("do_lower_case"), &config)
+            && says != has
+        {
+            let problem = format!("do_lower_case = {says}, where {TOKENIZER} says {has}");
+            return Err(DataError::malformed(path, problem));
+        }
+        if let Some(asked) = lowercase
+            && asked != has
+        {
+            let problem = format!("{asked} contradicts the tokenizer's files, which say {has}");
+            return Err(DataError::setting("text.lowercase", problem));
+        }
+        Ok(tokenizer)
+    }
+}
+
 /// The text of a file of at most [`MOST_BYTES`].
 fn text(path: &Path) -> Result<String, DataError> {
     let bytes = path.metadata().map_err(DataError::read(path))?.len();
@@ -176,29 +219,32 @@ fn text(path: &Path) -> Result<String, DataError> {
         return Err(DataError::malformed(path, problem));
     }
     let bytes = std::fs::read(path).map_err(DataError::read(path))?;
+    utf8(bytes).map_err(|problem| DataError::malformed(path, problem))
+}
+
+fn utf8(bytes: Vec<u8>) -> Result<String, String> {
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
-        DataError::malformed(path, format!("is no UTF-8 at byte {at}"))
+        format!("is no UTF-8 at byte {at}")
     })
 }
 
-fn object(path: &Path) -> Result<Map<String, Value>, DataError> {
-    let value = serde_json::from_str(&text(path)?);
-    value.map_err(|error| DataError::malformed(path, format!("is no JSON object: {error}")))
+fn object(file: &File) -> Result<Map<String, Value>, DataError> {
+    serde_json::from_str(&file.text)
+        .map_err(|error| DataError::malformed(&file.path, format!("is no JSON object: {error}")))
 }
 
-fn read_vocabulary(path: &Path, normalizer: Normalizer) -> Result<Tokenizer, DataError> {
-    let text = text(path)?;
-    let text = text.strip_suffix('\n').unwrap_or(&text);
+fn read_vocabulary(file: &File, normalizer: Normalizer) -> Result<Tokenizer, DataError> {
+    let text = file.text.strip_suffix('\n').unwrap_or(&file.text);
     // Pieces may hold any other blank, so only a line feed ends one.
     let pieces = text.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line).to_owned());
     Tokenizer::new(pieces.collect(), normalizer)
-        .map_err(|problem| DataError::malformed(path, problem))
+        .map_err(|problem| DataError::malformed(&file.path, problem))
 }
 
-fn read_json(path: &Path) -> Result<Tokenizer, DataError> {
-    let json = Value::Object(object(path)?);
-    tokenizer(&json).map_err(|problem| DataError::malformed(path, problem))
+fn read_json(file: &File) -> Result<Tokenizer, DataError> {
+    let json = Value::Object(object(file)?);
+    tokenizer(&json).map_err(|problem| DataError::malformed(&file.path, problem))
 }
 
 /// The tokenizer of a `tokenizer.json`.

@@ -1,23 +1,26 @@
 //! ONNX: a network with its weights as one file that other engines run.
 //!
-//! The graph reads `input`, N × C × H × W as the network of PyTorch whose weights lie beside it, and answers `logits`, N × classes; N is
-//! any number. Batch norm is in its inference form. Nodes and values are called by the layer's path, weights as in `model.safetensors`.
+//! The graph of a network on images reads `input`, N × C × H × W as the network of PyTorch whose weights lie beside it, and answers `logits`,
+//! N × classes; N is any number. Batch norm is in its inference form. That of a network on text reads what transformers gives its models:
+//! `input_ids`, `attention_mask` and `token_type_ids`, N × L whole numbers each, where L is any number up to the positions that the network
+//! knows, and answers `logits`, N × L × vocabulary: the scores at all places. Nodes and values are called by the layer's path, weights as
+//! `Network::to_file` calls them.
 
 pub mod proto;
 
 use prost::Message;
 use proto::{
-    AttributeProto, AttributeType, Dimension, FLOAT, GraphProto, ModelProto, NodeProto,
+    AttributeProto, AttributeType, Dimension, FLOAT, GraphProto, INT64, ModelProto, NodeProto,
     OperatorSetIdProto, TensorProto, TensorShapeProto, TensorType, TypeProto, ValueInfoProto,
 };
 
 use crate::nn::{
     Block, Extent, Network, NetworkError, Pair, Shapes, State, Tensor, Weights, layers,
-    onnx::{Attribute, Given, Node, Nodes},
+    onnx::{ATTENTION_MASK, Attribute, Given, INPUT_IDS, Node, Nodes, TOKEN_TYPE_IDS},
     parameter,
 };
 
-/// Name of the graph's input.
+/// Name of the input of a graph on images.
 pub const INPUT: &str = "input";
 /// Name of the graph's output.
 pub const LOGITS: &str = "logits";
@@ -31,13 +34,10 @@ const MOST_BYTES: u64 = 2 << 30;
 /// Enough for all of a file that is not weights.
 const GRAPH_BYTES: u64 = 16 << 20;
 
-/// Whether a network has nodes of ONNX and fits one file.
+/// Whether a network fits one file.
 pub fn fits(network: &Network) -> bool {
     let numbers = |shape: &Vec<usize>| shape.iter().product::<usize>() as u64;
     network.shapes().is_ok_and(|shapes| {
-        if nodes(network, &shapes).is_err() {
-            return false;
-        }
         let weights: u64 = shapes.params.iter().map(|spec| numbers(&spec.shape)).sum();
         weights.saturating_mul(4).saturating_add(GRAPH_BYTES) < MOST_BYTES
     })
@@ -51,13 +51,20 @@ pub fn encode(network: &Network, weights: &Weights) -> Result<Vec<u8>, NetworkEr
     Ok(model(network, weights)?.encode_to_vec())
 }
 
+/// Names of what a network reads, the first of which flows into its first layer.
+fn inputs(network: &Network) -> &'static [&'static str] {
+    match network.input {
+        Extent::Tokens(_) => &[INPUT_IDS, ATTENTION_MASK, TOKEN_TYPE_IDS],
+        Extent::Map(..) | Extent::Flat(_) | Extent::Sequence(..) => &[INPUT],
+    }
+}
+
 /// The nodes of a network.
-///
-/// # Errors
-/// A layer that has none.
-fn nodes(network: &Network, shapes: &Shapes) -> Result<Nodes, NetworkError> {
-    let mut graph = Nodes::new(INPUT);
-    let (mut at, mut map) = (State::of(INPUT.to_owned()), network.input.is_map());
+fn nodes(network: &Network, shapes: &Shapes) -> Nodes {
+    let inputs = inputs(network);
+    let sequences = matches!(network.input, Extent::Tokens(_) | Extent::Sequence(..));
+    let mut graph = Nodes::new(inputs, sequences);
+    let (mut at, mut map) = (State::of(inputs[0].to_owned()), network.input.is_map());
     let pair = |pair: &Pair, map: bool, x: String, graph: &mut Nodes| {
         Some(layers::onnx(&[pair.layer(map)], State::of(x), graph))
     };
@@ -72,16 +79,13 @@ fn nodes(network: &Network, shapes: &Shapes) -> Result<Nodes, NetworkError> {
         }
     }
     layers::onnx(&network.head, at, &mut graph);
-    match &graph.refused {
-        None => Ok(graph),
-        Some(layer) => Err(NetworkError::Unsupported(format!("{layer} has no nodes of ONNX yet"))),
-    }
+    graph
 }
 
 /// The message of a network.
 fn model(network: &Network, weights: &Weights) -> Result<ModelProto, NetworkError> {
     let shapes = network.shapes()?;
-    let graph = nodes(network, &shapes)?;
+    let graph = nodes(network, &shapes);
     let mut nodes: Vec<NodeProto> = graph.nodes.into_iter().map(node).collect();
     if let Some(last) = nodes.last_mut() {
         last.output = vec![LOGITS.into()];
@@ -92,7 +96,7 @@ fn model(network: &Network, weights: &Weights) -> Result<ModelProto, NetworkErro
         name: Some("network".into()),
         node: nodes,
         initializer: initializers,
-        input: vec![value(INPUT, network.input)],
+        input: inputs(network).iter().map(|name| value(name, network.input)).collect(),
         output: vec![value(LOGITS, shapes.output)],
     };
     Ok(ModelProto {
@@ -107,17 +111,18 @@ fn model(network: &Network, weights: &Weights) -> Result<ModelProto, NetworkErro
     })
 }
 
-/// An input or output of any number of rows.
+/// An input or output of any number of rows, and of any number of positions where it has some.
 fn value(name: &str, extent: Extent) -> ValueInfoProto {
-    let extents = match extent {
-        Extent::Map(h, w, c) => vec![c, h, w],
-        Extent::Flat(width) | Extent::Tokens(width) => vec![width],
-        Extent::Sequence(length, width) => vec![length, width],
-    };
-    let rows = Dimension { dim_value: None, dim_param: Some("N".into()) };
+    let any = |name: &str| Dimension { dim_value: None, dim_param: Some(name.into()) };
     let fixed = |n: u32| Dimension { dim_value: Some(n.into()), dim_param: None };
-    let dim = [rows].into_iter().chain(extents.into_iter().map(fixed)).collect();
-    let tensor = TensorType { elem_type: Some(FLOAT), shape: Some(TensorShapeProto { dim }) };
+    let (numbers, behind) = match extent {
+        Extent::Map(h, w, c) => (FLOAT, vec![fixed(c), fixed(h), fixed(w)]),
+        Extent::Flat(width) => (FLOAT, vec![fixed(width)]),
+        Extent::Tokens(_) => (INT64, vec![any("L")]),
+        Extent::Sequence(_, width) => (FLOAT, vec![any("L"), fixed(width)]),
+    };
+    let dim = [any("N")].into_iter().chain(behind).collect();
+    let tensor = TensorType { elem_type: Some(numbers), shape: Some(TensorShapeProto { dim }) };
     ValueInfoProto {
         name: Some(name.into()),
         r#type: Some(TypeProto { tensor_type: Some(tensor) }),
@@ -154,20 +159,24 @@ fn attribute((name, value): (&str, Attribute)) -> AttributeProto {
     attribute
 }
 
-/// A tensor that nodes read: of the weights, or a number.
+/// A tensor that nodes read: of the weights, a number, or whole numbers.
 fn initializer(given: &Given, weights: &Weights) -> Result<TensorProto, NetworkError> {
-    let number: Tensor;
-    let (name, tensor) = match given {
-        Given::Parameter(name) => (name, parameter(weights, name)?),
-        Given::Number(name, value) => {
-            number = Tensor::full([], *value);
-            (name, &number)
+    let floats = |tensor: &Tensor| -> (Vec<i64>, i32, Vec<u8>) {
+        let dims = tensor.shape.iter().map(|&n| n as i64).collect();
+        (dims, FLOAT, tensor.data.iter().flat_map(|number| number.to_le_bytes()).collect())
+    };
+    let (name, (dims, numbers, bytes)) = match given {
+        Given::Parameter(name) => (name, floats(parameter(weights, name)?)),
+        Given::Number(name, value) => (name, floats(&Tensor::full([], *value))),
+        Given::Whole(name, values) => {
+            let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+            (name, (vec![values.len() as i64], INT64, bytes))
         }
     };
     Ok(TensorProto {
-        dims: tensor.shape.iter().map(|&n| n as i64).collect(),
-        data_type: Some(FLOAT),
+        dims,
+        data_type: Some(numbers),
         name: Some(name.clone()),
-        raw_data: Some(tensor.data.iter().flat_map(|number| number.to_le_bytes()).collect()),
+        raw_data: Some(bytes),
     })
 }

@@ -6,6 +6,8 @@ use prost::Message;
 
 /// Number of 32-bit floats in `TensorProto.DataType`.
 pub const FLOAT: i32 = 1;
+/// Number of 64-bit whole numbers there.
+pub const INT64: i32 = 7;
 
 /// A file.
 #[derive(Clone, PartialEq, Message)]
@@ -118,7 +120,7 @@ pub struct TensorProto {
     /// Extents.
     #[prost(int64, repeated, packed = "false", tag = "1")]
     pub dims: Vec<i64>,
-    /// What they are: [`FLOAT`].
+    /// What they are: [`FLOAT`] or [`INT64`].
     #[prost(int32, optional, tag = "2")]
     pub data_type: Option<i32>,
     /// Its name.
@@ -151,7 +153,7 @@ pub struct TypeProto {
 /// `TypeProto.Tensor`.
 #[derive(Clone, PartialEq, Message)]
 pub struct TensorType {
-    /// What its numbers are: [`FLOAT`].
+    /// What its numbers are: [`FLOAT`] or [`INT64`].
     #[prost(int32, optional, tag = "1")]
     pub elem_type: Option<i32>,
     /// Its extents.

@@ -1,0 +1,505 @@
+//! Models on text as transformers keeps them: what `config.json` says of BERT and ELECTRA, and what their tensors are called there.
+//!
+//! A network whose tables are as wide as its hidden state is `BertForMaskedLM`, one with a linear map behind them `ElectraForMaskedLM`. The
+//! matrix that makes scores is the table of words, which stands in a file once. What a folder from elsewhere may say is in the table of
+//! `README.md`, *A model of Hugging Face's*; everything else is refused.
+
+use std::path::Path;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::{FormatError, folder, safetensors};
+use crate::{
+    data::text::Tokenizer,
+    disk::Disk,
+    models::{self, Bert},
+    nn::{Network, Tensor, Weights},
+    text::escape,
+};
+
+/// File that says which tensor lies in which file, where the weights are in several.
+pub const INDEX: &str = "model.safetensors.index.json";
+
+/// A model on text: its sizes, and how a text becomes ids.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(into = "Config")]
+pub struct TextModel {
+    /// The sizes of the network, and of what it was trained on.
+    pub sizes: Bert,
+    /// How a text becomes ids; it lies in files of its own.
+    pub tokenizer: Tokenizer,
+}
+
+/// `config.json` of a model on text: transformers' own, with what only Taper knows under `taper`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "TextModel")]
+pub struct Config {
+    /// The class of transformers that loads it.
+    #[serde(default)]
+    pub architectures: Vec<String>,
+    /// `bert`, or `electra` where the tables are narrower than the hidden state.
+    pub model_type: String,
+    /// Rows of the table of words.
+    pub vocab_size: u32,
+    /// Features of the hidden state.
+    pub hidden_size: u32,
+    /// Features of the tables, of ELECTRA.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embedding_size: Option<u32>,
+    /// Layers.
+    pub num_hidden_layers: u32,
+    /// Attention heads of a layer.
+    pub num_attention_heads: u32,
+    /// Features inside of a layer's feed-forward part.
+    pub intermediate_size: u32,
+    /// Rows of the table of positions.
+    pub max_position_embeddings: u32,
+    /// Rows of the table of segments.
+    #[serde(default = "segments")]
+    pub type_vocab_size: u32,
+    /// The layers' activation.
+    #[serde(default = "gelu")]
+    pub hidden_act: String,
+    /// How positions are told.
+    #[serde(default = "absolute")]
+    pub position_embedding_type: String,
+    /// ε of all layer norms.
+    #[serde(default = "eps")]
+    pub layer_norm_eps: f64,
+    /// Standard deviation with which matrices and tables begin.
+    #[serde(default = "std")]
+    pub initializer_range: f64,
+    /// The id of padding.
+    #[serde(default)]
+    pub pad_token_id: Option<u32>,
+    /// Whether the matrix that makes scores is the table of words.
+    #[serde(default = "yes")]
+    pub tie_word_embeddings: bool,
+    /// Whether a token reads only what stands before it.
+    #[serde(default)]
+    pub is_decoder: bool,
+    /// Whether layers read another sequence.
+    #[serde(default)]
+    pub add_cross_attention: bool,
+    /// What transformers.js takes of the folder.
+    #[serde(default, rename = "transformers.js_config", skip_serializing_if = "Value::is_null")]
+    pub js: Value,
+    /// What only Taper knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taper: Option<Sequences>,
+}
+
+/// What a network on text was trained on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Sequences {
+    /// Tokens of a sequence.
+    pub length: u32,
+    /// Masked words of a sequence that are asked for, at most.
+    pub places: u32,
+}
+
+fn segments() -> u32 {
+    2
+}
+
+fn gelu() -> String {
+    "gelu".into()
+}
+
+fn absolute() -> String {
+    "absolute".into()
+}
+
+fn eps() -> f64 {
+    1e-12
+}
+
+fn std() -> f64 {
+    0.02
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// The two kinds of model, as `model_type` has them, with the classes that have a head for masked words.
+const KINDS: [(&str, &str); 2] = [("bert", "BertForMaskedLM"), ("electra", "ElectraForMaskedLM")];
+/// The most layers of an encoder.
+const MOST_LAYERS: u32 = 1000;
+
+impl TextModel {
+    /// The class of transformers that loads it.
+    pub fn class(&self) -> &'static str {
+        kind(&self.sizes).1
+    }
+}
+
+/// How transformers calls a network of these sizes, and its class.
+fn kind(of: &Bert) -> (&'static str, &'static str) {
+    KINDS[usize::from(of.embedding.is_some())]
+}
+
+impl From<TextModel> for Config {
+    fn from(TextModel { sizes, tokenizer }: TextModel) -> Self {
+        let (model_type, class) = kind(&sizes);
+        Self {
+            architectures: vec![class.into()],
+            model_type: model_type.into(),
+            vocab_size: sizes.vocabulary,
+            hidden_size: sizes.hidden,
+            embedding_size: sizes.embedding,
+            num_hidden_layers: sizes.layers,
+            num_attention_heads: sizes.heads,
+            intermediate_size: sizes.inner,
+            max_position_embeddings: sizes.positions,
+            type_vocab_size: segments(),
+            hidden_act: gelu(),
+            position_embedding_type: absolute(),
+            layer_norm_eps: sizes.eps,
+            initializer_range: sizes.init_std,
+            pad_token_id: Some(tokenizer.specials().pad),
+            tie_word_embeddings: true,
+            is_decoder: false,
+            add_cross_attention: false,
+            js: json!({ "dtype": "fp32" }),
+            taper: Some(Sequences { length: sizes.length, places: sizes.places }),
+        }
+    }
+}
+
+impl Config {
+    /// The sizes of the network, for these sequences; where they are not given, for those that the folder says, or all the positions.
+    ///
+    /// # Errors
+    /// A key with a value that the network cannot follow, and what is allowed.
+    pub fn sizes(&self, given: Option<Sequences>) -> Result<Bert, String> {
+        let named = |key: &str, value: &str, allowed: &str| {
+            format!("{key} = \"{}\", and {allowed} is read", escape(value))
+        };
+        let kinds = KINDS.map(|(kind, _)| kind);
+        if !kinds.contains(&self.model_type.as_str()) {
+            return Err(named("model_type", &self.model_type, "bert or electra"));
+        }
+        // Two names of x · Φ(x).
+        if !["gelu", "gelu_python"].contains(&self.hidden_act.as_str()) {
+            return Err(named("hidden_act", &self.hidden_act, "gelu"));
+        }
+        if self.position_embedding_type != absolute() {
+            let key = "position_embedding_type";
+            return Err(named(key, &self.position_embedding_type, "absolute"));
+        }
+        if self.is_decoder || self.add_cross_attention {
+            return Err("is_decoder or add_cross_attention is true, and encoders are read".into());
+        }
+        if self.type_vocab_size != segments() {
+            let has = self.type_vocab_size;
+            return Err(format!("type_vocab_size = {has}, and 2 is read"));
+        }
+        let (electra, embedding) = (self.model_type == kinds[1], self.embedding_size);
+        if electra && embedding.is_none() {
+            return Err("electra has an embedding_size, which is missing".into());
+        }
+        for (key, value) in [
+            ("vocab_size", self.vocab_size),
+            ("hidden_size", self.hidden_size),
+            ("embedding_size", embedding.unwrap_or(1)),
+            ("num_hidden_layers", self.num_hidden_layers),
+            ("num_attention_heads", self.num_attention_heads),
+            ("intermediate_size", self.intermediate_size),
+            ("max_position_embeddings", self.max_position_embeddings),
+        ] {
+            if value == 0 {
+                return Err(format!("{key} = 0, and at least 1 is allowed"));
+            }
+        }
+        if self.num_hidden_layers > MOST_LAYERS {
+            let has = self.num_hidden_layers;
+            return Err(format!(
+                "num_hidden_layers = {has}, and at most {MOST_LAYERS} are allowed"
+            ));
+        }
+        if !self.hidden_size.is_multiple_of(self.num_attention_heads) {
+            return Err(format!(
+                "hidden_size = {} does not divide into num_attention_heads = {}",
+                self.hidden_size, self.num_attention_heads
+            ));
+        }
+        if !(self.layer_norm_eps > 0.0 && self.layer_norm_eps < 1.0) {
+            let has = self.layer_norm_eps;
+            return Err(format!("layer_norm_eps = {has}, and it lies between 0 and 1"));
+        }
+        let positions = self.max_position_embeddings;
+        let all = Sequences { length: positions, places: positions };
+        let Sequences { length, places } = given.or(self.taper).unwrap_or(all);
+        if length == 0 || length > positions || places == 0 || places > length {
+            return Err(format!(
+                "{places} places in sequences of {length} tokens do not fit max_position_embeddings = {positions}"
+            ));
+        }
+        Ok(Bert {
+            vocabulary: self.vocab_size,
+            hidden: self.hidden_size,
+            // As ELECTRA: there is a map where the widths differ.
+            embedding: embedding.filter(|&width| electra && width != self.hidden_size),
+            layers: self.num_hidden_layers,
+            heads: self.num_attention_heads,
+            inner: self.intermediate_size,
+            length,
+            positions,
+            places,
+            init_std: self.initializer_range,
+            eps: self.layer_norm_eps,
+        })
+    }
+}
+
+/// What ELECTRA calls what begins so in BERT, the longer first.
+const ELECTRA: [(&str, &str); 4] = [
+    ("cls.predictions.transform.", "generator_predictions."),
+    ("cls.predictions.decoder.", "generator_lm_head."),
+    ("cls.predictions.", "generator_lm_head."),
+    ("bert.", "electra."),
+];
+
+/// The tensors of a model by transformers' names; `weights` are as `Network::to_file` has them.
+///
+/// # Errors
+/// There is no such model in transformers.
+pub fn to_file(of: &Bert, weights: Weights) -> Result<Weights, String> {
+    match of.embedding {
+        None => return Ok(weights),
+        Some(width) if width == of.hidden => {
+            return Err(format!(
+                "embedding_size and hidden_size are both {width}; then ELECTRA has no map behind its tables, and this network has one"
+            ));
+        }
+        Some(_) => {}
+    }
+    let named = |name: String| {
+        let rest =
+            |(bert, electra): (&str, &str)| Some(format!("{electra}{}", name.strip_prefix(bert)?));
+        ELECTRA.into_iter().find_map(rest).unwrap_or(name)
+    };
+    Ok(weights.into_iter().map(|(name, tensor)| (named(name), tensor)).collect())
+}
+
+/// What the files beside the weights say of a model, and whether its decoder is tied to the table of words; see [`read_on`].
+///
+/// # Errors
+/// As [`read_on`].
+pub fn model_on(
+    disk: &dyn Disk,
+    folder: &Path,
+    given: Option<Sequences>,
+) -> Result<(TextModel, bool), FormatError> {
+    let path = folder.join(folder::CONFIG);
+    let config: Config = folder::read_json_on(disk, &path)?;
+    let bad = |problem: String| FormatError::content(&path, problem);
+    let sizes = config.sizes(given).map_err(bad)?;
+    let tokenizer = Tokenizer::read_on(disk, folder)?;
+    let (rows, pieces) = (sizes.vocabulary, tokenizer.size());
+    if pieces > rows as usize {
+        return Err(bad(format!("vocab_size = {rows}, and the tokenizer has {pieces} pieces")));
+    }
+    Ok((TextModel { sizes, tokenizer }, config.tie_word_embeddings))
+}
+
+/// A model in a folder of transformers'.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Found {
+    /// What it is.
+    pub model: TextModel,
+    /// Its network.
+    pub network: Network,
+    /// The network's tensors that the folder has.
+    pub weights: Weights,
+    /// The parameters of the head that it lacks, by their paths; then it was trained for something else than masked words.
+    pub missing: Vec<String>,
+    /// What was left out or assumed, a sentence each.
+    pub notes: Vec<String>,
+}
+
+/// Reads a folder of transformers', or of ours, for these sequences; where they are not given, see [`Config::sizes`].
+///
+/// # Errors
+/// A file that is missing or damaged, or a model that is none of those that can be read.
+pub fn read_on(
+    disk: &dyn Disk,
+    folder: &Path,
+    given: Option<Sequences>,
+) -> Result<Found, FormatError> {
+    let (model, tied) = model_on(disk, folder, given)?;
+    let network = models::bert(&model.sizes);
+    let (path, file) = read_weights(disk, folder)?;
+    let taken =
+        take(&network, tied, file).map_err(|problem| FormatError::content(&path, problem))?;
+    let Taken { weights, missing, others } = taken;
+    let mut notes = Vec::new();
+    let (rows, pieces) = (model.sizes.vocabulary, model.tokenizer.size());
+    if pieces < rows as usize {
+        notes.push(format!("the table of words has {rows} rows, the tokenizer {pieces} pieces"));
+    }
+    if !others.is_empty() {
+        notes.push(format!("{} is not taken", others.join(", ")));
+    }
+    Ok(Found { model, network, weights, missing, notes })
+}
+
+/// The weights of a folder, of one file or of several that an index names, and the file that says which there are.
+fn read_weights(
+    disk: &dyn Disk,
+    folder: &Path,
+) -> Result<(std::path::PathBuf, Weights), FormatError> {
+    let whole = folder.join(folder::WEIGHTS);
+    let path = folder.join(INDEX);
+    if disk.kind(&whole).is_some() || disk.kind(&path).is_none() {
+        let (weights, _) = safetensors::read_on(disk, &whole)?;
+        return Ok((whole, weights));
+    }
+    #[derive(Deserialize)]
+    struct Index {
+        weight_map: std::collections::BTreeMap<String, String>,
+    }
+    let bad = |problem: String| FormatError::content(&path, problem);
+    let Index { weight_map } = folder::read_json_on(disk, &path)?;
+    let mut files: Vec<&String> = weight_map.values().collect();
+    files.sort();
+    files.dedup();
+    let mut weights = Weights::new();
+    for file in files {
+        // A name in the folder, never a path to elsewhere.
+        if Path::new(file).file_name().is_none_or(|name| name != file.as_str()) {
+            return Err(bad(format!("names the file \"{}\", which is no name", escape(file))));
+        }
+        let (part, _) = safetensors::read_on(disk, &folder.join(file))?;
+        for (name, tensor) in part {
+            if weight_map.get(&name) != Some(file) {
+                let (name, file) = (escape(&name), escape(file));
+                return Err(bad(format!("does not say that {name} lies in {file}, where it is")));
+            }
+            weights.insert(name, tensor);
+        }
+    }
+    let lost = weight_map
+        .keys()
+        .find(|name| !weights.contains_key(*name) && !safetensors::is_passed_over(name));
+    match lost {
+        Some(name) => {
+            let (name, file) = (escape(name), escape(&weight_map[name]));
+            Err(bad(format!("says that {name} lies in {file}, where it is not")))
+        }
+        None => Ok((path, weights)),
+    }
+}
+
+/// The tensors of a file as a network has them.
+#[derive(Debug)]
+struct Taken {
+    weights: Weights,
+    /// Of the head's.
+    missing: Vec<String>,
+    /// Parts of other tasks, which are left out.
+    others: Vec<&'static str>,
+}
+
+/// Parts of other tasks, by how their tensors begin.
+const OTHERS: [(&str, &str); 6] = [
+    ("bert.pooler.", "the pooler"),
+    ("cls.seq_relationship.", "the head for pairs of sentences"),
+    ("qa_outputs.", "the head for answers"),
+    ("classifier.", "the head for classes"),
+    ("discriminator_predictions.", "the head for replaced words"),
+    ("summary.", "the head for summaries"),
+];
+
+/// A tensor's name of BERT's, for one of any of the models': old names of layer norms, models without their heads, ELECTRA.
+fn name_of_bert(name: &str) -> String {
+    let name = match name.strip_suffix(".gamma") {
+        Some(norm) => format!("{norm}.weight"),
+        None => match name.strip_suffix(".beta") {
+            Some(norm) => format!("{norm}.bias"),
+            None => name.to_owned(),
+        },
+    };
+    let bare = ["embeddings.", "embeddings_project.", "encoder.", "pooler."];
+    if bare.iter().any(|part| name.starts_with(part)) {
+        return format!("bert.{name}");
+    }
+    if name == "generator_lm_head.weight" {
+        return DECODER.0.into();
+    }
+    let rest =
+        |(bert, electra): (&str, &str)| Some(format!("{bert}{}", name.strip_prefix(electra)?));
+    // `generator_lm_head.bias` is the head's own.
+    ELECTRA
+        .into_iter()
+        .filter(|(bert, _)| *bert != "cls.predictions.decoder.")
+        .find_map(rest)
+        .unwrap_or(name)
+}
+
+/// What stands in some files for what they have anyway: the table of words, and the head's bias.
+const DECODER: (&str, &str) = ("cls.predictions.decoder.weight", "cls.predictions.decoder.bias");
+const TABLE: &str = "bert.embeddings.word_embeddings.weight";
+const BIAS: &str = "cls.predictions.bias";
+
+/// The network's tensors among those of a file, all of which are accounted for.
+fn take(network: &Network, tied: bool, file: Weights) -> Result<Taken, String> {
+    let mut there = Weights::new();
+    for (name, tensor) in file {
+        let known = name_of_bert(&name);
+        if there.insert(known.clone(), tensor).is_some() {
+            let (known, name) = (escape(&known), escape(&name));
+            return Err(format!("{known} stands there under two names, of which one is {name}"));
+        }
+    }
+    let untied = "the decoder is not the table of words, and only one that is tied to it is read";
+    match (there.remove(DECODER.0), there.get(TABLE)) {
+        (Some(decoder), Some(table)) if decoder != *table => return Err(untied.into()),
+        (None, Some(_)) if !tied && there.contains_key(BIAS) => {
+            return Err("tie_word_embeddings is false, and the decoder is missing".into());
+        }
+        _ => {}
+    }
+    if let Some(bias) = there.remove(DECODER.1)
+        && *there.entry(BIAS.into()).or_insert_with(|| bias.clone()) != bias
+    {
+        return Err(format!("{} and {BIAS} differ, which are the same", DECODER.1));
+    }
+    let mut others = Vec::new();
+    there.retain(|name, _| match OTHERS.iter().find(|(prefix, _)| name.starts_with(prefix)) {
+        Some((_, part)) => {
+            if !others.contains(part) {
+                others.push(*part);
+            }
+            false
+        }
+        None => true,
+    });
+    let params = network.shapes().map_err(|error| error.to_string())?.params;
+    let (mut known, mut missing) = (std::collections::BTreeSet::new(), Vec::new());
+    for spec in params {
+        let parts = spec.file.names(&spec.name);
+        let mut shape = spec.shape.clone();
+        shape[0] /= parts.len();
+        for part in &parts {
+            match there.get(part) {
+                Some(Tensor { shape: has, .. }) if *has != shape => {
+                    return Err(format!(
+                        "{part} has the shape {has:?}, where config.json says {shape:?}"
+                    ));
+                }
+                Some(_) => {}
+                None if spec.block == network.blocks.len() => missing.push(part.clone()),
+                None => return Err(format!("{part} is missing")),
+            }
+        }
+        known.extend(parts);
+    }
+    if let Some(name) = there.keys().find(|name| !known.contains(*name)) {
+        return Err(format!("{} is not one of the network's tensors", escape(name)));
+    }
+    Ok(Taken { weights: network.from_file(there), missing, others })
+}

@@ -1,0 +1,388 @@
+//! Models on text in folders: those that transformers wrote, read by us; and ours, opened by transformers.
+
+mod support;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use engine::{
+    data::text::{Normalizer, Tokenizer},
+    formats::{
+        ModelConfig, ModelFolder,
+        card::{self, CardFacts},
+        safetensors, sums,
+        transformers::Sequences,
+    },
+    models::Bert,
+    nn::{Tensor, Weights},
+    train::{TextTeacher, TrainError, text_teacher},
+};
+use serde_json::{Value, json};
+use support::{folder, gpu};
+use taper_tests::{
+    close::{largest, pairs},
+    golden::{self, Golden},
+    texts::{self, Asked},
+    tools,
+};
+
+/// The sequences of the goldens, asked for all of their places.
+const SEQUENCES: Sequences = Sequences { length: 6, places: 6 };
+
+fn kept(name: &str) -> PathBuf {
+    golden::path(&format!("hub/{name}"))
+}
+
+fn read(folder: &Path) -> Result<TextTeacher, TrainError> {
+    text_teacher(&folder.to_string_lossy(), 3, SEQUENCES)
+}
+
+fn found(name: &str) -> TextTeacher {
+    read(&kept(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+fn asked(golden: &Golden) -> Asked {
+    let words = |name: &str| golden.tensors[name].words.clone();
+    let length = SEQUENCES.length as usize;
+    Asked { length, ids: words("tokens"), segments: words("segments"), lengths: words("lengths") }
+}
+
+/// What transformers makes of the tokens that are no padding, and what we make of them.
+fn apart(golden: &Golden, asked: &Asked, ours: &[f32]) -> f64 {
+    let wanted = golden.floats("logits");
+    assert_eq!(ours.len(), wanted.len());
+    let each = ours.len() / asked.ids.len();
+    let rows = asked.lengths.iter().enumerate().flat_map(|(row, &tokens)| {
+        let first = row * asked.length * each;
+        first..first + tokens as usize * each
+    });
+    let there: Vec<usize> = rows.collect();
+    let of = |numbers: &[f32]| there.iter().map(|&at| numbers[at]).collect::<Vec<_>>();
+    largest(pairs(&of(ours), &of(&wanted)).map(|(a, b)| (a - b).abs() / (1.0 + b.abs())))
+}
+
+/// One file and several, BERT and ELECTRA, old names, 16 bits: the scores are transformers' own.
+#[test]
+fn what_transformers_wrote_is_read_and_answers_as_there() {
+    for (name, electra, lowercase, notes) in [
+        ("mlm", false, true, vec![]),
+        ("electra", true, true, vec![]),
+        ("old", false, false, vec!["the pooler, the head for pairs of sentences is not taken"]),
+    ] {
+        let TextTeacher { model, network, weights, fresh, notes: told, .. } = found(name);
+        assert_eq!(
+            (fresh, told),
+            (vec![], notes.into_iter().map(String::from).collect()),
+            "{name}"
+        );
+        assert_eq!(model.sizes.embedding.is_some(), electra, "{name}");
+        assert_eq!(model.tokenizer.normalizer().lowercase, lowercase, "{name}");
+        let golden = Golden::read(&format!("hub/{name}.expected"));
+        let asked = asked(&golden);
+        let off = apart(&golden, &asked, &asked.scores(&gpu(), &network, &weights));
+        let theirs = golden.about["f32_error"].as_f64().expect("an error");
+        println!("{name}: off by {off:.1e}, PyTorch's own f32 by {theirs:.1e}");
+        assert!(off <= 8.0 * theirs, "{name}: off by {off:.1e}");
+        // As a model it is the same, and stays the same through a folder of ours.
+        let mut model = ModelFolder::read(&kept(name)).expect("a model");
+        assert_eq!(model.weights, weights, "{name}");
+        let again = folder();
+        model.card = "# The same\n".into();
+        model.write(again.path()).expect("written");
+        assert_eq!(ModelFolder::read(again.path()).expect("read"), model, "{name}");
+        let again = read(again.path()).expect("a teacher");
+        assert_eq!((&again.weights, again.network), (&weights, network), "{name}");
+    }
+}
+
+/// Without a head for masked words there is the encoder, and the head is drawn anew.
+#[test]
+fn a_head_that_is_missing_is_fresh_and_said_to_be() {
+    let TextTeacher { model, mut network, weights, fresh, notes, .. } = found("headless");
+    assert_eq!(model.sizes.eps, 1e-3);
+    let transform = "cls.predictions.transform";
+    let parts = [format!("{transform}.dense"), format!("{transform}.LayerNorm")];
+    assert_eq!(fresh, [&parts[..], &["cls.predictions".into()]].concat());
+    assert_eq!(notes, ["the pooler is not taken"]);
+    assert_eq!(weights.len(), network.shapes().expect("a network").params.len());
+    let other = text_teacher(&kept("headless").to_string_lossy(), 4, SEQUENCES).expect("again");
+    let differs: Vec<_> =
+        weights.keys().filter(|name| weights[*name] != other.weights[*name]).collect();
+    assert_eq!(differs, [&format!("{transform}.dense.weight")], "norms and biases begin alike");
+    let said = ModelFolder::read(&kept("headless")).expect_err("no head").to_string();
+    assert!(said.contains("it has no head for masked words"), "{said}");
+
+    // Its states, by the network without the head.
+    network.head.truncate(1);
+    let golden = Golden::read("hub/headless.expected");
+    let asked = asked(&golden);
+    let off = apart(&golden, &asked, &asked.scores(&gpu(), &network, &weights));
+    let theirs = golden.about["f32_error"].as_f64().expect("an error");
+    assert!(off <= 8.0 * theirs, "off by {off:.1e}");
+}
+
+/// A folder like a golden one, whose configuration and weights can be changed.
+struct Changed {
+    folder: tempfile::TempDir,
+}
+
+impl Changed {
+    fn of(name: &str) -> Self {
+        let folder = folder();
+        for entry in fs::read_dir(kept(name)).expect("a golden") {
+            let path = entry.expect("a file").path();
+            fs::copy(&path, folder.path().join(path.file_name().expect("a name"))).expect("copied");
+        }
+        Self { folder }
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn json(self, name: &str, change: impl FnOnce(&mut Value)) -> Self {
+        let text = fs::read_to_string(self.at(name)).expect("read");
+        let mut value = serde_json::from_str(&text).expect("JSON");
+        change(&mut value);
+        fs::write(self.at(name), value.to_string()).expect("written");
+        self
+    }
+
+    fn config(self, key: &str, value: Value) -> Self {
+        self.json("config.json", |config| config[key] = value)
+    }
+
+    fn weights(self, change: impl FnOnce(&mut Weights)) -> Self {
+        let path = self.at("model.safetensors");
+        let (mut weights, metadata) = safetensors::read(&path).expect("read");
+        change(&mut weights);
+        safetensors::write(&path, &weights, &metadata).expect("written");
+        self
+    }
+
+    #[track_caller]
+    fn refused(self, parts: &[&str]) {
+        let error = read(self.folder.path()).expect_err("refused").to_string();
+        assert!(error.lines().count() == 1, "one sentence: {error}");
+        for part in parts {
+            assert!(error.contains(part), "{part} is missing: {error}");
+        }
+    }
+}
+
+const TABLE: &str = "bert.embeddings.word_embeddings.weight";
+const DECODER: &str = "cls.predictions.decoder.weight";
+
+#[test]
+fn what_is_another_model_is_refused_in_a_sentence() {
+    let mlm = || Changed::of("mlm");
+    for (key, value, parts) in [
+        ("model_type", json!("roberta"), ["model_type = \"roberta\"", "bert or electra"]),
+        ("hidden_act", json!("gelu_new"), ["hidden_act = \"gelu_new\"", "gelu is read"]),
+        (
+            "position_embedding_type",
+            json!("relative_key"),
+            ["\"relative_key\"", "absolute is read"],
+        ),
+        ("num_attention_heads", json!(3), ["hidden_size = 8", "num_attention_heads = 3"]),
+        ("num_attention_heads", json!(0), ["num_attention_heads = 0", "at least 1"]),
+        ("type_vocab_size", json!(1), ["type_vocab_size = 1", "2 is read"]),
+        ("is_decoder", json!(true), ["is_decoder", "encoders are read"]),
+        ("layer_norm_eps", json!(0), ["layer_norm_eps = 0", "between 0 and 1"]),
+        ("vocab_size", json!(39), ["vocab_size = 39", "40 pieces"]),
+        ("vocab_size", json!(41), ["word_embeddings.weight", "[40, 8]"]),
+        ("max_position_embeddings", json!(5), ["6 tokens", "max_position_embeddings = 5"]),
+        ("num_hidden_layers", json!(3), ["bert.encoder.layer.2.", "is missing"]),
+        ("num_hidden_layers", json!(1), ["bert.encoder.layer.1.", "not one of"]),
+        ("num_hidden_layers", json!(4_000_000_000u32), ["4000000000", "at most 1000"]),
+        ("hidden_size", json!("8"), ["config.json", "invalid type"]),
+        ("tie_word_embeddings", json!(false), ["tie_word_embeddings", "decoder is missing"]),
+    ] {
+        mlm().config(key, value).refused(&[&["teacher.from"][..], &parts].concat());
+    }
+    let untied = |weights: &mut Weights| {
+        let mut decoder = weights[TABLE].clone();
+        decoder.data[5] += 1.0;
+        weights.insert(DECODER.into(), decoder);
+    };
+    mlm().weights(untied).refused(&["model.safetensors", "only one that is tied to it is read"]);
+    let tied = |weights: &mut Weights| {
+        weights.insert(DECODER.into(), weights[TABLE].clone());
+    };
+    let same = mlm().weights(tied).config("tie_word_embeddings", json!(false));
+    assert_eq!(read(same.folder.path()).expect("equal").weights, found("mlm").weights);
+    let bias = |weights: &mut Weights| {
+        weights.insert("cls.predictions.decoder.bias".into(), Tensor::zeros([40]));
+    };
+    mlm().weights(bias).refused(&["cls.predictions.decoder.bias", "differ"]);
+    let twice = |weights: &mut Weights| {
+        weights.insert("embeddings.LayerNorm.beta".into(), Tensor::zeros([8]));
+    };
+    mlm().weights(twice).refused(&["bert.embeddings.LayerNorm.bias", "two names"]);
+    let more = |weights: &mut Weights| {
+        weights.insert("adapter.weight".into(), Tensor::zeros([8]));
+    };
+    mlm().weights(more).refused(&["adapter.weight is not one of"]);
+    let lost = |weights: &mut Weights| {
+        weights.remove("bert.embeddings.LayerNorm.bias");
+    };
+    mlm().weights(lost).refused(&["bert.embeddings.LayerNorm.bias is missing"]);
+
+    for name in ["vocab.txt", "config.json", "model.safetensors"] {
+        let gone = mlm();
+        fs::remove_file(gone.at(name)).expect("removed");
+        gone.refused(&[name]);
+    }
+    let pickle = mlm();
+    fs::rename(pickle.at("model.safetensors"), pickle.at("pytorch_model.bin")).expect("renamed");
+    pickle.refused(&["pytorch_model.bin", "pickle"]);
+
+    let index = "model.safetensors.index.json";
+    let table = "electra.embeddings.word_embeddings.weight";
+    let lies =
+        |file: Value| Changed::of("electra").json(index, |index| index["weight_map"][table] = file);
+    lies(json!("../model-00001-of-00003.safetensors")).refused(&[index, "which is no name"]);
+    lies(json!("model-00009-of-00003.safetensors")).refused(&[table, "model-0000"]);
+    lies(json!("model-00003-of-00003.safetensors")).refused(&[table, "model-0000"]);
+    let more = Changed::of("electra").json(index, |index| {
+        index["weight_map"]["electra.more"] = json!("model-00001-of-00003.safetensors");
+    });
+    more.refused(&["electra.more", "where it is not"]);
+}
+
+#[test]
+fn a_student_with_another_tokenizer_is_refused() {
+    let teacher = found("mlm");
+    let with = |change: &dyn Fn(&mut Vec<String>), lowercase: bool| {
+        let mut pieces = teacher.model.tokenizer.pieces().to_vec();
+        change(&mut pieces);
+        let student = Tokenizer::new(pieces, Normalizer::bert(lowercase)).expect("a vocabulary");
+        teacher.check_tokenizer("teacher", &student)
+    };
+    with(&|_| {}, true).expect("the same");
+    for (refusal, part) in [
+        (with(&|pieces| pieces.swap(5, 6), true), "has \"the\" as the piece 5"),
+        (with(&|pieces| pieces.push("more".into()), true), "has 40 pieces, the student's 41"),
+        (with(&|_| {}, false), "lower case"),
+    ] {
+        let said = refusal.expect_err("another").to_string();
+        assert!(said.contains(part), "{part} is missing: {said}");
+    }
+}
+
+fn facts() -> CardFacts {
+    CardFacts {
+        method: None,
+        seed: 0,
+        data: "noise".into(),
+        stages: Vec::new(),
+        accuracy: 12.5,
+        loss: 4.25,
+        epochs: 1.0,
+        params: 7,
+        adapter: "none".into(),
+    }
+}
+
+/// A student and a teacher of ours, with cards.
+fn ours() -> Vec<(&'static str, ModelFolder)> {
+    let of = |name, factor| {
+        let mut model = texts::model(factor);
+        model.card = card::render(&facts(), &model.config, None);
+        (name, model)
+    };
+    vec![of("student", None), of("teacher", Some(3))]
+}
+
+#[test]
+fn a_folder_of_ours_has_what_transformers_reads_and_is_read_back() {
+    let files = [
+        "README.md",
+        "SHA256SUMS",
+        "config.json",
+        "model.safetensors",
+        "onnx",
+        "special_tokens_map.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "vocab.txt",
+    ];
+    for ((name, model), class) in ours().into_iter().zip(["BertForMaskedLM", "ElectraForMaskedLM"])
+    {
+        let folder = folder();
+        let at = |name: &str| folder.path().join(name);
+        model.write(folder.path()).expect("written");
+        assert_eq!(ModelFolder::read(folder.path()).expect("read"), model, "{name}");
+        let mut names: Vec<String> = fs::read_dir(folder.path())
+            .expect("a folder")
+            .map(|entry| entry.expect("a file").file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        assert_eq!(names, files, "{name}");
+        sums::check(folder.path()).expect("sums hold");
+        let listed = fs::read_to_string(at(sums::NAME)).expect("sums");
+        assert!(listed.contains("  onnx/model.onnx\n") && listed.contains("  vocab.txt\n"));
+        let text = fs::read_to_string(at("config.json")).expect("read");
+        let config: Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(config["architectures"], json!([class]));
+        assert_eq!(config["transformers.js_config"], json!({ "dtype": "fp32" }));
+        assert_eq!(config["taper"], json!({ "length": 9, "places": 9 }));
+        for part in [class, "12.50 % of the masked words", "4.2500 nats", "pipeline_tag: fill-mask"]
+        {
+            assert!(model.card.contains(part), "{part} is not in\n{}", model.card);
+        }
+        let (weights, metadata) = safetensors::read(&at("model.safetensors")).expect("read");
+        assert_eq!(metadata, safetensors::pytorch());
+        let prefix = ["bert.", "electra."][usize::from(name == "teacher")];
+        let heads = ["cls.predictions.", "generator_"];
+        assert!(weights.keys().all(|name| {
+            !name.contains("decoder")
+                && (name.starts_with(prefix) || heads.iter().any(|head| name.starts_with(head)))
+        }));
+        // A changed tokenizer is a changed model.
+        fs::write(at("vocab.txt"), "[PAD]\n").expect("written");
+        let said = ModelFolder::read(folder.path()).expect_err("changed").to_string();
+        assert!(said.contains("vocab.txt") && said.contains("SHA-256"), "{said}");
+    }
+}
+
+/// With as many features in the tables as in the hidden state, ELECTRA has no map behind them, and ours has one.
+#[test]
+fn a_teacher_that_transformers_cannot_have_is_not_written() {
+    let mut model = texts::model(Some(1));
+    let said = model.write(folder().path()).expect_err("refused").to_string();
+    assert!(said.contains("embedding_size"), "{said}");
+    let ModelConfig::Text(of) = &mut model.config else { panic!("it reads text") };
+    of.sizes = Bert { embedding: None, ..of.sizes.clone() };
+    let mapped = |name: &String| name.contains("embeddings_project");
+    model.weights.retain(|name, _| !mapped(name));
+    model.write(folder().path()).expect("written");
+}
+
+#[test]
+fn transformers_opens_our_folders_and_answers_our_scores() {
+    let Some(python) = tools::transformers() else { return };
+    let folder = folder();
+    let mut paths = Vec::new();
+    for (name, model) in ours() {
+        let path = folder.path().join(name);
+        model.write(&path).expect("written");
+        let ModelConfig::Text(of) = &model.config else { panic!("it reads text") };
+        let asked = Asked::of(of.sizes.vocabulary, of.sizes.length, 5);
+        asked.write(&path, &asked.scores(&gpu(), &model.config.network(), &model.weights));
+        paths.push(path);
+    }
+    let output = Command::new(python)
+        .arg(golden::path("hub.py"))
+        .arg("check")
+        .args(&paths)
+        .output()
+        .expect("python starts");
+    let said = String::from_utf8_lossy(&output.stdout);
+    println!("{said}");
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(said.lines().count(), paths.len(), "{said}");
+}
