@@ -21,8 +21,8 @@ use engine::{
     win::{needs::needs, surgery},
 };
 use support::{
-    RESNET, checkpoints, config, files, folder, go_on, kinds, leftovers, model, models_in, on,
-    train, try_train, warnings, weights_in,
+    RESNET, TEXT, checkpoints, config, files, folder, go_on, kinds, leftovers, model, models_in,
+    on, train, try_train, warnings, weights_in,
 };
 use taper_tests::{Feature, gpu_that_has, gpus, host};
 
@@ -648,6 +648,15 @@ fn killing_a_run_with_batch_norms_changes_no_bit() {
     let steps = ["wide.steps=10", "vanilla.steps=10", "vanilla.optimizer=sgd", "vanilla.lr=0.05"];
     let methods = [r#"methods=["vanilla","kd"]"#, "kd.steps=6", "data.augment.flip=true"];
     check_kills(&[&RESNET[..], &methods, &steps].concat(), 3);
+}
+
+/// Also in the middle of a narrow step, and of an epoch whose masks are drawn anew.
+#[test]
+fn killing_a_run_on_text_changes_no_bit() {
+    let steps =
+        ["narrow.unit=6", "tune.epochs=2", "model.dropout=0.1", "model.attention_dropout=0.1"];
+    let methods = [r#"methods=["vanilla","win"]"#, "text.nsp=true"];
+    check_kills(&[&TEXT[..], &methods, &steps].concat(), 4);
 }
 
 #[test]

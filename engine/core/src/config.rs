@@ -21,14 +21,16 @@ mod text;
 
 pub use crate::ops::activation::Activation;
 pub use check::BATCH;
-pub use data::{Augment, Data, ImageKind, Images, Interpolation, OnError, Text, TextKind};
+pub use data::{
+    Augment, Data, DataKind, ImageKind, Images, Interpolation, OnError, Text, TextKind,
+};
 pub use draft::Draft;
 pub use error::ConfigError;
 pub use framing::{Disagreement, Framing};
 pub use model::{Bert, Mlp, Model, Resnet, ResnetOfDepth, Stem, Unit};
 use recipe::stage;
 pub use recipe::{Length, Optimizer, Recipe, Schedule, whole};
-pub use text::Examples;
+pub use text::{Examples, Finetune};
 
 /// How a student is trained.
 #[derive(
@@ -42,6 +44,8 @@ pub enum Method {
     Kd,
     /// A hint stage on the middle block, then knowledge distillation.
     Fitnets,
+    /// Of text: the teacher's embeddings and head, and nothing else of it, tuned for the whole student budget.
+    EmbeddingsOnly,
     /// WIN's start without any narrow step, tuned for the whole student budget.
     StartOnly,
     /// Go wide, then narrow.
@@ -50,7 +54,17 @@ pub enum Method {
 
 impl Method {
     /// All methods, in the order of tables.
-    pub const ALL: [Method; 5] =
+    pub const ALL: [Method; 6] = [
+        Method::Vanilla,
+        Method::Kd,
+        Method::Fitnets,
+        Method::EmbeddingsOnly,
+        Method::StartOnly,
+        Method::Win,
+    ];
+
+    /// Those that pictures can be trained by: they have no embeddings.
+    pub const OF_IMAGES: [Method; 5] =
         [Method::Vanilla, Method::Kd, Method::Fitnets, Method::StartOnly, Method::Win];
 
     /// The name used in configurations, folders and tables.
@@ -59,6 +73,7 @@ impl Method {
             Method::Vanilla => "vanilla",
             Method::Kd => "kd",
             Method::Fitnets => "fitnets",
+            Method::EmbeddingsOnly => "embeddings_only",
             Method::StartOnly => "start_only",
             Method::Win => "win",
         }
@@ -67,6 +82,11 @@ impl Method {
     /// Whether the method needs a trained teacher.
     pub fn needs_teacher(self) -> bool {
         self != Method::Vanilla
+    }
+
+    /// Whether pairs stand in its student while it is trained.
+    pub fn bridges(self) -> bool {
+        matches!(self, Method::StartOnly | Method::Win)
     }
 }
 
@@ -113,9 +133,12 @@ pub struct Config {
     pub recompute: bool,
     /// The training and test samples.
     pub data: Data,
-    /// How examples are made of a text; with `data.kind = "text"` or `"procedural_text"` alone.
+    /// How examples are made of a text; with data of text alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<Examples>,
+    /// How questions are read and answers chosen; with `data.kind = "squad"` or `"procedural_questions"` alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finetune: Option<Finetune>,
     /// The student: the deep thin network that is wanted.
     pub model: Model,
     /// The teacher: the student widened, or a trained network.
@@ -132,7 +155,7 @@ pub struct Config {
     pub narrow: Narrow,
     /// Fine-tuning of WIN after the narrow steps.
     pub tune: Tune,
-    /// The start-only baseline: `[tune]` over the whole student budget, the restarts of WIN's stages included.
+    /// The start-only and embeddings-only baselines: `[tune]` over the whole student budget, the restarts of WIN's stages included.
     pub start_only: StartOnly,
     /// The choices of WIN itself.
     pub win: Win,
@@ -141,7 +164,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Config {
-            methods: Method::ALL.to_vec(),
+            methods: Method::OF_IMAGES.to_vec(),
             seeds: vec![0, 1, 2],
             device: "auto".into(),
             precision: Precision::F32,
@@ -149,6 +172,7 @@ impl Default for Config {
             recompute: false,
             data: Data::default(),
             text: None,
+            finetune: None,
             model: Model::default(),
             teacher: Teacher::default(),
             wide: Wide::default(),
@@ -167,8 +191,11 @@ impl Config {
     /// Writes each stage's default epochs where neither `epochs` nor `steps` stands, and `[text]` for a text, so that a written configuration
     /// says everything.
     pub fn complete(&mut self) {
-        if matches!(self.data, Data::Text(_)) {
+        if let Data::Text(data) = &self.data {
             self.text.get_or_insert_default();
+            if data.kind.asks() {
+                self.finetune.get_or_insert_default();
+            }
         }
         self.wide.complete();
         self.vanilla.complete();
@@ -196,12 +223,16 @@ impl Config {
             (any(&[Method::Kd]), "kd.batch", self.kd.recipe()),
             (any(&[Method::Fitnets]), "fitnets.batch", self.fitnets.recipe()),
             (of_win, "narrow.batch", self.narrow.recipe()),
-            (of_win || any(&[Method::StartOnly]), "tune.batch", self.tune.recipe()),
+            (
+                of_win || any(&[Method::StartOnly, Method::EmbeddingsOnly]),
+                "tune.batch",
+                self.tune.recipe(),
+            ),
         ];
         all.into_iter().filter(|(used, ..)| *used).map(|(_, key, recipe)| (key, recipe)).collect()
     }
 
-    /// Recipe of the `start_only` baseline: `[tune]`'s, over `blocks` narrow lengths and the tune length, the restarts of each counted, with
+    /// Recipe of the baselines `start_only` and `embeddings_only`: `[tune]`'s, over `blocks` narrow lengths and the tune length, the restarts of each counted, with
     /// `[start_only]`'s overrides.
     ///
     /// Where narrow and tune count in different units (or in steps of different batches), narrow is converted by `train_count`.

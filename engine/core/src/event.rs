@@ -195,6 +195,9 @@ pub enum Event {
         loss: f64,
         /// Final error on the training data in percent.
         train_error: f64,
+        /// Of questions: what the answers score.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        answers: Option<AnswerScores>,
         /// Passes over the training data, restarts included; absent where nobody knows, as of a teacher from elsewhere.
         epochs: Option<f64>,
         /// Seconds of training, restarts included; likewise.
@@ -330,6 +333,15 @@ impl Event {
             _ => None,
         }
     }
+}
+
+/// What answers to questions score, in percent, as SQuAD's official script counts.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AnswerScores {
+    /// Answers that are right word for word.
+    pub em: f64,
+    /// Mean overlap of words, F1.
+    pub f1: f64,
 }
 
 /// The micro-batches of a log from before there were any.

@@ -8,7 +8,8 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use engine::config::{Config, Data, ImageKind};
+use engine::config::{Bert, Config, Data, DataKind, ImageKind, Model};
+use engine::data::text::Token;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
@@ -46,18 +47,21 @@ impl App {
     /// A configuration with paths in the place of names. Paths of a client's are refused: they would tell what lies on the server.
     pub(super) fn resolved(&self, config: &Config) -> Result<Config, ApiError> {
         let mut resolved = config.clone();
-        let data = match &config.data {
-            Data::Images(data) => data,
-            Data::Text(text) => {
-                if text.path.is_some() || config.examples().vocab.is_some() {
-                    let message = "the server has no texts yet but the built-in one";
-                    return Err(ApiError::unprocessable("bad_config", message).field("data.path"));
-                }
-                return self.resolved_teacher(config, resolved);
-            }
+        let bad = |message: String, field: &str| {
+            ApiError::unprocessable("bad_config", message).field(field.to_owned())
         };
-        match (&data.path, data.kind) {
-            (None, ImageKind::Procedural) => {}
+        if let (Data::Text(_), Some(_)) = (&config.data, config.examples().vocab) {
+            let message = "`text.vocab` names a file of the server, which no client may";
+            return Err(
+                bad(message.into(), "text.vocab").hint("leave it out: a vocabulary is trained")
+            );
+        }
+        if let Model::Bert(Bert { from: Some(_), .. }) = &config.model {
+            let message = "`model.from` names a file of the server, which no client may";
+            return Err(bad(message.into(), "model.from").hint("start the run on the command line"));
+        }
+        match (config.data.path(), config.data.kind()) {
+            (None, _) if config.data.is_built_in() => {}
             (None, _) => {
                 return Err(ApiError::unprocessable("bad_config", "`data.path` is missing")
                     .field("data.path")
@@ -76,9 +80,8 @@ impl App {
                         )));
                 };
                 // CIFAR may also lie in folders of pictures.
-                let pictures = is == ImageKind::Folder
-                    && kind != ImageKind::Procedural
-                    && kind != ImageKind::Idx;
+                let pictures = is == DataKind::Images(ImageKind::Folder)
+                    && matches!(kind, DataKind::Images(ImageKind::Cifar10 | ImageKind::Cifar100));
                 if kind != is && !pictures {
                     let is = serde_json::to_value(is).unwrap_or_default();
                     let message = format!("`data.kind` of data set `{name}` is {is}");
@@ -272,7 +275,11 @@ pub(super) struct PreviewQuery {
 /// Some samples, evenly over the part.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Preview {
+    /// Of pictures.
     samples: Vec<Sample>,
+    /// Of a text: the tokens of each example.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    texts: Vec<Vec<Token>>,
 }
 
 /// A sample.
@@ -303,7 +310,10 @@ pub(super) async fn preview(
             let split = query.split.name();
             Sample { label, index, url: format!("/api/datasets/{name}/preview/{split}/{index}") }
         };
-        Ok(Json(Preview { samples: (0..count).map(sample).collect() }))
+        let texts = &surveyed.part(query.split).texts;
+        let some = query.count.unwrap_or(SAMPLES).min(texts.len());
+        let texts = (0..some).map(|k| texts[k * texts.len() / some].clone()).collect();
+        Ok(Json(Preview { samples: (0..count).map(sample).collect(), texts }))
     })
     .await
 }

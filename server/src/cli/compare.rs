@@ -41,6 +41,8 @@ fn render(comparison: &Comparison) -> String {
         let loss = row.loss_mean.map(|loss| format!("{loss:.3}{}", spread(row.loss_std, 3)));
         let mut cells = vec![row.method.clone()];
         cells.extend(loss);
+        cells.extend(row.em_mean.map(|em| format!("{em:.2}")));
+        cells.extend(row.f1_mean.map(|f1| format!("{f1:.2}")));
         cells.extend([
             accuracy,
             row.seeds.to_string(),
@@ -55,7 +57,11 @@ fn render(comparison: &Comparison) -> String {
     let rows: Vec<Vec<String>> =
         comparison.teachers.iter().chain(&comparison.rows).map(line).collect();
     let mut head = vec!["method", "accuracy %", "seeds", "params", "MACs", "epochs", "time"];
-    if comparison.rows.iter().chain(&comparison.teachers).any(|row| row.loss_mean.is_some()) {
+    let of = || comparison.rows.iter().chain(&comparison.teachers);
+    if of().any(|row| row.f1_mean.is_some()) {
+        head.splice(1..1, ["EM", "F1"]);
+    }
+    if of().any(|row| row.loss_mean.is_some()) {
         head.insert(1, "loss");
     }
     if rows.iter().any(|row| row.len() > head.len()) {
@@ -109,6 +115,8 @@ mod tests {
             accuracy_std: Some(2f64.sqrt()),
             loss_mean: None,
             loss_std: None,
+            em_mean: None,
+            f1_mean: None,
             seeds: 2,
             params: 1000,
             macs: 900,

@@ -1,5 +1,7 @@
 //! `taper eval`: accuracy and loss of a trained model on a test set.
 
+mod text;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,6 +12,7 @@ use engine::config::{self, Config, Data, Images, OnError};
 use engine::data::account::Skipped;
 use engine::data::images::{self, ImageSet, Preprocess, Scored};
 use engine::data::{Account, Contents, Dataset, Reason, Split};
+use engine::formats::ModelConfig;
 use engine::step::Test;
 use engine::train::model::Trained;
 use serde::Serialize;
@@ -27,6 +30,9 @@ pub(super) struct Arguments {
     /// Data to test on, all of them: their test part, or the only part there is; else what the model's run was tested on.
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
+    /// Write the answers to questions to this file, as SQuAD's official script reads them.
+    #[arg(long, value_name = "FILE")]
+    predictions: Option<PathBuf>,
     /// Adapter: a part of its name or its index in `taper devices`.
     #[arg(long, value_name = "NAME|INDEX", default_value = "auto")]
     device: String,
@@ -60,6 +66,16 @@ struct Subject {
 
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
     let model = model::open(&arguments.model)?;
+    if let ModelConfig::Text(of) = &model.config {
+        let of = of.clone();
+        return text::run(arguments, model, &of);
+    }
+    if arguments.predictions.is_some() {
+        return Err(failure(
+            "--predictions has the answers to questions, and the model reads images",
+            "leave it out",
+        ));
+    }
     let known = model.config.images()?.clone();
     let preprocess = Preprocess::try_from(&known.input)?;
     let Subject { split, classes, account, there } = match &arguments.data {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use engine::event::{self, AutotunedProduct, Entry, Event, LoaderWait, RunStatus};
+use engine::event::{self, AnswerScores, AutotunedProduct, Entry, Event, LoaderWait, RunStatus};
 use engine::text;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
@@ -210,7 +210,7 @@ impl Progress {
                 "{member}: merged, relative error {:.1e} on {} inputs",
                 report.relative_error, report.inputs
             )),
-            Event::MemberFinished { member, accuracy, epochs, seconds, .. } => {
+            Event::MemberFinished { member, accuracy, answers, epochs, seconds, .. } => {
                 if let Some(bar) = self.members.remove(member) {
                     bar.finish_and_clear();
                 }
@@ -220,7 +220,11 @@ impl Progress {
                     }
                     None => String::new(),
                 };
-                self.say(&format!("{member}: accuracy {accuracy:.2} %{after}"));
+                let scores = match answers {
+                    Some(AnswerScores { em, f1 }) => format!("exact match {em:.2}, F1 {f1:.2}"),
+                    None => format!("accuracy {accuracy:.2} %"),
+                };
+                self.say(&format!("{member}: {scores}{after}"));
             }
             Event::Autotuned { member, stage, classes, timed, changed, .. } => {
                 for line in tuned(member, stage, *classes, *timed, changed) {

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use engine::config::{ImageKind, Images};
-use engine::data::images::kind_of;
+use engine::config::{DataKind, ImageKind};
+use engine::data::kind_of;
 
 use super::out::print_json;
 use crate::datasets::{survey, unpack};
@@ -27,12 +27,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     if let (Some(archive), Some(folder)) = (&arguments.archive, &arguments.path) {
         unpack(archive, folder)?;
     }
-    let kind = arguments.path.as_deref().map_or(ImageKind::Procedural, kind_of);
+    let built_in = DataKind::Images(ImageKind::Procedural);
+    let kind = arguments.path.as_deref().map_or(built_in, kind_of);
     let path = arguments.path.as_deref().map(|path| {
         let path = path.to_str().context("the name of the folder is no UTF-8")?;
         Ok::<_, anyhow::Error>(path.to_owned())
     });
     let path = path.transpose()?;
-    let data = Images { kind, path, ..Images::default() };
-    print_json(&survey(&data, &arguments.thumbnails)?)
+    print_json(&survey(kind, path, &arguments.thumbnails)?)
 }

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use engine::config::ImageKind;
-use engine::data::images;
+use engine::config::{DataKind, ImageKind};
+use engine::data;
 use engine::formats::atomic;
 use serde::{Deserialize, Serialize};
 
@@ -161,15 +161,15 @@ impl Datasets {
     }
 
     /// Where a data set lies, and how it is read; none for an unknown name. The built-in set has no path.
-    pub(crate) fn find(&self, name: &str) -> Option<(Origin, ImageKind, Option<PathBuf>)> {
+    pub(crate) fn find(&self, name: &str) -> Option<(Origin, DataKind, Option<PathBuf>)> {
         if name == BUILT_IN {
-            return Some((Origin::Builtin, ImageKind::Procedural, None));
+            return Some((Origin::Builtin, DataKind::Images(ImageKind::Procedural), None));
         }
         if let Some(path) = self.registered.get(name) {
-            return Some((Origin::Registered, images::kind_of(path), Some(path.clone())));
+            return Some((Origin::Registered, data::kind_of(path), Some(path.clone())));
         }
         let folder = is_name(name).then(|| self.upload(name)).filter(|folder| folder.is_dir())?;
-        Some((Origin::Uploaded, images::kind_of(&folder), Some(folder)))
+        Some((Origin::Uploaded, data::kind_of(&folder), Some(folder)))
     }
 
     /// What is known of a data set; a process looks at it where its files are new.
@@ -219,11 +219,16 @@ impl Datasets {
                 } else {
                     surveyed.test.counts
                 };
+                if let Some(text) = &surveyed.account.text {
+                    (dataset.train_count, dataset.test_count) =
+                        (text.train.sentences, text.test.sentences);
+                }
                 dataset.read = surveyed.account.lines();
                 dataset.account = Some(surveyed.account);
                 let count = |(label, count)| ClassCount { label, count };
-                dataset.classes =
-                    Some(surveyed.classes.into_iter().zip(counts).map(count).collect());
+                let classes = surveyed.classes.into_iter().zip(counts).map(count).collect();
+                let is_text = dataset.account.as_ref().is_some_and(|of| of.text.is_some());
+                dataset.classes = (!is_text).then_some(classes);
             }
             Err(error) => dataset.error = Some(error),
         }

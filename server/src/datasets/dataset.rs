@@ -1,6 +1,6 @@
 //! The name of a data set, and what answers contain of it.
 
-use engine::config::ImageKind;
+use engine::config::DataKind;
 use engine::data::Account;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -28,9 +28,10 @@ pub(crate) enum Origin {
 pub(crate) struct Dataset {
     pub(crate) name: String,
     /// What `data.kind` must be.
-    pub(crate) kind: ImageKind,
+    pub(crate) kind: DataKind,
     /// Of its files; 0 for the built-in set.
     pub(crate) bytes: u64,
+    /// Pictures, or sentences or questions of a text.
     pub(crate) train_count: u64,
     /// 0: training splits the other part.
     pub(crate) test_count: u64,

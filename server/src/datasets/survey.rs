@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use engine::config::Images;
+use engine::config::{DataKind, Images, Text};
+use engine::data::text::{self, Token};
 use engine::data::{Account, images};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -28,6 +29,9 @@ pub(crate) struct SurveyedPart {
     pub(crate) counts: Vec<u64>,
     /// Index and class of the pictures of which there are thumbnails.
     pub(crate) samples: Vec<(usize, u32)>,
+    /// Some examples of a text.
+    #[serde(default)]
+    pub(crate) texts: Vec<Vec<Token>>,
 }
 
 /// A part of a data set.
@@ -63,11 +67,24 @@ impl Surveyed {
     }
 }
 
-/// Counts a data set and writes thumbnails: the work of `taper survey`.
+/// Counts the data of a kind at `path` and writes thumbnails: the work of `taper survey`.
 ///
 /// # Errors
 /// What is wrong with the data, and what the system refuses.
-pub(crate) fn survey(config: &Images, thumbnails: &Path) -> Result<Surveyed> {
+pub(crate) fn survey(kind: DataKind, path: Option<String>, thumbnails: &Path) -> Result<Surveyed> {
+    match kind {
+        DataKind::Images(kind) => pictures(&Images { kind, path, ..Images::default() }, thumbnails),
+        DataKind::Text(kind) => {
+            let config = Text { kind, path, ..Text::default() };
+            let text::Survey { samples: [train, test], account } = text::survey(&config, SAMPLES)?;
+            let [train, test] =
+                [train, test].map(|texts| SurveyedPart { texts, ..SurveyedPart::default() });
+            Ok(Surveyed { classes: Vec::new(), train, test, account })
+        }
+    }
+}
+
+fn pictures(config: &Images, thumbnails: &Path) -> Result<Surveyed> {
     let images::Survey { classes, train, test, account } = images::survey(config, SAMPLES)?;
     let part = |part: Part, surveyed: images::SurveyedPart| -> Result<SurveyedPart> {
         let mut samples = Vec::new();
@@ -86,7 +103,7 @@ pub(crate) fn survey(config: &Images, thumbnails: &Path) -> Result<Surveyed> {
             image.save(&file).with_context(|| format!("cannot write `{}`", file.display()))?;
             samples.push((index, label));
         }
-        Ok(SurveyedPart { counts: surveyed.counts, samples })
+        Ok(SurveyedPart { counts: surveyed.counts, samples, texts: Vec::new() })
     };
     let (train, test) = (part(Part::Train, train)?, part(Part::Test, test)?);
     Ok(Surveyed { classes, train, test, account })

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use engine::config::{self, Config, Data, Method};
 use engine::data::account::Yardsticks;
-use engine::event::{self, Event};
+use engine::event::{self, AnswerScores, Event};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -32,6 +32,12 @@ pub(crate) struct Row {
     /// Its sample deviation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) loss_std: Option<f64>,
+    /// Of questions: mean exact match in percent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) em_mean: Option<f64>,
+    /// Of questions: mean F1 in percent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) f1_mean: Option<f64>,
     pub(crate) seeds: usize,
     pub(crate) params: u64,
     pub(crate) macs: u64,
@@ -74,6 +80,7 @@ struct Member {
     seed: u64,
     accuracy: f64,
     loss: f64,
+    answers: Option<AnswerScores>,
     params: u64,
     macs: u64,
     epochs: Option<f64>,
@@ -148,6 +155,7 @@ fn open(path: PathBuf) -> Result<Run> {
             seed,
             accuracy,
             loss,
+            answers,
             epochs,
             seconds,
             params,
@@ -162,6 +170,7 @@ fn open(path: PathBuf) -> Result<Run> {
                 seed,
                 accuracy,
                 loss,
+                answers,
                 params,
                 macs,
                 epochs,
@@ -266,6 +275,8 @@ fn row(method: Option<Method>, label: Option<String>, members: &[&Member], of_te
         accuracy_std,
         loss_mean: of_text.then_some(loss_mean),
         loss_std: loss_std.filter(|_| of_text),
+        em_mean: of(|member| member.answers.map(|scores| scores.em)),
+        f1_mean: of(|member| member.answers.map(|scores| scores.f1)),
         seeds: members.len(),
         params: members[0].params,
         macs: members[0].macs,
@@ -300,6 +311,7 @@ mod tests {
             seed,
             accuracy,
             loss: 0.5,
+            answers: None,
             params: 1000,
             macs: 900,
             epochs: Some(24.0),

@@ -79,6 +79,22 @@ pub(crate) const RESNET: [&str; 6] = [
     "teacher.factor=2",
 ];
 
+/// A BERT of two layers on the built-in text.
+pub(crate) const TEXT: [&str; 12] = [
+    "data.kind=procedural_text",
+    "data.train_count=256",
+    "data.test_count=64",
+    "text.length=12",
+    "text.max_predictions=2",
+    "model.arch=bert",
+    "model.hidden=8",
+    "model.layers=2",
+    "model.heads=2",
+    "model.inner=16",
+    "model.init_std=0.2",
+    "teacher.factor=2",
+];
+
 /// The small configuration with changes as `--set` takes them.
 pub(crate) fn config(changes: &[&str]) -> Config {
     let draft = Draft::from_toml(TINY, "the small configuration").expect("it is TOML");

@@ -13,7 +13,7 @@ import type {
   Preset,
   RunDetail,
   RunSummary,
-  Sample,
+  Preview,
   SelfTest,
   Session,
 } from "./types";
@@ -161,9 +161,7 @@ export const api = {
 
   datasets: (signal?: AbortSignal) => get<{ datasets: Dataset[] }>("/api/datasets", signal),
   preview: (name: string, split: "train" | "test", count: number) =>
-    get<{ samples: Sample[] }>(
-      `/api/datasets/${encodeURIComponent(name)}/preview${search({ split, count })}`,
-    ),
+    get<Preview>(`/api/datasets/${encodeURIComponent(name)}/preview${search({ split, count })}`),
   removeDataset: async (name: string) => {
     await request("DELETE", `/api/datasets/${encodeURIComponent(name)}`, {});
   },

@@ -30,7 +30,7 @@ export type CompareRow = Of<"Row">;
 export type Adapter = Of<"Adapter">;
 export type SelfTest = Of<"SelfTest">;
 export type Dataset = Of<"Dataset">;
-export type Sample = Of<"Sample">;
+export type Preview = Of<"Preview">;
 export type Session = Of<"Session">;
 export type Preset = Omit<Of<"Preset">, "config"> & { config: Config };
 

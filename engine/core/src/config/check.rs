@@ -1,7 +1,7 @@
 //! Checks what no schema can say of a configuration.
 
 use super::{
-    Bert, Config, Data, Images, Length, Method, Model, Recipe, TextKind, Unit,
+    Bert, Config, Data, Images, Length, Method, Model, Recipe, Unit,
     error::{ConfigError, bad},
 };
 
@@ -82,7 +82,7 @@ fn products(config: &Config) -> Result<(), ConfigError> {
     }
     let of_method = |method: &Method| match method {
         Method::Vanilla | Method::Kd => 1,
-        Method::Fitnets => 2,
+        Method::Fitnets | Method::EmbeddingsOnly => 2,
         Method::StartOnly => 3,
         Method::Win => config.model.block_count() as u64 + 2,
     };
@@ -145,11 +145,22 @@ fn stage(section: &str, recipe: &Recipe) -> Result<(), ConfigError> {
 }
 
 fn data(config: &Config) -> Result<(), ConfigError> {
+    let asks = matches!(&config.data, Data::Text(text) if text.kind.asks());
+    if config.finetune.is_some() && !asks {
+        let allowed = "belongs to questions, and `data.kind` names none; leave it out";
+        return Err(bad("finetune", "a section", allowed));
+    }
     let arch = config.model.arch();
     match (&config.data, &config.model, &config.text) {
         (Data::Images(_), Model::Bert(_), _) => {
             let allowed = "reads text: set `data.kind` to \"text\" or \"procedural_text\"";
             Err(bad("model.arch", arch, allowed))
+        }
+        (Data::Images(_), ..) if config.methods.contains(&Method::EmbeddingsOnly) => {
+            let place = config.methods.iter().position(|&of| of == Method::EmbeddingsOnly);
+            let key = format!("methods[{}]", place.unwrap_or_default());
+            let allowed = "is for text, as networks on images have no embeddings";
+            Err(bad(key, Method::EmbeddingsOnly, allowed))
         }
         (Data::Images(images), _, None) => self::images(images),
         (Data::Images(_), _, Some(_)) => {
@@ -166,7 +177,8 @@ fn data(config: &Config) -> Result<(), ConfigError> {
 fn text(config: &Config, bert: &Bert) -> Result<(), ConfigError> {
     let examples = config.examples();
     let (length, most) = (examples.length, examples.length - 2);
-    if examples.max_predictions > most {
+    let Data::Text(data) = &config.data else { return Ok(()) };
+    if examples.max_predictions > most && !data.kind.asks() {
         let allowed =
             format!("may be at most {most}: `text.length` is {length}, and two tokens are marks");
         return Err(bad("text.max_predictions", examples.max_predictions, allowed));
@@ -179,10 +191,16 @@ fn text(config: &Config, bert: &Bert) -> Result<(), ConfigError> {
         let allowed = format!("must divide the {} features of `model.hidden`", bert.hidden);
         return Err(bad("model.heads", bert.heads, allowed));
     }
-    let Data::Text(data) = &config.data else { return Ok(()) };
-    match (data.kind, &data.path, &examples.vocab) {
-        (TextKind::ProceduralText, _, Some(vocab)) => {
-            let allowed = "is not read by `procedural_text`, which has a vocabulary of its own";
+    let bridges = |method: &&Method| method.bridges() || **method == Method::EmbeddingsOnly;
+    if let (Some(from), Some(method)) = (&bert.from, config.methods.iter().find(bridges)) {
+        let allowed = format!(
+            "gives vanilla, kd and fitnets their first weights, and {method} begins with the teacher's; leave one of them out"
+        );
+        return Err(bad("model.from", format!("{from:?}"), allowed));
+    }
+    match &examples.vocab {
+        Some(vocab) if config.data.is_built_in() => {
+            let allowed = "is not read, as the built-in texts have a vocabulary of their own";
             Err(bad("text.vocab", format!("{vocab:?}"), allowed))
         }
         _ => Ok(()),

@@ -32,7 +32,25 @@ impl<'de> Deserialize<'de> for Data {
     }
 }
 
+/// A kind of data, whatever its samples are: what `data.kind` may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum DataKind {
+    /// Pictures.
+    Images(ImageKind),
+    /// Text.
+    Text(TextKind),
+}
+
 impl Data {
+    /// Its kind.
+    pub fn kind(&self) -> DataKind {
+        match self {
+            Data::Images(images) => DataKind::Images(images.kind),
+            Data::Text(text) => DataKind::Text(text.kind),
+        }
+    }
+
     /// Folder, archive or file, where the data lie in one.
     pub fn path(&self) -> Option<&str> {
         match self {
@@ -53,7 +71,9 @@ impl Data {
     pub fn is_built_in(&self) -> bool {
         match self {
             Data::Images(images) => images.kind == ImageKind::Procedural,
-            Data::Text(text) => text.kind == TextKind::ProceduralText,
+            Data::Text(text) => {
+                matches!(text.kind, TextKind::ProceduralText | TextKind::ProceduralQuestions)
+            }
         }
     }
 }
@@ -204,6 +224,18 @@ pub enum TextKind {
     Text,
     /// A built-in chain of 1,024 symbols whose entropy is known; nothing is downloaded.
     ProceduralText,
+    /// Questions about texts, as SQuAD 1.1 and 2.0 have them: a JSON file, whose articles are parted, or a folder with a file `train….json` and a
+    /// file `dev….json`.
+    Squad,
+    /// Built-in questions: a context lists keys and values, and asked is for the value of a key.
+    ProceduralQuestions,
+}
+
+impl TextKind {
+    /// Whether what is asked for are answers in texts, instead of masked words.
+    pub fn asks(self) -> bool {
+        matches!(self, TextKind::Squad | TextKind::ProceduralQuestions)
+    }
 }
 
 /// The text; `[text]` says how examples are made of it.
@@ -215,15 +247,18 @@ pub struct Text {
     /// File, folder or archive; not used by `procedural_text`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
-    /// Training examples to use, drawn by `split_seed`; absent: all (20,000 of `procedural_text`).
+    /// Training examples to use, drawn by `split_seed`: sequences, or windows of questions; absent: all (20,000 of `procedural_text`, 4,000 of
+    /// `procedural_questions`).
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 4294967295u32), extend("x-unit" = "examples"))]
     pub train_count: Option<u64>,
-    /// Test examples to use, drawn by `split_seed`; absent: all (2,000 of `procedural_text`).
+    /// Test examples to use: sequences, drawn by `split_seed`, or the first questions; absent: all (2,000 of `procedural_text`, 500 of
+    /// `procedural_questions`).
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 4294967295u32), extend("x-unit" = "examples"))]
     pub test_count: Option<u64>,
-    /// Share of the documents held out for testing where the text has no file `test` or `valid`; of one document, its last sentences.
+    /// Share of the documents, or of the articles of questions, held out for testing where the text has no file `test`, `valid` or `dev`; of one
+    /// document, its last sentences.
     #[schemars(extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 1.0))]
     pub test_fraction: f64,
     /// Draws the split, the subsets, sentence pairs and the masks of held-out text; the same for every member of a run, whatever its seed.

@@ -163,11 +163,31 @@ pub struct Bert {
     /// Standard deviation with which matrices and tables begin: 0.02, or about 1/√hidden for thin networks.
     #[schemars(extend("exclusiveMinimum" = 0.0))]
     pub init_std: f64,
+    /// Probability of a zero behind the embeddings and in what is added to a sum, in training. BERT's own: 0.1.
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
+    pub dropout: f64,
+    /// Probability of a zero among the attention's probabilities, in training. BERT's own: 0.1.
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
+    pub attention_dropout: f64,
+    /// Trained weights to begin with: a model folder of Taper's, or one of Hugging Face's; its sizes must be those written here. A head that it
+    /// lacks is fresh.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
 }
 
 impl Default for Bert {
     fn default() -> Self {
-        Bert { hidden: 768, layers: 12, heads: 12, inner: 3072, positions: None, init_std: 0.02 }
+        Bert {
+            hidden: 768,
+            layers: 12,
+            heads: 12,
+            inner: 3072,
+            positions: None,
+            init_std: 0.02,
+            dropout: 0.0,
+            attention_dropout: 0.0,
+            from: None,
+        }
     }
 }
 

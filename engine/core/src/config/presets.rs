@@ -38,7 +38,10 @@ pub const PRESETS: &[Preset] = presets![
     "imagenet-resnet101",
     "imagenet-resnet101-half",
     "imagenet-resnet101-quarter",
+    "bert-demo",
     "bert-tiny",
+    "bert-base",
+    "bert-base-half",
 ];
 
 /// The preset of this name.

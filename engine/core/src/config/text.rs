@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How examples of masked words are made of a text; with `data.kind = "text"` or `"procedural_text"` alone.
+/// How examples are made of a text; with data of text alone. What is said of masks is not read with questions.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Examples {
@@ -50,5 +50,29 @@ impl Default for Examples {
             dupe_factor: None,
             nsp: false,
         }
+    }
+}
+
+/// How questions are read and answers chosen; with `data.kind = "squad"` or `"procedural_questions"` alone. The names are those of transformers'
+/// `run_qa`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Finetune {
+    /// Tokens that neighbouring windows of a context share.
+    #[schemars(range(max = 32768), extend("x-unit" = "tokens"))]
+    pub doc_stride: u32,
+    /// Most tokens of an answer.
+    #[schemars(range(min = 1, max = 32768), extend("x-unit" = "tokens"))]
+    pub max_answer_length: u32,
+    /// The best places that are tried for a start and for an end.
+    #[schemars(range(min = 1, max = 1000), extend("x-unit" = "places"))]
+    pub n_best: u32,
+    /// Of SQuAD 2.0: no answer is given where its score is above the best answer's by more than this.
+    pub null_threshold: f64,
+}
+
+impl Default for Finetune {
+    fn default() -> Self {
+        Finetune { doc_stride: 128, max_answer_length: 30, n_best: 20, null_threshold: 0.0 }
     }
 }

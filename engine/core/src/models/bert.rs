@@ -50,30 +50,41 @@ impl Bert {
     }
 }
 
+impl Bert {
+    /// The sizes that a `[model]` section stands for, on inputs of this extent, which are to be answered so.
+    pub fn of(model: &config::Bert, input: Extent, output: Output) -> Self {
+        let config::Bert { hidden, layers, heads, inner, init_std, .. } = *model;
+        let length = match input {
+            Extent::Tokens(length) => length,
+            other => other.width(),
+        };
+        let (places, head) = match output {
+            Output::Words { places, next: false, .. } => (places, BertHead::MaskedWords),
+            Output::Words { places, next: true, .. } => (places, BertHead::Pretrain),
+            Output::Spans { .. } => (0, BertHead::Spans),
+            Output::Classes(_) => (1, BertHead::MaskedWords),
+        };
+        Self {
+            vocabulary: output.width(),
+            hidden,
+            layers,
+            heads,
+            inner,
+            length,
+            positions: model.positions.unwrap_or(length),
+            places,
+            init_std,
+            dropout: model.dropout,
+            attention_dropout: model.attention_dropout,
+            head,
+            ..Self::default()
+        }
+    }
+}
+
 /// The network that a `[model]` section stands for.
 pub(super) fn network(model: &config::Bert, input: Extent, output: Output) -> Network {
-    let config::Bert { hidden, layers, heads, inner, positions, init_std } = *model;
-    let length = match input {
-        Extent::Tokens(length) => length,
-        other => other.width(),
-    };
-    let (vocabulary, places) = match output {
-        Output::Words { vocabulary, places } => (vocabulary, places),
-        Output::Classes(classes) => (classes, 1),
-    };
-    let positions = positions.unwrap_or(length);
-    let network = bert(&Bert {
-        vocabulary,
-        hidden,
-        layers,
-        heads,
-        inner,
-        length,
-        positions,
-        places,
-        init_std,
-    });
-    Network { input, ..network }
+    Network { input, ..bert(&Bert::of(model, input, output)) }
 }
 
 /// The network that answers (N, places, vocabulary) scores; the first block has the embeddings as well.

@@ -9,7 +9,7 @@ pub use bert::{Bert, bert};
 pub use import::{check, infer, regroup};
 
 use crate::{
-    config::{Config, Model},
+    config::{Examples, Model, Text},
     nn::{Extent, Network},
 };
 
@@ -24,6 +24,13 @@ pub enum Output {
         vocabulary: u32,
         /// Places of a sample, at most.
         places: u32,
+        /// Whether its second segment follows the first is asked for as well.
+        next: bool,
+    },
+    /// For each token, that an answer begins and that it ends there.
+    Spans {
+        /// Words that are read.
+        vocabulary: u32,
     },
 }
 
@@ -34,16 +41,19 @@ impl From<u32> for Output {
 }
 
 impl Output {
-    /// Words of a vocabulary, as many of a sample as `config` masks.
-    pub fn words(config: &Config, vocabulary: u32) -> Self {
-        Self::Words { vocabulary, places: config.examples().max_predictions }
+    /// What is asked for of a text with so many words.
+    pub fn of_text(text: &Text, how: &Examples, vocabulary: u32) -> Self {
+        match text.kind.asks() {
+            true => Self::Spans { vocabulary },
+            false => Self::Words { vocabulary, places: how.max_predictions, next: how.nsp },
+        }
     }
 
-    /// Numbers of an answer.
+    /// Classes, or words.
     pub fn width(self) -> u32 {
         match self {
             Self::Classes(classes) => classes,
-            Self::Words { vocabulary, .. } => vocabulary,
+            Self::Words { vocabulary, .. } | Self::Spans { vocabulary } => vocabulary,
         }
     }
 }

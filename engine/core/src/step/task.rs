@@ -106,7 +106,13 @@ impl Task {
     pub fn of(output: Output) -> Self {
         match output {
             Output::Classes(_) => Self::Classify,
-            Output::Words { vocabulary, places } => Self::MaskedWords { vocabulary, places },
+            Output::Words { vocabulary, places, next: false } => {
+                Self::MaskedWords { vocabulary, places }
+            }
+            Output::Words { vocabulary, places, next: true } => {
+                Self::Pretrain { vocabulary, places }
+            }
+            Output::Spans { .. } => Self::Spans,
         }
     }
 

@@ -27,7 +27,7 @@ pub enum StageKind {
         /// i, from 1.
         block: usize,
     },
-    /// Gives every block its start, and trains nothing.
+    /// Gives every block its start, or the embeddings and the head, and trains nothing.
     Start,
     /// Fine-tunes on labels or the teacher's logits.
     Tune {
@@ -176,7 +176,7 @@ pub fn stages(config: &Config, method: Method, train_count: u64) -> Vec<Stage> {
     }
     share_steps(&mut stages, train_count);
     let tune = stages.iter_mut().rfind(|stage| stage.recipe.is_some());
-    if let (Method::StartOnly, Some(tune)) = (method, tune) {
+    if let (Method::StartOnly | Method::EmbeddingsOnly, Some(tune)) = (method, tune) {
         // As long as all of WIN's stages together, with their rounding.
         let win = self::stages(config, Method::Win, train_count);
         let epochs = |stage: &Stage| {
@@ -204,6 +204,12 @@ fn listed(config: &Config, method: Method, train_count: u64) -> Vec<Stage> {
         Merge::Maf => [tune, merge],
         Merge::Map => [merge, tune],
     };
+    // For the whole student budget.
+    let whole = |tune: Stage| Stage {
+        recipe: Some(config.start_only_recipe(blocks, train_count)),
+        restarts: 1,
+        ..tune
+    };
     match method {
         Method::Vanilla => {
             vec![Stage::train("vanilla", StageKind::Labels, "vanilla", config.vanilla.recipe())]
@@ -223,12 +229,9 @@ fn listed(config: &Config, method: Method, train_count: u64) -> Vec<Stage> {
                 Stage::train("kd", kind, "fitnets", fitnets.recipe()),
             ]
         }
+        Method::EmbeddingsOnly => vec![Stage::plain("start", StageKind::Start), whole(tune)],
         Method::StartOnly => {
-            let tune = Stage {
-                recipe: Some(config.start_only_recipe(blocks, train_count)),
-                restarts: 1,
-                ..tune
-            };
+            let tune = whole(tune);
             [Stage::plain("start", StageKind::Start)].into_iter().chain(end(tune)).collect()
         }
         Method::Win => {

@@ -46,8 +46,7 @@ pub fn needs(
     task: Task,
     target: &Target,
 ) -> Result<Vec<Needs>, ProgramError> {
-    let bridges = |method| matches!(method, Method::Win | Method::StartOnly);
-    let bridged = match config.methods.iter().any(|&method| bridges(method)) {
+    let bridged = match config.methods.iter().any(|method| method.bridges()) {
         true => Some(surgery::bridge(student, teacher, config.win.start == Start::Random)?),
         false => None,
     };
@@ -63,7 +62,7 @@ pub fn needs(
         let stages = algorithm::stages(config, method, 1);
         for (place, stage) in stages.iter().enumerate() {
             let merged = stages[..place].iter().any(|stage| stage.kind == StageKind::Merge);
-            let bridged = bridged.as_ref().filter(|_| bridges(method) && !merged);
+            let bridged = bridged.as_ref().filter(|_| method.bridges() && !merged);
             let networks = Networks { student, teacher: Some(teacher), bridged };
             needs.extend(of_stage(config, stage, networks, task, target)?);
         }

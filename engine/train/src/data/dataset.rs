@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::account::Account;
 use super::images::ImageSet;
 use super::source::Split;
+use super::text::questions::QuestionSet;
 use super::text::{TextSet, Tokenizer};
 use crate::models::Output;
 use crate::nn::Extent;
@@ -30,6 +31,8 @@ pub enum Contents {
     Images(ImageSet),
     /// Text of which words are masked.
     Text(TextSet),
+    /// Questions about texts.
+    Questions(QuestionSet),
 }
 
 /// What the networks of a run are made for.
@@ -59,6 +62,7 @@ impl Dataset {
         let (classes, tokenizer) = match &self.contents {
             Contents::Images(images) => (images.classes.clone(), None),
             Contents::Text(text) => (Vec::new(), Some(text.tokenizer.clone())),
+            Contents::Questions(of) => (Vec::new(), Some(of.tokenizer.clone())),
         };
         Subject { input, output, classes, tokenizer }
     }
@@ -67,7 +71,8 @@ impl Dataset {
     pub fn input(&self) -> Extent {
         match &self.contents {
             Contents::Images(images) => images.shape.extent(),
-            Contents::Text(text) => Extent::Tokens(text.length),
+            Contents::Text(TextSet { length, .. })
+            | Contents::Questions(QuestionSet { length, .. }) => Extent::Tokens(*length),
         }
     }
 
@@ -77,8 +82,9 @@ impl Dataset {
             Contents::Images(images) => Output::Classes(images.classes.len() as u32),
             Contents::Text(text) => {
                 let vocabulary = text.tokenizer.size() as u32;
-                Output::Words { vocabulary, places: text.places }
+                Output::Words { vocabulary, places: text.places, next: text.next }
             }
+            Contents::Questions(of) => Output::Spans { vocabulary: of.tokenizer.size() as u32 },
         }
     }
 

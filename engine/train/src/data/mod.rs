@@ -12,6 +12,7 @@ mod batches;
 mod dataset;
 mod error;
 pub mod images;
+mod kind;
 mod ledger;
 mod listing;
 mod loader;
@@ -26,6 +27,7 @@ pub use crate::batch::{Batch, Field, Numbers};
 pub use batches::Batches;
 pub use dataset::{Contents, Dataset, Subject};
 pub use error::DataError;
+pub use kind::kind_of;
 pub use loader::{Loader, LoaderOptions};
 pub use source::{Draw, Source, Split};
 pub use unpack::unpack;
@@ -45,6 +47,10 @@ use crate::nn::Extent;
 pub fn open(config: &Config, cache: Option<&Path>) -> Result<Dataset, DataError> {
     match &config.data {
         Data::Images(images) => images::open(images),
+        Data::Text(text) if text.kind.asks() => {
+            let finetune = config.finetune.clone().unwrap_or_default();
+            text::questions::open(text, &config.examples(), &finetune)
+        }
         Data::Text(text) => text::open(text, &config.examples(), cache),
     }
 }
@@ -66,7 +72,7 @@ pub fn promised(config: &Config) -> Subject {
             let vocabulary = text::promised(text, &examples);
             Subject {
                 input: Extent::Tokens(examples.length),
-                output: Output::words(config, vocabulary),
+                output: Output::of_text(text, &examples, vocabulary),
                 classes: Vec::new(),
                 tokenizer: None,
             }

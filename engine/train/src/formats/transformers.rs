@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 
 use super::{FormatError, folder, safetensors};
 use crate::{
-    data::text::Tokenizer,
+    data::{Subject, text::Tokenizer},
     disk::Disk,
-    models::{self, Bert},
-    nn::{Network, Tensor, Weights},
+    models::{self, Bert, Output},
+    nn::{Extent, Network, Tensor, Weights},
     text::escape,
 };
 
@@ -98,6 +98,21 @@ pub struct Sequences {
     pub length: u32,
     /// Masked words of a sequence that are asked for, at most.
     pub places: u32,
+}
+
+impl Sequences {
+    /// Sequences as networks read them that are made for this.
+    pub fn of(subject: &Subject) -> Self {
+        let length = match subject.input {
+            Extent::Tokens(length) => length,
+            other => other.width(),
+        };
+        let places = match subject.output {
+            Output::Words { places, .. } => places,
+            Output::Classes(_) | Output::Spans { .. } => 1,
+        };
+        Self { length, places }
+    }
 }
 
 fn segments() -> u32 {

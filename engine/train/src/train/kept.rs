@@ -8,9 +8,14 @@ use super::{
     spec::{ARTIFACTS, Finished, MemberSpec},
 };
 use crate::{
-    config::{Config, Data, Length, Precision},
-    data::{Contents, Dataset, images::ImageSet},
-    formats::{ImageInput, ImageModel, ModelConfig, ModelFolder, card, folder},
+    config::{self, Config, Data, Length, Model, Precision},
+    data::{
+        Contents, Dataset,
+        images::ImageSet,
+        text::{TextSet, questions::QuestionSet},
+    },
+    formats::{ImageInput, ImageModel, ModelConfig, ModelFolder, TextModel, card, folder},
+    models::Bert,
     win::algorithm::Stage,
 };
 
@@ -50,24 +55,33 @@ pub(super) fn keep(
 }
 
 fn model_config(config: &Config, data: &Dataset, teacher: bool) -> ModelConfig {
-    let widened = folder::Widened { factor: config.teacher.factor, widen: config.teacher.widen };
-    let Contents::Images(ImageSet { classes, preprocess, .. }) = &data.contents else {
-        unreachable!("a configuration of text is refused before it is trained")
-    };
-    ModelConfig::Images(ImageModel {
-        architecture: config.model.arch().into(),
-        model: config.model.clone(),
-        widened: teacher.then_some(widened),
-        input: ImageInput {
-            channels: preprocess.channels() as u32,
-            size: preprocess.size() as u32,
-            mean: preprocess.mean().to_vec(),
-            std: preprocess.std().to_vec(),
-            interpolation: preprocess.interpolation(),
-            crop: preprocess.crop(),
-        },
-        labels: classes.clone(),
-    })
+    let config::Teacher { factor, widen, .. } = config.teacher;
+    match &data.contents {
+        Contents::Images(ImageSet { classes, preprocess, .. }) => ModelConfig::Images(ImageModel {
+            architecture: config.model.arch().into(),
+            model: config.model.clone(),
+            widened: teacher.then_some(folder::Widened { factor, widen }),
+            input: ImageInput {
+                channels: preprocess.channels() as u32,
+                size: preprocess.size() as u32,
+                mean: preprocess.mean().to_vec(),
+                std: preprocess.std().to_vec(),
+                interpolation: preprocess.interpolation(),
+                crop: preprocess.crop(),
+            },
+            labels: classes.clone(),
+        }),
+        Contents::Text(TextSet { tokenizer, .. })
+        | Contents::Questions(QuestionSet { tokenizer, .. }) => {
+            let bert = match &config.model {
+                Model::Bert(bert) => bert.clone(),
+                _ => config::Bert::default(),
+            };
+            let sizes = Bert::of(&bert, data.input(), data.output());
+            let sizes = if teacher { sizes.widened(factor) } else { sizes };
+            ModelConfig::Text(TextModel { sizes, tokenizer: (**tokenizer).clone() })
+        }
+    }
 }
 
 /// The data in a line of the model card.

@@ -4,8 +4,12 @@ use std::sync::Arc;
 
 use super::{Session, TrainError, probe::DeviceProbe};
 use crate::{
-    data::{Dataset, Split},
+    data::{
+        Contents, Dataset, Split,
+        text::{answers::Answered, metrics::Scores, questions::QuestionSet},
+    },
     device::Device,
+    event::AnswerScores,
     nn::{Layer, Network, NetworkError, Weights},
     random,
     step::{Task, Test},
@@ -32,6 +36,8 @@ pub(super) struct Worth {
     pub(super) test: Test,
     /// Percent, on training inputs.
     pub(super) train_error: f64,
+    /// Of questions: what the answers score.
+    pub(super) answers: Option<AnswerScores>,
 }
 
 /// Tests a network by itself.
@@ -46,7 +52,31 @@ pub(super) fn worth(
 ) -> Result<Worth, TrainError> {
     let mut session = Session::evaluating(gpu, network, task, weights, batch.max(1))?;
     let test = session.test(&data.test)?;
-    Ok(Worth { test, train_error: train_error(&mut session, &data.train, seed)? })
+    let answers = match &data.contents {
+        Contents::Questions(of) => {
+            let Scores { exact, f1, .. } = of.test.score(&answers(&mut session, of, data)?).all;
+            Some(AnswerScores { em: exact, f1 })
+        }
+        Contents::Images(_) | Contents::Text(_) => None,
+    };
+    Ok(Worth { test, train_error: train_error(&mut session, &data.train, seed)?, answers })
+}
+
+/// The answer to each test question.
+pub(super) fn answers(
+    session: &mut Session,
+    of: &QuestionSet,
+    data: &Dataset,
+) -> Result<Vec<Answered>, TrainError> {
+    let all: Vec<usize> = (0..data.test.len()).collect();
+    let rows = session.rows();
+    let scores = session.logits(data.test.some(&all, rows))?;
+    let of_window = |scores: &Vec<f32>| {
+        let of = |end: usize| scores.iter().copied().skip(end).step_by(2).collect();
+        (of(0), of(1))
+    };
+    let scores: Vec<(Vec<f32>, Vec<f32>)> = scores.iter().map(of_window).collect();
+    Ok(of.test.answers(&scores))
 }
 
 /// The training error in percent, on inputs that depend on the seed alone.

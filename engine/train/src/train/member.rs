@@ -60,7 +60,7 @@ impl<'a, 'r> Member<'a, 'r> {
         begun: bool,
     ) -> Result<Self, TrainError> {
         let bridged = match (who.method, who.teacher) {
-            (Some(Method::Win | Method::StartOnly), Some(teacher)) => {
+            (Some(method), Some(teacher)) if method.bridges() => {
                 let lower = run.config.win.start == Start::Random;
                 Some(surgery::bridge(who.network, &teacher.network, lower)?)
             }
@@ -87,10 +87,9 @@ impl<'a, 'r> Member<'a, 'r> {
             Some(found) => found,
             None if bridged.is_some() => Checkpoint::default(),
             None => {
-                let now = nn::fresh(
-                    who.network,
-                    random::key(&[who.seed, INIT, u64::from(who.method.is_none())]),
-                )?;
+                let seed = random::key(&[who.seed, INIT, u64::from(who.method.is_none())]);
+                let mut now = nn::fresh(who.network, seed)?;
+                now.extend(who.begins.iter().flat_map(|weights| (*weights).clone()));
                 Checkpoint { now, ..Checkpoint::default() }
             }
         };
@@ -277,10 +276,21 @@ impl<'a, 'r> Member<'a, 'r> {
     }
 
     fn start_all(&mut self) -> Result<(), TrainError> {
+        if self.who.method == Some(Method::EmbeddingsOnly) {
+            return self.take_embeddings();
+        }
         for block in 1..=self.bridged()?.blocks.len() {
             self.start(block, 0)?;
         }
         self.start_head()
+    }
+
+    /// Gives a fresh student the teacher's embeddings and head.
+    fn take_embeddings(&mut self) -> Result<(), TrainError> {
+        let (student, Teacher { network, weights, .. }) = (self.who.network, self.teacher()?);
+        let seed = self.seed(STARTS, 0);
+        start::start_embeddings(student, network, weights, &mut self.at.now, seed)?;
+        Ok(start::take_head(student, network, weights, &mut self.at.now)?)
     }
 
     fn merge(&mut self) -> Result<(), TrainError> {

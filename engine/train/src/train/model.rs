@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{Session, TrainError};
+use super::{Session, TrainError, measure};
 use crate::{
     data::{
-        Batch, Field, Split,
+        Batch, Contents, Dataset, Field, Split,
         images::{Image, Preprocess},
+        text::answers::Answered,
     },
     device::Device,
     formats::ModelFolder,
@@ -52,6 +53,24 @@ impl Trained {
         outputs: &[u32],
     ) -> Result<Test, TrainError> {
         self.session(gpu, EVAL_BATCH.min(split.len().max(1) as u32))?.test_as(split, outputs)
+    }
+
+    /// Loss and accuracy on the test part of texts, and where it has questions, the answers to them.
+    ///
+    /// # Errors
+    /// If the text cannot be read or the device fails.
+    pub fn test_on_text(
+        &self,
+        gpu: &Arc<dyn Device>,
+        data: &Dataset,
+    ) -> Result<(Test, Vec<Answered>), TrainError> {
+        let mut session = self.session(gpu, EVAL_BATCH.min(data.test.len().max(1) as u32))?;
+        let test = session.test(&data.test)?;
+        let answers = match &data.contents {
+            Contents::Questions(of) => measure::answers(&mut session, of, data)?,
+            Contents::Images(_) | Contents::Text(_) => Vec::new(),
+        };
+        Ok((test, answers))
     }
 
     /// Logits of the first `count` samples of a split.

@@ -8,11 +8,11 @@ use super::{
     teacher::{self, Imported},
 };
 use crate::{
-    config::{BATCH, Config, Method, Start},
+    config::{BATCH, Bert, Config, Method, Model, Start},
     data::{DataError, Dataset, Subject},
     event::{StageFacts, StagePlan},
     models,
-    nn::{Network, NetworkError},
+    nn::{Network, NetworkError, Weights},
     plan::Target,
     step::Task,
     win::{
@@ -92,6 +92,8 @@ pub(super) struct Prepared {
     pub(super) wide: Network,
     /// The teacher of each seed, where they were trained elsewhere.
     pub(super) imported: Option<BTreeMap<u64, Imported>>,
+    /// Trained weights that students begin with, if the configuration names some.
+    pub(super) begins: Option<Weights>,
 }
 
 /// Networks and stages of a run on `data`.
@@ -116,12 +118,20 @@ pub(super) fn prepare(config: &Config, data: &Dataset) -> Result<Prepared, Train
         }
     }
     let networks = networks(config, &subject)?;
-    let warnings = networks.warnings();
+    let mut warnings = networks.warnings();
+    let begins = match &config.model {
+        Model::Bert(Bert { from: Some(from), .. }) => {
+            let (weights, notes) = teacher::begin(from, &networks.student, &subject)?;
+            warnings.extend(notes);
+            Some(weights)
+        }
+        _ => None,
+    };
     let Networks { student, teacher, imported } = networks;
     let wide = surgery::widen(&student, config.teacher.factor, config.teacher.widen);
     let stages = stage_plans(config, &student, &teacher, data.train.len() as u64)?;
     let outline = Outline { student, teacher, task: data.task(), stages, warnings };
-    Ok(Prepared { outline, wide, imported })
+    Ok(Prepared { outline, wide, imported, begins })
 }
 
 /// The networks of a run on such data; the teachers are imported, if they come from elsewhere.
@@ -159,6 +169,7 @@ fn fits(config: &Config, student: &Network, teacher: &Network) -> Result<(), Net
         match method {
             // These read logits at most, and both networks have one for each class.
             Method::Vanilla | Method::Kd => {}
+            Method::EmbeddingsOnly => start::takes_embeddings(student, teacher)?,
             Method::Fitnets => {
                 let (thin, wide) = (student.shapes()?, teacher.shapes()?);
                 let hinted = algorithm::hinted(thin.blocks.len());

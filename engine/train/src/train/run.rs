@@ -261,7 +261,7 @@ impl Run {
             })?;
             let Teacher { network, weights, .. } = teacher;
             let (task, batch) = (data.task(), self.config.vanilla.batch);
-            let Worth { test, train_error } =
+            let Worth { test, train_error, answers } =
                 measure::worth(network, task, weights, seed, batch, data, gpu)?;
             journal.append(Event::MemberFinished {
                 member,
@@ -271,6 +271,7 @@ impl Run {
                 accuracy: test.accuracy,
                 loss: test.loss,
                 train_error,
+                answers,
                 epochs: teacher.epochs,
                 seconds: teacher.seconds,
                 params,
@@ -434,6 +435,7 @@ impl Crew<'_> {
             stages: algorithm::of(config, *method, count),
             network: if method.is_some() { &outline.student } else { &self.prepared.wide },
             teacher: teacher.as_ref(),
+            begins: self.prepared.begins.as_ref().filter(|_| method.is_some()),
         };
         let shapes = who.network.shapes()?;
         let (params, macs) = (shapes.param_count(), shapes.total_macs());
@@ -456,6 +458,7 @@ impl Crew<'_> {
             accuracy: finished.worth.test.accuracy,
             loss: finished.worth.test.loss,
             train_error: finished.worth.train_error,
+            answers: finished.worth.answers,
             epochs: Some(finished.place.epochs),
             seconds: Some(finished.place.seconds),
             params,

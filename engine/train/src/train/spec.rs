@@ -24,6 +24,8 @@ pub(super) struct MemberSpec<'a> {
     /// The network that is wanted.
     pub(super) network: &'a Network,
     pub(super) teacher: Option<&'a Teacher>,
+    /// Trained weights that it begins with.
+    pub(super) begins: Option<&'a Weights>,
 }
 
 /// What a member ended with.

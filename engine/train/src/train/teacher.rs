@@ -28,6 +28,7 @@ use crate::{
     nn::{Extent, FileLayout, Layer, Network, NetworkError, Tensor, Weights},
 };
 
+pub(super) use text::begin;
 pub use text::{TextTeacher, text_teacher};
 
 /// A teacher's files.
@@ -199,7 +200,10 @@ fn described(weights: &Path) -> Result<Option<Described>, TrainError> {
 /// There is no such teacher, or `[data]` says otherwise.
 pub fn settled(config: &Config) -> Result<(Config, Vec<String>), TrainError> {
     let (mut config, mut lines) = (config.clone(), Vec::new());
-    let Data::Images(data) = &mut config.data else { return Ok((config, lines)) };
+    let Data::Images(data) = &mut config.data else {
+        let taken = text::take_tokenizer(&mut config)?;
+        return Ok((config, taken.into_iter().collect()));
+    };
     if let Some(from) = config.teacher.from.clone() {
         for &seed in &config.seeds {
             let Some(described) = find(&from, seed)?.described else { continue };
@@ -283,7 +287,7 @@ pub(super) fn import(
     subject: &Subject,
 ) -> Result<Imported, TrainError> {
     let Data::Images(data) = &config.data else {
-        return Err(refused(from, "a teacher from elsewhere is not taken for text yet"));
+        return text::import(from, seed, subject);
     };
     let labels = &subject.classes;
     let Found { weights: file, described, warning } = find(from, seed)?;

@@ -104,7 +104,8 @@ impl Kind for Transformer {
         let mixed =
             to.add(&self.path("attention"), Attention { heads: self.heads }, &[qkv, lengths])?;
         let out = to.affine(&self.path(Self::O), linear, mixed, true)?;
-        let [y, attended] = layer_norm::of_sum(&self.path(Self::FIRST_NORM), out, x.h, self.eps, to)?;
+        let [y, attended] =
+            layer_norm::of_sum(&self.path(Self::FIRST_NORM), out, x.h, self.eps, to)?;
         let inner = self.path(Self::W1);
         let wide = to.affine(&inner, linear, y, true)?;
         let wide = to.add(&inner, Activation::Gelu, &[wide])?;

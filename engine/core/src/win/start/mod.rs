@@ -182,6 +182,15 @@ pub fn start_embeddings(
     transformer::random_tables(student, teacher, teacher_weights, weights, seed)
 }
 
+/// Refuses, before anything is trained, a teacher whose embeddings and head a student without pairs cannot take.
+///
+/// # Errors
+/// [`NetworkError`]: one has no embeddings, or theirs differ in more than their width, or the heads have other parts.
+pub fn takes_embeddings(student: &Network, teacher: &Network) -> Result<(), NetworkError> {
+    transformer::takes_embeddings(student, teacher)?;
+    heads(student, teacher).map(drop)
+}
+
 /// `start = random`: fresh weights for block `block` (0-based; `blocks.len()` is the head) of the bridged student with its pairs.
 ///
 /// Embeddings are the teacher's, see [`start_embeddings`]. `lift` is random and semi-orthogonal; `lower` is the transpose of the lift before it, as

@@ -414,6 +414,12 @@ fn take_tables<P: Probe>(
     Ok(())
 }
 
+/// Refuses a teacher whose embeddings the student cannot take.
+pub(super) fn takes_embeddings(student: &Network, teacher: &Network) -> Result<(), NetworkError> {
+    let (thin, wide) = (stacks(student)?, stacks(teacher)?);
+    Stream::of(embeddings(&thin)?, embeddings(&wide)?).map(drop)
+}
+
 /// `start = random`, and a student by itself: the teacher's tables and norm, of wider ones columns drawn by `seed`; nothing where the networks
 /// have no embeddings.
 pub(super) fn random_tables(

@@ -47,7 +47,7 @@ pub fn kind_within(path: &Path) -> Result<ImageKind, DataError> {
 }
 
 /// The folder at `path`, or the one in it that is alone, and so on; and the names in that.
-fn innermost(path: &Path) -> (PathBuf, Vec<String>) {
+pub(crate) fn innermost(path: &Path) -> (PathBuf, Vec<String>) {
     let mut path = path.to_owned();
     loop {
         let entries = std::fs::read_dir(&path).into_iter().flatten().flatten();

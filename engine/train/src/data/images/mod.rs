@@ -22,6 +22,7 @@ pub(super) mod tests;
 mod transform;
 
 pub use image::Image;
+pub(crate) use kind::innermost;
 pub use kind::{kind_of, kind_within};
 pub use open::{Scored, open, open_for, open_to_score, promised};
 pub use set::{ImageSet, ImageShape};

@@ -35,7 +35,7 @@ use crate::text::escape;
 use crate::threads::parallel;
 
 /// What ends the names of text files in a folder.
-const ENDS: [&str; 4] = ["txt", "text", "tokens", "raw"];
+pub(super) const ENDS: [&str; 4] = ["txt", "text", "tokens", "raw"];
 /// What ends the names of archives.
 const ARCHIVES: [&str; 4] = ["tar", "tgz", "gz", "zip"];
 const VALID: [&str; 4] = ["valid", "validation", "val", "dev"];

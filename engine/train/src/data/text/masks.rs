@@ -112,6 +112,11 @@ impl MaskedText {
         self.length
     }
 
+    /// Whether examples are pairs of sentences.
+    pub fn has_pairs(&self) -> bool {
+        self.nsp
+    }
+
     /// Places of each example, at most.
     pub fn places(&self) -> usize {
         self.masking.max_predictions as usize

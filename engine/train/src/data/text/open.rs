@@ -15,7 +15,7 @@ use crate::data::account::{Account, TextAccount, TextPart, Yardsticks};
 use crate::data::dataset::{Contents, Dataset};
 use crate::data::source::{Draw, Source, Split, subset};
 use crate::nn::{LENGTHS, PLACES, SEGMENTS, TOKENS};
-use crate::step::{LABELS, NO_LABEL};
+use crate::step::{LABELS, NEXT, NO_LABEL};
 use crate::threads::cores;
 
 /// Examples of `procedural_text` unless counts are given: for training and for testing.
@@ -30,6 +30,8 @@ pub struct TextSet {
     pub length: u32,
     /// Words of an example that are masked, at most.
     pub places: u32,
+    /// Whether examples are pairs of sentences, of which the second may not follow the first.
+    pub next: bool,
     train: Arc<Part>,
     test: Arc<Masked>,
 }
@@ -63,7 +65,7 @@ struct Part {
 pub fn open(config: &Text, how: &Examples, cache: Option<&Path>) -> Result<Dataset, DataError> {
     let (tokenizer, [train, test], mut account) = match config.kind {
         TextKind::ProceduralText => built_in(config, how)?,
-        TextKind::Text => read(config, how, cache)?,
+        _ => read(config, how, cache)?,
     };
     let pairing = Pairing {
         length: how.length,
@@ -87,11 +89,11 @@ pub fn open(config: &Text, how: &Examples, cache: Option<&Path>) -> Result<Datas
     let [train_text, test_text] =
         [masked(&train, &pairing, masking)?, masked(&test, &of_test, held_out)?];
     let asked = match config.kind {
-        TextKind::Text => [config.train_count, config.test_count],
         TextKind::ProceduralText => {
             let [train, test] = PROCEDURAL;
             [config.train_count.or(Some(train)), config.test_count.or(Some(test))]
         }
+        _ => [config.train_count, config.test_count],
     };
     let train_source = Masked::new(train_text, "data.train_count", asked[0], seed)?;
     let test_source = Masked::new(test_text, "data.test_count", asked[1], seed)?;
@@ -106,6 +108,7 @@ pub fn open(config: &Text, how: &Examples, cache: Option<&Path>) -> Result<Datas
         tokenizer: Arc::new(tokenizer),
         length: how.length,
         places: how.max_predictions,
+        next: how.nsp,
         train: Arc::new(train),
         test: test_source.clone(),
     });
@@ -113,12 +116,65 @@ pub fn open(config: &Text, how: &Examples, cache: Option<&Path>) -> Result<Datas
     Ok(Dataset { train, test, contents, account })
 }
 
+/// Opens all text at `path` to score a trained model on it: its test part, or the only part that there is.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_to_score(
+    path: &Path,
+    tokenizer: &Tokenizer,
+    how: &Examples,
+    seed: u64,
+) -> Result<Dataset, DataError> {
+    let Corpus { train, held_out, mut account } = Corpus::open(path, None)?;
+    let name = if held_out.is_some() { &account.test.name } else { &account.train.name }.clone();
+    let text = held_out.unwrap_or(train);
+    let outline = text.outline()?;
+    let cache = Arc::new(TokenCache::open(None, &text, &outline, tokenizer)?);
+    let part = Part { cache, documents: outline.documents, name };
+    let pairing = Pairing {
+        length: how.length,
+        short_probability: how.short_probability,
+        nsp: how.nsp,
+        copies: 1,
+    };
+    let masking = Masking {
+        max_predictions: how.max_predictions,
+        whole_word: how.whole_word,
+        fixed: true,
+        only_masked: true,
+    };
+    let cache = part.cache.clone();
+    let text = MaskedText::new(cache, &part.documents, tokenizer, &pairing, masking, seed)?;
+    let source = Arc::new(Masked { text, picks: None });
+    account.text = Some(TextAccount {
+        vocabulary: tokenizer.size() as u64,
+        train: TextPart::default(),
+        test: part.account(Source::len(&source))?,
+        yardsticks: None,
+    });
+    let contents = Contents::Text(TextSet {
+        tokenizer: Arc::new(tokenizer.clone()),
+        length: how.length,
+        places: how.max_predictions,
+        next: how.nsp,
+        train: Arc::new(part),
+        test: source.clone(),
+    });
+    let split = Arc::new(Split::new(source));
+    Ok(Dataset { train: split.clone(), test: split, contents, account })
+}
+
 /// How many words `config` promises before the text is read.
 pub fn promised(config: &Text, how: &Examples) -> u32 {
     let tokenizer = match (config.kind, &how.vocab) {
-        (TextKind::ProceduralText, _) => procedural::tokenizer().ok(),
-        (TextKind::Text, Some(vocab)) => Tokenizer::open(Path::new(vocab), how.lowercase).ok(),
-        (TextKind::Text, None) => None,
+        (TextKind::ProceduralText | TextKind::ProceduralQuestions, _) => {
+            procedural::tokenizer().ok()
+        }
+        (TextKind::Text | TextKind::Squad, Some(vocab)) => {
+            Tokenizer::open(Path::new(vocab), how.lowercase).ok()
+        }
+        (TextKind::Text | TextKind::Squad, None) => None,
     };
     tokenizer.map_or(how.vocab_size, |tokenizer| tokenizer.size() as u32)
 }
@@ -156,7 +212,8 @@ fn read(config: &Text, how: &Examples, folder: Option<&Path>) -> Result<Opened, 
         }
         if let [first, ..] = &outline.empty[..] {
             let count = outline.empty.len();
-            account.note(format!("{count} {part} files have no sentence, the first is \"{first}\""));
+            account
+                .note(format!("{count} {part} files have no sentence, the first is \"{first}\""));
         }
     }
     let [documents, held] = match &of_test {
@@ -252,10 +309,11 @@ impl Source for Arc<Masked> {
         cores().min(1)
     }
 
-    /// `tokens` and `segments` (N, T), `lengths` (N), `places` (N, M), and `labels` (N, M), of which those that do not count are no word.
+    /// `tokens` and `segments` (N, T), `lengths` (N), `places` (N, M); `labels` (N, M), of which those that do not count are no word, and with
+    /// sentence pairs `next` (N).
     fn gather(&self, picks: &[usize], size: usize, draw: Option<Draw>) -> Result<Batch, DataError> {
         let (length, places) = (self.text.length(), self.text.places());
-        let fields = [length, length, 1, places, places];
+        let fields = [length, length, 1, places, places, 1];
         let mut numbers = fields.map(|width| Vec::with_capacity(size * width));
         for &pick in picks {
             let index = self.picks.as_ref().map_or(pick, |picks| picks[pick]);
@@ -267,14 +325,18 @@ impl Source for Arc<Masked> {
             numbers[2].push(example.length);
             numbers[3].extend(example.positions);
             numbers[4].extend(labels);
+            numbers[5].push(example.next);
         }
         for (numbers, width) in numbers.iter_mut().zip(fields) {
             numbers.resize(size * width, 0);
         }
-        let [tokens, segments, lengths, places, labels] = numbers;
+        let [tokens, segments, lengths, places, labels, next] = numbers;
         let inputs = [(TOKENS, tokens), (SEGMENTS, segments), (LENGTHS, lengths), (PLACES, places)];
         let inputs = inputs.map(|(name, numbers)| Field::u32(name, numbers)).into();
-        let targets = vec![Field::u32(LABELS, labels)];
+        let mut targets = vec![Field::u32(LABELS, labels)];
+        if self.text.has_pairs() {
+            targets.push(Field::u32(NEXT, next));
+        }
         Ok(Batch { inputs, targets, size, rows: picks.len() })
     }
 }

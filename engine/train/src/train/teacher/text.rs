@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{cost, locate, refused};
+use super::{Imported, cost, locate, refused};
 use crate::{
-    data::text::Tokenizer,
+    config::{Bert, Config, Model},
+    data::{Subject, text::Tokenizer},
     disk::SystemDisk,
     formats::{
         FormatError, TextModel, folder,
@@ -12,7 +13,7 @@ use crate::{
     },
     nn::{self, Network, Weights},
     text::escape,
-    train::TrainError,
+    train::{Teacher, TrainError},
 };
 
 /// A teacher on text from elsewhere, of any sizes.
@@ -119,4 +120,99 @@ impl TextTeacher {
         let hint = Some("the student has to have the teacher's tokenizer".into());
         Err(TrainError::Teacher { from: from.into(), message, hint })
     }
+}
+
+/// The teacher of `seed` for students on such text, checked before anything runs.
+pub(super) fn import(from: &str, seed: u64, subject: &Subject) -> Result<Imported, TrainError> {
+    let of = text_teacher(from, seed, Sequences::of(subject))?;
+    if let Some(student) = &subject.tokenizer {
+        of.check_tokenizer(from, student)?;
+    }
+    let TextTeacher { network, weights, fresh, notes, file, epochs, seconds, .. } = of;
+    let mut warnings = notes;
+    warnings.extend(untrained(from, &fresh));
+    Ok(Imported { teacher: Teacher { network, weights, epochs, seconds }, file, warnings })
+}
+
+/// That parts of a model are fresh.
+fn untrained(from: &str, fresh: &[String]) -> Option<String> {
+    let parts = fresh.join(", ");
+    (!fresh.is_empty()).then(|| format!("`{from}` has no {parts}, which begin with fresh weights"))
+}
+
+/// Where the configuration names no vocabulary, that of the teacher or of the weights to begin with is taken over; what was, in a line.
+pub(super) fn take_tokenizer(config: &mut Config) -> Result<Option<String>, TrainError> {
+    let from = match (&config.teacher.from, &config.model) {
+        (Some(from), _) => from.clone(),
+        (None, Model::Bert(Bert { from: Some(from), .. })) => from.clone(),
+        (None, _) => return Ok(None),
+    };
+    let seed = config.seeds.first().copied().unwrap_or_default();
+    let (file, _) = locate(&from, seed)?;
+    let examples = config.text.get_or_insert_default();
+    if examples.vocab.is_some() {
+        return Ok(None);
+    }
+    let folder = file.parent().unwrap_or(Path::new("")).display().to_string();
+    let line = format!("taken over from `{from}`: its tokenizer");
+    examples.vocab = Some(folder);
+    Ok(Some(line))
+}
+
+/// The weights of `model.from` for a student, and what one should know of them. Its sizes must be the student's.
+///
+/// # Errors
+/// It is none that can be read, or it has other sizes or another tokenizer; the sentence says what to set.
+pub(crate) fn begin(
+    from: &str,
+    student: &Network,
+    subject: &Subject,
+) -> Result<(Weights, Vec<String>), TrainError> {
+    let of = text_teacher(from, 0, Sequences::of(subject))?;
+    if let Some(tokenizer) = &subject.tokenizer {
+        of.check_tokenizer(from, tokenizer)?;
+    }
+    let (mut weights, mut notes) = (Weights::new(), of.notes);
+    let mut fresh = Vec::new();
+    for spec in student.shapes()?.params {
+        match of
+            .weights
+            .get(&spec.name)
+            .filter(|_| !of.fresh.iter().any(|layer| spec.name.starts_with(layer)))
+        {
+            Some(tensor) if tensor.shape == spec.shape => {
+                weights.insert(spec.name, tensor.clone());
+            }
+            Some(_) => {
+                let sizes = &of.model.sizes;
+                let message = format!(
+                    "its {} has another shape than the student's; set model.hidden={}, model.layers={}, model.heads={}, model.inner={} and model.positions={}",
+                    spec.name,
+                    sizes.hidden,
+                    sizes.layers,
+                    sizes.heads,
+                    sizes.inner,
+                    sizes.positions
+                );
+                return Err(refused(from, message));
+            }
+            // The head of another task.
+            None if spec.block == student.blocks.len() => fresh.push(spec.name),
+            None => {
+                let message =
+                    format!("it has no {}; set model.layers={}", spec.name, of.model.sizes.layers);
+                return Err(refused(from, message));
+            }
+        }
+    }
+    let layers = student.blocks.len();
+    if of.network.blocks.len() != layers {
+        let message = format!(
+            "it has {} layers, the student {layers}; set model.layers={0}",
+            of.network.blocks.len()
+        );
+        return Err(refused(from, message));
+    }
+    notes.extend(untrained(from, &fresh));
+    Ok((weights, notes))
 }

@@ -1,0 +1,324 @@
+//! Opens questions about texts, as SQuAD has them, as data sets of spans.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::answers::{Answered, Choosing, answer};
+use super::metrics::{Scored, score};
+use super::squad::{Cutting, Questions, Window, Windows, windows};
+use super::vocabulary::{self, WordCounts};
+use super::{Normalizer, Tokenizer, procedural};
+use crate::batch::{Batch, Field};
+use crate::config::{Examples, Finetune, Text, TextKind};
+use crate::data::DataError;
+use crate::data::account::{Account, TextAccount, TextPart};
+use crate::data::dataset::{Contents, Dataset};
+use crate::data::source::{Draw, Source, Split, subset};
+use crate::nn::{LENGTHS, SEGMENTS, TOKENS};
+use crate::step::{ENDS, STARTS};
+use crate::text::escape;
+use crate::threads::cores;
+
+/// Questions of the built-in set unless counts are given: for training and for testing.
+const PROCEDURAL: [u64; 2] = [4_000, 500];
+
+/// What questions are, for who trains on them.
+#[derive(Debug, Clone)]
+pub struct QuestionSet {
+    /// Makes tokens of text.
+    pub tokenizer: Arc<Tokenizer>,
+    /// Tokens of a window.
+    pub length: u32,
+    /// What is tested on.
+    pub test: Arc<Asked>,
+}
+
+/// Questions, and their contexts in windows.
+#[derive(Debug)]
+pub struct Asked {
+    /// The questions.
+    pub questions: Questions,
+    /// The windows of all of them, in order.
+    pub windows: Vec<Window>,
+    /// How answers are chosen.
+    pub choosing: Choosing,
+    /// Those windows that are used; none: all.
+    picks: Option<Vec<usize>>,
+}
+
+/// Opens the questions that `config` names.
+///
+/// # Errors
+/// Whatever is wrong with the files or the settings, as one sentence.
+pub fn open(config: &Text, how: &Examples, finetune: &Finetune) -> Result<Dataset, DataError> {
+    let mut account = Account::default();
+    let (train, test) = match config.kind {
+        TextKind::ProceduralQuestions => {
+            let [train, test] = PROCEDURAL;
+            let count = |asked: Option<u64>, usual| asked.unwrap_or(usual) as usize;
+            (
+                procedural::keys_and_values(0, count(config.train_count, train)),
+                procedural::keys_and_values(procedural::MOST, count(config.test_count, test)),
+            )
+        }
+        _ => read(config, &mut account)?,
+    };
+    let tokenizer = tokenizer(config, how, &train, &mut account)?;
+    let mut train = asked(train, "training", &tokenizer, how, finetune, &mut account)?;
+    let test = asked(test, "test", &tokenizer, how, finetune, &mut account)?;
+    let built_in = config.kind == TextKind::ProceduralQuestions;
+    if let Some(count) = config.train_count.filter(|_| !built_in) {
+        let there = train.windows.len();
+        if count > there as u64 {
+            let problem = format!("{count} is more than the {there} windows of the questions");
+            return Err(DataError::setting("data.train_count", problem));
+        }
+        train.picks = Some(subset(there, config.split_seed, count as usize));
+    }
+    account.text = Some(TextAccount {
+        vocabulary: tokenizer.size() as u64,
+        train: train.account(),
+        test: test.account(),
+        yardsticks: None,
+    });
+    let [train, test] = [train, test].map(Arc::new);
+    let contents = Contents::Questions(QuestionSet {
+        tokenizer: Arc::new(tokenizer),
+        length: how.length,
+        test: test.clone(),
+    });
+    let [train, test] = [train, test].map(|asked| Arc::new(Split::new(asked)));
+    Ok(Dataset { train, test, contents, account })
+}
+
+/// Opens all questions at `path`, a file or the test file of a folder, to score a trained model on them.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_to_score(
+    path: &Path,
+    tokenizer: &Tokenizer,
+    how: &Examples,
+    finetune: &Finetune,
+) -> Result<Dataset, DataError> {
+    let mut account = Account::default();
+    let questions = match path.is_dir() {
+        true => Questions::open(&part(path, &TESTS)?.ok_or_else(|| none(path))?)?,
+        false => Questions::open(path)?,
+    };
+    let asked = Arc::new(asked(questions, "test", tokenizer, how, finetune, &mut account)?);
+    account.text = Some(TextAccount {
+        vocabulary: tokenizer.size() as u64,
+        train: TextPart::default(),
+        test: asked.account(),
+        yardsticks: None,
+    });
+    let contents = Contents::Questions(QuestionSet {
+        tokenizer: Arc::new(tokenizer.clone()),
+        length: how.length,
+        test: asked.clone(),
+    });
+    let split = Arc::new(Split::new(asked));
+    Ok(Dataset { train: split.clone(), test: split, contents, account })
+}
+
+/// Questions with their windows.
+fn asked(
+    questions: Questions,
+    part: &str,
+    tokenizer: &Tokenizer,
+    how: &Examples,
+    finetune: &Finetune,
+    account: &mut Account,
+) -> Result<Asked, DataError> {
+    let cutting = Cutting { length: how.length, doc_stride: finetune.doc_stride };
+    let choosing = Choosing {
+        n_best: finetune.n_best as usize,
+        max_answer_length: finetune.max_answer_length,
+        null_threshold: finetune.null_threshold as f32,
+    };
+    let Windows { windows, cut } = windows(&questions, tokenizer, cutting)?;
+    if cut > 0 {
+        account.note(format!(
+            "{cut} {part} questions are cut, as they leave too little room in windows of {}",
+            how.length
+        ));
+    }
+    Ok(Asked { questions, windows, choosing, picks: None })
+}
+
+/// How the names of test files begin.
+const TESTS: [&str; 3] = ["dev", "test", "valid"];
+
+/// The JSON file in a folder whose name begins so.
+fn part(folder: &Path, names: &[&str]) -> Result<Option<PathBuf>, DataError> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(DataError::read(folder))? {
+        let file = entry.map_err(DataError::read(folder))?.path();
+        let name = file.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+        let is_json = file.extension().is_some_and(|end| end.eq_ignore_ascii_case("json"));
+        if is_json && names.iter().any(|of| name.starts_with(of)) {
+            found.push(file);
+        }
+    }
+    found.sort();
+    match &found[..] {
+        [first, second, ..] => {
+            let [first, second] =
+                [first, second].map(|file| escape(&file.display().to_string()).into_owned());
+            let problem = format!(
+                "has two files of one part, {first} and {second}; name one file, or a folder with one of each"
+            );
+            Err(DataError::malformed(folder, problem))
+        }
+        _ => Ok(found.pop()),
+    }
+}
+
+/// That a folder lacks a part.
+fn none(folder: &Path) -> DataError {
+    let problem = "is no folder of SQuAD: it has a file train….json and a file dev….json";
+    DataError::malformed(folder, problem)
+}
+
+/// The questions for training and for testing.
+fn read(config: &Text, account: &mut Account) -> Result<(Questions, Questions), DataError> {
+    let path = config.path.as_deref().ok_or_else(|| {
+        let problem = "is absent, and `data.kind` is \"squad\"; give a JSON file of SQuAD, or a folder with train and dev files";
+        DataError::setting("data.path", problem)
+    })?;
+    let path = Path::new(path);
+    if !path.is_dir() {
+        let all = Questions::open(path)?;
+        let (train, test) = all.split(config.test_fraction, config.split_seed)?;
+        account.note("testing has articles of its own, which were parted from the file");
+        return limited(config, train, test);
+    }
+    match (part(path, &["train"])?, part(path, &TESTS)?) {
+        (Some(train), Some(test)) => {
+            limited(config, Questions::open(&train)?, Questions::open(&test)?)
+        }
+        _ => Err(none(path)),
+    }
+}
+
+/// As many test questions as are asked for: the first ones, as their windows stay together.
+fn limited(
+    config: &Text,
+    train: Questions,
+    mut test: Questions,
+) -> Result<(Questions, Questions), DataError> {
+    if let Some(count) = config.test_count {
+        let there = test.questions.len();
+        if count > there as u64 {
+            let problem = format!("{count} is more than the {there} test questions");
+            return Err(DataError::setting("data.test_count", problem));
+        }
+        test.questions.truncate(count as usize);
+    }
+    Ok((train, test))
+}
+
+fn tokenizer(
+    config: &Text,
+    how: &Examples,
+    train: &Questions,
+    account: &mut Account,
+) -> Result<Tokenizer, DataError> {
+    if config.kind == TextKind::ProceduralQuestions {
+        return procedural::tokenizer();
+    }
+    if let Some(vocab) = &how.vocab {
+        return Tokenizer::open(Path::new(vocab), how.lowercase);
+    }
+    let normalizer = Normalizer::bert(how.lowercase.unwrap_or(true));
+    let mut counts = WordCounts::default();
+    train.contexts.iter().for_each(|context| counts.add(&context.text, normalizer));
+    train.questions.iter().for_each(|question| counts.add(&question.text, normalizer));
+    let tokenizer = vocabulary::train(&counts, how.vocab_size as usize, normalizer)?;
+    account.note(format!(
+        "a vocabulary of {} pieces was trained on the training questions",
+        tokenizer.size()
+    ));
+    Ok(tokenizer)
+}
+
+impl Asked {
+    fn account(&self) -> TextPart {
+        let of = |window: &Window| window.offsets.len() as u64;
+        TextPart {
+            name: String::new(),
+            documents: self.questions.contexts.len() as u64,
+            sentences: self.questions.questions.len() as u64,
+            tokens: self.windows.iter().map(of).sum(),
+            examples: Source::len(&self) as u64,
+        }
+    }
+
+    /// The answer to each question by scores of each window's places as a start and as an end.
+    ///
+    /// # Panics
+    /// There are not as many scores as windows.
+    pub fn answers(&self, scores: &[(Vec<f32>, Vec<f32>)]) -> Vec<Answered> {
+        assert_eq!(scores.len(), self.windows.len(), "scores of each window");
+        let mut first = 0;
+        let mut of_question = |(number, question)| {
+            let count =
+                self.windows[first..].iter().take_while(|window| window.question == number).count();
+            let of = self.windows[first..first + count].iter().zip(&scores[first..first + count]);
+            let windows: Vec<_> =
+                of.map(|(window, (starts, ends))| (window, &starts[..], &ends[..])).collect();
+            first += count;
+            answer(&self.questions, question, &windows, &self.choosing)
+        };
+        self.questions.questions.iter().enumerate().map(&mut of_question).collect()
+    }
+
+    /// What answers score.
+    pub fn score(&self, answers: &[Answered]) -> Scored {
+        let ids = self.questions.questions.iter().map(|question| question.id.clone());
+        let texts = answers.iter().map(|answer| answer.text.clone());
+        let predictions: HashMap<String, String> = ids.zip(texts).collect();
+        score(&self.questions, &predictions, None)
+    }
+}
+
+impl Source for Arc<Asked> {
+    fn len(&self) -> usize {
+        self.picks.as_ref().map_or(self.windows.len(), Vec::len)
+    }
+
+    fn classes(&self) -> &[u32] {
+        &[]
+    }
+
+    /// One copies windows faster than any device trains on them.
+    fn threads(&self) -> usize {
+        cores().min(1)
+    }
+
+    /// `tokens` and `segments` (N, T), `lengths`, `starts` and `ends` (N); both are 0, the first mark, where a window has no answer.
+    fn gather(&self, picks: &[usize], size: usize, _: Option<Draw>) -> Result<Batch, DataError> {
+        let length = self.windows.first().map_or(0, |window| window.input_ids.len());
+        let widths = [length, length, 1, 1, 1];
+        let mut numbers = widths.map(|width| Vec::with_capacity(size * width));
+        for &pick in picks {
+            let window = &self.windows[self.picks.as_ref().map_or(pick, |picks| picks[pick])];
+            numbers[0].extend(&window.input_ids);
+            numbers[1].extend(&window.token_type_ids);
+            numbers[2].push(window.length);
+            numbers[3].push(window.answer.0);
+            numbers[4].push(window.answer.1);
+        }
+        for (numbers, width) in numbers.iter_mut().zip(widths) {
+            numbers.resize(size * width, 0);
+        }
+        let [tokens, segments, lengths, starts, ends] = numbers;
+        let inputs = [(TOKENS, tokens), (SEGMENTS, segments), (LENGTHS, lengths)];
+        let inputs = inputs.map(|(name, numbers)| Field::u32(name, numbers)).into();
+        let targets = [(STARTS, starts), (ENDS, ends)];
+        let targets = targets.map(|(name, numbers)| Field::u32(name, numbers)).into();
+        Ok(Batch { inputs, targets, size, rows: picks.len() })
+    }
+}

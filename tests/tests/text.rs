@@ -1,0 +1,176 @@
+//! Runs on text: what they leave, what they go by, and what is refused before anything is trained.
+
+mod support;
+
+use std::{fs, path::Path};
+
+use engine::{
+    config::{Config, Draft, Method},
+    data,
+    event::{Entry, Event},
+};
+use support::{TEXT, config, folder, model, models_in, train, try_train};
+
+/// The account of the data, as the log has it.
+fn account(entries: &[Entry]) -> data::Account {
+    let of = |entry: &Entry| match &entry.event {
+        Event::DataRead { account } => Some(account.clone()),
+        _ => None,
+    };
+    entries.iter().find_map(of).expect("an account")
+}
+
+/// Relative errors of all merges.
+fn merges(entries: &[Entry]) -> Vec<f64> {
+    let of = |entry: &Entry| match &entry.event {
+        Event::Merge { report, .. } => Some(report.relative_error),
+        _ => None,
+    };
+    entries.iter().filter_map(of).collect()
+}
+
+#[test]
+fn every_method_trains_on_text() {
+    let methods = [r#"methods=["vanilla","kd","fitnets","start_only","win"]"#, "seeds=[3]"];
+    let config = config(&[&TEXT[..], &methods, &["narrow.unit=4", "text.nsp=true"]].concat());
+    let out = folder();
+    let out = out.path();
+    let heard = train(&config, out);
+    let merged = merges(&heard);
+    assert_eq!(merged.len(), 2);
+    assert!(merged.iter().all(|error| *error <= 1e-5), "{merged:?}");
+    // Narrow i has i units of steps.
+    let steps = |name: &str| {
+        let of = |entry: &Entry| match &entry.event {
+            Event::StageStarted { member, stage, steps, .. }
+                if member == "win-3" && stage == name =>
+            {
+                Some(*steps)
+            }
+            _ => None,
+        };
+        heard.iter().find_map(of)
+    };
+    assert_eq!((steps("narrow 1"), steps("narrow 2")), (Some(4), Some(8)));
+    for method in Method::ALL.into_iter().filter(|method| config.methods.contains(method)) {
+        let kept = model(&out.join(format!("members/{method}-3/artifacts")));
+        let names = |name: &str| kept.weights.keys().filter(|key| key.contains(name)).count();
+        assert_eq!((names("lift"), names("lower")), (0, 0), "{method}");
+        assert!(names("bert.encoder.layer.1.") > 0, "{method}");
+    }
+    let text = account(&heard).text.expect("text");
+    assert_eq!((text.train.examples, text.test.examples, text.vocabulary), (256, 64, 1222));
+    let unigram = text.yardsticks.expect("yardsticks").unigram.loss;
+    assert!((6.0..8.0).contains(&unigram), "{unigram}");
+}
+
+/// Two runs of one configuration have the same bits, and a seed has masks of its own.
+#[test]
+fn a_run_on_text_is_a_function_of_its_seed() {
+    let of = |seed: u64| {
+        let seeds = format!("seeds=[{seed}]");
+        let config = config(&[&TEXT[..], &[r#"methods=["vanilla"]"#, &seeds]].concat());
+        let out = folder();
+        train(&config, out.path());
+        models_in(out.path()).into_values().collect::<Vec<_>>()
+    };
+    assert_eq!(of(1), of(1));
+    assert_ne!(of(1), of(2));
+}
+
+/// A folder with a text of two parts.
+fn corpus() -> tempfile::TempDir {
+    let folder = folder();
+    let line = |n: usize| format!("the {} man saw a {} dog .\n", ["old", "young"][n % 2], n % 7);
+    let text = |count: usize| {
+        (0..count).map(|n| line(n) + if n % 5 == 4 { "\n" } else { "" }).collect::<String>()
+    };
+    fs::write(folder.path().join("train.txt"), text(120)).expect("written");
+    fs::write(folder.path().join("test.txt"), text(40)).expect("written");
+    folder
+}
+
+fn on_files(path: &Path, changes: &[&str]) -> Config {
+    let path = format!("data.path={:?}", path.display().to_string());
+    let own = [
+        "data.kind=text",
+        &path,
+        "text.vocab_size=60",
+        "text.length=12",
+        "text.max_predictions=2",
+        "model.positions=16",
+    ];
+    config(&[&TEXT[3..], &own, &[r#"methods=["vanilla"]"#], changes].concat())
+}
+
+/// The vocabulary that a run began with is kept: a resumed run reads that one.
+#[test]
+fn a_vocabulary_is_frozen_in_the_run() {
+    let (corpus, out) = (corpus(), folder());
+    let config = on_files(corpus.path(), &[]);
+    let heard = train(&config, out.path());
+    let text = account(&heard).text.expect("text");
+    assert_eq!((text.train.documents, text.test.documents), (24, 8));
+    assert_eq!((text.train.name.as_str(), text.test.name.as_str()), ("train.txt", "test.txt"));
+    let kept = out.path().join("tokenizer.json");
+    let before = fs::read(&kept).expect("a tokenizer");
+    let other = folder();
+    train(&config, other.path());
+    assert_eq!(before, fs::read(other.path().join("tokenizer.json")).expect("a tokenizer"));
+    let tokenizer = data::text::Tokenizer::open(&kept, None).expect("a tokenizer");
+    assert_eq!(tokenizer.size() as u64, text.vocabulary);
+}
+
+/// Each is one sentence that names the key or file, and what is allowed.
+#[test]
+fn what_cannot_be_read_is_refused_in_a_sentence() {
+    let corpus = corpus();
+    let path = |name: &str, content: &[u8]| {
+        let file = corpus.path().join(name);
+        fs::write(&file, content).expect("written");
+        format!("data.path={:?}", file.display().to_string())
+    };
+    let (empty, broken) = (path("empty.txt", b""), path("broken.txt", b"a \xff b\n"));
+    let one = path("one.txt", b"Only one sentence stands here.\n");
+    let alone = path("alone.txt", b"One document.\nOf two sentences.\nOf three.\n");
+    let refusals: [(&[&str], &str); 9] = [
+        (&[&empty], "empty.txt: has no text"),
+        (&[&broken], "broken.txt: is no UTF-8 at byte 2 (line 1)"),
+        (&[&one], "the text has one sentence, which cannot be split; two are needed"),
+        (&[&alone, "text.nsp=true"], "text.nsp: true needs two documents"),
+        (&["data.path=\"/none\""], "cannot read /none"),
+        (&["text.vocab=\"/none/vocab.txt\""], "/none/vocab.txt"),
+        (&["data.train_count=100000"], "data.train_count: 100000 is more than the"),
+        (&["vanilla.batch=100000"], "vanilla.batch"),
+        (&["teacher.from=\"/none\"", r#"methods=["kd"]"#], "/none"),
+    ];
+    for (changes, said) in refusals {
+        let config = on_files(corpus.path(), changes);
+        let error = try_train(&config, folder().path()).expect_err(said).to_string();
+        assert!(error.contains(said) && !error.contains('\n'), "{changes:?}: {error}");
+    }
+    let wrong: [(&str, &str); 8] = [
+        ("text.length=4", "must be at least 8"),
+        ("text.max_predictions=11", "`text.length` is 12, and two tokens are marks"),
+        ("model.heads=3", "must divide the 8 features of `model.hidden`"),
+        ("model.positions=8", "must be at least the 12 tokens of `text.length`"),
+        ("model.arch=mlp", "text is read by \"bert\""),
+        ("data.size=8", "unknown key `data.size`"),
+        ("data.kind=texts", "must be one of idx"),
+        ("finetune.doc_stride=4", "belongs to questions"),
+    ];
+    for (change, said) in wrong {
+        let toml = on_files(corpus.path(), &[]).to_toml();
+        let draft = Draft::from_toml(&toml, "x").and_then(|draft| draft.set(change)?.finish());
+        let error = draft.expect_err(change).to_string();
+        assert!(error.contains(said), "{change}: {error}");
+    }
+    for (toml, said) in [
+        ("[text]\nlength = 16", "belongs to text, and `data.kind` names images"),
+        ("[model]\narch = \"bert\"", "reads text"),
+        ("[narrow]\nunit = 3\nsteps = 4", "`narrow.steps` stands there as well"),
+    ] {
+        let error = Config::from_toml(toml, "x").expect_err(toml).to_string();
+        assert!(error.contains(said), "{toml}: {error}");
+    }
+}
