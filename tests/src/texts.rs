@@ -39,7 +39,7 @@ pub fn model(factor: Option<u32>) -> ModelFolder {
         positions: 11,
         places: 9,
         init_std: 0.3,
-        eps: 1e-12,
+        ..Bert::default()
     };
     let sizes = factor.map_or(student.clone(), |factor| student.widened(factor));
     let config = ModelConfig::Text(TextModel { sizes, tokenizer });

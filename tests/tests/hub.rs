@@ -30,7 +30,7 @@ use taper_tests::{
 };
 
 /// The sequences of the goldens, asked for all of their places.
-const SEQUENCES: Sequences = Sequences { length: 6, places: 6 };
+const SEQUENCES: Sequences = Sequences { length: 6, places: 6, head: None };
 
 fn kept(name: &str) -> PathBuf {
     golden::path(&format!("hub/{name}"))

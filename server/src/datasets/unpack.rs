@@ -28,7 +28,7 @@ pub(crate) fn unpack(archive: &Path, folder: &Path) -> Result<()> {
 mod tests {
     use std::io::{Cursor, Seek, Write};
 
-    use engine::config::{ImageKind, Images};
+    use engine::config::{DataKind, ImageKind, Images};
     use zip::write::SimpleFileOptions;
     use zip::{CompressionMethod, ZipWriter};
 
@@ -67,7 +67,7 @@ mod tests {
         let path = Some(set.to_string_lossy().into_owned());
         let data = Images { kind: data::images::kind_of(&set), path, ..Images::default() };
         assert!(matches!(data.kind, ImageKind::Folder | ImageKind::Idx));
-        let surveyed = survey(&data, &thumbnails).map_err(|error| format!("{error:#}"))?;
+        let surveyed = survey(DataKind::Images(data.kind), data.path.clone(), &thumbnails).map_err(|error| format!("{error:#}"))?;
         for (index, _) in &surveyed.train.samples {
             let picture =
                 image::open(thumbnails.join(format!("train-{index}.png"))).expect("a PNG");

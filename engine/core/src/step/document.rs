@@ -353,8 +353,7 @@ mod tests {
             length: 5,
             positions: 7,
             places: 2,
-            init_std: 0.02,
-            eps: 1e-12,
+            ..Bert::default()
         };
         for (network, task) in [
             (mlp(), Task::Classify),

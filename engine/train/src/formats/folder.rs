@@ -9,7 +9,7 @@ use super::{FormatError, TextModel, onnx, safetensors, sums, transformers};
 use crate::config::{Interpolation, Model, Widen};
 use crate::disk::{Disk, SystemDisk};
 use crate::event::MergeReport;
-use crate::models::{self, Bert};
+use crate::models::{self, Bert, BertHead};
 use crate::nn::{Extent, Network, Weights};
 use crate::step::Task;
 use crate::win::surgery;
@@ -89,8 +89,13 @@ impl ModelConfig {
     pub fn task(&self) -> Task {
         match self {
             Self::Images(_) => Task::Classify,
-            Self::Text(TextModel { sizes: Bert { vocabulary, places, .. }, .. }) => {
-                Task::MaskedWords { vocabulary: *vocabulary, places: *places }
+            Self::Text(TextModel { sizes, .. }) => {
+                let Bert { vocabulary, places, head, .. } = *sizes;
+                match head {
+                    BertHead::MaskedWords => Task::MaskedWords { vocabulary, places },
+                    BertHead::Pretrain => Task::Pretrain { vocabulary, places },
+                    BertHead::Spans => Task::Spans,
+                }
             }
         }
     }

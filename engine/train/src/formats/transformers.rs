@@ -14,7 +14,7 @@ use super::{FormatError, folder, safetensors};
 use crate::{
     data::{Subject, text::Tokenizer},
     disk::Disk,
-    models::{self, Bert, Output},
+    models::{self, Bert, BertHead, Output},
     nn::{Extent, Network, Tensor, Weights},
     text::escape,
 };
@@ -71,6 +71,12 @@ pub struct Config {
     /// Standard deviation with which matrices and tables begin.
     #[serde(default = "std")]
     pub initializer_range: f64,
+    /// Probability of a zero behind the embeddings and in what is added to a sum, in training.
+    #[serde(default)]
+    pub hidden_dropout_prob: f64,
+    /// Probability of a zero among the attention's probabilities, in training.
+    #[serde(default)]
+    pub attention_probs_dropout_prob: f64,
     /// The id of padding.
     #[serde(default)]
     pub pad_token_id: Option<u32>,
@@ -98,6 +104,9 @@ pub struct Sequences {
     pub length: u32,
     /// Masked words of a sequence that are asked for, at most.
     pub places: u32,
+    /// What the network is asked for; absent: what transformers' class says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<BertHead>,
 }
 
 impl Sequences {
@@ -107,11 +116,13 @@ impl Sequences {
             Extent::Tokens(length) => length,
             other => other.width(),
         };
-        let places = match subject.output {
-            Output::Words { places, .. } => places,
-            Output::Classes(_) | Output::Spans { .. } => 1,
+        let (places, head) = match subject.output {
+            Output::Words { places, next: false, .. } => (places, BertHead::MaskedWords),
+            Output::Words { places, next: true, .. } => (places, BertHead::Pretrain),
+            Output::Spans { .. } => (0, BertHead::Spans),
+            Output::Classes(_) => (1, BertHead::MaskedWords),
         };
-        Self { length, places }
+        Self { length, places, head: Some(head) }
     }
 }
 
@@ -139,8 +150,14 @@ fn yes() -> bool {
     true
 }
 
-/// The two kinds of model, as `model_type` has them, with the classes that have a head for masked words.
-const KINDS: [(&str, &str); 2] = [("bert", "BertForMaskedLM"), ("electra", "ElectraForMaskedLM")];
+/// The two kinds of model, as `model_type` has them.
+const KINDS: [&str; 2] = ["bert", "electra"];
+/// The classes of transformers that have each head, of both kinds. ELECTRA has none with pairs of sentences, whose head is then passed over there.
+const CLASSES: [(BertHead, [&str; 2]); 3] = [
+    (BertHead::MaskedWords, ["BertForMaskedLM", "ElectraForMaskedLM"]),
+    (BertHead::Pretrain, ["BertForPreTraining", "ElectraForMaskedLM"]),
+    (BertHead::Spans, ["BertForQuestionAnswering", "ElectraForQuestionAnswering"]),
+];
 /// The most layers of an encoder.
 const MOST_LAYERS: u32 = 1000;
 
@@ -153,7 +170,9 @@ impl TextModel {
 
 /// How transformers calls a network of these sizes, and its class.
 fn kind(of: &Bert) -> (&'static str, &'static str) {
-    KINDS[usize::from(of.embedding.is_some())]
+    let kind = usize::from(of.embedding.is_some());
+    let classes = CLASSES.iter().find(|(head, _)| *head == of.head).unwrap_or(&CLASSES[0]).1;
+    (KINDS[kind], classes[kind])
 }
 
 impl From<TextModel> for Config {
@@ -174,12 +193,18 @@ impl From<TextModel> for Config {
             position_embedding_type: absolute(),
             layer_norm_eps: sizes.eps,
             initializer_range: sizes.init_std,
+            hidden_dropout_prob: sizes.dropout,
+            attention_probs_dropout_prob: sizes.attention_dropout,
             pad_token_id: Some(tokenizer.specials().pad),
             tie_word_embeddings: true,
             is_decoder: false,
             add_cross_attention: false,
             js: json!({ "dtype": "fp32" }),
-            taper: Some(Sequences { length: sizes.length, places: sizes.places }),
+            taper: Some(Sequences {
+                length: sizes.length,
+                places: sizes.places,
+                head: Some(sizes.head),
+            }),
         }
     }
 }
@@ -193,8 +218,7 @@ impl Config {
         let named = |key: &str, value: &str, allowed: &str| {
             format!("{key} = \"{}\", and {allowed} is read", escape(value))
         };
-        let kinds = KINDS.map(|(kind, _)| kind);
-        if !kinds.contains(&self.model_type.as_str()) {
+        if !KINDS.contains(&self.model_type.as_str()) {
             return Err(named("model_type", &self.model_type, "bert or electra"));
         }
         // Two names of x · Φ(x).
@@ -212,7 +236,7 @@ impl Config {
             let has = self.type_vocab_size;
             return Err(format!("type_vocab_size = {has}, and 2 is read"));
         }
-        let (electra, embedding) = (self.model_type == kinds[1], self.embedding_size);
+        let (electra, embedding) = (self.model_type == KINDS[1], self.embedding_size);
         if electra && embedding.is_none() {
             return Err("electra has an embedding_size, which is missing".into());
         }
@@ -241,14 +265,28 @@ impl Config {
                 self.hidden_size, self.num_attention_heads
             ));
         }
+        for (key, p) in [
+            ("hidden_dropout_prob", self.hidden_dropout_prob),
+            ("attention_probs_dropout_prob", self.attention_probs_dropout_prob),
+        ] {
+            if !(0.0..1.0).contains(&p) {
+                return Err(format!("{key} = {p}, and it lies from 0 to below 1"));
+            }
+        }
         if !(self.layer_norm_eps > 0.0 && self.layer_norm_eps < 1.0) {
             let has = self.layer_norm_eps;
             return Err(format!("layer_norm_eps = {has}, and it lies between 0 and 1"));
         }
         let positions = self.max_position_embeddings;
-        let all = Sequences { length: positions, places: positions };
-        let Sequences { length, places } = given.or(self.taper).unwrap_or(all);
-        if length == 0 || length > positions || places == 0 || places > length {
+        let all = Sequences { length: positions, places: positions, head: None };
+        let Sequences { length, places, head } = given.or(self.taper).unwrap_or(all);
+        let named = |(_, classes): &&(BertHead, [&str; 2])| {
+            self.architectures.iter().any(|name| classes.contains(&name.as_str()))
+        };
+        let said = CLASSES.iter().find(named).map_or(BertHead::MaskedWords, |(head, _)| *head);
+        let head = head.unwrap_or(said);
+        let asks = head != BertHead::Spans;
+        if length == 0 || length > positions || (asks && places == 0) || places > length {
             return Err(format!(
                 "{places} places in sequences of {length} tokens do not fit max_position_embeddings = {positions}"
             ));
@@ -266,6 +304,9 @@ impl Config {
             places,
             init_std: self.initializer_range,
             eps: self.layer_norm_eps,
+            dropout: self.hidden_dropout_prob,
+            attention_dropout: self.attention_probs_dropout_prob,
+            head,
         })
     }
 }
@@ -420,7 +461,8 @@ struct Taken {
 }
 
 /// Parts of other tasks, by how their tensors begin.
-const OTHERS: [(&str, &str); 6] = [
+const OTHERS: [(&str, &str); 7] = [
+    ("cls.predictions.", "the head for masked words"),
     ("bert.pooler.", "the pooler"),
     ("cls.seq_relationship.", "the head for pairs of sentences"),
     ("qa_outputs.", "the head for answers"),
@@ -483,18 +525,23 @@ fn take(network: &Network, tied: bool, file: Weights) -> Result<Taken, String> {
     {
         return Err(format!("{} and {BIAS} differ, which are the same", DECODER.1));
     }
-    let mut others = Vec::new();
-    there.retain(|name, _| match OTHERS.iter().find(|(prefix, _)| name.starts_with(prefix)) {
-        Some((_, part)) => {
-            if !others.contains(part) {
-                others.push(*part);
-            }
-            false
-        }
-        None => true,
-    });
     let params = network.shapes().map_err(|error| error.to_string())?.params;
-    let (mut known, mut missing) = (std::collections::BTreeSet::new(), Vec::new());
+    let own: std::collections::BTreeSet<String> =
+        params.iter().flat_map(|spec| spec.file.names(&spec.name)).collect();
+    let mut others = Vec::new();
+    there.retain(|name, _| {
+        own.contains(name)
+            || match OTHERS.iter().find(|(prefix, _)| name.starts_with(prefix)) {
+                Some((_, part)) => {
+                    if !others.contains(part) {
+                        others.push(*part);
+                    }
+                    false
+                }
+                None => true,
+            }
+    });
+    let mut missing = Vec::new();
     for spec in params {
         let parts = spec.file.names(&spec.name);
         let mut shape = spec.shape.clone();
@@ -511,9 +558,8 @@ fn take(network: &Network, tied: bool, file: Weights) -> Result<Taken, String> {
                 None => return Err(format!("{part} is missing")),
             }
         }
-        known.extend(parts);
     }
-    if let Some(name) = there.keys().find(|name| !known.contains(*name)) {
+    if let Some(name) = there.keys().find(|name| !own.contains(*name)) {
         return Err(format!("{} is not one of the network's tensors", escape(name)));
     }
     Ok(Taken { weights: network.from_file(there), missing, others })

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Facts, Fold, Kind, Layer, Widening, layer_norm, refused};
+use super::{Facts, Fold, Kind, Layer, Widening, layer_norm, nothing, refused};
 use crate::{
     graph::{ShapeError, Value},
     nn::{
@@ -35,6 +35,9 @@ pub struct Embeddings {
     pub std: f64,
     /// ε of the layer norm.
     pub eps: f64,
+    /// Probability of a zero behind the layer norm, in training.
+    #[serde(default, skip_serializing_if = "nothing")]
+    pub dropout: f64,
 }
 
 /// Names of the tables and of the norm behind the layer's own.
@@ -127,6 +130,7 @@ impl Kind for Embeddings {
             false => to.add(&self.path(TABLES[1]), First { count: length }, &[places])?,
         };
         let [y, _] = layer_norm::of_sum(&self.norm(), sum, places, self.eps, to)?;
+        let y = to.dropped(&self.path("dropout"), self.dropout, y)?;
         match self.project {
             None => Ok(y),
             Some(_) => {

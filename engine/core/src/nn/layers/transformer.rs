@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Facts, Fold, Kind, Layer, Widening, layer_norm, refused};
+use super::{Facts, Fold, Kind, Layer, Widening, layer_norm, nothing, refused};
 use crate::{
     graph::{ShapeError, Value},
     nn::{
@@ -26,6 +26,12 @@ pub struct Transformer {
     pub inner: u32,
     /// ε of both layer norms.
     pub eps: f64,
+    /// Probability of a zero in what is added to a sum, in training.
+    #[serde(default, skip_serializing_if = "nothing")]
+    pub dropout: f64,
+    /// Probability of a zero among the attention's probabilities, in training.
+    #[serde(default, skip_serializing_if = "nothing")]
+    pub attention_dropout: f64,
 }
 
 /// How files call the parts of the matrix of queries, keys and values.
@@ -101,15 +107,18 @@ impl Kind for Transformer {
         let linear = matmul::Linear { bias: true, relu: false };
         let lengths = to.input(LENGTHS);
         let qkv = to.affine(&self.path(Self::QKV), linear, x.linear(), true)?;
-        let mixed =
-            to.add(&self.path("attention"), Attention { heads: self.heads }, &[qkv, lengths])?;
+        let dropout = to.dropout(&self.path("attention.self.dropout"), self.attention_dropout);
+        let attention = Attention { heads: self.heads, dropout };
+        let mixed = to.add(&self.path("attention"), attention, &[qkv, lengths])?;
         let out = to.affine(&self.path(Self::O), linear, mixed, true)?;
+        let out = to.dropped(&self.path("attention.output.dropout"), self.dropout, out)?;
         let [y, attended] =
             layer_norm::of_sum(&self.path(Self::FIRST_NORM), out, x.h, self.eps, to)?;
         let inner = self.path(Self::W1);
         let wide = to.affine(&inner, linear, y, true)?;
         let wide = to.add(&inner, Activation::Gelu, &[wide])?;
         let out = to.affine(&self.path(Self::W2), linear, wide, true)?;
+        let out = to.dropped(&self.path("output.dropout"), self.dropout, out)?;
         let [z, sum] = layer_norm::of_sum(&self.path(Self::LAST_NORM), out, y, self.eps, to)?;
         for (part, value) in [
             (Self::CONTEXTS, mixed),

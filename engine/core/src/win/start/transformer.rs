@@ -667,7 +667,8 @@ fn words(network: &Network) -> Option<(Network, Words<'_>)> {
     let mut blocks = network.blocks.clone();
     blocks.push(Block { layers: layers[..3].to_vec(), ..Block::default() });
     let parts = Words { norm: &norm.name, decoder };
-    Some((Network { input: network.input, blocks, head: Vec::new() }, parts))
+    let alone = Network { input: network.input, blocks, head: Vec::new(), further: Vec::new() };
+    Some((alone, parts))
 }
 
 /// Sets the head of a student that has columns of the teacher's tables, and so an inner width of its own in its head; `false` if the head is none

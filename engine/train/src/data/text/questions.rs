@@ -252,7 +252,7 @@ impl Asked {
             documents: self.questions.contexts.len() as u64,
             sentences: self.questions.questions.len() as u64,
             tokens: self.windows.iter().map(of).sum(),
-            examples: Source::len(&self) as u64,
+            examples: self.picks.as_ref().map_or(self.windows.len(), Vec::len) as u64,
         }
     }
 
