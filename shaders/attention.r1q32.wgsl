@@ -1,5 +1,5 @@
 // Heads of at most 128 floats, whole quads; a row an invocation.
-// uses: heads_vec4
+// uses: heads_vec4, attention_whole
 const ROWS: u32 = 1u;
 const GRAD_ROWS: u32 = 1u;
 const QUADS: u32 = 32u;

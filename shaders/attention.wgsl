@@ -8,17 +8,9 @@
 //
 // P is never stored: an invocation owns ROWS rows of one head and walks over the columns four at a time, so a block of 4 × 4
 // numbers that it loads serves 4·ROWS multiply-adds of each product. The gradient makes P again from log Σ exp of each row.
-// The variant file says ROWS and GRAD_ROWS, and QUADS, the quads of a head's d numbers that there is room for.
-struct Dims {
-    length: u32,  // L
-    heads: u32,
-    head: u32,  // d
-    quads: u32,  // ⌈d / 4⌉
-    tiles: u32,  // runs of ROWS (GRAD_ROWS) rows of one head of one sample
-    units: u32,  // such runs of all heads and samples; grad_rows: rows of all
-    scale: f32,  // 1 / √d
-}
-
+// The variant file says ROWS and GRAD_ROWS, and QUADS, the quads of a head's d numbers that there is room for. Its part says `kept`, what is left
+// of probabilities: all of them (lib/attention_whole), or some, by dropout (lib/attention_dropout). Then y = (P ∘ M) v for a mask M that each of
+// the kernels draws for itself, and with dP = M ∘ (dy vᵀ) the gradients keep their form.
 @group(0) @binding(0) var<uniform> dims: Dims;
 
 // The four vectors are what four neighbouring rows have at one quad.
@@ -114,6 +106,7 @@ fn forward(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) gr
         }
     }
     let end = columns(lengths[t.sample / dims.length]);
+    let key = mask_key();
     for (var j = 0u; j < end; j += 4u) {
         var p: array<vec4f, ROWS>;
         for (var r = 0u; r < ROWS; r++) { p[r] = vec4f(); }
@@ -130,6 +123,7 @@ fn forward(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) gr
             p[r] = exp(s - next);
             sum[r] = sum[r] * fade[r] + total(p[r]);
             best[r] = next;
+            p[r] = kept(p[r], key, vec4(t.unit + t.row + r), vec4(j) + STEP);
         }
         for (var c = 0u; c < QUADS; c++) {
             let v = qkv_block(t, j, V, c);
@@ -161,7 +155,7 @@ fn log_sum(i: u32) -> f32 { return one_3(i); }  // (B, heads, L)
 fn delta(i: u32) -> f32 { return one_4(i); }  // (B, heads, L)
 @group(0) @binding(5) var<storage, read> grad_lengths: array<u32>;  // (B)
 
-// dq = dS k / √d,   dS = P (dP − δ),   dP = dy vᵀ
+// dq = dS k / √d,   dS = P (dP − δ),   dP = dy vᵀ where it is kept
 fn grad_queries(t: Tile) {
     var q: array<array<vec4f, QUADS>, GRAD_ROWS>;
     var g: array<array<vec4f, QUADS>, GRAD_ROWS>;
@@ -179,6 +173,7 @@ fn grad_queries(t: Tile) {
         }
     }
     let end = columns(grad_lengths[t.sample / dims.length]);
+    let key = mask_key();
     for (var j = 0u; j < end; j += 4u) {
         var k: array<Block, QUADS>;
         var s: array<vec4f, GRAD_ROWS>;
@@ -198,7 +193,7 @@ fn grad_queries(t: Tile) {
         let there = present(j, end);
         for (var r = 0u; r < GRAD_ROWS; r++) {
             let p = select(vec4f(), exp(s[r] - log_sums[r]), there);
-            let ds = p * (dp[r] - deltas[r]);
+            let ds = p * (kept(dp[r], key, vec4(t.unit + t.row + r), vec4(j) + STEP) - deltas[r]);
             for (var c = 0u; c < QUADS; c++) { dq[r][c] += k[c] * ds; }
         }
     }
@@ -209,7 +204,7 @@ fn grad_queries(t: Tile) {
     }
 }
 
-// dk = dSᵀ q / √d,   dv = Pᵀ dy; both are 0 where nobody looks
+// dk = dSᵀ q / √d,   dv = Pᵀ dy where P is kept; both are 0 where nobody looks
 fn grad_keys(t: Tile) {
     var k: array<array<vec4f, QUADS>, GRAD_ROWS>;
     var v: array<array<vec4f, QUADS>, GRAD_ROWS>;
@@ -226,6 +221,7 @@ fn grad_keys(t: Tile) {
         }
     }
     let end = columns(grad_lengths[t.sample / dims.length]);
+    let key = mask_key();
     for (var i = 0u; i < dims.length; i += 4u) {
         var q: array<Block, QUADS>;
         var g: array<Block, QUADS>;
@@ -249,10 +245,12 @@ fn grad_keys(t: Tile) {
         let deltas = vec4(delta(rows.x), delta(rows.y), delta(rows.z), delta(rows.w));
         for (var r = 0u; r < GRAD_ROWS; r++) {
             let p = select(vec4f(), exp(s[r] - log_sums), there & vec4(t.row + r < end));
-            let ds = p * (dp[r] - deltas);
+            let column = vec4(t.row + r);
+            let ds = p * (kept(dp[r], key, rows, column) - deltas);
+            let p_kept = kept(p, key, rows, column);
             for (var c = 0u; c < QUADS; c++) {
                 dk[r][c] += q[c] * ds;
-                dv[r][c] += g[c] * p;
+                dv[r][c] += g[c] * p_kept;
             }
         }
     }

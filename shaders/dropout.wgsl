@@ -7,8 +7,6 @@ struct Dims {
 }
 
 @group(0) @binding(0) var<uniform> dims: Dims;
-@group(0) @binding(1) var<storage, read> x: array<Pack>;
-@group(0) @binding(2) var<storage, read_write> y: array<Pack>;
 
 // y = x / (1 − p) with probability 1 − p, else 0
 @compute @workgroup_size(WG)
@@ -16,6 +14,6 @@ fn dropout(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) gr
     let key = random_u32(live.seed, 0u, live.step);
     let keep = 1.0 / (1.0 - dims.p);
     for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
-        y[i] = select(Pack(0.0), keep * x[i], draw(key, dims.stream, i) >= Pack(dims.p));
+        put_y(i, select(Pack(0.0), keep * x(i), draw(key, dims.stream, i) >= Pack(dims.p)));
     }
 }

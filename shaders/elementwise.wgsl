@@ -94,10 +94,38 @@ fn earlier(i: u32) -> Pack {
     return select(total[i], Pack(0.0), live.part == 0u);
 }
 
+// What a micro-batch has of the samples of its batch.
+fn share_of_samples() -> f32 {
+    return f32(live.rows) / dims.factor;
+}
+
+// What it has of the labels or tokens that count.
+fn share_of_counted() -> f32 {
+    return live.counted / max(live.total, 1.0);
+}
+
+// y = live.rows / factor a
+@compute @workgroup_size(WG)
+fn weigh_mean(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
+    let share = share_of_samples();
+    for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
+        put_unary(i, share * a(i));
+    }
+}
+
+// y = live.counted / live.total a
+@compute @workgroup_size(WG)
+fn weigh_share(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
+    let share = share_of_counted();
+    for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
+        put_unary(i, share * a(i));
+    }
+}
+
 // y ← y + live.rows / factor a, in place: means over micro-batches become the mean over the batch
 @compute @workgroup_size(WG)
 fn accumulate_mean(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
-    let share = f32(live.rows) / dims.factor;
+    let share = share_of_samples();
     for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
         total[i] = earlier(i) + share * a(i);
     }
@@ -106,7 +134,7 @@ fn accumulate_mean(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgr
 // y ← y + live.counted / live.total a, in place: the same for means over labels or tokens
 @compute @workgroup_size(WG)
 fn accumulate_share(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
-    let share = live.counted / max(live.total, 1.0);
+    let share = share_of_counted();
     for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
         total[i] = earlier(i) + share * a(i);
     }

@@ -49,3 +49,22 @@ fn rows(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) group
         put_rows(i, select(Pack(0.0), x(min(i, dims.length - 1u)), i < dims.length));
     }
 }
+
+// y[b] = x[b, 0]
+@compute @workgroup_size(WG)
+fn leading(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
+    for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
+        put_rows(i, x(i / dims.packs * dims.length * dims.packs + i % dims.packs));
+    }
+}
+
+// dx[b, l] = dy[b] where l is 0, else 0
+@compute @workgroup_size(WG)
+fn leading_grad(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
+    for (var i = invocation(at, groups); i < dims.count; i += invocations(groups)) {
+        let r = i / dims.packs;
+        var value = Pack(0.0);
+        if r % dims.length == 0u { value = dy(r / dims.length * dims.packs + i % dims.packs); }
+        put_rows(i, value);
+    }
+}

@@ -162,7 +162,7 @@ impl Bert {
     ) -> Result<Value, ShapeError> {
         let at = |part: &str| format!("layers.{k}.{part}");
         let qkv = g.scoped("in_proj", |g| linear(g, bound, &at("self_attn.in_proj_"), x))?;
-        let mixed = g.add(Attention { heads: self.heads }, &[qkv, lengths])?;
+        let mixed = g.add(Attention { heads: self.heads, dropout: None }, &[qkv, lengths])?;
         let out = g.scoped("out_proj", |g| linear(g, bound, &at("self_attn.out_proj."), mixed))?;
         let x = normalized(g, bound, &at("norm1"), out, x)?;
         let inner = g.scoped("linear1", |g| linear(g, bound, &at("linear1."), x))?;

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes every golden file of this folder with PyTorch. The files are committed, so PyTorch is not needed to run the tests.
 
-    python3 tests/golden/make.py [ops|half|train|mixed|masked|starts|crops]...
+    python3 tests/golden/make.py [ops|half|train|mixed|masked|heads|starts|crops]...
 
 Everything is a function of the constants in this file: a second run writes the same bytes.
 
@@ -18,7 +18,8 @@ by is one rounding, so a test's tolerance is all the kernel's.
 half/FAMILY.safetensors holds the same cases with inputs and upstream gradients that f16 holds exactly: what the storage of results as f16
 adds is then all that a kernel may be off by.
 
-train.py, taught.py, bert.py, mixed.py, masked.py, starts.py and crops.py, beside this file, make the rest; mixed and masked are made on request.
+train.py, taught.py, bert.py, mixed.py, masked.py, heads.py, starts.py and crops.py, beside this file, make the rest; mixed, masked and heads are made
+on request.
 """
 
 import json
@@ -316,6 +317,56 @@ def attention():
     f.save()
 
 
+def random_u32(seed, stream, index):
+    """The numbers of shaders/lib/random.wgsl (PCG3D of Jarzynski and Olano, "Hash Functions for GPU Rendering", JCGT 2020)."""
+    x, y, z = np.broadcast_arrays(*(np.asarray(v, np.uint32) for v in (seed, stream, index)))
+    with np.errstate(over="ignore"):
+        x, y, z = (v * np.uint32(1664525) + np.uint32(1013904223) for v in (x, y, z))
+        x = x + y * z
+        y = y + z * x
+        z = z + x * y
+        x, y, z = (v ^ (v >> np.uint32(16)) for v in (x, y, z))
+        return x + y * z
+
+
+def kept(draws, p, scale):
+    """Factors: 0 with probability p, by draws of which there are `scale`, else 1 / (1 − p); p as f32, as a plan has it."""
+    p = float(np.float32(p))
+    return torch.from_numpy(np.where(draws >= int(p * scale), 1 / (1 - p), 0.0))
+
+
+def dropout():
+    f = Family("dropout")
+    for shape, p, stream, seed, step in (((3, 5, 7), 0.3, 5, 11, 2), ((6, 8), 0.5, 2**32 - 3, 0, 0), ((4, 12), 0.1, 0, 7, 2**20)):
+        index = np.arange(np.prod(shape), dtype=np.uint32).reshape(shape)
+        mask = kept(random_u32(random_u32(seed, 0, step), stream, index) >> np.uint32(8), p, 2**24)
+        attributes = {"p": p, "stream": stream, "seed": seed, "step": step}
+        f.case(f"dropout_{'x'.join(map(str, shape))}", "dropout", attributes, [normal(*shape)], lambda x, mask=mask: x * mask)
+    # name: (tokens of each sample, of which there is room for the first number, heads, d, p, stream, seed, step)
+    cases = {
+        "odd_head": (7, (7, 4), 3, 5, 0.25, 3, 1, 2),
+        "ragged": (19, (19, 3), 2, 12, 0.1, 2**31 + 9, 5, 77),
+        "full": (13, (13, 6), 2, 32, 0.5, 0, 2**32 - 1, 0),
+        "wide": (9, (8,), 3, 36, 0.2, 12, 0, 5),
+        "wider": (6, (5,), 2, 72, 0.4, 4, 9, 1),
+    }
+    for name, (length, lengths, heads, d, p, stream, seed, step) in cases.items():
+        # By the row, counted through the heads of all samples, and the column.
+        rows = np.arange(len(lengths) * heads * length, dtype=np.uint32).reshape(len(lengths), heads, length, 1)
+        mask = kept(random_u32(random_u32(seed, stream, step), rows, np.arange(length, dtype=np.uint32)), p, 2**32)
+
+        def run(qkv, lengths, heads=heads, length=length, mask=mask):
+            q, k, v = qkv.unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)
+            there = torch.arange(length) < lengths[:, None]
+            scores = (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).masked_fill(~there[:, None, None], -torch.inf)
+            return (scores.softmax(-1) * mask @ v).transpose(1, 2).flatten(2)
+
+        attributes = {"heads": heads, "p": p, "stream": stream, "seed": seed, "step": step}
+        qkv = normal(len(lengths), length, 3 * heads * d)
+        f.case(f"attention_dropout_{name}", "attention_dropout", attributes, [qkv, torch.tensor(lengths)], run)
+    f.save()
+
+
 def embedding():
     f = Family("embedding")
     for vocabulary, width, shape in ((11, 5, (3, 7)), (37, 9, (5,)), (3, 4, (2, 13))):
@@ -482,7 +533,7 @@ def optimizer():
 
 
 def ops():
-    for family in (matmul, linear, conv2d, pool, norm, elementwise, softmax, attention, embedding, rows, loss) + (() if HALF else (infinite, optimizer)):
+    for family in (matmul, linear, conv2d, pool, norm, elementwise, softmax, attention, dropout, embedding, rows, loss) + (() if HALF else (infinite, optimizer)):
         family()
 
 
@@ -501,6 +552,10 @@ def main():
         import masked
 
         masked.main(store)
+    if "heads" in what:
+        import heads
+
+        heads.main(store)
     if "train" in what:
         import bert
         import mixed

@@ -10,6 +10,7 @@ use engine::{
         batch_norm::{BatchNorm, Running, Tensors},
         conv2d::Conv2d,
         cross_entropy::{CrossEntropy, cross_entropy, cross_entropy_and_grad},
+        dropout::Dropout,
         elementwise::{Add, AddBias, AddRelu, Copy, Mul, Scale},
         embedding::Embedding,
         kl::{Kl, kl},
@@ -27,9 +28,10 @@ use engine::{
 use crate::golden::Case;
 
 /// Files of `golden/ops` whose cases are rows of [`ROWS`]; the optimisers have a test of their own.
-pub const FAMILIES: [&str; 11] = [
+pub const FAMILIES: [&str; 12] = [
     "attention",
     "conv2d",
+    "dropout",
     "elementwise",
     "embedding",
     "linear",
@@ -45,7 +47,7 @@ pub const FAMILIES: [&str; 11] = [
 pub type Build = fn(&mut Graph, &Case, &[Value]) -> Result<Vec<Value>, ShapeError>;
 
 /// The table, by the name that goldens give an op.
-pub const ROWS: [(&str, Build); 32] = [
+pub const ROWS: [(&str, Build); 34] = [
     ("accuracy", |g, _, x| {
         let rows = g.shape(x[0])[0];
         let hits = hits(g, x[0], x[1])?;
@@ -54,7 +56,13 @@ pub const ROWS: [(&str, Build); 32] = [
     ("add", |g, _, x| one(g.add(Add, x))),
     ("add_bias", |g, _, x| one(g.add(AddBias, x))),
     ("add_relu", |g, _, x| one(g.add(AddRelu, x))),
-    ("attention", |g, case, x| one(g.add(Attention { heads: case.number("heads") as u32 }, x))),
+    ("attention", |g, case, x| {
+        one(g.add(Attention { heads: case.number("heads") as u32, dropout: None }, x))
+    }),
+    ("attention_dropout", |g, case, x| {
+        let (heads, dropout) = (case.number("heads") as u32, Some(dropout(case)));
+        one(g.add(Attention { heads, dropout }, x))
+    }),
     ("batch_norm_eval", |g, case, x| {
         let (op, layer) = batch_norm(case, x);
         one(op.eval(g, x[0], &layer))
@@ -103,6 +111,7 @@ pub const ROWS: [(&str, Build); 32] = [
         let label_smoothing = case.number("label_smoothing") as f32;
         one(CrossEntropy { label_smoothing, by_label: true }.mean(g, x[0], x[1]))
     }),
+    ("dropout", |g, case, x| one(g.add(dropout(case), x))),
     ("embedding", |g, _, x| one(g.add(Embedding, x))),
     ("gelu", |g, _, x| one(g.add(Activation::Gelu, x))),
     ("gelu_tanh", |g, _, x| one(g.add(Activation::GeluTanh, x))),
@@ -145,6 +154,10 @@ pub const ROWS: [(&str, Build); 32] = [
     ("softmax", |g, case, x| one(g.add(Softmax { scale: case.number("scale") as f32 }, x))),
     ("tanh", |g, _, x| one(g.add(Activation::Tanh, x))),
 ];
+
+fn dropout(case: &Case) -> Dropout {
+    Dropout { p: case.number("p") as f32, stream: case.number("stream") as u32 }
+}
 
 fn one(value: Result<Value, ShapeError>) -> Result<Vec<Value>, ShapeError> {
     Ok(vec![value?])

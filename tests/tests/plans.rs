@@ -189,7 +189,7 @@ fn graph(network: &Network, batch: u32, f16: bool) -> Graph {
     };
     let blocks = 0..network.blocks.len();
     let built = build(g, network, &bound, images, blocks, |_| Mode::Train).expect("a graph");
-    let loss = cross_entropy(g, built.output.expect("logits"), labels, 0.1).expect("a loss");
+    let loss = cross_entropy(g, built.outputs[0], labels, 0.1).expect("a loss");
     let wrt: Vec<Value> = layout.params.keys().map(|name| bound.get(name)).collect();
     let grads = g.backward(loss, &wrt).expect("gradients");
     for (slot, grad) in layout.params.values().zip(grads) {

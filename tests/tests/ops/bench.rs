@@ -115,6 +115,8 @@ impl<'a> Bench<'a> {
         if let Some(counted) = self.case.attributes["counted"].as_f64() {
             live.counted = counted as f32;
         }
+        let word = |key: &str| self.case.attributes[key].as_u64().unwrap_or(0) as u32;
+        (live.seed, live.step) = (word("seed"), word("step"));
         self.executor.run("run", &live, 0).expect("a run");
     }
 

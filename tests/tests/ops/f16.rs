@@ -53,7 +53,7 @@ fn through_what_is_stored(case: &Case) -> BTreeMap<usize, Vec<f64>> {
                 dy.iter().zip(y).map(off).collect::<Vec<_>>()
             }))
         }
-        "attention" => attention(case, &dy, &y),
+        "attention" | "attention_dropout" => attention(case, &dy, &y),
         "layer_norm" if case.inputs.len() > 3 => layer_norm(case, &dy),
         _ => BTreeMap::new(),
     }

@@ -1,4 +1,4 @@
-//! BERT's encoder with the head for masked words, as `BertForMaskedLM` of transformers has it.
+//! BERT's encoder with the heads of transformers: `BertForMaskedLM`, `BertForPreTraining`, `BertForQuestionAnswering`.
 
 use crate::nn::{
     Block, Extent, Layer, Network,
@@ -6,7 +6,19 @@ use crate::nn::{
 };
 use crate::ops::activation;
 
-/// The sizes of an encoder.
+/// What stands on an encoder.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum BertHead {
+    /// Scores of all words for some places: (N, places, vocabulary).
+    #[default]
+    MaskedWords,
+    /// The same, and the pooler with two scores, that the second segment follows the first and that it does not: (N, 2).
+    Pretrain,
+    /// Two scores of each token, that an answer begins with it and that it ends with it: (N, length, 2).
+    Spans,
+}
+
+/// The sizes of an encoder, and what stands on it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Bert {
     /// Token ids that there are.
@@ -23,13 +35,39 @@ pub struct Bert {
     pub length: u32,
     /// Places that the table of positions has, at least `length`.
     pub positions: u32,
-    /// Masked words of a sequence that are asked for, at most.
+    /// Masked words of a sequence that are asked for, at most; of no use to spans.
     pub places: u32,
     /// Standard deviation with which matrices and tables begin.
     pub init_std: f64,
+    /// Probability of a zero behind the embeddings and in what is added to a sum, in training; below 1.
+    pub dropout: f64,
+    /// Probability of a zero among the attention's probabilities, in training; below 1.
+    pub attention_dropout: f64,
+    /// What it is asked for.
+    pub head: BertHead,
 }
 
-/// The network that answers (N, places, vocabulary) scores; the first block has the embeddings as well.
+impl Default for Bert {
+    /// BERT_BASE for masked words, without dropout.
+    fn default() -> Self {
+        Self {
+            vocabulary: 30_522,
+            hidden: 768,
+            layers: 12,
+            heads: 12,
+            inner: 3072,
+            length: 128,
+            positions: 512,
+            places: 20,
+            init_std: 0.02,
+            dropout: 0.0,
+            attention_dropout: 0.0,
+            head: BertHead::MaskedWords,
+        }
+    }
+}
+
+/// The network; the first block has the embeddings as well.
 pub fn bert(of: &Bert) -> Network {
     let embeddings = Embeddings {
         name: "bert.embeddings".into(),
@@ -39,6 +77,7 @@ pub fn bert(of: &Bert) -> Network {
         out: of.hidden,
         project: None,
         std: of.init_std,
+        dropout: of.dropout,
     };
     let table = embeddings.words();
     let mut first = Some(Layer::Embeddings(embeddings));
@@ -48,27 +87,54 @@ pub fn bert(of: &Bert) -> Network {
             heads: of.heads,
             head: of.hidden / of.heads.max(1),
             inner: of.inner,
+            dropout: of.dropout,
+            attention_dropout: of.attention_dropout,
         })
     };
     let block = |k: u32| {
         let layers = first.take().into_iter().chain([layer(k)]).collect();
         Block { layers, ..Block::default() }
     };
-    let (transform, gelu) = ("cls.predictions.transform", activation::Activation::Gelu);
-    let dense = format!("{transform}.dense");
-    let head = vec![
-        Layer::Places(Places { count: of.places }),
-        Layer::Linear(Linear { name: dense.clone(), out: of.hidden, bias: true }),
-        Layer::Activation(Activation { name: format!("{dense}.act"), function: gelu }),
-        Layer::LayerNorm(LayerNorm { name: format!("{transform}.LayerNorm") }),
-        Layer::Decoder(Decoder {
-            name: "cls.predictions".into(),
-            table,
-            vocabulary: of.vocabulary,
-            width: of.hidden,
-        }),
-    ];
-    Network { input: Extent::Tokens(of.length), blocks: (0..of.layers).map(block).collect(), head }
+    let blocks = (0..of.layers).map(block).collect();
+    let (head, further) = match of.head {
+        BertHead::MaskedWords => (words(of, table), Vec::new()),
+        BertHead::Pretrain => (words(of, table), vec![next(of)]),
+        BertHead::Spans => (vec![linear("qa_outputs", 2)], Vec::new()),
+    };
+    Network { input: Extent::Tokens(of.length), blocks, head, further }
+}
+
+fn linear(name: &str, out: u32) -> Layer {
+    Layer::Linear(Linear { name: name.into(), out, bias: true })
+}
+
+/// A linear map with the activation behind it.
+fn dense(name: &str, out: u32, function: activation::Activation) -> [Layer; 2] {
+    let act = Activation { name: format!("{name}.act"), function };
+    [linear(name, out), Layer::Activation(act)]
+}
+
+/// The head for masked words, with the table of this path.
+fn words(of: &Bert, table: String) -> Vec<Layer> {
+    let transform = "cls.predictions.transform";
+    let mut head = vec![Layer::Places(Places { count: of.places })];
+    head.extend(dense(&format!("{transform}.dense"), of.hidden, activation::Activation::Gelu));
+    head.push(Layer::LayerNorm(LayerNorm { name: format!("{transform}.LayerNorm") }));
+    head.push(Layer::Decoder(Decoder {
+        name: "cls.predictions".into(),
+        table,
+        vocabulary: of.vocabulary,
+        width: of.hidden,
+    }));
+    head
+}
+
+/// The pooler, and the head that says whether the second segment follows the first.
+fn next(of: &Bert) -> Vec<Layer> {
+    let mut head = vec![Layer::FirstToken];
+    head.extend(dense("bert.pooler.dense", of.hidden, activation::Activation::Tanh));
+    head.push(linear("cls.seq_relationship", 2));
+    head
 }
 
 #[cfg(test)]
@@ -77,23 +143,15 @@ mod tests {
     use crate::{config::Widen, nn, win::surgery};
 
     fn base(hidden: u32, heads: u32) -> Bert {
-        Bert {
-            vocabulary: 30_522,
-            hidden,
-            layers: 12,
-            heads,
-            inner: 4 * hidden,
-            length: 128,
-            positions: 512,
-            places: 20,
-            init_std: 0.02,
-        }
+        Bert { hidden, heads, inner: 4 * hidden, ..Bert::default() }
     }
 
-    /// Of the encoder without pooler: 109,482,240 less the pooler's 768² + 768; the half likewise.
+    /// Of the encoder without pooler: 109,482,240 less the pooler's 768² + 768; the half likewise. And with the heads of pre-training.
     #[test]
     fn the_papers_sizes_are_berts() {
-        for (hidden, heads, encoder) in [(768, 12, 109_482_240u64), (384, 6, 33_360_000)] {
+        for (hidden, heads, encoder, whole) in
+            [(768, 12, 109_482_240u64, 110_106_428u64), (384, 6, 33_360_000, 33_539_900)]
+        {
             let hidden64 = u64::from(hidden);
             let network = bert(&base(hidden, heads));
             let shapes = network.shapes().expect("a network");
@@ -102,13 +160,23 @@ mod tests {
             let pooler = hidden64 * hidden64 + hidden64;
             assert_eq!(shapes.param_count() - head, encoder - pooler);
             assert_eq!(shapes.output, Extent::Sequence(20, 30_522));
+            let of = |head: BertHead| {
+                let shapes =
+                    bert(&Bert { head, ..base(hidden, heads) }).shapes().expect("a network");
+                (shapes.param_count(), shapes.output, shapes.further)
+            };
+            let (pretraining, _, further) = of(BertHead::Pretrain);
+            assert_eq!((pretraining, further), (whole, vec![Extent::Flat(2)]));
+            let spans = (encoder - pooler + 2 * hidden64 + 2, Extent::Sequence(128, 2), Vec::new());
+            assert_eq!(of(BertHead::Spans), spans);
         }
     }
 
     #[test]
     fn a_bridged_encoder_is_merged_to_the_students_own_shapes() {
+        let (layers, length, head) = (3, 5, BertHead::Pretrain);
         let small =
-            Bert { vocabulary: 11, layers: 3, length: 5, positions: 7, places: 2, ..base(8, 2) };
+            Bert { vocabulary: 11, layers, length, positions: 7, places: 2, head, ..base(8, 2) };
         let student = bert(&small);
         let teacher = surgery::widen(&student, 2, Widen::Mid);
         let widths = |network: &Network| -> Vec<u32> {
@@ -123,7 +191,10 @@ mod tests {
         let qkv = "bert.encoder.layer.1.attention.self.qkv.weight";
         assert_eq!((of(&student, qkv), of(&bridged, qkv)), (vec![24, 8], vec![24, 16]));
         assert_eq!(of(&bridged, "lift.3.weight"), [16, 8]);
-        assert_eq!(of(&bridged, "cls.predictions.transform.dense.weight"), [8, 16]);
+        // Each head reads what the last pair gives.
+        for name in ["cls.predictions.transform.dense.weight", "bert.pooler.dense.weight"] {
+            assert_eq!((of(&student, name), of(&bridged, name)), (vec![8, 8], vec![8, 16]));
+        }
         let weights = nn::fresh(&bridged, 3).expect("weights");
         let (merged, folded) = surgery::merge(&bridged, &weights).expect("a merge");
         assert_eq!(merged, student);

@@ -110,7 +110,7 @@ fn infer_resnet(weights: &Weights, input: Extent) -> Result<Network, NetworkErro
         blocks.push(Block { layers, ..Block::default() });
     }
     let classes = linear(weights, "fc")?;
-    Ok(Network { input, blocks, head: resnet::head(classes) })
+    Ok(Network { input, blocks, head: resnet::head(classes), further: Vec::new() })
 }
 
 /// Checks that the weights are exactly the network's; PyTorch's `num_batches_tracked` is passed over.

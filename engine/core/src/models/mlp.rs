@@ -29,5 +29,6 @@ pub(super) fn network(config: &Mlp, input: Extent, classes: u32) -> Network {
         input,
         blocks,
         head: vec![Layer::Linear(Linear { name: "head".into(), out: classes, bias: true })],
+        further: Vec::new(),
     }
 }

@@ -5,7 +5,7 @@ mod import;
 mod mlp;
 mod resnet;
 
-pub use bert::{Bert, bert};
+pub use bert::{Bert, BertHead, bert};
 pub use import::{check, infer, regroup};
 
 use crate::{

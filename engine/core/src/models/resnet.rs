@@ -106,5 +106,5 @@ pub(super) fn network(config: &Resnet, input: Extent, classes: u32) -> Network {
         }
         blocks.push(Block { layers, ..Block::default() });
     }
-    Network { input, blocks, head: head(classes) }
+    Network { input, blocks, head: head(classes), further: Vec::new() }
 }

@@ -16,16 +16,16 @@ pub struct Built {
     pub blocks: Vec<Value>,
     /// The nodes of each of these blocks.
     pub nodes: Vec<std::ops::Range<usize>>,
-    /// The output of the last layer: logits, if the head was built.
-    pub output: Option<Value>,
+    /// The output of each head, if they were built; else that of the last block alone.
+    pub outputs: Vec<Value>,
     /// The output of every named layer that is not fused into its successor.
     pub taps: BTreeMap<String, Value>,
 }
 
-/// Adds blocks `range` of a network, and its head if `range` reaches the end, on the input `x`. The batch's statistics of layers in
+/// Adds blocks `range` of a network, and its heads if `range` reaches the end, on the input `x`. The batch's statistics of layers in
 /// train mode lie in the buffer `owner.batch` as the running ones do in `owner.state`, which they move.
 ///
-/// `mode` is asked for each block (the head is block `blocks.len()`): frozen blocks are in eval mode.
+/// `mode` is asked for each block (the heads are block `blocks.len()`): frozen blocks are in eval mode.
 ///
 /// # Errors
 /// If a layer does not take what flows into it.
@@ -55,14 +55,20 @@ pub fn build(
         blocks.push(at.linear());
         nodes.push(first..to.graph.nodes().len());
     }
-    // A prefix has no head: its output is that of its last block, lifted.
-    if range.end == network.blocks.len() && !network.head.is_empty() {
+    let mut outputs = Vec::new();
+    if range.end == network.blocks.len() {
         to.mode = mode(range.end);
-        at = State::of(layers::nodes(&network.head, at, &mut to)?);
+        for head in network.heads() {
+            outputs.push(layers::nodes(head, at, &mut to)?);
+        }
+    }
+    // A prefix has no head: its output is that of its last block, lifted.
+    if outputs.is_empty() {
+        outputs.push(at.linear());
     }
     let Builder { taps, batches, .. } = to;
     layers::move_running(graph, bound, batches)?;
-    Ok(Built { blocks, nodes, output: Some(at.linear()), taps })
+    Ok(Built { blocks, nodes, outputs, taps })
 }
 
 fn pair(pair: &Pair, x: Value, to: &mut Builder<'_>) -> Result<Value, ShapeError> {
@@ -91,7 +97,8 @@ mod tests {
             Block { layers: vec![conv("a", 4)], lift, ..Block::default() },
             Block { layers: vec![Layer::Unit(unit)], ..Block::default() },
         ];
-        let network = Network { input: Extent::Map(5, 5, 3), blocks, head: Vec::new() };
+        let (input, head, further) = (Extent::Map(5, 5, 3), Vec::new(), Vec::new());
+        let network = Network { input, blocks, head, further };
         let shapes = network.shapes().expect("a network");
         let of = |name: &str| shapes.params.iter().find(|p| p.name == name).expect("there");
         assert_eq!(of("b.weight").shape, [4, 3, 3, 9]);

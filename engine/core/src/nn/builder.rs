@@ -5,15 +5,16 @@ use std::collections::BTreeMap;
 use super::{Inputs, Layout};
 use crate::{
     graph::{Graph, ShapeError, Value},
-    ops::Op,
+    ops::{Op, dropout::Dropout},
+    random,
 };
 
-/// How batch norm normalises.
+/// How layers run that do something else in training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// By the batch, moving the running statistics.
+    /// Batch norm normalises by the batch and moves the running statistics; dropout drops.
     Train,
-    /// By the running statistics.
+    /// Batch norm normalises by the running statistics; dropout does nothing.
     Eval,
 }
 
@@ -85,7 +86,7 @@ pub(super) struct Batch {
 pub(super) struct Builder<'a> {
     pub graph: &'a mut Graph,
     pub bound: &'a Bound,
-    /// How batch norms of the block that is being built normalise.
+    /// How the block that is being built runs.
     pub mode: Mode,
     /// The output of every named layer so far that is not fused into its successor.
     pub taps: BTreeMap<String, Value>,
@@ -112,6 +113,21 @@ impl Builder<'_> {
         inputs: &[Value],
     ) -> Result<Value, ShapeError> {
         self.graph.scoped(layer, |graph| graph.add(op, inputs))
+    }
+
+    /// The dropout `name` with probability `p` of a zero; none in eval mode, or where nothing is dropped. What it drops is a function of its name,
+    /// whatever else is in the graph.
+    pub(super) fn dropout(&self, name: &str, p: f64) -> Option<Dropout> {
+        let stream = random::key(&[random::name(name)]) as u32;
+        (self.mode == Mode::Train && p > 0.0).then_some(Dropout { p: p as f32, stream })
+    }
+
+    /// Adds the dropout `name` of x, if there is one.
+    pub(super) fn dropped(&mut self, name: &str, p: f64, x: Value) -> Result<Value, ShapeError> {
+        match self.dropout(name, p) {
+            Some(dropout) => self.add(name, dropout, &[x]),
+            None => Ok(x),
+        }
     }
 
     /// Adds a node that reads `x`, the layer's weight and, if it has one, its bias.

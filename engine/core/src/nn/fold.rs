@@ -29,7 +29,9 @@ impl Folded {
         for block in &mut network.blocks {
             block.layers = layers::folded(&block.layers, &mut folds);
         }
-        network.head = layers::folded(&network.head, &mut folds);
+        for head in [&mut network.head].into_iter().chain(&mut network.further) {
+            *head = layers::folded(head, &mut folds);
+        }
         let layout = Layout::of(&network.shapes()?);
         Ok(Self { network, layout, folds })
     }
@@ -96,7 +98,7 @@ mod tests {
 
     fn network(layers: Vec<Layer>) -> Network {
         let blocks = vec![Block { layers, ..Block::default() }];
-        Network { input: Extent::Map(1, 1, 1), blocks, head: Vec::new() }
+        Network { input: Extent::Map(1, 1, 1), blocks, head: Vec::new(), further: Vec::new() }
     }
 
     #[test]

@@ -52,19 +52,29 @@ pub struct Network {
     pub blocks: Vec<Block>,
     /// What turns the last block's output into logits; empty in a prefix.
     pub head: Vec<Layer>,
+    /// Further heads, which read what `head` reads and have an output each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub further: Vec<Vec<Layer>>,
 }
 
 impl Network {
     /// S⁽ⁱ⁾ = {S₁ … Sᵢ}, without a head.
     #[must_use]
     pub fn prefix(&self, blocks: usize) -> Network {
-        Network { input: self.input, blocks: self.blocks[..blocks].to_vec(), head: Vec::new() }
+        let blocks = self.blocks[..blocks].to_vec();
+        Network { input: self.input, blocks, head: Vec::new(), further: Vec::new() }
+    }
+
+    /// All heads, each of which reads the last block's output; none in a prefix.
+    pub fn heads(&self) -> impl Iterator<Item = &[Layer]> {
+        let all = [&self.head].into_iter().chain(&self.further);
+        all.map(Vec::as_slice).filter(|head| !head.is_empty())
     }
 
     /// The batch norms from block `from` (0-based) on, by name.
     pub fn batch_norms(&self, from: usize) -> Vec<&str> {
-        let parts = self.blocks[from..].iter().map(|block| &block.layers).chain([&self.head]);
-        parts.flat_map(|layers| layers::batch_norms(layers)).collect()
+        let blocks = self.blocks[from..].iter().map(|block| block.layers.as_slice());
+        blocks.chain(self.heads()).flat_map(layers::batch_norms).collect()
     }
 
     /// What it reads of `rows` samples; the first one is what flows into its first layer.
@@ -78,7 +88,7 @@ impl Network {
             ids(SEGMENTS, vec![rows, length]),
             ids(LENGTHS, vec![rows]),
         ];
-        let places = self.head.iter().find_map(|layer| layer.facts().places);
+        let places = self.heads().flatten().find_map(|layer| layer.facts().places);
         list.extend(places.map(|count| ids(PLACES, vec![rows, count])));
         list
     }
@@ -108,13 +118,17 @@ impl Network {
             macs.push(std::mem::take(&mut to.macs));
         }
         (to.block, to.uniform) = (self.blocks.len(), true);
-        let output = match self.head.is_empty() {
-            true => at.linear(),
-            false => layers::shape(&self.head, at, &mut to)?,
-        };
+        let mut outputs = Vec::new();
+        for head in self.heads() {
+            outputs.push(layers::shape(head, at, &mut to)?);
+        }
         let Inventory { params, layers, .. } = to;
         macs.push(to.macs);
-        let shapes = Shapes { params, blocks, macs, output, layers };
+        let (output, further) = match outputs.split_first() {
+            Some((first, further)) => (*first, further.to_vec()),
+            None => (at.linear(), Vec::new()),
+        };
+        let shapes = Shapes { params, blocks, macs, output, further, layers };
         for (what, count, most) in [
             ("parameters", shapes.param_count(), PARAMS),
             ("multiply-adds of one input", shapes.total_macs(), MACS),
@@ -220,13 +234,17 @@ mod tests {
         assert_eq!(stem["conv"]["bias"], true);
     }
 
+    fn plain(input: Extent, blocks: Vec<Block>) -> Network {
+        Network { input, blocks, head: Vec::new(), further: Vec::new() }
+    }
+
     #[test]
     fn what_is_too_large_is_refused_and_no_product_overflows() {
         let wide = |out: u32, depth: usize| {
             let layer = |k: usize| Layer::Linear(Linear { name: format!("l{k}"), out, bias: true });
             let blocks =
                 vec![Block { layers: (0..depth).map(layer).collect(), ..Block::default() }];
-            Network { input: Extent::Flat(16), blocks, head: Vec::new() }.shapes()
+            plain(Extent::Flat(16), blocks).shapes()
         };
         wide(1000, 1000).expect("a thousand layers");
         for (out, depth) in [(u32::MAX, 1), (u32::MAX, 3), (1 << 22, 1000), (70_000, 2)] {
@@ -243,10 +261,10 @@ mod tests {
         });
         let input = Extent::Map(16384, 16384, 3);
         let blocks = vec![Block { layers: vec![conv], ..Block::default() }];
-        let error = Network { input, blocks, head: Vec::new() }.shapes().expect_err("too large");
+        let error = plain(input, blocks).shapes().expect_err("too large");
         assert!(error.to_string().contains("at most 1000000000000 are allowed"), "{error}");
         let flat = vec![Block { layers: vec![Layer::Flatten], ..Block::default() }];
         let input = Extent::Map(65536, 65536, 3);
-        assert!(Network { input, blocks: flat, head: Vec::new() }.shapes().is_err());
+        assert!(plain(input, flat).shapes().is_err());
     }
 }

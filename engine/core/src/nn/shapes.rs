@@ -11,8 +11,10 @@ pub struct Shapes {
     pub blocks: Vec<Extent>,
     /// Multiply-adds of one input, by block, the head's last.
     pub macs: Vec<u64>,
-    /// The output of the whole network.
+    /// The output of the whole network, that of its first head.
     pub output: Extent,
+    /// The outputs of its further heads.
+    pub further: Vec<Extent>,
     /// Every named layer and pair with what it puts out.
     pub layers: Vec<(String, Extent)>,
 }

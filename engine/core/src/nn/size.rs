@@ -64,12 +64,17 @@ fn block_size(
     block: usize,
     params: u64,
 ) -> BlockSize {
-    let (name, layers) = match network.blocks.get(block) {
-        Some(inside) => (format!("S{}", block + 1), &inside.layers),
-        None => ("head".into(), &network.head),
-    };
     let mut widths = Vec::new();
-    inner_widths(layers, extents, &mut widths);
+    let name = match network.blocks.get(block) {
+        Some(inside) => {
+            inner_widths(&inside.layers, extents, &mut widths);
+            format!("S{}", block + 1)
+        }
+        None => {
+            network.heads().for_each(|head| inner_widths(head, extents, &mut widths));
+            "head".into()
+        }
+    };
     let out = shapes.blocks.get(block).copied();
     let width = out.unwrap_or(shapes.output).width();
     BlockSize {

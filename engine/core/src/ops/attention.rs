@@ -1,6 +1,8 @@
 //! Multi-head self-attention without its matrix of probabilities: shader `shaders/attention.wgsl`.
 
-use super::{AdapterKind, Gradients, Kernel, Launch, Op, Operands, WG, count, grid, to_u32};
+use super::{
+    AdapterKind, Gradients, Kernel, Launch, Op, Operands, WG, count, dropout::Dropout, grid, to_u32,
+};
 use crate::graph::{Graph, Value};
 
 /// qkv (…, L, 3·heads·d), queries, keys and values side by side as one projection makes them, and lengths (…) of u32 → y (…, L, heads·d),
@@ -8,10 +10,12 @@ use crate::graph::{Graph, Value};
 /// the rows, for the gradient.
 ///
 /// d is at most 128, or 32 where it is no multiple of 4.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Attention {
     /// Number of heads, which divides the width.
     pub heads: u32,
+    /// Dropout of the softmax's probabilities: a function of the run's seed, the step, the stream, and the sample, head, row and column.
+    pub dropout: Option<Dropout>,
 }
 
 /// y, dy → δ (…, heads, L): Σ y dy of each row of each head.
@@ -21,10 +25,8 @@ struct GradRows {
 }
 
 /// qkv, dy, log sums, δ, lengths → dqkv.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Grad {
-    heads: u32,
-}
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Grad(Attention);
 
 /// The extents of an attention.
 #[derive(Debug, Clone, Copy)]
@@ -82,23 +84,36 @@ impl<'a> Sizes<'a> {
     }
 
     /// A launch with an invocation for `rows` rows of a head.
-    fn launch(&self, entry: &str, variant: &str, rows: u32, on: AdapterKind) -> Launch {
+    fn launch(
+        &self,
+        entry: &str,
+        variant: &str,
+        rows: u32,
+        dropout: Option<Dropout>,
+        on: AdapterKind,
+    ) -> Launch {
         let tiles = self.length.div_ceil(rows);
         let units = count(self.batch) * u64::from(self.heads) * u64::from(tiles);
         // On a software adapter a workgroup is one vector of lanes, so that there are workgroups for every core.
         let group = if on == AdapterKind::Cpu { 8 } else { WG };
-        let kernel = Kernel::of("attention", entry).variant(variant).constant("WG", group.into());
-        Launch::new(kernel)
-            .dims([
-                self.length,
-                self.heads,
-                self.head,
-                self.head.div_ceil(4),
-                tiles,
-                to_u32(units),
-                (f64::from(self.head).sqrt().recip() as f32).to_bits(),
-            ])
-            .grid(grid(units, group))
+        let mut dims = vec![
+            self.length,
+            self.heads,
+            self.head,
+            self.head.div_ceil(4),
+            tiles,
+            to_u32(units),
+            (f64::from(self.head).sqrt().recip() as f32).to_bits(),
+        ];
+        let mut variant = variant.to_owned();
+        if let Some(Dropout { p, stream }) = dropout {
+            variant += ".dropout";
+            // Below 2³², as p is below 1.
+            let zeros = (f64::from(p) * 2f64.powi(32)) as u32;
+            dims.extend([stream, zeros, (1.0 / (1.0 - p)).to_bits()]);
+        }
+        let kernel = Kernel::of("attention", entry).variant(&variant).constant("WG", group.into());
+        Launch::new(kernel).dims(dims).grid(grid(units, group))
     }
 
     /// Floating-point operations of one product of (L, d) by (d, L) in all heads.
@@ -107,21 +122,29 @@ impl<'a> Sizes<'a> {
     }
 }
 
+impl Attention {
+    /// The extents, if the inputs fit each other and the dropout leaves something.
+    fn sizes<'a>(&self, qkv: &'a [u32], lengths: &[u32]) -> Option<Sizes<'a>> {
+        let leaves = self.dropout.is_none_or(|dropout| (0.0..1.0).contains(&dropout.p));
+        Sizes::of(qkv, 3, self.heads).filter(|sizes| leaves && sizes.batch == lengths)
+    }
+}
+
 impl Op for Attention {
     fn launch(&self, inputs: &[&[u32]], on: AdapterKind) -> Option<Launch> {
         let [qkv, lengths] = *inputs else { return None };
-        let sizes = Sizes::of(qkv, 3, self.heads).filter(|sizes| sizes.batch == lengths)?;
+        let sizes = self.sizes(qkv, lengths)?;
         let (variant, rows) = sizes.variant(on)?;
-        let launch = sizes.launch("forward", variant, rows, on).flops(2 * sizes.product());
+        let launch = sizes.launch("forward", variant, rows, self.dropout, on);
+        let launch = launch.flops(2 * sizes.product());
         Some(launch.output(sizes.y()).output(sizes.rows()))
     }
 
     fn vjp(&self, graph: &mut Graph, node: Operands<'_>, dy: Value) -> Gradients {
         let (qkv, lengths) = (node.inputs[0], node.inputs[1]);
         let (y, log_sums) = (node.outputs[0], node.outputs[1]);
-        let Self { heads } = *self;
-        let deltas = graph.add(GradRows { heads }, &[y, dy])?;
-        Ok(vec![Some(graph.add(Grad { heads }, &[qkv, dy, log_sums, deltas, lengths])?), None])
+        let deltas = graph.add(GradRows { heads: self.heads }, &[y, dy])?;
+        Ok(vec![Some(graph.add(Grad(*self), &[qkv, dy, log_sums, deltas, lengths])?), None])
     }
 }
 
@@ -130,7 +153,7 @@ impl Op for GradRows {
         let [y, dy] = *inputs else { return None };
         let sizes = Sizes::of(y, 1, self.heads).filter(|_| y == dy)?;
         let (variant, _) = sizes.variant(on)?;
-        let launch = sizes.launch("grad_rows", variant, 1, on).flops(2 * count(y));
+        let launch = sizes.launch("grad_rows", variant, 1, None, on).flops(2 * count(y));
         Some(launch.output(sizes.rows()))
     }
 }
@@ -139,14 +162,13 @@ impl Op for Grad {
     /// Seven products: the scores and dP are made twice, once for dq and once for dk and dv.
     fn launch(&self, inputs: &[&[u32]], on: AdapterKind) -> Option<Launch> {
         let [qkv, dy, log_sums, deltas, lengths] = *inputs else { return None };
-        let sizes = Sizes::of(qkv, 3, self.heads).filter(|sizes| sizes.batch == lengths)?;
+        let sizes = self.0.sizes(qkv, lengths)?;
         if *dy != sizes.y() || *log_sums != sizes.rows() || deltas != log_sums {
             return None;
         }
         let (variant, rows) = sizes.variant(on)?;
-        let mut launch =
-            sizes.launch("grad", variant, rows.div_ceil(2), on).flops(7 * sizes.product());
+        let mut launch = sizes.launch("grad", variant, rows.div_ceil(2), self.0.dropout, on);
         launch.grid[2] = 2;
-        Some(launch.output(sizes.qkv()))
+        Some(launch.output(sizes.qkv()).flops(7 * sizes.product()))
     }
 }

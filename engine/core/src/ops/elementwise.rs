@@ -70,6 +70,19 @@ pub enum Accumulate {
     Count,
 }
 
+/// y = w a, where a is a mean over a micro-batch of a step and w its share of the batch: those of all micro-batches add up to the mean over the
+/// batch. It is for the parts of a loss that are means over different things; a loss of one part is weighed by [`Accumulate`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weigh {
+    /// Of a mean over valid samples.
+    Samples {
+        /// Samples of the whole batch.
+        batch: u32,
+    },
+    /// Of a mean over the labels that count.
+    Counted,
+}
+
 /// A launch over `floats` with the words of `Dims` that flat kernels read.
 fn flat(entry: &str, floats: u64, factor: f32) -> Launch {
     let (launch, packs) = packs::flat("elementwise", entry, floats);
@@ -205,6 +218,21 @@ impl Op for Copy {
 
     fn vjp(&self, _: &mut Graph, _: Operands<'_>, dy: Value) -> Gradients {
         Ok(vec![Some(dy)])
+    }
+}
+
+impl Op for Weigh {
+    fn launch(&self, inputs: &[&[u32]], _on: AdapterKind) -> Option<Launch> {
+        let [a] = *inputs else { return None };
+        let (entry, batch) = match *self {
+            Self::Samples { batch } => ("weigh_mean", batch as f32),
+            Self::Counted => ("weigh_share", 0.0),
+        };
+        Some(flat(entry, count(a), batch).output(a))
+    }
+
+    fn vjp(&self, graph: &mut Graph, _: Operands<'_>, dy: Value) -> Gradients {
+        Ok(vec![Some(graph.add(*self, &[dy])?)])
     }
 }
 

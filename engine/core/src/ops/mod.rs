@@ -29,6 +29,7 @@ pub mod reduce;
 pub mod scaler;
 pub mod sgd;
 pub mod softmax;
+pub mod spans;
 pub mod variants;
 
 use std::{any::Any, fmt::Debug, rc::Rc};

@@ -14,6 +14,16 @@ pub struct First {
     pub count: u32,
 }
 
+/// x (B, L, C) → (B, C), the first row of each sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leading;
+
+/// dy (B, C) → dx (B, L, C), zeros behind the first row of each sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct LeadingGrad {
+    length: u32,
+}
+
 /// dy (count, C) → dx (rows, C), zeros behind dy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct FirstGrad {
@@ -88,5 +98,28 @@ impl Op for FirstGrad {
     fn launch(&self, inputs: &[&[u32]], _on: AdapterKind) -> Option<Launch> {
         let [&[there, c]] = *inputs else { return None };
         (c > 0 && there > 0).then(|| rows(there, self.rows, c))
+    }
+}
+
+impl Op for Leading {
+    fn launch(&self, inputs: &[&[u32]], _on: AdapterKind) -> Option<Launch> {
+        let [&[batch, length, c]] = *inputs else { return None };
+        let mut launch = launch("leading", [batch, 1, c], [length, 1])?;
+        launch.outputs = vec![vec![batch, c]];
+        Some(launch)
+    }
+
+    fn vjp(&self, graph: &mut Graph, node: Operands<'_>, dy: Value) -> Gradients {
+        let &[_, length, _] = graph.shape(node.inputs[0]) else {
+            unreachable!("launch takes a sequence")
+        };
+        Ok(vec![Some(graph.add(LeadingGrad { length }, &[dy])?)])
+    }
+}
+
+impl Op for LeadingGrad {
+    fn launch(&self, inputs: &[&[u32]], _on: AdapterKind) -> Option<Launch> {
+        let [&[batch, c]] = *inputs else { return None };
+        launch("leading_grad", [batch, self.length, c], [self.length, 1])
     }
 }

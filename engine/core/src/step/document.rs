@@ -352,7 +352,7 @@ mod tests {
             length: 5,
             positions: 7,
             places: 2,
-            init_std: 0.02,
+            ..Bert::default()
         };
         for (network, task) in [
             (mlp(), Task::Classify),

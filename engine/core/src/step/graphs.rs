@@ -63,7 +63,7 @@ impl Nets<'_> {
     pub(super) fn step(&self, target: &Target) -> Result<(Graph, Vec<Vec<u32>>), ProgramError> {
         let mut graph = Graph::new();
         let g = &mut graph;
-        let Pass { loss, hits, grads } = self.pass(g, target)?;
+        let Pass { loss, hits, grads } = self.pass(g, target, None)?;
         place(g, loss, LOSS);
         if let Some(hits) = hits {
             place(g, hits, HITS);
@@ -72,8 +72,13 @@ impl Nets<'_> {
         Ok((graph, words))
     }
 
-    /// Forward, loss and backward.
-    fn pass(&self, g: &mut Graph, target: &Target) -> Result<Pass, ProgramError> {
+    /// Forward, loss and backward; `batch`: samples of the batch, if this is a micro-batch of it.
+    fn pass(
+        &self,
+        g: &mut Graph,
+        target: &Target,
+        batch: Option<u32>,
+    ) -> Result<Pass, ProgramError> {
         let inputs = Inputs::new(g, inputs("", &self.of.networks(), self.of.task, self.rows));
         let student = if self.mixed() { self.to_f16(g, target)? } else { self.bind(g) };
         let student = student.reading(&inputs);
@@ -81,11 +86,13 @@ impl Nets<'_> {
         let frozen = self.of.objective.freezes();
         let mode = |block| if frozen && block < last { Mode::Eval } else { Mode::Train };
         let built = build(g, self.of.student, &student, inputs.first(), 0..self.blocks(), mode)?;
-        let output = built.output.expect("a network has an output");
+        let outputs = &built.outputs[..];
         let teacher = self.teach(g, &inputs)?;
         let smoothing = self.of.recipe.label_smoothing as f32;
         let objective = self.of.objective;
-        let loss = objective.loss(g, self.of.task, output, teacher, &inputs, smoothing)?;
+        let of_batch = (smoothing, batch);
+        let task = self.of.task;
+        let loss = objective.loss(g, task, outputs, teacher.as_deref(), &inputs, of_batch)?;
 
         // Gradients of the trained tensors into `student.grads`, where the parameters lie in `student.params`.
         let first = self.flat().first;
@@ -110,7 +117,7 @@ impl Nets<'_> {
         }
         let hits = match self.of.student.head.is_empty() {
             true => None,
-            false => Some(self.of.task.hits(g, output, &inputs)?),
+            false => Some(task.hits(g, outputs, &inputs)?),
         };
         Ok(Pass { loss, hits, grads: written })
     }
@@ -132,8 +139,8 @@ impl Nets<'_> {
         Ok(bound)
     }
 
-    /// The teacher's output that the objective follows, in eval mode.
-    fn teach(&self, g: &mut Graph, inputs: &Inputs) -> Result<Option<Value>, ProgramError> {
+    /// The teacher's outputs that the objective follows, in eval mode: those of its heads, or that of its last block that is imitated.
+    fn teach(&self, g: &mut Graph, inputs: &Inputs) -> Result<Option<Vec<Value>>, ProgramError> {
         let Some(Folded { network, layout, .. }) = self.teacher else { return Ok(None) };
         let bound = Bound::new(g, "teacher", layout).reading(inputs);
         let x = inputs.first();
@@ -141,14 +148,14 @@ impl Nets<'_> {
         let end = if imitates { self.blocks() } else { network.blocks.len() };
         let built =
             g.scoped("teacher", |g| build(g, network, &bound, x, 0..end, |_| Mode::Eval))?;
-        Ok(if imitates { built.blocks.last().copied() } else { built.output })
+        Ok(Some(if imitates { built.blocks[end - 1..].to_vec() } else { built.outputs }))
     }
 
     /// A micro-batch of a step without its optimiser: gradients and metrics are added to those of the earlier ones.
     pub(super) fn accumulate(&self, target: &Target) -> Result<Graph, ProgramError> {
         let mut graph = Graph::new();
         let g = &mut graph;
-        let Pass { loss, hits, grads } = self.pass(g, target)?;
+        let Pass { loss, hits, grads } = self.pass(g, target, Some(self.of.recipe.batch))?;
         let mean = self.of.accumulated();
         reserve(g, HITS);
         g.scoped("accumulate", |g| -> Result<(), ShapeError> {
@@ -181,18 +188,18 @@ impl Nets<'_> {
         let g = &mut graph;
         let (inputs, built) =
             in_eval(g, &self.of.networks(), self.of.task, self.layout, self.test_rows())?;
-        let logits = match (self.of.student.head.is_empty(), self.teacher) {
-            (false, _) => built.output,
+        let outputs = match (self.of.student.head.is_empty(), self.teacher) {
+            (false, _) => built.outputs,
             (true, Some(Folded { network: teacher, layout, .. })) => {
                 let bound = Bound::new(g, "teacher", layout).reading(&inputs);
                 let (from, to) = (self.blocks(), teacher.blocks.len());
                 let x = built.blocks.last().copied().expect("a prefix has blocks");
                 g.scoped("teacher", |g| build(g, teacher, &bound, x, from..to, |_| Mode::Eval))?
-                    .output
+                    .outputs
             }
             (true, None) => return Ok(None),
         };
-        test(g, self.of.task, logits, &inputs)?;
+        test(g, self.of.task, &outputs, &inputs)?;
         Ok(Some(graph))
     }
 
@@ -205,9 +212,8 @@ impl Nets<'_> {
         let g = &mut graph;
         let (inputs, built) =
             in_eval(g, &self.of.networks(), self.of.task, self.layout, self.test_rows())?;
-        let (Some(y), Some(target)) = (built.output, self.teach(g, &inputs)?) else {
-            return Ok(None);
-        };
+        let Some(target) = self.teach(g, &inputs)? else { return Ok(None) };
+        let (y, target) = (built.outputs[0], target[0]);
         let loss =
             g.scoped("loss", |g| self.of.task.apart(g, [y, target], &inputs, discrepancy, scale))?;
         place(g, loss, LOSS);
@@ -246,7 +252,12 @@ fn in_eval(
     Ok((inputs, built))
 }
 
-/// The test of a network by itself, with its logits in a buffer of that name.
+/// The buffer of an output in an evaluation: `logits`, and `logits.1` of the first further head.
+pub fn logits(output: usize) -> String {
+    if output == 0 { "logits".into() } else { format!("logits.{output}") }
+}
+
+/// The test of a network by itself, with its outputs in the buffers [`logits`].
 pub(super) fn evaluation(
     network: &Network,
     task: Task,
@@ -255,9 +266,9 @@ pub(super) fn evaluation(
 ) -> Result<Graph, ShapeError> {
     let mut graph = Graph::new();
     let (inputs, built) = in_eval(&mut graph, &[network], task, layout, rows)?;
-    test(&mut graph, task, built.output, &inputs)?;
-    if let Some(logits) = built.output {
-        graph.place(logits, "logits", 0);
+    test(&mut graph, task, &built.outputs, &inputs)?;
+    for (k, &output) in built.outputs.iter().enumerate() {
+        graph.place(output, &logits(k), 0);
     }
     Ok(graph)
 }

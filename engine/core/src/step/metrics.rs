@@ -1,6 +1,6 @@
 //! What the host reads of a step: numbers in the buffer `metrics`, a slot each.
 
-use super::task::Task;
+use super::task::{PARTS, Task};
 use crate::{
     graph::{Graph, ShapeError, Value},
     nn::Inputs,
@@ -16,18 +16,21 @@ pub const HITS: usize = 1;
 pub const LOSS_SCALE: usize = 2;
 /// Where the number of steps that loss scaling has skipped since the restart began lies in the buffer `metrics`.
 pub const SKIPPED: usize = 3;
+/// Where the parts of a test's loss lie in the buffer `metrics`. The loss of a training step is the sum of all parts.
+pub const LOSSES: [usize; PARTS] = [LOSS, 4];
 
-/// Loss and hits of a network's output, into the metrics.
+/// Losses and hits of a network's outputs, into the metrics.
 pub(super) fn test(
     graph: &mut Graph,
     task: Task,
-    output: Option<Value>,
+    outputs: &[Value],
     inputs: &Inputs,
 ) -> Result<(), ShapeError> {
-    let Some(output) = output else { return Ok(()) };
-    let loss = graph.scoped("loss", |g| task.loss(g, output, inputs, 0.0))?;
-    let hits = task.hits(graph, output, inputs)?;
-    place(graph, loss, LOSS);
+    let losses = graph.scoped("loss", |g| task.losses(g, outputs, inputs, 0.0))?;
+    let hits = task.hits(graph, outputs, inputs)?;
+    for (loss, slot) in losses.into_iter().zip(LOSSES) {
+        place(graph, loss, slot);
+    }
     place(graph, hits, HITS);
     Ok(())
 }

@@ -23,12 +23,13 @@ pub use document::{
     BatchInput, BufferStart, Order, Owners, PlanDocument, Shader, TensorTarget, WordRun,
 };
 pub use error::ProgramError;
-pub use metrics::{HITS, LOSS, LOSS_SCALE, SKIPPED};
+pub use graphs::logits;
+pub use metrics::{HITS, LOSS, LOSS_SCALE, LOSSES, SKIPPED};
 pub use objective::Objective;
 pub use optimizer::SCALER;
 pub use program::{
     ACCUMULATE, APPLY, DISCREPANCY, EVALUATE, Program, STEP, at_once, evaluation, fit, program,
     saving,
 };
-pub use task::{Counts, LABELS, NO_LABEL, Tally, Task, Test};
+pub use task::{Counts, ENDS, LABELS, NEXT, NO_LABEL, STARTS, Tally, Task, Test};
 pub use training::{Saving, Training};

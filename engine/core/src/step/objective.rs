@@ -46,34 +46,39 @@ impl Objective {
         matches!(self, Objective::Imitate { freeze: true, .. })
     }
 
-    /// The loss of the student's `output`; `teacher` is what the objective follows.
+    /// The loss of the student's `outputs`; `teacher` is what the objective follows. `batch`: samples of the batch, if this is a micro-batch of it.
     pub(super) fn loss(
         self,
         g: &mut Graph,
         task: Task,
-        output: Value,
-        teacher: Option<Value>,
+        outputs: &[Value],
+        teacher: Option<&[Value]>,
         inputs: &Inputs,
-        smoothing: f32,
+        (smoothing, batch): (f32, Option<u32>),
     ) -> Result<Value, ProgramError> {
         let missing = || NetworkError::Mismatch("this stage needs a teacher".into());
         g.scoped("loss", |g| match self {
-            Objective::Labels => Ok(task.loss(g, output, inputs, smoothing)?),
+            Objective::Labels => {
+                let parts = task.losses(g, outputs, inputs, smoothing)?;
+                Ok(task.total(g, parts, batch)?)
+            }
             Objective::Distill { alpha, temperature } => {
                 let teacher = teacher.ok_or_else(missing)?;
                 let factor = (alpha * temperature * temperature) as f32;
                 let of = Kl { temperature: temperature as f32, factor, by_count: false };
-                let soft = task.divergence(g, [output, teacher], inputs, of)?;
-                if alpha >= 1.0 {
-                    return Ok(soft);
+                let mut parts = task.divergences(g, [outputs, teacher], inputs, of)?;
+                if alpha < 1.0 {
+                    let hard = task.losses(g, outputs, inputs, smoothing)?;
+                    for (part, hard) in parts.iter_mut().zip(hard) {
+                        let hard = g.add(Scale((1.0 - alpha) as f32), &[hard])?;
+                        *part = if alpha <= 0.0 { hard } else { g.add(Add, &[hard, *part])? };
+                    }
                 }
-                let hard = task.loss(g, output, inputs, smoothing)?;
-                let hard = g.add(Scale((1.0 - alpha) as f32), &[hard])?;
-                Ok(if alpha <= 0.0 { hard } else { g.add(Add, &[hard, soft])? })
+                Ok(task.total(g, parts, batch)?)
             }
             Objective::Imitate { discrepancy, scale, .. } => {
                 let teacher = teacher.ok_or_else(missing)?;
-                Ok(task.apart(g, [output, teacher], inputs, discrepancy, scale)?)
+                Ok(task.apart(g, [outputs[0], teacher[0]], inputs, discrepancy, scale)?)
             }
         })
     }

@@ -47,7 +47,7 @@ pub struct Program {
     pub teacher: Option<Folded>,
     /// Weight-decay words of each piece of the trained range, in the buffers `student.decay0`, …
     pub decay_words: Vec<Vec<u32>>,
-    /// What the means of a step's loss are over.
+    /// What the means of a step's loss are over, or of its first part.
     pub counts: Counts,
 }
 
@@ -76,6 +76,10 @@ pub fn saving(
     target: &Target,
     Saving { micro_batches, recompute, apart }: Saving,
 ) -> Result<Program, ProgramError> {
+    if of.task == Task::Spans && of.recipe.label_smoothing > 0.0 {
+        let message = "label_smoothing spreads a label over all classes, and of a sample's tokens those behind its end are none: 0 is allowed for spans";
+        return Err(NetworkError::Unsupported(message.into()).into());
+    }
     let shapes = of.student.shapes()?;
     let layout = match of.precision {
         Precision::F32 => Layout::of(&shapes),

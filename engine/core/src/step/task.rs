@@ -8,14 +8,22 @@ use crate::{
     ops::{
         accuracy,
         cross_entropy::{CrossEntropy, cross_entropy},
+        elementwise::{Add, Scale, Weigh},
         kl::{Kl, kl},
         mask::Mask,
         mse::Mse,
+        spans,
     },
 };
 
 /// The name of the field with the class of each sample.
 pub const LABELS: &str = "labels";
+/// The name of the field that says of each sample how its second segment came there: 0, it follows the first; 1, it is any other.
+pub const NEXT: &str = "next";
+/// The name of the field with the first token of each sample's answer.
+pub const STARTS: &str = "starts";
+/// The name of the field with the last token of each sample's answer.
+pub const ENDS: &str = "ends";
 
 /// What a network is asked for. It says which targets the data have to give, which loss and metrics compare the output with them, what these
 /// are means over, and how an output is read.
@@ -30,6 +38,17 @@ pub enum Task {
         /// M.
         places: u32,
     },
+    /// The same, and whether the second segment of a sample follows the first: scores (N, M, vocabulary) and (N, 2); labels (N, M), next (N). The
+    /// loss is the sum of both means, the accuracy that of the words.
+    Pretrain {
+        /// Words that there are.
+        vocabulary: u32,
+        /// M.
+        places: u32,
+    },
+    /// Which tokens of a sample an answer begins and ends with: scores (N, L, 2), starts (N), ends (N). The softmax is over the tokens that there are,
+    /// the loss the mean of both. A sample does not count if one of the two is none of its tokens; a hit has both right.
+    Spans,
 }
 
 /// What the losses and metrics of a program are means over.
@@ -41,6 +60,8 @@ pub enum Counts {
     Words(u32),
     /// Tokens that are no padding.
     Tokens,
+    /// Samples whose answer begins and ends with tokens of theirs.
+    Spans,
 }
 
 impl Counts {
@@ -59,6 +80,10 @@ impl Counts {
                 numbers(LABELS).iter().filter(|&&label| label < words).count() as u64
             }
             Self::Tokens => numbers(LENGTHS).iter().map(|&length| u64::from(length)).sum(),
+            Self::Spans => {
+                let ends = numbers(STARTS).iter().zip(numbers(ENDS)).zip(numbers(LENGTHS));
+                ends.filter(|((start, end), length)| start.max(end) < length).count() as u64
+            }
         }
     }
 }
@@ -80,23 +105,37 @@ pub struct Test {
 /// Sums over the batches of a test.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Tally {
-    loss: f64,
+    parts: [Sum; PARTS],
     hits: f64,
+}
+
+/// The sum of a part of the loss over what counts for it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sum {
+    loss: f64,
     count: u64,
 }
 
+/// Most parts of a loss.
+pub(super) const PARTS: usize = 2;
+
 impl Tally {
-    /// Adds a batch: the mean of its loss over what counts, how many of these are hits, and how many they are.
-    pub fn add(&mut self, loss: f32, hits: f32, count: u64) {
-        self.loss += f64::from(loss) * count as f64;
+    /// Adds a batch: of each part of its loss the mean over what counts, and how many these are; and how many are hits of what counts for the first
+    /// part.
+    pub fn add(&mut self, parts: impl IntoIterator<Item = (f32, u64)>, hits: f32) {
+        for (of, (loss, count)) in self.parts.iter_mut().zip(parts) {
+            of.loss += f64::from(loss) * count as f64;
+            of.count += count;
+        }
         self.hits += f64::from(hits);
-        self.count += count;
     }
 
     /// What they come to.
     pub fn test(self) -> Test {
-        let count = self.count.max(1) as f64;
-        Test { loss: self.loss / count, accuracy: 100.0 * self.hits / count, count: self.count }
+        let [first, ..] = self.parts;
+        let loss = self.parts.iter().map(|part| part.loss / part.count.max(1) as f64).sum();
+        let accuracy = 100.0 * self.hits / first.count.max(1) as f64;
+        Test { loss, accuracy, count: first.count }
     }
 }
 
@@ -115,14 +154,32 @@ impl Task {
             Self::MaskedWords { places, .. } => {
                 vec![Input::new(LABELS, vec![rows, places], NumberKind::U32)]
             }
+            Self::Pretrain { places, .. } => vec![
+                Input::new(LABELS, vec![rows, places], NumberKind::U32),
+                Input::new(NEXT, vec![rows], NumberKind::U32),
+            ],
+            Self::Spans => {
+                [STARTS, ENDS].map(|name| Input::new(name, vec![rows], NumberKind::U32)).into()
+            }
         }
     }
 
-    /// What the means of its loss and metrics are over.
+    /// What the means of its metrics are over, and of the loss's first part.
     pub fn counts(self) -> Counts {
         match self {
             Self::Classify => Counts::Rows,
-            Self::MaskedWords { vocabulary, .. } => Counts::Words(vocabulary),
+            Self::MaskedWords { vocabulary, .. } | Self::Pretrain { vocabulary, .. } => {
+                Counts::Words(vocabulary)
+            }
+            Self::Spans => Counts::Spans,
+        }
+    }
+
+    /// What the means of the parts of its loss are over; the loss is their sum.
+    pub fn parts(self) -> Vec<Counts> {
+        match self {
+            Self::Classify | Self::MaskedWords { .. } | Self::Spans => vec![self.counts()],
+            Self::Pretrain { .. } => vec![self.counts(), Counts::Rows],
         }
     }
 
@@ -130,26 +187,39 @@ impl Task {
     pub fn states(self) -> Counts {
         match self {
             Self::Classify => Counts::Rows,
-            Self::MaskedWords { .. } => Counts::Tokens,
+            Self::MaskedWords { .. } | Self::Pretrain { .. } | Self::Spans => Counts::Tokens,
         }
     }
 
-    /// How far a network's output is from another's where it counts, \[1\].
-    pub(super) fn divergence(
+    /// How far a network's outputs are from another's where it counts, \[1\] for each part of the loss.
+    pub(super) fn divergences(
         self,
         g: &mut Graph,
-        [output, teacher]: [Value; 2],
+        [outputs, teacher]: [&[Value]; 2],
         inputs: &Inputs,
         of: Kl,
-    ) -> Result<Value, ShapeError> {
-        match self {
-            Self::Classify => kl(g, output, teacher, of),
+    ) -> Result<Vec<Value>, ShapeError> {
+        let by_label = |g: &mut Graph, [s, t]: [Value; 2], labels: Value, of: Kl| {
+            let [s, t] = [s, t].map(|x| g.add(Mask::ByLabel, &[x, labels]));
+            kl(g, s?, t?, Kl { by_count: true, ..of })
+        };
+        Ok(match self {
+            Self::Classify => vec![kl(g, outputs[0], teacher[0], of)?],
             Self::MaskedWords { .. } => {
-                let labels = inputs.get(LABELS);
-                let [s, t] = [output, teacher].map(|x| g.add(Mask::ByLabel, &[x, labels]));
-                kl(g, s?, t?, Kl { by_count: true, ..of })
+                vec![by_label(g, [outputs[0], teacher[0]], inputs.get(LABELS), of)?]
             }
-        }
+            Self::Pretrain { .. } => vec![
+                by_label(g, [outputs[0], teacher[0]], inputs.get(LABELS), of)?,
+                kl(g, outputs[1], teacher[1], of)?,
+            ],
+            Self::Spans => {
+                let (s, labels) = span(g, outputs[0], inputs)?;
+                let t = g.add(spans::Scores, &[teacher[0], inputs.get(LENGTHS)])?;
+                // Both ends of each sample that counts.
+                let of = Kl { factor: of.factor / 2.0, ..of };
+                vec![by_label(g, [s, t], labels, of)?]
+            }
+        })
     }
 
     /// How far states are from their target where they count, \[1\].
@@ -178,46 +248,102 @@ impl Task {
         }
     }
 
-    /// The loss of a network's output, \[1\].
-    pub(super) fn loss(
+    /// The loss of a network's outputs, \[1\] for each part of it.
+    pub(super) fn losses(
         self,
         g: &mut Graph,
-        output: Value,
+        outputs: &[Value],
         inputs: &Inputs,
         smoothing: f32,
+    ) -> Result<Vec<Value>, ShapeError> {
+        let by_label = CrossEntropy { label_smoothing: smoothing, by_label: true };
+        Ok(match self {
+            Self::Classify => vec![cross_entropy(g, outputs[0], inputs.get(LABELS), smoothing)?],
+            Self::MaskedWords { .. } => vec![by_label.mean(g, outputs[0], inputs.get(LABELS))?],
+            Self::Pretrain { .. } => vec![
+                by_label.mean(g, outputs[0], inputs.get(LABELS))?,
+                cross_entropy(g, outputs[1], inputs.get(NEXT), smoothing)?,
+            ],
+            Self::Spans => {
+                let (scores, labels) = span(g, outputs[0], inputs)?;
+                // The sum of both ends' means, as it is over samples.
+                let both = by_label.mean(g, scores, labels)?;
+                vec![g.add(Scale(0.5), &[both])?]
+            }
+        })
+    }
+
+    /// The loss, of its parts. `batch`: samples of the batch, if what runs at once is a micro-batch of it; then the losses of all micro-batches are
+    /// added up as [`super::Training`] says.
+    pub(super) fn total(
+        self,
+        g: &mut Graph,
+        mut parts: Vec<Value>,
+        batch: Option<u32>,
     ) -> Result<Value, ShapeError> {
-        match self {
-            Self::Classify => cross_entropy(g, output, inputs.get(LABELS), smoothing),
-            Self::MaskedWords { .. } => {
-                let of = CrossEntropy { label_smoothing: smoothing, by_label: true };
-                of.mean(g, output, inputs.get(LABELS))
+        if let Some(batch) = batch.filter(|_| parts.len() > 1) {
+            for (part, counts) in parts.iter_mut().zip(self.parts()) {
+                let weigh = match counts {
+                    Counts::Rows => Weigh::Samples { batch },
+                    Counts::Words(_) | Counts::Tokens | Counts::Spans => Weigh::Counted,
+                };
+                *part = g.add(weigh, &[*part])?;
             }
         }
+        let mut parts = parts.into_iter();
+        let first = parts.next().expect("a loss has a part");
+        parts.try_fold(first, |sum, part| g.add(Add, &[sum, part]))
     }
 
     /// How many of what counts is right, \[1\].
     pub(super) fn hits(
         self,
         g: &mut Graph,
-        output: Value,
+        outputs: &[Value],
         inputs: &Inputs,
     ) -> Result<Value, ShapeError> {
-        match self {
-            Self::Classify | Self::MaskedWords { .. } => {
-                g.scoped("accuracy", |g| accuracy::hits(g, output, inputs.get(LABELS)))
+        g.scoped("accuracy", |g| match self {
+            Self::Classify | Self::MaskedWords { .. } | Self::Pretrain { .. } => {
+                accuracy::hits(g, outputs[0], inputs.get(LABELS))
             }
-        }
+            Self::Spans => {
+                let (scores, labels) = span(g, outputs[0], inputs)?;
+                accuracy::whole_hits(g, scores, labels)
+            }
+        })
     }
 
-    /// What an output says: the probability of each class, or of each word for each place.
+    /// What the outputs for a sample say, one behind the other: the probability of each class; of each word for each place, and behind these of
+    /// each way in which the second segment came there; of each token, padding too, that the answer begins with it, and behind these that it ends
+    /// with it.
     pub fn answer(self, output: &[f32]) -> Vec<f64> {
         match self {
             Self::Classify => softmax(output),
             Self::MaskedWords { vocabulary, .. } => {
                 output.chunks(vocabulary.max(1) as usize).flat_map(softmax).collect()
             }
+            Self::Pretrain { vocabulary, places } => {
+                let (words, next) = output.split_at(vocabulary as usize * places as usize);
+                let words = words.chunks(vocabulary.max(1) as usize).flat_map(softmax);
+                words.chain(softmax(next)).collect()
+            }
+            Self::Spans => {
+                let of = |end: usize| -> Vec<f32> {
+                    output.iter().copied().skip(end).step_by(2).collect()
+                };
+                [softmax(&of(0)), softmax(&of(1))].concat()
+            }
         }
     }
+}
+
+/// The scores (N, 2, L) of both ends of a span, and their labels (N, 2).
+fn span(g: &mut Graph, output: Value, inputs: &Inputs) -> Result<(Value, Value), ShapeError> {
+    let lengths = inputs.get(LENGTHS);
+    let scores = g.add(spans::Scores, &[output, lengths])?;
+    let length = g.shape(scores)[2];
+    let ends = [inputs.get(STARTS), inputs.get(ENDS), lengths];
+    Ok((scores, g.add(spans::Labels { length }, &ends)?))
 }
 
 fn softmax(logits: &[f32]) -> Vec<f64> {
@@ -234,11 +360,41 @@ mod tests {
     #[test]
     fn a_test_is_a_mean_over_what_counts_and_not_over_batches() {
         let mut tally = Tally::default();
-        tally.add(1.0, 1.0, 3);
-        tally.add(3.0, 0.0, 1);
+        tally.add([(1.0, 3)], 1.0);
+        tally.add([(3.0, 1)], 0.0);
         assert_eq!(tally.test(), Test { loss: 1.5, accuracy: 25.0, count: 4 });
         assert_eq!(Tally::default().test().count, 0);
-        tally.add(f32::NAN, 0.0, 1);
+        tally.add([(f32::NAN, 1)], 0.0);
         assert!(tally.test().loss.is_nan());
+    }
+
+    #[test]
+    fn each_part_of_a_loss_has_a_mean_of_its_own() {
+        let mut tally = Tally::default();
+        tally.add([(1.0, 3), (0.5, 2)], 1.0);
+        tally.add([(3.0, 1), (1.5, 6)], 1.0);
+        assert_eq!(tally.test(), Test { loss: 1.5 + 1.25, accuracy: 50.0, count: 4 });
+    }
+
+    #[test]
+    fn an_answer_has_a_probability_for_each_token_and_end() {
+        let found = Task::Spans.answer(&[0.0, 3.0, 1f32.exp().ln(), 3.0]);
+        let e = 1f64.exp();
+        let wanted = [1.0 / (1.0 + e), e / (1.0 + e), 0.5, 0.5];
+        assert!(found.iter().zip(wanted).all(|(a, b)| (a - b).abs() < 1e-6), "{found:?}");
+        let task = Task::Pretrain { vocabulary: 2, places: 1 };
+        assert_eq!(task.answer(&[1.0, 1.0, 2.0, 2.0]), [0.5; 4]);
+    }
+
+    #[test]
+    fn a_span_counts_whose_ends_are_tokens() {
+        let field = |name, numbers: &[u32]| crate::batch::Field::u32(name, numbers.to_vec());
+        let batch = Batch {
+            inputs: vec![field(LENGTHS, &[4, 4, 4, 4, 0])],
+            targets: vec![field(STARTS, &[0, 1, NO_LABEL, 3, 0]), field(ENDS, &[0, 4, 2, 3, 0])],
+            size: 5,
+            rows: 4,
+        };
+        assert_eq!(Counts::Spans.of(&batch), 2);
     }
 }

@@ -53,7 +53,7 @@ impl Training<'_> {
         [self.student].into_iter().chain(self.teacher).collect()
     }
 
-    /// What the means of the loss are over.
+    /// What the means of the loss are over, or of its first part.
     pub fn counts(&self) -> Counts {
         match self.objective {
             Objective::Imitate { .. } => self.task.states(),
@@ -61,11 +61,14 @@ impl Training<'_> {
         }
     }
 
-    /// How the means of micro-batches add up to that of the batch.
+    /// How the losses of micro-batches add up to that of the batch. Where a loss has parts that are means over different things, each of them is
+    /// already its share of the batch's.
     pub(super) fn accumulated(&self) -> Accumulate {
+        let imitates = matches!(self.objective, Objective::Imitate { .. });
         match self.counts() {
+            _ if !imitates && self.task.parts().len() > 1 => Accumulate::Count,
             Counts::Rows => Accumulate::Mean { batch: self.recipe.batch },
-            Counts::Words(_) | Counts::Tokens => Accumulate::Share,
+            Counts::Words(_) | Counts::Tokens | Counts::Spans => Accumulate::Share,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     config::Widen,
-    nn::{Block, Extent, Network, NetworkError, Pair, Shapes, Tensor, Weights, layers},
+    nn::{Block, Extent, Layer, Network, NetworkError, Pair, Shapes, Tensor, Weights, layers},
 };
 
 /// The teacher's architecture: the student's with `factor` times as many neurons (MLP), mid channels (`mid`) or channels (`all`).
@@ -13,7 +13,7 @@ pub fn widen(student: &Network, factor: u32, how: Widen) -> Network {
         layers: layers::widened(&block.layers, factor, how),
         lift: None,
     });
-    Network { input: student.input, blocks: blocks.collect(), head: student.head.clone() }
+    Network { blocks: blocks.collect(), ..student.clone() }
 }
 
 /// S̄: a `lift` to the teacher's width after each block and, if `lower` is asked for, an explicit map back before the next.
@@ -173,11 +173,15 @@ fn fold(rows: &[f64], width: usize, map: &Map) -> Result<Vec<f64>, NetworkError>
 /// # Errors
 /// [`NetworkError::NotMergeable`] if something else reads it.
 pub fn readers_after(network: &Network, k: usize) -> Result<Vec<String>, NetworkError> {
-    let (layers, block) = match network.blocks.get(k + 1) {
-        Some(next) => (&next.layers, (k + 2).to_string()),
-        None => (&network.head, "head".to_owned()),
+    let (next, block): (Vec<&[Layer]>, _) = match network.blocks.get(k + 1) {
+        Some(next) => (vec![&next.layers], (k + 2).to_string()),
+        // A prefix has none: that is the end of the network.
+        None => (network.heads().collect(), "head".to_owned()),
     };
-    layers::readers(layers).map_err(|obstacle| NetworkError::NotMergeable { block, obstacle })
+    let next = if next.is_empty() { vec![&[][..]] } else { next };
+    let readers: Result<Vec<_>, String> = next.into_iter().map(layers::readers).collect();
+    let readers = readers.map_err(|obstacle| NetworkError::NotMergeable { block, obstacle })?;
+    Ok(readers.concat())
 }
 
 #[cfg(test)]

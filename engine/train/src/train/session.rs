@@ -1,6 +1,6 @@
 //! A stage's plan on a device, with its networks loaded.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use bytemuck::NoUninit;
 use serde::{Deserialize, Serialize};
@@ -16,7 +16,7 @@ use crate::{
     random,
     step::{
         self, ACCUMULATE, APPLY, Counts, DISCREPANCY, EVALUATE, HITS, LABELS, LOSS, LOSS_SCALE,
-        Program, SCALER, SKIPPED, STEP, Tally, Task, Test,
+        LOSSES, Program, SCALER, SKIPPED, STEP, Tally, Task, Test,
     },
 };
 
@@ -322,32 +322,36 @@ impl Session {
         Ok(metrics.into_iter().map(|m| (m.tag, m.values[LOSS])).collect())
     }
 
-    /// Runs an evaluation over batches; all training metrics must have been taken.
+    /// Runs an evaluation over batches whose loss has parts that are means over these; all training metrics must have been taken.
     fn sweep(
         &mut self,
         program: &str,
-        counts: Counts,
+        parts: &[Counts],
         batches: impl Iterator<Item = Result<Batch, DataError>>,
     ) -> Result<Test, TrainError> {
         let mut tally = Tally::default();
-        // What counts in a batch goes along with it as the tag of its run.
-        let mut add = |metrics: Vec<Metrics>| {
+        // What counts in each batch, for each part, whose metrics are still to come.
+        let mut awaited: VecDeque<Vec<u64>> = VecDeque::new();
+        let mut add = |metrics: Vec<Metrics>, awaited: &mut VecDeque<Vec<u64>>| {
             for m in metrics {
-                tally.add(m.values[LOSS], m.values.get(HITS).copied().unwrap_or(0.0), m.tag);
+                let counted = awaited.pop_front().unwrap_or_default();
+                let losses = LOSSES.into_iter().zip(counted).map(|(slot, n)| (m.values[slot], n));
+                tally.add(losses, m.values.get(HITS).copied().unwrap_or(0.0));
             }
         };
         for batch in batches {
             let batch = batch?;
             write(&*self.executor, &self.program.test_inputs, &batch)?;
-            let counted = counts.of(&batch);
+            let counted: Vec<u64> = parts.iter().map(|counts| counts.of(&batch)).collect();
             let live = StepParameters {
-                counted: counted as f32,
+                counted: counted[0] as f32,
                 ..StepParameters::rows(batch.rows as u32)
             };
-            self.executor.run(program, &live, counted)?;
-            add(self.executor.metrics()?);
+            awaited.push_back(counted);
+            self.executor.run(program, &live, 0)?;
+            add(self.executor.metrics()?, &mut awaited);
         }
-        add(self.executor.finish()?);
+        add(self.executor.finish()?, &mut awaited);
         Ok(tally.test())
     }
 
@@ -356,7 +360,7 @@ impl Session {
         &mut self,
         batches: impl Iterator<Item = Result<Batch, DataError>>,
     ) -> Result<Test, TrainError> {
-        self.sweep(EVALUATE, self.program.task.counts(), batches)
+        self.sweep(EVALUATE, &self.program.task.parts(), batches)
     }
 
     /// Whether there is something to test.
@@ -410,10 +414,10 @@ impl Session {
         picks: &[usize],
     ) -> Result<f64, TrainError> {
         let batches = split.some(picks, self.rows());
-        Ok(self.sweep(DISCREPANCY, self.program.task.states(), batches)?.loss)
+        Ok(self.sweep(DISCREPANCY, &[self.program.task.states()], batches)?.loss)
     }
 
-    /// Logits of some samples, row by row; the program must be an evaluation.
+    /// Logits of some samples, row by row, those of further heads behind those of the first; the program must be an evaluation.
     ///
     /// # Errors
     /// As [`Self::test`].
@@ -430,9 +434,13 @@ impl Session {
             let batch = batch?;
             write(&*self.executor, &inputs, &batch)?;
             self.executor.run(EVALUATE, &StepParameters::rows(batch.rows as u32), 0)?;
-            let flat = self.executor.read("logits")?;
-            let classes = flat.len() / self.rows();
-            rows.extend(flat.chunks_exact(classes).take(batch.rows).map(<[f32]>::to_vec));
+            let first = rows.len();
+            rows.resize(first + batch.rows, Vec::new());
+            for label in (0..).map(step::logits).take_while(|label| self.executor.has(label)) {
+                let flat = self.executor.read(&label)?;
+                let each = flat.chunks_exact(flat.len() / self.rows());
+                rows[first..].iter_mut().zip(each).for_each(|(row, more)| row.extend(more));
+            }
         }
         self.executor.finish()?;
         Ok(rows)

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Facts, Fold, Kind, Layer, Widening, layer_norm, refused};
+use super::{Facts, Fold, Kind, Layer, Widening, layer_norm, nothing, refused};
 use crate::{
     graph::{ShapeError, Value},
     nn::{
@@ -30,6 +30,9 @@ pub struct Embeddings {
     pub project: Option<u32>,
     /// Standard deviation with which the network's matrices and tables begin; its biases are 0 then, and have no weight decay.
     pub std: f64,
+    /// Probability of a zero behind the layer norm, in training.
+    #[serde(default, skip_serializing_if = "nothing")]
+    pub dropout: f64,
 }
 
 /// Names of the tables behind the layer's own.
@@ -104,6 +107,7 @@ impl Kind for Embeddings {
             false => to.add(&self.path(TABLES[1]), First { count: length }, &[places])?,
         };
         let y = layer_norm::normalised(&self.path("LayerNorm"), sum, Some(places), to)?;
+        let y = to.dropped(&self.path("dropout"), self.dropout, y)?;
         match self.project {
             None => Ok(y),
             Some(_) => {

@@ -6,6 +6,7 @@ mod batch_norm;
 mod conv;
 mod decoder;
 mod embeddings;
+mod first_token;
 mod flatten;
 mod global_avg_pool;
 mod layer_norm;
@@ -31,6 +32,7 @@ pub use unit::Unit;
 
 pub(super) use batch_norm::{move_running, take_affine};
 
+use first_token::FirstToken;
 use flatten::Flatten;
 use global_avg_pool::GlobalAvgPool;
 
@@ -71,6 +73,8 @@ pub enum Layer {
     Places(Places),
     /// Scores of all words, by the table of the embeddings.
     Decoder(Decoder),
+    /// The first token of each sample: sequence → vector.
+    FirstToken,
 }
 
 impl Layer {
@@ -89,6 +93,7 @@ impl Layer {
             Layer::LayerNorm(norm) => norm,
             Layer::Places(places) => places,
             Layer::Decoder(decoder) => decoder,
+            Layer::FirstToken => &FirstToken,
         }
     }
 
@@ -283,6 +288,11 @@ pub(super) fn batch_norms(layers: &[Layer]) -> Vec<&str> {
         names.extend(facts.inside.into_iter().flat_map(batch_norms));
     }
     names
+}
+
+/// Whether a probability is 0: then files do not have it.
+fn nothing(p: &f64) -> bool {
+    *p == 0.0
 }
 
 /// The error that a layer does not take what flows in.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Facts, Fold, Kind, Layer, Widening, layer_norm, refused};
+use super::{Facts, Fold, Kind, Layer, Widening, layer_norm, nothing, refused};
 use crate::{
     graph::{ShapeError, Value},
     nn::{
@@ -24,6 +24,12 @@ pub struct Transformer {
     pub head: u32,
     /// Features between W1 and W2.
     pub inner: u32,
+    /// Probability of a zero in what is added to a sum, in training.
+    #[serde(default, skip_serializing_if = "nothing")]
+    pub dropout: f64,
+    /// Probability of a zero among the attention's probabilities, in training.
+    #[serde(default, skip_serializing_if = "nothing")]
+    pub attention_dropout: f64,
 }
 
 /// Queries, keys and values as one matrix, and how files call its parts.
@@ -76,15 +82,18 @@ impl Kind for Transformer {
         let linear = matmul::Linear { bias: true, relu: false };
         let lengths = to.input(LENGTHS);
         let qkv = to.affine(&self.path(QKV), linear, x.linear(), true)?;
-        let mixed =
-            to.add(&self.path("attention"), Attention { heads: self.heads }, &[qkv, lengths])?;
+        let dropout = to.dropout(&self.path("attention.self.dropout"), self.attention_dropout);
+        let attention = Attention { heads: self.heads, dropout };
+        let mixed = to.add(&self.path("attention"), attention, &[qkv, lengths])?;
         let out = to.affine(&self.path("attention.output.dense"), linear, mixed, true)?;
+        let out = to.dropped(&self.path("attention.output.dropout"), self.dropout, out)?;
         let norm = self.path("attention.output.LayerNorm");
         let y = layer_norm::normalised(&norm, out, Some(x.h), to)?;
         let inner = self.path("intermediate.dense");
         let wide = to.affine(&inner, linear, y, true)?;
         let wide = to.add(&inner, Activation::Gelu, &[wide])?;
         let out = to.affine(&self.path("output.dense"), linear, wide, true)?;
+        let out = to.dropped(&self.path("output.dropout"), self.dropout, out)?;
         layer_norm::normalised(&self.path("output.LayerNorm"), out, Some(y), to)
     }
 

@@ -112,5 +112,6 @@ fn first_product(teacher: &Network, name: &str) -> Network {
         input: teacher.input,
         blocks: vec![Block { layers, ..Block::default() }],
         head: Vec::new(),
+        further: Vec::new(),
     }
 }
