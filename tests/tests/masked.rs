@@ -324,13 +324,13 @@ fn a_test_has_the_loss_in_parts() {
                 continue;
             }
             let p = lesson.task.answer(scores);
-            let words = (p.len() - 2) / numbers(LABELS).len() * rows as usize;
-            for (place, p) in p[..p.len() - 2].chunks(words).enumerate() {
-                let label =
-                    numbers(LABELS)[row * (numbers(LABELS).len() / rows as usize) + place] as usize;
-                if label < words {
-                    loss[0] -= p[label].ln() / f64::from(counted);
-                    hits += f32::from(u8::from(best(p) == label));
+            let (words, labels) = (&p[..p.len() - 2], numbers(LABELS));
+            let labels = &labels[row * labels.len() / rows as usize..];
+            let places = batch.field(PLACES).map_or(0, Numbers::len) / rows as usize;
+            for (p, &label) in words.chunks(words.len() / places).zip(labels) {
+                if (label as usize) < p.len() {
+                    loss[0] -= p[label as usize].ln() / f64::from(counted);
+                    hits += f32::from(u8::from(best(p) == label as usize));
                 }
             }
             loss[1] -= p[p.len() - 2 + numbers(NEXT)[row] as usize].ln() / f64::from(rows);
