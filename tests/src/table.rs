@@ -19,7 +19,7 @@ use engine::{
         matmul::{Linear, Matmul, product},
         mse::{Mse, mse},
         pool::{GlobalAvgPool, MaxPool},
-        positions::Gather,
+        positions::{Behind, Gather},
         reduce::SumParts,
         softmax::Softmax,
     },
@@ -47,7 +47,7 @@ pub const FAMILIES: [&str; 12] = [
 pub type Build = fn(&mut Graph, &Case, &[Value]) -> Result<Vec<Value>, ShapeError>;
 
 /// The table, by the name that goldens give an op.
-pub const ROWS: [(&str, Build); 34] = [
+pub const ROWS: [(&str, Build); 35] = [
     ("accuracy", |g, _, x| {
         let rows = g.shape(x[0])[0];
         let hits = hits(g, x[0], x[1])?;
@@ -85,6 +85,7 @@ pub const ROWS: [(&str, Build); 34] = [
         g.add_after(Running { momentum }, &flat, &after)?;
         Ok(vec![trained.y, g.add(Copy, &[state[0]])?, g.add(Copy, &[state[1]])?])
     }),
+    ("behind", |g, case, x| one(g.add(Behind { rows: case.number("rows") as u32 }, x))),
     ("conv2d", |g, case, x| {
         let [_, kh, kw, _] = *g.shape(x[1]) else { unreachable!("a convolution's weight") };
         let (stride, pad) = (case.pair("stride"), case.pair("pad"));

@@ -3,6 +3,8 @@
 
 use std::{ops::Range, sync::Arc};
 
+use std::sync::Arc;
+
 use engine::{
     batch::{Batch, Field, Numbers},
     config::{Discrepancy, Optimizer, Precision, Recipe, Widen},
@@ -496,4 +498,72 @@ fn a_batch_without_a_label_loses_nothing() {
     }
     session.step(&batch, &lesson.live(0), 0).expect("a step");
     assert_eq!(session.losses(true).expect("losses"), [(0, 0.0)]);
+}
+
+/// Three steps of a network from these weights; its weights behind them.
+fn stepped(gpu: &Arc<dyn Device>, lesson: &Lesson, of: &Training<'_>, parts: u32) -> [Weights; 2] {
+    let saved = Saving { micro_batches: parts, ..Saving::default() };
+    let program = saving(of, &gpu.target(), saved).expect("a plan");
+    let mut session = Session::new(gpu, program).expect("a session");
+    let before = nn::fresh(of.student, 2).expect("weights");
+    session.load_student(&before).expect("weights");
+    if let Some(teacher) = of.teacher {
+        session.load_teacher(&nn::fresh(teacher, 3).expect("weights")).expect("weights");
+    }
+    session.set_moments(None).expect("moments");
+    for (step, batch) in lesson.batches.iter().take(3).enumerate() {
+        session.step(batch, &lesson.live(step), step as u64).expect("a step");
+    }
+    [before, session.student().expect("weights")]
+}
+
+/// Bit for bit, with weight decay, and all else of its blocks is trained.
+#[test]
+fn a_narrow_step_trains_no_embeddings() {
+    let Some(gpu) = gpu() else { return };
+    let lesson = Lesson::new();
+    let teacher = surgery::widen(&lesson.network, 2, Widen::Mid);
+    let whole = surgery::bridge(&lesson.network, &teacher, false).expect("a bridge");
+    let first = |name: &str| name.contains("layer.0.") || name.starts_with("lift.1.");
+    for (blocks, trained, parts) in [
+        (1, Trained::Layers, 1),
+        (2, Trained::Layers, 2),
+        (1, Trained::LastBlock, 1),
+        (2, Trained::LastBlock, 1),
+        (1, Trained::All, 1),
+    ] {
+        let student = whole.prefix(blocks);
+        let objective = Objective::Imitate { discrepancy: Discrepancy::Mse, scale: 1.0, trained };
+        let of = Training { teacher: Some(&teacher), ..lesson.of(&student, objective) };
+        let [before, after] = stepped(&gpu, &lesson, &of, parts);
+        for (name, tensor) in &before {
+            let rests = match trained {
+                Trained::All => false,
+                Trained::Layers => name.contains("embeddings"),
+                Trained::LastBlock => name.contains("embeddings") || blocks == 2 && first(name),
+            };
+            assert_eq!(tensor.data == after[name].data, rests, "{name} of {blocks}, {trained:?}");
+        }
+    }
+}
+
+/// A teacher is trained with weight decay, and its embeddings stay the first features of what stands behind its projection.
+#[test]
+fn a_projection_keeps_the_identity_with_which_it_begins() {
+    let Some(gpu) = gpu() else { return };
+    let lesson = Lesson::new();
+    let teacher = surgery::widen(&lesson.network, 2, Widen::Mid);
+    for parts in [1, 2] {
+        let of = lesson.of(&teacher, Objective::Labels);
+        let [before, after] = stepped(&gpu, &lesson, &of, parts);
+        for (name, held) in
+            [("bert.embeddings_project.weight", 16 * 16), ("bert.embeddings_project.bias", 16)]
+        {
+            let (old, new) = (&before[name].data, &after[name].data);
+            assert_eq!(old.len(), 2 * held);
+            assert_eq!(old[..held], new[..held], "{name}");
+            let moved = old[held..].iter().zip(&new[held..]).filter(|(a, b)| a != b).count();
+            assert_eq!(moved, held, "{name}");
+        }
+    }
 }

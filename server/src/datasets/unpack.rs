@@ -67,7 +67,8 @@ mod tests {
         let path = Some(set.to_string_lossy().into_owned());
         let data = Images { kind: data::images::kind_of(&set), path, ..Images::default() };
         assert!(matches!(data.kind, ImageKind::Folder | ImageKind::Idx));
-        let surveyed = survey(DataKind::Images(data.kind), data.path.clone(), &thumbnails).map_err(|error| format!("{error:#}"))?;
+        let surveyed = survey(DataKind::Images(data.kind), data.path.clone(), &thumbnails)
+            .map_err(|error| format!("{error:#}"))?;
         for (index, _) in &surveyed.train.samples {
             let picture =
                 image::open(thumbnails.join(format!("train-{index}.png"))).expect("a PNG");

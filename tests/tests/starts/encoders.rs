@@ -110,6 +110,7 @@ fn encoder(sizes: &Json) -> Network {
         positions: 9,
         places: PLACES_OF_EACH,
         init_std: 0.3,
+        ..Bert::default()
     });
     let layers = network.blocks.iter_mut().flat_map(|block| &mut block.layers);
     for layer in layers.chain(&mut network.head) {
@@ -292,6 +293,32 @@ fn encoders_start_as_the_golden_from_a_teacher_without_narrow_tables() {
 #[test]
 fn encoders_start_as_the_golden_from_a_teacher_of_twice_the_depth() {
     check("deep");
+}
+
+/// A student as wide as its teacher takes its features as they are; one that is its teacher becomes it again.
+#[test]
+fn a_student_as_wide_as_its_teacher_keeps_its_features() {
+    let Some(gpu) = gpu() else { return };
+    let Pupil { teacher, source, .. } = Pupil::of("foreign");
+    let mut probe = DeviceProbe::new(&gpu, &split(), 2000, 7);
+    let twin = Pupil::new(teacher.clone(), teacher.clone(), source.clone());
+    let (weights, started) = twin.all(&mut probe, Choice::Greedy, 1, &[]).expect("a start");
+    assert_eq!((started.fresh, started.picks.get("stream")), (0, None));
+    let name = "bert.embeddings.LayerNorm.weight";
+    assert_eq!(weights[name], source[name]);
+    let near = twin.apart(&mut probe, &weights);
+    assert!(near.iter().all(|&x| x < 0.02), "{near:?}");
+
+    let mut thinner = teacher.clone();
+    for layer in thinner.blocks.iter_mut().flat_map(|block| &mut block.layers) {
+        if let Layer::Transformer(of) = layer {
+            (of.heads, of.inner) = (2, 16);
+        }
+    }
+    let pupil = Pupil::new(thinner, teacher, source);
+    let (weights, _) = pupil.all(&mut probe, Choice::Greedy, 1, &[]).expect("a start");
+    let near = pupil.apart(&mut probe, &weights);
+    assert!(near.iter().all(|&x| x < 0.35), "{near:?}");
 }
 
 /// The student's embeddings are the first features of a teacher of ours, to the bit.

@@ -180,8 +180,9 @@ fn fits(config: &Config, student: &Network, teacher: &Network) -> Result<(), Net
             Method::StartOnly | Method::Win => {
                 let random = config.win.start == Start::Random;
                 surgery::bridge(student, teacher, random)?;
-                if !random {
-                    start::fits(student, teacher, &config.teacher.layer_map)?;
+                match random {
+                    true => start::fits_embeddings(student, teacher)?,
+                    false => start::fits(student, teacher, &config.teacher.layer_map)?,
                 }
             }
         }

@@ -176,3 +176,62 @@ impl Kind for Embeddings {
         Layer::Embeddings(self.clone())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::{Block, Layout, Network, fresh};
+
+    /// Tables of 6 features and 12 behind P, in front of a norm.
+    fn network(project: Option<u32>) -> Network {
+        let embeddings = Embeddings {
+            name: "e".into(),
+            vocabulary: 5,
+            positions: 4,
+            segments: 2,
+            out: 6,
+            project,
+            std: 0.5,
+            eps: 1e-12,
+            dropout: 0.0,
+        };
+        let norm = layer_norm::LayerNorm { name: "norm".into(), eps: 1e-12 };
+        let layers = vec![Layer::Embeddings(embeddings), Layer::LayerNorm(norm)];
+        let blocks = vec![Block { layers, ..Block::default() }];
+        Network { input: Extent::Tokens(3), blocks, head: Vec::new(), further: Vec::new() }
+    }
+
+    #[test]
+    fn a_projection_begins_with_the_identity_which_is_held_and_does_not_decay() {
+        let network = network(Some(12));
+        let weights = fresh(&network, 1).expect("weights");
+        let p = &weights["e_project.weight"];
+        assert_eq!(p.shape, [12, 6]);
+        let identity: Vec<f32> = (0..36).map(|at| f32::from(at / 6 == at % 6)).collect();
+        assert_eq!(p.data[..36], identity);
+        assert!(p.data[36..].iter().all(|&x| x != 0.0 && x.abs() < 2.5));
+        assert_eq!(weights["e_project.bias"].data, [0.0; 12]);
+
+        let layout = Layout::of(&network.shapes().expect("a network"));
+        let p = &layout.params["e_project.weight"];
+        assert_eq!((p.held, layout.params["e_project.bias"].held), (6, 6));
+        // 36 of 72 numbers are held: the first 64 have one word, and it is 0.
+        assert_eq!(layout.decay_words(p.offset..p.offset + 128), [0, 1]);
+        assert_eq!(layout.params["e.LayerNorm.weight"].held, 0);
+    }
+
+    #[test]
+    fn a_layout_knows_where_the_embeddings_end() {
+        for project in [None, Some(12)] {
+            let network = network(project);
+            let layout = Layout::of(&network.shapes().expect("a network"));
+            let inside = |name: &str| layout.params[name].offset < layout.behind_embeddings;
+            assert!(layout.params.keys().all(|name| inside(name) == name.starts_with('e')));
+            assert_eq!(layout.behind_embeddings, layout.params["norm.weight"].offset);
+        }
+        let blocks = vec![Block::default()];
+        let none =
+            Network { input: Extent::Flat(3), blocks, head: Vec::new(), further: Vec::new() };
+        assert_eq!(Layout::of(&none.shapes().expect("a network")).behind_embeddings, 0);
+    }
+}

@@ -167,6 +167,14 @@ fn differ(to: &ParamSpec, from: &ParamSpec) -> NetworkError {
     ))
 }
 
+/// Refuses, before anything is trained, a teacher for which [`start_embeddings`] would refuse; that is all that `start = random` asks of one.
+///
+/// # Errors
+/// [`NetworkError`] that says what differs.
+pub fn fits_embeddings(student: &Network, teacher: &Network) -> Result<(), NetworkError> {
+    transformer::fits_tables(student, teacher)
+}
+
 /// Sets the embeddings of a student, bridged or not, to the teacher's: its tables of tokens, positions and segments and their layer norm. Of wider
 /// tables the student has columns that `seed` draws. Networks without embeddings stay as they are.
 ///

@@ -243,7 +243,8 @@ pub(super) fn start<P: Probe>(start: &mut BlockStart<'_, P>, map: &[u32]) -> Res
     let matched = matched(&thin, &wide, block, map)?;
     let (own, theirs) = (embeddings(&thin)?, embeddings(&wide)?);
     let stream = Stream::of(own, theirs)?;
-    start.most = ROWS_PER_COLUMN * widest(start, &thin, &wide)?;
+    let features = start.teacher_width(input(&wide, block, 0)?)?;
+    start.most = ROWS_PER_COLUMN * widest([&thin[block], &wide[block]], features);
 
     let set = match (block, stream) {
         (0, Stream::Picked) => pick_stream(start, own, &wide)?,
@@ -277,20 +278,11 @@ pub(super) fn start<P: Probe>(start: &mut BlockStart<'_, P>, map: &[u32]) -> Res
     Ok(())
 }
 
-/// Columns of the widest Gram matrix of a block's start.
-fn widest<P: Probe>(
-    start: &BlockStart<'_, P>,
-    thin: &[Stack<'_>],
-    wide: &[Stack<'_>],
-) -> Result<usize, NetworkError> {
-    let mut widest = 0;
-    for stacks in [thin, wide] {
-        for layer in &stacks[start.block].layers {
-            widest = widest.max(layer.inner).max(layer.heads * layer.head);
-        }
-    }
-    let stream = start.teacher_width(input(wide, start.block, 0)?)?;
-    Ok(stream.max(widest as usize))
+/// Columns of the widest Gram matrix of a block's start, where the teacher's stream has `stream` features.
+fn widest(stacks: [&Stack<'_>; 2], stream: usize) -> usize {
+    let layers = stacks.into_iter().flat_map(|stack| &stack.layers);
+    let inside = layers.map(|layer| layer.inner.max(layer.heads * layer.head) as usize);
+    inside.fold(stream, usize::max)
 }
 
 /// Picks the coordinates of the teacher's stream that the student's has, from the rows of all layers' inputs and of what the last puts out. Those
@@ -429,12 +421,8 @@ pub(super) fn random_tables(
     weights: &mut Weights,
     seed: u64,
 ) -> Result<(), NetworkError> {
-    let first = |network: &Network| match network.blocks.first().and_then(|b| b.layers.first()) {
-        Some(Layer::Embeddings(embeddings)) => Some(embeddings.clone()),
-        _ => None,
-    };
-    let (Some(own), Some(theirs)) = (first(student), first(teacher)) else { return Ok(()) };
-    let set = match Stream::of(&own, &theirs)? {
+    let Some((own, theirs)) = both_embeddings(student, teacher) else { return Ok(()) };
+    let set = match Stream::of(own, theirs)? {
         Stream::Projected | Stream::Whole => None,
         Stream::Picked => {
             let parts = [seed, random::name("sample"), 0, random::name(STREAM)];
@@ -446,8 +434,26 @@ pub(super) fn random_tables(
     for spec in teacher.shapes()?.params.iter().filter(|spec| spec.embeds) {
         self::source(source, spec)?;
     }
-    weights.extend(tables(&own, &theirs, source, set.as_deref())?);
+    weights.extend(tables(own, theirs, source, set.as_deref())?);
     Ok(())
+}
+
+/// Refuses a teacher whose embeddings the student cannot take.
+pub(super) fn fits_tables(student: &Network, teacher: &Network) -> Result<(), NetworkError> {
+    let both = both_embeddings(student, teacher);
+    both.map_or(Ok(()), |(own, theirs)| Stream::of(own, theirs).map(drop))
+}
+
+/// The embeddings of both networks, if both begin with some.
+fn both_embeddings<'n>(
+    student: &'n Network,
+    teacher: &'n Network,
+) -> Option<(&'n Embeddings, &'n Embeddings)> {
+    let first = |network: &'n Network| match network.blocks.first()?.layers.first()? {
+        Layer::Embeddings(embeddings) => Some(embeddings),
+        _ => None,
+    };
+    Some((first(student)?, first(teacher)?))
 }
 
 /// P as what stands for the teacher's x, exactly: it begins with the identity, so the student's stream is P's input.
@@ -683,12 +689,10 @@ pub(super) fn start_head<P: Probe>(
     let (Some((thin, own)), Some((wide, theirs))) = (words(student), words(teacher)) else {
         return Ok(false);
     };
-    let (own_tables, tables) = {
-        let (thin, wide) = (stacks(student)?, stacks(teacher)?);
-        (embeddings(&thin)?.clone(), embeddings(&wide)?.clone())
-    };
-    let set = coordinates(&own_tables, &tables, source, weights)?;
     take_head(student, teacher, source, weights)?;
+    let stacks = (stacks(student)?, stacks(teacher)?);
+    let (own_tables, tables) = (embeddings(&stacks.0)?, embeddings(&stacks.1)?);
+    let set = coordinates(own_tables, tables, source, weights)?;
 
     // The decoder gives E_S t'; what of the teacher's E t it can give is E_S Rᵀ t, where E ≈ E_S Rᵀ.
     let of = tables.out as usize;
@@ -700,7 +704,9 @@ pub(super) fn start_head<P: Probe>(
     let numbers = |error| NetworkError::Weights(format!("the head cannot start: {error}"));
     let map = ridge(&products.0, &products.1, RIDGE_LAMBDA).map_err(numbers)?;
 
-    let most = ROWS_PER_COLUMN * of;
+    // The rows of the last block's start.
+    let last = student.blocks.len() - 1;
+    let most = ROWS_PER_COLUMN * widest([&stacks.0[last], &stacks.1[last]], of);
     let mut rows = |network: &Network, weights: &Weights, tap: &str| {
         let taps = [Tap { name: tap.into(), stride: 1 }];
         let found = probe.rows(network, weights, network.blocks.len(), &taps, most)?;
