@@ -3,8 +3,6 @@
 
 use std::{ops::Range, sync::Arc};
 
-use std::sync::Arc;
-
 use engine::{
     batch::{Batch, Field, Numbers},
     config::{Discrepancy, Optimizer, Precision, Recipe, Widen},
@@ -534,7 +532,7 @@ fn a_narrow_step_trains_no_embeddings() {
     ] {
         let student = whole.prefix(blocks);
         let objective = Objective::Imitate { discrepancy: Discrepancy::Mse, scale: 1.0, trained };
-        let of = Training { teacher: Some(&teacher), ..lesson.of(&student, objective) };
+        let of = Training { teacher: Some(&teacher), ..lesson.training(&student, objective) };
         let [before, after] = stepped(&gpu, &lesson, &of, parts);
         for (name, tensor) in &before {
             let rests = match trained {
@@ -554,7 +552,7 @@ fn a_projection_keeps_the_identity_with_which_it_begins() {
     let lesson = Lesson::new();
     let teacher = surgery::widen(&lesson.network, 2, Widen::Mid);
     for parts in [1, 2] {
-        let of = lesson.of(&teacher, Objective::Labels);
+        let of = lesson.training(&teacher, Objective::Labels);
         let [before, after] = stepped(&gpu, &lesson, &of, parts);
         for (name, held) in
             [("bert.embeddings_project.weight", 16 * 16), ("bert.embeddings_project.bias", 16)]
