@@ -124,9 +124,9 @@ fn a_vocabulary_is_frozen_in_the_run() {
 /// Each is one sentence that names the key or file, and what is allowed.
 #[test]
 fn what_cannot_be_read_is_refused_in_a_sentence() {
-    let corpus = corpus();
+    let (corpus, others) = (corpus(), folder());
     let path = |name: &str, content: &[u8]| {
-        let file = corpus.path().join(name);
+        let file = others.path().join(name);
         fs::write(&file, content).expect("written");
         format!("data.path={:?}", file.display().to_string())
     };

@@ -308,8 +308,11 @@ export function equal(a: Json | undefined, b: Json | undefined): boolean {
 /** Keys that never reach into a prototype. */
 const FORBIDDEN = new Set(["__proto__", "constructor", "prototype"]);
 
+/** Keys of which one says how long a stage is. */
+const LENGTHS = ["epochs", "steps", "unit"];
+
 /** Kinds of data that are text, whose other keys are not those of pictures. */
-const TEXTS: (Json | undefined)[] = ["text", "procedural_text"];
+const TEXTS: (Json | undefined)[] = ["text", "procedural_text", "squad", "procedural_questions"];
 
 /**
  * `base` with `set` applied as `taper run --set` does: `epochs` and `steps` replace one another, another `model.arch` clears its table, and so
@@ -336,8 +339,7 @@ export function applied(base: Config, set: Record<string, Json>): Config {
     if (other) for (const key of Object.keys(table)) delete table[key];
     if (value === null) delete table[last];
     else {
-      if (last === "steps") delete table["epochs"];
-      if (last === "epochs") delete table["steps"];
+      if (LENGTHS.includes(last)) for (const key of LENGTHS) delete table[key];
       table[last] = value;
     }
   }

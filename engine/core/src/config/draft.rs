@@ -105,8 +105,10 @@ impl Draft {
             };
         }
         match last {
-            "steps" => drop(section.remove("epochs")),
-            "epochs" => drop(section.remove("steps")),
+            "steps" | "epochs" | "unit" => {
+                // One of them says how long a stage is.
+                ["steps", "epochs", "unit"].into_iter().for_each(|key| drop(section.remove(key)));
+            }
             "arch" if path == ["model"] && section.get("arch") != Some(&value) => section.clear(),
             // Images and text have other keys.
             "kind" if path == ["data"] => {

@@ -88,7 +88,7 @@ fn bad_values_are_named_with_what_is_allowed() {
         ("seeds = [1, 1]", "x.toml: `seeds` is a list with 1 twice, but each may stand once"),
         (
             "methods = [\"wim\"]",
-            "x.toml: `methods[0]` is \"wim\", but must be one of vanilla, kd, fitnets, start_only, win",
+            "x.toml: `methods[0]` is \"wim\", but must be one of vanilla, kd, fitnets, embeddings_only, start_only, win",
         ),
         ("[kd]\nalpha = 1.5", "x.toml: `kd.alpha` is 1.5, but must be at least 0 and at most 1"),
         (

@@ -196,7 +196,7 @@ fn words(of: &Bert, table: String) -> Vec<Layer> {
 /// The pooler, and the head that says whether the second segment follows the first.
 fn next(of: &Bert) -> Vec<Layer> {
     let mut head = vec![Layer::FirstToken];
-    head.extend(dense("bert.pooler.dense", of.hidden, activation::Activation::Tanh));
+    head.extend(dense("bert.pooler.dense", of.tables(), activation::Activation::Tanh));
     head.push(linear("cls.seq_relationship", 2));
     head
 }

@@ -185,7 +185,10 @@ fn built_in(config: &Text, how: &Examples) -> Result<Opened, DataError> {
     let tokenizer = procedural::tokenizer()?;
     let [train, test] = PROCEDURAL;
     let part = |first, examples: u64| -> Result<Part, DataError> {
-        let cache = Arc::new(procedural::chain(first, procedural::documents(examples, how.length)));
+        let cache = Arc::new(procedural::chain(
+            first,
+            procedural::documents(examples, how.length, how.nsp),
+        ));
         Ok(Part { documents: cache.documents()?, cache, name: String::new() })
     };
     let parts = [

@@ -67,9 +67,11 @@ fn followers() -> Vec<[u32; 4]> {
     all
 }
 
-/// Documents of the chain that make so many examples of `length` tokens, two of them marks.
-pub fn documents(examples: u64, length: u32) -> usize {
+/// Documents of the chain that make so many examples of `length` tokens, two of them marks; a pair of sentences has two sentences at least, or a
+/// share of the document.
+pub fn documents(examples: u64, length: u32, pairs: bool) -> usize {
     let of_document = (DOCUMENT * SENTENCE).div_ceil(length as usize - 2).max(1);
+    let of_document = if pairs { (of_document / 2).clamp(1, DOCUMENT / 2) } else { of_document };
     (examples as usize).div_ceil(of_document)
 }
 
