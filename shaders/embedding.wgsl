@@ -5,13 +5,13 @@ struct Dims {
     rows: u32,  // ids
     packs: u32,  // packs of a table row
     vocabulary: u32,  // V
-    span: u32,  // link: ids an invocation
+    span: u32,  // link: ids an invocation; grad_parts: rows of a part
 }
 
 @group(0) @binding(0) var<uniform> dims: Dims;
 
 // y[r] = table[ids[r]]
-@group(0) @binding(1) var<storage, read> table: array<Pack>;  // (V, D)
+fn table(i: u32) -> Pack { return pack_1(i); }  // (V, D)
 @group(0) @binding(2) var<storage, read> ids: array<u32>;  // (rows)
 fn put_y(i: u32, v: Pack) { put_3(i, v); }  // (rows, D)
 @compute @workgroup_size(WG)
@@ -19,7 +19,7 @@ fn gather(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) gro
     for (var i = invocation(at, groups); i < dims.rows * dims.packs; i += invocations(groups)) {
         let id = ids[i / dims.packs];
         var value = Pack(0.0);
-        if id < dims.vocabulary { value = table[id * dims.packs + i % dims.packs]; }
+        if id < dims.vocabulary { value = table(id * dims.packs + i % dims.packs); }
         put_y(i, value);
     }
 }
@@ -63,4 +63,22 @@ fn grad(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) group
         }
         dtable[i] = sum;
     }
+}
+
+// dparts[p, v] = Σ dy[r] over the rows r of part p with ids[r] = v, in their order: for tables so small that a list would have a large share of
+// all rows
+fn part_dy(i: u32) -> Pack { return pack_2(i); }  // (rows, D)
+@group(0) @binding(3) var<storage, read_write> dparts: array<Pack>;  // (parts, V, D)
+@compute @workgroup_size(WG)
+fn grad_parts(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
+    let i = invocation(at, groups);
+    let begin = i / (dims.vocabulary * dims.packs) * dims.span;
+    if begin >= dims.rows { return; }
+    let v = i / dims.packs % dims.vocabulary;
+    let end = min(begin + dims.span, dims.rows);
+    var sum = Pack(0.0);
+    for (var r = begin; r < end; r++) {
+        if all_ids[r] == v { sum += part_dy(r * dims.packs + i % dims.packs); }
+    }
+    dparts[i] = sum;
 }

@@ -7,8 +7,8 @@ struct Dims {
 
 @group(0) @binding(0) var<uniform> dims: Dims;
 
-// A score below all others, and finite, so that no difference of two is a NaN.
-const NEVER: f32 = -3e38;
+// A score below all others, and the lowest number that f16 has, so that no difference of two is a NaN.
+const NEVER: f32 = -65504.0;
 
 // Where in (B, L, 2) the number i of (B, 2, L) lies.
 fn place(i: u32) -> u32 {

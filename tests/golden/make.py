@@ -378,6 +378,22 @@ def embedding():
     f.save()
 
 
+def spans():
+    f = Family("spans")
+    for batch, length, lengths in ((2, 5, (5, 3)), (3, 8, (1, 8, 6))):
+        # Tokens that are not there have the lowest score that f16 holds.
+        run = lambda x, n, length=length: torch.where((torch.arange(length) < n[:, None])[..., None], x, -65504.0).transpose(1, 2)
+        f.case(f"span_scores_{batch}x{length}", "span_scores", {}, [normal(batch, length, 2), torch.tensor(lengths)], run)
+    for shape in ((3, 5, 7), (2, 4, 8), (4, 1, 3)):
+        f.case(f"first_token_{'x'.join(map(str, shape))}", "first_token", {}, [normal(*shape)], lambda x: x[:, 0])
+    x = normal(9, 2, 3)
+    y = x.argmax(-1)
+    y[::2, 0] = (y[::2, 0] + 1) % 3
+    y[1, 1] = 2**32 - 1
+    f.keep("accuracy_of_samples", "accuracy_of_samples", {}, [x, y], [(x.argmax(-1) == y).all(-1).double().mean()])
+    f.save()
+
+
 def rows():
     f = Family("rows")
     # Some rows of each sample; a place outside of it reads zeros. The same place may be asked for twice.
@@ -538,7 +554,7 @@ def optimizer():
 
 
 def ops():
-    for family in (matmul, linear, conv2d, pool, norm, elementwise, softmax, attention, dropout, embedding, rows, loss) + (() if HALF else (infinite, optimizer)):
+    for family in (matmul, linear, conv2d, pool, norm, elementwise, softmax, attention, dropout, embedding, rows, spans, loss) + (() if HALF else (infinite, optimizer)):
         family()
 
 

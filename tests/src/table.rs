@@ -4,7 +4,7 @@ use engine::{
     graph::{Graph, Home, ShapeError, Value},
     ops::{
         AdapterKind, Gradients, Launch, Op, Operands,
-        accuracy::hits,
+        accuracy::{hits, whole_hits},
         activation::Activation,
         attention::Attention,
         batch_norm::{BatchNorm, Running, Tensors},
@@ -19,16 +19,17 @@ use engine::{
         matmul::{Linear, Matmul, product},
         mse::{Mse, mse},
         pool::{GlobalAvgPool, MaxPool},
-        positions::{Behind, Gather},
+        positions::{Behind, Gather, Leading},
         reduce::SumParts,
         softmax::Softmax,
+        spans::Scores,
     },
 };
 
 use crate::golden::Case;
 
 /// Files of `golden/ops` whose cases are rows of [`ROWS`]; the optimisers have a test of their own.
-pub const FAMILIES: [&str; 12] = [
+pub const FAMILIES: [&str; 13] = [
     "attention",
     "conv2d",
     "dropout",
@@ -41,17 +42,23 @@ pub const FAMILIES: [&str; 12] = [
     "pool",
     "rows",
     "softmax",
+    "spans",
 ];
 
 /// Adds an op with a case's attributes to a graph; returns its outputs in the golden's order.
 pub type Build = fn(&mut Graph, &Case, &[Value]) -> Result<Vec<Value>, ShapeError>;
 
 /// The table, by the name that goldens give an op.
-pub const ROWS: [(&str, Build); 35] = [
+pub const ROWS: [(&str, Build); 38] = [
     ("accuracy", |g, _, x| {
         let rows = g.shape(x[0])[0];
         let hits = hits(g, x[0], x[1])?;
         one(g.add(Scale(1.0 / rows as f32), &[hits]))
+    }),
+    ("accuracy_of_samples", |g, _, x| {
+        let samples = g.shape(x[0])[0];
+        let hits = whole_hits(g, x[0], x[1])?;
+        one(g.add(Scale(1.0 / samples as f32), &[hits]))
     }),
     ("add", |g, _, x| one(g.add(Add, x))),
     ("add_bias", |g, _, x| one(g.add(AddBias, x))),
@@ -114,6 +121,7 @@ pub const ROWS: [(&str, Build); 35] = [
     }),
     ("dropout", |g, case, x| one(g.add(dropout(case), x))),
     ("embedding", |g, _, x| one(g.add(Embedding, x))),
+    ("first_token", |g, _, x| one(g.add(Leading, x))),
     ("gelu", |g, _, x| one(g.add(Activation::Gelu, x))),
     ("gelu_tanh", |g, _, x| one(g.add(Activation::GeluTanh, x))),
     ("global_avg_pool", |g, _, x| one(g.add(GlobalAvgPool, x))),
@@ -153,6 +161,7 @@ pub const ROWS: [(&str, Build); 35] = [
     ("scale", |g, case, x| one(g.add(Scale(case.number("scale") as f32), x))),
     ("sigmoid", |g, _, x| one(g.add(Activation::Sigmoid, x))),
     ("softmax", |g, case, x| one(g.add(Softmax { scale: case.number("scale") as f32 }, x))),
+    ("span_scores", |g, _, x| one(g.add(Scores, x))),
     ("tanh", |g, _, x| one(g.add(Activation::Tanh, x))),
 ];
 

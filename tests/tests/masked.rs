@@ -12,17 +12,20 @@ use engine::{
     nn::{self, LENGTHS, Network, PLACES, SEGMENTS, TOKENS, Weights},
     ops::AdapterKind,
     plan::Target,
+    profile::{Peaks, Profile},
+    random::Stream,
     step::{
         ENDS, EVALUATE, HITS, LABELS, LOSSES, NEXT, NO_LABEL, Objective, Program, STARTS, Saving,
         Task, Trained, Training, evaluation, saving,
     },
-    train::Session,
+    train::{LossScale, Session},
     win::surgery,
 };
 use taper_tests::{
+    Feature,
     close::{largest, pairs},
     golden::{Golden, path},
-    gpu, nets,
+    gpu, gpu_that_has, nets,
 };
 
 const KINDS: [AdapterKind; 2] = [AdapterKind::Cpu, AdapterKind::Gpu];
@@ -562,6 +565,102 @@ fn a_projection_keeps_the_identity_with_which_it_begins() {
             assert_eq!(old[..held], new[..held], "{name}");
             let moved = old[held..].iter().zip(&new[held..]).filter(|(a, b)| a != b).count();
             assert_eq!(moved, held, "{name}");
+        }
+    }
+}
+
+/// With tables, activations and gradients stored as f16: the loss of each step is f32's but for roundings, whatever the heads.
+#[test]
+fn encoders_train_in_mixed_precision() {
+    let Some(gpu) = gpu_that_has(Feature::F16) else { return };
+    for name in ["masked-adamw", "pretrain-adamw", "spans-adamw", "pretrain-tune", "dropout-adamw"]
+    {
+        let lesson = Lesson::of(name);
+        for kind in KINDS {
+            let target = Target { kind, ..gpu.target() };
+            let losses = |precision| {
+                let of = lesson.training(&lesson.network, lesson.objective);
+                let program = saving(&Training { precision, ..of }, &target, Saving::default());
+                let mut session = lesson.session(&gpu, program.expect("a plan"));
+                // A scale at which nothing overflows, so that no step is skipped.
+                let scale = LossScale { scale: 64.0, taken: 0, skipped: 0 };
+                session.set_loss_scale(Some(scale)).expect("a scale");
+                let losses = lesson.steps(&mut session, 0..lesson.batches.len());
+                assert_eq!(session.loss_scale().expect("a scale").map_or(0, |s| s.skipped), 0);
+                losses
+            };
+            let (mixed, single) = (losses(Precision::Mixed), losses(Precision::F32));
+            let off = largest(pairs(&mixed, &single).map(|(a, b)| (a / b - 1.0).abs()));
+            println!("{name}, {kind:?}: mixed is off by {off:.1e}");
+            assert!(off <= 1e-2, "{name}, {kind:?}: {mixed:?}, in f32 {single:?}");
+            assert!(mixed != single);
+        }
+    }
+}
+
+#[test]
+#[ignore = "a measurement: cargo test --workspace --test masked -- --ignored --nocapture"]
+fn milliseconds_of_kernels() {
+    let Some(gpu) = gpu() else { return };
+    let (length, places, rows) = (128, 20, 16);
+    let of = Bert {
+        vocabulary: 8192,
+        hidden: 128,
+        layers: 4,
+        heads: 4,
+        inner: 512,
+        length,
+        places,
+        ..Bert::default()
+    };
+    let mut stream = Stream::new(&[3]);
+    let mut ids = |count: u32, below: u64| -> Vec<u32> {
+        (0..count * rows).map(|_| (stream.bits() % below) as u32).collect()
+    };
+    let inputs = vec![
+        Field::u32(TOKENS, ids(length, 8192)),
+        Field::u32(SEGMENTS, ids(length, 2)),
+        Field::u32(LENGTHS, vec![length; rows as usize]),
+        Field::u32(PLACES, ids(places, length.into())),
+    ];
+    let targets = vec![Field::u32(LABELS, ids(places, 8192))];
+    let batch = Batch { inputs, targets, size: rows as usize, rows: rows as usize };
+    let recipe = Recipe { optimizer: Optimizer::AdamW, ..nets::recipe(rows) };
+    for (dropout, attention_dropout) in [(0.0, 0.0), (0.1, 0.0), (0.0, 0.1), (0.1, 0.1)] {
+        let network = bert(&Bert { dropout, attention_dropout, ..of.clone() });
+        let training = Training {
+            student: &network,
+            teacher: None,
+            task: Task::MaskedWords { vocabulary: 8192, places },
+            objective: Objective::Labels,
+            recipe: &recipe,
+            precision: Precision::F32,
+        };
+        let program = saving(&training, &gpu.target(), Saving::default()).expect("a plan");
+        let mut session = Session::new(&gpu, program).expect("a session");
+        session.load_student(&nn::fresh(&network, 2).expect("weights")).expect("weights");
+        session.set_moments(None).expect("moments");
+        let live = StepParameters::rows(rows);
+        session.step(&batch, &live, 0).expect("a step");
+        session.losses(true).expect("losses");
+        session.start_profile().expect("timestamps");
+        for step in 1..5 {
+            session.step(&batch, &live, step).expect("a step");
+        }
+        let window = session.stop_profile("masked words", "step").expect("times");
+        let steps = window.passes.len() as f64;
+        let mut profile = Profile::new("", Peaks { gflops: 1.0, gbytes: 1.0 });
+        profile.windows.push(window);
+        let kernels = profile.kernels();
+        let all: f64 = kernels.iter().map(|kernel| kernel.ms).sum();
+        println!("dropout {dropout}, of attention {attention_dropout}: {:.1} ms", all / steps);
+        for kernel in kernels.iter().take(30) {
+            println!(
+                "    {:8.2} ms  {:4.1} %  {}",
+                kernel.ms / steps,
+                100.0 * kernel.share,
+                kernel.kernel
+            );
         }
     }
 }

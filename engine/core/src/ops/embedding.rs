@@ -2,6 +2,7 @@
 
 use super::{
     AdapterKind, Gradients, Launch, Op, Operands, count,
+    matmul::AddParts,
     packs::{self, Packs},
     to_u32,
 };
@@ -21,6 +22,16 @@ struct Link {
 /// The lists of [`Link`], dy (…, D) → dtable (V, D).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Grad;
+
+/// ids (…), dy (…, D) → (parts, V, D): dtable of each part of the rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct GradParts {
+    vocabulary: u32,
+}
+
+/// Most rows of a table whose gradient is summed in parts. Each of its rows looks at all ids; lists would be walked one row after the other, and two
+/// segments have two of them.
+const FEW: u32 = 8;
 
 /// Invocations that share the ids out among them: each walks over all rows.
 fn linkers(on: AdapterKind) -> u32 {
@@ -47,6 +58,10 @@ impl Op for Embedding {
         let &[vocabulary, _] = graph.shape(node.inputs[0]) else {
             unreachable!("launch takes a table")
         };
+        if vocabulary <= FEW {
+            let parts = graph.add(GradParts { vocabulary }, &[node.inputs[1], dy])?;
+            return Ok(vec![Some(graph.add(AddParts, &[parts])?), None]);
+        }
         let lists = graph.add_all(Link { vocabulary }, &[node.inputs[1]])?;
         Ok(vec![Some(graph.add(Grad, &[lists[0], lists[1], dy])?), None])
     }
@@ -79,6 +94,24 @@ impl Op for Grad {
                 .dims([rows, width, vocabulary, 0])
                 .each((u64::from(vocabulary) * u64::from(width)).div_ceil(4))
                 .flops(count(dy))
+        })
+    }
+}
+
+impl Op for GradParts {
+    fn launch(&self, inputs: &[&[u32]], _on: AdapterKind) -> Option<Launch> {
+        let [ids, dy] = *inputs else { return None };
+        let (rows, d) = packs::matrix(dy)?;
+        let packs = Packs::of(d.into());
+        let (vocabulary, width) = (self.vocabulary, packs.count(d.into()));
+        let (chunk, parts) = packs::parts(rows, vocabulary * width, 32);
+        (*ids == dy[..dy.len() - 1]).then(|| {
+            Launch::new(packs.kernel("embedding", "grad_parts"))
+                .output([parts, vocabulary, d])
+                .dims([rows, width, vocabulary, chunk])
+                .each(u64::from(parts) * u64::from(vocabulary) * u64::from(width))
+                .flops(count(dy))
+                .exact()
         })
     }
 }
