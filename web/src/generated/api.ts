@@ -711,9 +711,22 @@ export interface components {
              */
             groups: number;
         };
+        /** @description What answers to questions score, in percent, as SQuAD's official script counts. */
+        AnswerScores: {
+            /**
+             * Format: double
+             * @description Answers that are right word for word.
+             */
+            em: number;
+            /**
+             * Format: double
+             * @description Mean overlap of words, F1.
+             */
+            f1: number;
+        };
         /** @description A file that may be fetched. */
         Artifact: {
-            /** @description Its name, without a folder. */
+            /** @description Its name in the model's folder. */
             name: string;
             /**
              * Format: uint64
@@ -803,6 +816,8 @@ export interface components {
             /** @description What its numbers are. */
             kind: components["schemas"]["NumberKind"];
         };
+        /** @description What stands on an encoder. */
+        BertHead: "masked_words" | "pretrain" | "spans";
         /** @description A storage binding, as naga reflects it. */
         Binding: {
             /**
@@ -1035,8 +1050,10 @@ export interface components {
              *     }
              */
             data: components["schemas"]["Data"];
-            /** @description How examples are made of a text; with `data.kind = "text"` or `"procedural_text"` alone. */
+            /** @description How examples are made of a text; with data of text alone. */
             text?: components["schemas"]["Examples"] | null;
+            /** @description How questions are read and answers chosen; with `data.kind = "squad"` or `"procedural_questions"` alone. */
+            finetune?: components["schemas"]["Finetune"] | null;
             /**
              * @description The student: the deep thin network that is wanted.
              * @default {
@@ -1208,7 +1225,7 @@ export interface components {
              */
             tune: components["schemas"]["Tune"];
             /**
-             * @description The start-only baseline: `[tune]` over the whole student budget, the restarts of WIN's stages included.
+             * @description The start-only and embeddings-only baselines: `[tune]` over the whole student budget, the restarts of WIN's stages included.
              * @default {}
              */
             start_only: components["schemas"]["StartOnly"];
@@ -1250,17 +1267,22 @@ export interface components {
              */
             classes: number;
         };
+        /** @description A kind of data, whatever its samples are: what `data.kind` may be. */
+        DataKind: components["schemas"]["ImageKind"] | components["schemas"]["TextKind"];
         /** @description A data set. */
         Dataset: {
             name: string;
             /** @description What `data.kind` must be. */
-            kind: components["schemas"]["ImageKind"];
+            kind: components["schemas"]["DataKind"];
             /**
              * Format: uint64
              * @description Of its files; 0 for the built-in set.
              */
             bytes: number;
-            /** Format: uint64 */
+            /**
+             * Format: uint64
+             * @description Pictures, or sentences or questions of a text.
+             */
             train_count: number;
             /**
              * Format: uint64
@@ -1655,6 +1677,8 @@ export interface components {
              * @description Final error on the training data in percent.
              */
             train_error: number;
+            /** @description Of questions: what the answers score. */
+            answers?: components["schemas"]["AnswerScores"] | null;
             /**
              * Format: double
              * @description Passes over the training data, restarts included; absent where nobody knows, as of a teacher from elsewhere.
@@ -1745,7 +1769,7 @@ export interface components {
              */
             step_ms: number;
         };
-        /** @description How examples of masked words are made of a text; with `data.kind = "text"` or `"procedural_text"` alone. */
+        /** @description How examples are made of a text; with data of text alone. What is said of masks is not read with questions. */
         Examples: {
             /**
              * @description A vocabulary: a `vocab.txt`, a `tokenizer.json`, or a folder with one; absent: that of the teacher of `teacher.from`, else one is trained
@@ -1794,6 +1818,36 @@ export interface components {
              * @default false
              */
             nsp: boolean;
+        };
+        /**
+         * @description How questions are read and answers chosen; with `data.kind = "squad"` or `"procedural_questions"` alone. The names are those of transformers'
+         *     `run_qa`.
+         */
+        Finetune: {
+            /**
+             * Format: uint32
+             * @description Tokens that neighbouring windows of a context share.
+             * @default 128
+             */
+            doc_stride: number;
+            /**
+             * Format: uint32
+             * @description Most tokens of an answer.
+             * @default 30
+             */
+            max_answer_length: number;
+            /**
+             * Format: uint32
+             * @description The best places that are tried for a start and for an end.
+             * @default 20
+             */
+            n_best: number;
+            /**
+             * Format: double
+             * @description Of SQuAD 2.0: no answer is given where its score is above the best answer's by more than this.
+             * @default 0
+             */
+            null_threshold: number;
         };
         /** @description FitNets: a hint stage on the middle block, then knowledge distillation for `epochs`. */
         Fitnets: {
@@ -1929,8 +1983,16 @@ export interface components {
             /** @description Why. */
             reason: string;
         };
-        /** @description Images, and what is done to any picture before the network. */
-        ImageInput: {
+        /** @description Format of a data set of pictures. */
+        ImageKind: "idx" | "cifar10" | "cifar100" | "folder" | "procedural";
+        /** @description `config.json` of a model on images: the architecture, and what it reads. */
+        ImageModel: {
+            /** @description Name of the architecture, as torchvision and timm call it where they have it. */
+            architecture: string;
+            /** @description The architecture in full, as in a configuration's `[model]`. */
+            model: components["schemas"]["Model"];
+            /** @description Set for a teacher made of `model` by widening. */
+            widened?: components["schemas"]["Widened"] | null;
             /**
              * Format: uint32
              * @description Channels of the input image.
@@ -1952,9 +2014,9 @@ export interface components {
              * @description Share of the shorter side kept by the centre crop.
              */
             crop: number;
+            /** @description Name of each class, in the order of the outputs. */
+            labels: string[];
         };
-        /** @description Format of a data set of pictures. */
-        ImageKind: "idx" | "cifar10" | "cifar100" | "folder" | "procedural";
         /** @description The images, and what is done to them before the network. */
         Images: {
             /**
@@ -2300,7 +2362,7 @@ export interface components {
             params_after: number;
         };
         /** @description How a student is trained. */
-        Method: "vanilla" | "kd" | "fitnets" | "start_only" | "win";
+        Method: "vanilla" | "kd" | "fitnets" | "embeddings_only" | "start_only" | "win";
         /** @description A copy of a tensor into a texture, row by row from the first texel on. */
         Mirror: {
             /** @description Where the tensor lies. */
@@ -2449,18 +2511,26 @@ export interface components {
              * @default 0.02
              */
             init_std: number;
+            /**
+             * Format: double
+             * @description Probability of a zero behind the embeddings and in what is added to a sum, in training. BERT's own: 0.1.
+             * @default 0
+             */
+            dropout: number;
+            /**
+             * Format: double
+             * @description Probability of a zero among the attention's probabilities, in training. BERT's own: 0.1.
+             * @default 0
+             */
+            attention_dropout: number;
+            /**
+             * @description Trained weights to begin with: a model folder of Taper's, or one of Hugging Face's; its sizes must be those written here. A head that it
+             *     lacks is fresh.
+             */
+            from?: string | null;
         };
-        /** @description `config.json`: the architecture, and what it reads. */
-        ModelConfig: {
-            /** @description Name of the architecture, as torchvision and timm call it where they have it. */
-            architecture: string;
-            /** @description The architecture in full, as in a configuration's `[model]`. */
-            model: components["schemas"]["Model"];
-            /** @description Set for a teacher made of `model` by widening. */
-            widened?: components["schemas"]["Widened"] | null;
-            /** @description Name of each class, in the order of the outputs. */
-            labels: string[];
-        } | components["schemas"]["ImageInput"];
+        /** @description What a model is, and what it reads: `config.json`, and the tokenizer's files beside that of a model on text. */
+        ModelConfig: components["schemas"]["ImageModel"] | components["schemas"]["TextModel"];
         /** @description A narrow step; the length is that of one block. */
         Narrow: {
             /**
@@ -2761,7 +2831,10 @@ export interface components {
         };
         /** @description Some samples, evenly over the part. */
         Preview: {
+            /** @description Of pictures. */
             samples: components["schemas"]["Sample"][];
+            /** @description Of a text: the tokens of each example. */
+            texts: components["schemas"]["Token"][][];
         };
         /** @description Why a configuration is not accepted. */
         Problem: {
@@ -2861,6 +2934,26 @@ export interface components {
              * @description Sample deviation; none for one seed.
              */
             accuracy_std?: number | null;
+            /**
+             * Format: double
+             * @description Of text: mean loss of held-out words that are masked, in nats.
+             */
+            loss_mean?: number | null;
+            /**
+             * Format: double
+             * @description Its sample deviation.
+             */
+            loss_std?: number | null;
+            /**
+             * Format: double
+             * @description Of questions: mean exact match in percent.
+             */
+            em_mean?: number | null;
+            /**
+             * Format: double
+             * @description Of questions: mean F1 in percent.
+             */
+            f1_mean?: number | null;
             /** Format: uint */
             seeds: number;
             /** Format: uint64 */
@@ -3116,6 +3209,21 @@ export interface components {
              */
             seconds: number;
         };
+        /** @description What a network on text was trained on. */
+        Sequences: {
+            /**
+             * Format: uint32
+             * @description Tokens of a sequence.
+             */
+            length: number;
+            /**
+             * Format: uint32
+             * @description Masked words of a sequence that are asked for, at most.
+             */
+            places: number;
+            /** @description What the network is asked for; absent: what transformers' class says. */
+            head?: components["schemas"]["BertHead"] | null;
+        };
         /** @description A curve. */
         Series: {
             name: string;
@@ -3138,6 +3246,8 @@ export interface components {
             /** @description WGSL. */
             text: string;
         };
+        /** @description How a token of an example is shown to the network. */
+        Shown: "plain" | "masked" | "kept" | "other" | "answer";
         /** @description Files that are not used for one reason. */
         Skipped: {
             /**
@@ -3364,17 +3474,20 @@ export interface components {
             path?: string | null;
             /**
              * Format: uint64
-             * @description Training examples to use, drawn by `split_seed`; absent: all (20,000 of `procedural_text`).
+             * @description Training examples to use, drawn by `split_seed`: sequences, or windows of questions; absent: all (20,000 of `procedural_text`, 4,000 of
+             *     `procedural_questions`).
              */
             train_count?: number | null;
             /**
              * Format: uint64
-             * @description Test examples to use, drawn by `split_seed`; absent: all (2,000 of `procedural_text`).
+             * @description Test examples to use: sequences, drawn by `split_seed`, or the first questions; absent: all (2,000 of `procedural_text`, 500 of
+             *     `procedural_questions`).
              */
             test_count?: number | null;
             /**
              * Format: double
-             * @description Share of the documents held out for testing where the text has no file `test` or `valid`; of one document, its last sentences.
+             * @description Share of the documents, or of the articles of questions, held out for testing where the text has no file `test`, `valid` or `dev`; of one
+             *     document, its last sentences.
              * @default 0.1
              */
             test_fraction: number;
@@ -3396,9 +3509,121 @@ export interface components {
             train: components["schemas"]["TextPart"];
             /** @description What is tested on. */
             test: components["schemas"]["TextPart"];
+            /** @description What counting alone reaches on it, as a run measures it. */
+            yardsticks?: components["schemas"]["Yardsticks"] | null;
         };
         /** @description Format of a text. */
-        TextKind: "text" | "procedural_text";
+        TextKind: "text" | "procedural_text" | "squad" | "procedural_questions";
+        /** @description `config.json` of a model on text: transformers' own, with what only Taper knows under `taper`. */
+        TextModel: {
+            /**
+             * @description The class of transformers that loads it.
+             * @default []
+             */
+            architectures: string[];
+            /** @description `bert`, or `electra` where the tables are narrower than the hidden state. */
+            model_type: string;
+            /**
+             * Format: uint32
+             * @description Rows of the table of words.
+             */
+            vocab_size: number;
+            /**
+             * Format: uint32
+             * @description Features of the hidden state.
+             */
+            hidden_size: number;
+            /**
+             * Format: uint32
+             * @description Features of the tables, of ELECTRA.
+             */
+            embedding_size?: number | null;
+            /**
+             * Format: uint32
+             * @description Layers.
+             */
+            num_hidden_layers: number;
+            /**
+             * Format: uint32
+             * @description Attention heads of a layer.
+             */
+            num_attention_heads: number;
+            /**
+             * Format: uint32
+             * @description Features inside of a layer's feed-forward part.
+             */
+            intermediate_size: number;
+            /**
+             * Format: uint32
+             * @description Rows of the table of positions.
+             */
+            max_position_embeddings: number;
+            /**
+             * Format: uint32
+             * @description Rows of the table of segments.
+             * @default 2
+             */
+            type_vocab_size: number;
+            /**
+             * @description The layers' activation.
+             * @default gelu
+             */
+            hidden_act: string;
+            /**
+             * @description How positions are told.
+             * @default absolute
+             */
+            position_embedding_type: string;
+            /**
+             * Format: double
+             * @description ε of all layer norms.
+             * @default 1e-12
+             */
+            layer_norm_eps: number;
+            /**
+             * Format: double
+             * @description Standard deviation with which matrices and tables begin.
+             * @default 0.02
+             */
+            initializer_range: number;
+            /**
+             * Format: double
+             * @description Probability of a zero behind the embeddings and in what is added to a sum, in training.
+             * @default 0
+             */
+            hidden_dropout_prob: number;
+            /**
+             * Format: double
+             * @description Probability of a zero among the attention's probabilities, in training.
+             * @default 0
+             */
+            attention_probs_dropout_prob: number;
+            /**
+             * Format: uint32
+             * @description The id of padding.
+             * @default null
+             */
+            pad_token_id: number | null;
+            /**
+             * @description Whether the matrix that makes scores is the table of words.
+             * @default true
+             */
+            tie_word_embeddings: boolean;
+            /**
+             * @description Whether a token reads only what stands before it.
+             * @default false
+             */
+            is_decoder: boolean;
+            /**
+             * @description Whether layers read another sequence.
+             * @default false
+             */
+            add_cross_attention: boolean;
+            /** @description What transformers.js takes of the folder. */
+            "transformers.js_config"?: unknown;
+            /** @description What only Taper knows. */
+            taper?: components["schemas"]["Sequences"] | null;
+        };
         /** @description One part of a text. */
         TextPart: {
             /** @description Its file or files; empty where it is split off the other part, or built in. */
@@ -3423,6 +3648,13 @@ export interface components {
              * @description Examples that are used.
              */
             examples: number;
+        };
+        /** @description A token of an example. */
+        Token: {
+            /** @description The piece that stands there. */
+            text: string;
+            /** @description How it is shown. */
+            shown: components["schemas"]["Shown"];
         };
         /** @description Fine-tuning after the narrow steps. */
         Tune: {
@@ -3812,6 +4044,35 @@ export interface components {
              * @description What is allowed.
              */
             tolerance: number;
+        };
+        /** @description Loss and accuracy over some places of held-out text. */
+        Yardstick: {
+            /**
+             * Format: double
+             * @description Mean of −ln P, in nats.
+             */
+            loss: number;
+            /**
+             * Format: double
+             * @description Share of the places of which the likeliest piece is the right one.
+             */
+            accuracy: number;
+            /**
+             * Format: uint64
+             * @description How many places.
+             */
+            places: number;
+        };
+        /** @description What counting reaches on a text. */
+        Yardsticks: {
+            /** @description By the frequency of pieces. */
+            unigram: components["schemas"]["Yardstick"];
+            /** @description By frequency where `[MASK]` is shown, and by what is shown elsewhere. */
+            trivial: components["schemas"]["Yardstick"];
+            /** @description By the piece before. */
+            left: components["schemas"]["Yardstick"];
+            /** @description By the pieces before and behind. */
+            both: components["schemas"]["Yardstick"];
         };
     };
     responses: never;
