@@ -282,6 +282,7 @@ fn facts() -> CardFacts {
         stages: Vec::new(),
         accuracy: 12.5,
         loss: 4.25,
+        answers: None,
         epochs: 1.0,
         params: 7,
         adapter: "none".into(),

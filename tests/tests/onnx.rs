@@ -250,6 +250,7 @@ fn the_snippets_of_a_card_run_and_answer_our_logits() {
             stages: Vec::new(),
             accuracy: 0.0,
             loss: 0.0,
+            answers: None,
             epochs: 0.0,
             params: 0,
             adapter: "none".into(),

@@ -138,6 +138,17 @@ impl Nodes {
         self.node("Transpose", name, &[x], vec![("perm", Attribute::Ints(order))])
     }
 
+    /// Adds a node of each name for the columns of the scores `x` of positions, in order.
+    pub fn columns(&mut self, x: &str, names: &[&str]) {
+        let axes = self.whole("columns.axes", &[2]);
+        for (column, name) in (0..).zip(names) {
+            let place = self.whole(&format!("{name}.column"), &[column]);
+            let axis = vec![("axis", Attribute::Int(2))];
+            let one = self.node("Gather", &format!("{name}.one"), &[x, &place], axis);
+            self.node("Squeeze", name, &[&one, &axes], Vec::new());
+        }
+    }
+
     /// Whether a value or a tensor of this name is there.
     pub(super) fn has(&self, name: &str) -> bool {
         self.taken.contains(name)

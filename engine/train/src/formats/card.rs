@@ -4,6 +4,8 @@ use std::fmt::Write;
 
 use super::{ImageInput, ImageModel, MergeReport, ModelConfig, TextModel, folder, onnx, pytorch};
 use crate::config::Method;
+use crate::event::AnswerScores;
+use crate::models::BertHead;
 use crate::nn::onnx::{ATTENTION_MASK, INPUT_IDS, TOKEN_TYPE_IDS};
 
 /// What a card says beside what stands in `config.json`.
@@ -21,6 +23,8 @@ pub struct CardFacts {
     pub accuracy: f64,
     /// Mean test loss over the same.
     pub loss: f64,
+    /// Of questions: what the answers score.
+    pub answers: Option<AnswerScores>,
     /// Epochs of the student, restarts included.
     pub epochs: f64,
     /// Parameters of the student.
@@ -33,6 +37,9 @@ pub struct CardFacts {
 pub fn render(facts: &CardFacts, config: &ModelConfig, merge: Option<&MergeReport>) -> String {
     let Words { front, name, metrics, size, usage } = match config {
         ModelConfig::Images(model) => of_images(facts, model, config),
+        ModelConfig::Text(model) if model.sizes.head == BertHead::Spans => {
+            of_questions(facts, model, config)
+        }
         ModelConfig::Text(model) => of_text(facts, model, config),
     };
     let by = facts.method.map_or("wide (a teacher)", Method::name);
@@ -147,6 +154,42 @@ fn of_text<'m>(facts: &CardFacts, model: &'m TextModel, config: &ModelConfig) ->
     }
 }
 
+fn of_questions<'m>(facts: &CardFacts, model: &'m TextModel, config: &ModelConfig) -> Words<'m> {
+    let TextModel { sizes, tokenizer } = model;
+    let AnswerScores { em, f1 } =
+        facts.answers.unwrap_or(AnswerScores { em: f64::NAN, f1: f64::NAN });
+    let mut usage = format!(
+        "It was trained on windows of {} tokens, a question and a part of its context; it has positions for {}.\n\n\
+         ```python\nimport torch\nfrom transformers import AutoModelForQuestionAnswering, AutoTokenizer\n\n\
+         tokenizer = AutoTokenizer.from_pretrained(\".\")  # this folder\n\
+         model = AutoModelForQuestionAnswering.from_pretrained(\".\").eval()\n\n\
+         inputs = tokenizer(\"What is asked?\", \"Where the answer stands.\", return_tensors=\"pt\")\n\
+         with torch.no_grad():\n    scores = model(**inputs)\n\
+         start, end = scores.start_logits.argmax(), scores.end_logits.argmax()\n\
+         answer = tokenizer.decode(inputs[\"input_ids\"][0, start : end + 1])\n```\n",
+        sizes.length, sizes.positions,
+    );
+    if onnx::fits(&config.network()) {
+        let file = folder::TEXT_ONNX;
+        write!(
+            usage,
+            "\n`{file}` is the same network for ONNX Runtime, optimum and transformers.js, which read this folder as it is: \
+             `{INPUT_IDS}`, `{ATTENTION_MASK}` and `{TOKEN_TYPE_IDS}` (N, L) in, `start_logits` and `end_logits` (N, L) out.\n",
+        )
+        .expect("a String takes all");
+    }
+    Words {
+        front: "library_name: transformers\npipeline_tag: question-answering\ntags:\n- question-answering\n- taper\n",
+        name: model.class(),
+        metrics: [
+            ("Exact match", format!("{em:.2} % of the test questions")),
+            ("F1", format!("{f1:.2} %")),
+        ],
+        size: ("Pieces of the vocabulary", tokenizer.size().to_string()),
+        usage,
+    }
+}
+
 /// How ONNX Runtime takes the other file.
 fn running(input: &ImageInput, classes: usize) -> String {
     format!(
@@ -184,6 +227,7 @@ mod tests {
             stages: vec!["tune: 12 epochs".into()],
             accuracy: 91.25,
             loss: 0.31,
+            answers: None,
             epochs: 24.0,
             params: 25_557_032,
             adapter: "a GPU".into(),

@@ -208,7 +208,7 @@ impl ModelFolder {
         let mut weights = network.to_file(&self.weights);
         if onnx::fits(&network) {
             let path = folder.join(self.config.onnx());
-            let bytes = onnx::encode(&network, &weights)
+            let bytes = onnx::encode(&network, &weights, self.config.task())
                 .map_err(|error| FormatError::content(&path, error))?;
             disk.make_folder(path.parent().unwrap_or(folder))?;
             disk.write_bytes(&path, &bytes)?;

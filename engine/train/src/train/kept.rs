@@ -39,6 +39,7 @@ pub(super) fn keep(
         stages: describe_stages(who, &place.micro_batches, &ends),
         accuracy: worth.test.accuracy,
         loss: worth.test.loss,
+        answers: worth.answers,
         epochs: place.epochs,
         params: who.network.shapes()?.param_count(),
         adapter: match context.config.precision {

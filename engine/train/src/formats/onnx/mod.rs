@@ -19,6 +19,7 @@ use crate::nn::{
     onnx::{ATTENTION_MASK, Attribute, Given, INPUT_IDS, Node, Nodes, TOKEN_TYPE_IDS},
     parameter,
 };
+use crate::step::Task;
 
 /// Name of the input of a graph on images.
 pub const INPUT: &str = "input";
@@ -43,12 +44,20 @@ pub fn fits(network: &Network) -> bool {
     })
 }
 
-/// The file of a network. `weights` are as files have them.
+/// The file of a network that is asked for this; of several heads it has the first. `weights` are as files have them.
 ///
 /// # Errors
 /// The weights are not those of the network.
-pub fn encode(network: &Network, weights: &Weights) -> Result<Vec<u8>, NetworkError> {
-    Ok(model(network, weights)?.encode_to_vec())
+pub fn encode(network: &Network, weights: &Weights, task: Task) -> Result<Vec<u8>, NetworkError> {
+    Ok(model(network, weights, task)?.encode_to_vec())
+}
+
+/// Names of what a network answers.
+fn outputs(task: Task) -> &'static [&'static str] {
+    match task {
+        Task::Classify | Task::MaskedWords { .. } | Task::Pretrain { .. } => &[LOGITS],
+        Task::Spans => &["start_logits", "end_logits"],
+    }
 }
 
 /// Names of what a network reads, the first of which flows into its first layer.
@@ -60,7 +69,7 @@ fn inputs(network: &Network) -> &'static [&'static str] {
 }
 
 /// The nodes of a network.
-fn nodes(network: &Network, shapes: &Shapes) -> Nodes {
+fn nodes(network: &Network, shapes: &Shapes, task: Task) -> Nodes {
     let inputs = inputs(network);
     let sequences = matches!(network.input, Extent::Tokens(_) | Extent::Sequence(..));
     let mut graph = Nodes::new(inputs, sequences);
@@ -78,18 +87,26 @@ fn nodes(network: &Network, shapes: &Shapes) -> Nodes {
             at.lifted = pair(lift, map, at.h.clone(), &mut graph);
         }
     }
-    layers::onnx(&network.head, at, &mut graph);
+    let scores = layers::onnx(&network.head, at, &mut graph);
+    if outputs(task).len() > 1 {
+        graph.columns(&scores, outputs(task));
+    }
     graph
 }
 
 /// The message of a network.
-fn model(network: &Network, weights: &Weights) -> Result<ModelProto, NetworkError> {
+fn model(network: &Network, weights: &Weights, task: Task) -> Result<ModelProto, NetworkError> {
     let shapes = network.shapes()?;
-    let graph = nodes(network, &shapes);
+    let graph = nodes(network, &shapes, task);
     let mut nodes: Vec<NodeProto> = graph.nodes.into_iter().map(node).collect();
-    if let Some(last) = nodes.last_mut() {
-        last.output = vec![LOGITS.into()];
+    if let (Some(last), [only]) = (nodes.last_mut(), outputs(task)) {
+        last.output = vec![(*only).into()];
     }
+    let answers = match outputs(task) {
+        [only] => vec![value(only, shapes.output)],
+        // A number for each token.
+        several => several.iter().map(|name| value(name, Extent::Sequence(0, 0))).collect(),
+    };
     let given = graph.given.iter().map(|given| initializer(given, weights));
     let initializers = given.collect::<Result<_, _>>()?;
     let graph = GraphProto {
@@ -97,7 +114,7 @@ fn model(network: &Network, weights: &Weights) -> Result<ModelProto, NetworkErro
         node: nodes,
         initializer: initializers,
         input: inputs(network).iter().map(|name| value(name, network.input)).collect(),
-        output: vec![value(LOGITS, shapes.output)],
+        output: answers,
     };
     Ok(ModelProto {
         ir_version: Some(IR),
@@ -119,6 +136,7 @@ fn value(name: &str, extent: Extent) -> ValueInfoProto {
         Extent::Map(h, w, c) => (FLOAT, vec![fixed(c), fixed(h), fixed(w)]),
         Extent::Flat(width) => (FLOAT, vec![fixed(width)]),
         Extent::Tokens(_) => (INT64, vec![any("L")]),
+        Extent::Sequence(_, 0) => (FLOAT, vec![any("L")]),
         Extent::Sequence(_, width) => (FLOAT, vec![any("L"), fixed(width)]),
     };
     let dim = [any("N")].into_iter().chain(behind).collect();
