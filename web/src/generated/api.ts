@@ -711,7 +711,7 @@ export interface components {
         };
         /** @description A file that may be fetched. */
         Artifact: {
-            /** @description Its name, without a folder. */
+            /** @description Its name in the model's folder. */
             name: string;
             /**
              * Format: uint64
@@ -1875,8 +1875,16 @@ export interface components {
             /** @description Why. */
             reason: string;
         };
-        /** @description Images, and what is done to any picture before the network. */
-        ImageInput: {
+        /** @description Format of a data set of pictures. */
+        ImageKind: "idx" | "cifar10" | "cifar100" | "folder" | "procedural";
+        /** @description `config.json` of a model on images: the architecture, and what it reads. */
+        ImageModel: {
+            /** @description Name of the architecture, as torchvision and timm call it where they have it. */
+            architecture: string;
+            /** @description The architecture in full, as in a configuration's `[model]`. */
+            model: components["schemas"]["Model"];
+            /** @description Set for a teacher made of `model` by widening. */
+            widened?: components["schemas"]["Widened"] | null;
             /**
              * Format: uint32
              * @description Channels of the input image.
@@ -1898,9 +1906,9 @@ export interface components {
              * @description Share of the shorter side kept by the centre crop.
              */
             crop: number;
+            /** @description Name of each class, in the order of the outputs. */
+            labels: string[];
         };
-        /** @description Format of a data set of pictures. */
-        ImageKind: "idx" | "cifar10" | "cifar100" | "folder" | "procedural";
         /** @description The images, and what is done to them before the network. */
         Images: {
             /**
@@ -2358,17 +2366,8 @@ export interface components {
              */
             stem: components["schemas"]["Stem"];
         };
-        /** @description `config.json`: the architecture, and what it reads. */
-        ModelConfig: {
-            /** @description Name of the architecture, as torchvision and timm call it where they have it. */
-            architecture: string;
-            /** @description The architecture in full, as in a configuration's `[model]`. */
-            model: components["schemas"]["Model"];
-            /** @description Set for a teacher made of `model` by widening. */
-            widened?: components["schemas"]["Widened"] | null;
-            /** @description Name of each class, in the order of the outputs. */
-            labels: string[];
-        } | components["schemas"]["ImageInput"];
+        /** @description What a model is, and what it reads: `config.json`, and the tokenizer's files beside that of a model on text. */
+        ModelConfig: components["schemas"]["ImageModel"] | components["schemas"]["TextModel"];
         /** @description A narrow step; the length is that of one block. */
         Narrow: {
             /**
@@ -3018,6 +3017,19 @@ export interface components {
              */
             seconds: number;
         };
+        /** @description What a network on text was trained on. */
+        Sequences: {
+            /**
+             * Format: uint32
+             * @description Tokens of a sequence.
+             */
+            length: number;
+            /**
+             * Format: uint32
+             * @description Masked words of a sequence that are asked for, at most.
+             */
+            places: number;
+        };
         /** @description A curve. */
         Series: {
             name: string;
@@ -3254,6 +3266,104 @@ export interface components {
             offset: number;
             /** @description In which order its numbers are written; absent: as they lie in the file. */
             order?: components["schemas"]["Order"] | null;
+        };
+        /** @description `config.json` of a model on text: transformers' own, with what only Taper knows under `taper`. */
+        TextModel: {
+            /**
+             * @description The class of transformers that loads it.
+             * @default []
+             */
+            architectures: string[];
+            /** @description `bert`, or `electra` where the tables are narrower than the hidden state. */
+            model_type: string;
+            /**
+             * Format: uint32
+             * @description Rows of the table of words.
+             */
+            vocab_size: number;
+            /**
+             * Format: uint32
+             * @description Features of the hidden state.
+             */
+            hidden_size: number;
+            /**
+             * Format: uint32
+             * @description Features of the tables, of ELECTRA.
+             */
+            embedding_size?: number | null;
+            /**
+             * Format: uint32
+             * @description Layers.
+             */
+            num_hidden_layers: number;
+            /**
+             * Format: uint32
+             * @description Attention heads of a layer.
+             */
+            num_attention_heads: number;
+            /**
+             * Format: uint32
+             * @description Features inside of a layer's feed-forward part.
+             */
+            intermediate_size: number;
+            /**
+             * Format: uint32
+             * @description Rows of the table of positions.
+             */
+            max_position_embeddings: number;
+            /**
+             * Format: uint32
+             * @description Rows of the table of segments.
+             * @default 2
+             */
+            type_vocab_size: number;
+            /**
+             * @description The layers' activation.
+             * @default gelu
+             */
+            hidden_act: string;
+            /**
+             * @description How positions are told.
+             * @default absolute
+             */
+            position_embedding_type: string;
+            /**
+             * Format: double
+             * @description ε of all layer norms.
+             * @default 1e-12
+             */
+            layer_norm_eps: number;
+            /**
+             * Format: double
+             * @description Standard deviation with which matrices and tables begin.
+             * @default 0.02
+             */
+            initializer_range: number;
+            /**
+             * Format: uint32
+             * @description The id of padding.
+             * @default null
+             */
+            pad_token_id: number | null;
+            /**
+             * @description Whether the matrix that makes scores is the table of words.
+             * @default true
+             */
+            tie_word_embeddings: boolean;
+            /**
+             * @description Whether a token reads only what stands before it.
+             * @default false
+             */
+            is_decoder: boolean;
+            /**
+             * @description Whether layers read another sequence.
+             * @default false
+             */
+            add_cross_attention: boolean;
+            /** @description What transformers.js takes of the folder. */
+            "transformers.js_config"?: unknown;
+            /** @description What only Taper knows. */
+            taper?: components["schemas"]["Sequences"] | null;
         };
         /** @description Fine-tuning after the narrow steps. */
         Tune: {
