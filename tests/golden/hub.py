@@ -2,6 +2,7 @@
 
     python hub.py make
     python hub.py check FOLDER…
+    python hub.py states FOLDER OUT
 
 `make` writes hub/NAME/, each a folder of another kind, and hub/NAME.expected.safetensors: `tokens`, `segments` (N, L; u32), `lengths` (N) and the
 `logits` (N, L, vocabulary) of transformers in f64. `state` is hub/NAME.expected.safetensors' metadata's: the worst error of f32, relative to 1 + |it|.
@@ -13,7 +14,10 @@
 
 `check` loads folders that Taper wrote by `from_pretrained`, which must miss nothing and find nothing too much, and compares the scores of
 `asked.json` with ours in `logits.f32` (N, L, vocabulary), and runs the Python of the folder's card. Prints a line a folder; fails if a score is
-off by more than 1e-4. Needs transformers (5.24 when it was written), torch and safetensors.
+off by more than 1e-4.
+
+`states` writes of a real model's folder what it makes of a few sentences: like an expected.safetensors, its last states as `logits`, the sentences
+under `texts`. `TAPER_HUB=FOLDER TAPER_TORCH=PYTHON cargo test --test hub` compares. Needs transformers (5.24 when it was written), torch and safetensors.
 """
 
 import copy
@@ -164,10 +168,32 @@ def compare(folder):
     return off <= GATE and most > 0.01
 
 
+TEXTS = [
+    "The quick brown fox jumps over the lazy dog, and nobody in Z\u00fcrich minds.",
+    "Attention is a weighted mean.",
+    "\u4e2d\u6587 and caf\u00e9s: 3.14 unaffable things",
+]
+
+
+def states(folder, out):
+    from safetensors.numpy import save_file
+    from transformers import AutoModel, AutoTokenizer
+
+    given = AutoTokenizer.from_pretrained(folder)(TEXTS, padding=True, return_tensors="pt")
+    net = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
+    inputs = (given["input_ids"], given["token_type_ids"], given["attention_mask"].sum(1))
+    exact = answer(copy.deepcopy(net).double(), *inputs)
+    error = ((answer(net, *inputs) - exact).abs() / (1 + exact.abs())).max().item()
+    tensors = {name: x.numpy().astype(np.uint32) for name, x in zip(("tokens", "segments", "lengths"), inputs)}
+    save_file(tensors | {"logits": exact.float().numpy()}, out, {"case": json.dumps({"f32_error": error, "texts": TEXTS})})
+
+
 def main():
     torch.set_num_threads(1)
     if sys.argv[1:] == ["make"]:
         make()
+    elif sys.argv[1:2] == ["states"]:
+        states(*sys.argv[2:])
     elif sys.argv[1:2] == ["check"]:
         import transformers
 

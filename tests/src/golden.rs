@@ -1,6 +1,9 @@
 //! Reads what `golden/make.py` and its siblings wrote.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value as Json;
@@ -43,8 +46,15 @@ impl Golden {
     /// # Panics
     /// If the file is not what the Python scripts write: the committed file is broken.
     pub fn read(name: &str) -> Self {
-        let path = path(&format!("{name}.safetensors"));
-        let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        Self::at(&path(&format!("{name}.safetensors")))
+    }
+
+    /// Reads such a file that lies elsewhere.
+    ///
+    /// # Panics
+    /// As [`Self::read`].
+    pub fn at(path: &Path) -> Self {
+        let bytes = std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         let (_, header) = SafeTensors::read_metadata(&bytes).expect("a golden file");
         let about = header.metadata().as_ref().and_then(|map| map.values().next());
         let about = about.map_or(Json::Null, |text| serde_json::from_str(text).expect("JSON"));

@@ -44,6 +44,39 @@ pub fn transformers() -> Option<PathBuf> {
     found(Some(python).filter(|_| there), "transformers in that Python", "TAPER_REQUIRE_TORCH")
 }
 
+/// A folder of a real model on text, as transformers keeps it, that `TAPER_HUB` names; none is in the repository.
+///
+/// # Panics
+/// If there is none and `TAPER_REQUIRE_HUB` is 1.
+pub fn hub() -> Option<PathBuf> {
+    let path = env::var_os("TAPER_HUB").map(PathBuf::from).filter(|path| path.is_dir());
+    found(path, "model of Hugging Face's in a folder that TAPER_HUB names", "TAPER_REQUIRE_HUB")
+}
+
+/// What opens folders in transformers.js.
+#[derive(Debug, Clone)]
+pub struct TransformersJs {
+    /// Node.
+    pub node: PathBuf,
+    /// The folder whose node_modules has the package.
+    pub modules: PathBuf,
+}
+
+/// transformers.js: the folder that `TAPER_TRANSFORMERS_JS` names, in which `npm install @huggingface/transformers` was run. It is too large to
+/// be installed for a test.
+///
+/// # Panics
+/// If a part is missing and `TAPER_REQUIRE_TRANSFORMERS_JS` is 1.
+pub fn transformers_js() -> Option<TransformersJs> {
+    const REQUIRE: &str = "TAPER_REQUIRE_TRANSFORMERS_JS";
+    let modules = env::var_os("TAPER_TRANSFORMERS_JS").map(PathBuf::from);
+    let has = |path: &PathBuf| path.join("node_modules/@huggingface/transformers").is_dir();
+    let what = "transformers.js in a folder that TAPER_TRANSFORMERS_JS names";
+    let modules = found(modules.filter(has), what, REQUIRE)?;
+    let node = found(on_path(&["node"]), "node on the PATH", REQUIRE)?;
+    Some(TransformersJs { node, modules })
+}
+
 /// tint, Chrome's compiler of shaders.
 ///
 /// # Panics

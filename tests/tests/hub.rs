@@ -46,7 +46,7 @@ fn found(name: &str) -> TextTeacher {
 
 fn asked(golden: &Golden) -> Asked {
     let words = |name: &str| golden.tensors[name].words.clone();
-    let length = SEQUENCES.length as usize;
+    let length = golden.tensors["tokens"].shape[1] as usize;
     Asked { length, ids: words("tokens"), segments: words("segments"), lengths: words("lengths") }
 }
 
@@ -123,6 +123,39 @@ fn a_head_that_is_missing_is_fresh_and_said_to_be() {
     let off = apart(&golden, &asked, &asked.scores(&gpu(), &network, &weights));
     let theirs = golden.about["f32_error"].as_f64().expect("an error");
     assert!(off <= 8.0 * theirs, "off by {off:.1e}");
+}
+
+/// A real trained model, where there is one: our tokenizer's ids and our states are those of transformers.
+#[test]
+fn a_real_models_states_are_transformers() {
+    let Some(model) = tools::hub() else { return };
+    let Some(python) = tools::transformers() else { return };
+    let folder = folder();
+    let path = folder.path().join("states.safetensors");
+    let mut script = Command::new(python);
+    script.arg(golden::path("hub.py")).arg("states").arg(&model).arg(&path);
+    assert!(script.status().expect("python starts").success());
+    let golden = Golden::at(&path);
+    let asked = asked(&golden);
+    let length = asked.length as u32;
+    let sequences = Sequences { length, places: length, head: Some(BertHead::MaskedWords) };
+    let found = text_teacher(&model.to_string_lossy(), 0, sequences);
+    let TextTeacher { model, mut network, weights, fresh, notes, .. } =
+        found.unwrap_or_else(|error| panic!("{error}"));
+    println!("{:?}; fresh: {fresh:?}; {notes:?}", model.sizes);
+    let texts = golden.about["texts"].as_array().expect("texts");
+    for (text, (ids, &tokens)) in
+        texts.iter().zip(asked.ids.chunks(asked.length).zip(&asked.lengths))
+    {
+        let text = text.as_str().expect("a text");
+        let (own, marks) = (model.tokenizer.encode(text).ids, model.tokenizer.specials());
+        let own = [&[marks.cls][..], &own, &[marks.sep]].concat();
+        assert_eq!(own, ids[..tokens as usize], "{text}");
+    }
+    network.head.truncate(1);
+    let off = apart(&golden, &asked, &asked.scores(&gpu(), &network, &weights));
+    println!("states off by {off:.1e}, PyTorch's own f32 by {}", golden.about["f32_error"]);
+    assert!(off <= 1e-4, "off by {off:.1e}");
 }
 
 /// A folder like a golden one, whose configuration and weights can be changed.
@@ -367,6 +400,17 @@ fn a_teacher_that_transformers_cannot_have_is_not_written() {
 #[test]
 fn transformers_opens_our_folders_and_answers_our_scores() {
     let Some(python) = tools::transformers() else { return };
+    opened(Command::new(python).arg(golden::path("hub.py")).arg("check"));
+}
+
+#[test]
+fn transformers_js_opens_our_folders_and_answers_our_scores() {
+    let Some(tools::TransformersJs { node, modules }) = tools::transformers_js() else { return };
+    opened(Command::new(node).arg(golden::path("hub.mjs")).arg(modules));
+}
+
+/// Writes folders of ours with what they are asked and our scores, which a script opens; it prints a line each.
+fn opened(script: &mut Command) {
     let folder = folder();
     let mut paths = Vec::new();
     for (name, model) in ours() {
@@ -377,12 +421,7 @@ fn transformers_opens_our_folders_and_answers_our_scores() {
         asked.write(&path, &asked.scores(&gpu(), &model.config.network(), &model.weights));
         paths.push(path);
     }
-    let output = Command::new(python)
-        .arg(golden::path("hub.py"))
-        .arg("check")
-        .args(&paths)
-        .output()
-        .expect("python starts");
+    let output = script.args(&paths).output().expect("it starts");
     let said = String::from_utf8_lossy(&output.stdout);
     println!("{said}");
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));

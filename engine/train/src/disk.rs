@@ -6,7 +6,7 @@
 use std::{
     fmt::Debug,
     fs::{self, File, OpenOptions, TryLockError},
-    io::{self, Write},
+    io::{self, Read, Seek, Write},
     path::{Path, PathBuf},
 };
 
@@ -39,6 +39,11 @@ impl Kind {
     }
 }
 
+/// A file that is read in parts.
+pub trait Parts: Read + Seek {}
+
+impl<T: Read + Seek> Parts for T {}
+
 /// A disk. Threads may share it. Every error is a [`FormatError::Io`] that names the path.
 pub trait Disk: Debug + Send + Sync {
     /// The bytes of a file.
@@ -46,6 +51,14 @@ pub trait Disk: Debug + Send + Sync {
     /// # Errors
     /// It is not there, or cannot be read.
     fn read(&self, path: &Path) -> Result<Vec<u8>, FormatError>;
+
+    /// Opens a file to be read in parts. A disk that has no parts reads it whole.
+    ///
+    /// # Errors
+    /// It is not there, or cannot be read.
+    fn open(&self, path: &Path) -> Result<Box<dyn Parts>, FormatError> {
+        Ok(Box::new(io::Cursor::new(self.read(path)?)))
+    }
 
     /// Fills a file by `fill`, which is called once. Afterwards the file is there whole, also if the machine fails.
     ///
@@ -134,6 +147,11 @@ pub struct SystemDisk;
 impl Disk for SystemDisk {
     fn read(&self, path: &Path) -> Result<Vec<u8>, FormatError> {
         fs::read(path).map_err(|source| FormatError::read(path, source))
+    }
+
+    fn open(&self, path: &Path) -> Result<Box<dyn Parts>, FormatError> {
+        let file = File::open(path).map_err(|source| FormatError::read(path, source))?;
+        Ok(Box::new(file))
     }
 
     fn write(&self, path: &Path, fill: Fill<'_>) -> Result<(), FormatError> {

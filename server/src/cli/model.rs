@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use engine::formats::{ModelFolder, folder};
+use engine::formats::{ModelFolder, folder, transformers};
 
 use crate::failure::failure;
 
@@ -14,7 +14,8 @@ pub(super) fn open(path: &Path) -> Result<ModelFolder> {
 
 fn find(path: &Path) -> Result<PathBuf> {
     let whole = |path: &PathBuf| {
-        path.join(folder::WEIGHTS).is_file() && path.join(folder::CONFIG).is_file()
+        let has = |name: &str| path.join(name).is_file();
+        has(folder::CONFIG) && (has(folder::WEIGHTS) || has(transformers::INDEX))
     };
     if let Some(found) = [path.to_path_buf(), path.join("artifacts")].into_iter().find(whole) {
         return Ok(found);

@@ -2,7 +2,7 @@ import type { ImageModel } from "../api/types";
 import { checked, readBack } from "./executor";
 
 /** What is done to a picture before the network: the part of a model's `config.json` that this page takes. */
-export type ModelConfig = ImageModel;
+export type ModelConfig = Omit<ImageModel, "architecture" | "model" | "widened">;
 
 /** A picture: bytes in (height, width, channels) order, channels fastest. */
 export interface Image {

@@ -8,7 +8,7 @@
 //! count as zeros. [`read`] compares it.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io::{self, SeekFrom, Write};
 use std::path::Path;
 
 use safetensors::{Dtype, SafeTensors};
@@ -27,6 +27,8 @@ pub type Metadata = BTreeMap<String, String>;
 
 /// The metadata's key of the file's own sum.
 pub const SUM: &str = "taper.sha256";
+/// The longest header, as the library has it.
+const MOST_HEADER: u64 = 100_000_000;
 /// What stands for the sum while it is made.
 const NO_SUM: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
@@ -181,15 +183,73 @@ pub fn parse(bytes: &[u8]) -> Result<(Weights, Metadata), String> {
     let file = SafeTensors::deserialize(bytes).map_err(|error| describe(&error, bytes))?;
     let mut weights = Weights::new();
     for (name, view) in file.iter() {
-        if is_passed_over(name) {
-            continue;
+        if let Some(tensor) = tensor(name, view.dtype(), view.shape(), view.data())? {
+            weights.insert(name.into(), tensor);
         }
-        let data = floats(view.dtype(), view.data()).ok_or_else(|| {
-            format!("tensor `{name}` has type {:?}; F32, F16, BF16 and F64 are read", view.dtype())
-        })?;
-        weights.insert(name.into(), Tensor::new(view.shape(), data));
     }
     Ok((weights, metadata))
+}
+
+/// A tensor of these bytes; none for one that is passed over.
+fn tensor(
+    name: &str,
+    dtype: Dtype,
+    shape: &[usize],
+    bytes: &[u8],
+) -> Result<Option<Tensor>, String> {
+    if is_passed_over(name) {
+        return Ok(None);
+    }
+    let data = floats(dtype, bytes).ok_or_else(|| {
+        format!("tensor `{name}` has type {dtype:?}; F32, F16, BF16 and F64 are read")
+    })?;
+    Ok(Some(Tensor::new(shape, data)))
+}
+
+/// [`read_on`], tensor by tensor, for files that are large: beside what it returns, no more than one of them is in memory.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_by_tensor_on(disk: &dyn Disk, path: &Path) -> Result<Weights, FormatError> {
+    let mut file = sums::open(disk, path)?;
+    let unread = |source| FormatError::read(path, source);
+    let bad = |problem: String| FormatError::content(path, problem);
+    let size = file.seek(SeekFrom::End(0)).map_err(unread)?;
+    file.rewind().map_err(unread)?;
+    let mut length = [0; 8];
+    if size < length.len() as u64 {
+        return Err(bad(format!("it has only {size} bytes")));
+    }
+    file.read_exact(&mut length).map_err(unread)?;
+    let length = u64::from_le_bytes(length);
+    if length > (size - 8).min(MOST_HEADER) {
+        return Err(bad(format!(
+            "its header says it is {length} bytes long, but the file has {size}"
+        )));
+    }
+    let mut header = vec![0; length as usize];
+    file.read_exact(&mut header).map_err(unread)?;
+    // Each tensor begins where the one before it ends: that is checked here.
+    let header: safetensors::tensor::Metadata =
+        serde_json::from_slice(&header).map_err(|error| bad(error.to_string()))?;
+    if header.metadata().as_ref().is_some_and(|metadata| metadata.contains_key(SUM)) {
+        return Ok(read_on(disk, path)?.0);
+    }
+    if header.data_len() as u64 != size - 8 - length {
+        return Err(bad(format!(
+            "its {size} bytes are not those its header describes; it is cut or was changed"
+        )));
+    }
+    let mut weights = Weights::new();
+    for name in header.offset_keys() {
+        let Some(info) = header.info(&name) else { continue };
+        let mut bytes = vec![0; info.data_offsets.1 - info.data_offsets.0];
+        file.read_exact(&mut bytes).map_err(unread)?;
+        if let Some(tensor) = tensor(&name, info.dtype, &info.shape, &bytes).map_err(bad)? {
+            weights.insert(name, tensor);
+        }
+    }
+    Ok(weights)
 }
 
 /// The library's errors, with the numbers that tell a cut file from one of another format.
@@ -345,6 +405,41 @@ mod tests {
             "not json",
         ] {
             assert!(parse(&forge(header, &[0; 4])).is_err(), "{header}");
+        }
+    }
+
+    #[test]
+    fn tensor_by_tensor_the_same_is_read_and_refused() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("w.safetensors");
+        let by_tensor = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).expect("written");
+            read_by_tensor_on(&SystemDisk, &path)
+        };
+        let good = bytes_of(&sample(), &pytorch());
+        assert_eq!(by_tensor(&good).expect("read"), sample());
+        let counters =
+            r#"{"n.num_batches_tracked":{"dtype":"I64","shape":[],"data_offsets":[0,8]}}"#;
+        assert_eq!(by_tensor(&forge(counters, &[0; 8])).expect("read"), Weights::new());
+        write_with_sum(&SystemDisk, &path, &sample(), &pytorch()).expect("written");
+        let mut sealed = std::fs::read(&path).expect("read");
+        assert_eq!(by_tensor(&sealed).expect("read"), sample());
+        *sealed.last_mut().expect("a byte") ^= 1;
+        assert!(by_tensor(&sealed).expect_err("changed").to_string().contains("SHA-256"));
+        for cut in [0, 7, 8, 40, good.len() - 1] {
+            assert!(by_tensor(&good[..cut]).is_err(), "cut at {cut}");
+        }
+        assert!(by_tensor(&[&good[..], &[0]].concat()).is_err(), "bytes that nothing describes");
+        assert!(by_tensor(&[&[255; 8], &good[8..]].concat()).is_err(), "a lying header");
+        for header in [
+            r#"{"x":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}"#,
+            r#"{"x":{"dtype":"F32","shape":[1],"data_offsets":[0,400]}}"#,
+            r#"{"x":{"dtype":"F32","shape":[18446744073709551615,2],"data_offsets":[0,4]}}"#,
+            r#"{"x":{"dtype":"F32","shape":[1],"data_offsets":[4,0]}}"#,
+            r#"{"x":{"dtype":"I32","shape":[1],"data_offsets":[0,4]}}"#,
+            "not json",
+        ] {
+            assert!(by_tensor(&forge(header, &[0; 4])).is_err(), "{header}");
         }
     }
 

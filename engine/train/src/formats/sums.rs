@@ -5,15 +5,14 @@
 //! are not checked.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
 use super::FormatError;
 use crate::{
-    disk::{Disk, Kind, SystemDisk},
+    disk::{Disk, Kind, Parts, SystemDisk},
     text::hex,
 };
 
@@ -66,18 +65,17 @@ fn names(disk: &dyn Disk, folder: &Path) -> Result<Vec<String>, FormatError> {
 /// # Errors
 /// The file cannot be read.
 pub fn of_file(path: &Path) -> Result<String, FormatError> {
-    let digest = || -> io::Result<Sha256> {
-        let (mut file, mut digest) = (File::open(path)?, Sha256::new());
-        let mut buffer = vec![0; 1 << 16];
-        loop {
-            match file.read(&mut buffer)? {
-                0 => return Ok(digest),
-                count => digest.update(&buffer[..count]),
-            }
+    of_parts(path, &mut *SystemDisk.open(path)?)
+}
+
+fn of_parts(path: &Path, file: &mut dyn Parts) -> Result<String, FormatError> {
+    let (mut digest, mut buffer) = (Sha256::new(), vec![0; 1 << 16]);
+    loop {
+        match file.read(&mut buffer).map_err(|source| FormatError::read(path, source))? {
+            0 => return Ok(hex(&digest.finalize())),
+            count => digest.update(&buffer[..count]),
         }
-    };
-    let digest = digest().map_err(|source| FormatError::read(path, source))?;
-    Ok(hex(&digest.finalize()))
+    }
 }
 
 /// The sums that `SHA256SUMS` in a folder has.
@@ -138,6 +136,19 @@ pub fn read(disk: &dyn Disk, path: &Path) -> Result<Vec<u8>, FormatError> {
         sums.compare(path, name(path), &hex(&Sha256::digest(&bytes)))?;
     }
     Ok(bytes)
+}
+
+/// Opens a file to be read in parts, which has to have its sum as for [`read`]; it is read once for that.
+///
+/// # Errors
+/// As [`read`].
+pub fn open(disk: &dyn Disk, path: &Path) -> Result<Box<dyn Parts>, FormatError> {
+    let mut file = disk.open(path)?;
+    if let Some(sums) = beside(disk, path)? {
+        sums.compare(path, name(path), &of_parts(path, &mut *file)?)?;
+        file.rewind().map_err(|source| FormatError::read(path, source))?;
+    }
+    Ok(file)
 }
 
 /// [`read`] of a file that may be missing; one that `SHA256SUMS` names may not.

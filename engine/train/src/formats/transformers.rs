@@ -411,7 +411,7 @@ fn read_weights(
     let whole = folder.join(folder::WEIGHTS);
     let path = folder.join(INDEX);
     if disk.kind(&whole).is_some() || disk.kind(&path).is_none() {
-        let (weights, _) = safetensors::read_on(disk, &whole)?;
+        let weights = safetensors::read_by_tensor_on(disk, &whole)?;
         return Ok((whole, weights));
     }
     #[derive(Deserialize)]
@@ -429,8 +429,7 @@ fn read_weights(
         if Path::new(file).file_name().is_none_or(|name| name != file.as_str()) {
             return Err(bad(format!("names the file \"{}\", which is no name", escape(file))));
         }
-        let (part, _) = safetensors::read_on(disk, &folder.join(file))?;
-        for (name, tensor) in part {
+        for (name, tensor) in safetensors::read_by_tensor_on(disk, &folder.join(file))? {
             if weight_map.get(&name) != Some(file) {
                 let (name, file) = (escape(&name), escape(file));
                 return Err(bad(format!("does not say that {name} lies in {file}, where it is")));
