@@ -78,6 +78,75 @@ fn a_run_on_text_is_a_function_of_its_seed() {
     assert_ne!(of(1), of(2));
 }
 
+/// Questions on contexts of keys and values, with a network of the same sizes as [`TEXT`]'s.
+fn asking(changes: &[&str]) -> Config {
+    let own = [
+        "data.kind=procedural_questions",
+        "data.train_count=24",
+        "data.test_count=12",
+        "text.length=64",
+        "model.positions=64",
+        "finetune.doc_stride=16",
+        r#"methods=["vanilla"]"#,
+        "vanilla.batch=24",
+    ];
+    config(&[&TEXT[5..], &own, changes].concat())
+}
+
+/// How the member ended: error on the training data, exact match and F1.
+fn answered(entries: &[Entry], name: &str) -> (f64, f64, f64) {
+    let of = |entry: &Entry| match &entry.event {
+        Event::MemberFinished { member, train_error, answers: Some(scores), .. }
+            if member == name =>
+        {
+            Some((*train_error, scores.em, scores.f1))
+        }
+        _ => None,
+    };
+    entries.iter().find_map(of).expect("answers")
+}
+
+/// A network of this size knows two dozen answers by heart; and a student that was trained on text is what it begins with.
+#[test]
+fn questions_are_learnt_by_heart_from_trained_weights() {
+    let (text, answers) = (folder(), folder());
+    let on_text = ["model.positions=64", r#"methods=["win"]"#, "narrow.unit=2"];
+    train(&config(&[&TEXT[..], &on_text].concat()), text.path());
+    let from = format!("model.from={:?}", text.path().join("artifacts").display().to_string());
+    let learns = ["vanilla.steps=250", "vanilla.lr=0.02", "vanilla.schedule=linear", &from];
+    let heard = train(&asking(&learns), answers.path());
+    let (train_error, em, f1) = answered(&heard, "vanilla-0");
+    assert!(train_error <= 5.0, "{train_error} % of the windows are not known");
+    assert!((0.0..=100.0).contains(&em) && em <= f1, "{em} {f1}");
+    let told = |message: &String| message.contains("qa_outputs") && message.contains("fresh");
+    assert!(support::warnings(&heard).iter().any(told), "{:?}", support::warnings(&heard));
+    // The encoder is the student's, which an untrained run leaves as it was.
+    let still = folder();
+    train(&asking(&["vanilla.steps=1", "vanilla.lr=0", &from]), still.path());
+    let (before, after) =
+        (model(&text.path().join("artifacts")), model(&still.path().join("artifacts")));
+    let table = "bert.embeddings.word_embeddings.weight";
+    assert_eq!(before.weights[table], after.weights[table]);
+    assert!(after.weights.contains_key("qa_outputs.weight"));
+
+    for (changes, said) in [
+        (vec!["model.hidden=16"], "set model.hidden=8"),
+        (vec!["model.layers=3"], "set model.layers=2"),
+        (vec![r#"methods=["win"]"#], "begins with the teacher's"),
+        (vec!["finetune.doc_stride=60"], "finetune.doc_stride: 60 leaves no room"),
+        (vec!["text.length=600"], "model.positions"),
+    ] {
+        let toml = asking(&[&from]).to_toml();
+        let draft = Draft::from_toml(&toml, "x").expect("TOML");
+        let set = |draft: Draft, change: &&str| draft.set(change).expect("a change");
+        let error = match changes.iter().fold(draft, set).finish() {
+            Err(error) => error.to_string(),
+            Ok(config) => try_train(&config, folder().path()).expect_err(said).to_string(),
+        };
+        assert!(error.contains(said), "{changes:?}: {error}");
+    }
+}
+
 /// A folder with a text of two parts.
 fn corpus() -> tempfile::TempDir {
     let folder = folder();

@@ -230,6 +230,7 @@ impl From<Refusal> for Problem {
             TrainError::Network(_) => Some("model"),
             TrainError::Device(_) => Some("device"),
             TrainError::Format(_) | TrainError::Teacher { .. } => Some("teacher.from"),
+            TrainError::Begin { .. } => Some("model.from"),
             _ => None,
         };
         Problem { field: field.map(str::to_owned), message, hint }

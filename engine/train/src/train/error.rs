@@ -35,6 +35,16 @@ pub enum TrainError {
         /// What to do about it, where there is something to do.
         hint: Option<String>,
     },
+    /// Trained weights that students of this run cannot begin with.
+    #[error("model.from = \"{from}\": {message}")]
+    Begin {
+        /// The configuration's value.
+        from: String,
+        /// What is wrong.
+        message: String,
+        /// What to do about it, where there is something to do.
+        hint: Option<String>,
+    },
     /// A plan.
     #[error(transparent)]
     Plan(#[from] PlanError),
@@ -104,7 +114,7 @@ impl TrainError {
     pub fn hint(&self) -> Option<String> {
         match self {
             TrainError::Format(error) => error.hint(),
-            TrainError::Teacher { hint, .. } => hint.clone(),
+            TrainError::Teacher { hint, .. } | TrainError::Begin { hint, .. } => hint.clone(),
             _ => None,
         }
     }

@@ -168,6 +168,17 @@ pub(crate) fn begin(
     student: &Network,
     subject: &Subject,
 ) -> Result<(Weights, Vec<String>), TrainError> {
+    taken(from, student, subject).map_err(|error| match error {
+        TrainError::Teacher { from, message, hint } => TrainError::Begin { from, message, hint },
+        error => error,
+    })
+}
+
+fn taken(
+    from: &str,
+    student: &Network,
+    subject: &Subject,
+) -> Result<(Weights, Vec<String>), TrainError> {
     let of = text_teacher(from, 0, Sequences::of(subject))?;
     if let Some(tokenizer) = &subject.tokenizer {
         of.check_tokenizer(from, tokenizer)?;
