@@ -105,17 +105,18 @@ pub fn pick_groups(covariance: &Matrix, gains: &[Matrix], m: usize, stop: f64) -
         let Some(best) = best.filter(|_| largest >= stop * first) else { break };
         picked.push(best);
         let mut left: Vec<usize> = (best * each..(best + 1) * each).collect();
-        while !left.is_empty() {
-            let (mut place, mut pivot) = (0, f64::NEG_INFINITY);
-            for (at, &column) in left.iter().enumerate() {
-                if residual[(column, column)] > pivot {
-                    (place, pivot) = (at, residual[(column, column)]);
+        loop {
+            let mut next: Option<usize> = None;
+            for (place, &column) in left.iter().enumerate() {
+                let variance = residual[(column, column)];
+                let more = |place: usize| variance > residual[(left[place], left[place])];
+                if variance > least && next.is_none_or(more) {
+                    next = Some(place);
                 }
             }
-            if !(pivot > least) {
-                break;
-            }
-            let row = residual.row(left.remove(place)).to_vec();
+            let Some(next) = next else { break };
+            let column = left.remove(next);
+            let (row, pivot) = (residual.row(column).to_vec(), residual[(column, column)]);
             for (i, &x) in row.iter().enumerate() {
                 add_scaled(residual.row_mut(i), -x / pivot, &row);
             }

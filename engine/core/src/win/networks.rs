@@ -62,3 +62,21 @@ pub fn objective(kind: StageKind, win: &Win, scale: f32) -> Objective {
         _ => Objective::Labels,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn narrow_steps_train_no_embeddings_and_with_freeze_the_last_block_alone() {
+        let trained = |kind, freeze| match objective(kind, &Win { freeze, ..Win::default() }, 1.0) {
+            Objective::Imitate { trained, .. } => Some(trained),
+            _ => None,
+        };
+        let narrow = StageKind::Narrow { block: 2 };
+        assert_eq!(trained(narrow, false), Some(Trained::Layers));
+        assert_eq!(trained(narrow, true), Some(Trained::LastBlock));
+        assert_eq!(trained(StageKind::Hint { blocks: 2 }, true), Some(Trained::All));
+        assert_eq!(trained(StageKind::Tune { target: Target::Teacher }, true), None);
+    }
+}

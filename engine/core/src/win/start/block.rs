@@ -26,7 +26,7 @@ pub enum Choice<'a> {
 /// What a start did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Started {
-    /// Units that no unit of the teacher was left for: He weights, no bias, default batch norm.
+    /// Units that no unit of the teacher was left for, heads among them: fresh weights, no bias, default batch norm.
     pub fresh: u64,
     /// The teacher's units that each layer took. Keys are names of the student's layers (`layers.0`, `layer1.0.conv1`), `stem`, and `layer1` for the
     /// one channel set of a stage; of a transformer's those of its contexts, for heads, and of its inner units, and `stream`.

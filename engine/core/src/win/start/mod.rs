@@ -63,28 +63,25 @@ enum Architecture {
 
 /// What the blocks of both networks are made of.
 fn architecture(student: &Network, teacher: &Network) -> Result<Architecture, NetworkError> {
-    let has =
-        |n: &Network, kind: fn(&Layer) -> bool| n.blocks.iter().any(|b| b.layers.iter().any(kind));
-    let kinds: [(Architecture, &str, fn(&Layer) -> bool); 2] = [
-        (Architecture::Units, "residual units", |layer| matches!(layer, Layer::Unit(_))),
-        (Architecture::Transformers, "layers of transformers", |layer| {
-            matches!(layer, Layer::Transformer(_))
-        }),
-    ];
-    let mut found = Architecture::Layers;
-    for (of, name, kind) in kinds {
-        let (own, theirs) = (has(student, kind), has(teacher, kind));
-        if own != theirs {
-            let (student, teacher) = if own { ("has", "has not") } else { ("has not", "has") };
-            return Err(NetworkError::Mismatch(format!(
-                "the student {student} {name}, the teacher {teacher}"
-            )));
-        }
-        if own {
-            found = of;
-        }
+    let of = |network: &Network| {
+        let mut layers = network.blocks.iter().flat_map(|block| &block.layers);
+        let kind = layers.find_map(|layer| match layer {
+            Layer::Unit(_) => Some(Architecture::Units),
+            Layer::Transformer(_) => Some(Architecture::Transformers),
+            _ => None,
+        });
+        kind.unwrap_or(Architecture::Layers)
+    };
+    let (own, theirs) = (of(student), of(teacher));
+    let (kind, name) = match [own, theirs].contains(&Architecture::Transformers) {
+        true => (Architecture::Transformers, "layers of transformers"),
+        false => (Architecture::Units, "residual units"),
+    };
+    if own == theirs {
+        return Ok(own);
     }
-    Ok(found)
+    let [student, teacher] = if own == kind { ["has", "has not"] } else { ["has not", "has"] };
+    Err(NetworkError::Mismatch(format!("the student {student} {name}, the teacher {teacher}")))
 }
 
 /// Refuses, before anything is trained, networks of which [`start_block`] would refuse a block for any reason but the numbers in the weights. Both

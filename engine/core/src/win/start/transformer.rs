@@ -1,4 +1,5 @@
-//! Starts of encoders of transformers.
+//! Starts of encoders of transformers (`win/DERIVATION.md`, *Transformers*). The decisions that the method leaves open are listed at the head of
+//! `tests/golden/encoders.py`.
 
 use super::{
     Probe, Rows, Tap,
@@ -268,8 +269,8 @@ pub(super) fn start<P: Probe>(start: &mut BlockStart<'_, P>, map: &[u32]) -> Res
             }
         };
         set_heads(start, layer, from, reading.as_ref())?;
-        set_output(start, layer, rest, skip, &set)?;
-        set_inner(start, layer, rest, &set)?;
+        let y = set_output(start, layer, rest, skip, &set)?;
+        set_inner(start, layer, rest, &y, &set)?;
     }
     let ends = [&thin, &wide].map(|stacks| stacks[block].layers[stacks[block].layers.len() - 1]);
     let (h, t) = (start.student_rows(&ends[0].name)?, start.teacher_rows(&ends[1].name, 1)?);
@@ -537,34 +538,35 @@ fn set_heads<P: Probe>(
     Ok(())
 }
 
-/// Sets the map behind the heads, and the norm behind the sum.
+/// Sets the map behind the heads, and the norm behind the sum; what the teacher's norm gives there.
 fn set_output<P: Probe>(
     start: &mut BlockStart<'_, P>,
     own: &Transformer,
     from: &Transformer,
     skip: &str,
     set: &[usize],
-) -> Result<(), P::Error> {
+) -> Result<Rows, P::Error> {
     let contexts = start.student_rows(&own.path(Transformer::CONTEXTS))?;
     let s = start.student_rows(skip)?;
     let wanted = start.teacher_rows(&from.path(Transformer::ATTENDED), 1)?.columns(set).less(&s);
     set_affine(start, &own.path(Transformer::O), &contexts, &wanted)?;
     let norm = own.path(Transformer::FIRST_NORM);
-    let target = start.teacher_rows(&from.path(Transformer::FIRST_NORM), 1)?.columns(set);
-    fit_norm(start, &norm, &norm, &target)
+    let y = start.teacher_rows(&from.path(Transformer::FIRST_NORM), 1)?;
+    fit_norm(start, &norm, &norm, &y.columns(set))?;
+    Ok(y)
 }
 
-/// Sets the inner layer, the map behind it, and the norm behind that sum.
+/// Sets the inner layer, the map behind it, and the norm behind that sum; `t` is what the teacher's inner layer reads.
 fn set_inner<P: Probe>(
     start: &mut BlockStart<'_, P>,
     own: &Transformer,
     from: &Transformer,
+    t: &Rows,
     set: &[usize],
 ) -> Result<(), P::Error> {
     let y = start.student_rows(&own.path(Transformer::FIRST_NORM))?;
-    let t = start.teacher_rows(&from.path(Transformer::FIRST_NORM), 1)?;
     let [to, source] = [own, from].map(|layer| layer.path(Transformer::W1));
-    let (r, c) = start.affine(&y, &t, &to)?;
+    let (r, c) = start.affine(&y, t, &to)?;
     let key = own.path(Transformer::INNER);
     let picks = start.choose(&key, own.inner as usize, from.inner as usize, |start| {
         let z = start.teacher_rows(&from.path(Transformer::INNER), 1)?;
