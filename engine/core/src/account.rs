@@ -52,6 +52,9 @@ pub struct Account {
 pub struct TextAccount {
     /// Pieces of the vocabulary.
     pub vocabulary: u64,
+    /// Whether it has questions about contexts, which are then counted as sentences and documents.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub asks: bool,
     /// What is trained on.
     pub train: TextPart,
     /// What is tested on.
@@ -371,12 +374,17 @@ impl TextAccount {
         let part = |of: &TextPart, role: &str| {
             let name =
                 if of.name.is_empty() { role.into() } else { format!("{role} ({})", of.name) };
+            let [documents, sentences, examples] = match self.asks {
+                true => ["contexts", "questions", "windows"],
+                false => ["documents", "sentences", "examples"],
+            };
             format!(
-                "  {name}: {} documents, {} sentences, {} tokens; {} examples",
+                "  {name}: {} {documents}, {} {sentences}, {} tokens; {} {examples}",
                 of.documents, of.sentences, of.tokens, of.examples
             )
         };
-        let first = format!("data: text, a vocabulary of {} pieces", self.vocabulary);
+        let kind = if self.asks { "questions" } else { "text" };
+        let first = format!("data: {kind}, a vocabulary of {} pieces", self.vocabulary);
         vec![first, part(&self.train, "train"), part(&self.test, "test")]
     }
 }

@@ -1,16 +1,19 @@
-//! `taper predict`: the most probable classes of pictures.
+//! `taper predict`: the most probable classes of pictures, words of a text, or answers to questions.
+
+mod text;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use engine::data::images::Image;
-use engine::formats::FormatError;
-use engine::text;
+use engine::formats::{FormatError, ModelConfig};
+use engine::text::escape;
 use engine::train::model::Trained;
 use serde::Serialize;
 
 use super::model;
 use super::out::{open, print, print_json};
+use crate::failure::failure;
 
 /// Pictures that are held in memory at once.
 const PART: usize = 256;
@@ -20,10 +23,13 @@ const PART: usize = 256;
 pub(super) struct Arguments {
     /// A run directory, a member of one, or a model folder.
     model: PathBuf,
-    /// Pictures.
+    /// Pictures; texts with `[MASK]`; or questions.
     #[arg(required = true, value_name = "INPUT")]
     inputs: Vec<PathBuf>,
-    /// How many classes to name.
+    /// What questions are asked of: a text, or the file of one.
+    #[arg(long, value_name = "TEXT|FILE")]
+    context: Option<String>,
+    /// How many classes, words or answers to name.
     #[arg(long, default_value_t = 5, value_name = "N")]
     top: usize,
     /// Adapter: a part of its name or its index in `taper devices`.
@@ -51,6 +57,15 @@ struct Class {
 
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
     let model = Trained::of(model::open(&arguments.model)?)?;
+    if let ModelConfig::Text(of) = &model.folder.config {
+        return text::run(arguments, &model, of);
+    }
+    if arguments.context.is_some() {
+        return Err(failure(
+            "--context is for questions, and the model reads images",
+            "leave it out",
+        ));
+    }
     let labels = &model.folder.config.images()?.labels;
     let gpu = open(&arguments.device)?;
     for inputs in arguments.inputs.chunks(PART) {
@@ -79,7 +94,7 @@ fn show(prediction: Prediction, json: bool) -> Result<()> {
         .map(|class| format!("{} {:.1} %", class.label, 100.0 * class.probability))
         .collect();
     let line = format!("{}: {}", prediction.input.display(), classes.join(", "));
-    print(&(text::escape(&line) + "\n"))
+    print(&(escape(&line) + "\n"))
 }
 
 /// The `count` most probable classes, ties to the lower index.

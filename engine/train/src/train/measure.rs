@@ -6,7 +6,7 @@ use super::{Session, TrainError, probe::DeviceProbe};
 use crate::{
     data::{
         Contents, Dataset, Split,
-        text::{answers::Answered, metrics::Scores, questions::QuestionSet},
+        text::{answers::Answered, metrics::Scores, questions::Asked},
     },
     device::Device,
     event::AnswerScores,
@@ -54,7 +54,8 @@ pub(super) fn worth(
     let test = session.test(&data.test)?;
     let answers = match &data.contents {
         Contents::Questions(of) => {
-            let Scores { exact, f1, .. } = of.test.score(&answers(&mut session, of, data)?).all;
+            let answers = spans(&mut session, &of.test, &data.test)?;
+            let Scores { exact, f1, .. } = of.test.score(&answers).all;
             Some(AnswerScores { em: exact, f1 })
         }
         Contents::Images(_) | Contents::Text(_) => None,
@@ -62,21 +63,21 @@ pub(super) fn worth(
     Ok(Worth { test, train_error: train_error(&mut session, &data.train, seed)?, answers })
 }
 
-/// The answer to each test question.
-pub(super) fn answers(
+/// The answer to each question, whose windows are `split`.
+pub(super) fn spans(
     session: &mut Session,
-    of: &QuestionSet,
-    data: &Dataset,
+    of: &Asked,
+    split: &Split,
 ) -> Result<Vec<Answered>, TrainError> {
-    let all: Vec<usize> = (0..data.test.len()).collect();
+    let all: Vec<usize> = (0..split.len()).collect();
     let rows = session.rows();
-    let scores = session.logits(data.test.some(&all, rows))?;
+    let scores = session.logits(split.some(&all, rows))?;
     let of_window = |scores: &Vec<f32>| {
         let of = |end: usize| scores.iter().copied().skip(end).step_by(2).collect();
         (of(0), of(1))
     };
     let scores: Vec<(Vec<f32>, Vec<f32>)> = scores.iter().map(of_window).collect();
-    Ok(of.test.answers(&scores))
+    Ok(of.answers(&scores))
 }
 
 /// The training error in percent, on inputs that depend on the seed alone.

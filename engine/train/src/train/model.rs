@@ -1,5 +1,7 @@
 //! Trained models: what eval and predict begin with.
 
+mod text;
+
 use std::sync::Arc;
 
 use super::{Session, TrainError, measure};
@@ -15,6 +17,8 @@ use crate::{
     nn::{IMAGES, Network, Weights},
     step::Test,
 };
+
+pub use text::Unanswered;
 
 /// A model folder's network, its weights checked against it.
 #[derive(Debug, Clone)]
@@ -67,7 +71,7 @@ impl Trained {
         let mut session = self.session(gpu, EVAL_BATCH.min(data.test.len().max(1) as u32))?;
         let test = session.test(&data.test)?;
         let answers = match &data.contents {
-            Contents::Questions(of) => measure::answers(&mut session, of, data)?,
+            Contents::Questions(of) => measure::spans(&mut session, &of.test, &data.test)?,
             Contents::Images(_) | Contents::Text(_) => Vec::new(),
         };
         Ok((test, answers))

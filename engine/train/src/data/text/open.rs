@@ -100,6 +100,7 @@ pub fn open(config: &Text, how: &Examples, cache: Option<&Path>) -> Result<Datas
     let [train_source, test_source] = [train_source, test_source].map(Arc::new);
     account.text = Some(TextAccount {
         vocabulary: tokenizer.size() as u64,
+        asks: false,
         train: train.account(Source::len(&train_source))?,
         test: test.account(Source::len(&test_source))?,
         yardsticks: None,
@@ -149,6 +150,7 @@ pub fn open_to_score(
     let source = Arc::new(Masked { text, picks: None });
     account.text = Some(TextAccount {
         vocabulary: tokenizer.size() as u64,
+        asks: false,
         train: TextPart::default(),
         test: part.account(Source::len(&source))?,
         yardsticks: None,

@@ -78,6 +78,7 @@ pub fn open(config: &Text, how: &Examples, finetune: &Finetune) -> Result<Datase
     }
     account.text = Some(TextAccount {
         vocabulary: tokenizer.size() as u64,
+        asks: true,
         train: train.account(),
         test: test.account(),
         yardsticks: None,
@@ -110,6 +111,7 @@ pub fn open_to_score(
     let asked = Arc::new(asked(questions, "test", tokenizer, how, finetune, &mut account)?);
     account.text = Some(TextAccount {
         vocabulary: tokenizer.size() as u64,
+        asks: true,
         train: TextPart::default(),
         test: asked.account(),
         yardsticks: None,
@@ -145,7 +147,7 @@ fn asked(
             how.length
         ));
     }
-    Ok(Asked { questions, windows, choosing, picks: None })
+    Ok(Asked::new(questions, windows, choosing))
 }
 
 /// How the names of test files begin.
@@ -245,6 +247,11 @@ fn tokenizer(
 }
 
 impl Asked {
+    /// Questions with the windows of all of them.
+    pub fn new(questions: Questions, windows: Vec<Window>, choosing: Choosing) -> Self {
+        Self { questions, windows, choosing, picks: None }
+    }
+
     fn account(&self) -> TextPart {
         let of = |window: &Window| window.offsets.len() as u64;
         TextPart {
