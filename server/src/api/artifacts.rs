@@ -127,7 +127,7 @@ pub(super) async fn plan(
             }
             error => ApiError::internal(error.to_string()),
         })?;
-        PlanDocument::inference(&config.network(), config.task()).map(Json).map_err(|error| {
+        config.plan().map(Json).map_err(|error| {
             ApiError::unprocessable("too_large", format!("no browser runs this model: {error}"))
         })
     })

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use engine::formats::{FormatError, folder, sums};
-use engine::step::PlanDocument;
 use serde_json::json;
 
 use super::model;
@@ -38,9 +37,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         ));
     }
     // Before anything is written: a model may be too large for a browser.
-    let config = &model.config;
-    let plan = || PlanDocument::inference(&config.network(), config.task());
-    let plan = arguments.plan.then(plan).transpose();
+    let plan = arguments.plan.then(|| model.config.plan()).transpose();
     let plan = plan.map_err(|error| {
         failure(format!("no browser runs this model: {error}"), "leave out --plan")
     })?;

@@ -20,6 +20,7 @@ use image::{DynamicImage, GrayAlphaImage, GrayImage, ImageFormat, RgbImage, Rgba
 use safetensors::tensor::{Dtype, TensorView};
 
 use super::{Files, Kind, mutate, take};
+use crate::texts;
 
 /// A run of a second: two members, one of them merged.
 pub const TINY: &str = r#"
@@ -335,11 +336,11 @@ fn foreign(dtype: Dtype) -> Files {
     Files::from([("model.safetensors".into(), bytes)])
 }
 
-/// A small MLP and a small ResNet as model folders.
+/// A small MLP, a small ResNet and a small BERT as model folders.
 fn models() -> Vec<Files> {
     let mlp = Mlp { hidden: vec![3, 2], blocks: vec![1, 1], ..Mlp::default() };
     let resnet = Resnet { base: 2, stem: Stem::Cifar, blocks: vec![1, 1], ..Resnet::default() };
-    let folder = |model: Model| {
+    let on_images = |model: Model| {
         let config = ModelConfig::Images(ImageModel {
             architecture: model.arch().into(),
             model,
@@ -362,12 +363,15 @@ fn models() -> Vec<Files> {
             params_before: 30,
             params_after: 10,
         });
-        let model = ModelFolder { weights, config, merge, card: "# A model\n".into() };
+        ModelFolder { weights, config, merge, card: "# A model\n".into() }
+    };
+    let folder = |model: &ModelFolder| {
         let folder = tempfile::tempdir().expect("a folder");
         model.write(folder.path()).expect("written");
         take(folder.path()).expect("read")
     };
-    vec![folder(Model::Mlp(mlp)), folder(Model::Resnet(resnet))]
+    let images = [Model::Mlp(mlp), Model::Resnet(resnet)].map(on_images);
+    images.into_iter().chain([texts::model(None)]).map(|model| folder(&model)).collect()
 }
 
 /// The presets, and a small configuration twice: presets of large networks take long to plan.

@@ -11,7 +11,7 @@ use crate::disk::{Disk, SystemDisk};
 use crate::event::MergeReport;
 use crate::models::{self, Bert, BertHead};
 use crate::nn::{Extent, Network, Weights};
-use crate::step::Task;
+use crate::step::{PlanDocument, ProgramError, Task};
 use crate::win::surgery;
 
 /// File of the weights in a model folder.
@@ -106,6 +106,20 @@ impl ModelConfig {
             Self::Images(model) => model.network(),
             Self::Text(model) => models::bert(&model.sizes),
         }
+    }
+
+    /// The plan by which a browser runs the network, with its tensors by their names in the model's file.
+    ///
+    /// # Errors
+    /// If a tensor of the network is too large for a browser; the error names it.
+    pub fn plan(&self) -> Result<PlanDocument, ProgramError> {
+        let mut plan = PlanDocument::inference(&self.network(), self.task())?;
+        if let Self::Text(TextModel { sizes, .. }) = self {
+            for tensor in &mut plan.owners.student {
+                tensor.name = transformers::name_in_file(sizes, std::mem::take(&mut tensor.name));
+            }
+        }
+        Ok(plan)
     }
 
     /// What the files beside the weights say: `config.json`, and the tokenizer's.

@@ -160,6 +160,8 @@ const CLASSES: [(BertHead, [&str; 2]); 3] = [
 ];
 /// The most layers of an encoder.
 const MOST_LAYERS: u32 = 1000;
+/// The most of what its tensors have an axis of.
+const MOST_FEATURES: u32 = 1 << 24;
 
 impl TextModel {
     /// The class of transformers that loads it.
@@ -240,24 +242,18 @@ impl Config {
         if electra && embedding.is_none() {
             return Err("electra has an embedding_size, which is missing".into());
         }
-        for (key, value) in [
-            ("vocab_size", self.vocab_size),
-            ("hidden_size", self.hidden_size),
-            ("embedding_size", embedding.unwrap_or(1)),
-            ("num_hidden_layers", self.num_hidden_layers),
-            ("num_attention_heads", self.num_attention_heads),
-            ("intermediate_size", self.intermediate_size),
-            ("max_position_embeddings", self.max_position_embeddings),
+        for (key, value, most) in [
+            ("vocab_size", self.vocab_size, MOST_FEATURES),
+            ("hidden_size", self.hidden_size, MOST_FEATURES),
+            ("embedding_size", embedding.unwrap_or(1), MOST_FEATURES),
+            ("num_hidden_layers", self.num_hidden_layers, MOST_LAYERS),
+            ("num_attention_heads", self.num_attention_heads, MOST_FEATURES),
+            ("intermediate_size", self.intermediate_size, MOST_FEATURES),
+            ("max_position_embeddings", self.max_position_embeddings, MOST_FEATURES),
         ] {
-            if value == 0 {
-                return Err(format!("{key} = 0, and at least 1 is allowed"));
+            if value == 0 || value > most {
+                return Err(format!("{key} = {value}, and 1 … {most} is allowed"));
             }
-        }
-        if self.num_hidden_layers > MOST_LAYERS {
-            let has = self.num_hidden_layers;
-            return Err(format!(
-                "num_hidden_layers = {has}, and at most {MOST_LAYERS} are allowed"
-            ));
         }
         if !self.hidden_size.is_multiple_of(self.num_attention_heads) {
             return Err(format!(
@@ -319,6 +315,16 @@ const ELECTRA: [(&str, &str); 4] = [
     ("bert.", "electra."),
 ];
 
+/// What a tensor of a network is called in a file of transformers'.
+pub fn name_in_file(of: &Bert, name: String) -> String {
+    let rest =
+        |(bert, electra): (&str, &str)| Some(format!("{electra}{}", name.strip_prefix(bert)?));
+    match of.embedding {
+        None => name,
+        Some(_) => ELECTRA.into_iter().find_map(rest).unwrap_or(name),
+    }
+}
+
 /// The tensors of a model by transformers' names; `weights` are as `Network::to_file` has them.
 ///
 /// # Errors
@@ -333,12 +339,7 @@ pub fn to_file(of: &Bert, weights: Weights) -> Result<Weights, String> {
         }
         Some(_) => {}
     }
-    let named = |name: String| {
-        let rest =
-            |(bert, electra): (&str, &str)| Some(format!("{electra}{}", name.strip_prefix(bert)?));
-        ELECTRA.into_iter().find_map(rest).unwrap_or(name)
-    };
-    Ok(weights.into_iter().map(|(name, tensor)| (named(name), tensor)).collect())
+    Ok(weights.into_iter().map(|(name, tensor)| (name_in_file(of, name), tensor)).collect())
 }
 
 /// What the files beside the weights say of a model, and whether its decoder is tied to the table of words; see [`read_on`].
