@@ -9,6 +9,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use engine::config::Config;
 use engine::data::Account;
+use engine::data::account::Yardsticks;
 use engine::nn::NetworkSize;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -338,6 +339,9 @@ pub(super) struct Compared {
     rows: Vec<compare::Row>,
     /// Their teachers.
     teachers: Vec<compare::Row>,
+    /// What counting alone reaches on the held-out text that all of them have; none for others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    yardsticks: Option<Yardsticks>,
     /// Pairs of runs that trained the same members, of one configuration and seed.
     repeated: Vec<Repeated>,
     /// Keys in which the configurations differ.
@@ -409,8 +413,8 @@ pub(super) async fn compare(
         };
         let differences = keys.into_iter().filter_map(difference).collect();
         let repeated = compared.repeated.into_iter().map(Repeated::from).collect();
-        let compare::Comparison { rows, teachers, .. } = compared;
-        Ok(Json(Compared { rows, teachers, repeated, differences }))
+        let compare::Comparison { rows, teachers, yardsticks, .. } = compared;
+        Ok(Json(Compared { rows, teachers, yardsticks, repeated, differences }))
     })
     .await
 }

@@ -978,6 +978,8 @@ export interface components {
             rows: components["schemas"]["Row"][];
             /** @description Their teachers. */
             teachers: components["schemas"]["Row"][];
+            /** @description What counting alone reaches on the held-out text that all of them have; none for others. */
+            yardsticks?: components["schemas"]["Yardsticks"] | null;
             /** @description Pairs of runs that trained the same members, of one configuration and seed. */
             repeated: components["schemas"]["Repeated"][];
             /** @description Keys in which the configurations differ. */
@@ -3505,6 +3507,8 @@ export interface components {
              * @description Pieces of the vocabulary.
              */
             vocabulary: number;
+            /** @description Whether it has questions about contexts, which are then counted as sentences and documents. */
+            asks?: boolean;
             /** @description What is trained on. */
             train: components["schemas"]["TextPart"];
             /** @description What is tested on. */
