@@ -178,7 +178,7 @@ impl Lesson {
         let last = format!("layer.{}.output.LayerNorm.bias", self.network.blocks.len() - 1);
         let of_spans = name == "qa_outputs.bias" || name.ends_with(&last);
         let keys = name.ends_with("qkv.bias") && (len / 3..2 * len / 3).contains(&at);
-        !keys && !(self.task == Task::Spans && of_spans)
+        !(keys || self.task == Task::Spans && of_spans)
     }
 }
 
