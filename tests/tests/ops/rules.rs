@@ -8,6 +8,7 @@ use engine::{
     ops::{
         AdapterKind,
         accuracy::hits,
+        attention::Attention,
         batch_norm::{BatchNorm, Tensors},
         conv2d::Conv2d,
         cross_entropy::{cross_entropy, cross_entropy_and_grad},
@@ -65,6 +66,46 @@ fn dropout_keeps_its_share_and_draws_anew_each_step() {
         assert_ne!(first, draw(4, 0), "another seed");
         assert_eq!(first, draw(3, 0), "the same step again");
     }
+}
+
+/// Equal scores and values of 1: an output is the share of probabilities that is kept, divided by what is to be kept.
+#[test]
+fn attention_drops_its_share_and_draws_anew_each_step() {
+    let Some(gpu) = &*PLAIN else { return };
+    let (batch, length, heads, d) = (3u32, 64u32, 2u32, 4u32);
+    let qkv: Vec<f32> = (0..batch * length)
+        .flat_map(|_| [vec![0f32; 2 * (heads * d) as usize], vec![1f32; (heads * d) as usize]])
+        .flatten()
+        .collect();
+    let of_kinds = KINDS.map(|kind| {
+        let mut g = Graph::new();
+        let x = g.input("qkv", &[batch, length, 3 * heads * d]);
+        let lengths = g.input("lengths", &[batch]);
+        let dropout = Some(Dropout { p: 0.3, stream: 5 });
+        let y = g.add(Attention { heads, dropout }, &[x, lengths]).expect("attention");
+        g.place(y, "y", 0);
+        let mut executor = executor(gpu, &g, kind);
+        executor.write("qkv", &qkv).expect("room");
+        executor.write("lengths", &vec![length; batch as usize]).expect("room");
+        let mut draw = |seed, step| {
+            let live = StepParameters { seed, step, ..StepParameters::rows(batch) };
+            executor.run("run", &live, 0).expect("a run");
+            executor.read("y").expect("y")
+        };
+        let first = draw(3, 0);
+        let mean = first.iter().map(|&y| f64::from(y)).sum::<f64>() / first.len() as f64;
+        assert!((mean - 1.0).abs() < 0.02, "{kind:?}: {mean}");
+        // Whole numbers of probabilities.
+        let kept = |y: f32| f64::from(y) * 0.7 * f64::from(length);
+        assert!(first.iter().all(|&y| (kept(y) - kept(y).round()).abs() < 1e-3), "{kind:?}");
+        assert!(first.iter().any(|y| *y != first[0]), "rows and heads have masks of their own");
+        assert_ne!(first, draw(3, 1), "another step");
+        assert_ne!(first, draw(4, 0), "another seed");
+        assert_eq!(first, draw(3, 0), "the same step again");
+        first
+    });
+    let [one, other] = of_kinds;
+    assert!(worst(&one, &other) < 1e-6, "both kinds of kernels have the same masks");
 }
 
 /// The last batch of a test is padded: what lies behind `live.rows` must not count, whatever it holds.

@@ -159,7 +159,7 @@ impl PlanDocument {
     }
 
     /// The program `evaluate` of a network for one sample within the limits that every browser grants; it leaves the buffer `logits`, of
-    /// extents (1, classes) where the task is to classify.
+    /// extents (1, classes) where the task is to classify, and `logits.1` of a second head.
     ///
     /// # Errors
     /// If a tensor of the network is too large for a browser; the error names it.

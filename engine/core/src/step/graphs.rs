@@ -96,9 +96,9 @@ impl Nets<'_> {
         let teacher = self.teach(g, &inputs)?;
         let smoothing = self.of.recipe.label_smoothing as f32;
         let objective = self.of.objective;
-        let of_batch = (smoothing, batch);
         let task = self.of.task;
-        let loss = objective.loss(g, task, outputs, teacher.as_deref(), &inputs, of_batch)?;
+        let parts = objective.losses(g, task, outputs, teacher.as_deref(), &inputs, smoothing)?;
+        let loss = g.scoped("loss", |g| task.total(g, parts, batch))?;
 
         // Gradients of the trained tensors into `student.grads`, where the parameters lie in `student.params`.
         let first = self.flat().first;

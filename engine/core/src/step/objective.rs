@@ -65,22 +65,19 @@ impl Objective {
         self.trained() == Trained::LastBlock
     }
 
-    /// The loss of the student's `outputs`; `teacher` is what the objective follows. `batch`: samples of the batch, if this is a micro-batch of it.
-    pub(super) fn loss(
+    /// The loss of the student's `outputs`, \[1\] for each part of it; `teacher` is what the objective follows.
+    pub(super) fn losses(
         self,
         g: &mut Graph,
         task: Task,
         outputs: &[Value],
         teacher: Option<&[Value]>,
         inputs: &Inputs,
-        (smoothing, batch): (f32, Option<u32>),
-    ) -> Result<Value, ProgramError> {
+        smoothing: f32,
+    ) -> Result<Vec<Value>, ProgramError> {
         let missing = || NetworkError::Mismatch("this stage needs a teacher".into());
         g.scoped("loss", |g| match self {
-            Objective::Labels => {
-                let parts = task.losses(g, outputs, inputs, smoothing)?;
-                Ok(task.total(g, parts, batch)?)
-            }
+            Objective::Labels => Ok(task.losses(g, outputs, inputs, smoothing)?),
             Objective::Distill { alpha, temperature } => {
                 let teacher = teacher.ok_or_else(missing)?;
                 let factor = (alpha * temperature * temperature) as f32;
@@ -93,11 +90,11 @@ impl Objective {
                         *part = if alpha <= 0.0 { hard } else { g.add(Add, &[hard, *part])? };
                     }
                 }
-                Ok(task.total(g, parts, batch)?)
+                Ok(parts)
             }
             Objective::Imitate { discrepancy, scale, .. } => {
                 let teacher = teacher.ok_or_else(missing)?;
-                Ok(task.apart(g, [outputs[0], teacher[0]], inputs, discrepancy, scale)?)
+                Ok(vec![task.apart(g, [outputs[0], teacher[0]], inputs, discrepancy, scale)?])
             }
         })
     }
