@@ -17,14 +17,17 @@ fn dy_quad(head: u32, c: u32) -> vec4f {
     return select(vec4f(), vec4(one_2(p.x), one_2(p.y), one_2(p.z), one_2(p.w)), inside(c));
 }
 
+// The number behind the last one of the head that begins at number `head`, for branches that depend on no uniform alone, see heads_vec4.
+fn end_of(head: u32) -> u32 { return head + dims.head; }
+
 fn put_y(head: u32, c: u32, v: vec4f) {
     for (var k = 0u; k < 4u; k++) {
-        if 4u * c + k < dims.head { put_one_3(head + 4u * c + k, v[k]); }
+        if head + 4u * c + k < end_of(head) { put_one_3(head + 4u * c + k, v[k]); }
     }
 }
 
 fn put_dqkv(head: u32, c: u32, v: vec4f) {
     for (var k = 0u; k < 4u; k++) {
-        if 4u * c + k < dims.head { put_one_6(head + 4u * c + k, v[k]); }
+        if head + 4u * c + k < end_of(head) { put_one_6(head + 4u * c + k, v[k]); }
     }
 }
