@@ -35,7 +35,7 @@ pub struct Account {
     pub used: Option<Used>,
     /// Of text: what was found instead of pictures.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub text: Option<TextAccount>,
+    pub text: Option<Box<TextAccount>>,
     /// Files that are not used.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub skipped: BTreeMap<Reason, Skipped>,

@@ -94,7 +94,9 @@ fn measured(yardsticks: &Yardsticks, teachers: &[Row]) -> String {
     let rows: Vec<Vec<String>> = yardsticks.named().into_iter().map(one).collect();
     let mut text = format!("\n{}", table(&["by counting", "loss", "accuracy %"], &rows));
     let left = yardsticks.left.loss;
-    for loss in teachers.iter().filter_map(|row| row.loss_mean).filter(|loss| !(*loss < left)) {
+    // A loss that is no number is no better either.
+    let knows = |loss: &f64| *loss < left;
+    for loss in teachers.iter().filter_map(|row| row.loss_mean).filter(|loss| !knows(loss)) {
         text.push_str(&format!(
             "no result: the teacher's loss of {loss:.3} is not below the {left:.3} of the word before, so there is nothing to imitate yet\n"
         ));

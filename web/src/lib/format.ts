@@ -59,9 +59,14 @@ export function percent(value: number | null | undefined, digits = 2): string {
 }
 
 /** 83.00 ± 0.95. */
-export function spread(mean: number, deviation: number | null | undefined): string {
-  const text = mean.toFixed(2);
-  return deviation === null || deviation === undefined ? text : `${text} ± ${deviation.toFixed(2)}`;
+export function spread(
+  mean: number | null | undefined,
+  deviation: number | null | undefined,
+  digits = 2,
+): string {
+  if (mean === null || mean === undefined) return NONE;
+  const text = mean.toFixed(digits);
+  return deviation === null || deviation === undefined ? text : `${text} ± ${deviation.toFixed(digits)}`;
 }
 
 /** A measured number in few digits: 0.0923, 5.2e-7, 1234. */

@@ -187,7 +187,7 @@ fn text(config: &Config, bert: &Bert) -> Result<(), ConfigError> {
         let allowed = format!("must be at least the {length} tokens of `text.length`");
         return Err(bad("model.positions", positions, allowed));
     }
-    if bert.hidden % bert.heads != 0 {
+    if !bert.hidden.is_multiple_of(bert.heads) {
         let allowed = format!("must divide the {} features of `model.hidden`", bert.hidden);
         return Err(bad("model.heads", bert.heads, allowed));
     }

@@ -98,13 +98,13 @@ pub fn open(config: &Text, how: &Examples, cache: Option<&Path>) -> Result<Datas
     let train_source = Masked::new(train_text, "data.train_count", asked[0], seed)?;
     let test_source = Masked::new(test_text, "data.test_count", asked[1], seed)?;
     let [train_source, test_source] = [train_source, test_source].map(Arc::new);
-    account.text = Some(TextAccount {
+    account.text = Some(Box::new(TextAccount {
         vocabulary: tokenizer.size() as u64,
         asks: false,
         train: train.account(Source::len(&train_source))?,
         test: test.account(Source::len(&test_source))?,
         yardsticks: None,
-    });
+    }));
     let contents = Contents::Text(TextSet {
         tokenizer: Arc::new(tokenizer),
         length: how.length,
@@ -148,13 +148,13 @@ pub fn open_to_score(
     let cache = part.cache.clone();
     let text = MaskedText::new(cache, &part.documents, tokenizer, &pairing, masking, seed)?;
     let source = Arc::new(Masked { text, picks: None });
-    account.text = Some(TextAccount {
+    account.text = Some(Box::new(TextAccount {
         vocabulary: tokenizer.size() as u64,
         asks: false,
         train: TextPart::default(),
         test: part.account(Source::len(&source))?,
         yardsticks: None,
-    });
+    }));
     let contents = Contents::Text(TextSet {
         tokenizer: Arc::new(tokenizer.clone()),
         length: how.length,

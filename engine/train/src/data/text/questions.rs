@@ -76,13 +76,13 @@ pub fn open(config: &Text, how: &Examples, finetune: &Finetune) -> Result<Datase
         }
         train.picks = Some(subset(there, config.split_seed, count as usize));
     }
-    account.text = Some(TextAccount {
+    account.text = Some(Box::new(TextAccount {
         vocabulary: tokenizer.size() as u64,
         asks: true,
         train: train.account(),
         test: test.account(),
         yardsticks: None,
-    });
+    }));
     let [train, test] = [train, test].map(Arc::new);
     let contents = Contents::Questions(QuestionSet {
         tokenizer: Arc::new(tokenizer),
@@ -109,13 +109,13 @@ pub fn open_to_score(
         false => Questions::open(path)?,
     };
     let asked = Arc::new(asked(questions, "test", tokenizer, how, finetune, &mut account)?);
-    account.text = Some(TextAccount {
+    account.text = Some(Box::new(TextAccount {
         vocabulary: tokenizer.size() as u64,
         asks: true,
         train: TextPart::default(),
         test: asked.account(),
         yardsticks: None,
-    });
+    }));
     let contents = Contents::Questions(QuestionSet {
         tokenizer: Arc::new(tokenizer.clone()),
         length: how.length,
