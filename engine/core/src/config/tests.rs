@@ -109,7 +109,7 @@ fn bad_values_are_named_with_what_is_allowed() {
         ),
         (
             "[model]\nhidden = [4]",
-            "x.toml: `model.arch` is missing, but must be one of mlp, resnet, resnet50, resnet101",
+            "x.toml: `model.arch` is missing, but must be one of mlp, resnet, resnet50, resnet101, bert",
         ),
         (
             "[model]\narch = \"resnet18\"",

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::account::Account;
 use super::images::ImageSet;
 use super::source::Split;
-use super::text::questions::QuestionSet;
+use super::text::asked::QuestionSet;
 use super::text::{TextSet, Tokenizer};
 use crate::models::Output;
 use crate::nn::Extent;

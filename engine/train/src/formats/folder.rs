@@ -3,8 +3,10 @@
 use std::path::Path;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 
+pub(crate) use super::files::parse_json;
+pub use super::files::{CONFIG, WEIGHTS, read_json, read_json_on, write_json, write_json_on};
 use super::{FormatError, TextModel, onnx, safetensors, sums, transformers};
 use crate::config::{Interpolation, Model, Widen};
 use crate::disk::{Disk, SystemDisk};
@@ -14,14 +16,10 @@ use crate::nn::{Extent, Network, Weights};
 use crate::step::{PlanDocument, ProgramError, Task};
 use crate::win::surgery;
 
-/// File of the weights in a model folder.
-pub const WEIGHTS: &str = "model.safetensors";
 /// File of the weights with their network in the folder of a model on images.
 pub const ONNX: &str = "model.onnx";
 /// The same of a model on text, where transformers.js and optimum look for it.
 pub const TEXT_ONNX: &str = "onnx/model.onnx";
-/// File of the architecture and preprocessing in a model folder.
-pub const CONFIG: &str = "config.json";
 /// File of the proof of the merge in a model folder.
 pub const MERGE: &str = "merge.json";
 /// File of the plan by which a browser runs the network, in a model folder that was exported with it.
@@ -278,50 +276,6 @@ impl ModelFolder {
         let card = String::from_utf8_lossy(&card).into_owned();
         Ok(ModelFolder { weights, config, merge, card })
     }
-}
-
-/// Writes a value as indented JSON, whole or not at all.
-///
-/// # Errors
-/// What the system refuses.
-pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), FormatError> {
-    write_json_on(&SystemDisk, path, value)
-}
-
-/// [`write_json`] on a disk.
-///
-/// # Errors
-/// As [`write_json`].
-pub fn write_json_on<T: Serialize>(
-    disk: &dyn Disk,
-    path: &Path,
-    value: &T,
-) -> Result<(), FormatError> {
-    let mut text =
-        serde_json::to_string_pretty(value).map_err(|error| FormatError::content(path, error))?;
-    text.push('\n');
-    disk.write_bytes(path, text.as_bytes())
-}
-
-/// Reads a value from JSON.
-///
-/// # Errors
-/// The file cannot be read, is not the one that a `SHA256SUMS` beside it names, or is not such a value.
-pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, FormatError> {
-    read_json_on(&SystemDisk, path)
-}
-
-/// [`read_json`] on a disk.
-///
-/// # Errors
-/// As [`read_json`].
-pub fn read_json_on<T: DeserializeOwned>(disk: &dyn Disk, path: &Path) -> Result<T, FormatError> {
-    parse_json(path, &sums::read(disk, path)?)
-}
-
-/// A value of the JSON in the file at `path`.
-pub(crate) fn parse_json<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, FormatError> {
-    serde_json::from_slice(bytes).map_err(|error| FormatError::content(path, error))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 pub mod atomic;
 pub mod card;
+mod files;
 pub mod folder;
 pub mod onnx;
 mod pytorch;

@@ -10,12 +10,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{FormatError, folder, safetensors};
+use super::{FormatError, files, safetensors};
 use crate::{
-    data::{Subject, text::Tokenizer},
+    data::text::Tokenizer,
     disk::Disk,
-    models::{self, Bert, BertHead, Output},
-    nn::{Extent, Network, Tensor, Weights},
+    models::{self, Bert, BertHead},
+    nn::{Network, Tensor, Weights},
     text::escape,
 };
 
@@ -107,23 +107,6 @@ pub struct Sequences {
     /// What the network is asked for; absent: what transformers' class says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head: Option<BertHead>,
-}
-
-impl Sequences {
-    /// Sequences as networks read them that are made for this.
-    pub fn of(subject: &Subject) -> Self {
-        let length = match subject.input {
-            Extent::Tokens(length) => length,
-            other => other.width(),
-        };
-        let (places, head) = match subject.output {
-            Output::Words { places, next: false, .. } => (places, BertHead::MaskedWords),
-            Output::Words { places, next: true, .. } => (places, BertHead::Pretrain),
-            Output::Spans { .. } => (0, BertHead::Spans),
-            Output::Classes(_) => (1, BertHead::MaskedWords),
-        };
-        Self { length, places, head: Some(head) }
-    }
 }
 
 fn segments() -> u32 {
@@ -351,8 +334,8 @@ pub fn model_on(
     folder: &Path,
     given: Option<Sequences>,
 ) -> Result<(TextModel, bool), FormatError> {
-    let path = folder.join(folder::CONFIG);
-    let config: Config = folder::read_json_on(disk, &path)?;
+    let path = folder.join(files::CONFIG);
+    let config: Config = files::read_json_on(disk, &path)?;
     let bad = |problem: String| FormatError::content(&path, problem);
     let sizes = config.sizes(given).map_err(bad)?;
     let tokenizer = Tokenizer::read_on(disk, folder)?;
@@ -409,7 +392,7 @@ fn read_weights(
     disk: &dyn Disk,
     folder: &Path,
 ) -> Result<(std::path::PathBuf, Weights), FormatError> {
-    let whole = folder.join(folder::WEIGHTS);
+    let whole = folder.join(files::WEIGHTS);
     let path = folder.join(INDEX);
     if disk.kind(&whole).is_some() || disk.kind(&path).is_none() {
         let weights = safetensors::read_by_tensor_on(disk, &whole)?;
@@ -420,7 +403,7 @@ fn read_weights(
         weight_map: std::collections::BTreeMap<String, String>,
     }
     let bad = |problem: String| FormatError::content(&path, problem);
-    let Index { weight_map } = folder::read_json_on(disk, &path)?;
+    let Index { weight_map } = files::read_json_on(disk, &path)?;
     let mut files: Vec<&String> = weight_map.values().collect();
     files.sort();
     files.dedup();

@@ -12,7 +12,7 @@ use crate::{
     data::{
         Contents, Dataset,
         images::ImageSet,
-        text::{TextSet, questions::QuestionSet},
+        text::{TextSet, asked::QuestionSet},
     },
     formats::{ImageInput, ImageModel, ModelConfig, ModelFolder, TextModel, card, folder},
     models::Bert,

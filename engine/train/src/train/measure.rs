@@ -6,7 +6,7 @@ use super::{Session, TrainError, probe::DeviceProbe};
 use crate::{
     data::{
         Contents, Dataset, Split,
-        text::{answers::Answered, metrics::Scores, questions::Asked},
+        text::{answers::Answered, asked::Asked, metrics::Scores},
     },
     device::Device,
     event::AnswerScores,

@@ -14,6 +14,7 @@
 )]
 
 pub mod answers;
+pub mod asked;
 pub mod cache;
 pub mod corpus;
 mod files;
@@ -24,6 +25,7 @@ pub mod pairs;
 pub mod procedural;
 pub mod questions;
 mod reading;
+mod set;
 pub mod squad;
 mod survey;
 pub mod vocabulary;
@@ -35,7 +37,8 @@ pub use cache::TokenCache;
 pub use corpus::Corpus;
 pub use files::TOKENIZER;
 pub use masks::{Example, MaskedText, Masking};
-pub use open::{TextSet, open, open_to_score, promised};
+pub use open::{open, open_to_score, promised};
+pub use set::TextSet;
 pub use squad::Questions;
 pub use survey::{Shown, Survey, Token, kind_of, survey};
 pub use wordpiece::{Encoding, Tokenizer};

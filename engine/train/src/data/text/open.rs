@@ -1,62 +1,21 @@
 //! Opens texts as data sets of masked words.
 
-use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::cache::TokenCache;
 use super::masks::{MaskedText, Masking};
 use super::pairs::Pairing;
-use super::{Corpus, Normalizer, Tokenizer, procedural, vocabulary, yardsticks};
-use crate::batch::{Batch, Field};
+use super::set::{Masked, Part, TextSet};
+use super::{Corpus, Normalizer, Tokenizer, procedural, vocabulary};
 use crate::config::{Examples, Text, TextKind};
 use crate::data::DataError;
-use crate::data::account::{Account, TextAccount, TextPart, Yardsticks};
+use crate::data::account::{Account, TextAccount, TextPart};
 use crate::data::dataset::{Contents, Dataset};
-use crate::data::source::{Draw, Source, Split, subset};
-use crate::nn::{LENGTHS, PLACES, SEGMENTS, TOKENS};
-use crate::step::{LABELS, NEXT, NO_LABEL};
-use crate::threads::cores;
+use crate::data::source::{Source, Split};
 
 /// Examples of `procedural_text` unless counts are given: for training and for testing.
 const PROCEDURAL: [u64; 2] = [20_000, 2_000];
-
-/// What a text is, for who trains on it.
-#[derive(Debug, Clone)]
-pub struct TextSet {
-    /// Makes tokens of text.
-    pub tokenizer: Arc<Tokenizer>,
-    /// Tokens of an example.
-    pub length: u32,
-    /// Words of an example that are masked, at most.
-    pub places: u32,
-    /// Whether examples are pairs of sentences, of which the second may not follow the first.
-    pub next: bool,
-    train: Arc<Part>,
-    test: Arc<Masked>,
-}
-
-/// Held-out examples on which counting is measured.
-const MEASURED: usize = 10_000;
-
-impl TextSet {
-    /// What counting alone reaches on the held-out text.
-    ///
-    /// # Errors
-    /// The tokens cannot be read.
-    pub fn yardsticks(&self) -> Result<Yardsticks, DataError> {
-        let Part { cache, documents, .. } = &*self.train;
-        yardsticks(cache, documents, &self.tokenizer, &self.test.text, MEASURED)
-    }
-}
-
-/// The documents of a part among the sentences of a cache.
-#[derive(Debug)]
-struct Part {
-    cache: Arc<TokenCache>,
-    documents: Vec<Range<u64>>,
-    name: String,
-}
 
 /// Opens the text that `config` names, whose examples are made as `how` says. Its tokens are kept in `cache`, a folder; without one, in memory.
 ///
@@ -252,96 +211,4 @@ fn read(config: &Text, how: &Examples, folder: Option<&Path>) -> Result<Opened, 
         Part { cache: of_test, documents: held, name: test_name },
     ];
     Ok((tokenizer, parts, account))
-}
-
-impl Part {
-    fn account(&self, examples: usize) -> Result<TextPart, DataError> {
-        let sentences = self.documents.iter().map(|range| range.end - range.start).sum();
-        let mut tokens = 0;
-        for document in &self.documents {
-            let bounds = self.cache.bounds(document.clone())?;
-            tokens += bounds.last().zip(bounds.first()).map_or(0, |(end, start)| end - start);
-        }
-        Ok(TextPart {
-            name: self.name.clone(),
-            documents: self.documents.len() as u64,
-            sentences,
-            tokens,
-            examples: examples as u64,
-        })
-    }
-}
-
-/// Examples of masked words as a source of samples.
-#[derive(Debug)]
-struct Masked {
-    text: MaskedText,
-    /// Those that are used; none: all.
-    picks: Option<Vec<usize>>,
-}
-
-impl Masked {
-    /// As many examples of a text as `key` asks for.
-    fn new(
-        text: MaskedText,
-        key: &'static str,
-        asked: Option<u64>,
-        seed: u64,
-    ) -> Result<Self, DataError> {
-        let Some(asked) = asked.filter(|&asked| asked != text.len() as u64) else {
-            return Ok(Self { text, picks: None });
-        };
-        if asked > text.len() as u64 {
-            let problem = format!("{asked} is more than the {} examples of the text", text.len());
-            return Err(DataError::setting(key, problem));
-        }
-        let picks = Some(subset(text.len(), seed, asked as usize));
-        Ok(Self { text, picks })
-    }
-}
-
-impl Source for Arc<Masked> {
-    fn len(&self) -> usize {
-        self.picks.as_ref().map_or(self.text.len(), Vec::len)
-    }
-
-    fn classes(&self) -> &[u32] {
-        &[]
-    }
-
-    /// One makes examples faster than any device trains on them.
-    fn threads(&self) -> usize {
-        cores().min(1)
-    }
-
-    /// `tokens` and `segments` (N, T), `lengths` (N), `places` (N, M); `labels` (N, M), of which those that do not count are no word, and with
-    /// sentence pairs `next` (N).
-    fn gather(&self, picks: &[usize], size: usize, draw: Option<Draw>) -> Result<Batch, DataError> {
-        let (length, places) = (self.text.length(), self.text.places());
-        let fields = [length, length, 1, places, places, 1];
-        let mut numbers = fields.map(|width| Vec::with_capacity(size * width));
-        for &pick in picks {
-            let index = self.picks.as_ref().map_or(pick, |picks| picks[pick]);
-            let example = self.text.example(index, draw)?;
-            let label = |(label, weight): (u32, f32)| if weight > 0.0 { label } else { NO_LABEL };
-            let labels = example.labels.into_iter().zip(example.weights).map(label);
-            numbers[0].extend(example.input_ids);
-            numbers[1].extend(example.token_type_ids);
-            numbers[2].push(example.length);
-            numbers[3].extend(example.positions);
-            numbers[4].extend(labels);
-            numbers[5].push(example.next);
-        }
-        for (numbers, width) in numbers.iter_mut().zip(fields) {
-            numbers.resize(size * width, 0);
-        }
-        let [tokens, segments, lengths, places, labels, next] = numbers;
-        let inputs = [(TOKENS, tokens), (SEGMENTS, segments), (LENGTHS, lengths), (PLACES, places)];
-        let inputs = inputs.map(|(name, numbers)| Field::u32(name, numbers)).into();
-        let mut targets = vec![Field::u32(LABELS, labels)];
-        if self.text.has_pairs() {
-            targets.push(Field::u32(NEXT, next));
-        }
-        Ok(Batch { inputs, targets, size, rows: picks.len() })
-    }
 }

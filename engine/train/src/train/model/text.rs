@@ -9,7 +9,7 @@ use crate::{
         text::{
             Questions,
             answers::{Answered, Choosing},
-            questions::Asked,
+            asked::Asked,
             squad::{Context, Cutting, Question, windows},
         },
     },

@@ -11,7 +11,8 @@ use crate::{
         FormatError, TextModel, folder,
         transformers::{self, Found, Sequences},
     },
-    nn::{self, Network, Weights},
+    models::{BertHead, Output},
+    nn::{self, Extent, Network, Weights},
     text::escape,
     train::{Teacher, TrainError},
 };
@@ -122,9 +123,24 @@ impl TextTeacher {
     }
 }
 
+/// Sequences as networks read them that are made for this.
+fn sequences(subject: &Subject) -> Sequences {
+    let length = match subject.input {
+        Extent::Tokens(length) => length,
+        other => other.width(),
+    };
+    let (places, head) = match subject.output {
+        Output::Words { places, next: false, .. } => (places, BertHead::MaskedWords),
+        Output::Words { places, next: true, .. } => (places, BertHead::Pretrain),
+        Output::Spans { .. } => (0, BertHead::Spans),
+        Output::Classes(_) => (1, BertHead::MaskedWords),
+    };
+    Sequences { length, places, head: Some(head) }
+}
+
 /// The teacher of `seed` for students on such text, checked before anything runs.
 pub(super) fn import(from: &str, seed: u64, subject: &Subject) -> Result<Imported, TrainError> {
-    let of = text_teacher(from, seed, Sequences::of(subject))?;
+    let of = text_teacher(from, seed, sequences(subject))?;
     if let Some(student) = &subject.tokenizer {
         of.check_tokenizer(from, student)?;
     }
@@ -179,7 +195,7 @@ fn taken(
     student: &Network,
     subject: &Subject,
 ) -> Result<(Weights, Vec<String>), TrainError> {
-    let of = text_teacher(from, 0, Sequences::of(subject))?;
+    let of = text_teacher(from, 0, sequences(subject))?;
     if let Some(tokenizer) = &subject.tokenizer {
         of.check_tokenizer(from, tokenizer)?;
     }

@@ -1,0 +1,57 @@
+//! Files that every model folder has, and files of JSON.
+
+use std::path::Path;
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{FormatError, sums};
+use crate::disk::{Disk, SystemDisk};
+
+/// File of the architecture and preprocessing in a model folder.
+pub const CONFIG: &str = "config.json";
+/// File of the weights in a model folder.
+pub const WEIGHTS: &str = "model.safetensors";
+
+/// Writes a value as indented JSON, whole or not at all.
+///
+/// # Errors
+/// What the system refuses.
+pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), FormatError> {
+    write_json_on(&SystemDisk, path, value)
+}
+
+/// [`write_json`] on a disk.
+///
+/// # Errors
+/// As [`write_json`].
+pub fn write_json_on<T: Serialize>(
+    disk: &dyn Disk,
+    path: &Path,
+    value: &T,
+) -> Result<(), FormatError> {
+    let mut text =
+        serde_json::to_string_pretty(value).map_err(|error| FormatError::content(path, error))?;
+    text.push('\n');
+    disk.write_bytes(path, text.as_bytes())
+}
+
+/// Reads a value from JSON.
+///
+/// # Errors
+/// The file cannot be read, is not the one that a `SHA256SUMS` beside it names, or is not such a value.
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, FormatError> {
+    read_json_on(&SystemDisk, path)
+}
+
+/// [`read_json`] on a disk.
+///
+/// # Errors
+/// As [`read_json`].
+pub fn read_json_on<T: DeserializeOwned>(disk: &dyn Disk, path: &Path) -> Result<T, FormatError> {
+    parse_json(path, &sums::read(disk, path)?)
+}
+
+/// A value of the JSON in the file at `path`.
+pub(crate) fn parse_json<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, FormatError> {
+    serde_json::from_slice(bytes).map_err(|error| FormatError::content(path, error))
+}
