@@ -113,7 +113,7 @@ fn bad_values_are_named_with_what_is_allowed() {
         ),
         (
             "[model]\narch = \"resnet18\"",
-            "x.toml: `model.arch` is \"resnet18\", but must be one of mlp, resnet, resnet50, resnet101",
+            "x.toml: `model.arch` is \"resnet18\", but must be one of mlp, resnet, resnet50, resnet101, bert",
         ),
         (
             "[model]\narch = \"mlp\"\nhidden = [4, 4, 4]\nblocks = [1, 1]",
