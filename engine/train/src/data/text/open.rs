@@ -7,7 +7,8 @@ use super::cache::TokenCache;
 use super::masks::{MaskedText, Masking};
 use super::pairs::Pairing;
 use super::set::{Masked, Part, TextSet};
-use super::{Corpus, Normalizer, Tokenizer, procedural, vocabulary};
+use super::vocabulary::{self, WordCounts};
+use super::{Corpus, Normalizer, Tokenizer, procedural};
 use crate::config::{Examples, Text, TextKind};
 use crate::data::DataError;
 use crate::data::account::{Account, TextAccount, TextPart};
@@ -22,38 +23,24 @@ const PROCEDURAL: [u64; 2] = [20_000, 2_000];
 /// # Errors
 /// Whatever is wrong with the files or the settings, as one sentence.
 pub fn open(config: &Text, how: &Examples, cache: Option<&Path>) -> Result<Dataset, DataError> {
-    let (tokenizer, [train, test], mut account) = match config.kind {
-        TextKind::ProceduralText => built_in(config, how)?,
-        _ => read(config, how, cache)?,
+    let asked = [config.train_count, config.test_count];
+    let (asked, (tokenizer, [train, test], mut account)) = match config.kind {
+        TextKind::ProceduralText => {
+            let [train, test] = asked;
+            let counts = [train.unwrap_or(PROCEDURAL[0]), test.unwrap_or(PROCEDURAL[1])];
+            (counts.map(Some), built_in(counts, how)?)
+        }
+        _ => (asked, read(config, how, cache)?),
     };
-    let pairing = Pairing {
-        length: how.length,
-        short_probability: how.short_probability,
-        nsp: how.nsp,
-        copies: how.dupe_factor.unwrap_or(1),
-    };
-    let masking = Masking {
-        max_predictions: how.max_predictions,
-        whole_word: how.whole_word,
-        fixed: how.dupe_factor.is_some(),
-        only_masked: false,
-    };
-    // Held-out text is masked once and for all, and counts where `[MASK]` is shown.
-    let (of_test, held_out) =
-        (Pairing { copies: 1, ..pairing }, Masking { fixed: true, only_masked: true, ..masking });
+    let pairing = pairing(how, how.dupe_factor.unwrap_or(1));
+    let masking = masking(how, how.dupe_factor.is_some(), false);
+    let (of_test, held_out) = held_out_examples(how);
     let seed = config.split_seed;
     let masked = |part: &Part, pairing, masking| {
         MaskedText::new(part.cache.clone(), &part.documents, &tokenizer, pairing, masking, seed)
     };
     let [train_text, test_text] =
         [masked(&train, &pairing, masking)?, masked(&test, &of_test, held_out)?];
-    let asked = match config.kind {
-        TextKind::ProceduralText => {
-            let [train, test] = PROCEDURAL;
-            [config.train_count.or(Some(train)), config.test_count.or(Some(test))]
-        }
-        _ => [config.train_count, config.test_count],
-    };
     let train_source = Masked::new(train_text, "data.train_count", asked[0], seed)?;
     let test_source = Masked::new(test_text, "data.test_count", asked[1], seed)?;
     let [train_source, test_source] = [train_source, test_source].map(Arc::new);
@@ -92,18 +79,7 @@ pub fn open_to_score(
     let outline = text.outline()?;
     let cache = Arc::new(TokenCache::open(None, &text, &outline, tokenizer)?);
     let part = Part { cache, documents: outline.documents, name };
-    let pairing = Pairing {
-        length: how.length,
-        short_probability: how.short_probability,
-        nsp: how.nsp,
-        copies: 1,
-    };
-    let masking = Masking {
-        max_predictions: how.max_predictions,
-        whole_word: how.whole_word,
-        fixed: true,
-        only_masked: true,
-    };
+    let (pairing, masking) = held_out_examples(how);
     let cache = part.cache.clone();
     let text = MaskedText::new(cache, &part.documents, tokenizer, &pairing, masking, seed)?;
     let source = Arc::new(Masked { text, picks: None });
@@ -126,6 +102,23 @@ pub fn open_to_score(
     Ok(Dataset { train: split.clone(), test: split, contents, account })
 }
 
+/// How each text is cut into `copies` rows of examples.
+fn pairing(how: &Examples, copies: u32) -> Pairing {
+    let &Examples { length, short_probability, nsp, .. } = how;
+    Pairing { length, short_probability, nsp, copies }
+}
+
+/// How pieces are masked: the same in every epoch where `fixed`.
+fn masking(how: &Examples, fixed: bool, only_masked: bool) -> Masking {
+    let &Examples { max_predictions, whole_word, .. } = how;
+    Masking { max_predictions, whole_word, fixed, only_masked }
+}
+
+/// Held-out text is cut once, masked once and for all, and counts where `[MASK]` is shown.
+fn held_out_examples(how: &Examples) -> (Pairing, Masking) {
+    (pairing(how, 1), masking(how, true, true))
+}
+
 /// How many words `config` promises before the text is read.
 pub fn promised(config: &Text, how: &Examples) -> u32 {
     let tokenizer = match (config.kind, &how.vocab) {
@@ -142,9 +135,8 @@ pub fn promised(config: &Text, how: &Examples) -> u32 {
 
 type Opened = (Tokenizer, [Part; 2], Account);
 
-fn built_in(config: &Text, how: &Examples) -> Result<Opened, DataError> {
+fn built_in([train, test]: [u64; 2], how: &Examples) -> Result<Opened, DataError> {
     let tokenizer = procedural::tokenizer()?;
-    let [train, test] = PROCEDURAL;
     let part = |first, examples: u64| -> Result<Part, DataError> {
         let cache = Arc::new(procedural::chain(
             first,
@@ -152,10 +144,7 @@ fn built_in(config: &Text, how: &Examples) -> Result<Opened, DataError> {
         ));
         Ok(Part { documents: cache.documents()?, cache, name: String::new() })
     };
-    let parts = [
-        part(0, config.train_count.unwrap_or(train))?,
-        part(procedural::MOST, config.test_count.unwrap_or(test))?,
-    ];
+    let parts = [part(0, train)?, part(procedural::MOST, test)?];
     Ok((tokenizer, parts, Account::default()))
 }
 
@@ -184,19 +173,9 @@ fn read(config: &Text, how: &Examples, folder: Option<&Path>) -> Result<Opened, 
         Some(held_out) => [&outline.documents, &held_out.documents].map(Clone::clone),
         None => outline.split(config.test_fraction, config.split_seed)?,
     };
-    let tokenizer = match &how.vocab {
-        Some(vocab) => Tokenizer::open(Path::new(vocab), how.lowercase)?,
-        None => {
-            let normalizer = Normalizer::bert(how.lowercase.unwrap_or(true));
-            let counts = train.count_words(normalizer, &documents)?;
-            let tokenizer = vocabulary::train(&counts, how.vocab_size as usize, normalizer)?;
-            account.note(format!(
-                "a vocabulary of {} pieces was trained on the training text",
-                tokenizer.size()
-            ));
-            tokenizer
-        }
-    };
+    let tokenizer = vocabulary_of(how, "text", &mut account, |normalizer| {
+        train.count_words(normalizer, &documents)
+    })?;
     let names = [&account.train.name, &account.test.name].map(Clone::clone);
     let cache = Arc::new(TokenCache::open(folder, &train, &outline, &tokenizer)?);
     let of_test = match (&held_out, &of_test) {
@@ -211,4 +190,21 @@ fn read(config: &Text, how: &Examples, folder: Option<&Path>) -> Result<Opened, 
         Part { cache: of_test, documents: held, name: test_name },
     ];
     Ok((tokenizer, parts, account))
+}
+
+/// The vocabulary that `how` names, else one trained on the words that `count` counts in the training `part`, which the account tells.
+pub(super) fn vocabulary_of(
+    how: &Examples,
+    part: &str,
+    account: &mut Account,
+    count: impl FnOnce(Normalizer) -> Result<WordCounts, DataError>,
+) -> Result<Tokenizer, DataError> {
+    if let Some(vocab) = &how.vocab {
+        return Tokenizer::open(Path::new(vocab), how.lowercase);
+    }
+    let normalizer = Normalizer::bert(how.lowercase.unwrap_or(true));
+    let tokenizer = vocabulary::train(&count(normalizer)?, how.vocab_size as usize, normalizer)?;
+    let pieces = tokenizer.size();
+    account.note(format!("a vocabulary of {pieces} pieces was trained on the training {part}"));
+    Ok(tokenizer)
 }

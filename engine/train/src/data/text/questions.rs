@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use super::answers::Choosing;
 use super::asked::{Asked, QuestionSet};
+use super::open::vocabulary_of;
 use super::squad::{Cutting, Questions, Windows, windows};
-use super::vocabulary::{self, WordCounts};
-use super::{Normalizer, Tokenizer, procedural};
+use super::vocabulary::WordCounts;
+use super::{Tokenizer, procedural};
 use crate::config::{Examples, Finetune, Text, TextKind};
 use crate::data::DataError;
 use crate::data::account::{Account, TextAccount, TextPart};
@@ -202,17 +203,10 @@ fn tokenizer(
     if config.kind == TextKind::ProceduralQuestions {
         return procedural::tokenizer();
     }
-    if let Some(vocab) = &how.vocab {
-        return Tokenizer::open(Path::new(vocab), how.lowercase);
-    }
-    let normalizer = Normalizer::bert(how.lowercase.unwrap_or(true));
-    let mut counts = WordCounts::default();
-    train.contexts.iter().for_each(|context| counts.add(&context.text, normalizer));
-    train.questions.iter().for_each(|question| counts.add(&question.text, normalizer));
-    let tokenizer = vocabulary::train(&counts, how.vocab_size as usize, normalizer)?;
-    account.note(format!(
-        "a vocabulary of {} pieces was trained on the training questions",
-        tokenizer.size()
-    ));
-    Ok(tokenizer)
+    vocabulary_of(how, "questions", account, |normalizer| {
+        let mut counts = WordCounts::default();
+        train.contexts.iter().for_each(|context| counts.add(&context.text, normalizer));
+        train.questions.iter().for_each(|question| counts.add(&question.text, normalizer));
+        Ok(counts)
+    })
 }
