@@ -1,6 +1,6 @@
 //! How blocks of encoders start, by the probe of production, against the goldens of `golden/encoders.py`, and what is refused.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc};
 
 use engine::{
     batch::{Batch, Field, Numbers},
@@ -17,7 +17,7 @@ use engine::{
     win::{
         start::{
             Choice, MOST_ROWS, Probe, Rows, Started, Tap, fits, start_block, start_block_random,
-            start_embeddings, start_head, take_head,
+            start_embeddings, take_head,
         },
         surgery::{bridge, merge},
     },
@@ -26,7 +26,7 @@ use safetensors::SafeTensors;
 use serde_json::Value as Json;
 use taper_tests::gpu;
 
-use crate::{assert_close, floats, wide};
+use crate::{assert_close, floats, picks, start_all, wide, words};
 
 /// The start inputs, and what `golden/encoders.py` has of them.
 const INPUTS: usize = 24;
@@ -36,11 +36,6 @@ const PLACES_OF_EACH: u32 = 2;
 
 fn golden(name: &str) -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "golden", "encoders", name].iter().collect()
-}
-
-fn words(file: &SafeTensors<'_>, name: &str) -> Vec<u32> {
-    let data = file.tensor(name).expect(name).data();
-    data.as_chunks::<4>().0.iter().map(|&b| u32::from_le_bytes(b)).collect()
 }
 
 /// Sequences in fields, the targets left out as nobody looks at them.
@@ -171,14 +166,7 @@ impl Pupil {
         seed: u64,
         map: &[u32],
     ) -> Result<(Weights, Started), P::Error> {
-        let (mut weights, mut all) = (Weights::new(), Started::default());
-        for block in 0..self.bridged.blocks.len() {
-            let started = self.block(probe, &mut weights, block, choice, seed, map)?;
-            all.fresh += started.fresh;
-            all.picks.extend(started.picks);
-        }
-        start_head(probe, &self.bridged, &self.teacher, &self.source, &mut weights)?;
-        Ok((weights, all))
+        start_all(probe, &self.bridged, &self.teacher, &self.source, choice, seed, map)
     }
 
     /// The mean squared error of what S̄ puts out after each block over the variance of what the teacher puts out there.
@@ -228,14 +216,7 @@ fn check(case: &str) {
     let Some(gpu) = gpu() else { return };
     let bytes = std::fs::read(golden(&format!("{case}.run.safetensors"))).expect("golden file");
     let run = SafeTensors::deserialize(&bytes).expect("golden file");
-    let picks: BTreeMap<String, Vec<usize>> = run
-        .names()
-        .into_iter()
-        .filter_map(|name| {
-            let units = words(&run, name).into_iter().map(|n| n as usize).collect();
-            Some((name.strip_prefix("pick.")?.to_owned(), units))
-        })
-        .collect();
+    let picks = picks(&run);
     let pupil = Pupil::of(case);
     let mut probe = DeviceProbe::new(&gpu, &split(), 2000, 7);
     let (found, started) = pupil.all(&mut probe, Choice::Greedy, 0, &[]).expect("a start");

@@ -132,30 +132,47 @@ impl Pupil {
         seed: u64,
         map: &[u32],
     ) -> Result<(Weights, Started), P::Error> {
-        let Self { bridged, teacher, source, .. } = self;
-        let (mut weights, mut all) = (Weights::new(), Started::default());
-        for block in 0..self.bridged.blocks.len() {
-            let started = start_block(
-                probe,
-                bridged,
-                teacher,
-                source,
-                &mut weights,
-                block,
-                choice,
-                seed,
-                map,
-            )?;
-            all.fresh += started.fresh;
-            all.picks.extend(started.picks);
-        }
-        start_head(probe, &self.bridged, &self.teacher, &self.source, &mut weights)?;
-        Ok((weights, all))
+        start_all(probe, &self.bridged, &self.teacher, &self.source, choice, seed, map)
     }
 
     fn refusal(&mut self, map: &[u32]) -> String {
         self.start_only(Choice::Greedy, 1, map).map(|_| ()).expect_err("a refusal").to_string()
     }
+}
+
+/// All blocks and the head, with no training between them.
+fn start_all<P: Probe>(
+    probe: &mut P,
+    bridged: &Network,
+    teacher: &Network,
+    source: &Weights,
+    choice: Choice<'_>,
+    seed: u64,
+    map: &[u32],
+) -> Result<(Weights, Started), P::Error> {
+    let (mut weights, mut all) = (Weights::new(), Started::default());
+    for block in 0..bridged.blocks.len() {
+        let started =
+            start_block(probe, bridged, teacher, source, &mut weights, block, choice, seed, map)?;
+        all.fresh += started.fresh;
+        all.picks.extend(started.picks);
+    }
+    start_head(probe, bridged, teacher, source, &mut weights)?;
+    Ok((weights, all))
+}
+
+fn words(file: &SafeTensors<'_>, name: &str) -> Vec<u32> {
+    let data = file.tensor(name).expect(name).data();
+    data.as_chunks::<4>().0.iter().map(|&b| u32::from_le_bytes(b)).collect()
+}
+
+/// The units that a golden's start took over, by layer.
+fn picks(file: &SafeTensors<'_>) -> BTreeMap<String, Vec<usize>> {
+    let taken = |name: &str| {
+        let layer = name.strip_prefix("pick.")?.to_owned();
+        Some((layer, words(file, name).into_iter().map(|unit| unit as usize).collect()))
+    };
+    file.names().into_iter().filter_map(taken).collect()
 }
 
 #[track_caller]
@@ -180,16 +197,7 @@ fn check_by<P: Probe<Error: std::fmt::Debug>>(case: &str, greedy: bool, probe: &
     let name = format!("{case}-{}", if greedy { "greedy" } else { "sample" });
     let bytes = std::fs::read(golden(&format!("{name}.run.safetensors"))).expect("golden file");
     let file = SafeTensors::deserialize(&bytes).expect("golden file");
-    let picks: BTreeMap<String, Vec<usize>> = file
-        .names()
-        .into_iter()
-        .filter_map(|name| {
-            let data = file.tensor(name).ok()?;
-            let units = data.data().as_chunks::<4>().0.iter();
-            let units = units.map(|&b| u32::from_le_bytes(b) as usize);
-            Some((name.strip_prefix("pick.")?.to_owned(), units.collect()))
-        })
-        .collect();
+    let picks = picks(&file);
 
     let pupil = Pupil::of(case);
     let choice = if greedy { Choice::Greedy } else { Choice::Given(&picks) };
