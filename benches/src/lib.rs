@@ -1,35 +1,32 @@
 //! Workloads with fixed names, shapes and counts of operations, and how a step of one is timed. `taper bench` prints them;
 //! `README.md` beside this crate's manifest has the figures.
 
-pub mod bert;
 pub mod growth;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
-use bert::Bert;
+use anyhow::{Result, bail};
 use engine::clock::SystemClock;
 use engine::config::{
-    Activation, Config, Discrepancy, Mlp, Model, Precision, Resnet, Stem, Unit, Widen,
+    Activation, Config, Discrepancy, Mlp, Model, Precision, Recipe, Resnet, Stem, Unit, Widen,
 };
 use engine::device::{Device, Executor, StepParameters};
 use engine::graph::Graph;
-use engine::nn::{self, Extent, Layer, Network};
+use engine::models::{self, Bert};
+use engine::nn::{self, Extent, IMAGES, LENGTHS, Layer, Network, PLACES, SEGMENTS, TOKENS};
 use engine::ops::{
     Op, Operands,
-    adam::Adam,
     conv2d::Conv2d,
-    count,
     matmul::{Matmul, product},
-    scaler,
+    scaler, to_u32,
 };
 use engine::plan::{Choices, Plan, Target, compile};
 use engine::profile::{Job, Window};
 use engine::random::Stream;
-use engine::step::{Objective, SCALER, STEP, Task, Trained, Training, program};
+use engine::step::{LABELS, Objective, SCALER, STEP, Task, Trained, Training, program};
 use engine::train::{Autotuned, Autotuner, BUDGET};
-use engine::{models, win::surgery};
+use engine::win::surgery;
 use serde::{Deserialize, Serialize};
 
 use Precision::{F32, Mixed};
@@ -82,7 +79,8 @@ pub fn works() -> Vec<Work> {
         Work::new("products_n32_c64_hw16_k3_fb", 1.812, |on| products(64, 16, on)),
         Work::new("mlp_784_32x16_10_b256_sgdm", 0.0626, |on| mlp(on, F32)),
         Work::new("resnet_bottleneck_b64_sgdm", 4.650, |on| resnet(on, F32)),
-        Work::new("bert_h128_l4_s128_b16_adam", 24.16, bert),
+        Work::new("bert_h128_l4_s128_b16_adam", 24.16, |on| bert(0.0, on)),
+        Work::new("bert_h128_l4_s128_b16_adam_dropout", 24.16, |on| bert(0.1, on)),
         Work::new("win_narrow_b64", 18.732, |on| narrow(on, F32)),
     ]
 }
@@ -327,40 +325,37 @@ fn resnet(on: &Target, precision: Precision) -> Result<Ready> {
     training(&thin_resnet(), None, Objective::Labels, 64, precision, on)
 }
 
-/// The encoder of the work `bert_h128_l4_s128_b16_adam`.
-const THIN_BERT: Bert =
-    Bert { vocabulary: 8192, hidden: 128, layers: 4, heads: 4, inner: 512, length: 128, batch: 16 };
+/// Words of [`thin_bert`].
+const WORDS: u32 = 8192;
 
-/// Weights as BERT's begin: of deviation 0.02, biases 0, layer norms the identity.
-fn bert(on: &Target) -> Result<Ready> {
-    let layout = THIN_BERT.layout();
-    let mut stream = Stream::new(&[layout.param_floats]);
-    let mut params = vec![0.0; layout.param_floats as usize];
-    for (name, slot) in &layout.params {
-        let first = slot.offset as usize;
-        let weights = &mut params[first..first + count(&slot.shape) as usize];
-        match slot.shape.len() {
-            2 => weights.fill_with(|| (0.02 * stream.normal()) as f32),
-            _ => weights.fill(if name.contains("norm") && name.ends_with("weight") {
-                1.0
-            } else {
-                0.0
-            }),
-        }
-    }
-    let adam = Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0, decoupled: false };
-    let tokens = u64::from(THIN_BERT.batch * THIN_BERT.length);
-    let mut draw = || -> Vec<u32> {
-        (0..tokens).map(|_| stream.below(THIN_BERT.vocabulary as usize) as u32).collect()
+/// BERT's encoder of 128 features with the head that finds masked words, which is asked for the word at each position.
+fn thin_bert(dropout: f64) -> Network {
+    models::bert(&Bert {
+        vocabulary: WORDS,
+        hidden: 128,
+        layers: 4,
+        heads: 4,
+        inner: 512,
+        length: 128,
+        positions: 128,
+        places: 128,
+        dropout,
+        attention_dropout: dropout,
+        ..Bert::default()
+    })
+}
+
+/// A step of Adam on 16 sequences.
+fn bert(dropout: f64, on: &Target) -> Result<Ready> {
+    let of = Training {
+        student: &thin_bert(dropout),
+        teacher: None,
+        task: Task::MaskedWords { vocabulary: WORDS, places: 128 },
+        objective: Objective::Labels,
+        recipe: &recipe("adam", 16)?,
+        precision: F32,
     };
-    let words = vec![
-        ("ids".into(), draw()),
-        ("labels".into(), draw()),
-        ("lengths".into(), vec![THIN_BERT.length; THIN_BERT.batch as usize]),
-        ("student.decay0".into(), vec![1; layout.param_floats as usize / 64]),
-    ];
-    let plan = THIN_BERT.step(adam, on)?;
-    Ok(Ready { plan, floats: vec![("student.params".into(), params)], words })
+    ready(&of, WORDS, on)
 }
 
 /// The narrow step of the last block, with a teacher of four times as many channels inside its units.
@@ -376,40 +371,58 @@ fn narrow(on: &Target, precision: Precision) -> Result<Ready> {
     training(&bridged, Some(&teacher), imitate, 64, precision, on)
 }
 
-/// A step of SGD with momentum.
+/// A step of SGD with momentum on pictures of ten classes.
 fn training(
-    network: &Network,
+    student: &Network,
     teacher: Option<&Network>,
     objective: Objective,
     batch: u32,
     precision: Precision,
     on: &Target,
 ) -> Result<Ready> {
-    let set = ["vanilla.optimizer=sgd".to_string(), format!("vanilla.batch={batch}")];
+    let (task, recipe) = (Task::Classify, &recipe("sgd", batch)?);
+    ready(&Training { student, teacher, task, objective, recipe, precision }, 10, on)
+}
+
+/// How a stage without a schedule is trained.
+fn recipe(optimizer: &str, batch: u32) -> Result<Recipe> {
+    let set = [format!("vanilla.optimizer={optimizer}"), format!("vanilla.batch={batch}")];
     let config = set.iter().try_fold(Config::default(), |config, set| config.with_set(set))?;
-    let recipe = config.vanilla.recipe();
-    let of = Training {
-        student: network,
-        teacher,
-        task: Task::Classify,
-        objective,
-        recipe: &recipe,
-        precision,
-    };
-    let program = program(&of, on)?;
-    let student = program.student.pack(&nn::fresh(network, 0)?)?;
+    Ok(config.vanilla.recipe())
+}
+
+/// A step with fresh weights, on numbers of the kinds that its networks read; labels, and tokens if it reads some, are below `answers`.
+fn ready(of: &Training<'_>, answers: u32, on: &Target) -> Result<Ready> {
+    let program = program(of, on)?;
+    let student = program.student.pack(&nn::fresh(of.student, 0)?)?;
     let mut floats = named("student", student).to_vec();
-    if let (Some(network), Some(folded)) = (teacher, &program.teacher) {
+    if let (Some(network), Some(folded)) = (of.teacher, &program.teacher) {
         floats.extend(named("teacher", folded.pack(&nn::fresh(network, 0)?)?));
     }
-    let inputs = network.input.batch(batch).iter().map(|&n| u64::from(n)).product();
-    floats.push(("images".into(), noise(inputs, 1.0)));
     floats.push((SCALER.into(), vec![scaler::FIRST_SCALE, 0.0, 0.0, 0.0]));
     let mut words: Vec<_> = (0..)
         .zip(&program.decay_words)
         .map(|(k, words)| (format!("student.decay{k}"), words.clone()))
         .collect();
-    words.push(("labels".into(), (0..batch).map(|n| n % 10).collect()));
+    for input in &program.inputs {
+        let numbers = 0..to_u32(input.len() as u64);
+        let of_sample = input.shape.get(1).copied().unwrap_or(1);
+        // Tokens and words are strewn over the vocabulary, as peer/pytorch.py strews them.
+        let strewn = |n: u32| n * 7919 % answers;
+        let number: &dyn Fn(u32) -> u32 = match input.name {
+            IMAGES => {
+                floats.push((input.buffer.clone(), noise(input.len() as u64, 1.0)));
+                continue;
+            }
+            TOKENS => &strewn,
+            LABELS => &|n| strewn(numbers.end - 1 - n),
+            SEGMENTS => &|_| 0,
+            PLACES => &|n| n % of_sample,
+            LENGTHS => &|_| of.student.input.positions() as u32,
+            other => bail!("no work reads `{other}`"),
+        };
+        words.push((input.buffer.clone(), numbers.clone().map(number).collect()));
+    }
     // Buffers that this plan does not have are not written: an imitation reads no labels, an MLP has no state.
     let has = |label: &str| program.plan.buffers.iter().any(|buffer| buffer.label == label);
     floats.retain(|(label, _)| has(label));
@@ -487,9 +500,9 @@ mod tests {
             gflop(shapes.total_macs())
         );
 
-        let numbers: u64 = THIN_BERT.parameters().iter().map(|(_, shape)| count(shape)).sum();
-        assert_eq!(numbers, 2_915_072);
-        let counted = 6.0 * THIN_BERT.macs() as f64 / 1e9;
+        let shapes = thin_bert(0.0).shapes().expect("shapes");
+        assert_eq!(shapes.param_count(), 1_883_520);
+        let counted = 6.0 * 16.0 * shapes.total_macs() as f64 / 1e9;
         assert!((counted / 24.16 - 1.0).abs() < 0.01, "{counted}");
 
         let student = thin_resnet();

@@ -18,7 +18,7 @@ by is one rounding, so a test's tolerance is all the kernel's.
 half/FAMILY.safetensors holds the same cases with inputs and upstream gradients that f16 holds exactly: what the storage of results as f16
 adds is then all that a kernel may be off by.
 
-train.py, taught.py, bert.py, mixed.py, masked.py, heads.py, starts.py, encoders.py and crops.py, beside this file, make the rest; mixed, masked and heads
+train.py, taught.py, mixed.py, masked.py, heads.py, starts.py, encoders.py and crops.py, beside this file, make the rest; mixed, masked and heads
 are made on request.
 """
 

@@ -40,6 +40,7 @@ mod tests {
     fn the_pages_have_places_for_what_is_written_into_them() {
         for (page, part) in [
             ("README.md", "measured"),
+            ("README.md", "measured-text"),
             ("benches/README.md", "peer"),
             ("benches/README.md", "gpu"),
             ("benches/README.md", "growth"),

@@ -1,4 +1,5 @@
-//! A post-LN encoder with a head over its vocabulary: learned positions, layer norm after the embeddings, no dropout.
+//! A post-LN encoder with a head over its vocabulary: learned positions, layer norm after the embeddings, no dropout. Unlike ours it has no segments and a
+//! table of its own in the head, without the map before it: 0.8 % less to multiply.
 
 use burn::{
     module::Module,

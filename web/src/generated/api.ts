@@ -3475,6 +3475,11 @@ export interface components {
             /** @description File, folder or archive; not used by `procedural_text`. */
             path?: string | null;
             /**
+             * Format: uint32
+             * @description Symbols of the built-in chain, which are words of both built-in texts; absent: 1,024.
+             */
+            symbols?: number | null;
+            /**
              * Format: uint64
              * @description Training examples to use, drawn by `split_seed`: sequences, or windows of questions; absent: all (20,000 of `procedural_text`, 4,000 of
              *     `procedural_questions`).

@@ -153,7 +153,7 @@ fn data(config: &Config) -> Result<(), ConfigError> {
     let arch = config.model.arch();
     match (&config.data, &config.model, &config.text) {
         (Data::Images(_), Model::Bert(_), _) => {
-            let allowed = "reads text: set `data.kind` to \"text\" or \"procedural_text\"";
+            let allowed = "reads text: set `data.kind` to \"text\", \"procedural_text\", \"squad\" or \"procedural_questions\"";
             Err(bad("model.arch", arch, allowed))
         }
         (Data::Images(_), ..) if config.methods.contains(&Method::EmbeddingsOnly) => {
@@ -198,13 +198,16 @@ fn text(config: &Config, bert: &Bert) -> Result<(), ConfigError> {
         );
         return Err(bad("model.from", format!("{from:?}"), allowed));
     }
-    match &examples.vocab {
-        Some(vocab) if config.data.is_built_in() => {
-            let allowed = "is not read, as the built-in texts have a vocabulary of their own";
-            Err(bad("text.vocab", format!("{vocab:?}"), allowed))
-        }
-        _ => Ok(()),
+    let built_in = config.data.is_built_in();
+    if let Some(vocab) = examples.vocab.filter(|_| built_in) {
+        let allowed = "is not read, as the built-in texts have a vocabulary of their own";
+        return Err(bad("text.vocab", format!("{vocab:?}"), allowed));
     }
+    if let Some(symbols) = data.symbols.filter(|_| !built_in) {
+        let allowed = "is not read, as only the built-in texts are made of symbols";
+        return Err(bad("data.symbols", symbols, allowed));
+    }
+    Ok(())
 }
 
 fn images(data: &Images) -> Result<(), ConfigError> {

@@ -222,7 +222,7 @@ pub enum TextKind {
     /// stand between blank lines where there is one file.
     #[default]
     Text,
-    /// A built-in chain of 1,024 symbols whose entropy is known; nothing is downloaded.
+    /// A built-in chain of symbols whose entropy is known; nothing is downloaded.
     ProceduralText,
     /// Questions about texts, as SQuAD 1.1 and 2.0 have them: a JSON file, whose articles are parted, or a folder with a file `train….json` and a
     /// file `dev….json`.
@@ -247,6 +247,10 @@ pub struct Text {
     /// File, folder or archive; not used by `procedural_text`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
+    /// Symbols of the built-in chain, which are words of both built-in texts; absent: 1,024.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 8, max = 65536), extend("x-unit" = "symbols"))]
+    pub symbols: Option<u32>,
     /// Training examples to use, drawn by `split_seed`: sequences, or windows of questions; absent: all (20,000 of `procedural_text`, 4,000 of
     /// `procedural_questions`).
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -270,6 +274,7 @@ impl Default for Text {
         Text {
             kind: TextKind::Text,
             path: None,
+            symbols: None,
             train_count: None,
             test_count: None,
             test_fraction: 0.1,

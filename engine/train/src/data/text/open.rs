@@ -28,7 +28,7 @@ pub fn open(config: &Text, how: &Examples, cache: Option<&Path>) -> Result<Datas
         TextKind::ProceduralText => {
             let [train, test] = asked;
             let counts = [train.unwrap_or(PROCEDURAL[0]), test.unwrap_or(PROCEDURAL[1])];
-            (counts.map(Some), built_in(counts, how)?)
+            (counts.map(Some), built_in(symbols(config), counts, how)?)
         }
         _ => (asked, read(config, how, cache)?),
     };
@@ -123,7 +123,7 @@ fn held_out_examples(how: &Examples) -> (Pairing, Masking) {
 pub fn promised(config: &Text, how: &Examples) -> u32 {
     let tokenizer = match (config.kind, &how.vocab) {
         (TextKind::ProceduralText | TextKind::ProceduralQuestions, _) => {
-            procedural::tokenizer().ok()
+            procedural::tokenizer(symbols(config)).ok()
         }
         (TextKind::Text | TextKind::Squad, Some(vocab)) => {
             Tokenizer::open(Path::new(vocab), how.lowercase).ok()
@@ -135,10 +135,16 @@ pub fn promised(config: &Text, how: &Examples) -> u32 {
 
 type Opened = (Tokenizer, [Part; 2], Account);
 
-fn built_in([train, test]: [u64; 2], how: &Examples) -> Result<Opened, DataError> {
-    let tokenizer = procedural::tokenizer()?;
+/// Symbols of the built-in chain.
+pub(super) fn symbols(config: &Text) -> usize {
+    config.symbols.map_or(procedural::SYMBOLS, |symbols| symbols as usize)
+}
+
+fn built_in(symbols: usize, [train, test]: [u64; 2], how: &Examples) -> Result<Opened, DataError> {
+    let tokenizer = procedural::tokenizer(symbols)?;
     let part = |first, examples: u64| -> Result<Part, DataError> {
         let cache = Arc::new(procedural::chain(
+            symbols,
             first,
             procedural::documents(examples, how.length, how.nsp),
         ));

@@ -1,9 +1,9 @@
 //! Built-in texts, made from nothing but their index, of which the best values are known.
 //!
-//! **The chain** has 1,024 symbols. After each come four others, with probabilities 1/2, 1/4, 1/8 and 1/8: the j-th is
+//! **The chain** has 1,024 symbols, or as many as are asked for. After each come four others, with probabilities 1/2, 1/4, 1/8 and 1/8: the j-th is
 //! given by a permutation of the symbols, so each symbol is as frequent as any other, and the entropy of the next one is
 //! 1.75 bits. Frequency alone knows ln 1,024 = 6.93 nats and the piece before 1.75·ln 2 = 1.21 nats; [`both_sides`]
-//! is what the pieces on both sides leave.
+//! is what the pieces on both sides leave, nearly nothing.
 //!
 //! **Keys and values** are questions: a context lists keys, each with a value of one to three words, the question is a
 //! key, and the answer its value. Each can be answered.
@@ -14,7 +14,7 @@ use super::{Normalizer, TokenCache, Tokenizer};
 use crate::data::DataError;
 use crate::random::{Stream, permutation};
 
-/// Symbols of the chain.
+/// Symbols of the chain, unless others are asked for.
 pub const SYMBOLS: usize = 1024;
 /// Entropy of the next symbol, in nats.
 pub const ENTROPY: f64 = 1.75 * std::f64::consts::LN_2;
@@ -37,25 +37,25 @@ const ENTRIES: usize = 8;
 ///
 /// # Errors
 /// Never: the words are there once.
-pub fn tokenizer() -> Result<Tokenizer, DataError> {
+pub fn tokenizer(symbols: usize) -> Result<Tokenizer, DataError> {
     let named = |letter: char, count: usize| (0..count).map(move |at| format!("{letter}{at}"));
-    let words = named('s', SYMBOLS).chain(named('k', KEY_COUNT)).chain(named('v', WORD_COUNT));
+    let words = named('s', symbols).chain(named('k', KEY_COUNT)).chain(named('v', WORD_COUNT));
     let pieces = SPECIALS.map(String::from).into_iter().chain(words).chain([".".to_owned()]);
     Tokenizer::new(pieces.collect(), Normalizer::bert(true))
         .map_err(|problem| DataError::setting("data.kind", problem))
 }
 
 /// The symbols that may follow each, in the order of [`CHANCES`]; the four are different.
-fn followers() -> Vec<[u32; 4]> {
-    let mut all = vec![[0; 4]; SYMBOLS];
+fn followers(symbols: usize) -> Vec<[u32; 4]> {
+    let mut all = vec![[0; 4]; symbols];
     for way in 0..CHANCES.len() {
-        let mut to = permutation(SYMBOLS, &[CHAIN, way as u64, 0]);
+        let mut to = permutation(symbols, &[CHAIN, way as u64, 0]);
         let mut stream = Stream::new(&[CHAIN, way as u64, 1]);
         let clashes = |to: &[usize], at: usize| all[at][..way].contains(&(to[at] as u32));
-        for at in 0..SYMBOLS {
+        for at in 0..symbols {
             // An exchange may make another clash, which is then undone.
             while clashes(&to, at) {
-                let other = stream.below(SYMBOLS);
+                let other = stream.below(symbols);
                 to.swap(at, other);
                 if clashes(&to, other) {
                     to.swap(at, other);
@@ -75,12 +75,12 @@ pub fn documents(examples: u64, length: u32, pairs: bool) -> usize {
     (examples as usize).div_ceil(of_document)
 }
 
-/// `count` documents of the chain from number `first` on, as numbers of [`tokenizer`]'s pieces.
-pub fn chain(first: u64, count: usize) -> TokenCache {
-    let followers = followers();
+/// `count` documents of the chain of so many symbols from number `first` on, as numbers of [`tokenizer`]'s pieces.
+pub fn chain(symbols: usize, first: u64, count: usize) -> TokenCache {
+    let followers = followers(symbols);
     let document = |index: u64| -> Vec<Vec<u32>> {
         let mut stream = Stream::new(&[CHAIN, index]);
-        let mut symbol = stream.below(SYMBOLS) as u32;
+        let mut symbol = stream.below(symbols) as u32;
         let mut next = || {
             let now = symbol;
             symbol = followers[now as usize][way(stream.unit())];
@@ -103,8 +103,8 @@ fn way(unit: f64) -> usize {
 }
 
 /// What is left of a symbol whose neighbours are known, in nats: the mean of −ln P(w | l, r).
-pub fn both_sides() -> f64 {
-    let followers = followers();
+pub fn both_sides(symbols: usize) -> f64 {
+    let followers = followers(symbols);
     let mut entropy = 0.0;
     for of in &followers {
         // Each way from the left symbol over w to the right one, and the sum over all that end there.
@@ -118,7 +118,7 @@ pub fn both_sides() -> f64 {
             entropy -= chance * (chance / all).ln();
         }
     }
-    entropy / SYMBOLS as f64
+    entropy / symbols as f64
 }
 
 /// `count` questions about keys and values, from number `first` on.

@@ -221,9 +221,9 @@ fn held_out_places_that_show_no_mask_weigh_nothing() {
 
 #[test]
 fn yardsticks_reach_what_is_known_of_the_chain() {
-    let tokenizer = procedural::tokenizer().expect("a tokenizer");
-    let train = procedural::chain(0, 2000);
-    let test = Arc::new(procedural::chain(procedural::MOST, 60));
+    let tokenizer = procedural::tokenizer(procedural::SYMBOLS).expect("a tokenizer");
+    let train = procedural::chain(procedural::SYMBOLS, 0, 2000);
+    let test = Arc::new(procedural::chain(procedural::SYMBOLS, procedural::MOST, 60));
     let how = Pairing { length: 34, nsp: false, ..PAIRING };
     let masking = Masking { fixed: true, only_masked: true, ..MASKING };
     let documents = test.documents().expect("documents");
@@ -242,18 +242,22 @@ fn yardsticks_reach_what_is_known_of_the_chain() {
     let hidden = 0.15 * 0.8 + 1.0 / 32.0;
     let left = (1.0 - hidden) * procedural::ENTROPY + hidden * size.ln();
     assert!((found.left.loss - left).abs() < 0.15, "{found:?} {left}");
-    assert!(procedural::both_sides() < 0.1 && found.both.loss < found.left.loss - 0.9, "{found:?}");
+    assert!(
+        procedural::both_sides(procedural::SYMBOLS) < 0.1
+            && found.both.loss < found.left.loss - 0.9,
+        "{found:?}"
+    );
 }
 
 #[test]
 fn the_chain_and_the_keys_never_change() {
-    let chain = procedural::chain(5, 2);
+    let chain = procedural::chain(procedural::SYMBOLS, 5, 2);
     assert_eq!(chain.documents().expect("documents"), [0..16, 16..32]);
     assert_eq!(chain.tokens(), 1024);
     let all = chain.pieces(0..1024).expect("pieces");
     assert!(all.iter().all(|id| (5..1029).contains(id)));
     assert_eq!(all[..4], [938, 6, 417, 717]);
-    let again = procedural::chain(6, 1).pieces(0..512).expect("pieces");
+    let again = procedural::chain(procedural::SYMBOLS, 6, 1).pieces(0..512).expect("pieces");
     assert_eq!(again, all[512..]);
     assert_eq!(SPECIALS.len(), 5);
     let questions = procedural::keys_and_values(3, 2);
@@ -263,7 +267,7 @@ fn the_chain_and_the_keys_never_change() {
     let question = &questions.questions[0];
     let answer = &question.answers[0];
     assert!(questions.context(question)[answer.start as usize..].starts_with(&answer.text));
-    let tokenizer = procedural::tokenizer().expect("a tokenizer");
+    let tokenizer = procedural::tokenizer(procedural::SYMBOLS).expect("a tokenizer");
     let pieces = tokenizer.encode(questions.context(question));
     assert!(!pieces.ids.contains(&tokenizer.specials().unk));
 }

@@ -181,7 +181,7 @@ fn questions_are_split_by_article() {
 
 #[test]
 fn a_long_question_is_cut_and_counted() {
-    let tokenizer = procedural::tokenizer().expect("a tokenizer");
+    let tokenizer = procedural::tokenizer(procedural::SYMBOLS).expect("a tokenizer");
     let mut questions = procedural::keys_and_values(0, 2);
     questions.questions[0].text = "k1 ".repeat(50);
     let made =

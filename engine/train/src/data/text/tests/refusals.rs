@@ -70,7 +70,7 @@ fn tokenizers() {
     let folder = tempfile::tempdir().expect("a folder");
     refused(Tokenizer::open(folder.path(), None), &["holds neither tokenizer.json nor vocab.txt"]);
 
-    let good = procedural::tokenizer().expect("a tokenizer");
+    let good = procedural::tokenizer(procedural::SYMBOLS).expect("a tokenizer");
     let (_, json) =
         good.files(64).into_iter().find(|(name, _)| *name == "tokenizer.json").expect("there");
     let good: Value = serde_json::from_str(&json).expect("JSON");
@@ -121,7 +121,7 @@ fn examples() {
     refused(made(Pairing { length: 4, ..PAIRING }), &["text.length: 4 is not in 8"]);
     refused(made(Pairing { short_probability: 2.0, ..PAIRING }), &["text.short_probability: 2"]);
     refused(made(Pairing { copies: 0, ..PAIRING }), &["text.dupe_factor: 0 is not 1 or more"]);
-    let tokenizer = procedural::tokenizer().expect("a tokenizer");
+    let tokenizer = procedural::tokenizer(procedural::SYMBOLS).expect("a tokenizer");
     for max_predictions in [0, 31] {
         let (how, masking) =
             (Pairing { nsp: false, ..PAIRING }, Masking { max_predictions, ..MASKING });
@@ -170,7 +170,7 @@ fn questions() {
     let good = good.expect("questions");
     refused(good.split(0.5, 1), &["one article"]);
     refused(good.split(0.0, 1), &["data.test_fraction: 0 is not between 0 and 1"]);
-    let tokenizer = procedural::tokenizer().expect("a tokenizer");
+    let tokenizer = procedural::tokenizer(procedural::SYMBOLS).expect("a tokenizer");
     let cut = |length, doc_stride| windows(&good, &tokenizer, Cutting { length, doc_stride });
     refused(
         cut(64, 60),
