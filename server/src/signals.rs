@@ -1,12 +1,21 @@
-//! How the system tells a process to end: Ctrl-C, `kill`, a terminal that closes.
+//! How the system tells a process to end: Ctrl-C, `kill`, what schedulers send before they take a machine away, a terminal that closes.
 
 use std::io;
+
+/// Who ends it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Signal {
+    /// Somebody at a terminal, by Ctrl-C.
+    Interrupt,
+    /// Whoever started it, as a scheduler does: SIGTERM, SIGUSR1, a terminal that closes.
+    Stop,
+}
 
 /// All that tell so.
 #[derive(Debug)]
 pub(crate) struct Signals {
     #[cfg(unix)]
-    of: Vec<tokio::signal::unix::Signal>,
+    of: Vec<(Signal, tokio::signal::unix::Signal)>,
     #[cfg(windows)]
     c: tokio::signal::windows::CtrlC,
     #[cfg(windows)]
@@ -25,24 +34,28 @@ impl Signals {
     /// What the system refuses.
     pub(crate) fn listen() -> io::Result<Signals> {
         use tokio::signal::unix::{SignalKind, signal};
-        let mut of = vec![signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?];
+        let mut of = vec![
+            (Signal::Interrupt, signal(SignalKind::interrupt())?),
+            (Signal::Stop, signal(SignalKind::terminate())?),
+            (Signal::Stop, signal(SignalKind::user_defined1())?),
+        ];
         // Who started it by `nohup` wants it to outlive its terminal.
         if !ignores_hangup() {
-            of.push(signal(SignalKind::hangup())?);
+            of.push((Signal::Stop, signal(SignalKind::hangup())?));
         }
         Ok(Signals { of })
     }
 
     /// Comes with the next one.
-    pub(crate) async fn next(&mut self) {
+    pub(crate) async fn next(&mut self) -> Signal {
         std::future::poll_fn(|context| {
             let mut all = self.of.iter_mut();
-            match all.any(|signal| signal.poll_recv(context).is_ready()) {
-                true => std::task::Poll::Ready(()),
-                false => std::task::Poll::Pending,
+            match all.find_map(|(who, of)| of.poll_recv(context).is_ready().then_some(*who)) {
+                Some(who) => std::task::Poll::Ready(who),
+                None => std::task::Poll::Pending,
             }
         })
-        .await;
+        .await
     }
 }
 
@@ -69,12 +82,12 @@ impl Signals {
     }
 
     /// Comes with the next one.
-    pub(crate) async fn next(&mut self) {
+    pub(crate) async fn next(&mut self) -> Signal {
         tokio::select! {
-            _ = self.c.recv() => {}
-            _ = self.pause.recv() => {}
-            _ = self.close.recv() => {}
-            _ = self.shutdown.recv() => {}
+            _ = self.c.recv() => Signal::Interrupt,
+            _ = self.pause.recv() => Signal::Interrupt,
+            _ = self.close.recv() => Signal::Stop,
+            _ = self.shutdown.recv() => Signal::Stop,
         }
     }
 }
@@ -83,7 +96,7 @@ impl Signals {
 ///
 /// # Errors
 /// What the system refuses.
-pub(crate) fn at_each(mut act: impl FnMut() + Send + 'static) -> io::Result<()> {
+pub(crate) fn at_each(mut act: impl FnMut(Signal) + Send + 'static) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut signals = {
         let _inside = runtime.enter();
@@ -92,8 +105,7 @@ pub(crate) fn at_each(mut act: impl FnMut() + Send + 'static) -> io::Result<()> 
     let wait = move || {
         runtime.block_on(async {
             loop {
-                signals.next().await;
-                act();
+                act(signals.next().await);
             }
         });
     };

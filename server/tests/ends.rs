@@ -155,7 +155,7 @@ fn signals() -> Vec<&'static str> {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let bits = ignored.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok());
-    let mut signals = vec!["-INT", "-TERM"];
+    let mut signals = vec!["-INT", "-TERM", "-USR1"];
     match bits.is_some_and(|bits| bits & 1 == 1) {
         true => println!("skipped: the tests run under `nohup`, so nothing here ends by a hangup"),
         false => signals.push("-HUP"),
@@ -170,7 +170,9 @@ fn a_run_that_is_told_to_end_writes_a_checkpoint() {
         let out = folder.path().join(name);
         let mut process = training(&out, taper());
         process.signal(name);
-        assert_eq!(process.ended().code(), Some(130), "{name}");
+        // By hand, or to be started again.
+        let code = if name == "-INT" { 130 } else { 75 };
+        assert_eq!(process.ended().code(), Some(code), "{name}");
         assert!(log(&out).contains("\"status\":\"stopped\""), "{name}");
         let checkpoints = out.join("members/vanilla-0/checkpoints");
         assert!(fs::read_dir(checkpoints).expect("made").next().is_some(), "{name}");
@@ -184,7 +186,71 @@ fn a_run_that_is_told_to_end_writes_a_checkpoint() {
     std::thread::sleep(Duration::from_secs(2));
     assert!(process.0.try_wait().expect("looked").is_none(), "it goes on");
     process.signal("-TERM");
-    assert_eq!(process.ended().code(), Some(130));
+    assert_eq!(process.ended().code(), Some(75));
+}
+
+/// An array of three tasks as Slurm makes it: one is killed, one is told to stop, each is started again, and all are compared as one run.
+#[test]
+fn an_array_of_tasks_is_killed_and_requeued_and_compared() {
+    let folder = tempfile::tempdir().expect("folder");
+    let out = folder.path().join("out");
+    let task = |number: usize, more: &[&str]| {
+        let mut command = taper();
+        command.arg("run").arg("demo").args(SMALL).args(["--set=seeds=[5,6,7]"]);
+        command.args(["--set=vanilla.epochs=300"]).args(more).arg("--out").arg(&out);
+        // As by `--array=3-7:2`.
+        command.env("SLURM_ARRAY_TASK_ID", (3 + 2 * number).to_string());
+        command.env("SLURM_ARRAY_TASK_MIN", "3").env("SLURM_ARRAY_TASK_STEP", "2");
+        command.env("SLURM_ARRAY_TASK_COUNT", "3");
+        command
+    };
+    let auto = |number| {
+        let output = task(number, &["--task=auto"]).output().expect("ran");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let begun = |number| {
+        let mut command = task(number, &["--task=auto"]);
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("started");
+        let process = Process(child);
+        let log = || log(&out.join(format!("task-{number}")));
+        wait_until("it trains", || log().contains("\"type\":\"step\""));
+        process
+    };
+    let (code, said) = auto(0);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("task 0 of 3, seed 5"), "{said}");
+    begun(1).signal("-KILL");
+    let mut told = begun(2);
+    told.signal("-USR1");
+    told.signal("-TERM");
+    assert_eq!(told.ended().code(), Some(75));
+    for number in [1, 2] {
+        let (code, said) = auto(number);
+        assert_eq!(code, Some(0), "{said}");
+        let log = log(&out.join(format!("task-{number}")));
+        assert!(log.contains("\"status\":\"done\""), "{log}");
+    }
+    let before = log(&out.join("task-2"));
+    let (code, said) = auto(2);
+    assert!(code == Some(0) && said.contains(": done"), "{said}");
+    assert_eq!(log(&out.join("task-2")), before, "a task that is done is left as it is");
+
+    let mut command = taper();
+    let table = command.args(["compare", "--json"]).arg(&out).output().expect("ran").stdout;
+    let table = String::from_utf8(table).expect("text");
+    assert!(table.contains("\"seeds\":3") && table.contains("\"unfinished\":[]"), "{table}");
+
+    for (arguments, part) in [
+        (&["--task=auto", "--set=vanilla.lr=0.5"][..], "vanilla.lr"),
+        (&["--task=0/2"], "has 3"),
+        (&["--task=auto", "--grid=vanilla.lr=0.1,0.2"], "has 6"),
+        (&["--task=3/3"], "0 to N - 1"),
+    ] {
+        let output = task(0, arguments).output().expect("ran");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(matches!(output.status.code(), Some(1 | 2)), "{arguments:?}: {said}");
+        assert!(said.contains(part), "{arguments:?}: {said}");
+    }
 }
 
 /// A server, with what it says first.

@@ -42,6 +42,8 @@ struct Inspection {
     /// What is taken over from a teacher from elsewhere, and what has to be assumed of it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     notes: Vec<String>,
+    /// Tasks that `taper run --task` parts it into.
+    tasks: usize,
     /// Whether the plans are for WebGPU's default limits.
     #[serde(skip)]
     web: bool,
@@ -84,13 +86,20 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         Some(device) => taper_gpu::open(device, taper_gpu::Options::default())?.target(),
         None => Target::web(AdapterKind::Gpu),
     };
+    let mut tasks = 0;
     for (label, config) in arguments.source.configurations()? {
         let inspection = inspect(label, &config, &target)?;
+        tasks += inspection.tasks;
         if arguments.json {
             print_json(&inspection)?;
         } else {
             print(&render(&inspection))?;
         }
+    }
+    if !arguments.json && tasks > 1 {
+        print(&format!(
+            "{tasks} tasks for a scheduler's array, a seed of a point of the grid each: `--task K/{tasks}`\n"
+        ))?;
     }
     Ok(())
 }
@@ -109,6 +118,7 @@ fn inspect(label: String, config: &Config, target: &Target) -> Result<Inspection
         stages: found.needs,
         deviations: found.deviations,
         notes: found.notes,
+        tasks: config.seeds.len(),
         web: target.limits == Limits::default(),
     })
 }

@@ -20,6 +20,7 @@ mod self_test;
 mod serve;
 mod source;
 mod survey;
+mod task;
 mod teachers;
 
 use std::process::ExitCode;

@@ -15,19 +15,22 @@ use engine::train::{Autotune, Host, Options, Run, TrainError};
 
 use crate::folders;
 use crate::jobs;
-use crate::signals;
+use crate::signals::{self, Signal};
 
 use super::driver;
 use super::out::json_line;
 use super::progress::Progress;
 use super::source::Source;
+use super::task::{Task, tasks};
 use super::{compare, profile, teachers};
 use crate::failure::failure;
 use crate::run::compare::expand;
 use crate::voice::{say, tell};
 
-/// Exit status of a run that Ctrl-C stopped, or another signal: 128 + SIGINT, as shells have it.
-const STOPPED: u8 = 130;
+/// Exit status of a run that Ctrl-C stopped: 128 + SIGINT, as shells have it.
+const INTERRUPTED: u8 = 130;
+/// Exit status of a run that was told to stop at a checkpoint, and is to be started again: EX_TEMPFAIL, which schedulers can be told to requeue.
+const STOPPED: u8 = 75;
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -40,6 +43,10 @@ pub(super) struct Arguments {
     /// Go on with the run in --out, with its own configuration; --device may name another adapter.
     #[arg(long, conflicts_with_all = ["config", "set", "grid"])]
     resume: bool,
+    /// Train one task of N, a seed of a point of the grid, in OUT/task-K; K counts from 0. `auto` reads it from the variables of Slurm, Kubernetes,
+    /// HyperQueue or PBS. Given again it goes on with the task.
+    #[arg(long, value_name = "K/N|auto", conflicts_with = "resume")]
+    task: Option<Task>,
     /// Time some steps of each stage kernel by kernel, and write them as DIR/profile.json for chrome://tracing or Perfetto.
     #[arg(long)]
     profile: bool,
@@ -93,8 +100,16 @@ impl Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let out = &arguments.out;
-    let runs = if arguments.resume { resumed(out)? } else { created(&arguments.source, out)? };
-    let stop = on_interrupt()?;
+    let (runs, fresh) = match arguments.task {
+        Some(task) => match taken_up(task, &arguments.source, out)? {
+            Some((run, fresh)) => (vec![run], fresh),
+            None => return Ok(ExitCode::SUCCESS),
+        },
+        None if arguments.resume => (resumed(out)?, false),
+        None => (created(&arguments.source, out)?, true),
+    };
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let stop = on_interrupt(&interrupted)?;
     if arguments.controlled {
         jobs::obey(out, Arc::clone(&stop)).context("no thread can be started")?;
     }
@@ -115,14 +130,18 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
                 say(&match arguments.controlled {
                     // Who reads this asks the server, and types no path of it.
                     true => "stopped at a checkpoint; the server goes on from it".into(),
+                    false if arguments.task.is_some() => {
+                        "stopped at a checkpoint; the same command goes on".into()
+                    }
                     false => {
                         format!("stopped; `taper run --resume --out {}` goes on", out.display())
                     }
                 });
-                return Ok(ExitCode::from(STOPPED));
+                let by_hand = interrupted.load(Ordering::SeqCst);
+                return Ok(ExitCode::from(if by_hand { INTERRUPTED } else { STOPPED }));
             }
             Err(error) => {
-                if !begun && place == 0 && !arguments.resume {
+                if !begun && place == 0 && fresh {
                     withdraw(runs, out);
                 }
                 return Err(error.into());
@@ -179,6 +198,24 @@ fn created(source: &Source, out: &Path) -> Result<Vec<(PathBuf, Run)>> {
     folders.into_iter().map(create).collect()
 }
 
+/// The run of a task, as far as it is, and whether it is new; none where it is done.
+fn taken_up(task: Task, source: &Source, out: &Path) -> Result<Option<((PathBuf, Run), bool)>> {
+    let all = tasks(source)?;
+    let count = all.len();
+    let (number, config) = task.of(all)?;
+    let folder = out.join(format!("task-{number}"));
+    let fresh = !folder.join("config.toml").exists();
+    let run = Run::create_or_resume(config, &folder, &host())?;
+    let done = run.is_done()?;
+    let seed = run.config().seeds.first().copied().unwrap_or_default();
+    say(&format!(
+        "task {number} of {count}, seed {seed}, in `{}`{}",
+        folder.display(),
+        if done { ": done" } else { "" }
+    ));
+    Ok((!done).then_some(((folder, run), fresh)))
+}
+
 /// The runs of an earlier command.
 fn resumed(out: &Path) -> Result<Vec<(PathBuf, Run)>> {
     let resume = |folder: PathBuf| {
@@ -188,15 +225,21 @@ fn resumed(out: &Path) -> Result<Vec<(PathBuf, Run)>> {
     expand(out)?.into_iter().map(resume).collect()
 }
 
-/// A flag that Ctrl-C, `kill` and a terminal that closes set; the second of them ends the process at once.
-fn on_interrupt() -> Result<Arc<AtomicBool>> {
+/// A flag that every signal sets. Ctrl-C sets `interrupted` too, and the second one ends the process at once; what a scheduler or a launcher sends
+/// comes several times, and ends it at its checkpoint.
+fn on_interrupt(interrupted: &Arc<AtomicBool>) -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&stop);
-    signals::at_each(move || {
-        if flag.swap(true, Ordering::SeqCst) {
-            std::process::exit(i32::from(STOPPED));
+    let (flag, interrupted) = (Arc::clone(&stop), Arc::clone(interrupted));
+    signals::at_each(move |signal| match signal {
+        Signal::Interrupt => {
+            if interrupted.swap(true, Ordering::SeqCst) {
+                std::process::exit(i32::from(INTERRUPTED));
+            }
+            flag.store(true, Ordering::SeqCst);
+            say("stopping at a checkpoint; Ctrl-C again stops at once");
         }
-        say("stopping at a checkpoint; Ctrl-C again stops at once");
+        Signal::Stop if flag.swap(true, Ordering::SeqCst) => {}
+        Signal::Stop => say("stopping at a checkpoint"),
     })
     .context("the system's signals cannot be heard")?;
     Ok(stop)

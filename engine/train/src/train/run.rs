@@ -33,15 +33,19 @@ use crate::{
     },
     device::{Device, DeviceError},
     disk::{Disk, Held, Kind},
-    event::{Entry, Event, RunStatus},
+    event::{self, Entry, Event, RunStatus},
     formats::ModelFolder,
     nn::NetworkError,
     ops::AdapterKind,
     win::algorithm,
 };
 
+/// The configuration of a run.
+const CONFIG: &str = "config.toml";
 /// The log of a run.
 const EVENTS: &str = "events.jsonl";
+/// What the process holds that trains a run.
+const LOCK: &str = "run.lock";
 
 /// A run directory that this process holds.
 #[derive(Debug)]
@@ -72,8 +76,38 @@ impl Run {
         let (config, taken) = teacher::settled(&config)?;
         disk.make_folder(out)?;
         let lock = lock(disk, out)?;
-        disk.write_bytes(&out.join("config.toml"), config.to_toml().as_bytes())?;
+        disk.write_bytes(&out.join(CONFIG), config.to_toml().as_bytes())?;
         Ok(Self { config, taken, out: out.into(), host: host.clone(), _lock: lock })
+    }
+
+    /// Takes up the run in `out`, which must be of this configuration but for the adapter, or makes it. What a process left that was killed
+    /// before it had written the configuration is nothing.
+    ///
+    /// # Errors
+    /// As [`Self::create`] and [`Self::resume`], and if the run in `out` is of another configuration.
+    pub fn create_or_resume(config: Config, out: &Path, host: &Host) -> Result<Self, TrainError> {
+        let disk = &*host.disk;
+        if disk.kind(&out.join(CONFIG)).is_none() {
+            let items = disk.list(out).unwrap_or_default();
+            if let [(item, Kind::File)] = &items[..]
+                && *item == out.join(LOCK)
+            {
+                drop(lock(disk, out)?);
+                disk.remove(item)?;
+            }
+            return Self::create(config, out, host);
+        }
+        let run = Self::resume(out, host)?;
+        let (asked, there) = (teacher::settled(&config)?.0.flat(), run.config.flat());
+        let differs = |key: &&String| *key != "device" && asked.get(*key) != there.get(*key);
+        let Some(key) = asked.keys().chain(there.keys()).find(differs) else { return Ok(run) };
+        let value = |of: &BTreeMap<String, String>| of.get(key).cloned().unwrap_or("absent".into());
+        Err(TrainError::Folder(format!(
+            "`{}` has a run of another configuration: `{key}` is {} there, and {} is asked for; take another folder",
+            out.display(),
+            value(&there),
+            value(&asked)
+        )))
     }
 
     /// Takes up a run directory, also one that has nothing but a configuration yet.
@@ -81,7 +115,7 @@ impl Run {
     /// # Errors
     /// If `out` is none, is damaged, or another process works on it; before the run has begun, as [`Self::create`].
     pub fn resume(out: &Path, host: &Host) -> Result<Self, TrainError> {
-        let (disk, path) = (&*host.disk, out.join("config.toml"));
+        let (disk, path) = (&*host.disk, out.join(CONFIG));
         if disk.kind(&path) != Some(Kind::File) {
             let message = format!("`{}` is no run directory: it has no config.toml", out.display());
             return Err(TrainError::Folder(message));
@@ -95,6 +129,22 @@ impl Run {
             disk.write_bytes(&path, config.to_toml().as_bytes())?;
         }
         Ok(Self { config, taken, out: out.into(), host: host.clone(), _lock: lock })
+    }
+
+    /// Whether its log says that all of it is trained.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub fn is_done(&self) -> Result<bool, TrainError> {
+        let (disk, path) = (&*self.host.disk, self.out.join(EVENTS));
+        if disk.kind(&path).is_none() {
+            return Ok(false);
+        }
+        let last = event::entries(&disk.read(&path)?).pop();
+        let done = |entry: Entry| {
+            matches!(entry.event, Event::RunFinished { status: RunStatus::Done, .. })
+        };
+        Ok(last.is_some_and(done))
     }
 
     /// The configuration.
@@ -506,5 +556,5 @@ impl Drop for Watch<'_> {
 /// The lock on a run directory, held as long as the value is there.
 fn lock(disk: &dyn Disk, out: &Path) -> Result<Held, TrainError> {
     let busy = || TrainError::Folder(format!("another process works on `{}`", out.display()));
-    disk.lock(&out.join("run.lock"))?.ok_or_else(busy)
+    disk.lock(&out.join(LOCK))?.ok_or_else(busy)
 }
