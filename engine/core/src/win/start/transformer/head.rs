@@ -2,23 +2,45 @@
 
 use super::{
     super::{
-        Probe, Rows, Tap,
+        Choice, Probe, Rows, Tap,
         block::{of_teacher, one, source},
         differ, heads,
     },
     norm::lines,
     stack::{ROWS_PER_COLUMN, embeddings, stacks, widest},
-    tables::coordinates,
+    tables::{coordinates, fill_up},
 };
 use crate::{
-    nn::{Block, Layer, Network, NetworkError, Tensor, Weights, layers::Decoder},
-    win::linalg::{Matrix, RIDGE_LAMBDA, cross, gram, ridge},
+    nn::{
+        Block, Layer, Network, NetworkError, Tensor, Weights,
+        layers::{Decoder, Linear},
+    },
+    random,
+    win::linalg::{
+        Matrix, PICK_STOP, RIDGE_LAMBDA, Workers, cross, gram, pick, ridge, ridge_with_intercept,
+        with_ones,
+    },
 };
 
 /// The transform of masked words and the decoder whose table is that of the words.
 struct Words<'n> {
     norm: &'n str,
     decoder: &'n Decoder,
+}
+
+/// The pooler of a further head, and the linear map behind it.
+struct Pooled<'n> {
+    pooler: &'n Linear,
+    /// What the pooler puts out behind its activation.
+    tap: &'n str,
+    scores: &'n Linear,
+}
+
+/// A network with layers of a head as one block more.
+fn with_block(network: &Network, layers: &[Layer]) -> Network {
+    let mut blocks = network.blocks.clone();
+    blocks.push(Block { layers: layers.to_vec(), ..Block::default() });
+    Network { input: network.input, blocks, head: Vec::new(), further: Vec::new() }
 }
 
 /// A network with the transform of its head as one block more, on all positions, and the parts of the head; none if the head is another one.
@@ -32,11 +54,25 @@ fn words(network: &Network) -> Option<(Network, Words<'_>)> {
     else {
         return None;
     };
-    let mut blocks = network.blocks.clone();
-    blocks.push(Block { layers: layers[..3].to_vec(), ..Block::default() });
-    let parts = Words { norm: &norm.name, decoder };
-    let alone = Network { input: network.input, blocks, head: Vec::new(), further: Vec::new() };
-    Some((alone, parts))
+    Some((with_block(network, &layers[..3]), Words { norm: &norm.name, decoder }))
+}
+
+/// Each further head of a network with its pooler as one block more; none if one is another kind of head.
+fn pooled(network: &Network) -> Option<Vec<(Network, Pooled<'_>)>> {
+    let mut found = Vec::with_capacity(network.further.len());
+    for head in &network.further {
+        let [
+            Layer::FirstToken,
+            Layer::Linear(pooler),
+            Layer::Activation(act),
+            Layer::Linear(scores),
+        ] = head.as_slice()
+        else {
+            return None;
+        };
+        found.push((with_block(network, &head[..3]), Pooled { pooler, tap: &act.name, scores }));
+    }
+    Some(found)
 }
 
 /// Sets the head of a student that has columns of the teacher's tables, and so an inner width of its own in its head; `false` if the head is none
@@ -47,8 +83,13 @@ pub(in super::super) fn start_head<P: Probe>(
     teacher: &Network,
     source: &Weights,
     weights: &mut Weights,
+    choice: Choice<'_>,
+    seed: u64,
 ) -> Result<bool, P::Error> {
     let (Some((thin, own)), Some((wide, theirs))) = (words(student), words(teacher)) else {
+        return Ok(false);
+    };
+    let (Some(own_pooled), Some(pooled)) = (pooled(student), pooled(teacher)) else {
         return Ok(false);
     };
     take_head(student, teacher, source, weights)?;
@@ -90,7 +131,92 @@ pub(in super::super) fn start_head<P: Probe>(
     }
     weights.insert(gamma, Tensor::new([m], slopes));
     weights.insert(beta, Tensor::new([m], shifts));
+
+    for ((thin, own), (wide, theirs)) in own_pooled.iter().zip(&pooled) {
+        let t = rows(wide, source, theirs.tap)?;
+        let units = pooler_units(&t, own, choice, seed, workers)?;
+        take_pooler(own, theirs, &units, source, weights)?;
+        let h = rows(thin, weights, own.tap)?;
+        set_scores(own, theirs, [&h, &t], workers, source, weights)?;
+    }
     Ok(true)
+}
+
+/// The teacher's units that a pooler takes, of which `t` are the activations: as an inner layer's are chosen.
+fn pooler_units(
+    t: &Rows,
+    own: &Pooled<'_>,
+    choice: Choice<'_>,
+    seed: u64,
+    workers: Workers,
+) -> Result<Vec<usize>, NetworkError> {
+    let (m, of, key) = (own.pooler.out as usize, t.width, own.pooler.name.as_str());
+    let mut units = match choice {
+        Choice::Sample => {
+            let parts = [seed, random::name("sample"), random::name(key)];
+            let mut order = random::permutation(of, &parts);
+            order.truncate(m);
+            order
+        }
+        Choice::Greedy | Choice::Given(_) => {
+            if !t.data.iter().all(|x| x.is_finite()) {
+                let problem = format!(
+                    "the head cannot start at {key}: the teacher's activations are not finite"
+                );
+                return Err(NetworkError::Weights(problem));
+            }
+            pick(&gram(&t.data, of, workers), m, PICK_STOP)
+        }
+    };
+    fill_up(&mut units, m, of);
+    Ok(units)
+}
+
+/// Sets a pooler, which reads the lifted state, to these units of the teacher's.
+fn take_pooler(
+    own: &Pooled<'_>,
+    theirs: &Pooled<'_>,
+    units: &[usize],
+    source: &Weights,
+    weights: &mut Weights,
+) -> Result<(), NetworkError> {
+    for part in ["weight", "bias"] {
+        let tensor = of_teacher(source, &format!("{}.{part}", theirs.pooler.name))?;
+        let width = tensor.data.len() / tensor.shape[0].max(1);
+        let rows = units.iter().flat_map(|&unit| &tensor.data[unit * width..(unit + 1) * width]);
+        let data: Vec<f32> = rows.copied().collect();
+        let mut shape = tensor.shape.clone();
+        shape[0] = units.len();
+        weights.insert(format!("{}.{part}", own.pooler.name), Tensor::new(shape, data));
+    }
+    Ok(())
+}
+
+/// Sets the map behind a pooler, which reads its units as what they tell of the teacher's.
+fn set_scores(
+    own: &Pooled<'_>,
+    theirs: &Pooled<'_>,
+    [h, t]: [&Rows; 2],
+    workers: Workers,
+    source: &Weights,
+    weights: &mut Weights,
+) -> Result<(), NetworkError> {
+    let [name, from] = [own, theirs].map(|of| of.scores.name.as_str());
+    let (ones, width) = (with_ones(&h.data, h.width), h.width + 1);
+    let products = (gram(&ones, width, workers), cross(&t.data, t.width, &ones, width, workers));
+    let numbers =
+        |error| NetworkError::Weights(format!("the head cannot start at {name}: {error}"));
+    let (r, c) = ridge_with_intercept(&products.0, &products.1, RIDGE_LAMBDA).map_err(numbers)?;
+    let scores = of_teacher(source, &format!("{from}.weight"))?;
+    let matrix = Matrix::from_f32(scores.shape[0], t.width, &scores.data);
+    let bias = of_teacher(source, &format!("{from}.bias"))?.data.iter();
+    let bias = bias.zip(matrix.times_vector(&c)).map(|(&b, shift)| (f64::from(b) + shift) as f32);
+    let bias: Vec<f32> = bias.collect();
+    let weight = matrix.times(&r);
+    weights.insert(format!("{name}.bias"), Tensor::new([bias.len()], bias));
+    let shape = [weight.rows(), weight.cols()];
+    weights.insert(format!("{name}.weight"), Tensor::new(shape, weight.to_f32()));
+    Ok(())
 }
 
 /// Sets the head of a student, bridged or not, to the teacher's: where it has fewer rows or columns, to those of the coordinates that its stream has.

@@ -91,7 +91,7 @@ pub(super) fn pick_stream<P: Probe>(
 }
 
 /// Adds the lowest of 0..`of` that are not there yet, until there are `m`.
-fn fill_up(set: &mut Vec<usize>, m: usize, of: usize) {
+pub(super) fn fill_up(set: &mut Vec<usize>, m: usize, of: usize) {
     let more: Vec<usize> = (0..of).filter(|at| !set.contains(at)).take(m - set.len()).collect();
     set.extend(more);
 }
