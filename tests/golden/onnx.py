@@ -3,7 +3,8 @@
     python onnx.py FOLDER…
 
 Each folder has a model.onnx, `images.f32` (N, C, H, W) and `logits.f32` (N, classes): little-endian floats without a header. Or it has an
-onnx/model.onnx of a model on text, `asked.json` with its three inputs, (N, L) each, and `logits.f32` (N, L, vocabulary).
+onnx/model.onnx of a model on text, `asked.json` with its three inputs, (N, L) each, and `logits.f32`: scores of words (N, L, vocabulary), and behind
+them those of pairs (N, 2), if the model is asked for them; or of both ends of an answer (N, L, 2).
 Prints a line a folder; fails if ONNX's own checker refuses a model or a logit is off by more than 1e-4.
 """
 
@@ -33,23 +34,45 @@ def told(folder, shape, off, most):
     return off <= GATE and most > 0.01
 
 
+def answers(session, numbers, size, length):
+    """What the model is to answer, by its outputs' names."""
+    shapes = {answer.name: answer.shape for answer in session.get_outputs()}
+    for name, shape in shapes.items():
+        assert isinstance(shape[0], str) and (name == "seq_relationship_logits" or isinstance(shape[1], str)), (name, shape)
+    if list(shapes) == ["start_logits", "end_logits"]:
+        assert all(len(shape) == 2 for shape in shapes.values()), shapes
+        both = numbers.reshape(size, length, 2)
+        return {name: both[:, :, end] for end, name in enumerate(shapes)}
+    assert list(shapes) in (["logits"], ["logits", "seq_relationship_logits"]), shapes
+    words = size * length * shapes["logits"][2]
+    found = {"logits": numbers[:words].reshape(size, length, -1)}
+    if len(shapes) > 1:
+        found["seq_relationship_logits"] = numbers[words:].reshape(size, 2)
+    else:
+        assert words == len(numbers), (words, len(numbers))
+    return found
+
+
 def texts(folder):
     session = start(folder / "onnx" / "model.onnx")
     asked = {name: np.array(rows, np.int64) for name, rows in json.loads((folder / "asked.json").read_text()).items()}
     assert {given.name: given.type for given in session.get_inputs()} == dict.fromkeys(asked, "tensor(int64)")
     assert all(isinstance(n, str) for given in session.get_inputs() for n in given.shape), "a fixed extent"
-    (answer,) = session.get_outputs()
-    assert answer.name == "logits" and isinstance(answer.shape[1], str), (answer.name, answer.shape)
     size, length = asked["input_ids"].shape
-    ours = np.fromfile(folder / "logits.f32", "<f4").reshape(size, length, answer.shape[2])
-    off = [np.abs(session.run(["logits"], asked)[0] - ours).max()]
+    numbers = np.fromfile(folder / "logits.f32", "<f4")
+    ours = answers(session, numbers, size, length)
+    run = lambda inputs: dict(zip(ours, session.run(list(ours), inputs)))
+    whole = run(asked)
+    off = [np.abs(whole[name] - scores).max() for name, scores in ours.items()]
     # One by one without padding, so of other lengths; and with more of it than the network was made for.
     for row, tokens in enumerate(asked["attention_mask"].sum(1)):
         alone = {name: numbers[row : row + 1, :tokens] for name, numbers in asked.items()}
         padded = {name: np.pad(numbers, ((0, 0), (0, length + 2 - tokens))) for name, numbers in alone.items()}
         for inputs in (alone, padded):
-            off.append(np.abs(session.run(["logits"], inputs)[0][0, :tokens] - ours[row, :tokens]).max())
-    return told(folder, ours.shape, np.max(off), float(np.abs(ours).max()))
+            for name, found in run(inputs).items():
+                part = slice(None) if name == "seq_relationship_logits" else slice(tokens)
+                off.append(np.abs(found[0, part] - ours[name][row, part]).max())
+    return told(folder, {name: scores.shape for name, scores in ours.items()}, np.max(off), float(np.abs(numbers).max()))
 
 
 def compare(folder):

@@ -7,8 +7,8 @@ use engine::{
     data::text::{Normalizer, Tokenizer, wordpiece::SPECIALS},
     device::Device,
     formats::{ModelConfig, ModelFolder, TextModel},
-    models::Bert,
-    nn::{LENGTHS, Network, PLACES, SEGMENTS, TOKENS, Weights},
+    models::{Bert, BertHead},
+    nn::{Extent, LENGTHS, Network, PLACES, SEGMENTS, TOKENS, Weights},
     random::Stream,
     step::Task,
     train::Session,
@@ -25,8 +25,13 @@ pub fn tokenizer() -> Tokenizer {
     Tokenizer::new(pieces, Normalizer::bert(true)).expect("a vocabulary")
 }
 
-/// A model folder with weights as [`nets::weights`] draws them: a student's, or that of a teacher so many times as wide.
+/// A model folder with weights as [`nets::weights`] draws them: a student's, or that of a teacher so many times as wide; for masked words.
 pub fn model(factor: Option<u32>) -> ModelFolder {
+    model_for(factor, BertHead::MaskedWords)
+}
+
+/// The same for what it is asked.
+pub fn model_for(factor: Option<u32>, head: BertHead) -> ModelFolder {
     let tokenizer = tokenizer();
     let student = Bert {
         vocabulary: tokenizer.size() as u32,
@@ -37,8 +42,9 @@ pub fn model(factor: Option<u32>) -> ModelFolder {
         inner: 20,
         length: 9,
         positions: 11,
-        places: 9,
+        places: if head == BertHead::Spans { 0 } else { 9 },
         init_std: 0.3,
+        head,
         ..Bert::default()
     };
     let sizes = factor.map_or(student.clone(), |factor| student.widened(factor));
@@ -88,20 +94,42 @@ impl Asked {
         Batch { inputs, targets: Vec::new(), size, rows: size }
     }
 
-    /// Scores of a network on a device, row after row; it has to have as many places as tokens.
+    /// Scores of words of a network on a device, row after row; it has to have as many places as tokens.
     ///
     /// # Panics
     /// If the device refuses.
     pub fn scores(&self, gpu: &Arc<dyn Device>, network: &Network, weights: &Weights) -> Vec<f32> {
         let vocabulary = network.shapes().expect("a network").output.width();
         let task = Task::MaskedWords { vocabulary, places: self.length as u32 };
+        self.answers(gpu, network, task, weights)
+    }
+
+    /// What a network answers that is asked for this: of its first head row after row, then of the next one.
+    ///
+    /// # Panics
+    /// If the device refuses.
+    pub fn answers(
+        &self,
+        gpu: &Arc<dyn Device>,
+        network: &Network,
+        task: Task,
+        weights: &Weights,
+    ) -> Vec<f32> {
         let rows = self.lengths.len() as u32;
         let session = Session::evaluating(gpu, network, task, weights, rows);
         let mut session = session.unwrap_or_else(|error| panic!("{error}"));
-        session.logits([Ok(self.batch())].into_iter()).expect("scores").concat()
+        let answers = session.logits([Ok(self.batch())].into_iter()).expect("answers");
+        let shapes = network.shapes().expect("a network");
+        let mut first = 0;
+        let mut of_head = |extent: Extent| {
+            let count = (u64::from(extent.width()) * extent.positions()) as usize;
+            first += count;
+            answers.iter().flat_map(|row| row[first - count..first].to_vec()).collect::<Vec<f32>>()
+        };
+        [shapes.output].into_iter().chain(shapes.further).flat_map(&mut of_head).collect()
     }
 
-    /// Writes them into a folder as the scripts of `golden/` read them: `asked.json`, as transformers calls its inputs, and the scores as
+    /// Writes them into a folder as the scripts of `golden/` read them: `asked.json`, as transformers calls its inputs, and the answers as
     /// `logits.f32`.
     ///
     /// # Panics

@@ -16,8 +16,8 @@ use engine::{
         safetensors, sums,
         transformers::Sequences,
     },
-    models::{Bert, BertHead},
-    nn::{Tensor, Weights},
+    models::BertHead,
+    nn::{Network, Tensor, Weights},
     train::{TextTeacher, TrainError, text_teacher},
 };
 use serde_json::{Value, json};
@@ -25,6 +25,7 @@ use support::{folder, gpu};
 use taper_tests::{
     close::{largest, pairs},
     golden::{self, Golden},
+    nets,
     texts::{self, Asked},
     tools,
 };
@@ -324,13 +325,12 @@ fn facts() -> CardFacts {
 }
 
 /// A student and a teacher of ours, with cards.
-fn ours() -> Vec<(&'static str, ModelFolder)> {
-    let of = |name, factor| {
-        let mut model = texts::model(factor);
+fn ours(head: BertHead) -> [(&'static str, ModelFolder); 2] {
+    [("student", None), ("teacher", Some(3))].map(|(name, factor)| {
+        let mut model = texts::model_for(factor, head);
         model.card = card::render(&facts(), &model.config, None);
         (name, model)
-    };
-    vec![of("student", None), of("teacher", Some(3))]
+    })
 }
 
 #[test]
@@ -346,8 +346,8 @@ fn a_folder_of_ours_has_what_transformers_reads_and_is_read_back() {
         "tokenizer_config.json",
         "vocab.txt",
     ];
-    for ((name, model), class) in ours().into_iter().zip(["BertForMaskedLM", "ElectraForMaskedLM"])
-    {
+    let classes = ["BertForMaskedLM", "ElectraForMaskedLM"];
+    for ((name, model), class) in ours(BertHead::MaskedWords).into_iter().zip(classes) {
         let folder = folder();
         let at = |name: &str| folder.path().join(name);
         model.write(folder.path()).expect("written");
@@ -391,17 +391,79 @@ fn a_folder_of_ours_has_what_transformers_reads_and_is_read_back() {
     }
 }
 
-/// With as many features in the tables as in the hidden state, ELECTRA has no map behind them, and ours has one.
+/// With as many features in the tables as in the hidden state, ELECTRA has no map behind them; then a teacher has none either and is BERT, and one
+/// that has is not written.
 #[test]
-fn a_teacher_that_transformers_cannot_have_is_not_written() {
+fn a_teacher_as_wide_as_its_student_is_written_as_bert() {
     let mut model = texts::model(Some(1));
+    let at = folder();
+    model.write(at.path()).expect("written");
+    assert_eq!(ModelFolder::read(at.path()).expect("read"), model);
+    let config: Value =
+        serde_json::from_str(&fs::read_to_string(at.path().join("config.json")).expect("read"))
+            .expect("JSON");
+    assert_eq!(config["architectures"], json!(["BertForMaskedLM"]));
+    assert!(config.get("embedding_size").is_none());
+
+    let ModelConfig::Text(of) = &mut model.config else { panic!("it reads text") };
+    of.sizes.embedding = Some(of.sizes.hidden);
+    model.weights = nets::weights(&model.config.network(), 5);
     let said = model.write(folder().path()).expect_err("refused").to_string();
     assert!(said.contains("embedding_size"), "{said}");
-    let ModelConfig::Text(of) = &mut model.config else { panic!("it reads text") };
-    of.sizes = Bert { embedding: None, ..of.sizes.clone() };
-    let mapped = |name: &String| name.contains("embeddings_project");
-    model.weights.retain(|name, _| !mapped(name));
-    model.write(folder().path()).expect("written");
+}
+
+/// A folder's positions are what a tokenizer may fill, whatever the length it was trained at.
+#[test]
+fn the_tokenizer_allows_as_many_tokens_as_there_are_positions() {
+    let at = folder();
+    texts::model(None).write(at.path()).expect("written");
+    let of = |name: &str| -> Value {
+        serde_json::from_str(&fs::read_to_string(at.path().join(name)).expect("read"))
+            .expect("JSON")
+    };
+    assert_eq!(of("tokenizer_config.json")["model_max_length"], 11);
+    assert_eq!(of("config.json")["max_position_embeddings"], 11);
+    assert_eq!(of("config.json")["taper"]["length"], 9);
+}
+
+/// BERT has a place for the pooler and the head for pairs, ELECTRA has none: there they lie in a file of their own, and come back from it.
+#[test]
+fn what_electra_has_no_place_for_lies_beside_it() {
+    for (factor, class) in [(None, "BertForPreTraining"), (Some(3), "ElectraForMaskedLM")] {
+        let mut model = texts::model_for(factor, BertHead::Pretrain);
+        model.card = card::render(&facts(), &model.config, None);
+        let folder = folder();
+        let at = |name: &str| folder.path().join(name);
+        model.write(folder.path()).expect("written");
+        assert_eq!(ModelFolder::read(folder.path()).expect("read"), model, "{class}");
+        let (own, _) = safetensors::read(&at("model.safetensors")).expect("read");
+        let pairs = |name: &&String| name.contains("pooler") || name.contains("seq_relationship");
+        assert_eq!(own.keys().filter(pairs).count(), if factor.is_some() { 0 } else { 4 });
+        let beside = at("taper.safetensors");
+        assert_eq!(beside.is_file(), factor.is_some(), "{class}");
+        assert_eq!(model.card.contains("taper.safetensors"), factor.is_some());
+        assert!(model.card.contains("and `seq_relationship_logits` (N, 2) out"), "{}", model.card);
+        let sequences = Sequences { length: 9, places: 9, head: Some(BertHead::Pretrain) };
+        let again =
+            text_teacher(&folder.path().to_string_lossy(), 3, sequences).expect("a teacher");
+        assert_eq!((&again.weights, again.fresh), (&model.weights, Vec::new()), "{class}");
+        if factor.is_none() {
+            continue;
+        }
+        let (mut tensors, metadata) = safetensors::read(&beside).expect("read");
+        assert_eq!(tensors.keys().filter(pairs).count(), tensors.len());
+        assert_eq!(tensors.len(), 4);
+        // One that the model's own file has too, and a file that is gone.
+        fs::remove_file(at(sums::NAME)).expect("removed");
+        let name = own.keys().next().expect("a tensor");
+        tensors.insert(name.clone(), own[name].clone());
+        safetensors::write(&beside, &tensors, &metadata).expect("written");
+        let said = ModelFolder::read(folder.path()).expect_err("twice").to_string();
+        assert!(said.contains("taper.safetensors") && said.contains(name), "{said}");
+        fs::remove_file(&beside).expect("removed");
+        let said = ModelFolder::read(folder.path()).expect_err("gone").to_string();
+        assert!(said.contains("it has no pooler: bert.pooler.dense."), "{said}");
+    }
 }
 
 #[test]
@@ -420,12 +482,16 @@ fn transformers_js_opens_our_folders_and_answers_our_scores() {
 fn opened(script: &mut Command) {
     let folder = folder();
     let mut paths = Vec::new();
-    for (name, model) in ours() {
+    // As ELECTRA knows no pairs of sentences, such a teacher is one for masked words there.
+    let [student, teacher] = ours(BertHead::MaskedWords);
+    let [_, pairs] = ours(BertHead::Pretrain);
+    for (name, model) in [student, teacher, ("pairs", pairs.1)] {
         let path = folder.path().join(name);
         model.write(&path).expect("written");
         let ModelConfig::Text(of) = &model.config else { panic!("it reads text") };
         let asked = Asked::of(of.sizes.vocabulary, of.sizes.length, 5);
-        asked.write(&path, &asked.scores(&gpu(), &model.config.network(), &model.weights));
+        let network = Network { further: Vec::new(), ..model.config.network() };
+        asked.write(&path, &asked.scores(&gpu(), &network, &model.weights));
         paths.push(path);
     }
     let output = script.args(&paths).output().expect("it starts");

@@ -20,7 +20,9 @@ use engine::{
             proto::{INT64, ModelProto},
         },
     },
+    models::BertHead,
     random::Stream,
+    step::Task,
 };
 use prost::Message;
 use support::{folder, gpu, logits};
@@ -62,9 +64,18 @@ fn cases() -> Vec<(&'static str, ModelFolder)> {
     ]
 }
 
-/// A student on text, and a teacher of it.
+/// Students on text for whatever they can be asked, and teachers of them.
 fn on_text() -> Vec<(&'static str, ModelFolder)> {
-    vec![("bert", texts::model(None)), ("electra", texts::model(Some(2)))]
+    use BertHead::{MaskedWords, Pretrain, Spans};
+    let cases = [
+        ("bert", None, MaskedWords),
+        ("electra", Some(2), MaskedWords),
+        ("pairs", None, Pretrain),
+        ("electra-pairs", Some(2), Pretrain),
+        ("spans", None, Spans),
+        ("electra-spans", Some(2), Spans),
+    ];
+    cases.map(|(name, factor, head)| (name, texts::model_for(factor, head))).into()
 }
 
 /// A line a node and a line a tensor.
@@ -140,7 +151,15 @@ fn the_graph_is_the_network() {
             assert!(!there.contains(&node.output[0]), "{name}: {} is made twice", node.output[0]);
             there.extend(node.output);
         }
-        assert!(there.iter().any(|value| value == onnx::LOGITS), "{name}");
+        let answers: Vec<&str> = graph.output.iter().map(|output| output.name()).collect();
+        let wanted: &[&str] = match model.config.task() {
+            Task::Classify | Task::MaskedWords { .. } => &[onnx::LOGITS],
+            Task::Pretrain { .. } => &[onnx::LOGITS, "seq_relationship_logits"],
+            Task::Spans => &["start_logits", "end_logits"],
+        };
+        assert_eq!(answers, wanted, "{name}");
+        let made = |answer: &&str| there.iter().any(|value| value == answer);
+        assert!(answers.iter().all(made), "{name}");
     }
 }
 
@@ -179,7 +198,8 @@ fn compare(python: &Path, script: &str, models: Vec<(&str, ModelFolder)>) {
             }
             ModelConfig::Text(of) => {
                 let asked = Asked::of(of.sizes.vocabulary, of.sizes.length, ROWS as u32);
-                asked.write(&path, &asked.scores(&gpu(), &network, &model.weights));
+                let task = model.config.task();
+                asked.write(&path, &asked.answers(&gpu(), &network, task, &model.weights));
             }
         }
         paths.push(path);

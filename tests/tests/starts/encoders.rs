@@ -10,8 +10,10 @@ use engine::{
     models::{self, Bert},
     nn::{
         LENGTHS, Layer, Network, PLACES, SEGMENTS, TOKENS, Tensor, Weights, fresh,
-        layers::{Embeddings, Transformer},
+        layers::{Activation, Embeddings, Linear, Transformer},
     },
+    ops::activation,
+    random::{Stream, name},
     step::{LABELS, Task},
     train::{Session, TrainError, probe::DeviceProbe},
     win::{
@@ -205,11 +207,27 @@ fn file(name: &str, network: &Network) -> Weights {
 
 fn scores(gpu: &Arc<dyn Device>, network: &Network, weights: &Weights) -> Vec<f64> {
     let task = Task::MaskedWords { vocabulary: VOCABULARY, places: PLACES_OF_EACH };
+    wide(&answers(gpu, network, task, weights).concat())
+}
+
+/// What a network answers to each input.
+fn answers(
+    gpu: &Arc<dyn Device>,
+    network: &Network,
+    task: Task,
+    weights: &Weights,
+) -> Vec<Vec<f32>> {
     let rows = INPUTS as u32;
     let mut session = Session::evaluating(gpu, network, task, weights, rows).expect("a session");
     let picks: Vec<usize> = (0..INPUTS).collect();
-    let found = session.logits(split().some(&picks, INPUTS)).expect("scores");
-    wide(&found.concat())
+    session.logits(split().some(&picks, INPUTS)).expect("scores")
+}
+
+/// ‖a − b‖₂ / ‖a‖₂.
+fn off(a: &[f64], b: &[f64]) -> f64 {
+    let square = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>();
+    let apart = square(&mut a.iter().zip(b).map(|(a, b)| a - b));
+    (apart / square(&mut a.iter().copied())).sqrt()
 }
 
 fn check(case: &str) {
@@ -237,9 +255,7 @@ fn check(case: &str) {
     let (student, merged) = merge(&pupil.bridged, &found).expect("a merge");
     assert_eq!(student, pupil.student);
     let after = scores(&gpu, &student, &merged);
-    let square = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>();
-    let apart = square(&mut own.iter().zip(&after).map(|(a, b)| a - b));
-    let error = (apart / square(&mut own.iter().copied())).sqrt();
+    let error = off(&own, &after);
     assert!(error <= 1e-5, "merging {case} changed the scores by {error:.1e}");
 
     // The lifted states are near the teacher's, and those of fresh weights are not.
@@ -300,6 +316,77 @@ fn a_student_as_wide_as_its_teacher_keeps_its_features() {
     let (weights, _) = pupil.all(&mut probe, Choice::Greedy, 1, &[]).expect("a start");
     let near = pupil.apart(&mut probe, &weights);
     assert!(near.iter().all(|&x| x < 0.35), "{near:?}");
+}
+
+/// The pooler of a wider teacher from elsewhere is wider than the student's: some of its units stand for all, and the map behind reads them so.
+#[test]
+fn pairs_of_sentences_start_from_a_wider_pooler() {
+    let Some(gpu) = gpu() else { return };
+    let Pupil { mut student, mut teacher, mut source, .. } = Pupil::of("foreign");
+    let dense = "bert.pooler.dense";
+    for network in [&mut student, &mut teacher] {
+        let shapes = network.shapes().expect("a network");
+        let width = shapes.blocks.last().expect("a block").width();
+        let linear = |name: &str, out| Layer::Linear(Linear { name: name.into(), out, bias: true });
+        let act =
+            Activation { name: format!("{dense}.act"), function: activation::Activation::Tanh };
+        network.further = vec![vec![
+            Layer::FirstToken,
+            linear(dense, width),
+            Layer::Activation(act),
+            linear("cls.seq_relationship", 2),
+        ]];
+    }
+    let mut specs = teacher.shapes().expect("a network").params;
+    specs.retain(|spec| !source.contains_key(&spec.name));
+    for spec in specs {
+        let mut stream = Stream::new(&[61, name(&spec.name)]);
+        let numbers = spec.shape.iter().product::<usize>();
+        let data = (0..numbers).map(|_| 0.3 * stream.normal() as f32).collect();
+        source.insert(spec.name, Tensor::new(spec.shape, data));
+    }
+    let pupil = Pupil::new(student, teacher, source);
+    fits(&pupil.bridged, &pupil.teacher, &[]).expect("they fit");
+    let task = Task::Pretrain { vocabulary: VOCABULARY, places: PLACES_OF_EACH };
+    let words = (VOCABULARY * PLACES_OF_EACH) as usize;
+    let of_pairs = |network: &Network, weights: &Weights| {
+        let answers = answers(&gpu, network, task, weights);
+        wide(&answers.iter().flat_map(|row| row[words..].to_vec()).collect::<Vec<f32>>())
+    };
+    let theirs = of_pairs(&pupil.teacher, &pupil.source);
+    let mut probe = DeviceProbe::new(&gpu, &split(), 2000, 7);
+    let weight = format!("{dense}.weight");
+    for choice in [Choice::Greedy, Choice::Sample] {
+        let (weights, _) = pupil.all(&mut probe, choice, 5, &[]).expect("a start");
+        assert_eq!(pupil.all(&mut probe, choice, 5, &[]).expect("a start").0, weights);
+        // Distinct rows of the teacher's pooler, on the lifted state.
+        let (own, wide) = (&weights[&weight], &pupil.source[&weight]);
+        assert_eq!((&own.shape[..], &wide.shape[..]), (&[8, 12][..], &[12, 12][..]));
+        let mut units: Vec<usize> = own
+            .data
+            .chunks(12)
+            .map(|row| wide.data.chunks(12).position(|other| other == row).expect("a unit"))
+            .collect();
+        units.sort_unstable();
+        units.dedup();
+        assert_eq!(units.len(), 8);
+        let found = of_pairs(&pupil.bridged, &weights);
+        // As near as if all of the teacher's units read the lifted state.
+        // As near as all of the teacher's units are on the lifted state.
+        let (mut whole, mut all) = (pupil.bridged.clone(), weights.clone());
+        whole.further.clone_from(&pupil.teacher.further);
+        let heads = pupil.source.iter().filter(|(name, _)| {
+            name.starts_with(dense) || name.starts_with("cls.seq_relationship")
+        });
+        all.extend(heads.map(|(name, tensor)| (name.clone(), tensor.clone())));
+        let [apart, at_best] = [&found, &of_pairs(&whole, &all)].map(|of| off(&theirs, of));
+        println!("{choice:?}: off by {apart:.3} of their norm, all units by {at_best:.3}");
+        assert!(apart < 1.1 * at_best, "{choice:?}: {apart}, {at_best}");
+        let (thin, merged) = merge(&pupil.bridged, &weights).expect("a merge");
+        assert_eq!(thin, pupil.student);
+        let error = off(&found, &of_pairs(&thin, &merged));
+        assert!(error <= 1e-5, "merging changed the scores of pairs by {error:.1e}");
+    }
 }
 
 /// The student's embeddings are the first features of a teacher of ours, to the bit.

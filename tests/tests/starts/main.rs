@@ -157,7 +157,7 @@ fn start_all<P: Probe>(
         all.fresh += started.fresh;
         all.picks.extend(started.picks);
     }
-    start_head(probe, bridged, teacher, source, &mut weights)?;
+    start_head(probe, bridged, teacher, source, &mut weights, choice, seed)?;
     Ok((weights, all))
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::error::{self, ConfigError};
-use super::{Config, Draft, Model};
+use super::{Bert, Config, Data, Draft, Model};
 
 /// A built-in configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,10 +74,11 @@ impl Config {
 }
 
 /// What the paper fixes; keys outside these are the user's, or ours.
-const OF_THE_PAPER: [&str; 7] = ["data", "model", "teacher", "wide", "vanilla", "narrow", "tune"];
+const OF_THE_PAPER: [&str; 8] =
+    ["data", "model", "teacher", "text", "wide", "vanilla", "narrow", "tune"];
 
 /// Keys in those sections, and in `[win]`, that the paper says nothing about.
-const SILENT: [&str; 9] = [
+const SILENT: [&str; 13] = [
     "data.kind",
     "data.path",
     "data.mean",
@@ -86,19 +87,35 @@ const SILENT: [&str; 9] = [
     "data.interpolation",
     "model.width",
     "model.arch",
+    "text.vocab",
+    "text.vocab_size",
+    "text.lowercase",
+    "text.dupe_factor",
     "win.start_inputs",
 ];
+
+/// The preset that has the paper's settings for a configuration's network; none if that is none of the paper's, or is not trained from the beginning.
+fn of_the_paper(config: &Config) -> Option<&'static Preset> {
+    let sizes = |of: &Bert| (of.layers, of.hidden, of.heads, of.inner);
+    match &config.model {
+        Model::Resnet50(_) | Model::Resnet101(_) => find("imagenet-resnet50"),
+        Model::Bert(own) if !matches!(&config.data, Data::Text(text) if text.kind.asks()) => {
+            ["bert-base", "bert-base-half"].into_iter().filter_map(find).find(|preset| {
+                let paper = Config::preset(preset.name).map(|config| config.model);
+                matches!(paper, Ok(Model::Bert(paper)) if sizes(&paper) == sizes(own))
+            })
+        }
+        _ => None,
+    }
+}
 
 /// Where a configuration of one of the paper's networks departs from the paper: a sentence for each key.
 ///
 /// Empty for networks that the paper does not have.
 pub fn deviations(config: &Config) -> Vec<String> {
-    if !matches!(config.model, Model::Resnet50(_) | Model::Resnet101(_)) {
-        return Vec::new();
-    }
-    let text = find("imagenet-resnet50").map_or("", |preset| preset.text);
-    let paper =
-        Draft::from_toml(text, "preset").and_then(|draft| draft.set("win.start=random")?.finish());
+    let Some(preset) = of_the_paper(config) else { return Vec::new() };
+    let paper = Draft::from_toml(preset.text, "preset")
+        .and_then(|draft| draft.set("win.start=random")?.finish());
     let (Ok(paper), ours) = (paper.map(|paper| paper.flat()), config.flat()) else {
         return Vec::new();
     };
@@ -107,7 +124,8 @@ pub fn deviations(config: &Config) -> Vec<String> {
         let section = key.split('.').next().unwrap_or(key);
         (section == "win" || OF_THE_PAPER.contains(&section)) && !SILENT.contains(&key)
     };
-    keys.into_iter()
+    let of_keys = keys
+        .into_iter()
         .filter(|key| fixed(key) && paper.get(*key) != ours.get(*key))
         .map(|key| match (key.as_str(), ours.get(key), paper.get(key)) {
             ("win.start", Some(ours), _) => format!(
@@ -118,6 +136,17 @@ pub fn deviations(config: &Config) -> Vec<String> {
             (key, None, paper) => {
                 format!("{key} is absent; the paper has {}", paper.map_or("none", String::as_str))
             }
-        })
-        .collect()
+        });
+    of_keys.chain(heads_as_well(config)).collect()
+}
+
+/// That a teacher of ours has more attention heads than a BERT that is widened as in the paper; no key says it.
+fn heads_as_well(config: &Config) -> Option<String> {
+    let factor = config.teacher.factor;
+    let widened = config.teacher.from.is_none() && factor > 1;
+    (matches!(config.model, Model::Bert(_)) && widened).then(|| {
+        format!(
+            "teacher.factor = {factor} widens the attention heads, too; the paper widens hidden size and FFN"
+        )
+    })
 }

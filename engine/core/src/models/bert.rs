@@ -81,9 +81,13 @@ impl Default for Bert {
 }
 
 impl Bert {
-    /// The teacher that [`surgery::widen`](crate::win::surgery::widen) makes of it: more heads of the same size behind the same tables.
+    /// The teacher that [`surgery::widen`](crate::win::surgery::widen) makes of it: more heads of the same size behind the same tables; no wider, it
+    /// is the same.
     #[must_use]
     pub fn widened(&self, factor: u32) -> Self {
+        if factor == 1 {
+            return self.clone();
+        }
         let [hidden, heads, inner] = [self.hidden, self.heads, self.inner].map(|n| n * factor);
         Self { hidden, embedding: Some(self.tables()), heads, inner, ..self.clone() }
     }
@@ -245,6 +249,11 @@ mod tests {
         let teacher = surgery::widen(&student, 2, Widen::Mid);
         assert_eq!(bert(&small.widened(2)), teacher);
         assert_eq!(bert(&small.widened(2).widened(3)), surgery::widen(&teacher, 3, Widen::Mid));
+        // As wide as the student a teacher is another student, without a map behind its tables.
+        for network in [&student, &teacher] {
+            assert_eq!(surgery::widen(network, 1, Widen::Mid), *network);
+        }
+        assert_eq!(bert(&small.widened(1)), student);
         let widths = |network: &Network| -> Vec<u32> {
             network.shapes().expect("a network").blocks.iter().map(|at| at.width()).collect()
         };

@@ -2,7 +2,10 @@
 
 use std::fmt::Write;
 
-use super::{ImageInput, ImageModel, MergeReport, ModelConfig, TextModel, folder, onnx, pytorch};
+use super::{
+    ImageInput, ImageModel, MergeReport, ModelConfig, TextModel, folder, onnx, pytorch,
+    transformers::BESIDE,
+};
 use crate::config::Method;
 use crate::event::AnswerScores;
 use crate::models::BertHead;
@@ -129,12 +132,26 @@ fn of_text<'m>(facts: &CardFacts, model: &'m TextModel, config: &ModelConfig) ->
          with torch.no_grad():\n    logits = model(**inputs).logits  # (N, L, {})\n```\n",
         sizes.length, sizes.positions, sizes.vocabulary,
     );
+    let tells_pairs = sizes.head == BertHead::Pretrain;
+    if tells_pairs && sizes.embedding.is_some() {
+        write!(
+            usage,
+            "\n`{}` has no place for the pooler and the head that tells whether the second of two segments follows the first; they lie in \
+             `{BESIDE}`, and Taper reads both files.\n",
+            model.class(),
+        )
+        .expect("a String takes all");
+    }
     if onnx::fits(&config.network()) {
         let file = folder::TEXT_ONNX;
+        let next = match tells_pairs {
+            true => format!(" and `{}` (N, 2)", onnx::NEXT_LOGITS),
+            false => String::new(),
+        };
         write!(
             usage,
             "\n`{file}` is the same network for ONNX Runtime, optimum and transformers.js, which read this folder as it is: \
-             `{INPUT_IDS}`, `{ATTENTION_MASK}` and `{TOKEN_TYPE_IDS}` (N, L) in, `{logits}` (N, L, {vocabulary}) out.\n\n\
+             `{INPUT_IDS}`, `{ATTENTION_MASK}` and `{TOKEN_TYPE_IDS}` (N, L) in, `{logits}` (N, L, {vocabulary}){next} out.\n\n\
              ```python\nimport onnxruntime\nfrom transformers import AutoTokenizer\n\n\
              tokenizer = AutoTokenizer.from_pretrained(\".\")\n\
              session = onnxruntime.InferenceSession(\"{file}\")\n\
@@ -170,11 +187,11 @@ fn of_questions<'m>(facts: &CardFacts, model: &'m TextModel, config: &ModelConfi
         sizes.length, sizes.positions,
     );
     if onnx::fits(&config.network()) {
-        let file = folder::TEXT_ONNX;
+        let (file, [start, end]) = (folder::TEXT_ONNX, onnx::SPAN_LOGITS);
         write!(
             usage,
             "\n`{file}` is the same network for ONNX Runtime, optimum and transformers.js, which read this folder as it is: \
-             `{INPUT_IDS}`, `{ATTENTION_MASK}` and `{TOKEN_TYPE_IDS}` (N, L) in, `start_logits` and `end_logits` (N, L) out.\n",
+             `{INPUT_IDS}`, `{ATTENTION_MASK}` and `{TOKEN_TYPE_IDS}` (N, L) in, `{start}` and `{end}` (N, L) out.\n",
         )
         .expect("a String takes all");
     }

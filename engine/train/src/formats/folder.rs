@@ -226,9 +226,14 @@ impl ModelFolder {
             disk.write_bytes(&path, &bytes)?;
         }
         if let ModelConfig::Text(TextModel { sizes, tokenizer }) = &self.config {
-            weights = transformers::to_file(sizes, weights)
+            let [own, beside] = transformers::to_files(sizes, weights)
                 .map_err(|problem| FormatError::content(&folder.join(CONFIG), problem))?;
-            for (name, content) in tokenizer.files(sizes.length) {
+            weights = own;
+            if !beside.is_empty() {
+                let path = folder.join(transformers::BESIDE);
+                safetensors::write_on(disk, &path, &beside, &safetensors::pytorch())?;
+            }
+            for (name, content) in tokenizer.files(sizes.positions) {
                 disk.write_bytes(&folder.join(name), content.as_bytes())?;
             }
         }
@@ -263,7 +268,8 @@ impl ModelFolder {
             Said::Text => {
                 let found = transformers::read_on(disk, folder, None)?;
                 if let Some(name) = found.missing.first() {
-                    let message = format!("it has no head for masked words: {name} is missing");
+                    let part = transformers::part_of(name);
+                    let message = format!("it has no {part}: {name} is missing");
                     return Err(FormatError::content(&folder.join(WEIGHTS), message));
                 }
                 (ModelConfig::Text(found.model), found.weights)

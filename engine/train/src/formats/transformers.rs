@@ -21,6 +21,8 @@ use crate::{
 
 /// File that says which tensor lies in which file, where the weights are in several.
 pub const INDEX: &str = "model.safetensors.index.json";
+/// File of the tensors that transformers' class of a model has no place for, in a folder of ours.
+pub const BESIDE: &str = "taper.safetensors";
 
 /// A model on text: its sizes, and how a text becomes ids.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -135,12 +137,15 @@ fn yes() -> bool {
 
 /// The two kinds of model, as `model_type` has them.
 const KINDS: [&str; 2] = ["bert", "electra"];
-/// The classes of transformers that have each head, of both kinds. ELECTRA has none with pairs of sentences, whose head is then passed over there.
+/// The classes of transformers that have each head, of both kinds. ELECTRA has none with pairs of sentences: what is [`PAIRS`] then lies in
+/// [`BESIDE`], so that transformers finds no tensor too many.
 const CLASSES: [(BertHead, [&str; 2]); 3] = [
     (BertHead::MaskedWords, ["BertForMaskedLM", "ElectraForMaskedLM"]),
     (BertHead::Pretrain, ["BertForPreTraining", "ElectraForMaskedLM"]),
     (BertHead::Spans, ["BertForQuestionAnswering", "ElectraForQuestionAnswering"]),
 ];
+/// How the tensors begin by which pairs of sentences are told.
+const PAIRS: [&str; 2] = ["bert.pooler.", "cls.seq_relationship."];
 /// The most layers of an encoder.
 const MOST_LAYERS: u32 = 1000;
 /// The most of what its tensors have an axis of.
@@ -298,23 +303,29 @@ const ELECTRA: [(&str, &str); 4] = [
     ("bert.", "electra."),
 ];
 
-/// What a tensor of a network is called in a file of transformers'.
+/// What a tensor of a network is called in a file of transformers', or in [`BESIDE`].
 pub fn name_in_file(of: &Bert, name: String) -> String {
     let rest =
         |(bert, electra): (&str, &str)| Some(format!("{electra}{}", name.strip_prefix(bert)?));
     match of.embedding {
-        None => name,
-        Some(_) => ELECTRA.into_iter().find_map(rest).unwrap_or(name),
+        Some(_) if !is_beside(of, &name) => ELECTRA.into_iter().find_map(rest).unwrap_or(name),
+        _ => name,
     }
 }
 
-/// The tensors of a model by transformers' names; `weights` are as `Network::to_file` has them.
+/// Whether transformers' class of a model has no place for a tensor of its network.
+fn is_beside(of: &Bert, name: &str) -> bool {
+    of.embedding.is_some() && PAIRS.iter().any(|part| name.starts_with(part))
+}
+
+/// The tensors of a model by the names of their files: those of transformers' class, and those that go to [`BESIDE`]. `weights` are as
+/// `Network::to_file` has them.
 ///
 /// # Errors
 /// There is no such model in transformers.
-pub fn to_file(of: &Bert, weights: Weights) -> Result<Weights, String> {
+pub fn to_files(of: &Bert, weights: Weights) -> Result<[Weights; 2], String> {
     match of.embedding {
-        None => return Ok(weights),
+        None => return Ok([weights, Weights::new()]),
         Some(width) if width == of.hidden => {
             return Err(format!(
                 "embedding_size and hidden_size are both {width}; then ELECTRA has no map behind its tables, and this network has one"
@@ -322,7 +333,10 @@ pub fn to_file(of: &Bert, weights: Weights) -> Result<Weights, String> {
         }
         Some(_) => {}
     }
-    Ok(weights.into_iter().map(|(name, tensor)| (name_in_file(of, name), tensor)).collect())
+    let (beside, own): (Weights, Weights) =
+        weights.into_iter().partition(|(name, _)| is_beside(of, name));
+    let own = own.into_iter().map(|(name, tensor)| (name_in_file(of, name), tensor)).collect();
+    Ok([own, beside])
 }
 
 /// What the files beside the weights say of a model, and whether its decoder is tied to the table of words; see [`read_on`].
@@ -372,7 +386,17 @@ pub fn read_on(
 ) -> Result<Found, FormatError> {
     let (model, tied) = model_on(disk, folder, given)?;
     let network = models::bert(&model.sizes);
-    let (path, file) = read_weights(disk, folder)?;
+    let (path, mut file) = read_weights(disk, folder)?;
+    let beside = folder.join(BESIDE);
+    if disk.kind(&beside).is_some() {
+        for (name, tensor) in safetensors::read_by_tensor_on(disk, &beside)? {
+            if file.insert(name.clone(), tensor).is_some() {
+                let name = escape(&name).into_owned();
+                let problem = format!("has {name}, which the model's own weights have as well");
+                return Err(FormatError::content(&beside, problem));
+            }
+        }
+    }
     let taken =
         take(&network, tied, file).map_err(|problem| FormatError::content(&path, problem))?;
     let Taken { weights, missing, others } = taken;
@@ -443,7 +467,13 @@ struct Taken {
     others: Vec<&'static str>,
 }
 
-/// Parts of other tasks, by how their tensors begin.
+/// Which part of a model a parameter of its head belongs to, in words.
+pub fn part_of(parameter: &str) -> &'static str {
+    let part = OTHERS.iter().find(|(prefix, _)| parameter.starts_with(prefix));
+    part.map_or("head", |(_, part)| part.trim_start_matches("the "))
+}
+
+/// Parts of tasks, by how their tensors begin.
 const OTHERS: [(&str, &str); 7] = [
     ("cls.predictions.", "the head for masked words"),
     ("bert.pooler.", "the pooler"),

@@ -51,16 +51,29 @@ pub(super) fn worth(
     gpu: &Arc<dyn Device>,
 ) -> Result<Worth, TrainError> {
     let mut session = Session::evaluating(gpu, network, task, weights, batch.max(1))?;
-    let test = session.test(&data.test)?;
+    let (test, answers) = tested(&mut session, data)?;
     let answers = match &data.contents {
         Contents::Questions(of) => {
-            let answers = spans(&mut session, &of.test, &data.test)?;
             let Scores { exact, f1, .. } = of.test.score(&answers).all;
             Some(AnswerScores { em: exact, f1 })
         }
         Contents::Images(_) | Contents::Text(_) => None,
     };
     Ok(Worth { test, train_error: train_error(&mut session, &data.train, seed)?, answers })
+}
+
+/// Loss and accuracy on all test samples, and where these are windows of questions, the answers to them.
+pub(super) fn tested(
+    session: &mut Session,
+    data: &Dataset,
+) -> Result<(Test, Vec<Answered>), TrainError> {
+    Ok(match &data.contents {
+        Contents::Questions(of) => {
+            let (test, scores) = session.test_with_logits(&data.test)?;
+            (test, answers(&of.test, &scores))
+        }
+        Contents::Images(_) | Contents::Text(_) => (session.test(&data.test)?, Vec::new()),
+    })
 }
 
 /// The answer to each question, whose windows are `split`.
@@ -71,13 +84,17 @@ pub(super) fn spans(
 ) -> Result<Vec<Answered>, TrainError> {
     let all: Vec<usize> = (0..split.len()).collect();
     let rows = session.rows();
-    let scores = session.logits(split.some(&all, rows))?;
+    Ok(answers(of, &session.logits(split.some(&all, rows))?))
+}
+
+/// The answer to each question by the scores of its windows' tokens, both of a token side by side.
+fn answers(of: &Asked, scores: &[Vec<f32>]) -> Vec<Answered> {
     let of_window = |scores: &Vec<f32>| {
         let of = |end: usize| scores.iter().copied().skip(end).step_by(2).collect();
         (of(0), of(1))
     };
     let scores: Vec<(Vec<f32>, Vec<f32>)> = scores.iter().map(of_window).collect();
-    Ok(of.answers(&scores))
+    of.answers(&scores)
 }
 
 /// The training error in percent, on inputs that depend on the seed alone.

@@ -248,20 +248,18 @@ impl<'a, 'r> Member<'a, 'r> {
     /// The head of S̄, before the stage that first uses it.
     fn start_head(&mut self) -> Result<(), TrainError> {
         let (bridged, teacher) = (self.bridged()?.clone(), self.teacher()?);
-        match self.run.config.win.start {
+        let Teacher { network, weights, .. } = teacher;
+        let seed = self.seed(STARTS, 0);
+        let choice = match self.run.config.win.start {
             Start::Random => {
-                let Teacher { network, weights, .. } = teacher;
-                let (head, seed) = (bridged.blocks.len(), self.seed(STARTS, 0));
-                let now = &mut self.at.now;
-                start::start_block_random(&bridged, network, weights, now, head, seed)?;
+                let (head, now) = (bridged.blocks.len(), &mut self.at.now);
+                return Ok(start::start_block_random(&bridged, network, weights, now, head, seed)?);
             }
-            Start::Greedy | Start::Sample => {
-                let Teacher { network, weights, .. } = teacher;
-                let mut probe = self.probe(self.seed(STARTS, 0));
-                start::start_head(&mut probe, &bridged, network, weights, &mut self.at.now)?;
-            }
-        }
-        Ok(())
+            Start::Greedy => Choice::Greedy,
+            Start::Sample => Choice::Sample,
+        };
+        let (mut probe, now) = (self.probe(seed), &mut self.at.now);
+        start::start_head(&mut probe, &bridged, network, weights, now, choice, seed)
     }
 
     /// Does `work` and counts its time as training: for whatever a method needs to get its weights, but not for tests.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::{Session, TrainError, measure};
 use crate::{
     data::{
-        Batch, Contents, Dataset, Field, Split,
+        Batch, Dataset, Field, Split,
         images::{Image, Preprocess},
         text::answers::Answered,
     },
@@ -69,12 +69,7 @@ impl Trained {
         data: &Dataset,
     ) -> Result<(Test, Vec<Answered>), TrainError> {
         let mut session = self.session(gpu, EVAL_BATCH.min(data.test.len().max(1) as u32))?;
-        let test = session.test(&data.test)?;
-        let answers = match &data.contents {
-            Contents::Questions(of) => measure::spans(&mut session, &of.test, &data.test)?,
-            Contents::Images(_) | Contents::Text(_) => Vec::new(),
-        };
-        Ok((test, answers))
+        measure::tested(&mut session, data)
     }
 
     /// Logits of the first `count` samples of a split.

@@ -223,8 +223,9 @@ fn probing(
             [_, length, _] => (1, length as usize),
             _ => (1, 1),
         };
-        if matches!(network.input, Extent::Tokens(length) if length as usize != width) {
-            let problem = format!("{name} has no row for each token to look at");
+        let tokens = |length: u32| shape.len() == 2 || length as usize == width;
+        if matches!(network.input, Extent::Tokens(length) if !tokens(length)) {
+            let problem = format!("{name} has no row for each token or sample to look at");
             return Err(NetworkError::Unsupported(problem).into());
         }
         let channels = shape[shape.len() - 1] as usize;

@@ -322,12 +322,14 @@ impl Session {
         Ok(metrics.into_iter().map(|m| (m.tag, m.values[LOSS])).collect())
     }
 
-    /// Runs an evaluation over batches whose loss has parts that are means over these; all training metrics must have been taken.
+    /// Runs an evaluation over batches whose loss has parts that are means over these, and adds the logits of all samples to `logits`, if they are
+    /// asked for; all training metrics must have been taken.
     fn sweep(
         &mut self,
         program: &str,
         parts: &[Counts],
         batches: impl Iterator<Item = Result<Batch, DataError>>,
+        mut logits: Option<&mut Vec<Vec<f32>>>,
     ) -> Result<Test, TrainError> {
         let mut tally = Tally::default();
         // What counts in each batch, for each part, whose metrics are still to come.
@@ -349,6 +351,9 @@ impl Session {
             };
             awaited.push_back(counted);
             self.executor.run(program, &live, 0)?;
+            if let Some(logits) = &mut logits {
+                self.add_logits(batch.rows, logits)?;
+            }
             add(self.executor.metrics()?, &mut awaited);
         }
         add(self.executor.finish()?, &mut awaited);
@@ -360,7 +365,7 @@ impl Session {
         &mut self,
         batches: impl Iterator<Item = Result<Batch, DataError>>,
     ) -> Result<Test, TrainError> {
-        self.sweep(EVALUATE, &self.program.task.parts(), batches)
+        self.sweep(EVALUATE, &self.program.task.parts(), batches, None)
     }
 
     /// Whether there is something to test.
@@ -374,6 +379,20 @@ impl Session {
     /// If a picture cannot be read or the device is lost.
     pub fn test(&mut self, split: &Arc<Split>) -> Result<Test, TrainError> {
         self.evaluate(split.batches(self.rows()))
+    }
+
+    /// Tests on all samples of a split and gives their [`Self::logits`], in one pass.
+    ///
+    /// # Errors
+    /// As [`Self::test`].
+    pub fn test_with_logits(
+        &mut self,
+        split: &Arc<Split>,
+    ) -> Result<(Test, Vec<Vec<f32>>), TrainError> {
+        let (parts, mut logits) = (self.program.task.parts(), Vec::with_capacity(split.len()));
+        let batches = split.batches(self.rows());
+        let test = self.sweep(EVALUATE, &parts, batches, Some(&mut logits))?;
+        Ok((test, logits))
     }
 
     /// Tests on all samples of a split whose class k is the network's output `outputs[k]`.
@@ -414,7 +433,7 @@ impl Session {
         picks: &[usize],
     ) -> Result<f64, TrainError> {
         let batches = split.some(picks, self.rows());
-        Ok(self.sweep(DISCREPANCY, &[self.program.task.states()], batches)?.loss)
+        Ok(self.sweep(DISCREPANCY, &[self.program.task.states()], batches, None)?.loss)
     }
 
     /// Logits of some samples, row by row, those of further heads behind those of the first; the program must be an evaluation.
@@ -434,16 +453,22 @@ impl Session {
             let batch = batch?;
             write(&*self.executor, &inputs, &batch)?;
             self.executor.run(EVALUATE, &StepParameters::rows(batch.rows as u32), 0)?;
-            let first = rows.len();
-            rows.resize(first + batch.rows, Vec::new());
-            for label in (0..).map(step::logits).take_while(|label| self.executor.has(label)) {
-                let flat = self.executor.read(&label)?;
-                let each = flat.chunks_exact(flat.len() / self.rows());
-                rows[first..].iter_mut().zip(each).for_each(|(row, more)| row.extend(more));
-            }
+            self.add_logits(batch.rows, &mut rows)?;
         }
         self.executor.finish()?;
         Ok(rows)
+    }
+
+    /// Adds the logits of the `count` samples that the evaluation ran on last.
+    fn add_logits(&self, count: usize, to: &mut Vec<Vec<f32>>) -> Result<(), TrainError> {
+        let first = to.len();
+        to.resize(first + count, Vec::new());
+        for label in (0..).map(step::logits).take_while(|label| self.executor.has(label)) {
+            let flat = self.executor.read(&label)?;
+            let each = flat.chunks_exact(flat.len() / self.rows());
+            to[first..].iter_mut().zip(each).for_each(|(row, more)| row.extend(more));
+        }
+        Ok(())
     }
 }
 

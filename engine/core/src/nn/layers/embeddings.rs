@@ -164,7 +164,11 @@ impl Kind for Embeddings {
 
     /// The tables keep the student's width, so that the student can take them, and a linear map brings them to the teacher's.
     fn widened(&self, by: Widening) -> Layer {
-        let project = Some(self.project.unwrap_or(self.out) * by.factor);
+        // No wider, it stays what it is.
+        let project = match by.factor {
+            1 => self.project,
+            factor => Some(self.project.unwrap_or(self.out) * factor),
+        };
         Layer::Embeddings(Self { project, ..self.clone() })
     }
 

@@ -15,17 +15,7 @@ pub(super) struct FirstToken;
 
 impl Kind for FirstToken {
     fn facts(&self) -> Facts<'_> {
-        Facts {
-            name: None,
-            width: None,
-            inside: [&[], &[]],
-            takes_relu: false,
-            takes_norm: false,
-            reads_lifted: true,
-            is_norm: false,
-            places: None,
-            can_die: false,
-        }
+        Facts::NAMELESS
     }
 
     fn shape(&self, at: State<Extent>, _to: &mut Inventory) -> Result<Extent, NetworkError> {

@@ -17,17 +17,7 @@ pub(super) struct Flatten;
 
 impl Kind for Flatten {
     fn facts(&self) -> Facts<'_> {
-        Facts {
-            name: None,
-            width: None,
-            inside: [&[], &[]],
-            takes_relu: false,
-            takes_norm: false,
-            reads_lifted: true,
-            is_norm: false,
-            places: None,
-            can_die: false,
-        }
+        Facts::NAMELESS
     }
 
     fn shape(&self, at: State<Extent>, to: &mut Inventory) -> Result<Extent, NetworkError> {

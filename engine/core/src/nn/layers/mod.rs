@@ -150,7 +150,7 @@ trait Kind {
     fn folded(&self, norm: bool, folds: &mut Vec<Fold>) -> Layer;
 }
 
-/// What is known of a layer without any computation. There is no default, so a new kind has to say all of it.
+/// What is known of a layer without any computation. There is no default, so a new kind has to say all of it, or that it is [`Facts::NAMELESS`].
 #[derive(Debug, Clone, Copy)]
 pub struct Facts<'a> {
     /// Its name: the path of its parameters and of its output.
@@ -171,6 +171,22 @@ pub struct Facts<'a> {
     pub places: Option<u32>,
     /// Whether units of its output can be dead, that is, the same number for every input.
     pub can_die: bool,
+}
+
+impl Facts<'static> {
+    /// Of a layer that only chooses, orders or averages what flows in: it has neither a name nor a parameter and keeps the width, and a linear map before it may as
+    /// well stand behind it.
+    const NAMELESS: Self = Self {
+        name: None,
+        width: None,
+        inside: [&[], &[]],
+        takes_relu: false,
+        takes_norm: false,
+        reads_lifted: true,
+        is_norm: false,
+        places: None,
+        can_die: false,
+    };
 }
 
 /// A batch norm that is part of the layer before it.

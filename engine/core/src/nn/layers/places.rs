@@ -21,17 +21,7 @@ pub struct Places {
 
 impl Kind for Places {
     fn facts(&self) -> Facts<'_> {
-        Facts {
-            name: None,
-            width: None,
-            inside: [&[], &[]],
-            takes_relu: false,
-            takes_norm: false,
-            reads_lifted: true,
-            is_norm: false,
-            places: Some(self.count),
-            can_die: false,
-        }
+        Facts { places: Some(self.count), ..Facts::NAMELESS }
     }
 
     fn shape(&self, at: State<Extent>, _to: &mut Inventory) -> Result<Extent, NetworkError> {

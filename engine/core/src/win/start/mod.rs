@@ -97,8 +97,8 @@ pub fn fits(student: &Network, teacher: &Network, layer_map: &[u32]) -> Result<(
     }
 }
 
-/// Sets the head of the bridged student: the teacher's, on the lifted state. Where the student has columns of the teacher's tables, and a narrower head
-/// for it, its norm is fitted on what `probe` sees.
+/// Sets the head of the bridged student: the teacher's, on the lifted state. Where the student has columns of the teacher's tables, and narrower heads
+/// for it, the norm of its words is fitted on what `probe` sees, and its pooler takes some units of the teacher's, as `choice` says of inner layers.
 ///
 /// # Errors
 /// What `probe` fails with, and [`NetworkError`]: the heads differ otherwise, or the teacher's weights lack one.
@@ -108,12 +108,22 @@ pub fn start_head<P: Probe>(
     teacher: &Network,
     teacher_weights: &Weights,
     weights: &mut Weights,
+    choice: Choice<'_>,
+    seed: u64,
 ) -> Result<(), P::Error> {
     let pairs = heads(bridged, teacher)?;
     let apart = pairs.iter().find(|(to, from)| to.shape != from.shape);
     if let Some((to, from)) = apart {
         let known = architecture(bridged, teacher)? == Architecture::Transformers
-            && transformer::start_head(probe, bridged, teacher, teacher_weights, weights)?;
+            && transformer::start_head(
+                probe,
+                bridged,
+                teacher,
+                teacher_weights,
+                weights,
+                choice,
+                seed,
+            )?;
         return if known { Ok(()) } else { Err(differ(to, from).into()) };
     }
     for (to, from) in pairs {

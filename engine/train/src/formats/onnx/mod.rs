@@ -3,8 +3,9 @@
 //! The graph of a network on images reads `input`, N × C × H × W as the network of PyTorch whose weights lie beside it, and answers `logits`,
 //! N × classes; N is any number. Batch norm is in its inference form. That of a network on text reads what transformers gives its models:
 //! `input_ids`, `attention_mask` and `token_type_ids`, N × L whole numbers each, where L is any number up to the positions that the network
-//! knows, and answers `logits`, N × L × vocabulary: the scores at all places. Nodes and values are called by the layer's path, weights as
-//! `Network::to_file` calls them.
+//! knows, and answers `logits`, N × L × vocabulary: the scores at all places; where it is asked for pairs of sentences as well,
+//! `seq_relationship_logits`, N × 2; where it is asked for answers, `start_logits` and `end_logits`, N × L. Nodes and values are called by the
+//! layer's path, weights as `Network::to_file` calls them.
 
 pub mod proto;
 
@@ -23,8 +24,12 @@ use crate::step::Task;
 
 /// Name of the input of a graph on images.
 pub const INPUT: &str = "input";
-/// Name of the graph's output.
+/// Name of a graph's output: the scores of classes, or of words.
 pub const LOGITS: &str = "logits";
+/// Name of the scores that the second segment follows the first, and that it does not.
+pub const NEXT_LOGITS: &str = "seq_relationship_logits";
+/// Names of the scores of each token that an answer begins with it, and that it ends with it.
+pub const SPAN_LOGITS: [&str; 2] = ["start_logits", "end_logits"];
 
 /// Version of the messages; runtimes of 2022 and later read it.
 const IR: i64 = 8;
@@ -44,7 +49,7 @@ pub fn fits(network: &Network) -> bool {
     })
 }
 
-/// The file of a network that is asked for this; of several heads it has the first. `weights` are as files have them.
+/// The file of a network that is asked for this. `weights` are as files have them.
 ///
 /// # Errors
 /// The weights are not those of the network.
@@ -52,11 +57,12 @@ pub fn encode(network: &Network, weights: &Weights, task: Task) -> Result<Vec<u8
     Ok(model(network, weights, task)?.encode_to_vec())
 }
 
-/// Names of what a network answers.
+/// Names of what a network answers: one a head, but for the scores of both ends of an answer, which one head gives.
 fn outputs(task: Task) -> &'static [&'static str] {
     match task {
-        Task::Classify | Task::MaskedWords { .. } | Task::Pretrain { .. } => &[LOGITS],
-        Task::Spans => &["start_logits", "end_logits"],
+        Task::Classify | Task::MaskedWords { .. } => &[LOGITS],
+        Task::Pretrain { .. } => &[LOGITS, NEXT_LOGITS],
+        Task::Spans => &SPAN_LOGITS,
     }
 }
 
@@ -68,8 +74,8 @@ fn inputs(network: &Network) -> &'static [&'static str] {
     }
 }
 
-/// The nodes of a network.
-fn nodes(network: &Network, shapes: &Shapes, task: Task) -> Nodes {
+/// The nodes of a network, and what it answers: the name that each output has there, the one that it is to have, and its extent.
+fn nodes(network: &Network, shapes: &Shapes, task: Task) -> (Nodes, Vec<Answer>) {
     let inputs = inputs(network);
     let sequences = matches!(network.input, Extent::Tokens(_) | Extent::Sequence(..));
     let mut graph = Nodes::new(inputs, sequences);
@@ -87,26 +93,43 @@ fn nodes(network: &Network, shapes: &Shapes, task: Task) -> Nodes {
             at.lifted = pair(lift, map, at.h.clone(), &mut graph);
         }
     }
-    let scores = layers::onnx(&network.head, at, &mut graph);
-    if outputs(task).len() > 1 {
-        graph.columns(&scores, outputs(task));
-    }
-    graph
+    let extents = [shapes.output].into_iter().chain(shapes.further.iter().copied());
+    let heads = network.heads().zip(extents).zip(outputs(task));
+    let answers: Vec<Answer> = heads
+        .map(|((head, extent), name)| Answer {
+            value: layers::onnx(head, at.clone(), &mut graph),
+            name,
+            extent,
+        })
+        .collect();
+    let Task::Spans = task else { return (graph, answers) };
+    // A number for each token.
+    let extent = Extent::Sequence(0, 0);
+    graph.columns(&answers[0].value, &SPAN_LOGITS);
+    let of = |name: &'static str| Answer { value: name.into(), name, extent };
+    (graph, SPAN_LOGITS.map(of).into())
+}
+
+/// An output of a graph.
+struct Answer {
+    /// What nodes call it.
+    value: String,
+    name: &'static str,
+    extent: Extent,
 }
 
 /// The message of a network.
 fn model(network: &Network, weights: &Weights, task: Task) -> Result<ModelProto, NetworkError> {
     let shapes = network.shapes()?;
-    let graph = nodes(network, &shapes, task);
+    let (graph, answers) = nodes(network, &shapes, task);
     let mut nodes: Vec<NodeProto> = graph.nodes.into_iter().map(node).collect();
-    if let (Some(last), [only]) = (nodes.last_mut(), outputs(task)) {
-        last.output = vec![(*only).into()];
+    for Answer { value, name, .. } in &answers {
+        for output in nodes.iter_mut().flat_map(|node| &mut node.output) {
+            if output == value {
+                *output = (*name).into();
+            }
+        }
     }
-    let answers = match outputs(task) {
-        [only] => vec![value(only, shapes.output)],
-        // A number for each token.
-        several => several.iter().map(|name| value(name, Extent::Sequence(0, 0))).collect(),
-    };
     let given = graph.given.iter().map(|given| initializer(given, weights));
     let initializers = given.collect::<Result<_, _>>()?;
     let graph = GraphProto {
@@ -114,7 +137,7 @@ fn model(network: &Network, weights: &Weights, task: Task) -> Result<ModelProto,
         node: nodes,
         initializer: initializers,
         input: inputs(network).iter().map(|name| value(name, network.input)).collect(),
-        output: answers,
+        output: answers.iter().map(|answer| value(answer.name, answer.extent)).collect(),
     };
     Ok(ModelProto {
         ir_version: Some(IR),
