@@ -7,7 +7,7 @@ use engine::{
     data::text::{Normalizer, Tokenizer, wordpiece::SPECIALS},
     device::Device,
     formats::{ModelConfig, ModelFolder, TextModel},
-    models::Bert,
+    models::{Bert, BertHead},
     nn::{LENGTHS, Network, PLACES, SEGMENTS, TOKENS, Weights},
     random::Stream,
     step::Task,
@@ -25,11 +25,10 @@ pub fn tokenizer() -> Tokenizer {
     Tokenizer::new(pieces, Normalizer::bert(true)).expect("a vocabulary")
 }
 
-/// A model folder with weights as [`nets::weights`] draws them: a student's, or that of a teacher so many times as wide.
-pub fn model(factor: Option<u32>) -> ModelFolder {
-    let tokenizer = tokenizer();
-    let student = Bert {
-        vocabulary: tokenizer.size() as u32,
+/// The sizes of a small student.
+fn student() -> Bert {
+    Bert {
+        vocabulary: tokenizer().size() as u32,
         hidden: 12,
         embedding: None,
         layers: 2,
@@ -40,8 +39,21 @@ pub fn model(factor: Option<u32>) -> ModelFolder {
         places: 9,
         init_std: 0.3,
         ..Bert::default()
-    };
-    let sizes = factor.map_or(student.clone(), |factor| student.widened(factor));
+    }
+}
+
+/// A model folder with weights as [`nets::weights`] draws them: a student's, or that of a teacher so many times as wide.
+pub fn model(factor: Option<u32>) -> ModelFolder {
+    folder(factor.map_or(student(), |factor| student().widened(factor)))
+}
+
+/// The same of a student whose layers are bottlenecks.
+pub fn bottlenecks(head: BertHead) -> ModelFolder {
+    folder(Bert { bottleneck: Some(20), eps: Bert::BOTTLENECK_EPS, head, ..student() })
+}
+
+fn folder(sizes: Bert) -> ModelFolder {
+    let tokenizer = tokenizer();
     let config = ModelConfig::Text(TextModel { sizes, tokenizer });
     let weights = nets::weights(&config.network(), 5);
     ModelFolder { weights, config, merge: None, card: String::new() }
@@ -95,6 +107,20 @@ impl Asked {
     pub fn scores(&self, gpu: &Arc<dyn Device>, network: &Network, weights: &Weights) -> Vec<f32> {
         let vocabulary = network.shapes().expect("a network").output.width();
         let task = Task::MaskedWords { vocabulary, places: self.length as u32 };
+        self.scores_of(gpu, network, task, weights)
+    }
+
+    /// Scores of all heads of a network that is asked for this, those of a row one head after the other.
+    ///
+    /// # Panics
+    /// If the device refuses.
+    pub fn scores_of(
+        &self,
+        gpu: &Arc<dyn Device>,
+        network: &Network,
+        task: Task,
+        weights: &Weights,
+    ) -> Vec<f32> {
         let rows = self.lengths.len() as u32;
         let session = Session::evaluating(gpu, network, task, weights, rows);
         let mut session = session.unwrap_or_else(|error| panic!("{error}"));

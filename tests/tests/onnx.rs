@@ -20,6 +20,7 @@ use engine::{
             proto::{INT64, ModelProto},
         },
     },
+    models::BertHead,
     random::Stream,
 };
 use prost::Message;
@@ -62,9 +63,13 @@ fn cases() -> Vec<(&'static str, ModelFolder)> {
     ]
 }
 
-/// A student on text, and a teacher of it.
+/// A student on text, a teacher of it, and a student of bottlenecks.
 fn on_text() -> Vec<(&'static str, ModelFolder)> {
-    vec![("bert", texts::model(None)), ("electra", texts::model(Some(2)))]
+    vec![
+        ("bert", texts::model(None)),
+        ("electra", texts::model(Some(2))),
+        ("mobilebert", texts::bottlenecks(BertHead::MaskedWords)),
+    ]
 }
 
 /// A line a node and a line a tensor.

@@ -44,7 +44,7 @@ const MERGE_GATE: f64 = 1e-5;
 pub(super) struct Member<'a, 'r> {
     who: &'a MemberSpec<'a>,
     run: &'a mut Context<'r>,
-    /// S̄, for the methods that bridge.
+    /// S̄, for the methods that bridge; without pairs where blocks are bottlenecks.
     bridged: Option<Network>,
     at: Checkpoint,
     /// When the last checkpoint was written or read.
@@ -215,14 +215,14 @@ impl<'a, 'r> Member<'a, 'r> {
         let (bridged, teacher) = (self.bridged()?.clone(), self.teacher()?);
         let seed = self.seed(STARTS, restart);
         let choice = match self.run.config.win.start {
-            Start::Random => {
+            Start::Greedy if bridged.is_bridged() => Choice::Greedy,
+            Start::Sample if bridged.is_bridged() => Choice::Sample,
+            _ => {
                 let Teacher { network, weights, .. } = teacher;
                 let (now, block) = (&mut self.at.now, block - 1);
                 start::start_block_random(&bridged, network, weights, now, block, seed)?;
                 return self.started(block + 1, 0);
             }
-            Start::Greedy => Choice::Greedy,
-            Start::Sample => Choice::Sample,
         };
         let mut probe = self.probe(seed);
         let map = &self.run.config.teacher.layer_map;
@@ -249,13 +249,13 @@ impl<'a, 'r> Member<'a, 'r> {
     fn start_head(&mut self) -> Result<(), TrainError> {
         let (bridged, teacher) = (self.bridged()?.clone(), self.teacher()?);
         match self.run.config.win.start {
-            Start::Random => {
+            Start::Random if bridged.is_bridged() => {
                 let Teacher { network, weights, .. } = teacher;
                 let (head, seed) = (bridged.blocks.len(), self.seed(STARTS, 0));
                 let now = &mut self.at.now;
                 start::start_block_random(&bridged, network, weights, now, head, seed)?;
             }
-            Start::Greedy | Start::Sample => {
+            _ => {
                 let Teacher { network, weights, .. } = teacher;
                 let mut probe = self.probe(self.seed(STARTS, 0));
                 start::start_head(&mut probe, &bridged, network, weights, &mut self.at.now)?;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Facts, Fold, Kind, Layer, Widening, layer_norm, nothing, refused};
+use super::{Facts, Fold, Kind, Layer, Stands, Widening, layer_norm, nothing, refused};
 use crate::{
     graph::{ShapeError, Value},
     nn::{
@@ -162,9 +162,12 @@ impl Kind for Embeddings {
         }
     }
 
-    /// The tables keep the student's width, so that the student can take them, and a linear map brings them to the teacher's.
+    /// The tables keep the student's width, so that the student can take them, and a linear map brings them to the teacher's, if that is another.
     fn widened(&self, by: Widening) -> Layer {
-        let project = Some(self.project.unwrap_or(self.out) * by.factor);
+        let project = match by.stands {
+            Stands::BeforeBottleneck => self.project,
+            _ => Some(self.project.unwrap_or(self.out) * by.factor),
+        };
         Layer::Embeddings(Self { project, ..self.clone() })
     }
 

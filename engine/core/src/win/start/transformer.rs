@@ -409,8 +409,8 @@ fn take_tables<P: Probe>(
 
 /// Refuses a teacher whose embeddings the student cannot take.
 pub(super) fn takes_embeddings(student: &Network, teacher: &Network) -> Result<(), NetworkError> {
-    let (thin, wide) = (stacks(student)?, stacks(teacher)?);
-    Stream::of(embeddings(&thin)?, embeddings(&wide)?).map(drop)
+    let (own, theirs) = needed_embeddings(student, teacher)?;
+    Stream::of(own, theirs).map(drop)
 }
 
 /// `start = random`, and a student by itself: the teacher's tables and norm, of wider ones columns drawn by `seed`; nothing where the networks
@@ -455,6 +455,18 @@ fn both_embeddings<'n>(
         _ => None,
     };
     Some((first(student)?, first(teacher)?))
+}
+
+/// [`both_embeddings`], which have to be there.
+fn needed_embeddings<'n>(
+    student: &'n Network,
+    teacher: &'n Network,
+) -> Result<(&'n Embeddings, &'n Embeddings), NetworkError> {
+    let missing = || {
+        let problem = "a network does not begin with embeddings, which a student takes over";
+        NetworkError::Unsupported(problem.into())
+    };
+    both_embeddings(student, teacher).ok_or_else(missing)
 }
 
 /// P as what stands for the teacher's x, exactly: it begins with the identity, so the student's stream is P's input.
@@ -740,10 +752,8 @@ pub(super) fn take_head(
     source: &Weights,
     weights: &mut Weights,
 ) -> Result<(), NetworkError> {
-    let set = {
-        let (thin, wide) = (stacks(student)?, stacks(teacher)?);
-        coordinates(embeddings(&thin)?, embeddings(&wide)?, source, weights)?
-    };
+    let (own, theirs) = needed_embeddings(student, teacher)?;
+    let set = coordinates(own, theirs, source, weights)?;
     let of = teacher.shapes()?.blocks.last().map_or(0, |extent| extent.width() as usize);
     let every = |n: usize| (0..n).collect::<Vec<usize>>();
     for (to, from) in heads(student, teacher)? {
