@@ -1,5 +1,5 @@
 """Ten losses of transformers' BertForPreTraining and BertForQuestionAnswering with AdamW, of a BertForMaskedLM with our dropout, and of what a
-teacher drives: knowledge distillation, tuning on its outputs, and narrow.
+teacher drives: knowledge distillation, tuning on its outputs, and narrow. mobile.py has the same of MobileBERT, by the functions here.
 
 train/CASE.init.safetensors, train/CASE.final.safetensors: the parameters before and after, by transformers' names, the pairs as `lift.K`; of what
     the stage trains alone. train/CASE.teacher.safetensors: the teacher's.
@@ -32,9 +32,15 @@ SEED, DROPOUT, ATTENTION_DROPOUT = 77, 0.2, 0.3
 def model(kind, sizes, dropout=0.0, attention_dropout=0.0):
     import transformers
 
-    config = transformers.BertConfig(
+    family, config = ("Bert", transformers.BertConfig)
+    more = {"layer_norm_eps": sizes.get("eps", 1e-12)}
+    if "bottleneck" in sizes:
+        family, config = ("MobileBert", transformers.MobileBertConfig)
+        more |= dict(embedding_size=sizes["bottleneck"], intra_bottleneck_size=sizes["hidden"], hidden_act="gelu", trigram_input=False)
+        more |= dict(use_bottleneck_attention=True, key_query_shared_bottleneck=False, num_feedforward_networks=1, normalization_type="layer_norm")
+    config = config(
         vocab_size=sizes["vocabulary"],
-        hidden_size=sizes["hidden"],
+        hidden_size=sizes.get("bottleneck", sizes["hidden"]),
         num_hidden_layers=sizes["layers"],
         num_attention_heads=sizes["heads"],
         intermediate_size=sizes["inner"],
@@ -44,9 +50,10 @@ def model(kind, sizes, dropout=0.0, attention_dropout=0.0):
         attn_implementation="eager",
         # transformers sets the row of the padding to zeros and leaves it there; a table of its own trains all of its rows.
         pad_token_id=None,
+        **more,
     )
-    net = {"words": transformers.BertForMaskedLM, "pretrain": transformers.BertForPreTraining, "spans": transformers.BertForQuestionAnswering}[kind](config)
-    return net.float().train()
+    head = {"words": "MaskedLM", "pretrain": "PreTraining", "spans": "QuestionAnswering"}[kind]
+    return getattr(transformers, f"{family}For{head}")(config).float().train()
 
 
 def drawn(net):
@@ -76,11 +83,19 @@ def present(x):
     return torch.arange(x["tokens"].shape[1]) < x["lengths"][:, None]
 
 
+def model_of(net):
+    """The network without its heads."""
+    return getattr(net, net.base_model_prefix)
+
+
 def encoded(net, x, blocks=None):
     """What linear maps read behind so many blocks."""
     there = present(x)[:, None, None]
-    s = u = net.bert.embeddings(input_ids=x["tokens"], token_type_ids=x["segments"])
-    for k, layer in enumerate(net.bert.encoder.layer[:blocks]):
+    s = u = model_of(net).embeddings(input_ids=x["tokens"], token_type_ids=x["segments"])
+    for k, layer in enumerate(model_of(net).encoder.layer[:blocks]):
+        if hasattr(layer, "bottleneck"):
+            s = u = layer(s, torch.zeros_like(there, dtype=s.dtype).masked_fill(~there, -torch.inf))
+            continue
         at = layer.attention.self
         q, k_, v = (part(u).unflatten(-1, (net.config.num_attention_heads, -1)).transpose(1, 2) for part in (at.query, at.key, at.value))
         p = (q @ k_.transpose(-1, -2) / math.sqrt(q.shape[-1])).masked_fill(~there, -torch.inf).softmax(-1)
@@ -103,7 +118,7 @@ def outputs(net, kind, x):
         return [(logits[..., 0], known(x["starts"])), (logits[..., 1], known(x["ends"]))]
     parts = [(of_places(x, net.cls.predictions(u)).flatten(0, 1), known(x["labels"]).flatten())]
     if kind == "pretrain":
-        parts.append((net.cls.seq_relationship(net.bert.pooler(u)), x["next"]))
+        parts.append((net.cls.seq_relationship(model_of(net).pooler(u)), x["next"]))
     return parts
 
 
@@ -170,8 +185,8 @@ def stream(name):
 class Drops:
     """Stands in for torch.nn.functional.dropout: our masks, in the order in which a BERT asks for them."""
 
-    def __init__(self, layers):
-        layer = lambda k: [f"bert.encoder.layer.{k}.{part}.dropout" for part in ("attention.self", "attention.output", "output")]
+    def __init__(self, layers, parts):
+        layer = lambda k: [f"bert.encoder.layer.{k}.{part}.dropout" for part in parts]
         self.names = ["bert.embeddings.dropout"] + [name for k in range(layers) for name in layer(k)]
         self.step, self.next = 0, 0
 
@@ -196,7 +211,9 @@ def run(net, batches, loss_of, dropped):
     of = lambda which: [p for name, p in net.named_parameters() if skips(name) == which]
     groups = [{"params": of(False), "weight_decay": DECAY}, {"params": of(True), "weight_decay": 0.0}]
     adam, losses = torch.optim.AdamW(groups, lr=LR, foreach=False), []
-    plain, drops = F.dropout, Drops(net.config.num_hidden_layers)
+    mobile = net.base_model_prefix == "mobilebert"
+    parts = ("attention.self", "output.bottleneck") if mobile else ("attention.self", "attention.output", "output")
+    plain, drops = F.dropout, Drops(net.config.num_hidden_layers, parts)
     for step, x in enumerate(batches):
         adam.zero_grad()
         drops.step, drops.next = step, 0
@@ -230,22 +247,25 @@ def batch(kind, k):
     return {**x, "next": torch.randint(2, (size,))} if kind == "pretrain" else x
 
 
-def case(store, name, kind, net, loss_of, teacher=None, **about):
-    names = [n for n, _ in net.named_parameters()]
+def case(store, name, kind, net, loss_of, teacher=None, sizes=SIZES, wide=WIDE, **about):
+    # MobileBERT has a map behind its tables, which nothing reads where they are as wide as the state.
+    names = [n for n, p in net.named_parameters() if p.numel() and "embedding_transformation" not in n]
+    ours = lambda n: n.removeprefix("mobile")
     if "blocks" in about:
         # Only what the prefix has.
-        later = [f"bert.encoder.layer.{k}." for k in range(about["blocks"], SIZES["layers"])] + ["cls.", "bert.pooler."]
+        at = net.base_model_prefix
+        later = [f"{at}.encoder.layer.{k}." for k in range(about["blocks"], SIZES["layers"])] + ["cls.", f"{at}.pooler."]
         later += [f"lift.{k + 1}." for k in range(about["blocks"], SIZES["layers"])]
         names = [n for n in names if not n.startswith(tuple(later))]
     for n, p in net.named_parameters():
         p.requires_grad_(n in names)
-    state = lambda net: {n: p.detach().float().numpy().copy() for n, p in net.named_parameters() if n in names}
+    state = lambda net: {ours(n): p.detach().float().numpy().copy() for n, p in net.named_parameters() if n in names}
     exact, dropped = copy.deepcopy(net).double(), "seed" in about
     store(f"train/{name}.init.safetensors", state(net), {"format": "pt"})
     if teacher is not None:
         whole = {n: p.detach().float().numpy().copy() for n, p in teacher.named_parameters()}
         store(f"train/{name}.teacher.safetensors", whole, {"format": "pt"})
-        about["teacher"] = WIDE
+        about["teacher"] = wide
     batches = [batch(kind, k) for k in range(STEPS)]
     single = run(net, batches, lambda n, x: loss_of(n, teacher, x), dropped)
     teacher = copy.deepcopy(teacher).double() if teacher is not None else None
@@ -255,13 +275,13 @@ def case(store, name, kind, net, loss_of, teacher=None, **about):
     for (n, a), b in zip(net.named_parameters(), exact.parameters()):
         # Softmax does not feel what is the same for all keys, or for all tokens: its gradient is rounding, which Adam makes steps of.
         last = f"layer.{SIZES['layers'] - 1}.output.LayerNorm.bias" if kind == "spans" else "key.bias"
-        if not n.endswith(("key.bias", "qa_outputs.bias", last)):
+        if a.numel() and not n.endswith(("key.bias", "qa_outputs.bias", last)):
             weight_error = max(weight_error, (a.double() - b).abs().max().item())
     print(f"{name}: {losses.round(3)}, f32 off by {error:.1e}, weights by {weight_error:.1e}")
     tensors = {key: torch.stack([x[key] for x in batches]).numpy().astype(np.uint32) for key in batches[0]}
     adam = {"op": "adamw", "lr": LR, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": DECAY}
     errors = {"f32_error": error, "f32_weight_error": weight_error}
-    about = {**SIZES, "kind": kind, "optimizer": adam, **errors, **about}
+    about = {**sizes, "kind": kind, "optimizer": adam, **errors, **about}
     store(f"train/{name}.run.safetensors", {**tensors, "losses": losses.astype(np.float32)}, {"case": about})
 
 

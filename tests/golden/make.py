@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes every golden file of this folder with PyTorch. The files are committed, so PyTorch is not needed to run the tests.
 
-    python3 tests/golden/make.py [ops|half|train|mixed|masked|heads|starts|encoders|crops]...
+    python3 tests/golden/make.py [ops|half|train|mixed|masked|heads|mobile|starts|encoders|crops]...
 
 Everything is a function of the constants in this file: a second run writes the same bytes.
 
@@ -18,8 +18,8 @@ by is one rounding, so a test's tolerance is all the kernel's.
 half/FAMILY.safetensors holds the same cases with inputs and upstream gradients that f16 holds exactly: what the storage of results as f16
 adds is then all that a kernel may be off by.
 
-train.py, taught.py, mixed.py, masked.py, heads.py, starts.py, encoders.py and crops.py, beside this file, make the rest; mixed, masked and heads
-are made on request.
+train.py, taught.py, mixed.py, masked.py, heads.py, mobile.py, starts.py, encoders.py and crops.py, beside this file, make the rest; mixed,
+masked, heads and mobile are made on request.
 """
 
 import json
@@ -577,6 +577,10 @@ def main():
         import heads
 
         heads.main(store)
+    if "mobile" in what:
+        import mobile
+
+        mobile.main(store)
     if "train" in what:
         import bert
         import mixed

@@ -25,16 +25,10 @@ pub fn tokenizer() -> Tokenizer {
     Tokenizer::new(pieces, Normalizer::bert(true)).expect("a vocabulary")
 }
 
-/// A model folder with weights as [`nets::weights`] draws them: a student's, or that of a teacher so many times as wide; for masked words.
-pub fn model(factor: Option<u32>) -> ModelFolder {
-    model_for(factor, BertHead::MaskedWords)
-}
-
-/// The same for what it is asked.
-pub fn model_for(factor: Option<u32>, head: BertHead) -> ModelFolder {
-    let tokenizer = tokenizer();
-    let student = Bert {
-        vocabulary: tokenizer.size() as u32,
+/// The sizes of a small student that is asked this.
+fn student(head: BertHead) -> Bert {
+    Bert {
+        vocabulary: tokenizer().size() as u32,
         hidden: 12,
         embedding: None,
         layers: 2,
@@ -46,8 +40,27 @@ pub fn model_for(factor: Option<u32>, head: BertHead) -> ModelFolder {
         init_std: 0.3,
         head,
         ..Bert::default()
-    };
-    let sizes = factor.map_or(student.clone(), |factor| student.widened(factor));
+    }
+}
+
+/// A model folder with weights as [`nets::weights`] draws them: a student's, or that of a teacher so many times as wide; for masked words.
+pub fn model(factor: Option<u32>) -> ModelFolder {
+    model_for(factor, BertHead::MaskedWords)
+}
+
+/// The same for what it is asked.
+pub fn model_for(factor: Option<u32>, head: BertHead) -> ModelFolder {
+    let student = student(head);
+    folder(factor.map_or(student.clone(), |factor| student.widened(factor)))
+}
+
+/// The same of a student whose layers are bottlenecks.
+pub fn bottlenecks(head: BertHead) -> ModelFolder {
+    folder(Bert { bottleneck: Some(20), eps: Bert::BOTTLENECK_EPS, ..student(head) })
+}
+
+fn folder(sizes: Bert) -> ModelFolder {
+    let tokenizer = tokenizer();
     let config = ModelConfig::Text(TextModel { sizes, tokenizer });
     let weights = nets::weights(&config.network(), 5);
     ModelFolder { weights, config, merge: None, card: String::new() }

@@ -17,7 +17,8 @@ use engine::{
         transformers::Sequences,
     },
     models::BertHead,
-    nn::{Network, Tensor, Weights},
+    nn::{Tensor, Weights},
+    step::Task,
     train::{TextTeacher, TrainError, text_teacher},
 };
 use serde_json::{Value, json};
@@ -289,6 +290,49 @@ fn what_is_another_model_is_refused_in_a_sentence() {
     more.refused(&["electra.more", "where it is not"]);
 }
 
+/// What Google published has another attention, other norms, neighbours in its embeddings and more feed-forward parts: the first is named. Ours
+/// is read back.
+#[test]
+fn a_mobilebert_of_another_kind_is_refused_in_a_sentence() {
+    let ours = folder();
+    let model = texts::bottlenecks(BertHead::MaskedWords);
+    model.write(ours.path()).expect("written");
+    let changed = |change: &dyn Fn(&mut Value)| {
+        let other = folder();
+        model.write(other.path()).expect("written");
+        // Without sums it is as from elsewhere.
+        fs::remove_file(other.path().join(sums::NAME)).expect("removed");
+        Changed { folder: other }.json("config.json", change)
+    };
+    let again = read(changed(&|_| ()).folder.path()).expect("ours").weights;
+    assert_eq!(again, model.weights);
+    for (key, value, said) in [
+        ("use_bottleneck_attention", json!(false), "use_bottleneck_attention = false, and true"),
+        ("key_query_shared_bottleneck", json!(true), "key_query_shared_bottleneck = true"),
+        ("num_feedforward_networks", json!(4), "num_feedforward_networks = 4, and 1 is read"),
+        ("trigram_input", json!(true), "trigram_input = true, and false is read"),
+        ("normalization_type", json!("no_norm"), "no_norm, and layer_norm is read"),
+        ("embedding_size", json!(8), "embedding_size = 8, and 20 is read"),
+        ("layer_norm_eps", json!(1e-12), "layer_norm_eps = 1e-12, and 1e-5 is read"),
+        ("num_attention_heads", json!(5), "intra_bottleneck_size = 12 does not divide"),
+        ("intra_bottleneck_size", json!(0), "intra_bottleneck_size = 0"),
+        ("intra_bottleneck_size", Value::Null, "which is missing"),
+    ] {
+        changed(&|config| config[key] = value.clone()).refused(&["config.json", said]);
+    }
+    // As `google/mobilebert-uncased` has them.
+    let theirs = |config: &mut Value| {
+        let keys = config.as_object_mut().expect("an object");
+        keys.retain(|key, _| !key.contains("bottleneck") || key.starts_with("intra"));
+        keys.retain(|key, _| !["trigram_input", "normalization_type"].contains(&key.as_str()));
+    };
+    changed(&theirs).refused(&["mobilebert", "only those that Taper writes"]);
+    let wider = |weights: &mut Weights| {
+        weights.insert("cls.predictions.dense.weight".into(), Tensor::zeros([1, 60]));
+    };
+    changed(&|_| ()).weights(wider).refused(&["cls.predictions.dense.weight", "[1, 60]"]);
+}
+
 #[test]
 fn a_student_with_another_tokenizer_is_refused() {
     let teacher = found("mlm");
@@ -324,13 +368,30 @@ fn facts() -> CardFacts {
     }
 }
 
-/// A student and a teacher of ours, with cards.
-fn ours(head: BertHead) -> [(&'static str, ModelFolder); 2] {
-    [("student", None), ("teacher", Some(3))].map(|(name, factor)| {
-        let mut model = texts::model_for(factor, head);
+fn with_cards(models: [(&'static str, ModelFolder); 3]) -> Vec<(&'static str, ModelFolder)> {
+    let of = |(name, mut model): (_, ModelFolder)| {
         model.card = card::render(&facts(), &model.config, None);
         (name, model)
-    })
+    };
+    models.map(of).into()
+}
+
+/// A student, a teacher and a student of bottlenecks of ours, with cards.
+fn ours() -> Vec<(&'static str, ModelFolder)> {
+    with_cards([
+        ("student", texts::model(None)),
+        ("teacher", texts::model(Some(3))),
+        ("bottlenecks", texts::bottlenecks(BertHead::MaskedWords)),
+    ])
+}
+
+/// The other classes of bottlenecks, and a teacher that is asked for pairs of sentences too.
+fn with_other_heads() -> Vec<(&'static str, ModelFolder)> {
+    with_cards([
+        ("pretrain", texts::bottlenecks(BertHead::Pretrain)),
+        ("spans", texts::bottlenecks(BertHead::Spans)),
+        ("pairs", texts::model_for(Some(3), BertHead::Pretrain)),
+    ])
 }
 
 #[test]
@@ -346,8 +407,8 @@ fn a_folder_of_ours_has_what_transformers_reads_and_is_read_back() {
         "tokenizer_config.json",
         "vocab.txt",
     ];
-    let classes = ["BertForMaskedLM", "ElectraForMaskedLM"];
-    for ((name, model), class) in ours(BertHead::MaskedWords).into_iter().zip(classes) {
+    let classes = ["BertForMaskedLM", "ElectraForMaskedLM", "MobileBertForMaskedLM"];
+    for ((name, model), class) in ours().into_iter().zip(classes) {
         let folder = folder();
         let at = |name: &str| folder.path().join(name);
         model.write(folder.path()).expect("written");
@@ -372,7 +433,11 @@ fn a_folder_of_ours_has_what_transformers_reads_and_is_read_back() {
         }
         let (weights, metadata) = safetensors::read(&at("model.safetensors")).expect("read");
         assert_eq!(metadata, safetensors::pytorch());
-        let prefix = ["bert.", "electra."][usize::from(name == "teacher")];
+        let prefix = match name {
+            "teacher" => "electra.",
+            "bottlenecks" => "mobilebert.",
+            _ => "bert.",
+        };
         let heads = ["cls.predictions.", "generator_"];
         assert!(weights.keys().all(|name| {
             !name.contains("decoder")
@@ -381,9 +446,11 @@ fn a_folder_of_ours_has_what_transformers_reads_and_is_read_back() {
         // A browser finds all of the plan's tensors in the file.
         let plan = model.config.plan().expect("a plan");
         let there: Vec<&String> = plan.owners.student.iter().map(|tensor| &tensor.name).collect();
-        assert!(
-            there.len() == weights.len() && there.iter().all(|name| weights.contains_key(*name))
-        );
+        // And nothing else is in it, but what transformers wants to see and does not read.
+        let unread = ["embeddings.embedding_transformation.", "cls.predictions.dense."];
+        let read = |name: &&String| !unread.iter().any(|part| name.contains(part));
+        assert_eq!(there.len(), weights.keys().filter(read).count(), "{name}");
+        assert!(there.iter().all(|name| weights.contains_key(*name)));
         // A changed tokenizer is a changed model.
         fs::write(at("vocab.txt"), "[PAD]\n").expect("written");
         let said = ModelFolder::read(folder.path()).expect_err("changed").to_string();
@@ -469,29 +536,32 @@ fn what_electra_has_no_place_for_lies_beside_it() {
 #[test]
 fn transformers_opens_our_folders_and_answers_our_scores() {
     let Some(python) = tools::transformers() else { return };
-    opened(Command::new(python).arg(golden::path("hub.py")).arg("check"));
+    let all = ours().into_iter().chain(with_other_heads()).collect();
+    opened(Command::new(python).arg(golden::path("hub.py")).arg("check"), all);
 }
 
 #[test]
 fn transformers_js_opens_our_folders_and_answers_our_scores() {
     let Some(tools::TransformersJs { node, modules }) = tools::transformers_js() else { return };
-    opened(Command::new(node).arg(golden::path("hub.mjs")).arg(modules));
+    opened(Command::new(node).arg(golden::path("hub.mjs")).arg(modules), ours());
 }
 
 /// Writes folders of ours with what they are asked and our scores, which a script opens; it prints a line each.
-fn opened(script: &mut Command) {
+fn opened(script: &mut Command, models: Vec<(&str, ModelFolder)>) {
     let folder = folder();
     let mut paths = Vec::new();
-    // As ELECTRA knows no pairs of sentences, such a teacher is one for masked words there.
-    let [student, teacher] = ours(BertHead::MaskedWords);
-    let [_, pairs] = ours(BertHead::Pretrain);
-    for (name, model) in [student, teacher, ("pairs", pairs.1)] {
+    for (name, model) in models {
         let path = folder.path().join(name);
         model.write(&path).expect("written");
         let ModelConfig::Text(of) = &model.config else { panic!("it reads text") };
         let asked = Asked::of(of.sizes.vocabulary, of.sizes.length, 5);
-        let network = Network { further: Vec::new(), ..model.config.network() };
-        asked.write(&path, &asked.scores(&gpu(), &network, &model.weights));
+        let (mut network, mut task) = (model.config.network(), model.config.task());
+        // ELECTRA knows no pairs of sentences, so such a teacher is one for masked words there.
+        if let (Some(_), Task::Pretrain { vocabulary, places }) = (of.sizes.embedding, task) {
+            network.further.clear();
+            task = Task::MaskedWords { vocabulary, places };
+        }
+        asked.write(&path, &asked.answers(&gpu(), &network, task, &model.weights));
         paths.push(path);
     }
     let output = script.args(&paths).output().expect("it starts");

@@ -51,6 +51,8 @@ fn encoder(sizes: &serde_json::Value, head: BertHead) -> Bert {
     Bert {
         vocabulary: size("vocabulary"),
         hidden: size("hidden"),
+        bottleneck: sizes["bottleneck"].as_u64().map(|width| width as u32),
+        eps: sizes["eps"].as_f64().unwrap_or(Bert::default().eps),
         layers: size("layers"),
         heads: size("heads"),
         inner: size("inner"),
@@ -229,6 +231,33 @@ fn what_a_teacher_drives_is_as_with_transformers() {
     for name in ["pretrain-kd", "pretrain-tune", "pretrain-narrow1", "pretrain-narrow2", "spans-kd"]
     {
         ten_losses(name, &[1, 2]);
+    }
+}
+
+/// Of MobileBERT's layers, by labels, with dropout, by a teacher, and narrow without any pair.
+#[test]
+fn bottlenecks_train_as_with_transformers() {
+    for name in ["mobile-adamw", "mobile-kd", "mobile-narrow1", "mobile-narrow2"] {
+        ten_losses(name, &[1, 2]);
+    }
+    ten_losses("mobile-dropout", &[1]);
+}
+
+/// S̄ is S: what narrow steps train is the network that is wanted, and its teacher has what flows between blocks as wide.
+#[test]
+fn a_bottleneck_needs_no_pair() {
+    let lesson = Lesson::of("mobile-adamw");
+    let narrow = Bert { bottleneck: None, ..encoder(&lesson.golden.about, BertHead::Pretrain) };
+    for lower in [false, true] {
+        let error = surgery::bridge(&lesson.network, &bert(&narrow), lower).expect_err("24, 16");
+        let said = "block 1 of the student ends in 24 features, of the teacher in 16";
+        assert!(error.to_string().contains(said), "{error}");
+        assert!(error.to_string().contains("set model.bottleneck=16"), "{error}");
+    }
+    let Some(teacher) = Lesson::of("mobile-narrow1").teacher else { panic!("it has a teacher") };
+    for lower in [false, true] {
+        let bridged = surgery::bridge(&lesson.network, &teacher, lower).expect("as wide");
+        assert_eq!(bridged, lesson.network);
     }
 }
 

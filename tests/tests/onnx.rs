@@ -64,7 +64,7 @@ fn cases() -> Vec<(&'static str, ModelFolder)> {
     ]
 }
 
-/// Students on text for whatever they can be asked, and teachers of them.
+/// Students on text for whatever they can be asked, and teachers of them; students of bottlenecks.
 fn on_text() -> Vec<(&'static str, ModelFolder)> {
     use BertHead::{MaskedWords, Pretrain, Spans};
     let cases = [
@@ -75,7 +75,10 @@ fn on_text() -> Vec<(&'static str, ModelFolder)> {
         ("spans", None, Spans),
         ("electra-spans", Some(2), Spans),
     ];
-    cases.map(|(name, factor, head)| (name, texts::model_for(factor, head))).into()
+    let bottlenecks = [("mobilebert", MaskedWords), ("mobilebert-pairs", Pretrain)];
+    let cases = cases.map(|(name, factor, head)| (name, texts::model_for(factor, head)));
+    let bottlenecks = bottlenecks.map(|(name, head)| (name, texts::bottlenecks(head)));
+    cases.into_iter().chain(bottlenecks).collect()
 }
 
 /// A line a node and a line a tensor.

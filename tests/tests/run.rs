@@ -659,6 +659,14 @@ fn killing_a_run_on_text_changes_no_bit() {
     check_kills(&[&TEXT[..], &methods, &steps].concat(), 4);
 }
 
+/// In narrow steps that nothing merges, and in the tuning behind them.
+#[test]
+fn killing_a_run_of_bottlenecks_changes_no_bit() {
+    let steps = ["narrow.unit=6", "tune.epochs=2", "model.dropout=0.1", "model.bottleneck=16"];
+    let methods = [r#"methods=["embeddings_only","win"]"#, "win.restarts=2"];
+    check_kills(&[&TEXT[..], &methods, &steps].concat(), 4);
+}
+
 #[test]
 fn killing_a_run_in_mixed_precision_changes_no_bit() {
     let Some(gpu) = gpu_that_has(Feature::F16) else { return };

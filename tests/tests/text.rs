@@ -64,6 +64,93 @@ fn every_method_trains_on_text() {
     assert!((6.0..8.0).contains(&unigram), "{unigram}");
 }
 
+/// Layers of a state of 16 features, which are 8 wide inside.
+const BOTTLENECK: &str = "model.bottleneck=16";
+
+/// Nothing is merged, and nothing says that it was; embeddings and heads are the teacher's, and the blocks imitate it.
+#[test]
+fn every_method_but_start_only_trains_bottlenecks() {
+    let methods = [r#"methods=["vanilla","kd","fitnets","embeddings_only","win"]"#, "seeds=[3]"];
+    let narrow = ["narrow.unit=12", "narrow.lr=0.01", "tune.lr=0", "tune.epochs=1"];
+    let set = [&TEXT[..], &methods, &narrow, &["text.nsp=true", BOTTLENECK]].concat();
+    let config = config(&set);
+    let out = folder();
+    let out = out.path();
+    let heard = train(&config, out);
+    assert_eq!(merges(&heard), [0.0; 0]);
+    let told = support::warnings(&heard);
+    assert!(told.iter().any(|line| line.contains("begin with fresh weights")), "{told:?}");
+    let stages = heard.iter().filter_map(|entry| match &entry.event {
+        Event::StageStarted { member, stage, .. } if member == "win-3" => Some(stage.clone()),
+        _ => None,
+    });
+    assert_eq!(stages.collect::<Vec<_>>(), ["narrow 1", "narrow 2", "tune"]);
+    let narrowed = heard.iter().filter_map(|entry| match &entry.event {
+        Event::BlockNarrowed { discrepancy, .. } => Some(*discrepancy),
+        _ => None,
+    });
+    let narrowed: Vec<f64> = narrowed.collect();
+    assert_eq!(narrowed.len(), 2);
+    assert!(narrowed.iter().all(|off| (0.0..1.5).contains(off)), "{narrowed:?}");
+    let teacher = model(&out.join("teachers/3"));
+    let artifacts = |method: Method| out.join(format!("members/{method}-3/artifacts"));
+    for &method in &config.methods {
+        let kept = model(&artifacts(method));
+        assert!(kept.merge.is_none() && !kept.card.contains("merged"), "{}", kept.card);
+        assert!(!artifacts(method).join("merge.json").exists());
+        let names = kept.weights.keys().filter(|name| name.contains("bottleneck"));
+        assert_eq!(names.count(), 2 * 8, "{method}");
+        assert!(kept.card.contains("MobileBertForPreTraining"), "{}", kept.card);
+    }
+    // Tuning with a learning rate of 0 leaves what narrow steps have left: all but the layers is the teacher's, and these are not.
+    let win = model(&artifacts(Method::Win));
+    for (name, tensor) in win.weights.iter().filter(|(name, _)| !name.contains(".layer.")) {
+        assert_eq!(Some(tensor), teacher.weights.get(name), "{name}");
+    }
+    assert!(teacher.card.contains("BertForPreTraining") && !teacher.card.contains("Mobile"));
+}
+
+/// A teacher from elsewhere is as wide as the state, or refused; one of more layers is cut into blocks.
+#[test]
+fn bottlenecks_imitate_an_imported_teacher_of_their_width() {
+    let (deep, thin) = (folder(), folder());
+    let sizes = ["model.hidden=16", "model.heads=4", "model.inner=32", "model.layers=4"];
+    train(&config(&[&TEXT[..], &sizes, &[r#"methods=["vanilla"]"#]].concat()), deep.path());
+    let from = format!("teacher.from={:?}", deep.path().join("artifacts").display().to_string());
+    let set = [&TEXT[..], &[BOTTLENECK, &from, "narrow.unit=2", "tune.epochs=1"]].concat();
+    train(&config(&set), thin.path());
+    let kept = model(&thin.path().join("artifacts"));
+    assert!(kept.weights.contains_key("bert.encoder.layer.1.output.bottleneck.dense.weight"));
+    // MobileBERT's norms have an ε of their own.
+    let error = try_train(&config(&[&set[..], &["model.bottleneck=24"]].concat()), folder().path());
+    let error = error.expect_err("another width").to_string();
+    assert!(error.contains("set model.bottleneck=16"), "{error}");
+}
+
+#[test]
+fn what_does_not_go_with_a_bottleneck_is_refused_in_a_sentence() {
+    let toml = config(&[&TEXT[..], &[r#"methods=["win"]"#]].concat()).to_toml();
+    for (changes, said) in [
+        (&["model.bottleneck=8"][..], "must be more than the 8 features of `model.hidden`"),
+        (&["model.bottleneck=24"], "must be 16, the teacher's hidden size: `teacher.factor` is 2"),
+        (&[BOTTLENECK, "teacher.factor=3"], "must be 24, the teacher's hidden size"),
+        (
+            &[BOTTLENECK, r#"methods=["win","start_only"]"#],
+            "is the same as embeddings_only with `model.bottleneck`",
+        ),
+        (&[BOTTLENECK, "win.start=sample"], "begin with fresh weights; leave it out"),
+        (&[BOTTLENECK, "win.merge=map"], "nothing is merged; leave it out"),
+        (&[BOTTLENECK, "teacher.layer_map=[0,1]"], "begin with fresh weights; leave it out"),
+        (&["model.arch=mlp", BOTTLENECK], "bottleneck"),
+    ] {
+        let draft = Draft::from_toml(&toml, "x").expect("TOML");
+        let set = |draft: Result<Draft, _>, change: &&str| draft.and_then(|d| d.set(change));
+        let error = changes.iter().fold(Ok(draft), set).and_then(Draft::finish);
+        let error = error.expect_err(said).to_string();
+        assert!(error.contains(said) && !error.contains('\n'), "{changes:?}: {error}");
+    }
+}
+
 /// Two runs of one configuration have the same bits, and a seed has masks of its own.
 #[test]
 fn a_run_on_text_is_a_function_of_its_seed() {

@@ -126,7 +126,8 @@ impl Preflight {
             problems,
             student: findings.student,
             teacher: findings.teacher,
-            pairs: findings.pairs,
+            // Bottlenecks have none.
+            pairs: if config.model.bottleneck().is_some() { Vec::new() } else { findings.pairs },
             stages,
             adapter,
             disk,

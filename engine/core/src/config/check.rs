@@ -1,7 +1,7 @@
 //! Checks what no schema can say of a configuration.
 
 use super::{
-    Bert, Config, Data, Images, Length, Method, Model, Recipe, Unit,
+    Bert, Config, Data, Images, Length, Merge, Method, Model, Recipe, Start, Unit,
     error::{ConfigError, bad},
 };
 
@@ -191,6 +191,9 @@ fn text(config: &Config, bert: &Bert) -> Result<(), ConfigError> {
         let allowed = format!("must divide the {} features of `model.hidden`", bert.hidden);
         return Err(bad("model.heads", bert.heads, allowed));
     }
+    if let Some(bottleneck) = bert.bottleneck {
+        self::bottleneck(config, bert, bottleneck)?;
+    }
     let bridges = |method: &&Method| method.bridges() || **method == Method::EmbeddingsOnly;
     if let (Some(from), Some(method)) = (&bert.from, config.methods.iter().find(bridges)) {
         let allowed = format!(
@@ -206,6 +209,50 @@ fn text(config: &Config, bert: &Bert) -> Result<(), ConfigError> {
     if let Some(symbols) = data.symbols.filter(|_| !built_in) {
         let allowed = "is not read, as only the built-in texts are made of symbols";
         return Err(bad("data.symbols", symbols, allowed));
+    }
+    Ok(())
+}
+
+/// What goes with layers that are bottlenecks of this width.
+fn bottleneck(config: &Config, bert: &Bert, width: u32) -> Result<(), ConfigError> {
+    const KEY: &str = "model.bottleneck";
+    if width <= bert.hidden {
+        let allowed = format!("must be more than the {} features of `model.hidden`", bert.hidden);
+        return Err(bad(KEY, width, allowed));
+    }
+    let factor = config.teacher.factor;
+    let wide = u64::from(factor) * u64::from(bert.hidden);
+    if config.teacher.from.is_none() && wide != u64::from(width) {
+        let allowed = format!(
+            "must be {wide}, the teacher's hidden size: `teacher.factor` is {factor} and `model.hidden` {}",
+            bert.hidden
+        );
+        return Err(bad(KEY, width, allowed));
+    }
+    if let Some(place) = config.methods.iter().position(|&method| method == Method::StartOnly) {
+        let allowed = format!(
+            "is the same as {} with `{KEY}`, whose layers begin with fresh weights; leave it out",
+            Method::EmbeddingsOnly
+        );
+        return Err(bad(format!("methods[{place}]"), Method::StartOnly, allowed));
+    }
+    if config.win.start == Start::Sample {
+        let allowed = format!(
+            "takes neurons of the teacher's, and layers with `{KEY}` begin with fresh weights; leave it out"
+        );
+        return Err(bad("win.start", "sample", allowed));
+    }
+    if config.win.merge == Merge::Map {
+        let allowed =
+            format!("merges before tuning, and with `{KEY}` nothing is merged; leave it out");
+        return Err(bad("win.merge", "map", allowed));
+    }
+    let map = &config.teacher.layer_map;
+    if !map.is_empty() {
+        let allowed = format!(
+            "says which of the teacher's layers one begins with, and those with `{KEY}` begin with fresh weights; leave it out"
+        );
+        return Err(bad("teacher.layer_map", format!("{map:?}"), allowed));
     }
     Ok(())
 }

@@ -56,6 +56,14 @@ impl Model {
         }
     }
 
+    /// Features between blocks that are bottlenecks; none where they are not.
+    pub fn bottleneck(&self) -> Option<u32> {
+        match self {
+            Model::Bert(bert) => bert.bottleneck,
+            Model::Mlp(_) | Model::Resnet(_) | Model::Resnet50(_) | Model::Resnet101(_) => None,
+        }
+    }
+
     /// Number of blocks, n in the paper: one a list entry.
     pub fn block_count(&self) -> usize {
         match self {
@@ -147,6 +155,12 @@ pub struct Bert {
     /// Features of a token. The paper: 768, 384.
     #[schemars(range(min = 1, max = 65536), extend("x-unit" = "features"))]
     pub hidden: u32,
+    /// Features of the state between layers, as MobileBERT has them: a layer then begins with a linear map to `hidden` and ends with one back, which
+    /// stay, so that nothing is merged. `hidden`, `heads` and `inner` are of what is inside; the teacher's hidden state is as wide as this.
+    /// Absent: layers are BERT's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 2, max = 65536), extend("x-unit" = "features"))]
+    pub bottleneck: Option<u32>,
     /// Layers.
     #[schemars(range(min = 1, max = 300), extend("x-unit" = "layers"))]
     pub layers: u32,
@@ -179,6 +193,7 @@ impl Default for Bert {
     fn default() -> Self {
         Bert {
             hidden: 768,
+            bottleneck: None,
             layers: 12,
             heads: 12,
             inner: 3072,

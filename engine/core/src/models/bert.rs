@@ -1,5 +1,5 @@
-//! BERT's encoder with the heads of transformers: `BertForMaskedLM`, `BertForPreTraining`, `BertForQuestionAnswering`; or `ElectraForMaskedLM`
-//! where the tables are narrower than the hidden state.
+//! BERT's encoder with the heads of transformers: `BertForMaskedLM`, `BertForPreTraining`, `BertForQuestionAnswering`; `ElectraForMaskedLM` where
+//! the tables are narrower than the hidden state; `MobileBertForMaskedLM` and so on where the layers are bottlenecks.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use super::Output;
 use crate::config;
 use crate::nn::{
     Block, Extent, Layer, Network,
-    layers::{Activation, Decoder, Embeddings, LayerNorm, Linear, Places, Transformer},
+    layers::{Activation, Bottleneck, Decoder, Embeddings, LayerNorm, Linear, Places, Transformer},
 };
 use crate::ops::activation;
 
@@ -30,8 +30,10 @@ pub enum BertHead {
 pub struct Bert {
     /// Token ids that there are.
     pub vocabulary: u32,
-    /// Features of the hidden state.
+    /// Features of the hidden state; of layers that are bottlenecks, of the one inside of them.
     pub hidden: u32,
+    /// Features of the state between layers that are bottlenecks, as MobileBERT has them; none: they are BERT's own.
+    pub bottleneck: Option<u32>,
     /// Features of the tables, and of what the head compares with that of the words, where a linear map brings them to the hidden state's.
     pub embedding: Option<u32>,
     /// Layers; each is a block.
@@ -64,6 +66,7 @@ impl Default for Bert {
         Self {
             vocabulary: 30_522,
             hidden: 768,
+            bottleneck: None,
             embedding: None,
             layers: 12,
             heads: 12,
@@ -81,25 +84,38 @@ impl Default for Bert {
 }
 
 impl Bert {
+    /// ε of all layer norms where layers are bottlenecks: transformers has no other for some of MobileBERT's.
+    pub const BOTTLENECK_EPS: f64 = 1e-5;
+
     /// The teacher that [`surgery::widen`](crate::win::surgery::widen) makes of it: more heads of the same size behind the same tables; no wider, it
-    /// is the same.
+    /// is the same. That of bottlenecks is a BERT of the width between them, if this is `factor` times that inside.
     #[must_use]
     pub fn widened(&self, factor: u32) -> Self {
         if factor == 1 {
             return self.clone();
         }
         let [hidden, heads, inner] = [self.hidden, self.heads, self.inner].map(|n| n * factor);
-        Self { hidden, embedding: Some(self.tables()), heads, inner, ..self.clone() }
+        let embedding = match self.bottleneck {
+            Some(_) => self.embedding,
+            None => Some(self.tables()),
+        };
+        Self { hidden, bottleneck: None, embedding, heads, inner, ..self.clone() }
+    }
+
+    /// Features of what flows between layers.
+    pub fn state(&self) -> u32 {
+        self.bottleneck.unwrap_or(self.hidden)
     }
 
     /// Features of the tables.
     fn tables(&self) -> u32 {
-        self.embedding.unwrap_or(self.hidden)
+        self.embedding.unwrap_or(self.state())
     }
 
     /// The sizes that a `[model]` section stands for, on inputs of this extent, which are to be answered so.
     pub fn of(model: &config::Bert, input: Extent, output: Output) -> Self {
-        let config::Bert { hidden, layers, heads, inner, init_std, .. } = *model;
+        let config::Bert { hidden, bottleneck, layers, heads, inner, init_std, .. } = *model;
+        let plain = Self::default();
         let length = match input {
             Extent::Tokens(length) => length,
             other => other.width(),
@@ -113,6 +129,7 @@ impl Bert {
         Self {
             vocabulary: output.width(),
             hidden,
+            bottleneck,
             layers,
             heads,
             inner,
@@ -120,10 +137,11 @@ impl Bert {
             positions: model.positions.unwrap_or(length),
             places,
             init_std,
+            eps: bottleneck.map_or(plain.eps, |_| Self::BOTTLENECK_EPS),
             dropout: model.dropout,
             attention_dropout: model.attention_dropout,
             head,
-            ..Self::default()
+            ..plain
         }
     }
 }
@@ -141,7 +159,7 @@ pub fn bert(of: &Bert) -> Network {
         positions: of.positions,
         segments: 2,
         out: of.tables(),
-        project: of.embedding.map(|_| of.hidden),
+        project: of.embedding.map(|_| of.state()),
         std: of.init_std,
         eps: of.eps,
         dropout: of.dropout,
@@ -149,7 +167,7 @@ pub fn bert(of: &Bert) -> Network {
     let table = embeddings.words();
     let mut first = Some(Layer::Embeddings(embeddings));
     let layer = |k: u32| {
-        Layer::Transformer(Transformer {
+        let plain = Transformer {
             name: format!("bert.encoder.layer.{k}"),
             heads: of.heads,
             head: of.hidden / of.heads.max(1),
@@ -157,7 +175,16 @@ pub fn bert(of: &Bert) -> Network {
             eps: of.eps,
             dropout: of.dropout,
             attention_dropout: of.attention_dropout,
-        })
+        };
+        match of.bottleneck {
+            None => Layer::Transformer(plain),
+            // MobileBERT drops nothing of the sums inside.
+            Some(_) => Layer::Bottleneck(Bottleneck {
+                hidden: of.hidden,
+                inside: Transformer { dropout: 0.0, ..plain },
+                dropout: of.dropout,
+            }),
+        }
     };
     let block = |k: u32| {
         let layers = first.take().into_iter().chain([layer(k)]).collect();
@@ -280,6 +307,50 @@ mod tests {
         assert_eq!(file["bert.encoder.layer.2.attention.self.key.bias"].shape, [8]);
         assert!(!file.keys().any(|name| name.contains("qkv")));
         assert_eq!(student.from_file(file), folded);
+    }
+
+    /// MobileBERT's layer with the lighter attention: 512 features outside, 128 inside. transformers counts 2,561,002 with a map behind the tables, of
+    /// 512 · 513 parameters, that nothing reads.
+    #[test]
+    fn bottlenecks_are_between_layers_of_the_teachers_width() {
+        let thin = Bert {
+            bottleneck: Some(512),
+            layers: 3,
+            vocabulary: 1000,
+            eps: Bert::BOTTLENECK_EPS,
+            dropout: 0.1,
+            attention_dropout: 0.2,
+            head: BertHead::Pretrain,
+            ..base(128, 4)
+        };
+        let student = bert(&thin);
+        let shapes = student.shapes().expect("a network");
+        let widths: Vec<u32> = shapes.blocks.iter().map(|extent| extent.width()).collect();
+        assert_eq!(widths, [512; 3]);
+        // Two maps with their norms, and a layer of BERT's inside.
+        let inside = 4 * (128 * 128 + 128) + 2 * 128 * 512 + 512 + 128 + 2 * 2 * 128;
+        let layer = (512 * 128 + 3 * 128) + inside + (128 * 512 + 3 * 512);
+        assert_eq!(
+            (shapes.block_params()[1], shapes.param_count()),
+            (layer, 2_561_002 - 512 * 513)
+        );
+        let length = u64::from(thin.length);
+        let inside_macs = length * (4 * 128 * 128 + 2 * 128 * 512 + 2 * length * 128);
+        assert_eq!(shapes.macs[1], inside_macs + length * 2 * 512 * 128);
+        let teacher = surgery::widen(&student, 4, Widen::Mid);
+        assert_eq!(bert(&thin.widened(4)), teacher);
+        let wide = Bert { bottleneck: None, hidden: 512, heads: 16, inner: 2048, ..thin.clone() };
+        assert_eq!(thin.widened(4), wide);
+        // Tables and heads are the same.
+        let wide = teacher.shapes().expect("a network");
+        let shared = |shapes: &nn::Shapes| -> Vec<_> {
+            let kept = |spec: &&nn::ParamSpec| !spec.name.contains(".layer.");
+            let kept = shapes.params.iter().filter(kept);
+            kept.map(|spec| (spec.name.clone(), spec.shape.clone())).collect()
+        };
+        assert_eq!(shared(&shapes), shared(&wide));
+        assert_eq!(surgery::bridge(&student, &teacher, false).expect("as wide"), student);
+        assert!(student.has_bottlenecks() && !teacher.has_bottlenecks());
     }
 
     #[test]

@@ -168,9 +168,12 @@ fn in_its_block(network: &Network, error: NetworkError) -> NetworkError {
     NetworkError::Layer { layer: format!("{layer} of {place}"), got }
 }
 
-/// An MLP teacher cut into as many blocks as the student has, in proportion to the student's layers (`win/DERIVATION.md`, *Widening*).
+/// An MLP or encoder of a teacher cut into as many blocks as the student has, in proportion to the student's layers (`win/DERIVATION.md`,
+/// *Widening*).
 pub fn regroup(teacher: Network, student: &Network) -> Network {
-    let opens = |layer: &Layer| matches!(layer, Layer::Linear(_) | Layer::Transformer(_));
+    let opens = |layer: &Layer| {
+        matches!(layer, Layer::Linear(_) | Layer::Transformer(_) | Layer::Bottleneck(_))
+    };
     let linear = |block: &Block| block.layers.iter().filter(|layer| opens(layer)).count();
     if teacher.blocks.len() == student.blocks.len() || student.blocks.iter().any(|b| linear(b) == 0)
     {

@@ -98,6 +98,13 @@ impl Network {
         self.blocks.iter().any(|b| b.lift.is_some() || b.lower.is_some())
     }
 
+    /// Whether all of its blocks end in linear maps of their own to the width of what flows between them, which the teacher's have as well: S̄ is
+    /// the network itself then.
+    pub fn has_bottlenecks(&self) -> bool {
+        !self.blocks.is_empty()
+            && self.blocks.iter().all(|block| layers::is_bottleneck(&block.layers))
+    }
+
     /// Infers every width.
     ///
     /// # Errors

@@ -24,7 +24,7 @@ pub enum Objective {
         /// T.
         temperature: f64,
     },
-    /// Imitation of the teacher's output after its first blocks; the student is a prefix that ends in a lift.
+    /// Imitation of the teacher's output after its first blocks; the student is a prefix that ends as wide, in a lift or a bottleneck.
     Imitate {
         /// How far the two are apart.
         discrepancy: Discrepancy,

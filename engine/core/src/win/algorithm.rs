@@ -163,7 +163,7 @@ pub fn hinted(blocks: usize) -> usize {
 
 /// The stages of a method after the teacher is there.
 ///
-/// `win` is Algorithm 1: narrow 1 … n, tune, merge; under MAP the merge comes before tuning.
+/// `win` is Algorithm 1: narrow 1 … n, tune, merge; under MAP the merge comes before tuning. Bottlenecks have nothing to merge, and no such stage.
 pub fn stages(config: &Config, method: Method, train_count: u64) -> Vec<Stage> {
     let mut stages = listed(config, method, train_count);
     for (place, stage) in stages.iter_mut().enumerate() {
@@ -200,9 +200,10 @@ fn listed(config: &Config, method: Method, train_count: u64) -> Vec<Stage> {
     )
     .restarts(config.win.tune_restarts);
     let merge = Stage::plain("merge", StageKind::Merge);
-    let end = |tune: Stage| match config.win.merge {
-        Merge::Maf => [tune, merge],
-        Merge::Map => [merge, tune],
+    let end = |tune: Stage| match (config.model.bottleneck(), config.win.merge) {
+        (Some(_), _) => vec![tune],
+        (None, Merge::Maf) => vec![tune, merge],
+        (None, Merge::Map) => vec![merge, tune],
     };
     // For the whole student budget.
     let whole = |tune: Stage| Stage {
@@ -254,7 +255,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::config::{Mlp, Model};
+    use crate::config::{Bert, Mlp, Model};
 
     fn names(method: Method, merge: Merge) -> Vec<String> {
         let mut config = Config::default();
@@ -269,6 +270,20 @@ mod tests {
         assert_eq!(names(Method::Win, Merge::Map)[4..], ["merge", "tune"]);
         assert_eq!(names(Method::StartOnly, Merge::Maf), ["start", "tune", "merge"]);
         assert_eq!(names(Method::Fitnets, Merge::Maf), ["hint", "kd"]);
+    }
+
+    /// Their linear maps stay, and the other methods have as many steps as WIN all the same.
+    #[test]
+    fn bottlenecks_are_narrowed_and_tuned_and_not_merged() {
+        let bert = Bert { hidden: 8, bottleneck: Some(16), layers: 2, ..Bert::default() };
+        let mut config = Config { model: Model::Bert(bert), ..Config::default() };
+        let all = stages(&config, Method::Win, 8000);
+        let names = all.iter().map(|stage| stage.name.as_str());
+        assert_eq!(names.collect::<Vec<_>>(), ["narrow 1", "narrow 2", "tune"]);
+        let total = |method| steps(&config, method, 8000);
+        assert_eq!(total(Method::EmbeddingsOnly), total(Method::Win));
+        config.win.merge = Merge::Map;
+        assert_eq!(stages(&config, Method::Win, 8000), all);
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub struct Networks<'a> {
     pub student: &'a Network,
     /// B, where the method has a teacher.
     pub teacher: Option<&'a Network>,
-    /// S̄, while its pairs are inserted.
+    /// S̄, while its pairs are inserted; of bottlenecks it has none and is S.
     pub bridged: Option<&'a Network>,
 }
 

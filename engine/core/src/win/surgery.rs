@@ -16,11 +16,12 @@ pub fn widen(student: &Network, factor: u32, how: Widen) -> Network {
     Network { blocks: blocks.collect(), ..student.clone() }
 }
 
-/// S̄: a `lift` to the teacher's width after each block and, if `lower` is asked for, an explicit map back before the next.
+/// S̄: a `lift` to the teacher's width after each block and, if `lower` is asked for, an explicit map back before the next. Of blocks that are
+/// bottlenecks it is S itself, whose own linear maps are in the pairs' place.
 ///
 /// # Errors
 /// If the networks have not the same number of blocks, or the same resolution at each boundary, or a pair could not be
-/// folded into what follows it; the error names the block.
+/// folded into what follows it, or bottlenecks have another width than the teacher's blocks; the error names the block.
 pub fn bridge(student: &Network, teacher: &Network, lower: bool) -> Result<Network, NetworkError> {
     let (n, m) = (student.blocks.len(), teacher.blocks.len());
     if n != m {
@@ -28,6 +29,9 @@ pub fn bridge(student: &Network, teacher: &Network, lower: bool) -> Result<Netwo
     }
     let (thin, wide) = (student.shapes()?, teacher.shapes()?);
     (1..=n).try_for_each(|block| same_resolution(&thin, &wide, block))?;
+    if student.has_bottlenecks() {
+        return bottlenecks(student, &thin, &wide);
+    }
     let mut bridged = student.clone();
     for (k, (s, b)) in thin.blocks.iter().zip(&wide.blocks).enumerate() {
         let number = k + 1;
@@ -39,6 +43,19 @@ pub fn bridge(student: &Network, teacher: &Network, lower: bool) -> Result<Netwo
         }
     }
     Ok(bridged)
+}
+
+/// S̄ of a student whose blocks are bottlenecks, which is S.
+fn bottlenecks(student: &Network, thin: &Shapes, wide: &Shapes) -> Result<Network, NetworkError> {
+    for (block, (s, b)) in (1..).zip(thin.blocks.iter().zip(&wide.blocks)) {
+        let [own, theirs] = [s, b].map(|extent| extent.width());
+        if own != theirs {
+            return Err(NetworkError::Mismatch(format!(
+                "block {block} of the student ends in {own} features, of the teacher in {theirs}; a bottleneck imitates what is as wide as itself: set model.bottleneck={theirs}"
+            )));
+        }
+    }
+    Ok(student.clone())
 }
 
 /// Refuses a teacher whose block `block` (from 1) does not end in as many positions as the student's: then nothing there can be compared.

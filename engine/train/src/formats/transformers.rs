@@ -1,7 +1,8 @@
-//! Models on text as transformers keeps them: what `config.json` says of BERT and ELECTRA, and what their tensors are called there.
+//! Models on text as transformers keeps them: what `config.json` says of BERT, ELECTRA and MobileBERT, and what their tensors are called there.
 //!
-//! A network whose tables are as wide as its hidden state is `BertForMaskedLM`, one with a linear map behind them `ElectraForMaskedLM`. The
-//! matrix that makes scores is the table of words, which stands in a file once. What a folder from elsewhere may say is in the table of
+//! A network whose tables are as wide as its hidden state is `BertForMaskedLM`, one with a linear map behind them `ElectraForMaskedLM`, one whose
+//! layers are bottlenecks `MobileBertForMaskedLM` with the lighter attention, plain tables and one feed-forward part; others of MobileBERT's are not
+//! read. The matrix that makes scores is the table of words, which stands in a file once. What a folder from elsewhere may say is in the table of
 //! `README.md`, *A model of Hugging Face's*; everything else is refused.
 
 use std::path::Path;
@@ -41,15 +42,39 @@ pub struct Config {
     /// The class of transformers that loads it.
     #[serde(default)]
     pub architectures: Vec<String>,
-    /// `bert`, or `electra` where the tables are narrower than the hidden state.
+    /// `bert`; `electra` where the tables are narrower than the hidden state; `mobilebert` where layers are bottlenecks.
     pub model_type: String,
     /// Rows of the table of words.
     pub vocab_size: u32,
     /// Features of the hidden state.
     pub hidden_size: u32,
-    /// Features of the tables, of ELECTRA.
+    /// Features of the tables, of ELECTRA and MobileBERT.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub embedding_size: Option<u32>,
+    /// Features inside of a bottleneck, of MobileBERT.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intra_bottleneck_size: Option<u32>,
+    /// Whether layers are bottlenecks, of MobileBERT.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub use_bottleneck: Option<bool>,
+    /// Whether queries, keys and values read what is inside of the bottleneck, of MobileBERT.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub use_bottleneck_attention: Option<bool>,
+    /// Whether queries and keys read a bottleneck of their own, of MobileBERT.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_query_shared_bottleneck: Option<bool>,
+    /// Feed-forward parts of a layer, of MobileBERT.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub num_feedforward_networks: Option<u32>,
+    /// Whether a token's neighbours are part of its embedding, of MobileBERT.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trigram_input: Option<bool>,
+    /// What normalises, of MobileBERT.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub normalization_type: Option<String>,
+    /// Whether the pooler is a linear map with tanh, of MobileBERT.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classifier_activation: Option<bool>,
     /// Layers.
     pub num_hidden_layers: u32,
     /// Attention heads of a layer.
@@ -135,14 +160,27 @@ fn yes() -> bool {
     true
 }
 
-/// The two kinds of model, as `model_type` has them.
-const KINDS: [&str; 2] = ["bert", "electra"];
-/// The classes of transformers that have each head, of both kinds. ELECTRA has none with pairs of sentences: what is [`PAIRS`] then lies in
+fn layer_norm() -> String {
+    "layer_norm".into()
+}
+
+/// The kinds of model, as `model_type` has them.
+const KINDS: [&str; 3] = ["bert", ELECTRA, MOBILE];
+const ELECTRA: &str = "electra";
+const MOBILE: &str = "mobilebert";
+/// The classes of transformers that have each head, of all kinds. ELECTRA has none with pairs of sentences: what is [`PAIRS`] then lies in
 /// [`BESIDE`], so that transformers finds no tensor too many.
-const CLASSES: [(BertHead, [&str; 2]); 3] = [
-    (BertHead::MaskedWords, ["BertForMaskedLM", "ElectraForMaskedLM"]),
-    (BertHead::Pretrain, ["BertForPreTraining", "ElectraForMaskedLM"]),
-    (BertHead::Spans, ["BertForQuestionAnswering", "ElectraForQuestionAnswering"]),
+const CLASSES: [(BertHead, [&str; KINDS.len()]); 3] = [
+    (BertHead::MaskedWords, ["BertForMaskedLM", "ElectraForMaskedLM", "MobileBertForMaskedLM"]),
+    (BertHead::Pretrain, ["BertForPreTraining", "ElectraForMaskedLM", "MobileBertForPreTraining"]),
+    (
+        BertHead::Spans,
+        [
+            "BertForQuestionAnswering",
+            "ElectraForQuestionAnswering",
+            "MobileBertForQuestionAnswering",
+        ],
+    ),
 ];
 /// How the tensors begin by which pairs of sentences are told.
 const PAIRS: [&str; 2] = ["bert.pooler.", "cls.seq_relationship."];
@@ -160,7 +198,11 @@ impl TextModel {
 
 /// How transformers calls a network of these sizes, and its class.
 fn kind(of: &Bert) -> (&'static str, &'static str) {
-    let kind = usize::from(of.embedding.is_some());
+    let kind = match (of.bottleneck, of.embedding) {
+        (Some(_), _) => 2,
+        (None, Some(_)) => 1,
+        (None, None) => 0,
+    };
     let classes = CLASSES.iter().find(|(head, _)| *head == of.head).unwrap_or(&CLASSES[0]).1;
     (KINDS[kind], classes[kind])
 }
@@ -168,12 +210,22 @@ fn kind(of: &Bert) -> (&'static str, &'static str) {
 impl From<TextModel> for Config {
     fn from(TextModel { sizes, tokenizer }: TextModel) -> Self {
         let (model_type, class) = kind(&sizes);
+        let inside = sizes.bottleneck.map(|_| sizes.hidden);
+        let mobile = |value: bool| inside.map(|_| value);
         Self {
             architectures: vec![class.into()],
             model_type: model_type.into(),
             vocab_size: sizes.vocabulary,
-            hidden_size: sizes.hidden,
-            embedding_size: sizes.embedding,
+            hidden_size: sizes.state(),
+            embedding_size: sizes.embedding.or(sizes.bottleneck),
+            intra_bottleneck_size: inside,
+            use_bottleneck: mobile(true),
+            use_bottleneck_attention: mobile(true),
+            key_query_shared_bottleneck: mobile(false),
+            num_feedforward_networks: inside.map(|_| 1),
+            trigram_input: mobile(false),
+            normalization_type: inside.map(|_| layer_norm()),
+            classifier_activation: mobile(true),
             num_hidden_layers: sizes.layers,
             num_attention_heads: sizes.heads,
             intermediate_size: sizes.inner,
@@ -211,6 +263,10 @@ impl Config {
         if !KINDS.contains(&self.model_type.as_str()) {
             return Err(named("model_type", &self.model_type, "bert or electra"));
         }
+        let mobile = self.model_type == MOBILE;
+        if mobile {
+            self.check_mobile()?;
+        }
         // Two names of x · Φ(x).
         if !["gelu", "gelu_python"].contains(&self.hidden_act.as_str()) {
             return Err(named("hidden_act", &self.hidden_act, "gelu"));
@@ -226,7 +282,8 @@ impl Config {
             let has = self.type_vocab_size;
             return Err(format!("type_vocab_size = {has}, and 2 is read"));
         }
-        let (electra, embedding) = (self.model_type == KINDS[1], self.embedding_size);
+        let (electra, embedding) = (self.model_type == ELECTRA, self.embedding_size);
+        let inside = self.intra_bottleneck_size.filter(|_| mobile).unwrap_or(self.hidden_size);
         if electra && embedding.is_none() {
             return Err("electra has an embedding_size, which is missing".into());
         }
@@ -234,6 +291,7 @@ impl Config {
             ("vocab_size", self.vocab_size, MOST_FEATURES),
             ("hidden_size", self.hidden_size, MOST_FEATURES),
             ("embedding_size", embedding.unwrap_or(1), MOST_FEATURES),
+            ("intra_bottleneck_size", inside, MOST_FEATURES),
             ("num_hidden_layers", self.num_hidden_layers, MOST_LAYERS),
             ("num_attention_heads", self.num_attention_heads, MOST_FEATURES),
             ("intermediate_size", self.intermediate_size, MOST_FEATURES),
@@ -243,10 +301,11 @@ impl Config {
                 return Err(format!("{key} = {value}, and 1 … {most} is allowed"));
             }
         }
-        if !self.hidden_size.is_multiple_of(self.num_attention_heads) {
+        if !inside.is_multiple_of(self.num_attention_heads) {
+            let key = if mobile { "intra_bottleneck_size" } else { "hidden_size" };
             return Err(format!(
-                "hidden_size = {} does not divide into num_attention_heads = {}",
-                self.hidden_size, self.num_attention_heads
+                "{key} = {inside} does not divide into num_attention_heads = {}",
+                self.num_attention_heads
             ));
         }
         for (key, p) in [
@@ -264,7 +323,7 @@ impl Config {
         let positions = self.max_position_embeddings;
         let all = Sequences { length: positions, places: positions, head: None };
         let Sequences { length, places, head } = given.or(self.taper).unwrap_or(all);
-        let named = |(_, classes): &&(BertHead, [&str; 2])| {
+        let named = |(_, classes): &&(BertHead, [&str; KINDS.len()])| {
             self.architectures.iter().any(|name| classes.contains(&name.as_str()))
         };
         let said = CLASSES.iter().find(named).map_or(BertHead::MaskedWords, |(head, _)| *head);
@@ -277,7 +336,8 @@ impl Config {
         }
         Ok(Bert {
             vocabulary: self.vocab_size,
-            hidden: self.hidden_size,
+            hidden: inside,
+            bottleneck: mobile.then_some(self.hidden_size),
             // As ELECTRA: there is a map where the widths differ.
             embedding: embedding.filter(|&width| electra && width != self.hidden_size),
             layers: self.num_hidden_layers,
@@ -293,24 +353,87 @@ impl Config {
             head,
         })
     }
+
+    /// Refuses a MobileBERT of another kind than ours.
+    fn check_mobile(&self) -> Result<(), String> {
+        let flag = |value: Option<bool>, unsaid: bool| value.unwrap_or(unsaid).to_string();
+        let number = |value: Option<u32>, unsaid: u32| value.unwrap_or(unsaid).to_string();
+        let norm = escape(self.normalization_type.as_deref().unwrap_or("no_norm")).into_owned();
+        // What is unsaid is as transformers has it then.
+        for (key, has, allowed) in [
+            ("use_bottleneck", flag(self.use_bottleneck, true), "true".into()),
+            ("use_bottleneck_attention", flag(self.use_bottleneck_attention, false), "true".into()),
+            (
+                "key_query_shared_bottleneck",
+                flag(self.key_query_shared_bottleneck, true),
+                "false".into(),
+            ),
+            ("num_feedforward_networks", number(self.num_feedforward_networks, 4), "1".into()),
+            ("trigram_input", flag(self.trigram_input, true), "false".into()),
+            ("normalization_type", norm, layer_norm()),
+            ("classifier_activation", flag(self.classifier_activation, true), "true".into()),
+            ("embedding_size", number(self.embedding_size, 128), self.hidden_size.to_string()),
+            (
+                "layer_norm_eps",
+                format!("{:e}", self.layer_norm_eps),
+                format!("{:e}", Bert::BOTTLENECK_EPS),
+            ),
+        ] {
+            if has != allowed {
+                return Err(format!(
+                    "model_type = \"{MOBILE}\" with {key} = {has}, and {allowed} is read: of MobileBERT's only those that Taper writes are"
+                ));
+            }
+        }
+        if self.intra_bottleneck_size.is_none() {
+            return Err(format!("{MOBILE} has an intra_bottleneck_size, which is missing"));
+        }
+        Ok(())
+    }
 }
 
 /// What ELECTRA calls what begins so in BERT, the longer first.
-const ELECTRA: [(&str, &str); 4] = [
+const ELECTRAS: [(&str, &str); 4] = [
     ("cls.predictions.transform.", "generator_predictions."),
     ("cls.predictions.decoder.", "generator_lm_head."),
     ("cls.predictions.", "generator_lm_head."),
     ("bert.", "electra."),
 ];
 
-/// What a tensor of a network is called in a file of transformers', or in [`BESIDE`].
-pub fn name_in_file(of: &Bert, name: String) -> String {
-    let rest =
-        |(bert, electra): (&str, &str)| Some(format!("{electra}{}", name.strip_prefix(bert)?));
-    match of.embedding {
-        Some(_) if !is_beside(of, &name) => ELECTRA.into_iter().find_map(rest).unwrap_or(name),
-        _ => name,
+/// The same of MobileBERT, whose heads have BERT's names.
+const MOBILES: [(&str, &str); 1] = [("bert.", "mobilebert.")];
+
+/// The rows by which MobileBERT's decoder is wider than its table of words: (state − table, vocabulary). Ours are as wide, so it has no numbers, but
+/// transformers wants it to be there.
+const WIDER: &str = "cls.predictions.dense.weight";
+/// MobileBERT's map behind its tables, of which nobody reads a number where they are as wide as the state; transformers wants it to be there.
+const BEHIND_TABLES: &str = "mobilebert.embeddings.embedding_transformation";
+
+/// The tensors that transformers has of a MobileBERT and its network has not.
+fn unread(of: &Bert) -> Weights {
+    let Some(width) = of.bottleneck.map(|width| width as usize) else { return Weights::new() };
+    // It does nothing, also to who does read it.
+    let mut identity = Tensor::zeros([width, width]);
+    identity.data.iter_mut().step_by(width + 1).for_each(|x| *x = 1.0);
+    let mut tensors = Weights::from([
+        (format!("{BEHIND_TABLES}.weight"), identity),
+        (format!("{BEHIND_TABLES}.bias"), Tensor::zeros([width])),
+    ]);
+    if of.head != BertHead::Spans {
+        tensors.insert(WIDER.into(), Tensor::zeros([0, of.vocabulary as usize]));
     }
+    tensors
+}
+
+/// What a tensor of a network is called in a file of transformers'.
+pub fn name_in_file(of: &Bert, name: String) -> String {
+    let rest = |(bert, other): &(&str, &str)| Some(format!("{other}{}", name.strip_prefix(*bert)?));
+    let others = match kind(of).0 {
+        ELECTRA if !is_beside(of, &name) => &ELECTRAS[..],
+        MOBILE => &MOBILES,
+        _ => &[],
+    };
+    others.iter().find_map(rest).unwrap_or(name)
 }
 
 /// Whether transformers' class of a model has no place for a tensor of its network.
@@ -324,19 +447,15 @@ fn is_beside(of: &Bert, name: &str) -> bool {
 /// # Errors
 /// There is no such model in transformers.
 pub fn to_files(of: &Bert, weights: Weights) -> Result<[Weights; 2], String> {
-    match of.embedding {
-        None => return Ok([weights, Weights::new()]),
-        Some(width) if width == of.hidden => {
-            return Err(format!(
-                "embedding_size and hidden_size are both {width}; then ELECTRA has no map behind its tables, and this network has one"
-            ));
-        }
-        Some(_) => {}
+    if let Some(width) = of.embedding.filter(|&width| width == of.state()) {
+        return Err(format!(
+            "embedding_size and hidden_size are both {width}; then ELECTRA has no map behind its tables, and this network has one"
+        ));
     }
     let (beside, own): (Weights, Weights) =
         weights.into_iter().partition(|(name, _)| is_beside(of, name));
-    let own = own.into_iter().map(|(name, tensor)| (name_in_file(of, name), tensor)).collect();
-    Ok([own, beside])
+    let own = own.into_iter().map(|(name, tensor)| (name_in_file(of, name), tensor));
+    Ok([own.chain(unread(of)).collect(), beside])
 }
 
 /// What the files beside the weights say of a model, and whether its decoder is tied to the table of words; see [`read_on`].
@@ -397,8 +516,8 @@ pub fn read_on(
             }
         }
     }
-    let taken =
-        take(&network, tied, file).map_err(|problem| FormatError::content(&path, problem))?;
+    let taken = take(&network, tied, file, &model.sizes)
+        .map_err(|problem| FormatError::content(&path, problem))?;
     let Taken { weights, missing, others } = taken;
     let mut notes = Vec::new();
     let (rows, pieces) = (model.sizes.vocabulary, model.tokenizer.size());
@@ -484,7 +603,7 @@ const OTHERS: [(&str, &str); 7] = [
     ("summary.", "the head for summaries"),
 ];
 
-/// A tensor's name of BERT's, for one of any of the models': old names of layer norms, models without their heads, ELECTRA.
+/// A tensor's name of BERT's, for one of any of the models': old names of layer norms, models without their heads, ELECTRA, MobileBERT.
 fn name_of_bert(name: &str) -> String {
     let name = match name.strip_suffix(".gamma") {
         Some(norm) => format!("{norm}.weight"),
@@ -503,8 +622,9 @@ fn name_of_bert(name: &str) -> String {
     let rest =
         |(bert, electra): (&str, &str)| Some(format!("{bert}{}", name.strip_prefix(electra)?));
     // `generator_lm_head.bias` is the head's own.
-    ELECTRA
+    ELECTRAS
         .into_iter()
+        .chain(MOBILES)
         .filter(|(bert, _)| *bert != "cls.predictions.decoder.")
         .find_map(rest)
         .unwrap_or(name)
@@ -516,7 +636,7 @@ const TABLE: &str = "bert.embeddings.word_embeddings.weight";
 const BIAS: &str = "cls.predictions.bias";
 
 /// The network's tensors among those of a file, all of which are accounted for.
-fn take(network: &Network, tied: bool, file: Weights) -> Result<Taken, String> {
+fn take(network: &Network, tied: bool, file: Weights, of: &Bert) -> Result<Taken, String> {
     let mut there = Weights::new();
     for (name, tensor) in file {
         let known = name_of_bert(&name);
@@ -532,6 +652,16 @@ fn take(network: &Network, tied: bool, file: Weights) -> Result<Taken, String> {
             return Err("tie_word_embeddings is false, and the decoder is missing".into());
         }
         _ => {}
+    }
+    for (name, Tensor { shape, .. }) in unread(of) {
+        match there.remove(&name_of_bert(&name)) {
+            Some(Tensor { shape: has, .. }) if has != shape => {
+                return Err(format!(
+                    "{name} has the shape {has:?}, where config.json says {shape:?}"
+                ));
+            }
+            _ => {}
+        }
     }
     if let Some(bias) = there.remove(DECODER.1)
         && *there.entry(BIAS.into()).or_insert_with(|| bias.clone()) != bias

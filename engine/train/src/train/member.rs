@@ -44,7 +44,7 @@ const MERGE_GATE: f64 = 1e-5;
 pub(super) struct Member<'a, 'r> {
     who: &'a MemberSpec<'a>,
     run: &'a mut Context<'r>,
-    /// S̄, for the methods that bridge.
+    /// S̄, for the methods that bridge; without pairs where blocks are bottlenecks.
     bridged: Option<Network>,
     at: Checkpoint,
     /// When the last checkpoint was written or read.
@@ -215,14 +215,14 @@ impl<'a, 'r> Member<'a, 'r> {
         let (bridged, teacher) = (self.bridged()?.clone(), self.teacher()?);
         let seed = self.seed(STARTS, restart);
         let choice = match self.run.config.win.start {
-            Start::Random => {
+            Start::Greedy if bridged.is_bridged() => Choice::Greedy,
+            Start::Sample if bridged.is_bridged() => Choice::Sample,
+            _ => {
                 let Teacher { network, weights, .. } = teacher;
                 let (now, block) = (&mut self.at.now, block - 1);
                 start::start_block_random(&bridged, network, weights, now, block, seed)?;
                 return self.started(block + 1, 0);
             }
-            Start::Greedy => Choice::Greedy,
-            Start::Sample => Choice::Sample,
         };
         let mut probe = self.probe(seed);
         let map = &self.run.config.teacher.layer_map;
@@ -251,12 +251,13 @@ impl<'a, 'r> Member<'a, 'r> {
         let Teacher { network, weights, .. } = teacher;
         let seed = self.seed(STARTS, 0);
         let choice = match self.run.config.win.start {
-            Start::Random => {
+            Start::Random if bridged.is_bridged() => {
                 let (head, now) = (bridged.blocks.len(), &mut self.at.now);
                 return Ok(start::start_block_random(&bridged, network, weights, now, head, seed)?);
             }
-            Start::Greedy => Choice::Greedy,
             Start::Sample => Choice::Sample,
+            // The head of bottlenecks is the teacher's, whole.
+            Start::Greedy | Start::Random => Choice::Greedy,
         };
         let (mut probe, now) = (self.probe(seed), &mut self.at.now);
         start::start_head(&mut probe, &bridged, network, weights, now, choice, seed)

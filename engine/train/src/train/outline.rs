@@ -69,12 +69,14 @@ pub struct Networks {
     pub teacher: Network,
     /// The teacher of each seed, where they were trained elsewhere.
     pub(super) imported: Option<BTreeMap<u64, Imported>>,
+    /// What the configuration says that does not hold for such a student, in words.
+    notes: Vec<String>,
 }
 
 impl Networks {
-    /// What had to be assumed of a teacher from elsewhere, in words.
+    /// What does not hold, and what had to be assumed of a teacher from elsewhere, in words.
     pub fn warnings(&self) -> Vec<String> {
-        let mut warnings: Vec<String> = Vec::new();
+        let mut warnings = self.notes.clone();
         for warning in self.imported.iter().flat_map(|all| all.values()).flat_map(|of| &of.warnings)
         {
             if !warnings.contains(warning) {
@@ -127,7 +129,7 @@ pub(super) fn prepare(config: &Config, data: &Dataset) -> Result<Prepared, Train
         }
         _ => None,
     };
-    let Networks { student, teacher, imported } = networks;
+    let Networks { student, teacher, imported, .. } = networks;
     let wide = surgery::widen(&student, config.teacher.factor, config.teacher.widen);
     let stages = stage_plans(config, &student, &teacher, data.train.len() as u64)?;
     let outline = Outline { student, teacher, task: data.task(), stages, warnings };
@@ -141,10 +143,11 @@ pub(super) fn prepare(config: &Config, data: &Dataset) -> Result<Prepared, Train
 pub fn networks(config: &Config, subject: &Subject) -> Result<Networks, TrainError> {
     let student = models::network(&config.model, subject.input, subject.output);
     student.shapes()?;
+    let notes = notes(config, &student);
     let Some(from) = &config.teacher.from else {
         let teacher = surgery::widen(&student, config.teacher.factor, config.teacher.widen);
         fits(config, &student, &teacher)?;
-        return Ok(Networks { student, teacher, imported: None });
+        return Ok(Networks { student, teacher, imported: None, notes });
     };
     let mut imported = BTreeMap::new();
     for &seed in &config.seeds {
@@ -159,7 +162,14 @@ pub fn networks(config: &Config, subject: &Subject) -> Result<Networks, TrainErr
     let first = imported.values().next().map(|of| of.teacher.network.clone());
     let none = || NetworkError::Mismatch("there is no seed".into());
     let teacher = first.ok_or_else(none)?;
-    Ok(Networks { student, teacher, imported: Some(imported) })
+    Ok(Networks { student, teacher, imported: Some(imported), notes })
+}
+
+/// What one should know of a configuration that asks for the default start of blocks that have none.
+fn notes(config: &Config, student: &Network) -> Vec<String> {
+    let greedy = config.methods.contains(&Method::Win) && config.win.start == Start::Greedy;
+    let note = "blocks with model.bottleneck take no neurons of the teacher's: whatever win.start says, they begin with fresh weights, and embeddings and heads with the teacher's";
+    (greedy && student.has_bottlenecks()).then(|| note.into()).into_iter().collect()
 }
 
 /// Refuses a teacher that one of the methods could not read; what says so names the block.
@@ -180,9 +190,14 @@ fn fits(config: &Config, student: &Network, teacher: &Network) -> Result<(), Net
             Method::StartOnly | Method::Win => {
                 let random = config.win.start == Start::Random;
                 surgery::bridge(student, teacher, random)?;
-                match random {
-                    true => start::fits_embeddings(student, teacher)?,
-                    false => start::fits(student, teacher, &config.teacher.layer_map)?,
+                match (student.has_bottlenecks(), random) {
+                    (true, _) => {
+                        start::takes_embeddings(student, teacher)?;
+                        (1..=teacher.blocks.len())
+                            .try_for_each(|block| last_tap(teacher, block).map(drop))?;
+                    }
+                    (false, true) => start::fits_embeddings(student, teacher)?,
+                    (false, false) => start::fits(student, teacher, &config.teacher.layer_map)?,
                 }
             }
         }

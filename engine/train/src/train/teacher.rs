@@ -287,7 +287,7 @@ pub(super) fn import(
     subject: &Subject,
 ) -> Result<Imported, TrainError> {
     let Data::Images(data) = &config.data else {
-        return text::import(from, seed, subject);
+        return text::import(from, seed, student, subject);
     };
     let labels = &subject.classes;
     let Found { weights: file, described, warning } = find(from, seed)?;

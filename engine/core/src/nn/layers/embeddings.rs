@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Facts, Fold, Kind, Layer, Widening, layer_norm, nothing, refused};
+use super::{Facts, Fold, Kind, Layer, Stands, Widening, layer_norm, nothing, refused};
 use crate::{
     graph::{ShapeError, Value},
     nn::{
@@ -162,12 +162,12 @@ impl Kind for Embeddings {
         }
     }
 
-    /// The tables keep the student's width, so that the student can take them, and a linear map brings them to the teacher's.
+    /// The tables keep the student's width, so that the student can take them, and a linear map brings them to the teacher's, if that is another.
     fn widened(&self, by: Widening) -> Layer {
         // No wider, it stays what it is.
-        let project = match by.factor {
-            1 => self.project,
-            factor => Some(self.project.unwrap_or(self.out) * factor),
+        let project = match (by.stands, by.factor) {
+            (Stands::BeforeBottleneck, _) | (_, 1) => self.project,
+            (_, factor) => Some(self.project.unwrap_or(self.out) * factor),
         };
         Layer::Embeddings(Self { project, ..self.clone() })
     }

@@ -3,6 +3,7 @@
 
 mod activation;
 mod batch_norm;
+mod bottleneck;
 mod conv;
 mod decoder;
 mod embeddings;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 pub use activation::Activation;
 pub use batch_norm::BatchNorm;
+pub use bottleneck::Bottleneck;
 pub use conv::Conv;
 pub use decoder::Decoder;
 pub use embeddings::Embeddings;
@@ -67,6 +69,8 @@ pub enum Layer {
     Embeddings(Embeddings),
     /// A layer of BERT's encoder.
     Transformer(Transformer),
+    /// A thin layer of BERT's between two linear maps that stay.
+    Bottleneck(Bottleneck),
     /// Layer normalisation of each position.
     LayerNorm(LayerNorm),
     /// Some positions of each sample.
@@ -90,6 +94,7 @@ impl Layer {
             Layer::Unit(unit) => unit,
             Layer::Embeddings(embeddings) => embeddings,
             Layer::Transformer(transformer) => transformer,
+            Layer::Bottleneck(bottleneck) => bottleneck,
             Layer::LayerNorm(norm) => norm,
             Layer::Places(places) => places,
             Layer::Decoder(decoder) => decoder,
@@ -214,6 +219,8 @@ pub(super) struct Widening {
 enum Stands {
     /// In a block, outside of a unit.
     InBlock,
+    /// In a block that ends in a bottleneck: what flows into that is as wide as the teacher's already.
+    BeforeBottleneck,
     /// In a unit, before the one that gives the unit its width.
     InUnit,
     /// At a unit's end: it gives the unit its width, or brings the shortcut to it.
@@ -265,8 +272,14 @@ pub fn onnx(layers: &[Layer], x: State<String>, to: &mut onnx::Nodes) -> String 
 
 /// A block's layers, widened.
 pub fn widened(layers: &[Layer], factor: u32, how: Widen) -> Vec<Layer> {
-    let by = Widening { factor, how, stands: Stands::InBlock };
+    let stands = if is_bottleneck(layers) { Stands::BeforeBottleneck } else { Stands::InBlock };
+    let by = Widening { factor, how, stands };
     layers.iter().map(|layer| layer.kind().widened(by)).collect()
+}
+
+/// Whether a block of these layers ends in a linear map of its own to the width of its state: then no pair is needed behind it.
+pub(super) fn is_bottleneck(layers: &[Layer]) -> bool {
+    matches!(layers.last(), Some(Layer::Bottleneck(_)))
 }
 
 /// Paths of the linear maps that read what flows into these layers: all of them, on every way.

@@ -206,7 +206,8 @@ pub fn takes_embeddings(student: &Network, teacher: &Network) -> Result<(), Netw
     heads(student, teacher).map(drop)
 }
 
-/// `start = random`: fresh weights for block `block` (0-based; `blocks.len()` is the head) of the bridged student with its pairs.
+/// `start = random`, and all that bottlenecks have: fresh weights for block `block` (0-based; `blocks.len()` is the head) of the bridged student
+/// with its pairs.
 ///
 /// Embeddings are the teacher's, see [`start_embeddings`]. `lift` is random and semi-orthogonal; `lower` is the transpose of the lift before it, as
 /// that one is now.

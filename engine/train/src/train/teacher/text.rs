@@ -11,7 +11,7 @@ use crate::{
         FormatError, TextModel, folder,
         transformers::{self, Found, Sequences},
     },
-    models::{BertHead, Output},
+    models::{self, BertHead, Output},
     nn::{self, Extent, Network, Weights},
     text::escape,
     train::{Teacher, TrainError},
@@ -139,12 +139,18 @@ fn sequences(subject: &Subject) -> Sequences {
 }
 
 /// The teacher of `seed` for students on such text, checked before anything runs.
-pub(super) fn import(from: &str, seed: u64, subject: &Subject) -> Result<Imported, TrainError> {
+pub(super) fn import(
+    from: &str,
+    seed: u64,
+    student: &Network,
+    subject: &Subject,
+) -> Result<Imported, TrainError> {
     let of = text_teacher(from, seed, sequences(subject))?;
-    if let Some(student) = &subject.tokenizer {
-        of.check_tokenizer(from, student)?;
+    if let Some(tokenizer) = &subject.tokenizer {
+        of.check_tokenizer(from, tokenizer)?;
     }
     let TextTeacher { network, weights, fresh, notes, file, epochs, seconds, .. } = of;
+    let network = models::regroup(network, student);
     let mut warnings = notes;
     warnings.extend(untrained(from, &fresh));
     Ok(Imported { teacher: Teacher { network, weights, epochs, seconds }, file, warnings })
@@ -158,6 +164,10 @@ fn untrained(from: &str, fresh: &[String]) -> Option<String> {
 
 /// Where the configuration names no vocabulary, that of the teacher or of the weights to begin with is taken over; what was, in a line.
 pub(super) fn take_tokenizer(config: &mut Config) -> Result<Option<String>, TrainError> {
+    if config.data.is_built_in() {
+        // They have a vocabulary of their own, and a configuration that names another is refused.
+        return Ok(None);
+    }
     let from = match (&config.teacher.from, &config.model) {
         (Some(from), _) => from.clone(),
         (None, Model::Bert(Bert { from: Some(from), .. })) => from.clone(),
@@ -199,6 +209,14 @@ fn taken(
     if let Some(tokenizer) = &subject.tokenizer {
         of.check_tokenizer(from, tokenizer)?;
     }
+    let bottleneck = of.model.sizes.bottleneck;
+    if bottleneck.is_some() != student.has_bottlenecks() {
+        let message = match bottleneck {
+            Some(width) => format!("its layers are bottlenecks; set model.bottleneck={width}"),
+            None => "its layers are no bottlenecks; leave model.bottleneck out".into(),
+        };
+        return Err(refused(from, message));
+    }
     let (mut weights, mut notes) = (Weights::new(), of.notes);
     let mut fresh = Vec::new();
     for spec in student.shapes()?.params {
@@ -212,8 +230,10 @@ fn taken(
             }
             Some(_) => {
                 let sizes = &of.model.sizes;
+                let outside =
+                    bottleneck.map_or(String::new(), |width| format!("model.bottleneck={width}, "));
                 let message = format!(
-                    "its {} has another shape than the student's; set model.hidden={}, model.layers={}, model.heads={}, model.inner={} and model.positions={}",
+                    "its {} has another shape than the student's; set {outside}model.hidden={}, model.layers={}, model.heads={}, model.inner={} and model.positions={}",
                     spec.name,
                     sizes.hidden,
                     sizes.layers,

@@ -8,7 +8,7 @@ use super::{
     },
     norm::lines,
     stack::{ROWS_PER_COLUMN, embeddings, stacks, widest},
-    tables::{coordinates, fill_up},
+    tables::{coordinates, fill_up, needed_embeddings},
 };
 use crate::{
     nn::{
@@ -226,10 +226,8 @@ pub(in super::super) fn take_head(
     source: &Weights,
     weights: &mut Weights,
 ) -> Result<(), NetworkError> {
-    let set = {
-        let (thin, wide) = (stacks(student)?, stacks(teacher)?);
-        coordinates(embeddings(&thin)?, embeddings(&wide)?, source, weights)?
-    };
+    let (own, theirs) = needed_embeddings(student, teacher)?;
+    let set = coordinates(own, theirs, source, weights)?;
     let of = teacher.shapes()?.blocks.last().map_or(0, |extent| extent.width() as usize);
     let every = |n: usize| (0..n).collect::<Vec<usize>>();
     for (to, from) in heads(student, teacher)? {

@@ -6,7 +6,7 @@ use super::{
         block::{BlockStart, of_teacher, source},
     },
     norm::fit_norm,
-    stack::{Stack, embeddings, stacks},
+    stack::{Stack, embeddings},
 };
 use crate::{
     nn::{Layer, Network, NetworkError, Tensor, Weights, layers::Embeddings},
@@ -189,8 +189,8 @@ pub(in super::super) fn takes_embeddings(
     student: &Network,
     teacher: &Network,
 ) -> Result<(), NetworkError> {
-    let (thin, wide) = (stacks(student)?, stacks(teacher)?);
-    Stream::of(embeddings(&thin)?, embeddings(&wide)?).map(drop)
+    let (own, theirs) = needed_embeddings(student, teacher)?;
+    Stream::of(own, theirs).map(drop)
 }
 
 /// `start = random`, and a student by itself: the teacher's tables and norm, of wider ones columns drawn by `seed`; nothing where the networks
@@ -238,4 +238,16 @@ fn both_embeddings<'n>(
         _ => None,
     };
     Some((first(student)?, first(teacher)?))
+}
+
+/// [`both_embeddings`], which have to be there.
+pub(super) fn needed_embeddings<'n>(
+    student: &'n Network,
+    teacher: &'n Network,
+) -> Result<(&'n Embeddings, &'n Embeddings), NetworkError> {
+    let missing = || {
+        let problem = "a network does not begin with embeddings, which a student takes over";
+        NetworkError::Unsupported(problem.into())
+    };
+    both_embeddings(student, teacher).ok_or_else(missing)
 }
