@@ -42,7 +42,7 @@ pub fn model(factor: Option<u32>) -> ModelFolder {
         ..Bert::default()
     };
     let sizes = factor.map_or(student.clone(), |factor| student.widened(factor));
-    let config = ModelConfig::Text(TextModel { sizes, tokenizer });
+    let config = ModelConfig::Text(TextModel { sizes, tokenizer, unanswerable: false });
     let weights = nets::weights(&config.network(), 5);
     ModelFolder { weights, config, merge: None, card: String::new() }
 }

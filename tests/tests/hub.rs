@@ -30,7 +30,8 @@ use taper_tests::{
 };
 
 /// The sequences of the goldens, asked for all of their places.
-const SEQUENCES: Sequences = Sequences { length: 6, places: 6, head: Some(BertHead::MaskedWords) };
+const SEQUENCES: Sequences =
+    Sequences { length: 6, places: 6, head: Some(BertHead::MaskedWords), unanswerable: false };
 
 fn kept(name: &str) -> PathBuf {
     golden::path(&format!("hub/{name}"))
@@ -138,7 +139,12 @@ fn a_real_models_states_are_transformers() {
     let golden = Golden::at(&path);
     let asked = asked(&golden);
     let length = asked.length as u32;
-    let sequences = Sequences { length, places: length, head: Some(BertHead::MaskedWords) };
+    let sequences = Sequences {
+        length,
+        places: length,
+        head: Some(BertHead::MaskedWords),
+        unanswerable: false,
+    };
     let found = text_teacher(&model.to_string_lossy(), 0, sequences);
     let TextTeacher { model, mut network, weights, fresh, notes, .. } =
         found.unwrap_or_else(|error| panic!("{error}"));

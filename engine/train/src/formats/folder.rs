@@ -225,7 +225,7 @@ impl ModelFolder {
             disk.make_folder(path.parent().unwrap_or(folder))?;
             disk.write_bytes(&path, &bytes)?;
         }
-        if let ModelConfig::Text(TextModel { sizes, tokenizer }) = &self.config {
+        if let ModelConfig::Text(TextModel { sizes, tokenizer, .. }) = &self.config {
             weights = transformers::to_file(sizes, weights)
                 .map_err(|problem| FormatError::content(&folder.join(CONFIG), problem))?;
             for (name, content) in tokenizer.files(sizes.length) {
