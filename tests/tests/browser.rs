@@ -323,16 +323,18 @@ fn predict_text(folder: &Path, case: &Json) -> Json {
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
-/// A letter about which the model in a folder has no answer to `question`.
+/// Two letters in which the model in a folder finds no answer to `question`.
 fn unanswerable(folder: &Path, question: &str) -> String {
     let model = Trained::of(ModelFolder::read(folder).expect("a folder")).expect("a model");
     let gpu = gpu().expect("a device");
     let choosing = Choosing { n_best: 20, max_answer_length: 30, null_threshold: 0.0 };
     let has_none = |context: &String| {
         let answers = model.ask(&gpu, context, &[question.to_owned()], choosing, 8);
-        answers.expect("an answer")[0].text.is_empty()
+        // Where nothing at all is found, there is no answer to compare it with.
+        let candidates = &answers.expect("an answer")[0].candidates;
+        candidates.len() > 1 && candidates[0].text.is_empty()
     };
-    ('a'..='z').map(String::from).find(has_none).expect("a letter without an answer")
+    ('a'..='z').map(|c| format!("{c} {c}")).find(has_none).expect("letters without an answer")
 }
 
 /// That two lists have the same words, and probabilities that differ by rounding alone; the first of them are what the page shows.
