@@ -330,9 +330,8 @@ fn unanswerable(folder: &Path, question: &str) -> String {
     let choosing = Choosing { n_best: 20, max_answer_length: 30, null_threshold: 0.0 };
     let has_none = |context: &String| {
         let answers = model.ask(&gpu, context, &[question.to_owned()], choosing, 8);
-        // Where nothing at all is found, there is no answer to compare it with.
-        let candidates = &answers.expect("an answer")[0].candidates;
-        candidates.len() > 1 && candidates[0].text.is_empty()
+        let answer = &answers.expect("an answer")[0];
+        answer.found && answer.text.is_empty()
     };
     ('a'..='z').map(|c| format!("{c} {c}")).find(has_none).expect("letters without an answer")
 }

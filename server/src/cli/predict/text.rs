@@ -34,6 +34,8 @@ struct Candidate {
     probability: f32,
 }
 
+/// Stands for no answer.
+const NOTHING: &str = "(no answer)";
 /// Most tokens of an answer.
 const LONGEST: u32 = 30;
 /// The best places that are tried for a start and for an end, and the least answers that share a probability of 1.
@@ -98,15 +100,18 @@ fn answer(input: String, answered: Answered, arguments: &Arguments) -> Result<()
         text: of.text.clone(),
         probability: of.probability,
     };
-    let top: Vec<Candidate> =
-        answered.candidates.iter().take(arguments.top).map(candidate).collect();
+    let count = if answered.found { arguments.top } else { 0 };
+    let top: Vec<Candidate> = answered.candidates.iter().take(count).map(candidate).collect();
     if arguments.json {
         return print_json(&Answer { input, top });
     }
     let words = |of: &Candidate| {
-        let text = if of.text.is_empty() { "(no answer)" } else { &of.text };
+        let text = if of.text.is_empty() { NOTHING } else { &of.text };
         format!("{text} {:.1} %", 100.0 * of.probability)
     };
-    let all: Vec<String> = top.iter().map(words).collect();
+    let all: Vec<String> = match top.is_empty() {
+        true => vec![NOTHING.into()],
+        false => top.iter().map(words).collect(),
+    };
     print(&(escape(&format!("{input}: {}", all.join("; "))).into_owned() + "\n"))
 }

@@ -37,7 +37,7 @@ export interface Candidate {
 export interface Answered {
   /** Null for no answer. */
   best: Candidate | null;
-  /** The likeliest first. */
+  /** The likeliest first; none where there are no words among them. */
   candidates: Candidate[];
   /** Score of no answer less that of the best answer, where there may be none. */
   nullOdds: number | null;
@@ -79,7 +79,7 @@ export function answer(context: string, scored: readonly Scored[], how: Choosing
   const nullOdds =
     none && first ? first.scores.reduce((odds, score) => Math.fround(odds - score), sum(none)) : null;
   const refused = nullOdds !== null && nullOdds > how.nullThreshold;
-  return { best: refused ? null : first, candidates: kept, nullOdds };
+  return { best: refused ? null : first, candidates: first ? kept : [], nullOdds };
 }
 
 const sum = ({ scores: [start, end] }: Candidate) => Math.fround(start + end);
