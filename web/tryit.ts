@@ -10,5 +10,6 @@ const props = {
   plan: `${folder}plan.json`,
   weights: `${folder}model.safetensors`,
   config: `${folder}config.json`,
+  tokenizer: `${folder}tokenizer.json`,
 };
 mount(TryIt, { target: document.body, props });

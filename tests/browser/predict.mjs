@@ -14,12 +14,13 @@ const cases = JSON.parse(
 
 /** In the page: the model's answer itself, without the rounding that is shown. */
 async function exact({ model, image }) {
-  const { Model } = await import("/src/plan/tryit.ts");
+  const { open } = await import("/src/plan/tryit.ts");
   const at = (name) => `/test/${model}/${name}`;
-  const opened = await Model.open({
+  const opened = await open({
     plan: at("plan.json"),
     weights: at("model.safetensors"),
     config: at("config.json"),
+    tokenizer: at("tokenizer.json"),
   });
   const { top } = await opened.predict(
     await (await fetch(`/test/${image}`)).blob(),
@@ -45,7 +46,7 @@ const answers = await browse(folder, WEBGPU, async (open) => {
   for (const one of cases) {
     const page = await open(`/tryit.html?model=/test/${one.model}/`);
     await page
-      .locator("input:enabled")
+      .locator("input")
       .setInputFiles(path.join(folder, one.image));
     const show = await shown(page);
     const top = "notice" in show ? null : await page.evaluate(exact, one);

@@ -61,7 +61,7 @@ pub fn bottlenecks(head: BertHead) -> ModelFolder {
 
 fn folder(sizes: Bert) -> ModelFolder {
     let tokenizer = tokenizer();
-    let config = ModelConfig::Text(TextModel { sizes, tokenizer });
+    let config = ModelConfig::Text(TextModel { sizes, tokenizer, unanswerable: false });
     let weights = nets::weights(&config.network(), 5);
     ModelFolder { weights, config, merge: None, card: String::new() }
 }

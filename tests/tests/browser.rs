@@ -7,21 +7,23 @@ use std::{fs, path::Path, process::Command};
 use engine::{
     batch::Batch,
     config::{Mlp, Model, Precision, Recipe, Resnet, Stem, Unit},
+    data::text::{Tokenizer, answers::Choosing},
     device::StepParameters,
-    formats::{safetensors, sums},
+    formats::{ModelConfig, ModelFolder, TextModel, safetensors, sums},
+    models::BertHead,
     nn::{Network, Weights},
     ops::AdapterKind,
     plan::Target,
     random::Stream,
     step::{Objective, PlanDocument, Program, Task, Training, program},
-    train::Session,
+    train::{Session, model::Trained},
 };
 use image::{Rgb, RgbImage, codecs::jpeg::JpegEncoder};
 use serde_json::{Value as Json, json};
 use support::taper;
 use taper_tests::{
     close::{largest, pairs},
-    gpu, nets, tools,
+    gpu, nets, texts, tools,
 };
 
 const STEPS: usize = 20;
@@ -288,4 +290,160 @@ fn try_it_answers_as_taper_predict() {
     let without = |what: &str| said["without"][what].as_str().expect("a sentence").to_owned();
     assert!(without("adapter").contains("finds no graphics adapter"), "{}", without("adapter"));
     assert!(without("api").contains("has no WebGPU"), "{}", without("api"));
+}
+
+/// A model on text with weights as [`nets::weights`] draws them, as a folder with its plan; small enough for windows of its own.
+fn text_model(folder: &Path, name: &str, change: impl FnOnce(&mut TextModel)) -> Tokenizer {
+    let mut model = texts::model(None);
+    let ModelConfig::Text(of) = &mut model.config else { panic!("it reads text") };
+    change(of);
+    let tokenizer = of.tokenizer.clone();
+    model.weights = nets::weights(&model.config.network(), 5);
+    let made = folder.join(format!("{name}-made"));
+    model.write(&made).expect("written");
+    let mut export = Command::new(taper());
+    export.arg("export").arg(&made).arg("--plan").arg("--to").arg(folder.join(name));
+    let output = export.output().expect("started");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    tokenizer
+}
+
+/// `taper predict --json` of a case.
+fn predict_text(folder: &Path, case: &Json) -> Json {
+    let text = |key: &str| case[key].as_str();
+    let mut predict = Command::new(taper());
+    predict.args(["predict", "--json"]).arg(folder.join(text("model").expect("a name")));
+    match (text("text"), text("context"), text("question")) {
+        (Some(text), ..) => predict.arg(text),
+        (_, Some(context), Some(question)) => predict.args(["--context", context, question]),
+        _ => panic!("{case} asks for nothing"),
+    };
+    let output = predict.env("NODEVICE_SELECT", "1").output().expect("started");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+/// Two letters in which the model in a folder finds no answer to `question`.
+fn unanswerable(folder: &Path, question: &str) -> String {
+    let model = Trained::of(ModelFolder::read(folder).expect("a folder")).expect("a model");
+    let gpu = gpu().expect("a device");
+    let choosing = Choosing { n_best: 20, max_answer_length: 30, null_threshold: 0.0 };
+    let has_none = |context: &String| {
+        let answers = model.ask(&gpu, context, &[question.to_owned()], choosing, 8);
+        let answer = &answers.expect("an answer")[0];
+        answer.found && answer.text.is_empty()
+    };
+    ('a'..='z').map(|c| format!("{c} {c}")).find(has_none).expect("letters without an answer")
+}
+
+/// That two lists have the same words, and probabilities that differ by rounding alone; the first of them are what the page shows.
+fn same_words(ours: &Json, theirs: &Json, shown: &Json, word: [&str; 2], none: &str) {
+    let list = |list: &Json, word: &str| -> Vec<(String, f64)> {
+        let of = |of: &Json| {
+            let word = of[word].as_str().expect("a word").to_owned();
+            (word, of["probability"].as_f64().expect("a number"))
+        };
+        list.as_array().expect("a list").iter().map(of).collect()
+    };
+    let (ours, theirs) = (list(ours, word[0]), list(theirs, word[1]));
+    let lines: Vec<&str> =
+        shown.as_array().expect("lines").iter().filter_map(Json::as_str).collect();
+    assert!(ours.len() == lines.len() && ours.len() >= 2, "{ours:?} {lines:?}");
+    for (((word, p), (other, q)), line) in ours.iter().zip(&theirs).zip(lines) {
+        assert!(word == other && (p - q).abs() <= 1e-4, "{ours:?}, in the browser {theirs:?}");
+        let word = if word.is_empty() { none } else { word };
+        let percent = format!("{:.1} %", 100.0 * q);
+        assert!(line.contains(word) && line.contains(&percent), "{line}: {word} {percent}");
+    }
+}
+
+/// Heads of all kinds, tables narrower than the hidden state, contexts of several windows, questions without an answer; and ids and offsets of
+/// all code points.
+#[test]
+fn try_it_fills_blanks_and_answers_as_taper_predict() {
+    let Some(browser) = tools::browser() else { return };
+    if gpu().is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let tokenizer = text_model(folder, "words", |_| {});
+    text_model(folder, "pairs", |of| of.sizes.head = BertHead::Pretrain);
+    text_model(folder, "wide", |of| of.sizes = of.sizes.widened(2));
+    let spans = |of: &mut TextModel| {
+        (of.sizes.head, of.sizes.length, of.sizes.positions) = (BertHead::Spans, 32, 32);
+    };
+    text_model(folder, "spans", spans);
+    text_model(folder, "none", |of| {
+        spans(of);
+        of.unanswerable = true;
+    });
+    let context = "  On the caf\u{e9}\u{2019}s door: \u{1f600} and a \u{4e2d}\u{6587} sign, which nobody there could read; so the owner sang.";
+    let question = "\u{a0}who sang?";
+    let cases = [
+        json!({ "model": "words", "text": "the [MASK] of" }),
+        json!({ "model": "words", "text": "th\u{e9} [MASK]\u{4e2d} [MASK]!" }),
+        json!({ "model": "words", "text": "the of" }),
+        json!({ "model": "words", "text": "the [MASK] of a long letter" }),
+        json!({ "model": "pairs", "text": "[MASK]ing" }),
+        json!({ "model": "wide", "text": "on [MASK] [mask" }),
+        json!({ "model": "spans", "context": context, "question": question }),
+        json!({ "model": "none", "context": context, "question": question }),
+        json!({ "model": "none", "context": unanswerable(&folder.join("none"), question), "question": question }),
+        json!({ "model": "none", "context": "on", "question": "the of the of the of the of the of the of the of the of?" }),
+    ];
+    // All code points, some thousands at a time.
+    let every: Vec<char> = ('\0'..=char::MAX).collect();
+    let every = every
+        .chunks(1 << 14)
+        .map(|some| -> String { some.iter().flat_map(|c| ['a', *c, 'b', ' ']).collect() });
+    let marks = "[MASK][CLS] [mask] [MASK ##ing # a\u{315}\u{300}\u{5ae}b \u{130}I\u{307} \u{39f}\u{394}\u{39f}\u{3a3} \u{df} \u{928}\u{92e}\u{938}\u{94d}\u{924}\u{947} ";
+    let long = format!("{} {}", "x".repeat(100), "x".repeat(101));
+    let asked: Vec<String> = every.chain([marks.repeat(3), long]).collect();
+    fs::write(folder.join("cases.json"), json!(cases).to_string()).expect("written");
+    fs::write(folder.join("ids.json"), json!(asked).to_string()).expect("written");
+    let said = script(&browser, "text.mjs", folder);
+
+    for (text, theirs) in asked.iter().zip(said["hashes"].as_array().expect("a list")) {
+        let encoding = tokenizer.encode_marked(text);
+        // As the script does.
+        let hash = |numbers: &mut dyn Iterator<Item = u32>| {
+            numbers.fold(0x811c_9dc5_u32, |hash, n| (hash ^ n).wrapping_mul(0x0100_0193))
+        };
+        let ids = hash(&mut encoding.ids.iter().copied());
+        let offsets = hash(&mut encoding.offsets.iter().flat_map(|(from, until)| [*from, *until]));
+        assert_eq!(theirs, &json!([ids, offsets]), "of {} code points", text.chars().count());
+    }
+    let answers = said["answers"].as_array().expect("a list");
+    assert_eq!(answers.len(), cases.len());
+    for (case, answer) in cases.iter().zip(answers) {
+        let shown = |k: usize| &answer["lists"][k];
+        if let Some(notice) = answer["notice"].as_str() {
+            let wanted = match case["text"].as_str() {
+                Some("the of") => "no blank",
+                _ => "tokens with its marks, and the model reads 9",
+            };
+            assert!(notice.contains(wanted), "{notice}");
+            continue;
+        }
+        let ours = predict_text(folder, case);
+        println!("{}: {}", case["model"], ours.to_string().chars().take(200).collect::<String>());
+        if case["text"].is_string() {
+            let masks = ours["masks"].as_array().expect("a list");
+            assert_eq!(masks.len(), answer["answer"].as_array().expect("a list").len());
+            for (k, mask) in masks.iter().enumerate() {
+                same_words(mask, &answer["answer"][k], shown(k), ["label", "label"], "");
+                assert_eq!(mask[0]["label"], answer["marked"][k]);
+            }
+            continue;
+        }
+        let theirs = &answer["answer"]["candidates"];
+        same_words(&ours["top"], theirs, shown(0), ["text", "text"], "(no answer)");
+        let best = ours["top"][0]["text"].as_str().expect("a text");
+        let wanted = if best.is_empty() { "The text has no answer to this." } else { best };
+        assert_eq!(answer["best"], wanted);
+        let marked = answer["marked"].as_array().expect("a list");
+        assert_eq!(marked.iter().filter_map(Json::as_str).collect::<String>(), best);
+    }
+    assert_eq!(answers.iter().filter(|answer| answer["notice"].is_string()).count(), 2);
 }

@@ -32,7 +32,8 @@ use taper_tests::{
 };
 
 /// The sequences of the goldens, asked for all of their places.
-const SEQUENCES: Sequences = Sequences { length: 6, places: 6, head: Some(BertHead::MaskedWords) };
+const SEQUENCES: Sequences =
+    Sequences { length: 6, places: 6, head: Some(BertHead::MaskedWords), unanswerable: false };
 
 fn kept(name: &str) -> PathBuf {
     golden::path(&format!("hub/{name}"))
@@ -140,7 +141,12 @@ fn a_real_models_states_are_transformers() {
     let golden = Golden::at(&path);
     let asked = asked(&golden);
     let length = asked.length as u32;
-    let sequences = Sequences { length, places: length, head: Some(BertHead::MaskedWords) };
+    let sequences = Sequences {
+        length,
+        places: length,
+        head: Some(BertHead::MaskedWords),
+        unanswerable: false,
+    };
     let found = text_teacher(&model.to_string_lossy(), 0, sequences);
     let TextTeacher { model, mut network, weights, fresh, notes, .. } =
         found.unwrap_or_else(|error| panic!("{error}"));
@@ -510,7 +516,8 @@ fn what_electra_has_no_place_for_lies_beside_it() {
         assert_eq!(beside.is_file(), factor.is_some(), "{class}");
         assert_eq!(model.card.contains("taper.safetensors"), factor.is_some());
         assert!(model.card.contains("and `seq_relationship_logits` (N, 2) out"), "{}", model.card);
-        let sequences = Sequences { length: 9, places: 9, head: Some(BertHead::Pretrain) };
+        let sequences =
+            Sequences { length: 9, places: 9, head: Some(BertHead::Pretrain), unanswerable: false };
         let again =
             text_teacher(&folder.path().to_string_lossy(), 3, sequences).expect("a teacher");
         assert_eq!((&again.weights, again.fresh), (&model.weights, Vec::new()), "{class}");

@@ -409,7 +409,7 @@ fn what_cannot_be_trained_is_refused_before_anything_is() {
     let error = refused(&["memory_budget=1000"]);
     assert!(error.contains("memory_budget allows 1000") && error.contains("wide"), "{error}");
     let error = refused(&["tune.batch=257"]);
-    assert_eq!(error, "tune.batch: 257 of stage tune is more than the 256 training images");
+    assert_eq!(error, "tune.batch: 257 of stage tune is more than the 256 training samples");
     // As PyTorch: "Expected more than 1 value per channel when training". The first stage that would is named.
     let lone = [&RESNET[..], &["data.size=2", "narrow.batch=1"]].concat();
     let error = refused(&lone);

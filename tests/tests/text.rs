@@ -8,7 +8,9 @@ use engine::{
     config::{Config, Draft, Method},
     data,
     event::{Entry, Event},
+    formats::ModelConfig,
 };
+use serde_json::json;
 use support::{TEXT, config, folder, model, models_in, train, try_train};
 
 /// The account of the data, as the log has it.
@@ -231,6 +233,49 @@ fn questions_are_learnt_by_heart_from_trained_weights() {
             Ok(config) => try_train(&config, folder().path()).expect_err(said).to_string(),
         };
         assert!(error.contains(said), "{changes:?}: {error}");
+    }
+}
+
+/// A model of SQuAD 2.0 says in its folder that there may be no answer, one of 1.1 says nothing. A folder may have one file for both parts.
+#[test]
+fn a_model_knows_whether_questions_may_have_no_answer() {
+    for (version, nothing) in [("1.1", false), ("v2.0", true)] {
+        let file = folder();
+        let question = |k: usize| {
+            let answers = match nothing && k % 2 == 1 {
+                true => json!([]),
+                false => json!([{ "text": "bun", "answer_start": 2 }]),
+            };
+            json!({ "id": k.to_string(), "question": "What is it?", "answers": answers })
+        };
+        let article = |k: usize| {
+            let paragraph =
+                json!({ "context": "a bun .", "qas": [question(2 * k), question(2 * k + 1)] });
+            json!({ "title": k.to_string(), "paragraphs": [paragraph] })
+        };
+        let data = [0, 1, 2, 3].map(article);
+        let squad = json!({ "version": version, "data": data });
+        fs::write(file.path().join("all.json"), squad.to_string()).expect("written");
+        let path = format!("data.path={:?}", file.path().display().to_string());
+        let small = [
+            "data.kind=squad",
+            &path,
+            "text.vocab_size=40",
+            "text.length=16",
+            "model.positions=16",
+            "finetune.doc_stride=2",
+            r#"methods=["vanilla"]"#,
+            "vanilla.steps=1",
+            "vanilla.batch=2",
+        ];
+        let out = folder();
+        train(&config(&[&TEXT[5..], &small].concat()), out.path());
+        let ModelConfig::Text(kept) = model(&out.path().join("artifacts")).config else {
+            panic!("it reads text")
+        };
+        assert_eq!(kept.unanswerable, nothing, "{version}");
+        let written = fs::read_to_string(out.path().join("artifacts/config.json")).expect("read");
+        assert_eq!(written.contains("unanswerable"), nothing, "{written}");
     }
 }
 

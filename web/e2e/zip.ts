@@ -1,3 +1,5 @@
+import { TAR_END, tarHeader, tarPadding } from "../src/lib/upload";
+
 /** The files of a zip whose entries are stored, by name; anything else is an error. */
 export function unzip(bytes: Buffer): Map<string, Buffer> {
   const end = bytes.lastIndexOf(Buffer.from("PK\x05\x06", "latin1"));
@@ -23,23 +25,12 @@ export function unzip(bytes: Buffer): Map<string, Buffer> {
 
 /** An uncompressed tar of these files. */
 export function tar(files: Map<string, Buffer>): Buffer {
-  const blocks: Buffer[] = [];
-  for (const [name, data] of files) {
-    const head = Buffer.alloc(512);
-    head.write(name, 0, 100);
-    head.write("0000644\0", 100);
-    head.write("0000000\0", 108);
-    head.write("0000000\0", 116);
-    head.write(`${data.length.toString(8).padStart(11, "0")}\0`, 124);
-    head.write("00000000000\0", 136);
-    head.write("        ", 148);
-    head.write("0", 156);
-    head.write("ustar\u000000", 257);
-    const sum = head.reduce((sum, byte) => sum + byte, 0);
-    head.write(`${sum.toString(8).padStart(6, "0")}\0 `, 148);
-    blocks.push(head, data, Buffer.alloc((512 - (data.length % 512)) % 512));
-  }
-  return Buffer.concat([...blocks, Buffer.alloc(1024)]);
+  const blocks = [...files].flatMap(([name, data]) => [
+    tarHeader(name, data.length),
+    data,
+    Buffer.alloc(tarPadding(data.length)),
+  ]);
+  return Buffer.concat([...blocks, Buffer.alloc(TAR_END)]);
 }
 
 /** Images and labels in MNIST's format: `count` squares of `size`, of ten classes. */

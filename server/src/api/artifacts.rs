@@ -20,6 +20,7 @@ use super::app::{App, blocking};
 use super::error::ApiError;
 use super::extract::Asked;
 use super::files::{self, Item};
+use crate::run::ARTIFACTS;
 use crate::store::Run;
 
 /// Bytes of a process's output, if the client does not say, and at most.
@@ -42,21 +43,21 @@ pub(super) struct Artifacts {
 /// The folder of a model.
 fn place(app: &App, run: &Run, member: Option<&str>) -> Result<PathBuf, ApiError> {
     let directory = app.jobs.directory(run);
-    let Some(name) = member else { return Ok(directory.join("artifacts")) };
+    let Some(name) = member else { return Ok(directory.join(ARTIFACTS)) };
     let known = run.view.members.iter().find(|member| member.member == name);
     let known = known.ok_or_else(|| {
         ApiError::not_found(format!("the run has no member `{}`", name.escape_debug()))
             .field("member")
     })?;
     Ok(match known.method {
-        Some(_) => directory.join("members").join(&known.member).join("artifacts"),
+        Some(_) => directory.join("members").join(&known.member).join(ARTIFACTS),
         None => directory.join("teachers").join(known.seed.to_string()),
     })
 }
 
 /// Whether the run has kept a student.
 pub(super) fn is_there(app: &App, run: &Run) -> bool {
-    app.jobs.directory(run).join("artifacts").join(sums::NAME).is_file()
+    app.jobs.directory(run).join(ARTIFACTS).join(sums::NAME).is_file()
 }
 
 /// The folder of a model, and its files that are there.

@@ -1,5 +1,6 @@
 //! `/api/datasets`, and names of data sets in configurations.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,7 +24,7 @@ use super::extract::Asked;
 use super::pace;
 use crate::datasets::{BUILT_IN, Dataset, NAMES, Origin, PREFIX, Part, RESERVE, is_name};
 use crate::jobs::Refusal;
-use crate::run::RUN;
+use crate::run::{ARTIFACTS, RUN};
 use crate::scratch;
 use crate::store::Run;
 
@@ -56,10 +57,6 @@ impl App {
                 bad(message.into(), "text.vocab").hint("leave it out: a vocabulary is trained")
             );
         }
-        if let Model::Bert(Bert { from: Some(_), .. }) = &config.model {
-            let message = "`model.from` names a file of the server, which no client may";
-            return Err(bad(message.into(), "model.from").hint("start the run on the command line"));
-        }
         match (config.data.path(), config.data.kind()) {
             (None, _) if config.data.is_built_in() => {}
             (None, _) => {
@@ -90,25 +87,28 @@ impl App {
                 resolved.data.set_path(path.map(|path| path.to_string_lossy().into_owned()));
             }
         }
-        self.resolved_teacher(config, resolved)
-    }
-
-    /// The configuration with the path of the run that its teacher comes from.
-    fn resolved_teacher(&self, config: &Config, mut resolved: Config) -> Result<Config, ApiError> {
-        if let Some(from) = &config.teacher.from {
-            let Some(id) = from.strip_prefix(RUN) else {
-                return Err(ApiError::unprocessable(
-                    "bad_config",
-                    "`teacher.from` must name a run of the server",
-                )
-                .field("teacher.from")
-                .hint(format!("write {RUN}ID")));
-            };
-            let run = self.jobs.store.read(|db| Run::find(db, id))?;
-            let run = run.ok_or_else(|| Refusal::NoTeacher(id.into()))?;
-            resolved.teacher.from = Some(self.jobs.directory(&run).to_string_lossy().into_owned());
+        let text = |path: PathBuf| path.to_string_lossy().into_owned();
+        if let Some(from) = &mut resolved.teacher.from {
+            *from = text(self.run_named(from, "teacher.from")?);
+        }
+        if let Model::Bert(Bert { from: Some(from), .. }) = &mut resolved.model {
+            // The student that the run kept, not a teacher of it.
+            *from = text(self.run_named(from, "model.from")?.join(ARTIFACTS));
         }
         Ok(resolved)
+    }
+
+    /// The directory of the run that a key of a configuration names.
+    fn run_named(&self, from: &str, field: &'static str) -> Result<PathBuf, ApiError> {
+        let Some(id) = from.strip_prefix(RUN) else {
+            let message = format!("`{field}` must name a run of the server");
+            return Err(ApiError::unprocessable("bad_config", message)
+                .field(field)
+                .hint(format!("write {RUN}ID")));
+        };
+        let run = self.jobs.store.read(|db| Run::find(db, id))?;
+        let run = run.ok_or_else(|| Refusal::NoRun { id: id.into(), field })?;
+        Ok(self.jobs.directory(&run))
     }
 
     /// The name of a configuration's data set.

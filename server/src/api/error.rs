@@ -150,11 +150,11 @@ impl From<Refusal> for ApiError {
         let message = refusal.to_string();
         match refusal {
             Refusal::Unknown(_) => ApiError::not_found(message),
-            Refusal::State { .. } | Refusal::Alive | Refusal::Taught(_) | Refusal::Elsewhere(_) => {
+            Refusal::State { .. } | Refusal::Alive | Refusal::Needed(_) | Refusal::Elsewhere(_) => {
                 ApiError::conflict(message)
             }
-            Refusal::NoTeacher(_) => {
-                ApiError::unprocessable("bad_config", message).field("teacher.from")
+            Refusal::NoRun { field, .. } => {
+                ApiError::unprocessable("bad_config", message).field(field)
             }
             Refusal::Directory { source, .. } if source.kind() == ErrorKind::StorageFull => {
                 ApiError::full(message)

@@ -173,7 +173,7 @@ pub(super) fn routes() -> Vec<Route> {
         .answers::<datasets::List>(),
         Route::post(
             "/api/datasets",
-            "Uploads a zip or tar of pictures in train/CLASS/, or of IDX files.",
+            "Uploads a zip or tar: of pictures in train/CLASS/, of IDX files, of texts, or of questions as SQuAD has them.",
             post(datasets::upload),
         )
         .query::<datasets::UploadQuery>()

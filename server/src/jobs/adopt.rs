@@ -9,7 +9,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use engine::config::Config;
+use engine::config::{Bert, Config, Model};
 use engine::data;
 use engine::event::{Entry, Event, StagePlan};
 use engine::models;
@@ -23,7 +23,7 @@ use super::note::Note;
 use super::registry::{ADOPTED, ELSEWHERE, Jobs};
 use crate::datasets::{BUILT_IN, Datasets, PREFIX};
 use crate::names;
-use crate::run::{End, Facts, Input, Outcome, RUN, State, View, next};
+use crate::run::{ARTIFACTS, End, Facts, Input, Outcome, RUN, State, View, next};
 use crate::scratch::{self, GONE, NEW};
 use crate::store::{Line, New, Run, now};
 
@@ -205,13 +205,23 @@ impl Jobs {
         if let Some(path) = config.data.path() {
             named.data.set_path(Some(PREFIX.to_owned() + &datasets.name_of(path)));
         }
-        if let Some(from) = &config.teacher.from {
-            let from = Path::new(from);
-            let name = from.file_name().unwrap_or_default().to_string_lossy();
-            let ours = from.parent() == Some(&*self.folder);
-            named.teacher.from = Some(if ours { format!("{RUN}{name}") } else { name.into() });
+        if let Some(from) = &mut named.teacher.from {
+            *from = self.run_named(Path::new(from));
+        }
+        if let Model::Bert(Bert { from: Some(from), .. }) = &mut named.model {
+            *from = self.run_named(Path::new(from));
         }
         named
+    }
+
+    /// A run in the place of its folder, or of its student's; of what lies elsewhere the path's last part.
+    fn run_named(&self, path: &Path) -> String {
+        let name =
+            |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let student = path.parent().filter(|_| path.ends_with(ARTIFACTS));
+        let run = student.unwrap_or(path);
+        let ours = run.parent() == Some(&*self.folder);
+        if ours { format!("{RUN}{}", name(run)) } else { name(path) }
     }
 
     /// Runs whose directories are not there: what would go on cannot.

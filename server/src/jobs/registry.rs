@@ -72,12 +72,17 @@ pub(crate) enum Refusal {
     /// It has a process.
     #[error("a process of the run is still alive; cancel it, or wait until it has stopped")]
     Alive,
-    /// Others are to learn from it.
-    #[error("the run is the teacher of {0}, which would need it; cancel or delete that first")]
-    Taught(String),
-    /// It is to learn from a run that is not there, which may have been deleted since it was looked at.
-    #[error("there is no run `{}`", .0.escape_debug())]
-    NoTeacher(String),
+    /// Others are to learn from it, or to begin with its weights.
+    #[error("{0} would need the run, as teacher or to begin with; cancel or delete that first")]
+    Needed(String),
+    /// It is to learn from a run that is not there, which may have been deleted since it was looked at, or to begin with its weights.
+    #[error("there is no run `{}`", .id.escape_debug())]
+    NoRun {
+        /// That run.
+        id: String,
+        /// The key that names it.
+        field: &'static str,
+    },
     /// A command trains it.
     #[error(
         "a command outside of the server trains the run, so it cannot {0}; stop it where it runs"
@@ -135,12 +140,14 @@ impl Jobs {
             return Err(failed(io::Error::new(kind, error)));
         }
         let made = self.store.write(|db| -> Result<Run, Refusal> {
-            match teacher(&new.config) {
-                Some(id) if Run::find(db, &id)?.is_none() => Err(Refusal::NoTeacher(id)),
-                _ => Ok(Run::insert(db, new)?),
+            for (field, id) in named(&new.config) {
+                if Run::find(db, &id)?.is_none() {
+                    return Err(Refusal::NoRun { id, field });
+                }
             }
+            Ok(Run::insert(db, new)?)
         });
-        if matches!(made, Err(Refusal::NoTeacher(_))) {
+        if matches!(made, Err(Refusal::NoRun { .. })) {
             scratch::remove(&making);
         }
         let run = made?;
@@ -188,7 +195,7 @@ impl Jobs {
     /// Forgets a run and removes its directory, which has a mark before its row is gone: a delete that is cut off is finished by the next start.
     ///
     /// # Errors
-    /// There is no such run, it has a process, it is the teacher of one that is not finished, or its directory cannot be renamed.
+    /// There is no such run, it has a process, one that is not finished needs it, or its directory cannot be renamed.
     pub(crate) fn delete(&self, id: &str) -> Result<(), Refusal> {
         let gone = self.folder.join(GONE.to_owned() + id);
         let deleted = self.store.write(|db| -> Result<(), Refusal> {
@@ -200,9 +207,9 @@ impl Jobs {
             if !run.slots.is_empty() || is_locked(&place.join("run.lock")) {
                 return Err(Refusal::Alive);
             }
-            let taught = pupils(db, id)?;
-            if !taught.is_empty() {
-                return Err(Refusal::Taught(taught));
+            let needing = needing(db, id)?;
+            if !needing.is_empty() {
+                return Err(Refusal::Needed(needing));
             }
             if gone.exists() {
                 // Of an earlier run of this name, which could not be removed then.
@@ -220,7 +227,7 @@ impl Jobs {
             let known = self.store.read(|db| Run::find(db, id)).is_ok_and(|run| run.is_some());
             if known
                 && gone.exists()
-                && !matches!(refusal, Refusal::Alive | Refusal::Elsewhere(_) | Refusal::Taught(_))
+                && !matches!(refusal, Refusal::Alive | Refusal::Elsewhere(_) | Refusal::Needed(_))
             {
                 drop(fs::rename(&gone, self.folder.join(id)));
             }
@@ -298,10 +305,11 @@ impl Jobs {
     }
 }
 
-/// Names of those runs that may still need run `id` as their teacher, for people.
-fn pupils(db: &Connection, id: &str) -> rusqlite::Result<String> {
+/// Names of those runs that may still need run `id`, for people.
+fn needing(db: &Connection, id: &str) -> rusqlite::Result<String> {
     let runs = Run::all(db)?.into_iter();
-    let needs = |run: &Run| run.state.needs_inputs() && teacher(&run.config).as_deref() == Some(id);
+    let names = |run: &Run| named(&run.config).any(|(_, named)| named == id);
+    let needs = |run: &Run| run.state.needs_inputs() && names(run);
     let names: Vec<String> =
         runs.filter(needs).map(|run| format!("`{}` ({})", run.name, run.id)).collect();
     let more = names.len().saturating_sub(SAID);
@@ -309,11 +317,15 @@ fn pupils(db: &Connection, id: &str) -> rusqlite::Result<String> {
     Ok(if more > 0 { format!("{said} and {more} more") } else { said })
 }
 
-/// The run that a configuration names as its teacher's.
-fn teacher(config: &str) -> Option<String> {
+/// The runs that a configuration names, with the keys that do: its teacher's, and that whose weights it begins with.
+fn named(config: &str) -> impl Iterator<Item = (&'static str, String)> {
     let table = config.parse::<toml::Table>().unwrap_or_default();
-    let from = table.get("teacher")?.get("from")?.as_str()?;
-    from.strip_prefix(RUN).map(str::to_owned)
+    let from = |section: &str| {
+        let from = table.get(section)?.get("from")?.as_str()?;
+        from.strip_prefix(RUN).map(str::to_owned)
+    };
+    let both = [("teacher.from", from("teacher")), ("model.from", from("model"))];
+    both.into_iter().filter_map(|(field, id)| Some((field, id?)))
 }
 
 impl Run {

@@ -13,5 +13,7 @@ pub(crate) use facts::{Facts, Outcome, ROOM};
 pub(crate) use state::{End, Input, State, Want, next};
 pub(crate) use view::{BlockState, MemberState, StageState, View};
 
-/// What a teacher of an earlier run is named by in a configuration.
+/// What an earlier run is named by in a configuration.
 pub(crate) const RUN: &str = "run:";
+/// The folder of the student that a run kept, in the run's.
+pub(crate) const ARTIFACTS: &str = "artifacts";

@@ -2,7 +2,7 @@
 
 use engine::config::{Config, Method};
 use engine::data::Account;
-use engine::event::{Entry, Event, StagePlan};
+use engine::event::{AnswerScores, Entry, Event, StagePlan};
 use engine::formats::MergeReport;
 use engine::train::{self, Planned};
 use engine::win::algorithm;
@@ -95,6 +95,9 @@ pub(crate) struct MemberState {
     /// Final error on the training data in percent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) train_error: Option<f64>,
+    /// What its answers to the test questions score.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) answers: Option<AnswerScores>,
     /// Passes over the training data.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) epochs: Option<f64>,
@@ -302,6 +305,7 @@ impl View {
                 accuracy,
                 loss,
                 train_error,
+                answers,
                 epochs,
                 seconds,
                 params,
@@ -312,7 +316,7 @@ impl View {
                     state.finished = true;
                     state.accuracy = Some(*accuracy);
                     state.loss = loss.is_finite().then_some(*loss);
-                    state.train_error = Some(*train_error);
+                    (state.train_error, state.answers) = (Some(*train_error), *answers);
                     (state.epochs, state.seconds) = (*epochs, *seconds);
                     (state.params, state.macs) = (Some(*params), Some(*macs));
                 }

@@ -17,6 +17,7 @@ import type {
   SelfTest,
   Session,
 } from "./types";
+import { NOT_SENDABLE, packed } from "../lib/upload";
 
 /** What the server says is wrong: one sentence, what can be done, and the key of the configuration that it is about. */
 export class ApiError extends Error {
@@ -167,16 +168,7 @@ export const api = {
   },
 };
 
-/** The media type that the server takes an archive under; null for what is none. */
-export function archiveType(name: string): string | null {
-  const lower = name.toLowerCase();
-  if (lower.endsWith(".zip")) return "application/zip";
-  if (lower.endsWith(".tar")) return "application/x-tar";
-  if (lower.endsWith(".tar.gz") || lower.endsWith(".tgz")) return "application/gzip";
-  return null;
-}
-
-/** Sends an archive; `progress` hears the share that has gone, which `fetch` cannot tell. */
+/** Sends an archive, or a text or questions alone; `progress` hears the share that has gone, which `fetch` cannot tell. */
 export function upload(
   name: string,
   file: File,
@@ -184,14 +176,14 @@ export function upload(
   signal: AbortSignal,
 ): Promise<Dataset> {
   return new Promise((resolve, reject) => {
-    const type = archiveType(file.name);
-    if (!type) {
-      reject(new Error(`${file.name} is no .zip, .tar, .tar.gz or .tgz.`));
+    const sent = packed(file);
+    if (!sent) {
+      reject(new Error(`${file.name} ${NOT_SENDABLE}`));
       return;
     }
     const xhr = new XMLHttpRequest();
     xhr.open("POST", `/api/datasets${search({ name })}`);
-    xhr.setRequestHeader("content-type", type);
+    xhr.setRequestHeader("content-type", sent.type);
     xhr.upload.onprogress = (event) => {
       if (event.lengthComputable) progress(event.loaded / event.total);
     };
@@ -211,6 +203,6 @@ export function upload(
     signal.addEventListener("abort", () => {
       xhr.abort();
     });
-    xhr.send(file);
+    xhr.send(sent.body);
   });
 }

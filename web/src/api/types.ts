@@ -18,6 +18,7 @@ export type MemberState = Of<"MemberState">;
 export type BlockState = Of<"BlockState">;
 export type BlockSize = Of<"BlockSize">;
 export type ImageModel = Of<"ImageModel">;
+export type TextModel = Of<"TextModel">;
 export type NetworkSize = Of<"NetworkSize">;
 export type Entry = Of<"Entry">;
 export type ErrorBody = Of<"Error">;

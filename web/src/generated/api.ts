@@ -476,7 +476,7 @@ export interface paths {
         /** The data sets that configurations may name. */
         get: operations["get_datasets"];
         put?: never;
-        /** Uploads a zip or tar of pictures in train/CLASS/, or of IDX files. */
+        /** Uploads a zip or tar: of pictures in train/CLASS/, of IDX files, of texts, or of questions as SQuAD has them. */
         post: operations["post_datasets"];
         delete?: never;
         options?: never;
@@ -2308,6 +2308,8 @@ export interface components {
              * @description Final error on the training data in percent.
              */
             train_error?: number | null;
+            /** @description What its answers to the test questions score. */
+            answers?: components["schemas"]["AnswerScores"] | null;
             /**
              * Format: double
              * @description Passes over the training data.
@@ -3225,6 +3227,8 @@ export interface components {
             places: number;
             /** @description What the network is asked for; absent: what transformers' class says. */
             head?: components["schemas"]["BertHead"] | null;
+            /** @description Whether some of its questions had no answer. */
+            unanswerable?: boolean;
         };
         /** @description A curve. */
         Series: {

@@ -1,4 +1,4 @@
-import { at, checkField, firstWords, type Dispatch, type PlanDocument } from "./document";
+import { at, checkField, firstWords, type BatchInput, type Dispatch, type PlanDocument } from "./document";
 import { place, type Tensor } from "./safetensors";
 
 /** Why nothing can be run here, in a sentence for the page. */
@@ -185,9 +185,14 @@ export class Executor {
     });
   }
 
+  /** What a program reads of a batch. */
+  inputs(program: string): readonly BatchInput[] {
+    return this.plan.inputs[program] ?? [];
+  }
+
   /** Writes the fields of a batch that a program reads; ordered with the runs around it. Others are passed over. */
   write(program: string, fields: Record<string, Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>>): void {
-    for (const input of this.plan.inputs[program] ?? []) {
+    for (const input of this.inputs(program)) {
       const data = fields[input.name];
       if (!data) throw new Error(`program ${program} reads ${input.name}, which the batch does not have`);
       checkField(input, data);

@@ -36,10 +36,13 @@ mod tests {
         put("squad/train-v1.1.json");
         put("squad/dev-v1.1.json");
         put("inside/wiki/wiki.train.tokens");
+        put("parts/train/a.txt");
+        put("parts/test/a.txt");
+        put("alone/questions.json");
         put("flowers/rose/a.jpg");
         put("flowers/classes.txt");
-        assert_eq!([of("a.txt"), of("books"), of("inside")], [text; 3]);
-        assert_eq!([of("dev-v2.0.json"), of("squad")], [asked; 2]);
+        assert_eq!([of("a.txt"), of("books"), of("inside"), of("parts")], [text; 4]);
+        assert_eq!([of("dev-v2.0.json"), of("squad"), of("alone")], [asked; 3]);
         assert_eq!([of("flowers"), of("none")], [pictures; 2]);
         assert_eq!(serde_json::to_value(text).expect("JSON"), "text");
         assert_eq!(

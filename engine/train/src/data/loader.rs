@@ -54,7 +54,7 @@ impl Loader {
         } as u64;
         if per_epoch == 0 {
             let problem = format!(
-                "{} is not within 1 and the {} training images",
+                "{} is not within 1 and the {} training samples",
                 options.batch,
                 split.len()
             );

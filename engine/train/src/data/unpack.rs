@@ -14,6 +14,9 @@ use super::images::layout::{self, Layout};
 use super::images::{cifar, idx};
 use super::ledger::Ledger;
 use super::listing::{self, Listing};
+use super::text::corpus::is_part;
+use super::text::kind;
+use crate::config::TextKind;
 use crate::text::escape;
 
 /// Entries of an archive, of any kind.
@@ -25,7 +28,7 @@ const LONGEST: usize = 120;
 
 /// Writes what is data in the archive at `archive` into the empty `folder`, durably, and answers how many files that are:
 /// pictures as `train/CLASS/NAME`, with the test part beside it, or as `CLASS/NAME`; IDX files and CIFAR's by their names
-/// alone. Names become such as every system can hold; a file beside them keeps the classes' own, and the account of what
+/// alone; where there are no pictures, texts, those of a part in its folder, or questions in JSON. Names become such as every system can hold; a file beside them keeps the classes' own, and the account of what
 /// was left out, so that [`super::open`] tells both.
 ///
 /// # Errors
@@ -37,16 +40,19 @@ pub fn unpack(archive: &Path, folder: &Path, most: u64) -> Result<usize, DataErr
     let opened = Archive::open(archive, caps)?;
     let listing = opened.list(&mut account)?;
     let mut shelf = Shelf::default();
-    let plain = by_name(&listing, archive)?;
-    if plain.is_empty() {
+    let mut plain = by_name(&listing, archive)?;
+    let texts = if plain.is_empty() { texts(&listing, archive)? } else { Vec::new() };
+    if plain.is_empty() && texts.is_empty() {
         let found = layout::layout(&listing, &mut account);
         shelf.pictures(&found.map_err(|problem| DataError::malformed(archive, problem))?, &listing);
     } else {
-        for file in &listing.files {
-            match plain.contains(&&*file.name) {
-                true => shelf.take(file.entry, &[], file.split().1),
-                false => account.skip(Reason::NoPicture, &file.name),
-            }
+        for file in listing.files.iter().filter(|file| plain.contains(&&*file.name)) {
+            shelf.take(file.entry, &[], file.split().1);
+        }
+        shelf.texts(&texts);
+        plain.extend(texts.iter().map(|file| &*file.name));
+        for file in listing.files.iter().filter(|file| !plain.contains(&&*file.name)) {
+            account.skip(Reason::NoPicture, &file.name);
         }
     }
     let Shelf { wanted, classes, empty, folders, .. } = shelf;
@@ -90,6 +96,29 @@ fn by_name<'a>(listing: &'a Listing, archive: &Path) -> Result<HashSet<&'a str>,
         }
     }
     Ok(HashSet::new())
+}
+
+/// The files that are texts, or questions; none where there are pictures, beside which a text is a note.
+///
+/// # Errors
+/// There are both texts and questions, or questions in two folders.
+fn texts<'a>(listing: &'a Listing, archive: &Path) -> Result<Vec<&'a listing::File>, DataError> {
+    if listing.files.iter().any(|file| layout::shows(&file.name)) {
+        return Ok(Vec::new());
+    }
+    let of = |kind: TextKind| -> Vec<&listing::File> {
+        listing.files.iter().filter(|file| kind::of_name(&file.name) == Some(kind)).collect()
+    };
+    let (texts, questions) = (of(TextKind::Text), of(TextKind::Squad));
+    if let (Some(text), Some(json)) = (texts.first(), questions.first()) {
+        let (text, json) = (escape(&text.name), escape(&json.name));
+        let problem = format!(
+            "has the text \"{text}\" and \"{json}\", which may be questions; leave one of the two out"
+        );
+        return Err(DataError::malformed(archive, problem));
+    }
+    listing::only_folder(&questions, "JSON files", archive)?;
+    Ok([texts, questions].concat())
 }
 
 /// What is taken out, and under which names.
@@ -136,6 +165,25 @@ impl Shelf {
         }
     }
 
+    /// Texts, without the folders around them all; those of a part's folder stay in it.
+    fn texts(&mut self, files: &[&listing::File]) {
+        let around = common_folder(files);
+        for file in files {
+            let name = file.name.get(around.len()..).unwrap_or_default();
+            let (part, name) = match name.split_once('/') {
+                Some((part, rest)) if is_part(part) => (part.to_lowercase(), rest),
+                _ => (String::new(), name),
+            };
+            let folder: Vec<&str> =
+                Some(&*part).filter(|part| !part.is_empty()).into_iter().collect();
+            let inner: PathBuf = folder.iter().collect();
+            if !part.is_empty() && !self.folders.contains(&inner) {
+                self.folders.push(inner);
+            }
+            self.take(file.entry, &folder, &name.replace('/', "_"));
+        }
+    }
+
     /// Takes the file of an entry into `folder`, under a name like `name`.
     fn take(&mut self, entry: usize, folder: &[&str], name: &str) {
         let name = self.free(folder, name);
@@ -159,6 +207,17 @@ impl Shelf {
         }
         free
     }
+}
+
+/// The folder that holds all of `files`, with a `/` behind it; nothing where there is none.
+fn common_folder<'a>(files: &[&'a listing::File]) -> &'a str {
+    let Some((first, rest)) = files.split_first() else { return "" };
+    let mut around = first.name.rfind('/').map_or("", |at| &first.name[..=at]);
+    while rest.iter().any(|file| !file.name.starts_with(around)) {
+        let outer = around.trim_end_matches('/');
+        around = outer.rfind('/').map_or("", |at| &outer[..=at]);
+    }
+    around
 }
 
 /// A name like `name` that every system can hold.
@@ -369,6 +428,40 @@ mod tests {
         let counts = |labels: Vec<u32>| super::super::images::division::counts(&labels, 7);
         assert_eq!(counts(parts.train.unwrap().labels), counts(direct.train.unwrap().labels));
         assert_eq!(parts.account.notes, direct.account.notes);
+    }
+
+    #[test]
+    fn texts_are_kept_with_the_folders_of_their_parts() {
+        let unpacked = |files: &[(&str, &[u8])]| try_unpack(&zip(files), 1 << 20);
+        let (count, found) = unpacked(&[
+            ("wiki/train/a.txt", b"x"),
+            ("wiki/train/b/a.TXT", b"x"),
+            ("wiki/Test/a.txt", b"x"),
+            ("wiki/README.md", b"x"),
+        ]);
+        assert_eq!(count, Ok(3));
+        assert_eq!(found, [ledger::NAME, "test/a.txt", "train/a.txt", "train/b_a.TXT"]);
+        let (count, found) = unpacked(&[("texts/one.txt", b"x"), ("texts/more/two.txt", b"x")]);
+        assert_eq!(
+            (count, found),
+            (Ok(2), [ledger::NAME, "more_two.txt", "one.txt"].map(String::from).into())
+        );
+        let (count, found) = unpacked(&[("squad/train-v1.1.json", b"x"), ("squad/notes", b"x")]);
+        assert_eq!(
+            (count, found),
+            (Ok(1), [ledger::NAME, "train-v1.1.json"].map(String::from).into())
+        );
+        // Beside pictures a text is a note.
+        let picture = png(2, 2, [1; 3]);
+        let (count, found) = unpacked(&[("train/a/1.png", &picture), ("classes.txt", b"a")]);
+        assert_eq!((count, found.len()), (Ok(1), 2));
+        for (files, words) in [
+            ([("a.txt", &b"x"[..]), ("b.json", b"x")], "leave one of the two out"),
+            ([("a/dev.json", b"x"), ("b/train.json", b"x")], "JSON files in two folders"),
+        ] {
+            let error = unpacked(&files).0.expect_err("refused");
+            assert!(error.contains(words), "{error}");
+        }
     }
 
     #[test]

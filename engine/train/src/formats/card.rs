@@ -116,7 +116,7 @@ fn of_images<'m>(facts: &CardFacts, model: &'m ImageModel, config: &ModelConfig)
 }
 
 fn of_text<'m>(facts: &CardFacts, model: &'m TextModel, config: &ModelConfig) -> Words<'m> {
-    let TextModel { sizes, tokenizer } = model;
+    let TextModel { sizes, tokenizer, .. } = model;
     let accuracy = format!(
         "{:.2} % of the masked words (the last weights, not the best epoch)",
         facts.accuracy
@@ -172,7 +172,7 @@ fn of_text<'m>(facts: &CardFacts, model: &'m TextModel, config: &ModelConfig) ->
 }
 
 fn of_questions<'m>(facts: &CardFacts, model: &'m TextModel, config: &ModelConfig) -> Words<'m> {
-    let TextModel { sizes, tokenizer } = model;
+    let TextModel { sizes, tokenizer, .. } = model;
     let AnswerScores { em, f1 } =
         facts.answers.unwrap_or(AnswerScores { em: f64::NAN, f1: f64::NAN });
     let mut usage = format!(

@@ -225,7 +225,7 @@ impl ModelFolder {
             disk.make_folder(path.parent().unwrap_or(folder))?;
             disk.write_bytes(&path, &bytes)?;
         }
-        if let ModelConfig::Text(TextModel { sizes, tokenizer }) = &self.config {
+        if let ModelConfig::Text(TextModel { sizes, tokenizer, .. }) = &self.config {
             let [own, beside] = transformers::to_files(sizes, weights)
                 .map_err(|problem| FormatError::content(&folder.join(CONFIG), problem))?;
             weights = own;

@@ -33,6 +33,8 @@ pub struct TextModel {
     pub sizes: Bert,
     /// How a text becomes ids; it lies in files of its own.
     pub tokenizer: Tokenizer,
+    /// Whether it learnt that some questions have no answer.
+    pub unanswerable: bool,
 }
 
 /// `config.json` of a model on text: transformers' own, with what only Taper knows under `taper`.
@@ -134,6 +136,9 @@ pub struct Sequences {
     /// What the network is asked for; absent: what transformers' class says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head: Option<BertHead>,
+    /// Whether some of its questions had no answer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unanswerable: bool,
 }
 
 fn segments() -> u32 {
@@ -208,7 +213,7 @@ fn kind(of: &Bert) -> (&'static str, &'static str) {
 }
 
 impl From<TextModel> for Config {
-    fn from(TextModel { sizes, tokenizer }: TextModel) -> Self {
+    fn from(TextModel { sizes, tokenizer, unanswerable }: TextModel) -> Self {
         let (model_type, class) = kind(&sizes);
         let inside = sizes.bottleneck.map(|_| sizes.hidden);
         let mobile = |value: bool| inside.map(|_| value);
@@ -246,6 +251,7 @@ impl From<TextModel> for Config {
                 length: sizes.length,
                 places: sizes.places,
                 head: Some(sizes.head),
+                unanswerable,
             }),
         }
     }
@@ -321,8 +327,9 @@ impl Config {
             return Err(format!("layer_norm_eps = {has}, and it lies between 0 and 1"));
         }
         let positions = self.max_position_embeddings;
-        let all = Sequences { length: positions, places: positions, head: None };
-        let Sequences { length, places, head } = given.or(self.taper).unwrap_or(all);
+        let all =
+            Sequences { length: positions, places: positions, head: None, unanswerable: false };
+        let Sequences { length, places, head, .. } = given.or(self.taper).unwrap_or(all);
         let named = |(_, classes): &&(BertHead, [&str; KINDS.len()])| {
             self.architectures.iter().any(|name| classes.contains(&name.as_str()))
         };
@@ -476,7 +483,8 @@ pub fn model_on(
     if pieces > rows as usize {
         return Err(bad(format!("vocab_size = {rows}, and the tokenizer has {pieces} pieces")));
     }
-    Ok((TextModel { sizes, tokenizer }, config.tie_word_embeddings))
+    let unanswerable = config.taper.is_some_and(|of| of.unanswerable);
+    Ok((TextModel { sizes, tokenizer, unanswerable }, config.tie_word_embeddings))
 }
 
 /// A model in a folder of transformers'.

@@ -80,7 +80,12 @@ fn model_config(config: &Config, data: &Dataset, teacher: bool) -> ModelConfig {
             };
             let sizes = Bert::of(&bert, data.input(), data.output());
             let sizes = if teacher { sizes.widened(factor) } else { sizes };
-            ModelConfig::Text(TextModel { sizes, tokenizer: (**tokenizer).clone() })
+            let unanswerable = match &data.contents {
+                Contents::Questions(of) => of.test.questions.unanswerable,
+                Contents::Images(_) | Contents::Text(_) => false,
+            };
+            let tokenizer = (**tokenizer).clone();
+            ModelConfig::Text(TextModel { sizes, tokenizer, unanswerable })
         }
     }
 }

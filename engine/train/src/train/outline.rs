@@ -276,7 +276,7 @@ fn small(config: &Config, stage: &Stage, train_count: u64) -> DataError {
     let of_section = |key: &&str| key.strip_suffix(".batch") == Some(section);
     let key = config.recipes().into_iter().map(|(key, _)| key).find(of_section);
     let problem = format!(
-        "{} of stage {} is more than the {train_count} training images",
+        "{} of stage {} is more than the {train_count} training samples",
         stage.batch(),
         stage.name
     );

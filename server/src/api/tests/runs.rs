@@ -93,6 +93,62 @@ async fn a_run_takes_over_what_its_teacher_says_of_pictures() {
     assert_eq!(refused.json()["field"], "data.crop", "{}", refused.text);
 }
 
+/// A run may begin with the student of an earlier one: one that was trained on text learns to answer questions.
+#[tokio::test]
+async fn a_run_begins_with_the_weights_of_another() {
+    let server = Server::here();
+    let id = server.draft().await;
+    let tokenizer = procedural::tokenizer().expect("a tokenizer");
+    let sizes = Bert {
+        vocabulary: tokenizer.size() as u32,
+        hidden: 8,
+        layers: 2,
+        heads: 2,
+        inner: 16,
+        length: 16,
+        positions: 64,
+        places: 2,
+        ..Bert::default()
+    };
+    let config = ModelConfig::Text(TextModel { sizes, tokenizer, unanswerable: false });
+    let weights = fresh(&config.network(), 1).expect("weights");
+    let model = ModelFolder { weights, config, merge: None, card: String::new() };
+    let folder = server.folder.path().join("runs").join(&id);
+    model.write(&folder.join("artifacts")).expect("written");
+
+    let begin = |from: &str, hidden: u32| {
+        let set = json!({
+            "data.kind": "procedural_questions", "data.train_count": 20, "data.test_count": 10, "text.length": 64,
+            "finetune.doc_stride": 16, "methods": ["vanilla"], "vanilla.batch": 8, "model.hidden": hidden, "model.inner": 16,
+            "model.positions": 64, "model.from": from,
+        });
+        json!({ "preset": "bert-demo", "set": set, "start": false })
+    };
+    let from = format!("run:{id}");
+    let made = server.post("/api/runs", begin(&from, 8)).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+    let made = made.json()["id"].as_str().expect("an id").to_owned();
+    let run = server.get(&format!("/api/runs/{made}")).await.json();
+    assert_eq!(run["config"]["model"]["from"], from);
+    let own = server.folder.path().join("runs").join(&made).join("config.toml");
+    let own = std::fs::read_to_string(own).expect("the run's own");
+    assert!(own.contains(&format!("{id}/artifacts")), "{own}");
+    // What it begins with is there until it is done.
+    let refused =
+        server.send(&Method::DELETE, &format!("/api/runs/{id}"), &[], Body::empty()).await;
+    assert_eq!(refused.status, StatusCode::CONFLICT, "{}", refused.text);
+
+    for (from, hidden, words) in [
+        ("/etc/passwd", 8, "must name a run"),
+        ("run:nobody", 8, "there is no run `nobody`"),
+        (&*from, 16, "set model.hidden=8"),
+    ] {
+        let refused = server.post("/api/runs", begin(from, hidden)).await;
+        assert_eq!(refused.json()["field"], "model.from", "{}", refused.text);
+        assert!(refused.text.contains(words), "{}", refused.text);
+    }
+}
+
 #[tokio::test]
 async fn a_bad_run_is_refused_with_its_field() {
     let server = Server::here();

@@ -34,8 +34,12 @@ struct Candidate {
     probability: f32,
 }
 
+/// Stands for no answer.
+const NOTHING: &str = "(no answer)";
 /// Most tokens of an answer.
 const LONGEST: u32 = 30;
+/// The best places that are tried for a start and for an end, and the least answers that share a probability of 1.
+const TRIED: usize = 20;
 
 pub(super) fn run(arguments: &Arguments, model: &Trained, of: &TextModel) -> Result<()> {
     let inputs: Vec<String> = arguments
@@ -56,7 +60,7 @@ pub(super) fn run(arguments: &Arguments, model: &Trained, of: &TextModel) -> Res
                 .with_context(|| format!("cannot read `{context}`"))?,
             false => context.clone(),
         };
-        let n_best = arguments.top.max(1);
+        let n_best = arguments.top.max(TRIED);
         let choosing = Choosing { n_best, max_answer_length: LONGEST, null_threshold: 0.0 };
         let stride = of.sizes.length / 4;
         let answers = model.ask(&gpu, &context, &inputs, choosing, stride)?;
@@ -96,12 +100,18 @@ fn answer(input: String, answered: Answered, arguments: &Arguments) -> Result<()
         text: of.text.clone(),
         probability: of.probability,
     };
-    let top: Vec<Candidate> =
-        answered.candidates.iter().take(arguments.top).map(candidate).collect();
+    let count = if answered.found { arguments.top } else { 0 };
+    let top: Vec<Candidate> = answered.candidates.iter().take(count).map(candidate).collect();
     if arguments.json {
         return print_json(&Answer { input, top });
     }
-    let all: Vec<String> =
-        top.iter().map(|of| format!("{} {:.1} %", of.text, 100.0 * of.probability)).collect();
+    let words = |of: &Candidate| {
+        let text = if of.text.is_empty() { NOTHING } else { &of.text };
+        format!("{text} {:.1} %", 100.0 * of.probability)
+    };
+    let all: Vec<String> = match top.is_empty() {
+        true => vec![NOTHING.into()],
+        false => top.iter().map(words).collect(),
+    };
     print(&(escape(&format!("{input}: {}", all.join("; "))).into_owned() + "\n"))
 }

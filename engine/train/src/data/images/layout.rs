@@ -58,7 +58,12 @@ struct Node {
     unread: u64,
 }
 
-/// Whether a file is a picture that is read, by its name.
+/// Whether a file is a picture by its name, of a kind that is read or of another one.
+pub(in crate::data) fn shows(name: &str) -> bool {
+    is_picture(name) || has_extension(name, &UNREAD)
+}
+
+/// Whether a file is a picture that is read.
 pub(in crate::data) fn is_picture(name: &str) -> bool {
     has_extension(name, &EXTENSIONS)
 }

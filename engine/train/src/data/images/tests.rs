@@ -308,7 +308,7 @@ fn every_sample_comes_once_an_epoch() {
 
     for batch in [0, 51] {
         let error = Loader::new(train.clone(), options(batch)).unwrap_err().to_string();
-        assert!(error.contains("the 50 training images"), "{error}");
+        assert!(error.contains("the 50 training samples"), "{error}");
     }
     let subset = train.subset(5, 20);
     assert_eq!((subset.len(), train.subset(5, 99).len()), (20, 50));

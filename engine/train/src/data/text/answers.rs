@@ -33,6 +33,8 @@ pub struct Answered {
     pub text: String,
     /// The likeliest first.
     pub candidates: Vec<Candidate>,
+    /// Whether there are words among them. Where not, `run_qa`'s own word, "empty", stands first.
+    pub found: bool,
     /// Score of no answer less that of the best answer (SQuAD 2.0).
     pub null_odds: Option<f32>,
 }
@@ -81,8 +83,8 @@ pub fn answer(
         probability: 0.0,
     };
     let mut candidates: Vec<Candidate> = found.into_iter().map(candidate).collect();
-    if candidates.iter().all(|candidate| candidate.text.is_empty()) {
-        // Nothing was found: `run_qa` answers with this word.
+    let any = candidates.iter().any(|candidate| !candidate.text.is_empty());
+    if !any {
         let empty = Candidate { text: "empty".into(), scores: (0.0, 0.0), probability: 0.0 };
         candidates.insert(0, empty);
     }
@@ -98,7 +100,7 @@ pub fn answer(
     } else {
         candidates[0].text.clone()
     };
-    Answered { text, candidates, null_odds }
+    Answered { text, candidates, found: any, null_odds }
 }
 
 fn descending(a: f32, b: f32) -> std::cmp::Ordering {

@@ -145,18 +145,24 @@ fn names(files: &[&crate::data::listing::File]) -> String {
     }
 }
 
+/// Whether a file or folder of this name is a part.
+pub(in crate::data) fn is_part(word: &str) -> bool {
+    known_part(word).is_some()
+}
+
+fn known_part(word: &str) -> Option<&'static str> {
+    let all = ["train", "test"].into_iter().chain(VALID);
+    all.into_iter().find(|part| word.eq_ignore_ascii_case(part))
+}
+
 /// The part that a file is of, by its name or that of its outermost folder.
 fn part_of(name: &str) -> Option<&'static str> {
-    let known = |word: &str| {
-        let all = ["train", "test"].into_iter().chain(VALID);
-        all.into_iter().find(|part| word.eq_ignore_ascii_case(part))
-    };
     let (folder, file) = (name.split_once('/').map(|(folder, _)| folder), name.rsplit('/').next()?);
     let mut words = file.split('.');
     let (first, second) = (words.next()?, words.next()?);
     // `train.txt`, and `wiki.train.tokens`, where a word still follows.
-    let by_file = known(first).or_else(|| words.next().and_then(|_| known(second)));
-    by_file.or_else(|| folder.and_then(known))
+    let by_file = known_part(first).or_else(|| words.next().and_then(|_| known_part(second)));
+    by_file.or_else(|| folder.and_then(known_part))
 }
 
 /// What one walk over a text finds.

@@ -171,8 +171,9 @@ fn read(config: &Text, how: &Examples, folder: Option<&Path>) -> Result<Opened, 
         }
         if let [first, ..] = &outline.empty[..] {
             let count = outline.empty.len();
-            account
-                .note(format!("{count} {part} files have no sentence, the first is \"{first}\""));
+            account.note(format!(
+                "{count} of the {part} files have no sentence, the first is \"{first}\""
+            ));
         }
     }
     let [documents, held] = match &of_test {

@@ -13,6 +13,8 @@ use crate::config::{Examples, Finetune, Text, TextKind};
 use crate::data::DataError;
 use crate::data::account::{Account, TextAccount, TextPart};
 use crate::data::dataset::{Contents, Dataset};
+use crate::data::ledger::Ledger;
+use crate::data::listing;
 use crate::data::source::{Split, subset};
 use crate::text::escape;
 
@@ -77,7 +79,10 @@ pub fn open_to_score(
 ) -> Result<Dataset, DataError> {
     let mut account = Account::default();
     let questions = match path.is_dir() {
-        true => Questions::open(&part(path, &TESTS)?.ok_or_else(|| none(path))?)?,
+        true => match &files(path)?[..] {
+            [only] => Questions::open(only)?,
+            files => Questions::open(part(path, files, &TESTS)?.ok_or_else(|| none(path))?)?,
+        },
         false => Questions::open(path)?,
     };
     let asked = Arc::new(asked(questions, "test", tokenizer, how, finetune, &mut account)?);
@@ -125,19 +130,33 @@ fn asked(
 /// How the names of test files begin.
 const TESTS: [&str; 3] = ["dev", "test", "valid"];
 
-/// The JSON file in a folder whose name begins so.
-fn part(folder: &Path, names: &[&str]) -> Result<Option<PathBuf>, DataError> {
+/// The JSON files in a folder, in the order of their names.
+fn files(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(DataError::read(folder))? {
         let file = entry.map_err(DataError::read(folder))?.path();
-        let name = file.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
         let is_json = file.extension().is_some_and(|end| end.eq_ignore_ascii_case("json"));
-        if is_json && names.iter().any(|of| name.starts_with(of)) {
+        if is_json && listing::out_of_sight(&name).is_none() {
             found.push(file);
         }
     }
     found.sort();
-    match &found[..] {
+    Ok(found)
+}
+
+/// The file of those in `folder` whose name begins so.
+fn part<'f>(
+    folder: &Path,
+    files: &'f [PathBuf],
+    names: &[&str],
+) -> Result<Option<&'f PathBuf>, DataError> {
+    let is_named_so = |file: &&PathBuf| {
+        let name = file.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+        names.iter().any(|of| name.starts_with(of))
+    };
+    let found: Vec<&PathBuf> = files.iter().filter(is_named_so).collect();
+    match found[..] {
         [first, second, ..] => {
             let [first, second] =
                 [first, second].map(|file| escape(&file.display().to_string()).into_owned());
@@ -146,13 +165,14 @@ fn part(folder: &Path, names: &[&str]) -> Result<Option<PathBuf>, DataError> {
             );
             Err(DataError::malformed(folder, problem))
         }
-        _ => Ok(found.pop()),
+        _ => Ok(found.first().copied()),
     }
 }
 
 /// That a folder lacks a part.
 fn none(folder: &Path) -> DataError {
-    let problem = "is no folder of SQuAD: it has a file train….json and a file dev….json";
+    let problem =
+        "is no folder of SQuAD: it has a file train….json and a file dev….json, or one file alone";
     DataError::malformed(folder, problem)
 }
 
@@ -163,15 +183,22 @@ fn read(config: &Text, account: &mut Account) -> Result<(Questions, Questions), 
         DataError::setting("data.path", problem)
     })?;
     let path = Path::new(path);
-    if !path.is_dir() {
-        let all = Questions::open(path)?;
-        let (train, test) = all.split(config.test_fraction, config.split_seed)?;
+    let files = match path.is_dir() {
+        true => {
+            Ledger::account(path, account)?;
+            files(path)?
+        }
+        false => vec![path.to_owned()],
+    };
+    if let [only] = &files[..] {
+        let (train, test) =
+            Questions::open(only)?.split(config.test_fraction, config.split_seed)?;
         account.note("testing has articles of its own, which were parted from the file");
         return limited(config, train, test);
     }
-    match (part(path, &["train"])?, part(path, &TESTS)?) {
+    match (part(path, &files, &["train"])?, part(path, &files, &TESTS)?) {
         (Some(train), Some(test)) => {
-            limited(config, Questions::open(&train)?, Questions::open(&test)?)
+            limited(config, Questions::open(train)?, Questions::open(test)?)
         }
         _ => Err(none(path)),
     }

@@ -1,44 +1,19 @@
 //! A look at a text without training on it: what there is of it, and some examples with their masks.
 
-use std::path::Path;
-
 use serde::{Deserialize, Serialize};
 
-use super::corpus::ENDS;
-use super::squad::Window;
 use super::{Tokenizer, open, questions};
-use crate::batch::Numbers;
-use crate::config::{Examples, Finetune, Text, TextKind};
+use crate::batch::{Batch, Numbers};
+use crate::config::{Examples, Finetune, Text};
 use crate::data::DataError;
 use crate::data::account::Account;
 use crate::data::dataset::{Contents, Dataset};
-use crate::data::images::innermost;
 use crate::data::source::Split;
 use crate::nn::{LENGTHS, PLACES, TOKENS};
-use crate::step::{LABELS, NO_LABEL};
+use crate::step::{ENDS, LABELS, NO_LABEL, STARTS};
 
 /// Pieces of the vocabulary that a survey trains.
 const VOCABULARY: u32 = 8192;
-
-/// The kind of text at `path`, told by the names of its files; none where they are others.
-pub fn kind_of(path: &Path) -> Option<TextKind> {
-    let end = |name: &str, ends: &[&str]| {
-        let name = Path::new(name).extension().unwrap_or_default();
-        ends.iter().any(|end| name.eq_ignore_ascii_case(end))
-    };
-    let names = match path.is_file() {
-        true => vec![path.file_name().unwrap_or_default().to_string_lossy().into_owned()],
-        false => innermost(path).1,
-    };
-    let all = |ends: &[&str]| !names.is_empty() && names.iter().all(|name| end(name, ends));
-    if all(&ENDS) {
-        Some(TextKind::Text)
-    } else if all(&["json"]) {
-        Some(TextKind::Squad)
-    } else {
-        None
-    }
-}
 
 /// How a token of an example is shown to the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -91,10 +66,8 @@ pub fn survey(config: &Text, samples: usize) -> Result<Survey, DataError> {
         let picks: Vec<usize> = (0..samples).map(|k| k * split.len() / samples).collect();
         match &contents {
             Contents::Text(text) => masked(split, &picks, &text.tokenizer),
-            Contents::Questions(of) if std::ptr::eq(split, &*test) => {
-                Ok(picks.iter().map(|&at| answered(&of.test.windows[at], &of.tokenizer)).collect())
-            }
-            Contents::Questions(_) | Contents::Images(_) => Ok(Vec::new()),
+            Contents::Questions(of) => answered(split, &picks, &of.tokenizer),
+            Contents::Images(_) => Ok(Vec::new()),
         }
     };
     Ok(Survey { samples: [shown(&train)?, shown(&test)?], account })
@@ -109,10 +82,7 @@ fn masked(
     let mut all = Vec::new();
     for &pick in picks {
         let batch = split.gather(&[pick])?;
-        let of = |name: &str| match batch.field(name) {
-            Some(Numbers::U32(numbers)) => &numbers[..],
-            Some(Numbers::F32(_)) | None => &[],
-        };
+        let of = |name: &str| numbers(&batch, name);
         let length = of(LENGTHS).first().copied().unwrap_or(0) as usize;
         let mut tokens: Vec<(u32, Shown)> =
             of(TOKENS).iter().take(length).map(|&id| (id, Shown::Plain)).collect();
@@ -140,15 +110,32 @@ fn masked(
     Ok(all)
 }
 
-/// A window of a question, with its answer.
-fn answered(window: &Window, tokenizer: &Tokenizer) -> Vec<Token> {
-    let (start, end) = window.answer;
-    let token = |(at, &id): (usize, &u32)| Token {
-        text: tokenizer.pieces()[id as usize].clone(),
-        shown: match (start as usize..=end as usize).contains(&at) && start > 0 {
-            true => Shown::Answer,
-            false => Shown::Plain,
-        },
+/// Windows of questions, with their answers.
+fn answered(
+    split: &Split,
+    picks: &[usize],
+    tokenizer: &Tokenizer,
+) -> Result<Vec<Vec<Token>>, DataError> {
+    let window = |&pick: &usize| {
+        let batch = split.gather(&[pick])?;
+        let first = |name: &str| numbers(&batch, name).first().map_or(0, |n| *n as usize);
+        let (start, end) = (first(STARTS), first(ENDS));
+        let token = |(at, &id): (usize, &u32)| Token {
+            text: tokenizer.pieces()[id as usize].clone(),
+            shown: match (start..=end).contains(&at) && start > 0 {
+                true => Shown::Answer,
+                false => Shown::Plain,
+            },
+        };
+        Ok(numbers(&batch, TOKENS).iter().take(first(LENGTHS)).enumerate().map(token).collect())
     };
-    window.input_ids.iter().take(window.length as usize).enumerate().map(token).collect()
+    picks.iter().map(window).collect()
+}
+
+/// A field of whole numbers; none where it is not there.
+fn numbers<'b>(batch: &'b Batch, name: &str) -> &'b [u32] {
+    match batch.field(name) {
+        Some(Numbers::U32(numbers)) => numbers,
+        Some(Numbers::F32(_)) | None => &[],
+    }
 }

@@ -101,3 +101,76 @@ fn is_ideograph(c: char) -> bool {
         0x4e00..=0x9fff | 0x3400..=0x4dbf | 0x20000..=0x2a6df | 0x2a700..=0x2b73f
         | 0x2b740..=0x2b81f | 0x2b920..=0x2ceaf | 0xf900..=0xfaff | 0x2f800..=0x2fa1f)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use unicode_normalization_alignments::char::{canonical_combining_class, decompose_canonical};
+
+    use super::*;
+
+    /// All code points for which `of` says something, as runs that say the same: how far behind the run before, how many, and what.
+    fn runs<T: Copy + PartialEq>(of: impl Fn(char) -> Option<T>) -> Vec<(u32, u32, T)> {
+        let (mut runs, mut end): (Vec<(u32, u32, T)>, u32) = (Vec::new(), 0);
+        for c in '\0'..=char::MAX {
+            let Some(says) = of(c) else { continue };
+            match runs.last_mut() {
+                Some((_, count, last)) if end == u32::from(c) && *last == says => *count += 1,
+                _ => runs.push((u32::from(c) - end, 1, says)),
+            }
+            end = u32::from(c) + 1;
+        }
+        runs
+    }
+
+    fn set(of: impl Fn(char) -> bool) -> Vec<u32> {
+        let runs = runs(|c| of(c).then_some(()));
+        runs.into_iter().flat_map(|(gap, count, ())| [gap, count]).collect()
+    }
+
+    fn decomposes(c: char) -> bool {
+        let mut same = true;
+        decompose_canonical(c, |part| same &= part == c);
+        !same
+    }
+
+    /// Small letters of capitals, each capital's behind it; U+0130 alone has two.
+    fn small() -> String {
+        let pair = |c: char| {
+            let small: String = c.to_lowercase().collect();
+            (!small.chars().eq([c])).then(|| format!("{c}{small}"))
+        };
+        ('\0'..=char::MAX).filter_map(pair).collect::<Vec<_>>().join(" ")
+    }
+
+    /// What a browser knows of characters is as old or new as itself. The page goes by tables of what is known here, which
+    /// `TAPER_CHARACTERS=write` writes anew.
+    #[test]
+    fn the_page_knows_of_characters_what_is_known_here() {
+        let class = |c: char| Some(canonical_combining_class(c)).filter(|class| *class > 0);
+        let classes: Vec<u32> =
+            runs(class).into_iter().flat_map(|(gap, n, class)| [gap, n, class.into()]).collect();
+        let tables = [
+            ("vanishing", set(vanishes)),
+            ("blank", set(char::is_whitespace)),
+            ("punctuation", set(is_punctuation)),
+            ("accents", set(|c| c.is_mark_nonspacing())),
+            ("ideographs", set(is_ideograph)),
+            ("decomposing", set(decomposes)),
+            ("classes", classes),
+        ];
+        let mut json = String::from("{\n");
+        for (name, numbers) in tables {
+            let numbers: Vec<String> = numbers.iter().map(u32::to_string).collect();
+            writeln!(json, "\"{name}\":[{}],", numbers.join(",")).expect("text");
+        }
+        writeln!(json, "\"small\":\"{}\"\n}}", small()).expect("text");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../web/src/generated/characters.json");
+        if std::env::var_os("TAPER_CHARACTERS").is_some_and(|how| how == "write") {
+            std::fs::write(path, &json).expect("written");
+        }
+        let has = std::fs::read_to_string(path).expect("the page's tables");
+        assert!(has == json, "{path} is old: TAPER_CHARACTERS=write has this test write it anew");
+    }
+}

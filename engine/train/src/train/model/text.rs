@@ -47,7 +47,7 @@ impl Trained {
     /// # Errors
     /// A text without a mask, or with more tokens or masks than the model takes; a model that is not asked for words; the device fails.
     pub fn fill(&self, gpu: &Arc<dyn Device>, text: &str) -> Result<Vec<Vec<f64>>, Unanswered> {
-        let TextModel { sizes, tokenizer } = self.on_text()?;
+        let TextModel { sizes, tokenizer, .. } = self.on_text()?;
         let wrong = |problem: String| Err(Unanswered::Text(problem));
         if sizes.head == BertHead::Spans {
             return wrong("the model answers questions, and fills no masks".into());
@@ -91,7 +91,7 @@ impl Trained {
         Ok(all.chunks(words).take(masks.len()).map(<[f64]>::to_vec).collect())
     }
 
-    /// The answer to each question by what stands in `context`.
+    /// The answer to each question by what stands in `context`; none is an answer too, of a model that learnt so.
     ///
     /// # Errors
     /// A model that answers no questions; the device fails.
@@ -103,7 +103,7 @@ impl Trained {
         choosing: Choosing,
         doc_stride: u32,
     ) -> Result<Vec<Answered>, Unanswered> {
-        let TextModel { sizes, tokenizer } = self.on_text()?;
+        let TextModel { sizes, tokenizer, unanswerable } = self.on_text()?;
         if sizes.head != BertHead::Spans {
             return Err(Unanswered::Text("the model fills masks, and answers no questions".into()));
         }
@@ -114,7 +114,7 @@ impl Trained {
             answers: Vec::new(),
         };
         let questions = Questions {
-            unanswerable: false,
+            unanswerable: *unanswerable,
             contexts: vec![Context { article: 0, text: context.into() }],
             questions: questions.iter().enumerate().map(question).collect(),
         };

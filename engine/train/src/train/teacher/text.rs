@@ -135,7 +135,7 @@ fn sequences(subject: &Subject) -> Sequences {
         Output::Spans { .. } => (0, BertHead::Spans),
         Output::Classes(_) => (1, BertHead::MaskedWords),
     };
-    Sequences { length, places, head: Some(head) }
+    Sequences { length, places, head: Some(head), unanswerable: false }
 }
 
 /// The teacher of `seed` for students on such text, checked before anything runs.
