@@ -10,6 +10,7 @@ mod failure;
 mod figures;
 mod folders;
 mod helper;
+mod hub;
 mod jobs;
 mod names;
 mod run;

@@ -356,6 +356,19 @@ fn a_teacher_of_colour_images_is_read_back_as_it_was_trained() {
     let ends = ends(&entries);
     let (teacher, student) = (ends["teacher-0"].0, ends["start_only-0"].0);
     assert!(teacher > 90.0 && (teacher - student).abs() < 5.0, "{teacher} % and {student} %");
+
+    // One picture more is another data set.
+    let more = data.path().join("train/red/more.png");
+    fs::copy(data.path().join("train/red/0.png"), &more).expect("copied");
+    let resume = || go_on(&Run::resume(out.path(), &host())?, out.path(), Duration::from_secs(20));
+    let said = resume().expect_err("another data set").to_string();
+    assert!(
+        said.starts_with("data.path: these are other data")
+            && said.contains("there are 81 (40 … 41 a class) training pictures and were 80"),
+        "{said}"
+    );
+    fs::remove_file(more).expect("removed");
+    resume().expect("as it was");
 }
 
 #[test]

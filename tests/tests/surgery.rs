@@ -208,7 +208,7 @@ fn check_trained(changes: &[&str]) {
     let (merged, folded) = merge(&bridged, &before).expect("it was merged");
     assert_eq!((&merged, &folded), (&student, &kept.weights), "the run keeps what merge says");
 
-    let data = data::open(&config, None).expect("the images");
+    let data = data::open(&config, None, None).expect("the images");
     let batches = || data.test.batches(32).map(|batch| batch.expect("a batch"));
     let wide = logits(&bridged, &before, batches(), 32);
     assert_eq!(wide.len(), 64);

@@ -2,16 +2,19 @@
 
 mod support;
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::Duration};
 
 use engine::{
     config::{Config, Draft, Method},
     data,
+    disk::SystemDisk,
     event::{Entry, Event},
     formats::ModelConfig,
+    train::{Run, Session, TrainError},
 };
 use serde_json::json;
-use support::{TEXT, config, folder, model, models_in, train, try_train};
+use support::{TEXT, config, folder, go_on, model, models_in, train, try_train};
+use taper_tests::host;
 
 /// The account of the data, as the log has it.
 fn account(entries: &[Entry]) -> data::Account {
@@ -320,6 +323,96 @@ fn a_vocabulary_is_frozen_in_the_run() {
     assert_eq!(before, fs::read(other.path().join("tokenizer.json")).expect("a tokenizer"));
     let tokenizer = data::text::Tokenizer::open(&kept, None).expect("a tokenizer");
     assert_eq!(tokenizer.size() as u64, text.vocabulary);
+}
+
+/// What is left of a run, taken up again.
+fn resumed(out: &Path) -> Result<Vec<Entry>, TrainError> {
+    go_on(&Run::resume(out, &host()).expect("a run"), out, Duration::from_secs(20))
+}
+
+/// A text that became another one is not gone on with; the same one is, wherever it lies.
+#[test]
+fn a_run_does_not_go_on_with_another_text() {
+    let (corpus, out) = (corpus(), folder());
+    train(&on_files(corpus.path(), &[]), out.path());
+    resumed(out.path()).expect("nothing has changed");
+    for (name, part) in [("train.txt", "training"), ("test.txt", "test")] {
+        let file = corpus.path().join(name);
+        let before = fs::read_to_string(&file).expect("read");
+        // As many words as before, and the same ones.
+        fs::write(&file, before.replacen("old man", "man old", 1)).expect("written");
+        let said = resumed(out.path()).expect_err("another text").to_string();
+        assert!(
+            said.starts_with("data.path: these are other data than this run has trained on")
+                && said.contains(&format!("the SHA-256 of the {part} text begins with"))
+                && !said.contains('\n'),
+            "{said}"
+        );
+        fs::write(&file, before).expect("written");
+        resumed(out.path()).expect("as it was");
+    }
+}
+
+/// A context and two questions about it, the first answered by what stands at the beginning.
+fn squad(folder: &Path, answer: &str) {
+    let qas = |part: &str| {
+        let of = |n: u32| {
+            json!({ "id": format!("{part}{n}"), "question": format!("what stands at place {n} ?"),
+                    "answers": [{ "text": answer, "answer_start": 0 }] })
+        };
+        json!([of(0), of(1)])
+    };
+    for (name, part) in [("train.json", "t"), ("dev.json", "d")] {
+        let context = format!("{answer} is the word that begins this text of a few words .");
+        let of = json!({ "version": "1.1", "data": [{ "title": part, "paragraphs": [
+            { "context": context, "qas": qas(part) }] }] });
+        fs::write(folder.join(name), of.to_string()).expect("written");
+    }
+}
+
+/// So it is with questions, whose vocabulary is kept as well.
+#[test]
+fn a_run_does_not_go_on_with_other_questions() {
+    let (data, out) = (folder(), folder());
+    squad(data.path(), "Amber");
+    let path = format!("data.path={:?}", data.path().display().to_string());
+    let own = [
+        "data.kind=squad",
+        &path,
+        "text.vocab_size=70",
+        "text.length=48",
+        "model.positions=48",
+        "finetune.doc_stride=8",
+        r#"methods=["vanilla"]"#,
+        "vanilla.batch=2",
+    ];
+    let config = config(&[&TEXT[5..], &own].concat());
+    let heard = train(&config, out.path());
+    let kept = fs::read(out.path().join("tokenizer.json")).expect("a tokenizer");
+    let tokenizer = data::text::Tokenizer::read_on(&SystemDisk, out.path()).expect("a tokenizer");
+    assert_eq!(tokenizer.size() as u64, account(&heard).text.expect("questions").vocabulary);
+    resumed(out.path()).expect("nothing has changed");
+    squad(data.path(), "Cobalt");
+    let said = resumed(out.path()).expect_err("other questions").to_string();
+    assert!(said.contains("the SHA-256 of the training questions begins with"), "{said}");
+    assert_eq!(kept, fs::read(out.path().join("tokenizer.json")).expect("a tokenizer"));
+}
+
+/// Loss and scores of one pass are those of two.
+#[test]
+fn a_test_with_its_scores_is_the_test_and_the_scores() {
+    let data = data::open(&asking(&[]), None, None).expect("questions");
+    let network = engine::models::network(&asking(&[]).model, data.input(), data.output());
+    let weights = engine::nn::fresh(&network, 3).expect("weights");
+    // A batch that the windows do not fill.
+    let mut session = Session::evaluating(&support::gpu(), &network, data.task(), &weights, 5)
+        .expect("a session");
+    let (test, scores) = session.test_with_logits(&data.test).expect("a test");
+    assert_eq!(test, session.test(&data.test).expect("a test"));
+    let all: Vec<usize> = (0..data.test.len()).collect();
+    let rows = session.rows();
+    assert_eq!(scores, session.logits(data.test.some(&all, rows)).expect("scores"));
+    assert_eq!(scores.len(), data.test.len());
 }
 
 /// Each is one sentence that names the key or file, and what is allowed.

@@ -86,12 +86,21 @@ pub struct Yardsticks {
     pub left: Yardstick,
     /// By the pieces before and behind.
     pub both: Yardstick,
+    /// How many pieces of the training text were counted, if not all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted: Option<u64>,
 }
 
 impl Yardsticks {
+    /// A line that says of how much text they are, if not of all; then they are worse than what all of it would tell.
+    pub fn line(&self) -> Option<String> {
+        let counted = self.counted?;
+        Some(format!("yardsticks: counted in the first {counted} pieces of the training text only"))
+    }
+
     /// Them by their names.
     pub fn named(&self) -> [(&'static str, Yardstick); 4] {
-        let Self { unigram, trivial, left, both } = *self;
+        let Self { unigram, trivial, left, both, counted: _ } = *self;
         [
             ("unigram", unigram),
             ("trivial", trivial),
@@ -114,6 +123,9 @@ pub struct TextPart {
     pub tokens: u64,
     /// Examples that are used.
     pub examples: u64,
+    /// SHA-256 of the text that it is read from; empty where it is built in.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub sha256: String,
 }
 
 /// What was found for one part.
@@ -268,6 +280,28 @@ impl Account {
         }
     }
 
+    /// In what these are other data than those that `before` is of, as the end of a sentence; none where nothing says so. Only what was found
+    /// is compared, never what of it is used. Of pictures that is their number in each class, of text all of it.
+    pub fn differs(&self, before: &Account) -> Option<String> {
+        let (now, before) = match (&self.text, &before.text) {
+            (Some(now), Some(before)) => return now.differs(before),
+            (None, None) => (self, before),
+            _ => return Some("they are of another kind".into()),
+        };
+        if now.classes != before.classes {
+            let classes =
+                |of: &Account| list(&of.classes.iter().map(String::as_str).collect::<Vec<_>>());
+            return Some(format!("the classes are {} and were {}", classes(now), classes(before)));
+        }
+        let parts = [(&now.train, &before.train, "training"), (&now.test, &before.test, "test")];
+        parts.into_iter().find(|(now, before, _)| now.counts != before.counts).map(
+            |(now, before, part)| {
+                let shown = |of: &PartAccount| format!("{}{}", of.total(), spread(&of.counts));
+                format!("there are {} {part} pictures and were {}", shown(now), shown(before))
+            },
+        )
+    }
+
     /// All files that are not used, those of ignored folders not counted.
     pub fn skipped(&self) -> u64 {
         self.skipped.values().map(|skipped| skipped.count).sum()
@@ -370,6 +404,27 @@ impl Account {
 }
 
 impl TextAccount {
+    /// See [`Account::differs`].
+    fn differs(&self, before: &TextAccount) -> Option<String> {
+        if self.asks != before.asks {
+            return Some("they are of another kind".into());
+        }
+        let parts = [(&self.train, &before.train, "training"), (&self.test, &before.test, "test")];
+        // Logs of earlier versions have no sums.
+        let other = |(now, before, _): &(&TextPart, &TextPart, &str)| {
+            let known = !now.sha256.is_empty() && !before.sha256.is_empty();
+            known && now.sha256 != before.sha256
+        };
+        let (now, before, part) = parts.into_iter().find(other)?;
+        let sum = |of: &TextPart| of.sha256.get(..12).unwrap_or(&of.sha256).to_owned();
+        let what = if self.asks { "questions" } else { "text" };
+        Some(format!(
+            "the SHA-256 of the {part} {what} begins with {} and began with {}",
+            sum(now),
+            sum(before)
+        ))
+    }
+
     fn lines(&self) -> Vec<String> {
         let part = |of: &TextPart, role: &str| {
             let name =
@@ -385,7 +440,9 @@ impl TextAccount {
         };
         let kind = if self.asks { "questions" } else { "text" };
         let first = format!("data: {kind}, a vocabulary of {} pieces", self.vocabulary);
-        vec![first, part(&self.train, "train"), part(&self.test, "test")]
+        let counted = self.yardsticks.and_then(|yardsticks| yardsticks.line());
+        let lines = [first, part(&self.train, "train"), part(&self.test, "test")];
+        lines.into_iter().chain(counted.map(|line| format!("  {line}"))).collect()
     }
 }
 
@@ -409,6 +466,51 @@ pub fn list(names: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn other_data_are_known_by_what_was_found() {
+        let pictures = |counts: &[u64], classes: &[&str]| Account {
+            classes: classes.iter().map(|&name| name.into()).collect(),
+            train: PartAccount { counts: counts.to_vec(), ..PartAccount::default() },
+            ..Account::default()
+        };
+        let before = pictures(&[12, 2], &["cat", "dog"]);
+        let used = Some(Used { train: vec![1, 1], test: vec![] });
+        assert_eq!(Account { used, ..before.clone() }.differs(&before), None);
+        assert_eq!(
+            pictures(&[11, 3], &["cat", "dog"]).differs(&before).expect("others"),
+            "there are 14 (3 … 11 a class) training pictures and were 14 (2 … 12 a class)"
+        );
+        let said = pictures(&[12, 2], &["cat", "hen"]).differs(&before).expect("others");
+        assert_eq!(said, "the classes are \"cat\", \"hen\" and were \"cat\", \"dog\"");
+        let text = |sha256: &str, tokens| Account {
+            text: Some(Box::new(TextAccount {
+                test: TextPart { sha256: sha256.into(), tokens, ..TextPart::default() },
+                ..TextAccount::default()
+            })),
+            ..Account::default()
+        };
+        let of = text("0123456789abcdef", 3);
+        assert_eq!(of.differs(&text("0123456789abcdef", 4)), None);
+        assert_eq!(of.differs(&text("", 3)), None, "an earlier version's log");
+        assert_eq!(
+            text("fedcba9876543210", 3).differs(&of).expect("others"),
+            "the SHA-256 of the test text begins with fedcba987654 and began with 0123456789ab"
+        );
+        assert!(of.differs(&before).expect("others").contains("another kind"));
+    }
+
+    #[test]
+    fn yardsticks_of_a_part_of_the_text_say_so() {
+        let mut text = TextAccount::default();
+        text.yardsticks = Some(Yardsticks::default());
+        let account = |text: &TextAccount| {
+            Account { text: Some(Box::new(text.clone())), ..Account::default() }.lines().join("\n")
+        };
+        assert!(!account(&text).contains("yardsticks"));
+        text.yardsticks = Some(Yardsticks { counted: Some(16_777_300), ..Yardsticks::default() });
+        assert!(account(&text).contains("counted in the first 16777300 pieces"));
+    }
 
     #[test]
     fn everything_that_was_left_out_has_a_line() {

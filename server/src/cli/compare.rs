@@ -93,6 +93,7 @@ fn measured(yardsticks: &Yardsticks, teachers: &[Row]) -> String {
     };
     let rows: Vec<Vec<String>> = yardsticks.named().into_iter().map(one).collect();
     let mut text = format!("\n{}", table(&["by counting", "loss", "accuracy %"], &rows));
+    text.extend(yardsticks.line().map(|line| line + "\n"));
     let left = yardsticks.left.loss;
     // A loss that is no number is no better either.
     let knows = |loss: &f64| *loss < left;

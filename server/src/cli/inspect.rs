@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::out::{print, print_json};
 use super::source::Source;
 use crate::figures::{bytes, count, table};
-use crate::run::examine::{MethodNeeds, Subject, show};
+use crate::run::examine::{MethodNeeds, MethodSteps, Subject, show};
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -37,6 +37,8 @@ struct Inspection {
     blocks: Vec<BlockPair>,
     /// What each stage needs of the device.
     stages: Vec<MethodNeeds>,
+    /// How many steps each method takes, where that is known without the data.
+    steps: Vec<MethodSteps>,
     /// Where the configuration departs from the paper.
     deviations: Vec<String>,
     /// What is taken over from a teacher from elsewhere, and what has to be assumed of it.
@@ -116,11 +118,22 @@ fn inspect(label: String, config: &Config, target: &Target) -> Result<Inspection
         teacher: size(&teacher),
         blocks: pairs(found.student.blocks, teacher.blocks),
         stages: found.needs,
+        steps: found.steps,
         deviations: found.deviations,
         notes: found.notes,
         tasks: config.seeds.len(),
         web: target.limits == Limits::default(),
     })
+}
+
+/// A method's steps, and where they are of several recipes those of each.
+fn steps_of(MethodSteps { method, steps, sections }: &MethodSteps) -> String {
+    let parts: Vec<String> =
+        sections.iter().map(|(section, steps)| format!("{section} {steps}")).collect();
+    match parts.len() {
+        0 | 1 => format!("{method} {steps}"),
+        _ => format!("{method} {steps} ({})", parts.join(", ")),
+    }
 }
 
 fn render(inspection: &Inspection) -> String {
@@ -202,6 +215,10 @@ fn render(inspection: &Inspection) -> String {
             text.push_str("these are WebGPU's default limits; --device NAME tells of a device\n");
         }
     }
+    if !inspection.steps.is_empty() {
+        let steps: Vec<String> = inspection.steps.iter().map(steps_of).collect();
+        text.push_str(&format!("steps: {}\n", steps.join("; ")));
+    }
     for note in &inspection.notes {
         text.push_str(&format!("note: {note}\n"));
     }
@@ -265,6 +282,23 @@ mod tests {
         assert!(of("mnist-mlp-thin").input.assumed);
         let text = render(&of("imagenet-resnet50-half"));
         assert!(text.contains("win.start") && text.contains("6.92M"), "{text}");
+    }
+
+    /// The paper gives WIN more steps than its baselines, and both counts are shown.
+    #[test]
+    fn the_papers_berts_are_shown_with_their_steps_and_what_they_need() {
+        let inspection = of("bert-base-half");
+        assert_eq!(inspection.student.params, 33_539_900);
+        let text = render(&inspection);
+        assert!(
+            text.contains(
+                "steps: teacher 1000000; vanilla 1000000; kd 1000000; start_only 1780000; win 1780000 (narrow 780000, tune 1000000)\n"
+            ),
+            "{text}"
+        );
+        assert!(text.contains("widens the attention heads, too"), "{text}");
+        // Without the data nobody knows how many steps an epoch has.
+        assert!(of("mnist-mlp-thin").steps.is_empty());
     }
 
     #[test]

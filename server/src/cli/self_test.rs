@@ -88,7 +88,7 @@ fn works() -> Result<Vec<Work>> {
 /// The losses of a work, and the kernels of its plan.
 fn run(work: &Work, gpu: &Arc<dyn Device>) -> Result<(Vec<f64>, BTreeSet<String>)> {
     let config = &work.config;
-    let data = data::open(config, None)?;
+    let data = data::open(config, None, None)?;
     let student = models::network(&config.model, data.input(), data.output());
     let teacher = surgery::widen(&student, config.teacher.factor, config.teacher.widen);
     let bridged = surgery::bridge(&student, &teacher, false)?;

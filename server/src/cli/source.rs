@@ -4,6 +4,7 @@ use anyhow::Result;
 use engine::config::{self, Config, Draft};
 
 use crate::failure::failure;
+use crate::hub;
 
 /// Where a configuration comes from.
 #[derive(Debug, clap::Args)]
@@ -23,7 +24,7 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// The configurations that the arguments ask for, each with its label.
+    /// The configurations that the arguments ask for, each with its label. A model of the Hub's is a local folder in them.
     pub(super) fn configurations(&self) -> Result<Vec<(String, Config)>> {
         let Some(config) = &self.config else {
             return Err(failure(
@@ -50,7 +51,11 @@ impl Source {
             }
             drafts = finer;
         }
-        let finish = |(label, draft): (String, Draft)| Ok((label, draft.finish()?));
+        let finish = |(label, draft): (String, Draft)| {
+            let mut config = draft.finish()?;
+            hub::resolve(&mut config)?;
+            Ok((label, config))
+        };
         drafts.into_iter().map(finish).collect()
     }
 

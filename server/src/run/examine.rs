@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use engine::config::{Config, Data, Images, Method, Precision, presets};
+use engine::config::{Config, Data, Images, Length, Method, Precision, presets};
 use engine::data::{self, Account, DataError, Dataset};
 use engine::device::{Device, DeviceError};
 use engine::event::StagePlan;
@@ -12,6 +12,7 @@ use engine::models;
 use engine::nn::{BlockSize, Extent, Network, NetworkSize};
 use engine::plan::{Limits, Target};
 use engine::train::{self, Outline, Planned, TrainError};
+use engine::win::algorithm;
 use engine::win::needs::{Needs, needs};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -87,6 +88,40 @@ pub(crate) struct MethodNeeds {
     pub(crate) problem: Option<String>,
 }
 
+/// How many optimiser steps a method takes, all restarts counted, whatever the seed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MethodSteps {
+    /// `teacher`, or the method.
+    pub(crate) method: String,
+    /// In all.
+    pub(crate) steps: u64,
+    /// Those of each section of the configuration, in the order in which they are taken.
+    pub(crate) sections: Vec<(String, u64)>,
+}
+
+/// The steps of the teacher's training and of each method; of those alone whose length does not depend on the data, where these are not there.
+fn steps(config: &Config, train_count: Option<u64>) -> Vec<MethodSteps> {
+    let taught = config.teacher.from.is_none() && config.methods.iter().any(|m| m.needs_teacher());
+    let methods = config.methods.iter().copied().map(Some);
+    let of = |method: Option<Method>| {
+        let stages = algorithm::of(config, method, train_count.unwrap_or(1));
+        let mut sections: Vec<(String, u64)> = Vec::new();
+        for stage in &stages {
+            let (Some(section), Some(recipe)) = (stage.section, &stage.recipe) else { continue };
+            if train_count.is_none() && matches!(recipe.length, Length::Epochs(_)) {
+                return None;
+            }
+            match sections.last_mut().filter(|(last, _)| last == section) {
+                Some((_, steps)) => *steps += stage.steps,
+                None => sections.push((section.into(), stage.steps)),
+            }
+        }
+        let steps = sections.iter().map(|(_, steps)| steps).sum();
+        Some(MethodSteps { method: who(method).into(), steps, sections })
+    };
+    taught.then_some(None).into_iter().chain(methods).filter_map(of).collect()
+}
+
 /// A method as stages name it.
 fn who(method: Option<Method>) -> &'static str {
     method.map_or("teacher", Method::name)
@@ -144,6 +179,8 @@ pub(crate) struct Findings {
     pub(crate) pairs: Vec<Pair>,
     /// What the stages of each method need of the device.
     pub(crate) needs: Vec<MethodNeeds>,
+    /// How long each method trains, where that is known.
+    pub(crate) steps: Vec<MethodSteps>,
     pub(crate) data: Option<DataFacts>,
     /// What was read of the data.
     pub(crate) account: Option<Account>,
@@ -299,6 +336,7 @@ fn fill(
         }
         (outline, _) => outline?,
     };
+    findings.steps = steps(config, data.as_ref().map(|data| data.train.len() as u64));
     findings.plans = outline.as_ref().map_or_else(Vec::new, |outline| outline.stages.clone());
     let limits = Limits { memory: config.memory_budget, ..target.limits };
     let needs = needs(config, &student, &teacher, subject.task(), &Target { limits, ..*target })?;
@@ -330,7 +368,7 @@ fn open(
     if matches!(purpose, Purpose::Show) && !there() {
         return Ok(None);
     }
-    let opened = data::open(config, folders::cache().as_deref());
+    let opened = data::open(config, folders::cache().as_deref(), None);
     if opened.is_err()
         && let Ok(subject) = train::presumed(config)
         && let Ok(networks) = train::networks(config, &subject)

@@ -3690,6 +3690,8 @@ export interface components {
              * @description Examples that are used.
              */
             examples: number;
+            /** @description SHA-256 of the text that it is read from; empty where it is built in. */
+            sha256?: string;
         };
         /** @description A token of an example. */
         Token: {
@@ -4115,6 +4117,11 @@ export interface components {
             left: components["schemas"]["Yardstick"];
             /** @description By the pieces before and behind. */
             both: components["schemas"]["Yardstick"];
+            /**
+             * Format: uint64
+             * @description How many pieces of the training text were counted, if not all of them.
+             */
+            counted?: number | null;
         };
     };
     responses: never;

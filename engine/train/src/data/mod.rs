@@ -38,20 +38,25 @@ use crate::classes;
 use crate::config::{Config, Data};
 use crate::models::Output;
 use crate::nn::Extent;
+use text::Tokenizer;
 
 /// Opens the data set that `config` names; subsets and splits are drawn by `split_seed`. The tokens of a text are kept in `cache`, a folder;
-/// without one, in memory.
+/// without one, in memory. `kept` makes them, where a run has frozen that; else the vocabulary that `config` says.
 ///
 /// # Errors
 /// Whatever is wrong with the files or the settings, as one sentence. A count larger than what is there names both.
-pub fn open(config: &Config, cache: Option<&Path>) -> Result<Dataset, DataError> {
+pub fn open(
+    config: &Config,
+    cache: Option<&Path>,
+    kept: Option<&Tokenizer>,
+) -> Result<Dataset, DataError> {
     match &config.data {
         Data::Images(images) => images::open(images),
         Data::Text(text) if text.kind.asks() => {
             let finetune = config.finetune.clone().unwrap_or_default();
-            text::questions::open(text, &config.examples(), &finetune)
+            text::questions::open(text, &config.examples(), &finetune, kept)
         }
-        Data::Text(text) => text::open(text, &config.examples(), cache),
+        Data::Text(text) => text::open(text, &config.examples(), cache, kept),
     }
 }
 

@@ -8,6 +8,7 @@ use std::{
 
 use crate::{
     clock::Clock,
+    data::Account,
     disk::Disk,
     event::{self, Entry, Event, EventLog},
     formats::FormatError,
@@ -47,6 +48,8 @@ struct State {
     past: BTreeMap<String, Past>,
     /// The configuration's hash, as the run was taken up last.
     config_hash: Option<String>,
+    /// What was read of the data, as they were opened last.
+    account: Option<Account>,
     /// Lines that are no entries.
     passed_over: usize,
 }
@@ -55,6 +58,7 @@ impl State {
     fn take(&mut self, event: &Event) {
         match event {
             Event::RunStarted { config_hash, .. } => self.config_hash = Some(config_hash.clone()),
+            Event::DataRead { account } => self.account = Some(account.clone()),
             Event::MemberStarted { member, adapter, .. } => {
                 self.of(member).begun = Some(adapter.clone().unwrap_or_default());
             }
@@ -93,7 +97,7 @@ impl<'r> Journal<'r> {
         let log = EventLog::on(disk, Arc::clone(clock), path)?;
         let bytes = disk.read(path)?;
         let (past, passed_over) = (BTreeMap::new(), event::passed_over(&bytes));
-        let mut state = State { log, past, config_hash: None, passed_over };
+        let mut state = State { log, past, config_hash: None, account: None, passed_over };
         for entry in event::entries(&bytes) {
             state.take(&entry.event);
         }
@@ -134,6 +138,13 @@ impl<'r> Journal<'r> {
             );
         }
         doubts
+    }
+
+    /// In what these are other data than those that members were trained on, as the end of a sentence.
+    pub(super) fn other_data(&self, now: &Account) -> Option<String> {
+        let state = self.lock();
+        let begun = state.past.values().any(|member| member.begun.is_some());
+        state.account.as_ref().filter(|_| begun).and_then(|before| now.differs(before))
     }
 
     /// Waits until all lines are on the disk; called before a checkpoint that they belong to.

@@ -28,8 +28,8 @@ use super::{
 use crate::{
     config::{self, Config, Data, Method, Precision},
     data::{
-        self, Contents, Dataset,
-        text::{self, TextSet},
+        self, Contents, DataError, Dataset,
+        text::{self, Tokenizer},
     },
     device::{Device, DeviceError},
     disk::{Disk, Held, Kind},
@@ -215,9 +215,19 @@ impl Run {
         journal: &Journal<'_>,
     ) -> Result<(), TrainError> {
         let config = &self.config;
-        let mut data = data::open(&self.with_tokenizer(), options.cache.as_deref())?;
+        let kept = self.kept_tokenizer()?;
+        let mut data = data::open(config, options.cache.as_deref(), kept.as_ref())?;
+        if let Some(other) = journal.other_data(&data.account) {
+            let problem = format!(
+                "these are other data than this run has trained on, as {other}; it goes on with those, or begin another run"
+            );
+            return Err(DataError::Setting { key: "data.path", problem }.into());
+        }
+        if let (Some(tokenizer), None) = (data.subject().tokenizer, kept) {
+            let json = tokenizer.json().to_string();
+            self.host.disk.write_bytes(&self.out.join(text::TOKENIZER), json.as_bytes())?;
+        }
         if let (Contents::Text(text), Some(account)) = (&data.contents, &mut data.account.text) {
-            self.keep_tokenizer(text)?;
             account.yardsticks = Some(text.yardsticks()?);
         }
         let prepared = outline::prepare(config, &data)?;
@@ -266,23 +276,13 @@ impl Run {
         self.keep_best(journal)
     }
 
-    /// The configuration, with the vocabulary that this run began with in the place of its source, which may have changed since.
-    fn with_tokenizer(&self) -> Config {
-        let (mut config, kept) = (self.config.clone(), self.out.join(text::TOKENIZER));
-        if let (Data::Text(_), Some(Kind::File)) = (&config.data, self.host.disk.kind(&kept)) {
-            let examples = config.text.get_or_insert_default();
-            (examples.vocab, examples.lowercase) = (Some(kept.display().to_string()), None);
-        }
-        config
-    }
-
-    /// Writes the vocabulary that the run begins with, once.
-    fn keep_tokenizer(&self, of: &TextSet) -> Result<(), TrainError> {
-        let (disk, kept) = (&*self.host.disk, self.out.join(text::TOKENIZER));
-        if disk.kind(&kept).is_none() {
-            disk.write_bytes(&kept, of.tokenizer.json().to_string().as_bytes())?;
-        }
-        Ok(())
+    /// What makes tokens of text in this run since it began, whatever has become of the vocabulary that the configuration names.
+    fn kept_tokenizer(&self) -> Result<Option<Tokenizer>, TrainError> {
+        let disk = &*self.host.disk;
+        Ok(match (&self.config.data, disk.kind(&self.out.join(text::TOKENIZER))) {
+            (Data::Text(_), Some(Kind::File)) => Some(Tokenizer::read_on(disk, &self.out)?),
+            _ => None,
+        })
     }
 
     /// Tests each teacher from elsewhere that has not been tested, so that it has a row beside its students.

@@ -107,7 +107,7 @@ fn data(arguments: &Arguments, of: &TextModel) -> Result<Dataset> {
         ));
     };
     with_tokenizer(&mut config, &arguments.model)?;
-    Ok(engine::data::open(&config, folders::cache().as_deref())?)
+    Ok(engine::data::open(&config, folders::cache().as_deref(), None)?)
 }
 
 fn on(

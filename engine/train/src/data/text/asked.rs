@@ -53,6 +53,7 @@ impl Asked {
             sentences: self.questions.questions.len() as u64,
             tokens: self.windows.iter().map(of).sum(),
             examples: self.picks.as_ref().map_or(self.windows.len(), Vec::len) as u64,
+            sha256: String::new(),
         }
     }
 

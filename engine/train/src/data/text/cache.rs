@@ -5,6 +5,9 @@
 //! documents, three zeros); the tokens, as u16 where the vocabulary has at most 65,536 pieces, else as u32, filled up
 //! to eight bytes; then u64s: where each sentence ends in tokens, and where each document ends in sentences. Every
 //! sentence has a token.
+//!
+//! It lies in a folder of the operating system, as the timings of tiles do, on whatever disk the run is: so does the text that it is made
+//! of, and that it can be made of again.
 
 use std::collections::HashMap;
 use std::fs::File;

@@ -22,7 +22,8 @@ const MOST_BYTES: u64 = 1 << 28;
 impl Tokenizer {
     /// Reads the tokenizer at `path`: a `vocab.txt`, a `tokenizer.json`, or a folder with one of them or both.
     /// Without a `tokenizer.json`, `tokenizer_config.json` beside the vocabulary says whether capitals are made small;
-    /// `lowercase` says it where no file does, and BERT's own default is that they are.
+    /// `lowercase` says it where no file does, and BERT's own default is that they are. A path that a user names is of the operating system; what a
+    /// run keeps is read by [`Self::read_on`].
     ///
     /// # Errors
     /// A file that cannot be read, or is no vocabulary of BERT's; files that contradict each other, or `lowercase`.

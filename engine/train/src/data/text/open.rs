@@ -14,15 +14,22 @@ use crate::data::DataError;
 use crate::data::account::{Account, TextAccount, TextPart};
 use crate::data::dataset::{Contents, Dataset};
 use crate::data::source::{Source, Split};
+use crate::text::hex;
 
 /// Examples of `procedural_text` unless counts are given: for training and for testing.
 const PROCEDURAL: [u64; 2] = [20_000, 2_000];
 
 /// Opens the text that `config` names, whose examples are made as `how` says. Its tokens are kept in `cache`, a folder; without one, in memory.
+/// Where `kept` is given, it makes them, and not the vocabulary that `how` says.
 ///
 /// # Errors
 /// Whatever is wrong with the files or the settings, as one sentence.
-pub fn open(config: &Text, how: &Examples, cache: Option<&Path>) -> Result<Dataset, DataError> {
+pub fn open(
+    config: &Text,
+    how: &Examples,
+    cache: Option<&Path>,
+    kept: Option<&Tokenizer>,
+) -> Result<Dataset, DataError> {
     let asked = [config.train_count, config.test_count];
     let (asked, (tokenizer, [train, test], mut account)) = match config.kind {
         TextKind::ProceduralText => {
@@ -30,7 +37,7 @@ pub fn open(config: &Text, how: &Examples, cache: Option<&Path>) -> Result<Datas
             let counts = [train.unwrap_or(PROCEDURAL[0]), test.unwrap_or(PROCEDURAL[1])];
             (counts.map(Some), built_in(symbols(config), counts, how)?)
         }
-        _ => (asked, read(config, how, cache)?),
+        _ => (asked, read(config, how, cache, kept)?),
     };
     let pairing = pairing(how, how.dupe_factor.unwrap_or(1));
     let masking = masking(how, how.dupe_factor.is_some(), false);
@@ -78,7 +85,7 @@ pub fn open_to_score(
     let text = held_out.unwrap_or(train);
     let outline = text.outline()?;
     let cache = Arc::new(TokenCache::open(None, &text, &outline, tokenizer)?);
-    let part = Part { cache, documents: outline.documents, name };
+    let part = Part { cache, documents: outline.documents, name, sha256: hex(&outline.hash) };
     let (pairing, masking) = held_out_examples(how);
     let cache = part.cache.clone();
     let text = MaskedText::new(cache, &part.documents, tokenizer, &pairing, masking, seed)?;
@@ -148,13 +155,19 @@ fn built_in(symbols: usize, [train, test]: [u64; 2], how: &Examples) -> Result<O
             first,
             procedural::documents(examples, how.length, how.nsp),
         ));
-        Ok(Part { documents: cache.documents()?, cache, name: String::new() })
+        let (documents, [name, sha256]) = (cache.documents()?, [const { String::new() }; 2]);
+        Ok(Part { documents, cache, name, sha256 })
     };
     let parts = [part(0, train)?, part(procedural::MOST, test)?];
     Ok((tokenizer, parts, Account::default()))
 }
 
-fn read(config: &Text, how: &Examples, folder: Option<&Path>) -> Result<Opened, DataError> {
+fn read(
+    config: &Text,
+    how: &Examples,
+    folder: Option<&Path>,
+    kept: Option<&Tokenizer>,
+) -> Result<Opened, DataError> {
     let path = config.path.as_deref().ok_or_else(|| {
         DataError::setting(
             "data.path",
@@ -180,21 +193,26 @@ fn read(config: &Text, how: &Examples, folder: Option<&Path>) -> Result<Opened, 
         Some(held_out) => [&outline.documents, &held_out.documents].map(Clone::clone),
         None => outline.split(config.test_fraction, config.split_seed)?,
     };
-    let tokenizer = vocabulary_of(how, "text", &mut account, |normalizer| {
-        train.count_words(normalizer, &documents)
-    })?;
+    let tokenizer = match kept {
+        Some(kept) => kept.clone(),
+        None => vocabulary_of(how, "text", &mut account, |normalizer| {
+            train.count_words(normalizer, &documents)
+        })?,
+    };
     let names = [&account.train.name, &account.test.name].map(Clone::clone);
     let cache = Arc::new(TokenCache::open(folder, &train, &outline, &tokenizer)?);
-    let of_test = match (&held_out, &of_test) {
+    let test_cache = match (&held_out, &of_test) {
         (Some(text), Some(outline)) => {
             Arc::new(TokenCache::open(folder, text, outline, &tokenizer)?)
         }
         _ => cache.clone(),
     };
     let [train_name, test_name] = names;
+    let sha256 = hex(&outline.hash);
+    let test_sha256 = of_test.map_or_else(|| sha256.clone(), |outline| hex(&outline.hash));
     let parts = [
-        Part { cache, documents, name: train_name },
-        Part { cache: of_test, documents: held, name: test_name },
+        Part { cache, documents, name: train_name, sha256 },
+        Part { cache: test_cache, documents: held, name: test_name, sha256: test_sha256 },
     ];
     Ok((tokenizer, parts, account))
 }

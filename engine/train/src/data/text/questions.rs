@@ -21,24 +21,33 @@ use crate::text::escape;
 /// Questions of the built-in set unless counts are given: for training and for testing.
 const PROCEDURAL: [u64; 2] = [4_000, 500];
 
-/// Opens the questions that `config` names.
+/// Opens the questions that `config` names. Where `kept` is given, it makes their tokens, and not the vocabulary that `how` says.
 ///
 /// # Errors
 /// Whatever is wrong with the files or the settings, as one sentence.
-pub fn open(config: &Text, how: &Examples, finetune: &Finetune) -> Result<Dataset, DataError> {
+pub fn open(
+    config: &Text,
+    how: &Examples,
+    finetune: &Finetune,
+    kept: Option<&Tokenizer>,
+) -> Result<Dataset, DataError> {
     let mut account = Account::default();
-    let (train, test) = match config.kind {
+    let ([train, test], sums) = match config.kind {
         TextKind::ProceduralQuestions => {
             let [train, test] = PROCEDURAL;
             let count = |asked: Option<u64>, usual| asked.unwrap_or(usual) as usize;
-            (
+            let parts = [
                 procedural::keys_and_values(0, count(config.train_count, train)),
                 procedural::keys_and_values(procedural::MOST, count(config.test_count, test)),
-            )
+            ];
+            (parts, [const { String::new() }; 2])
         }
         _ => read(config, &mut account)?,
     };
-    let tokenizer = tokenizer(config, how, &train, &mut account)?;
+    let tokenizer = match kept {
+        Some(kept) => kept.clone(),
+        None => tokenizer(config, how, &train, &mut account)?,
+    };
     let mut train = asked(train, "training", &tokenizer, how, finetune, &mut account)?;
     let test = asked(test, "test", &tokenizer, how, finetune, &mut account)?;
     let built_in = config.kind == TextKind::ProceduralQuestions;
@@ -50,11 +59,12 @@ pub fn open(config: &Text, how: &Examples, finetune: &Finetune) -> Result<Datase
         }
         train.picks = Some(subset(there, config.split_seed, count as usize));
     }
+    let [train_sum, test_sum] = sums;
     account.text = Some(Box::new(TextAccount {
         vocabulary: tokenizer.size() as u64,
         asks: true,
-        train: train.account(),
-        test: test.account(),
+        train: TextPart { sha256: train_sum, ..train.account() },
+        test: TextPart { sha256: test_sum, ..test.account() },
         yardsticks: None,
     }));
     let [train, test] = [train, test].map(Arc::new);
@@ -176,8 +186,10 @@ fn none(folder: &Path) -> DataError {
     DataError::malformed(folder, problem)
 }
 
-/// The questions for training and for testing.
-fn read(config: &Text, account: &mut Account) -> Result<(Questions, Questions), DataError> {
+/// Questions for training and for testing, and the SHA-256 of the files that they are from.
+type Parts = ([Questions; 2], [String; 2]);
+
+fn read(config: &Text, account: &mut Account) -> Result<Parts, DataError> {
     let path = config.path.as_deref().ok_or_else(|| {
         let problem = "is absent, and `data.kind` is \"squad\"; give a JSON file of SQuAD, or a folder with train and dev files";
         DataError::setting("data.path", problem)
@@ -191,14 +203,16 @@ fn read(config: &Text, account: &mut Account) -> Result<(Questions, Questions), 
         false => vec![path.to_owned()],
     };
     if let [only] = &files[..] {
-        let (train, test) =
-            Questions::open(only)?.split(config.test_fraction, config.split_seed)?;
+        let (all, sum) = Questions::open_summed(only)?;
+        let (train, test) = all.split(config.test_fraction, config.split_seed)?;
         account.note("testing has articles of its own, which were parted from the file");
-        return limited(config, train, test);
+        return Ok((limited(config, train, test)?, [sum.clone(), sum]));
     }
     match (part(path, &files, &["train"])?, part(path, &files, &TESTS)?) {
         (Some(train), Some(test)) => {
-            limited(config, Questions::open(train)?, Questions::open(test)?)
+            let (train, train_sum) = Questions::open_summed(train)?;
+            let (test, test_sum) = Questions::open_summed(test)?;
+            Ok((limited(config, train, test)?, [train_sum, test_sum]))
         }
         _ => Err(none(path)),
     }
@@ -209,7 +223,7 @@ fn limited(
     config: &Text,
     train: Questions,
     mut test: Questions,
-) -> Result<(Questions, Questions), DataError> {
+) -> Result<[Questions; 2], DataError> {
     if let Some(count) = config.test_count {
         let there = test.questions.len();
         if count > there as u64 {
@@ -218,7 +232,7 @@ fn limited(
         }
         test.questions.truncate(count as usize);
     }
-    Ok((train, test))
+    Ok([train, test])
 }
 
 fn tokenizer(

@@ -29,9 +29,6 @@ pub struct TextSet {
     pub(super) test: Arc<Masked>,
 }
 
-/// Held-out examples on which counting is measured.
-const MEASURED: usize = 10_000;
-
 impl TextSet {
     /// What counting alone reaches on the held-out text.
     ///
@@ -39,7 +36,8 @@ impl TextSet {
     /// The tokens cannot be read.
     pub fn yardsticks(&self) -> Result<Yardsticks, DataError> {
         let Part { cache, documents, .. } = &*self.train;
-        yardsticks(cache, documents, &self.tokenizer, &self.test.text, MEASURED)
+        let most = yardsticks::Most::default();
+        yardsticks(cache, documents, &self.tokenizer, &self.test.text, most)
     }
 }
 
@@ -49,6 +47,8 @@ pub(super) struct Part {
     pub(super) cache: Arc<TokenCache>,
     pub(super) documents: Vec<Range<u64>>,
     pub(super) name: String,
+    /// SHA-256 of the text that the cache is of, in hexadecimal digits; empty where it is built in.
+    pub(super) sha256: String,
 }
 
 impl Part {
@@ -65,6 +65,7 @@ impl Part {
             sentences,
             tokens,
             examples: examples as u64,
+            sha256: self.sha256.clone(),
         })
     }
 }

@@ -12,11 +12,12 @@ use std::io::Read;
 use std::path::Path;
 
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 
 use super::Tokenizer;
 use crate::data::DataError;
 use crate::random;
-use crate::text::escape;
+use crate::text::{escape, hex};
 use crate::threads::parallel;
 
 /// A key that keeps the split of articles apart from other random numbers.
@@ -107,6 +108,11 @@ impl Questions {
     /// # Errors
     /// It cannot be read or is no SQuAD; two questions of one name; an answer that does not stand where it says.
     pub fn open(path: &Path) -> Result<Self, DataError> {
+        Self::open_summed(path).map(|(all, _)| all)
+    }
+
+    /// [`Self::open`], and the SHA-256 of the file in hexadecimal digits.
+    pub(super) fn open_summed(path: &Path) -> Result<(Self, String), DataError> {
         let mut text = Vec::new();
         let file = std::fs::File::open(path).map_err(DataError::read(path))?;
         file.take(MOST_BYTES + 1).read_to_end(&mut text).map_err(DataError::read(path))?;
@@ -114,7 +120,8 @@ impl Questions {
             let problem = format!("has more than the {MOST_BYTES} bytes that are read");
             return Err(DataError::malformed(path, problem));
         }
-        Self::parse(&text).map_err(|problem| DataError::malformed(path, problem))
+        let all = Self::parse(&text).map_err(|problem| DataError::malformed(path, problem))?;
+        Ok((all, hex(&Sha256::digest(&text))))
     }
 
     /// Reads the bytes of a file.

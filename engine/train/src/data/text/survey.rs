@@ -58,8 +58,8 @@ pub fn survey(config: &Text, samples: usize) -> Result<Survey, DataError> {
         Examples { vocab_size: VOCABULARY, length: 64, max_predictions: 10, ..Examples::default() };
     let finetune = Finetune { doc_stride: 16, ..Finetune::default() };
     let Dataset { train, test, contents, account } = match config.kind.asks() {
-        true => questions::open(config, &Examples { length: 128, ..how }, &finetune)?,
-        false => open(config, &how, None)?,
+        true => questions::open(config, &Examples { length: 128, ..how }, &finetune, None)?,
+        false => open(config, &how, None, None)?,
     };
     let shown = |split: &Split| -> Result<Vec<Vec<Token>>, DataError> {
         let samples = samples.min(split.len());

@@ -18,10 +18,24 @@ pub use crate::data::account::{Yardstick, Yardsticks};
 
 /// Pieces that are counted at a time.
 const PART: u64 = 1 << 16;
-/// Pieces that are counted in all: of a longer text the first ones, as counts of neighbours take memory.
-const COUNTED: u64 = 1 << 24;
 
-/// The yardsticks of `held_out` by what is counted in `documents` of `cache`; at most `most` of its examples are read.
+/// How much is read, at most.
+#[derive(Debug, Clone, Copy)]
+pub struct Most {
+    /// Pieces that are counted: of a longer text those of the first documents that have them, as counts of neighbours take memory.
+    pub pieces: u64,
+    /// Held-out examples.
+    pub examples: usize,
+}
+
+impl Default for Most {
+    /// What a run reads.
+    fn default() -> Self {
+        Self { pieces: 1 << 24, examples: 10_000 }
+    }
+}
+
+/// The yardsticks of `held_out` by what is counted in `documents` of `cache`.
 ///
 /// # Errors
 /// A cache cannot be read.
@@ -30,12 +44,13 @@ pub fn yardsticks(
     documents: &[Range<u64>],
     tokenizer: &Tokenizer,
     held_out: &MaskedText,
-    most: usize,
+    most: Most,
 ) -> Result<Yardsticks, DataError> {
-    let counts = Counts::new(cache, documents, tokenizer.size(), tokenizer.specials())?;
+    let counts =
+        Counts::new(cache, documents, tokenizer.size(), tokenizer.specials(), most.pieces)?;
     let mut sums = [Sum::default(); 4];
     let mask = counts.specials.mask;
-    for index in 0..held_out.len().min(most) {
+    for index in 0..held_out.len().min(most.examples) {
         let example = held_out.example(index, None)?;
         let places = example.positions.iter().zip(&example.labels);
         for (&at, &label) in places.take_while(|(at, _)| **at > 0) {
@@ -52,7 +67,7 @@ pub fn yardsticks(
         }
     }
     let [unigram, trivial, left, both] = sums.map(Sum::mean);
-    Ok(Yardsticks { unigram, trivial, left, both })
+    Ok(Yardsticks { unigram, trivial, left, both, counted: counts.counted })
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -98,6 +113,8 @@ struct Counts {
     leaders: Vec<Neighbours>,
     /// Followers of each piece: how many, and of how many kinds.
     all: Vec<(f64, f64)>,
+    /// How many pieces were counted, if not all.
+    counted: Option<u64>,
 }
 
 impl Counts {
@@ -106,13 +123,15 @@ impl Counts {
         documents: &[Range<u64>],
         size: usize,
         specials: Specials,
+        most: u64,
     ) -> Result<Self, DataError> {
         let mut seen = vec![0u64; size];
         let (mut followers, mut leaders) =
             (vec![Neighbours::new(); size], vec![Neighbours::new(); size]);
-        let mut counted = 0;
+        let (mut counted, mut all) = (0, true);
         for sentences in documents {
-            if counted >= COUNTED {
+            if counted >= most {
+                all = false;
                 break;
             }
             let bounds = cache.bounds(sentences.clone())?;
@@ -135,8 +154,9 @@ impl Counts {
         }
         let total = seen.iter().sum::<u64>() as f64 + size as f64 / 2.0;
         let unigram = seen.iter().map(|count| (*count as f64 + 0.5) / total).collect();
+        let counted = (!all).then_some(counted);
         let all = followers.iter().map(|all| (all.values().sum::<u64>() as f64, all.len() as f64));
-        Ok(Self { specials, unigram, all: all.collect(), followers, leaders })
+        Ok(Self { specials, unigram, all: all.collect(), followers, leaders, counted })
     }
 
     /// `id`, unless it is a mark.

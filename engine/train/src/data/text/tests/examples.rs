@@ -4,7 +4,7 @@ use super::super::pairs::{Pair, pairs};
 use super::super::wordpiece::SPECIALS;
 use super::super::{procedural, yardsticks};
 use super::*;
-use crate::data::Draw;
+use crate::data::{Draw, account::Yardsticks};
 
 /// Documents whose sentences have these lengths; each piece has a number of its own.
 fn numbered(lengths: &[Vec<u32>]) -> (TokenCache, Vec<std::ops::Range<u64>>) {
@@ -230,7 +230,9 @@ fn yardsticks_reach_what_is_known_of_the_chain() {
     let held_out =
         MaskedText::new(test, &documents, &tokenizer, &how, masking, 1).expect("examples");
     let all = train.documents().expect("documents");
-    let found = yardsticks(&train, &all, &tokenizer, &held_out, usize::MAX).expect("yardsticks");
+    let most = yardsticks::Most { pieces: u64::MAX, examples: usize::MAX };
+    let found = yardsticks(&train, &all, &tokenizer, &held_out, most).expect("yardsticks");
+    assert_eq!(found.counted, None);
     let size = procedural::SYMBOLS as f64;
     assert!(found.unigram.places > 3000, "{found:?}");
     assert!((found.unigram.loss - size.ln()).abs() < 0.02, "{found:?}");
@@ -247,6 +249,30 @@ fn yardsticks_reach_what_is_known_of_the_chain() {
             && found.both.loss < found.left.loss - 0.9,
         "{found:?}"
     );
+}
+
+/// Of a longer text the first documents are counted, and how much that is stands there.
+#[test]
+fn yardsticks_of_the_first_documents_say_how_much_they_count() {
+    let tokenizer = procedural::tokenizer(procedural::SYMBOLS).expect("a tokenizer");
+    let train = procedural::chain(procedural::SYMBOLS, 0, 8);
+    let test = Arc::new(procedural::chain(procedural::SYMBOLS, procedural::MOST, 4));
+    let how = Pairing { length: 34, nsp: false, ..PAIRING };
+    let masking = Masking { fixed: true, only_masked: true, ..MASKING };
+    let documents = test.documents().expect("documents");
+    let held_out =
+        MaskedText::new(test, &documents, &tokenizer, &how, masking, 1).expect("examples");
+    let all = train.documents().expect("documents");
+    let of = |documents: &[_], pieces| {
+        let most = yardsticks::Most { pieces, examples: 20 };
+        yardsticks(&train, documents, &tokenizer, &held_out, most).expect("yardsticks")
+    };
+    // A document has 512 pieces.
+    let (first, whole) = (of(&all, 600), of(&all[..2], 600));
+    assert_eq!((first.counted, whole.counted), (Some(1024), None));
+    assert_eq!(Yardsticks { counted: None, ..first }, whole);
+    assert_eq!(of(&all, 4096).counted, None);
+    assert!(of(&all, 4096).left.loss < whole.left.loss);
 }
 
 #[test]

@@ -76,7 +76,8 @@ fn yardsticks_of_wikitext() {
     let masking = Masking { fixed: true, only_masked: true, max_predictions: 3, ..MASKING };
     let held_out = MaskedText::new(held, &outlines[1].documents, &tokenizer, &how, masking, 1);
     let held_out = held_out.expect("examples");
-    let found = yardsticks(&counted, &outlines[0].documents, &tokenizer, &held_out, 4000);
+    let most = yardsticks::Most { examples: 4000, ..yardsticks::Most::default() };
+    let found = yardsticks(&counted, &outlines[0].documents, &tokenizer, &held_out, most);
     let found = found.expect("yardsticks");
     println!(
         "{} and {} pieces, {} examples, {found:#?}",
