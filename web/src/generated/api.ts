@@ -2486,6 +2486,13 @@ export interface components {
             hidden: number;
             /**
              * Format: uint32
+             * @description Features of the state between layers, as MobileBERT has them: a layer then begins with a linear map to `hidden` and ends with one back, which
+             *     stay, so that nothing is merged. `hidden`, `heads` and `inner` are of what is inside; the teacher's hidden state is as wide as this.
+             *     Absent: layers are BERT's own.
+             */
+            bottleneck?: number | null;
+            /**
+             * Format: uint32
              * @description Layers.
              * @default 12
              */
@@ -3525,7 +3532,7 @@ export interface components {
              * @default []
              */
             architectures: string[];
-            /** @description `bert`, or `electra` where the tables are narrower than the hidden state. */
+            /** @description `bert`; `electra` where the tables are narrower than the hidden state; `mobilebert` where layers are bottlenecks. */
             model_type: string;
             /**
              * Format: uint32
@@ -3539,9 +3546,31 @@ export interface components {
             hidden_size: number;
             /**
              * Format: uint32
-             * @description Features of the tables, of ELECTRA.
+             * @description Features of the tables, of ELECTRA and MobileBERT.
              */
             embedding_size?: number | null;
+            /**
+             * Format: uint32
+             * @description Features inside of a bottleneck, of MobileBERT.
+             */
+            intra_bottleneck_size?: number | null;
+            /** @description Whether layers are bottlenecks, of MobileBERT. */
+            use_bottleneck?: boolean | null;
+            /** @description Whether queries, keys and values read what is inside of the bottleneck, of MobileBERT. */
+            use_bottleneck_attention?: boolean | null;
+            /** @description Whether queries and keys read a bottleneck of their own, of MobileBERT. */
+            key_query_shared_bottleneck?: boolean | null;
+            /**
+             * Format: uint32
+             * @description Feed-forward parts of a layer, of MobileBERT.
+             */
+            num_feedforward_networks?: number | null;
+            /** @description Whether a token's neighbours are part of its embedding, of MobileBERT. */
+            trigram_input?: boolean | null;
+            /** @description What normalises, of MobileBERT. */
+            normalization_type?: string | null;
+            /** @description Whether the pooler is a linear map with tanh, of MobileBERT. */
+            classifier_activation?: boolean | null;
             /**
              * Format: uint32
              * @description Layers.
