@@ -2,7 +2,12 @@
 
 mod support;
 
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use engine::{
     config::{Config, Draft, Method},
@@ -10,7 +15,7 @@ use engine::{
     disk::SystemDisk,
     event::{Entry, Event},
     formats::ModelConfig,
-    train::{Run, Session, TrainError},
+    train::{Options, Run, Session, TrainError},
 };
 use serde_json::json;
 use support::{TEXT, config, folder, go_on, model, models_in, train, try_train};
@@ -113,6 +118,34 @@ fn every_method_but_start_only_trains_bottlenecks() {
         assert_eq!(Some(tensor), teacher.weights.get(name), "{name}");
     }
     assert!(teacher.card.contains("BertForPreTraining") && !teacher.card.contains("Mobile"));
+}
+
+/// Stopped at every few lines of its log, in narrow steps and in the tuning behind them, it ends with the bits of one that nobody disturbed.
+#[test]
+fn a_run_of_bottlenecks_goes_on_with_the_same_bits() {
+    let steps = ["narrow.unit=6", "tune.epochs=2", "model.dropout=0.1", "win.restarts=2"];
+    let config = config(&[&TEXT[..], &steps, &[r#"methods=["win"]"#, BOTTLENECK]].concat());
+    let (whole, parts) = (folder(), folder());
+    train(&config, whole.path());
+    let out = parts.path();
+    drop(Run::create(config, out, &host()).expect("an empty folder"));
+    let mut stops = 0;
+    loop {
+        let run = Run::resume(out, &host()).expect("a run directory");
+        let (stop, mut lines) = (AtomicBool::new(false), 0);
+        let mut hear = |_: &Entry| {
+            lines += 1;
+            stop.store(lines > 12, Ordering::Relaxed);
+        };
+        match run.execute(&Options::new(out), &stop, &mut hear) {
+            Ok(()) => break,
+            Err(TrainError::Stopped(_)) => stops += 1,
+            Err(error) => panic!("{error}"),
+        }
+        assert!(stops < 100, "it does not come to an end");
+    }
+    assert!(stops > 1, "the run was over before it was stopped");
+    assert_eq!(models_in(out), models_in(whole.path()), "after {stops} stops");
 }
 
 /// A teacher from elsewhere is as wide as the state, or refused; one of more layers is cut into blocks.

@@ -126,7 +126,7 @@ impl ModelConfig {
     /// A file is missing or damaged.
     pub fn read_on(disk: &dyn Disk, folder: &Path) -> Result<Self, FormatError> {
         match Said::read_on(disk, folder)? {
-            Said::Images(model) => Ok(Self::Images(model)),
+            Said::Images(model) => Ok(Self::Images(*model)),
             Said::Text => Ok(Self::Text(transformers::model_on(disk, folder, None)?.0)),
         }
     }
@@ -143,7 +143,7 @@ impl ModelConfig {
 /// What `config.json` says by itself.
 enum Said {
     /// A model on images.
-    Images(ImageModel),
+    Images(Box<ImageModel>),
     /// It is as transformers writes it.
     Text,
 }
@@ -161,7 +161,7 @@ impl Said {
             return Err(FormatError::content(&path, message));
         }
         // Of the text, so that what is wrong is told with its line.
-        parse_json(&path, &bytes).map(Self::Images)
+        parse_json(&path, &bytes).map(|model| Self::Images(Box::new(model)))
     }
 }
 
@@ -263,7 +263,7 @@ impl ModelFolder {
             Said::Images(model) => {
                 let (weights, _) = safetensors::read_on(disk, &folder.join(WEIGHTS))?;
                 let weights = model.network().from_file(weights);
-                (ModelConfig::Images(model), weights)
+                (ModelConfig::Images(*model), weights)
             }
             Said::Text => {
                 let found = transformers::read_on(disk, folder, None)?;
