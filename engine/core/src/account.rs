@@ -502,8 +502,8 @@ mod tests {
 
     #[test]
     fn yardsticks_of_a_part_of_the_text_say_so() {
-        let mut text = TextAccount::default();
-        text.yardsticks = Some(Yardsticks::default());
+        let mut text =
+            TextAccount { yardsticks: Some(Yardsticks::default()), ..TextAccount::default() };
         let account = |text: &TextAccount| {
             Account { text: Some(Box::new(text.clone())), ..Account::default() }.lines().join("\n")
         };
