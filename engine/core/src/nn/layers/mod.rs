@@ -155,7 +155,7 @@ trait Kind {
     fn folded(&self, norm: bool, folds: &mut Vec<Fold>) -> Layer;
 }
 
-/// What is known of a layer without any computation. There is no default, so a new kind has to say all of it, or that it is [`Facts::NAMELESS`].
+/// What is known of a layer without any computation. There is no default, so a new kind has to say all of it, or that it is `Facts::NAMELESS`.
 #[derive(Debug, Clone, Copy)]
 pub struct Facts<'a> {
     /// Its name: the path of its parameters and of its output.
