@@ -481,7 +481,8 @@ mod tests {
                 let most = match work.name.split('_').next() {
                     Some("mlp") => 60,
                     Some("resnet") => 240,
-                    Some("bert") => 140,
+                    Some("bert") if work.name.ends_with("dropout") => 152,
+                    Some("bert") => 134,
                     _ => continue,
                 };
                 assert!(launches <= most, "{}: {launches}", work.name);

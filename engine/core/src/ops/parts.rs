@@ -89,7 +89,8 @@ pub fn place(
     Ok(written)
 }
 
-/// The parts of which `value` is the sum, if they have no place in a named buffer yet.
+/// The parts of which `value` is the sum, if they are nothing else and have no place in a named buffer yet. What a node reads that makes parts too
+/// may not lie beside them: a dispatch would read and write one buffer.
 fn parts_of(graph: &Graph, value: Value) -> Option<Value> {
     let writer = |value| graph.nodes().iter().rfind(|node| node.outputs.contains(&value));
     let node = writer(value)?;
@@ -100,7 +101,8 @@ fn parts_of(graph: &Graph, value: Value) -> Option<Value> {
     if known::<AddParts>(&*node.op).is_none() && !in_two_steps() {
         return None;
     }
-    (graph.tensor_of(parts).home == Home::Temporary).then_some(parts)
+    let readers = graph.nodes().iter().filter(|node| node.inputs.contains(&parts)).count();
+    (graph.tensor_of(parts).home == Home::Temporary && readers == 1).then_some(parts)
 }
 
 impl Op for AddPieces {
