@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use engine::disk::SystemDisk;
 use engine::formats::{FormatError, ModelConfig, folder, sums};
 use engine::step::PlanDocument;
+use engine::train::ARTIFACTS;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +21,6 @@ use super::app::{App, blocking};
 use super::error::ApiError;
 use super::extract::Asked;
 use super::files::{self, Item};
-use crate::run::ARTIFACTS;
 use crate::store::Run;
 
 /// Bytes of a process's output, if the client does not say, and at most.

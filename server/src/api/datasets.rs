@@ -11,6 +11,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use engine::config::{Bert, Config, Data, DataKind, ImageKind, Model};
 use engine::data::text::Token;
+use engine::train::ARTIFACTS;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
@@ -24,7 +25,7 @@ use super::extract::Asked;
 use super::pace;
 use crate::datasets::{BUILT_IN, Dataset, NAMES, Origin, PREFIX, Part, RESERVE, is_name};
 use crate::jobs::Refusal;
-use crate::run::{ARTIFACTS, RUN};
+use crate::run::RUN;
 use crate::scratch;
 use crate::store::Run;
 

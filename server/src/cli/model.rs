@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use engine::formats::{ModelFolder, folder, transformers};
+use engine::train::ARTIFACTS;
 
 use crate::failure::failure;
 
@@ -17,7 +18,7 @@ fn find(path: &Path) -> Result<PathBuf> {
         let has = |name: &str| path.join(name).is_file();
         has(folder::CONFIG) && (has(folder::WEIGHTS) || has(transformers::INDEX))
     };
-    if let Some(found) = [path.to_path_buf(), path.join("artifacts")].into_iter().find(whole) {
+    if let Some(found) = [path.to_path_buf(), path.join(ARTIFACTS)].into_iter().find(whole) {
         return Ok(found);
     }
     let (message, hint) = if !path.exists() {

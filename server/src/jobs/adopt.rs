@@ -14,6 +14,7 @@ use engine::data;
 use engine::event::{Entry, Event, StagePlan};
 use engine::models;
 use engine::nn::NetworkSize;
+use engine::train::ARTIFACTS;
 use engine::win::surgery;
 use rusqlite::Connection;
 
@@ -23,7 +24,7 @@ use super::note::Note;
 use super::registry::{ADOPTED, ELSEWHERE, Jobs};
 use crate::datasets::{BUILT_IN, Datasets, PREFIX};
 use crate::names;
-use crate::run::{ARTIFACTS, End, Facts, Input, Outcome, RUN, State, View, next};
+use crate::run::{End, Facts, Input, Outcome, RUN, State, View, next};
 use crate::scratch::{self, GONE, NEW};
 use crate::store::{Line, New, Run, now};
 

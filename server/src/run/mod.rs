@@ -15,5 +15,3 @@ pub(crate) use view::{BlockState, MemberState, StageState, View};
 
 /// What an earlier run is named by in a configuration.
 pub(crate) const RUN: &str = "run:";
-/// The folder of the student that a run kept, in the run's.
-pub(crate) const ARTIFACTS: &str = "artifacts";

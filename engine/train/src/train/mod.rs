@@ -33,5 +33,6 @@ pub use host::Host;
 pub use outline::{Networks, Outline, Planned, networks, outline, planned};
 pub use run::Run;
 pub use session::{LossScale, Session, Sums};
+pub use spec::ARTIFACTS;
 pub use teacher::{TextTeacher, presumed, settled, text_teacher};
 pub use timings::{Cache, Timing};

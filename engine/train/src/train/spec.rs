@@ -10,8 +10,8 @@ use crate::{
     win::algorithm::Stage,
 };
 
-/// Folder of a student's model in that of its member.
-pub(super) const ARTIFACTS: &str = "artifacts";
+/// Folder of a student's model in that of its member, and of the one that a run kept in that of the run.
+pub const ARTIFACTS: &str = "artifacts";
 
 /// What a member is.
 pub(super) struct MemberSpec<'a> {
