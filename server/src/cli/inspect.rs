@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::out::{print, print_json};
 use super::source::Source;
 use crate::figures::{bytes, count, table};
+use crate::hub;
 use crate::run::examine::{MethodNeeds, MethodSteps, Subject, show};
 
 /// The arguments.
@@ -89,7 +90,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         None => Target::web(AdapterKind::Gpu),
     };
     let mut tasks = 0;
-    for (label, config) in arguments.source.configurations()? {
+    for (label, mut config) in arguments.source.configurations()? {
+        hub::resolve(&mut config)?;
         let inspection = inspect(label, &config, &target)?;
         tasks += inspection.tasks;
         if arguments.json {

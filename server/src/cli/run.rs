@@ -11,9 +11,10 @@ use engine::config::Config;
 use engine::event::{Entry, Event};
 use engine::profile::Recorder;
 use engine::text;
-use engine::train::{Autotune, Host, Options, Run, TrainError};
+use engine::train::{ARTIFACTS, Autotune, Host, Options, Run, TrainError};
 
 use crate::folders;
+use crate::hub;
 use crate::jobs;
 use crate::signals::{self, Signal};
 
@@ -153,7 +154,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         let folders: Vec<PathBuf> = runs.into_iter().map(|(folder, _)| folder).collect();
         tell(&compare::text(&folders)?);
         for folder in folders {
-            tell(&format!("trained student: {}\n", folder.join("artifacts").display()));
+            tell(&format!("trained student: {}\n", folder.join(ARTIFACTS).display()));
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -191,7 +192,8 @@ fn created(source: &Source, out: &Path) -> Result<Vec<(PathBuf, Run)>> {
             "give a new one, or go on with the run in it by --resume",
         ));
     }
-    let create = |(folder, config): (PathBuf, Config)| {
+    let create = |(folder, mut config): (PathBuf, Config)| {
+        hub::resolve(&mut config)?;
         let run = Run::create(config, &folder, &host())?;
         Ok((folder, run))
     };
@@ -202,7 +204,8 @@ fn created(source: &Source, out: &Path) -> Result<Vec<(PathBuf, Run)>> {
 fn taken_up(task: Task, source: &Source, out: &Path) -> Result<Option<((PathBuf, Run), bool)>> {
     let all = tasks(source)?;
     let count = all.len();
-    let (number, config) = task.of(all)?;
+    let (number, mut config) = task.of(all)?;
+    hub::resolve(&mut config)?;
     let folder = out.join(format!("task-{number}"));
     let fresh = !folder.join("config.toml").exists();
     let run = Run::create_or_resume(config, &folder, &host())?;

@@ -4,7 +4,6 @@ use anyhow::Result;
 use engine::config::{self, Config, Draft};
 
 use crate::failure::failure;
-use crate::hub;
 
 /// Where a configuration comes from.
 #[derive(Debug, clap::Args)]
@@ -24,7 +23,7 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// The configurations that the arguments ask for, each with its label. A model of the Hub's is a local folder in them.
+    /// The configurations that the arguments ask for, each with its label. Who opens what they name fetches models of the Hub's by [`hub::resolve`](crate::hub::resolve).
     pub(super) fn configurations(&self) -> Result<Vec<(String, Config)>> {
         let Some(config) = &self.config else {
             return Err(failure(
@@ -51,11 +50,7 @@ impl Source {
             }
             drafts = finer;
         }
-        let finish = |(label, draft): (String, Draft)| {
-            let mut config = draft.finish()?;
-            hub::resolve(&mut config)?;
-            Ok((label, config))
-        };
+        let finish = |(label, draft): (String, Draft)| Ok((label, draft.finish()?));
         drafts.into_iter().map(finish).collect()
     }
 
