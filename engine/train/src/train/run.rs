@@ -59,14 +59,15 @@ pub struct Run {
 }
 
 impl Run {
-    /// Makes a run directory; `out` must be empty or not there. What a teacher from elsewhere says of its pictures is written into the
+    /// Makes a run directory; `out` must be empty or not there, but for the lock of a process that was killed before it had written anything. What a teacher from elsewhere says of its pictures is written into the
     /// configuration, so that whoever reads that knows it.
     ///
     /// # Errors
     /// If `out` holds anything, or cannot be written; if the teacher is not there, or the configuration contradicts it.
     pub fn create(config: Config, out: &Path, host: &Host) -> Result<Self, TrainError> {
         let disk = &*host.disk;
-        if disk.list(out).is_ok_and(|items| !items.is_empty()) {
+        let own = out.join(LOCK);
+        if disk.list(out).is_ok_and(|items| items.iter().any(|(item, _)| *item != own)) {
             let message = format!(
                 "`{}` is not empty; take another folder, or go on with --resume",
                 out.display()
@@ -80,21 +81,12 @@ impl Run {
         Ok(Self { config, taken, out: out.into(), host: host.clone(), _lock: lock })
     }
 
-    /// Takes up the run in `out`, which must be of this configuration but for the adapter, or makes it. What a process left that was killed
-    /// before it had written the configuration is nothing.
+    /// Takes up the run in `out`, which must be of this configuration but for the adapter, or makes it.
     ///
     /// # Errors
     /// As [`Self::create`] and [`Self::resume`], and if the run in `out` is of another configuration.
     pub fn create_or_resume(config: Config, out: &Path, host: &Host) -> Result<Self, TrainError> {
-        let disk = &*host.disk;
-        if disk.kind(&out.join(CONFIG)).is_none() {
-            let items = disk.list(out).unwrap_or_default();
-            if let [(item, Kind::File)] = &items[..]
-                && *item == out.join(LOCK)
-            {
-                drop(lock(disk, out)?);
-                disk.remove(item)?;
-            }
+        if host.disk.kind(&out.join(CONFIG)).is_none() {
             return Self::create(config, out, host);
         }
         let run = Self::resume(out, host)?;
