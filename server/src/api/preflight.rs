@@ -126,8 +126,7 @@ impl Preflight {
             problems,
             student: findings.student,
             teacher: findings.teacher,
-            // Bottlenecks have none.
-            pairs: if config.model.bottleneck().is_some() { Vec::new() } else { findings.pairs },
+            pairs: findings.pairs,
             stages,
             adapter,
             disk,

@@ -406,7 +406,8 @@ fn input(of: &data::Subject, assumed: bool) -> Subject {
 fn sizes(findings: &mut Findings, student: &Network, teacher: &Network) -> Result<(), Refusal> {
     findings.student = student.size()?;
     findings.teacher = Some(teacher.size()?);
-    findings.pairs = pairs(findings);
+    // The maps of bottlenecks are the student's own.
+    findings.pairs = if student.has_bottlenecks() { Vec::new() } else { pairs(findings) };
     Ok(())
 }
 
