@@ -35,7 +35,7 @@ pub fn open(
         TextKind::ProceduralText => {
             let [train, test] = asked;
             let counts = [train.unwrap_or(PROCEDURAL[0]), test.unwrap_or(PROCEDURAL[1])];
-            (counts.map(Some), built_in(symbols(config), counts, how)?)
+            (counts.map(Some), built_in(procedural::symbols(config), counts, how)?)
         }
         _ => (asked, read(config, how, cache, kept)?),
     };
@@ -130,7 +130,7 @@ fn held_out_examples(how: &Examples) -> (Pairing, Masking) {
 pub fn promised(config: &Text, how: &Examples) -> u32 {
     let tokenizer = match (config.kind, &how.vocab) {
         (TextKind::ProceduralText | TextKind::ProceduralQuestions, _) => {
-            procedural::tokenizer(symbols(config)).ok()
+            procedural::tokenizer(procedural::symbols(config)).ok()
         }
         (TextKind::Text | TextKind::Squad, Some(vocab)) => {
             Tokenizer::open(Path::new(vocab), how.lowercase).ok()
@@ -141,11 +141,6 @@ pub fn promised(config: &Text, how: &Examples) -> u32 {
 }
 
 type Opened = (Tokenizer, [Part; 2], Account);
-
-/// Symbols of the built-in chain.
-pub(super) fn symbols(config: &Text) -> usize {
-    config.symbols.map_or(procedural::SYMBOLS, |symbols| symbols as usize)
-}
 
 fn built_in(symbols: usize, [train, test]: [u64; 2], how: &Examples) -> Result<Opened, DataError> {
     let tokenizer = procedural::tokenizer(symbols)?;

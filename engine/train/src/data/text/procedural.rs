@@ -11,6 +11,7 @@
 use super::squad::{Answer, Context, Question, Questions};
 use super::wordpiece::SPECIALS;
 use super::{Normalizer, TokenCache, Tokenizer};
+use crate::config::Text;
 use crate::data::DataError;
 use crate::random::{Stream, permutation};
 
@@ -32,6 +33,11 @@ const DOCUMENT: usize = 16;
 const KEY_COUNT: usize = 64;
 const WORD_COUNT: usize = 128;
 const ENTRIES: usize = 8;
+
+/// Symbols of the chain that `config` asks for.
+pub fn symbols(config: &Text) -> usize {
+    config.symbols.map_or(SYMBOLS, |symbols| symbols as usize)
+}
 
 /// A tokenizer whose words are those of both sets, a piece each.
 ///

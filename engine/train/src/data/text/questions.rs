@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::answers::Choosing;
 use super::asked::{Asked, QuestionSet};
-use super::open::{symbols, vocabulary_of};
+use super::open::vocabulary_of;
 use super::squad::{Cutting, Questions, Windows, windows};
 use super::vocabulary::WordCounts;
 use super::{Tokenizer, procedural};
@@ -242,7 +242,7 @@ fn tokenizer(
     account: &mut Account,
 ) -> Result<Tokenizer, DataError> {
     if config.kind == TextKind::ProceduralQuestions {
-        return procedural::tokenizer(symbols(config));
+        return procedural::tokenizer(procedural::symbols(config));
     }
     vocabulary_of(how, "questions", account, |normalizer| {
         let mut counts = WordCounts::default();

@@ -219,16 +219,21 @@ fn held_out_places_that_show_no_mask_weigh_nothing() {
     assert!(none > 20);
 }
 
-#[test]
-fn yardsticks_reach_what_is_known_of_the_chain() {
+/// The chain: what makes its tokens, so many documents for training, and examples of so many others for testing.
+fn chained(train: usize, test: usize) -> (Tokenizer, TokenCache, MaskedText) {
     let tokenizer = procedural::tokenizer(procedural::SYMBOLS).expect("a tokenizer");
-    let train = procedural::chain(procedural::SYMBOLS, 0, 2000);
-    let test = Arc::new(procedural::chain(procedural::SYMBOLS, procedural::MOST, 60));
+    let train = procedural::chain(procedural::SYMBOLS, 0, train);
+    let test = Arc::new(procedural::chain(procedural::SYMBOLS, procedural::MOST, test));
     let how = Pairing { length: 34, nsp: false, ..PAIRING };
     let masking = Masking { fixed: true, only_masked: true, ..MASKING };
     let documents = test.documents().expect("documents");
-    let held_out =
-        MaskedText::new(test, &documents, &tokenizer, &how, masking, 1).expect("examples");
+    let held_out = MaskedText::new(test, &documents, &tokenizer, &how, masking, 1);
+    (tokenizer, train, held_out.expect("examples"))
+}
+
+#[test]
+fn yardsticks_reach_what_is_known_of_the_chain() {
+    let (tokenizer, train, held_out) = chained(2000, 60);
     let all = train.documents().expect("documents");
     let most = yardsticks::Most { pieces: u64::MAX, examples: usize::MAX };
     let found = yardsticks(&train, &all, &tokenizer, &held_out, most).expect("yardsticks");
@@ -254,14 +259,7 @@ fn yardsticks_reach_what_is_known_of_the_chain() {
 /// Of a longer text the first documents are counted, and how much that is stands there.
 #[test]
 fn yardsticks_of_the_first_documents_say_how_much_they_count() {
-    let tokenizer = procedural::tokenizer(procedural::SYMBOLS).expect("a tokenizer");
-    let train = procedural::chain(procedural::SYMBOLS, 0, 8);
-    let test = Arc::new(procedural::chain(procedural::SYMBOLS, procedural::MOST, 4));
-    let how = Pairing { length: 34, nsp: false, ..PAIRING };
-    let masking = Masking { fixed: true, only_masked: true, ..MASKING };
-    let documents = test.documents().expect("documents");
-    let held_out =
-        MaskedText::new(test, &documents, &tokenizer, &how, masking, 1).expect("examples");
+    let (tokenizer, train, held_out) = chained(8, 4);
     let all = train.documents().expect("documents");
     let of = |documents: &[_], pieces| {
         let most = yardsticks::Most { pieces, examples: 20 };
