@@ -5,7 +5,7 @@
 import { readFile } from "node:fs/promises";
 import path from "node:path";
 
-import { browse, WEBGPU } from "./serve.mjs";
+import { browse, source, WEBGPU } from "./serve.mjs";
 
 const [folder] = process.argv.slice(2);
 const cases = JSON.parse(
@@ -13,15 +13,9 @@ const cases = JSON.parse(
 );
 
 /** In the page: the model's answer itself, without the rounding that is shown. */
-async function exact({ model, image }) {
+async function exact({ source, image }) {
   const { open } = await import("/src/plan/tryit.ts");
-  const at = (name) => `/test/${model}/${name}`;
-  const opened = await open({
-    plan: at("plan.json"),
-    weights: at("model.safetensors"),
-    config: at("config.json"),
-    tokenizer: at("tokenizer.json"),
-  });
+  const opened = await open(source);
   const { top } = await opened.predict(
     await (await fetch(`/test/${image}`)).blob(),
   );
@@ -49,7 +43,10 @@ const answers = await browse(folder, WEBGPU, async (open) => {
       .locator("input")
       .setInputFiles(path.join(folder, one.image));
     const show = await shown(page);
-    const top = "notice" in show ? null : await page.evaluate(exact, one);
+    const top =
+      "notice" in show
+        ? null
+        : await page.evaluate(exact, { ...one, source: source(one.model) });
     done.push({ ...one, ...show, top });
     await page.close();
   }

@@ -23,6 +23,17 @@ export const WEBGPU = [
   "--use-webgpu-adapter=swiftshader",
 ];
 
+/** What the page opens of the folder `model` at `/test/`. */
+export const source = (model) =>
+  Object.fromEntries(
+    [
+      ["plan", "plan.json"],
+      ["weights", "model.safetensors"],
+      ["config", "config.json"],
+      ["tokenizer", "tokenizer.json"],
+    ].map(([part, name]) => [part, `/test/${model}/${name}`]),
+  );
+
 /** Calls `work` with a function that opens pages in a browser of these flags and the folder served at `/test/`. */
 export async function browse(folder, flags, work) {
   const files = {

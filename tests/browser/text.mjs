@@ -6,7 +6,7 @@
 import { readFile } from "node:fs/promises";
 import path from "node:path";
 
-import { browse, WEBGPU } from "./serve.mjs";
+import { browse, source, WEBGPU } from "./serve.mjs";
 
 const [folder] = process.argv.slice(2);
 const read = async (name) =>
@@ -14,15 +14,9 @@ const read = async (name) =>
 const [cases, texts] = [await read("cases.json"), await read("ids.json")];
 
 /** In the page: the model's answer itself, without the rounding that is shown. */
-async function exact({ model, text, context, question }) {
+async function exact({ source, text, context, question }) {
   const { open } = await import("/src/plan/tryit.ts");
-  const at = (name) => `/test/${model}/${name}`;
-  const opened = await open({
-    plan: at("plan.json"),
-    weights: at("model.safetensors"),
-    config: at("config.json"),
-    tokenizer: at("tokenizer.json"),
-  });
+  const opened = await open(source);
   const answer = text
     ? (await opened.fill(text)).blanks
     : await opened.ask(question, context);
@@ -72,7 +66,10 @@ const said = await browse(folder, WEBGPU, async (open) => {
     }
     await page.getByRole("button", { name: one.text ? "Fill in" : "Ask" }).click();
     const show = await shown(page);
-    const answer = "notice" in show ? null : await page.evaluate(exact, one);
+    const answer =
+      "notice" in show
+        ? null
+        : await page.evaluate(exact, { ...one, source: source(one.model) });
     answers.push({ ...one, ...show, answer });
     await page.close();
   }
