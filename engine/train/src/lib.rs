@@ -21,6 +21,7 @@ pub mod data;
 pub mod disk;
 pub mod event;
 pub mod formats;
+pub mod ranks;
 mod threads;
 pub mod train;
 

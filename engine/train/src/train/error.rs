@@ -4,7 +4,8 @@ use thiserror::Error;
 
 use crate::{
     config::ConfigError, data::DataError, device::DeviceError, formats::FormatError,
-    nn::NetworkError, plan::PlanError, step::ProgramError, win::linalg::LinalgError,
+    nn::NetworkError, plan::PlanError, ranks::RankError, step::ProgramError,
+    win::linalg::LinalgError,
 };
 
 /// Why a run stopped.
@@ -58,6 +59,9 @@ pub enum TrainError {
         /// Which limit.
         problem: PlanError,
     },
+    /// Another rank of the run, or what joins them.
+    #[error(transparent)]
+    Rank(#[from] RankError),
     /// A system of equations of a start.
     #[error(transparent)]
     Linalg(#[from] LinalgError),

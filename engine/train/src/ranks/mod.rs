@@ -1,0 +1,9 @@
+//! Ranks: the processes, or threads, that train one run together. Rank 0 has the run directory; the others ask it and answer it.
+//!
+//! A message is bytes on a channel, from one rank to another. Of the messages of one channel between two ranks none overtakes another.
+
+mod link;
+mod threads;
+
+pub use link::{Channel, Link, RankError};
+pub use threads::Threads;
