@@ -11,6 +11,7 @@ mod checks;
 mod circles;
 mod clock;
 mod demo;
+mod dist;
 mod fuzz;
 mod gpu;
 mod growth;
@@ -43,6 +44,7 @@ cargo xtask VERB
   serve [-- FLAG…]      build the page and taper, and start `taper serve`; FLAGs go to it
   schema [--check]      write web/src/generated/ by the server's own account, or only see whether it is up to date
   page                  build the page of `taper serve` into web/dist; needs Node
+  dist                  an archive with the program and a Python wheel that carries it, in target/dist-files
   test                  everything that the CI runs, on the adapters that are there and on OpenGL alone
   fuzz [--seed S] [--inputs N] [--input K] [KIND…]
                         have Taper read mutated data, archives, pictures, models, checkpoints, configurations and runs;
@@ -81,6 +83,7 @@ fn run(arguments: &[String]) -> Result<()> {
         ("schema", []) => shell::build().and_then(|()| schema::write()),
         ("schema", [check]) if check == "--check" => shell::build().and_then(|()| schema::check()),
         ("page", []) => web::build(),
+        ("dist", []) => dist::run(),
         ("test", []) => checks::run(),
         ("fuzz", arguments) => fuzz::run(arguments),
         ("measured", runs @ [_, ..]) => measured::run(runs),

@@ -1,6 +1,10 @@
 //! Python with ONNX Runtime and Pillow in `target/python`: it runs our `model.onnx` in a test, and reads pictures for the fuzz.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context, Error, Result};
 
@@ -20,7 +24,7 @@ pub(crate) fn setup() -> Result<bool> {
     if fs::read_to_string(&stamp).is_ok_and(|there| there == wanted) {
         return Ok(true);
     }
-    let there = python().and_then(|python| make(python, &folder));
+    let there = python().and_then(|python| fill(python, &folder, &["--requirement", REQUIREMENTS]));
     if let Err(error) = &there {
         eprintln!(
             "\nmodel.onnx is not run in ONNX Runtime, nothing is held against Pillow: {error:#}"
@@ -46,12 +50,33 @@ fn python() -> Result<&'static str> {
     find().context("there is no Python 3 with `venv` on the PATH, even now that it is installed")
 }
 
-fn make(python: &str, folder: &Path) -> Result<()> {
+/// An environment in `folder` with these packages, unless it is there; a package names its version.
+///
+/// # Errors
+/// There is no Python, or no network to pip's index.
+pub(crate) fn environment(folder: &Path, packages: &[&str]) -> Result<()> {
+    let stamp = folder.join("packages");
+    let wanted = packages.join("\n");
+    if fs::read_to_string(&stamp).is_ok_and(|there| there == wanted) {
+        return Ok(());
+    }
+    fill(python()?, folder, packages)?;
+    Ok(fs::write(stamp, wanted)?)
+}
+
+/// Where the programs of an environment lie.
+pub(crate) fn programs(folder: &Path) -> PathBuf {
+    folder.join(if cfg!(windows) { "Scripts" } else { "bin" })
+}
+
+fn fill(python: &str, folder: &Path, packages: &[&str]) -> Result<()> {
     loud(Command::new(python).args(["-m", "venv", "--clear"]).arg(folder))?;
-    let bin = folder.join(if cfg!(windows) { "Scripts" } else { "bin" });
-    let mut pip = Command::new(executable(&bin, "python"));
-    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]);
-    loud(pip.arg(REQUIREMENTS)).with_context(|| {
-        format!("pip cannot install {REQUIREMENTS}; see to the network or to pip's index, then run this again")
+    let mut pip = Command::new(executable(&programs(folder), "python"));
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+    loud(pip.args(packages)).with_context(|| {
+        let what = packages.join(" ");
+        format!(
+            "pip cannot install {what}; see to the network or to pip's index, then run this again"
+        )
     })
 }

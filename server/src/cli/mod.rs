@@ -2,6 +2,7 @@
 
 mod bench;
 mod compare;
+mod completions;
 mod devices;
 mod driver;
 mod eval;
@@ -26,7 +27,7 @@ mod teachers;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 pub(crate) use out::report;
 
@@ -60,6 +61,11 @@ enum Verb {
     Export(export::Arguments),
     /// Serve the page and the API.
     Serve(serve::Arguments),
+    /// Print what a shell needs to complete Taper's words.
+    Completions(completions::Arguments),
+    /// Write the manual pages, as who packs the program does.
+    #[command(hide = true)]
+    Manual(completions::Manual),
     /// What a configuration would take, as JSON: the server asks it of a process of its own.
     #[command(hide = true)]
     Preflight(preflight::Arguments),
@@ -83,6 +89,8 @@ fn settle(verb: &Verb) {
         | Verb::Compare(_)
         | Verb::Export(_)
         | Verb::Serve(_)
+        | Verb::Completions(_)
+        | Verb::Manual(_)
         | Verb::Survey(_)
         | Verb::Helper(_) => {}
     }
@@ -114,6 +122,8 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Verb::Predict(arguments) => predict::run(&arguments),
         Verb::Compare(arguments) => compare::run(&arguments),
         Verb::Serve(arguments) => serve::run(arguments),
+        Verb::Completions(arguments) => completions::run(&arguments, Cli::command()),
+        Verb::Manual(arguments) => completions::manual(&arguments, Cli::command()),
         Verb::Preflight(arguments) => preflight::run(&arguments),
         Verb::Survey(arguments) => survey::run(&arguments),
         Verb::Helper(_) => Err(anyhow::anyhow!("a helper has no helpers")),
@@ -124,7 +134,6 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {
