@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use engine::formats::{FormatError, folder, sums};
+use engine::formats::{FormatError, ModelConfig, folder, sums, vision};
 use serde_json::json;
 
 use super::model;
@@ -18,12 +18,24 @@ pub(super) struct Arguments {
     /// Folder to write; it must be new or empty.
     #[arg(long, value_name = "DIR")]
     to: PathBuf,
+    /// What it is written for. `taper`: as runs write it, for PyTorch and ONNX Runtime. `transformers`: a ResNet with ImageNet's stem as
+    /// ResNetForImageClassification, for AutoModel, `pipeline` and transformers.js.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
     /// Write plan.json as well: shaders, buffers and dispatches, by which a browser runs the network on WebGPU.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "format")]
     plan: bool,
     /// Print JSON.
     #[arg(long)]
     json: bool,
+}
+
+/// Whose folder is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+enum Format {
+    #[default]
+    Taper,
+    Transformers,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
@@ -41,7 +53,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     let plan = plan.map_err(|error| {
         failure(format!("no browser runs this model: {error}"), "leave out --plan")
     })?;
-    model.write(to)?;
+    match (arguments.format, &model.config) {
+        (Format::Transformers, ModelConfig::Images(_)) => vision::write(&model, to)?,
+        // That of a model on text is transformers' own.
+        (Format::Transformers, ModelConfig::Text(_)) | (Format::Taper, _) => model.write(to)?,
+    }
     if let Some(plan) = plan {
         folder::write_json(&to.join(folder::PLAN), &plan)?;
         sums::write(to)?;

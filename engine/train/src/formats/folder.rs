@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use super::files::parse_json;
 pub use super::files::{CONFIG, WEIGHTS, read_json, read_json_on, write_json, write_json_on};
-use super::{FormatError, TextModel, onnx, safetensors, sums, transformers};
+use super::{FormatError, TextModel, onnx, safetensors, sums, transformers, vision};
 use crate::config::{Interpolation, Model, Widen};
 use crate::disk::{Disk, SystemDisk};
 use crate::event::MergeReport;
@@ -127,6 +127,7 @@ impl ModelConfig {
     pub fn read_on(disk: &dyn Disk, folder: &Path) -> Result<Self, FormatError> {
         match Said::read_on(disk, folder)? {
             Said::Images(model) => Ok(Self::Images(*model)),
+            Said::Vision => Ok(Self::Images(vision::model_on(disk, folder)?)),
             Said::Text => Ok(Self::Text(transformers::model_on(disk, folder, None)?.0)),
         }
     }
@@ -144,7 +145,9 @@ impl ModelConfig {
 enum Said {
     /// A model on images.
     Images(Box<ImageModel>),
-    /// It is as transformers writes it.
+    /// It is as transformers writes it, of a model on images.
+    Vision,
+    /// It is as transformers writes it, of a model on text.
     Text,
 }
 
@@ -153,8 +156,10 @@ impl Said {
         let path = folder.join(CONFIG);
         let bytes = sums::read(disk, &path)?;
         let value: serde_json::Value = parse_json(&path, &bytes)?;
-        if value["model_type"].is_string() {
-            return Ok(Self::Text);
+        match value["model_type"].as_str() {
+            Some(vision::KIND) => return Ok(Self::Vision),
+            Some(_) => return Ok(Self::Text),
+            None => {}
         }
         if value["pretrained_cfg"].is_object() {
             let message = "timm wrote it; a folder of timm's can be a teacher, by `teacher.from`";
@@ -264,6 +269,12 @@ impl ModelFolder {
                 let (weights, _) = safetensors::read_on(disk, &folder.join(WEIGHTS))?;
                 let weights = model.network().from_file(weights);
                 (ModelConfig::Images(*model), weights)
+            }
+            Said::Vision => {
+                let model = vision::model_on(disk, folder)?;
+                let (weights, _) = safetensors::read_on(disk, &folder.join(WEIGHTS))?;
+                let weights = model.network().from_file(vision::by_our_names(weights));
+                (ModelConfig::Images(model), weights)
             }
             Said::Text => {
                 let found = transformers::read_on(disk, folder, None)?;

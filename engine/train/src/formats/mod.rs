@@ -6,10 +6,12 @@ mod files;
 pub mod folder;
 pub mod onnx;
 mod pytorch;
+mod resnet;
 pub mod safetensors;
 pub mod sums;
 pub mod timm;
 pub mod transformers;
+pub mod vision;
 
 use std::path::{Path, PathBuf};
 

@@ -22,7 +22,7 @@ use crate::{
     disk::SystemDisk,
     event::{self, Event},
     formats::{
-        FormatError, ImageModel, ModelFolder, folder, safetensors, sums, timm, transformers,
+        FormatError, ImageModel, ModelFolder, folder, safetensors, sums, timm, transformers, vision,
     },
     models::{self, Output},
     nn::{Extent, FileLayout, Layer, Network, NetworkError, Tensor, Weights},
@@ -47,8 +47,8 @@ struct Found {
 enum Described {
     /// A folder as runs write it.
     Taper(ImageModel),
-    /// A folder as timm writes it.
-    Timm(timm::Described),
+    /// A folder as timm or transformers writes it.
+    Elsewhere(timm::Described),
 }
 
 impl Described {
@@ -56,7 +56,7 @@ impl Described {
     fn channels(&self) -> Option<u32> {
         match self {
             Described::Taper(model) => Some(model.input.channels),
-            Described::Timm(of) => of.channels,
+            Described::Elsewhere(of) => of.channels,
         }
     }
 
@@ -64,7 +64,7 @@ impl Described {
     fn labels(self) -> Option<Vec<String>> {
         match self {
             Described::Taper(model) => Some(model.labels),
-            Described::Timm(of) => of.labels,
+            Described::Elsewhere(of) => of.labels,
         }
     }
 
@@ -72,7 +72,7 @@ impl Described {
     fn framing(&self, from: &str) -> Result<Framing, TrainError> {
         let model = match self {
             Described::Taper(model) => model,
-            Described::Timm(of) => return Ok(of.framing.clone()),
+            Described::Elsewhere(of) => return Ok(of.framing.clone()),
         };
         let bad = |error: DataError| refused(from, format!("its {}: {error}", folder::CONFIG));
         let of = Preprocess::try_from(&model.input).map_err(bad)?;
@@ -191,7 +191,11 @@ fn described(weights: &Path) -> Result<Option<Described>, TrainError> {
         return Ok(Some(Described::Taper(folder::parse_json(&config, &bytes)?)));
     }
     let timm = timm::described(&value).map_err(|error| FormatError::content(&config, error))?;
-    Ok(timm.map(Described::Timm))
+    let elsewhere = match (timm, config.parent()) {
+        (None, Some(folder)) => vision::described(&SystemDisk, folder, &value)?,
+        (timm, _) => timm,
+    };
+    Ok(elsewhere.map(Described::Elsewhere))
 }
 
 /// The configuration, completed with what a teacher from elsewhere says of its pictures, and lines on what was added.
@@ -256,7 +260,7 @@ pub fn presumed(config: &Config) -> Result<Subject, TrainError> {
         labels = described.labels();
     }
     if channels.is_none() || labels.is_none() {
-        let (weights, _) = safetensors::read(&found.weights)?;
+        let weights = tensors(&found.weights)?;
         let rows = |name: &str| weights.get(name).and_then(|head| head.shape.first().copied());
         let stem = weights.get("conv1.weight").map(|stem| FileLayout::Kernel.here(&stem.shape));
         if let Some([.., read @ (1 | 3)]) = stem.as_deref() {
@@ -304,7 +308,7 @@ pub(super) fn import(
         Some(Described::Taper(_)) => read_folder(&file, student)?,
         _ => read_alone(&file, &config.model, student)?,
     };
-    if let Some(Described::Timm(of)) = &described
+    if let Some(Described::Elsewhere(of)) = &described
         && !of.unknown.is_empty()
     {
         warnings.push(format!(
@@ -336,6 +340,12 @@ fn read_folder(file: &Path, student: &Network) -> Result<(Network, Weights), Tra
     Ok((Network { input: student.input, ..folder.config.network() }, folder.weights))
 }
 
+/// The tensors of a file, by torchvision's names if they have transformers'.
+fn tensors(file: &Path) -> Result<Weights, TrainError> {
+    let (weights, _) = safetensors::read(file)?;
+    Ok(if vision::is_there(&weights) { vision::by_our_names(weights) } else { weights })
+}
+
 /// The network that weights alone are of, as far as their names and shapes tell; an MLP's activation is the student's.
 fn read_alone(
     file: &Path,
@@ -346,7 +356,7 @@ fn read_alone(
         Model::Mlp(mlp) => mlp.activation,
         _ => Activation::Relu,
     };
-    let (weights, _) = safetensors::read(file)?;
+    let weights = tensors(file)?;
     let network = models::infer(&weights, student.input, activation)
         .map_err(|error| NetworkError::Weights(format!("`{}`: {error}", file.display())))?;
     let weights = network.from_file(weights);

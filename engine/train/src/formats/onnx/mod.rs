@@ -54,7 +54,20 @@ pub fn fits(network: &Network) -> bool {
 /// # Errors
 /// The weights are not those of the network.
 pub fn encode(network: &Network, weights: &Weights, task: Task) -> Result<Vec<u8>, NetworkError> {
-    Ok(model(network, weights, task)?.encode_to_vec())
+    encode_as(network, weights, task, INPUT)
+}
+
+/// [`encode`] of a network whose pictures are called `pictures`.
+///
+/// # Errors
+/// As [`encode`].
+pub fn encode_as(
+    network: &Network,
+    weights: &Weights,
+    task: Task,
+    pictures: &str,
+) -> Result<Vec<u8>, NetworkError> {
+    Ok(model(network, weights, task, pictures)?.encode_to_vec())
 }
 
 /// Names of what a network answers: one a head, but for the scores of both ends of an answer, which one head gives.
@@ -67,16 +80,15 @@ fn outputs(task: Task) -> &'static [&'static str] {
 }
 
 /// Names of what a network reads, the first of which flows into its first layer.
-fn inputs(network: &Network) -> &'static [&'static str] {
+fn inputs<'n>(network: &Network, pictures: &'n str) -> Vec<&'n str> {
     match network.input {
-        Extent::Tokens(_) => &[INPUT_IDS, ATTENTION_MASK, TOKEN_TYPE_IDS],
-        Extent::Map(..) | Extent::Flat(_) | Extent::Sequence(..) => &[INPUT],
+        Extent::Tokens(_) => vec![INPUT_IDS, ATTENTION_MASK, TOKEN_TYPE_IDS],
+        Extent::Map(..) | Extent::Flat(_) | Extent::Sequence(..) => vec![pictures],
     }
 }
 
 /// The nodes of a network, and what it answers: the name that each output has there, the one that it is to have, and its extent.
-fn nodes(network: &Network, shapes: &Shapes, task: Task) -> (Nodes, Vec<Answer>) {
-    let inputs = inputs(network);
+fn nodes(network: &Network, shapes: &Shapes, task: Task, inputs: &[&str]) -> (Nodes, Vec<Answer>) {
     let sequences = matches!(network.input, Extent::Tokens(_) | Extent::Sequence(..));
     let mut graph = Nodes::new(inputs, sequences);
     let (mut at, mut map) = (State::of(inputs[0].to_owned()), network.input.is_map());
@@ -119,9 +131,14 @@ struct Answer {
 }
 
 /// The message of a network.
-fn model(network: &Network, weights: &Weights, task: Task) -> Result<ModelProto, NetworkError> {
-    let shapes = network.shapes()?;
-    let (graph, answers) = nodes(network, &shapes, task);
+fn model(
+    network: &Network,
+    weights: &Weights,
+    task: Task,
+    pictures: &str,
+) -> Result<ModelProto, NetworkError> {
+    let (shapes, inputs) = (network.shapes()?, inputs(network, pictures));
+    let (graph, answers) = nodes(network, &shapes, task, &inputs);
     let mut nodes: Vec<NodeProto> = graph.nodes.into_iter().map(node).collect();
     for Answer { value, name, .. } in &answers {
         for output in nodes.iter_mut().flat_map(|node| &mut node.output) {
@@ -136,7 +153,7 @@ fn model(network: &Network, weights: &Weights, task: Task) -> Result<ModelProto,
         name: Some("network".into()),
         node: nodes,
         initializer: initializers,
-        input: inputs(network).iter().map(|name| value(name, network.input)).collect(),
+        input: inputs.iter().map(|name| value(name, network.input)).collect(),
         output: answers.iter().map(|answer| value(answer.name, answer.extent)).collect(),
     };
     Ok(ModelProto {
