@@ -14,6 +14,8 @@ use std::{
 };
 
 use engine::{
+    config::{ImageKind, Images},
+    data::{Dataset, images},
     disk::{Append, Disk, Fill, Held, Kind},
     event::{self, Event},
     formats::FormatError,
@@ -217,4 +219,59 @@ fn a_run_is_wholly_on_the_disk_of_its_host() {
     }
     assert!(wanted.contains_key(Path::new("artifacts/model.safetensors")));
     assert_eq!(here(), before, "something was written beside it");
+}
+
+/// Pictures of two classes, in a folder and in archives of it, on a disk of memory: the same samples as from the system's.
+#[test]
+fn pictures_are_read_from_the_disk_of_the_host() {
+    let (native, memory) = (folder(), Memory::default());
+    let mut zip = zip::ZipWriter::new(io::Cursor::new(Vec::new()));
+    let mut tar = tar::Builder::new(Vec::new());
+    for (class, shade) in [("rose", 40u8), ("tulip", 180)] {
+        for k in 0..5 {
+            let name = format!("{class}/{k}.png");
+            let picture = image::RgbImage::from_fn(6, 6, |x, y| {
+                image::Rgb([shade + k, (10 * x) as u8, (7 * y) as u8])
+            });
+            let file = native.path().join("flowers").join(&name);
+            fs::create_dir_all(file.parent().expect("a folder")).expect("made");
+            picture.save(&file).expect("saved");
+            let bytes = fs::read(&file).expect("read");
+            zip.start_file(&name, zip::write::SimpleFileOptions::default()).expect("begun");
+            io::Write::write_all(&mut zip, &bytes).expect("written");
+            let mut header = tar::Header::new_gnu();
+            header.set_size(bytes.len() as u64);
+            header.set_mode(0o644);
+            tar.append_data(&mut header, &name, &*bytes).expect("written");
+            let there = Path::new("/data/flowers").join(&name);
+            memory.make_folder(there.parent().expect("a folder")).expect("made");
+            memory.write_bytes(&there, &bytes).expect("written");
+        }
+    }
+    let archives = [
+        ("/data/flowers.zip", zip.finish().expect("whole").into_inner()),
+        ("/data/flowers.tar", tar.into_inner().expect("whole")),
+    ];
+    for (path, bytes) in archives {
+        memory.write_bytes(Path::new(path), &bytes).expect("written");
+    }
+    let of = |path: &Path| Images {
+        kind: ImageKind::Folder,
+        path: Some(path.to_string_lossy().into_owned()),
+        size: Some(6),
+        ..Images::default()
+    };
+    let samples = |set: Dataset| -> Vec<_> {
+        let batches = [&set.train, &set.test].map(|part| part.batches(3).collect::<Vec<_>>());
+        batches.into_iter().flatten().map(|batch| batch.expect("read")).collect()
+    };
+    let wanted = samples(images::open(&of(&native.path().join("flowers"))).expect("opened"));
+    assert_eq!(wanted.iter().map(|batch| batch.rows).sum::<usize>(), 10);
+    let disk: Arc<dyn Disk> = Arc::new(memory);
+    for path in ["/data/flowers", "/data/flowers.zip", "/data/flowers.tar"] {
+        let found = images::open_on(&disk, &of(Path::new(path))).expect(path);
+        assert_eq!(samples(found), wanted, "{path}");
+    }
+    let said = images::open_on(&disk, &of(Path::new("/data/none"))).expect_err("nothing there");
+    assert!(said.to_string().starts_with("cannot read /data/none: "), "{said}");
 }

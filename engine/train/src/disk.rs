@@ -1,7 +1,7 @@
 //! Where a run keeps its files, on whatever machine it is: configuration, log, checkpoints and models.
 //!
-//! Who starts a run gives it a [`Disk`]. Paths that a user names for something else than a run (data, a teacher from elsewhere, a model to
-//! export) are of the operating system, and are read by the standard library or [`SystemDisk`].
+//! Who starts a run gives it a [`Disk`], on which its pictures are as well. Other paths that a user names (text, a teacher from elsewhere, a model
+//! to export) are of the operating system, and are read by the standard library or [`SystemDisk`].
 
 use std::{
     fmt::Debug,
@@ -80,6 +80,11 @@ pub trait Disk: Debug + Send + Sync {
 
     /// What is at a path; none if nothing is, or nobody may look.
     fn kind(&self, path: &Path) -> Option<Kind>;
+
+    /// What an item of a folder that [`Self::list`] calls other leads to, as a link does; none if that is nowhere, or a folder around it.
+    fn led_to(&self, item: &Path) -> Option<Kind> {
+        self.kind(item)
+    }
 
     /// Makes a folder and those above it, unless they are there.
     ///
@@ -174,6 +179,15 @@ impl Disk for SystemDisk {
 
     fn kind(&self, path: &Path) -> Option<Kind> {
         Some(Kind::of(path.metadata().ok()?.file_type()))
+    }
+
+    fn led_to(&self, item: &Path) -> Option<Kind> {
+        let kind = self.kind(item)?;
+        let back = kind == Kind::Folder && {
+            let target = item.canonicalize().ok()?;
+            item.parent()?.canonicalize().ok()?.starts_with(target)
+        };
+        (!back).then_some(kind)
     }
 
     fn make_folder(&self, folder: &Path) -> Result<(), FormatError> {

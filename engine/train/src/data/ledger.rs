@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::DataError;
 use super::account::Account;
 use super::images::layout::Layout;
+use super::place::{Place, refused};
 
 /// Its file.
 pub(super) const NAME: &str = ".taper-upload.json";
@@ -29,12 +30,11 @@ impl Ledger {
     ///
     /// # Errors
     /// It is there and cannot be read.
-    pub(super) fn read(folder: &Path) -> Result<Option<Self>, DataError> {
-        let path = folder.join(NAME);
-        let bytes = match std::fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(DataError::read(&path)(error)),
+    pub(super) fn read(folder: &Place) -> Result<Option<Self>, DataError> {
+        let Place { disk, path } = folder.join(NAME);
+        let bytes = match disk.read(&path) {
+            Err(error) if error.is_missing() => return Ok(None),
+            bytes => bytes.map_err(refused(&path))?,
         };
         let ledger = serde_json::from_slice(&bytes);
         ledger.map(Some).map_err(|error| DataError::malformed(&path, error.to_string()))
@@ -66,7 +66,7 @@ impl Ledger {
     ///
     /// # Errors
     /// As [`Self::read`].
-    pub(super) fn account(folder: &Path, account: &mut Account) -> Result<(), DataError> {
+    pub(super) fn account(folder: &Place, account: &mut Account) -> Result<(), DataError> {
         if let Some(ledger) = Self::read(folder)? {
             account.add(&ledger.account);
         }

@@ -16,6 +16,7 @@ mod kind;
 mod ledger;
 mod listing;
 mod loader;
+mod place;
 mod root;
 mod source;
 mod stored;
@@ -33,9 +34,11 @@ pub use source::{Draw, Source, Split};
 pub use unpack::unpack;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::classes;
 use crate::config::{Config, Data};
+use crate::disk::{Disk, SystemDisk};
 use crate::models::Output;
 use crate::nn::Extent;
 use text::Tokenizer;
@@ -50,8 +53,22 @@ pub fn open(
     cache: Option<&Path>,
     kept: Option<&Tokenizer>,
 ) -> Result<Dataset, DataError> {
+    let disk: Arc<dyn Disk> = Arc::new(SystemDisk);
+    open_on(&disk, config, cache, kept)
+}
+
+/// [`open`] on a disk; text is read from the operating system's.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_on(
+    disk: &Arc<dyn Disk>,
+    config: &Config,
+    cache: Option<&Path>,
+    kept: Option<&Tokenizer>,
+) -> Result<Dataset, DataError> {
     match &config.data {
-        Data::Images(images) => images::open(images),
+        Data::Images(images) => images::open_on(disk, images),
         Data::Text(text) if text.kind.asks() => {
             let finetune = config.finetune.clone().unwrap_or_default();
             text::questions::open(text, &config.examples(), &finetune, kept)

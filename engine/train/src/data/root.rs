@@ -1,13 +1,13 @@
 //! Where data lie, a folder or an archive: its names, and the bytes of each file.
 
-use std::path::{Path, PathBuf};
-
 use super::DataError;
 use super::account::{Account, Reason};
 use super::archive::{Archive, Caps};
 use super::ledger;
 use super::listing::{DEEPEST, File, Listing, out_of_sight};
+use super::place::Place;
 use super::stored::Stored;
+use crate::disk::Kind;
 
 /// The most files and folders of a folder that are looked at.
 const MOST: usize = 10_000_000;
@@ -15,24 +15,21 @@ const MOST: usize = 10_000_000;
 /// Where data lie.
 #[derive(Debug)]
 pub(super) enum Root {
-    Folder(PathBuf),
+    Folder(Place),
     Archive(Archive),
 }
 
 impl Root {
-    /// Looks whether `path` is a folder or an archive.
+    /// Looks whether a folder or an archive is at `place`.
     ///
     /// # Errors
     /// Neither is there, or it is an archive of a kind that is not read.
-    pub(super) fn open(path: &Path, caps: Caps) -> Result<Self, DataError> {
-        let found = path.metadata().map_err(DataError::read(path))?;
-        if found.is_dir() {
-            return Ok(Self::Folder(path.into()));
+    pub(super) fn open(place: &Place, caps: Caps) -> Result<Self, DataError> {
+        match place.kind()? {
+            Kind::Folder => Ok(Self::Folder(place.clone())),
+            Kind::File => Archive::open(place, caps).map(Self::Archive),
+            Kind::Other => Err(DataError::malformed(&place.path, "is neither a folder nor a file")),
         }
-        if !found.is_file() {
-            return Err(DataError::malformed(path, "is neither a folder nor a file"));
-        }
-        Archive::open(path, caps).map(Self::Archive)
     }
 
     /// All names; what is no file that can be read goes into `account`.
@@ -78,7 +75,7 @@ impl Root {
 
 /// A walk through a folder.
 struct Walk<'a> {
-    root: &'a Path,
+    root: &'a Place,
     listing: Listing,
     account: &'a mut Account,
 }
@@ -86,17 +83,13 @@ struct Walk<'a> {
 impl Walk<'_> {
     /// Everything in `folder`, whose name from the root is `prefix`. Links are followed, as the folder is the user's own;
     /// what is no file is never opened.
-    fn folder(&mut self, folder: &Path, prefix: &str, depth: usize) -> Result<(), DataError> {
+    fn folder(&mut self, folder: &Place, prefix: &str, depth: usize) -> Result<(), DataError> {
         if depth > DEEPEST {
             let problem = format!("folders nested deeper than {DEEPEST}");
-            return Err(DataError::malformed(folder, problem));
+            return Err(DataError::malformed(&folder.path, problem));
         }
-        let read = DataError::read(folder);
-        let entries = std::fs::read_dir(folder).and_then(Iterator::collect).map_err(read);
-        let mut entries: Vec<std::fs::DirEntry> = entries?;
-        entries.sort_by_key(std::fs::DirEntry::file_name);
-        for entry in entries {
-            let name = entry.file_name();
+        for (path, kind) in folder.list()? {
+            let name = path.file_name().unwrap_or_default().to_owned();
             let lossy = format!("{prefix}{}", name.to_string_lossy());
             if let Some(reason) = out_of_sight(&name.to_string_lossy()) {
                 if lossy != ledger::NAME {
@@ -104,11 +97,9 @@ impl Walk<'_> {
                 }
                 continue;
             }
-            let path = entry.path();
-            let kind = entry.file_type().map_err(DataError::read(&path))?;
-            let kind = match kind.is_symlink() {
-                false => Some(kind),
-                true => self.led_to(&path, folder),
+            let kind = match kind {
+                Kind::Other => folder.disk.led_to(&path),
+                known => Some(known),
             };
             let Some(kind) = kind else {
                 self.account.skip(Reason::Link, &lossy);
@@ -116,35 +107,24 @@ impl Walk<'_> {
             };
             let name = name.into_string().ok().map(|_| lossy.clone());
             match (name, kind) {
-                (None, kind) if kind.is_dir() => {
+                (None, Kind::Folder) => {
                     let problem = "is no UTF-8, which names of folders must be";
                     return Err(DataError::malformed(&path, format!("its name {problem}")));
                 }
                 (None, _) => self.account.skip(Reason::BadName, &lossy),
-                (Some(name), kind) if kind.is_dir() => {
-                    self.folder(&path, &format!("{name}/"), depth + 1)?;
+                (Some(name), Kind::Folder) => {
+                    let inner = Place { path, ..folder.clone() };
+                    self.folder(&inner, &format!("{name}/"), depth + 1)?;
                     self.listing.folders.push(name);
                 }
-                (Some(name), kind) if kind.is_file() => {
-                    self.listing.files.push(File { name, entry: 0 });
-                }
-                (Some(name), _) => self.account.skip(Reason::Device, &name),
+                (Some(name), Kind::File) => self.listing.files.push(File { name, entry: 0 }),
+                (Some(name), Kind::Other) => self.account.skip(Reason::Device, &name),
             }
             if self.listing.files.len() + self.listing.folders.len() > MOST {
                 let problem = format!("has more than {MOST} files and folders");
-                return Err(DataError::malformed(self.root, problem));
+                return Err(DataError::malformed(&self.root.path, problem));
             }
         }
         Ok(())
-    }
-
-    /// What a link in `folder` leads to; none if that is nowhere, or a folder around it.
-    fn led_to(&self, link: &Path, folder: &Path) -> Option<std::fs::FileType> {
-        let kind = link.metadata().ok()?.file_type();
-        let back = kind.is_dir() && {
-            let target = link.canonicalize().ok()?;
-            folder.canonicalize().ok()?.starts_with(target)
-        };
-        (!back).then_some(kind)
     }
 }

@@ -37,7 +37,7 @@ const LONGEST: usize = 120;
 pub fn unpack(archive: &Path, folder: &Path, most: u64) -> Result<usize, DataError> {
     let caps = Caps { entries: ENTRIES, file: FILE, total: most, ..Caps::default() };
     let mut account = Account::default();
-    let opened = Archive::open(archive, caps)?;
+    let opened = Archive::open(&archive.into(), caps)?;
     let listing = opened.list(&mut account)?;
     let mut shelf = Shelf::default();
     let mut plain = by_name(&listing, archive)?;
@@ -418,8 +418,8 @@ mod tests {
             .map(|name| name.nfc().collect::<String>().to_lowercase())
             .collect();
         assert_eq!(alike.len(), 13);
-        let parts = super::super::images::folder::open(&folder).unwrap();
-        let direct = super::super::images::folder::open(&archive).unwrap();
+        let parts = super::super::images::folder::open(&(&*folder).into()).unwrap();
+        let direct = super::super::images::folder::open(&(&*archive).into()).unwrap();
         assert_eq!(parts.classes, direct.classes);
         assert_eq!(
             parts.classes,
@@ -480,8 +480,8 @@ mod tests {
         std::fs::write(&archive, zip(&files)).unwrap();
         std::fs::create_dir(&folder).unwrap();
         unpack(&archive, &folder, 1 << 20).unwrap();
-        let [direct, kept] =
-            [&archive, &folder].map(|path| super::super::images::folder::open(path).unwrap());
+        let [direct, kept] = [&archive, &folder]
+            .map(|path| super::super::images::folder::open(&(&**path).into()).unwrap());
         assert_eq!(kept.account, direct.account);
         assert_eq!(kept.classes, ["x", "y", "z"]);
     }

@@ -208,7 +208,8 @@ impl Run {
     ) -> Result<(), TrainError> {
         let config = &self.config;
         let kept = self.kept_tokenizer()?;
-        let mut data = data::open(config, options.cache.as_deref(), kept.as_ref())?;
+        let mut data =
+            data::open_on(&self.host.disk, config, options.cache.as_deref(), kept.as_ref())?;
         if let Some(other) = journal.other_data(&data.account) {
             let problem = format!(
                 "these are other data than this run has trained on, as {other}; it goes on with those, or begin another run"

@@ -1,10 +1,10 @@
 //! How an archive is packed, what of it is read at most, and what its errors say.
 
-use std::fs::File;
 use std::io::{self, ErrorKind, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::super::DataError;
+use super::super::place::Place;
 use crate::text::escape;
 
 /// What is read from an archive before it is refused.
@@ -50,20 +50,19 @@ const OTHERS: [(&[u8], &str); 8] = [
 /// An archive whose format is known.
 #[derive(Debug)]
 pub(in crate::data) struct Archive {
-    pub(super) path: PathBuf,
+    pub(super) place: Place,
     pub(super) format: Format,
     pub(super) caps: Caps,
 }
 
 impl Archive {
-    /// Tells what the file at `path` is by its first bytes.
+    /// Tells what the file at `place` is by its first bytes.
     ///
     /// # Errors
     /// It cannot be read, or is an archive of another kind.
-    pub(in crate::data) fn open(path: &Path, caps: Caps) -> Result<Self, DataError> {
-        let mut start = Vec::new();
-        let file = File::open(path).map_err(DataError::read(path))?;
-        file.take(16).read_to_end(&mut start).map_err(DataError::read(path))?;
+    pub(in crate::data) fn open(place: &Place, caps: Caps) -> Result<Self, DataError> {
+        let (mut start, path) = (Vec::new(), &place.path);
+        place.open()?.take(16).read_to_end(&mut start).map_err(DataError::read(path))?;
         if let Some((_, word)) = OTHERS.iter().find(|(magic, _)| start.starts_with(magic)) {
             let problem = format!(
                 "is {word}, which is not read; unpack it and give the folder, or pack it as tar, tar.gz or zip"
@@ -75,21 +74,21 @@ impl Archive {
             [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => Format::Zip,
             _ => Format::Tar,
         };
-        Ok(Self { path: path.into(), format, caps })
+        Ok(Self { place: place.clone(), format, caps })
     }
 
     /// The file.
     pub(in crate::data) fn path(&self) -> &Path {
-        &self.path
+        &self.place.path
     }
 
     pub(super) fn malformed(&self, problem: impl Into<String>) -> DataError {
-        DataError::malformed(&self.path, problem)
+        DataError::malformed(&self.place.path, problem)
     }
 
     /// An error about an entry.
     pub(super) fn refused(&self, name: &str, problem: impl Into<String>) -> DataError {
-        let (archive, entry) = (self.path.clone(), escape(name).into_owned());
+        let (archive, entry) = (self.place.path.clone(), escape(name).into_owned());
         DataError::Entry { archive, entry, problem: problem.into() }
     }
 

@@ -1,6 +1,5 @@
 //! Tar: headers of 512 bytes before each file, in the dialects of GNU tar, POSIX (pax), bsdtar and the old ones.
 
-use std::fs::File;
 use std::io::{self, BufReader, ErrorKind, Read};
 
 use ::tar::{EntryType, Header};
@@ -33,8 +32,7 @@ type Visit<'a> = dyn FnMut(usize, &Entry, &mut dyn Read) -> Result<(), DataError
 
 /// Shows `visit` every entry, whatever it is, with its bytes if it is a file. Whether the archive has its end mark.
 pub(super) fn walk(archive: &Archive, visit: &mut Visit<'_>) -> Result<bool, DataError> {
-    let file = File::open(&archive.path).map_err(DataError::read(&archive.path))?;
-    let file = BufReader::with_capacity(1 << 16, file);
+    let file = BufReader::with_capacity(1 << 16, archive.place.open()?);
     let source: Box<dyn Read> = match archive.format {
         Format::TarGz => Box::new(MultiGzDecoder::new(file)),
         _ => Box::new(file),

@@ -75,7 +75,7 @@ fn try_read(bytes: &[u8], caps: Caps) -> Result<(Files, Account), String> {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(bytes).unwrap();
     let words = |error: DataError| error.to_string();
-    let archive = Archive::open(file.path(), caps).map_err(words)?;
+    let archive = Archive::open(&file.path().into(), caps).map_err(words)?;
     let mut account = Account::default();
     let listing = archive.list(&mut account).map_err(words)?;
     let read = archive.read(listing.files.iter().map(|file| file.entry)).map_err(words)?;

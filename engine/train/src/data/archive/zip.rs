@@ -1,7 +1,6 @@
 //! Zip: a list of all entries stands at the end, and it may lie.
 
-use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::io::{BufReader, Read, SeekFrom};
 
 use ::zip::read::ZipFileEntry;
 use ::zip::result::ZipError;
@@ -11,9 +10,10 @@ use super::super::DataError;
 use super::super::account::Reason;
 use super::format::Archive;
 use super::names::{Entry, Kind, Names};
+use crate::disk::Parts;
 use crate::text::escape;
 
-type Zip = ZipArchive<BufReader<File>>;
+type Zip = ZipArchive<BufReader<Box<dyn Parts>>>;
 /// Who is shown the files that are wanted: number, name, size and bytes.
 type Show<'a> = dyn FnMut(usize, &str, u64, &mut dyn Read) -> Result<(), DataError> + 'a;
 
@@ -51,14 +51,14 @@ pub(super) fn read(
     show: &mut Show<'_>,
 ) -> Result<(), DataError> {
     let mut zip = open(archive)?;
-    let mut beside = File::open(&archive.path).map_err(DataError::read(&archive.path))?;
+    let mut beside = archive.place.open()?;
     let mut left = archive.caps.total;
     for number in numbers {
         let entry = zip.by_index_data(number).map_err(|error| broken(archive, &error))?;
         let said = described(&entry);
         let name = String::from_utf8_lossy(&said.name).into_owned();
-        let own = own_name(&mut beside, entry.header_start());
-        let own = own.map_err(DataError::read(&archive.path))?;
+        let own = own_name(&mut *beside, entry.header_start());
+        let own = own.map_err(DataError::read(archive.path()))?;
         if own.is_some_and(|own| own != entry.name_raw()) {
             let problem = "has another name before its bytes than in the list at the end";
             return Err(archive.refused(&name, problem));
@@ -74,9 +74,8 @@ pub(super) fn read(
 }
 
 fn open(archive: &Archive) -> Result<Zip, DataError> {
-    let path = &archive.path;
-    let mut file = File::open(path).map_err(DataError::read(path))?;
-    let count = count(&mut file).map_err(DataError::read(path))?;
+    let mut file = archive.place.open()?;
+    let count = count(&mut *file).map_err(DataError::read(archive.path()))?;
     // The whole list is held before it can be looked at.
     if count.is_some_and(|count| count > archive.caps.entries as u64) {
         return Err(archive.too_many());
@@ -89,11 +88,11 @@ fn open(archive: &Archive) -> Result<Zip, DataError> {
 }
 
 /// How many entries the record at the end says that there are; none where there is no such record.
-fn count(file: &mut File) -> std::io::Result<Option<u64>> {
+fn count(file: &mut dyn Parts) -> std::io::Result<Option<u64>> {
     let length = file.seek(SeekFrom::End(0))?;
     file.seek(SeekFrom::Start(length.saturating_sub(END)))?;
     let mut end = Vec::new();
-    Read::by_ref(file).take(END).read_to_end(&mut end)?;
+    (&mut *file).take(END).read_to_end(&mut end)?;
     file.rewind()?;
     let Some(at) = end.windows(22).rposition(|bytes| bytes.starts_with(b"PK\x05\x06")) else {
         return Ok(None);
@@ -110,16 +109,16 @@ fn count(file: &mut File) -> std::io::Result<Option<u64>> {
 }
 
 /// The name of the entry whose header begins at `start`, as that header has it; none where there is no header.
-fn own_name(file: &mut File, start: u64) -> std::io::Result<Option<Vec<u8>>> {
+fn own_name(file: &mut dyn Parts, start: u64) -> std::io::Result<Option<Vec<u8>>> {
     file.seek(SeekFrom::Start(start))?;
     let mut header = Vec::new();
-    Read::by_ref(file).take(30).read_to_end(&mut header)?;
+    (&mut *file).take(30).read_to_end(&mut header)?;
     if header.len() < 30 || !header.starts_with(b"PK\x03\x04") {
         return Ok(None);
     }
     let mut name = Vec::new();
     let length = u16::from_le_bytes([header[26], header[27]]);
-    Read::by_ref(file).take(length.into()).read_to_end(&mut name)?;
+    (&mut *file).take(length.into()).read_to_end(&mut name)?;
     Ok(Some(name))
 }
 

@@ -2,13 +2,14 @@
 //! 32×32 first. Read from its folder or from the archive as it is downloaded.
 
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::super::DataError;
 use super::super::account::{Account, Reason};
 use super::super::archive::Caps;
 use super::super::ledger::Ledger;
 use super::super::listing::{self, File};
+use super::super::place::Place;
 use super::super::root::Root;
 use super::examples::{Examples, Parts, Store};
 use super::image::Image;
@@ -67,8 +68,9 @@ impl Version {
 ///
 /// # Errors
 /// Some files are missing, have broken records or a class that does not exist.
-pub(in crate::data) fn open(path: &Path, version: &Version) -> Result<Option<Parts>, DataError> {
-    let root = Root::open(path, Caps { file: MAX_BYTES, ..Caps::default() })?;
+pub(in crate::data) fn open(place: &Place, version: &Version) -> Result<Option<Parts>, DataError> {
+    let path = &*place.path;
+    let root = Root::open(place, Caps { file: MAX_BYTES, ..Caps::default() })?;
     let mut account = Account::default();
     let listing = root.list(&mut account)?;
     let (wanted, others): (Vec<&File>, Vec<&File>) =
@@ -147,8 +149,14 @@ fn records(bytes: &[u8], version: &Version, examples: &mut Examples) -> Result<(
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::super::super::archive;
     use super::*;
+
+    fn open(path: &Path, version: &Version) -> Result<Option<Parts>, DataError> {
+        super::open(&path.into(), version)
+    }
 
     /// One record of each class `0..count` after `skipped` bytes; red is the class, green 100, blue 200.
     fn file(count: u8, skipped: usize) -> Vec<u8> {

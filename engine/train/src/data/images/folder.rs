@@ -1,13 +1,12 @@
 //! Folders of pictures, as torchvision's `ImageFolder`, and archives of them: `train/CLASS/…` with `test/`, `val/`,
 //! `valid/` or `validation/`, or class folders alone. Classes are numbered in the order of their names.
 
-use std::path::Path;
-
 use super::super::DataError;
 use super::super::account::Account;
 use super::super::archive::Caps;
 use super::super::ledger::Ledger;
 use super::super::listing::{File, Listing};
+use super::super::place::Place;
 use super::super::root::Root;
 use super::super::stored::Stored;
 use super::examples::{Examples, Parts, Store};
@@ -18,8 +17,9 @@ use super::{cifar, idx};
 ///
 /// # Errors
 /// What [`layout::layout`] and [`Root::list`] refuse.
-pub(in crate::data) fn open(path: &Path) -> Result<Parts, DataError> {
-    let root = Root::open(path, Caps::default())?;
+pub(in crate::data) fn open(place: &Place) -> Result<Parts, DataError> {
+    let path = &*place.path;
+    let root = Root::open(place, Caps::default())?;
     let mut account = Account::default();
     let listing = root.list(&mut account)?;
     let found = layout::layout(&listing, &mut account);

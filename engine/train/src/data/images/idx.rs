@@ -12,6 +12,7 @@ use super::super::account::{Account, Reason};
 use super::super::archive::Caps;
 use super::super::ledger::Ledger;
 use super::super::listing::{self, File};
+use super::super::place::Place;
 use super::super::root::Root;
 use super::super::stored::Stored;
 use super::examples::{Examples, Parts, Store};
@@ -32,8 +33,9 @@ struct Idx {
 ///
 /// # Errors
 /// No pair at all, two sets, images without labels or the other way round, and whatever is wrong inside a file.
-pub(in crate::data) fn open(path: &Path) -> Result<Parts, DataError> {
-    let root = Root::open(path, Caps { file: MAX_BYTES, ..Caps::default() })?;
+pub(in crate::data) fn open(place: &Place) -> Result<Parts, DataError> {
+    let path = &*place.path;
+    let root = Root::open(place, Caps { file: MAX_BYTES, ..Caps::default() })?;
     let mut account = Account::default();
     let listing = root.list(&mut account)?;
     if let Root::Folder(folder) = &root {
@@ -252,6 +254,10 @@ pub(in crate::data) mod tests {
     use std::io::Write;
 
     use super::*;
+
+    fn open(path: &Path) -> Result<Parts, DataError> {
+        super::open(&path.into())
+    }
 
     /// An IDX file's bytes.
     pub(in crate::data) fn idx(dims: &[u32], bytes: &[u8]) -> Vec<u8> {

@@ -40,7 +40,7 @@ pub fn kind_within(path: &Path) -> Result<ImageKind, DataError> {
     if !path.is_file() {
         return Ok(kind_of(path));
     }
-    let listing = Root::open(path, Caps::default())?.list(&mut Account::default())?;
+    let listing = Root::open(&path.into(), Caps::default())?.list(&mut Account::default())?;
     let holds = |name: &str| listing.files.iter().any(|file| file.split().1 == name);
     let is_idx = listing.files.iter().any(|file| idx::is_named_so(file.split().1));
     Ok(told_by(is_idx, holds))

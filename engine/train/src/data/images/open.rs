@@ -14,6 +14,7 @@ use super::set::{ImageSet, ImageShape};
 use super::transform::Preprocess;
 use super::{cifar, procedural};
 use crate::config::{Augment, ImageKind, Images};
+use crate::disk::{Disk, SystemDisk};
 
 /// Side of the network's input for pictures of many sizes, unless `data.size` says another.
 const FOLDER_SIDE: usize = 224;
@@ -34,7 +35,20 @@ pub struct Scored {
 /// # Errors
 /// Whatever is wrong with the files or the settings, as one sentence. A count larger than what is there names both.
 pub fn open(config: &Images) -> Result<Dataset, DataError> {
-    open_parts(config, None, HELD_BYTES)
+    open_on(&system(), config)
+}
+
+/// [`open`] on a disk.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_on(disk: &Arc<dyn Disk>, config: &Images) -> Result<Dataset, DataError> {
+    open_parts(disk, config, None, HELD_BYTES)
+}
+
+/// The operating system's disk.
+pub(super) fn system() -> Arc<dyn Disk> {
+    Arc::new(SystemDisk)
 }
 
 /// Opens the data set that `config` names for a trained model: it is read as `preprocess` says, whatever `size`,
@@ -43,7 +57,7 @@ pub fn open(config: &Images) -> Result<Dataset, DataError> {
 /// # Errors
 /// As [`open`].
 pub fn open_for(config: &Images, preprocess: &Preprocess) -> Result<Dataset, DataError> {
-    open_parts(config, Some(preprocess), HELD_BYTES)
+    open_parts(&system(), config, Some(preprocess), HELD_BYTES)
 }
 
 /// Opens every picture that `config` names a trained model can be scored on: its test part, or the only part that it
@@ -52,7 +66,7 @@ pub fn open_for(config: &Images, preprocess: &Preprocess) -> Result<Dataset, Dat
 /// # Errors
 /// Whatever is wrong with the files.
 pub fn open_to_score(config: &Images, preprocess: &Preprocess) -> Result<Scored, DataError> {
-    let Parts { train, test, classes, account } = read(config)?;
+    let Parts { train, test, classes, account } = read(config, &system())?;
     let examples = test.or(train).ok_or_else(|| nothing(config))?;
     let split = Pictures::new(examples, preprocess, &Augment::default(), HELD_BYTES)?;
     Ok(Scored { split: Arc::new(Split::new(split)), classes, account })
@@ -73,11 +87,12 @@ pub fn promised(config: &Images) -> (ImageShape, usize) {
 }
 
 pub(super) fn open_parts(
+    disk: &Arc<dyn Disk>,
     config: &Images,
     given: Option<&Preprocess>,
     held_bytes: u64,
 ) -> Result<Dataset, DataError> {
-    let parts = read(config)?;
+    let parts = read(config, disk)?;
     trainable(&parts, config)?;
     let (classes, mut account) = (parts.classes.clone(), parts.account.clone());
     let (train, test) = divide(parts, config)?;

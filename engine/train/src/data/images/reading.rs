@@ -1,18 +1,21 @@
 //! What the files of a data set of pictures hold, before anything is done to them.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::super::DataError;
 use super::super::account::{self, Account, PartAccount};
+use super::super::place::Place;
 use super::division::counts;
 use super::examples::{Examples, Parts, Store};
 use super::{cifar, folder, idx, procedural};
 use crate::config::{ImageKind, Images, OnError};
+use crate::disk::Disk;
 
 /// What the files hold, with the account of it: a picture that is not to be used is gone from the parts before they are
 /// counted.
-pub(super) fn read(config: &Images) -> Result<Parts, DataError> {
-    let mut parts = parts(config)?;
+pub(super) fn read(config: &Images, disk: &Arc<dyn Disk>) -> Result<Parts, DataError> {
+    let mut parts = parts(config, disk)?;
     if config.on_error == OnError::Skip {
         parts.leave_out_unreadable()?;
     }
@@ -73,11 +76,12 @@ fn named(classes: &[&str]) -> String {
     format!("has {word} {}", account::list(classes))
 }
 
-fn parts(config: &Images) -> Result<Parts, DataError> {
-    let path = config.path.as_deref().map(Path::new);
+fn parts(config: &Images, disk: &Arc<dyn Disk>) -> Result<Parts, DataError> {
+    let place =
+        config.path.as_ref().map(|path| Place { disk: Arc::clone(disk), path: path.into() });
     let needed = || {
         let problem = "is missing; this kind of data needs a folder or an archive";
-        path.ok_or_else(|| DataError::setting("data.path", problem))
+        place.as_ref().ok_or_else(|| DataError::setting("data.path", problem))
     };
     match config.kind {
         ImageKind::Procedural => procedural_parts(config),
@@ -89,10 +93,10 @@ fn parts(config: &Images) -> Result<Parts, DataError> {
 }
 
 /// CIFAR's binary files, or else a folder of pictures, as many copies of CIFAR are.
-fn cifar_parts(path: &Path, version: &cifar::Version) -> Result<Parts, DataError> {
-    match cifar::open(path, version)? {
+fn cifar_parts(place: &Place, version: &cifar::Version) -> Result<Parts, DataError> {
+    match cifar::open(place, version)? {
         Some(parts) => Ok(parts),
-        None => folder::open(path),
+        None => folder::open(place),
     }
 }
 

@@ -5,6 +5,7 @@ use super::super::account::Account;
 use super::division::counts;
 use super::examples::{Examples, Store, decode};
 use super::image::Image;
+use super::open::system;
 use super::reading::read;
 use crate::config::Images;
 
@@ -47,7 +48,7 @@ pub struct Sample {
 /// # Errors
 /// What [`super::open`] says of the files; a part of which no picture that was tried can be decoded.
 pub fn survey(config: &Images, samples: usize) -> Result<Survey, DataError> {
-    let parts = read(config)?;
+    let parts = read(config, &system())?;
     let (classes, mut account) = (parts.classes, parts.account);
     let mut part = |examples: Option<Examples>| match examples {
         Some(examples) => surveyed(&examples, classes.len(), samples, &mut account),

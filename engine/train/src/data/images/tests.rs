@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::folder::tests::write_png;
 use super::idx::tests::{idx, write_pair};
-use super::open::open_parts;
+use super::open::{open_parts, system};
 use super::pictures::HELD_BYTES;
 use super::*;
 use crate::config::{Augment, ImageKind, Images, Interpolation, OnError};
@@ -219,8 +219,8 @@ fn held_and_decoded_on_demand_are_the_same_bits() {
         [(8, 1.0, Augment::default()), (5, 0.8, Augment::default()), (5, 0.8, random)]
     {
         let data = Images { size: Some(size), crop: Some(crop), augment, ..data.clone() };
-        let held = open_parts(&data, None, HELD_BYTES).unwrap();
-        let read = open_parts(&data, None, 100).unwrap();
+        let held = open_parts(&system(), &data, None, HELD_BYTES).unwrap();
+        let read = open_parts(&system(), &data, None, 100).unwrap();
         assert_eq!(set(&held).preprocess, set(&read).preprocess);
         assert_eq!(held.test.gather(&[0, 3]).unwrap(), read.test.gather(&[0, 3]).unwrap());
         assert_eq!(held.train.gather(&[2, 5]).unwrap(), read.train.gather(&[2, 5]).unwrap());
@@ -325,7 +325,7 @@ fn an_error_in_a_thread_comes_out_once() {
     assert!(error.contains("2.png") && error.contains("begins as no JPEG"), "{error}");
     // Decoded on demand, with the mean given, it is met only by the loader.
     let given = Images { mean: Some(vec![0.5; 3]), std: Some(vec![0.5; 3]), ..data };
-    let train = open_parts(&given, None, 100).unwrap().train;
+    let train = open_parts(&system(), &given, None, 100).unwrap().train;
     let mut loader = Loader::new(train.clone(), options(2)).unwrap();
     let failed = loader.by_ref().take(4).find_map(Result::err).expect("an epoch has all samples");
     assert!(failed.to_string().contains("2.png"));
@@ -368,7 +368,7 @@ fn damaged_pictures_are_refused_by_name_or_left_out_and_counted() {
     };
     assert_eq!([0, 1, 2, 3].map(|at| red(&opened.train, at)), [10.0, 12.0, 13.0, 150.0]);
     // What is too large to be held is the same data, in the same order.
-    let read = open_parts(&skip, None, 100).unwrap();
+    let read = open_parts(&system(), &skip, None, 100).unwrap();
     let batches = |data: &Dataset| -> Vec<Batch> {
         Loader::new(data.train.clone(), options(2)).unwrap().take(9).map(Result::unwrap).collect()
     };
@@ -459,11 +459,11 @@ fn a_pipe_is_no_picture() {
         println!("skipped: there is no mkfifo");
         return;
     }
-    let error = examples::decode(&Stored::File(path)).unwrap_err().to_string();
+    let error = examples::decode(&Stored::File((&*path).into())).unwrap_err().to_string();
     assert!(error.contains("1.png: is a folder, a device or a pipe"), "{error}");
     let long = folder.path().join("2.png");
     std::fs::File::create(&long).unwrap().set_len(image::MAX_BYTES + 1).unwrap();
-    let error = examples::decode(&Stored::File(long)).unwrap_err().to_string();
+    let error = examples::decode(&Stored::File((&*long).into())).unwrap_err().to_string();
     assert!(error.contains("2.png: its file is longer than 64 MiB"), "{error}");
 }
 

@@ -69,9 +69,9 @@ impl Corpus {
             account.train.name = file_name(path);
             return Ok(Self { train, held_out: None, account });
         }
-        let root = Root::open(path, Caps::default())?;
+        let root = Root::open(&path.into(), Caps::default())?;
         if there.is_dir() {
-            Ledger::account(path, &mut account)?;
+            Ledger::account(&path.into(), &mut account)?;
         }
         let mut files = root.list(&mut account)?.files;
         files.retain(|file| {

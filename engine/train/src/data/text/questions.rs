@@ -197,7 +197,7 @@ fn read(config: &Text, account: &mut Account) -> Result<Parts, DataError> {
     let path = Path::new(path);
     let files = match path.is_dir() {
         true => {
-            Ledger::account(path, account)?;
+            Ledger::account(&path.into(), account)?;
             files(path)?
         }
         false => vec![path.to_owned()],

@@ -1,7 +1,13 @@
+use std::path::Path;
+
 use super::super::super::account::Reason;
 use super::super::super::archive::tests::{tar, zip};
 use super::super::image::tests::png;
 use super::*;
+
+fn open(path: &Path) -> Result<Parts, DataError> {
+    super::open(&path.into())
+}
 
 /// Writes a PNG of one colour at `root`/`name`.
 pub(in crate::data) fn write_png(root: &Path, name: &str, side: u32, colour: [u8; 3]) {
