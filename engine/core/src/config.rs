@@ -109,6 +109,25 @@ pub enum Precision {
     Mixed,
 }
 
+/// What several adapters, or ranks, do together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Split {
+    /// Each takes the next member and trains it by itself.
+    #[default]
+    Members,
+    /// All of them train one member: each batch is cut into equal parts, of which each runs a share, as it is fast. Batch norm's statistics are
+    /// those of a part, as PyTorch's are without `SyncBatchNorm`.
+    Batch,
+}
+
+impl Split {
+    /// Whether each trains members by itself.
+    pub fn is_members(&self) -> bool {
+        *self == Split::Members
+    }
+}
+
 /// A run: `methods` × `seeds` on one data set, one student and one teacher.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -119,7 +138,8 @@ pub struct Config {
     /// Seeds; each has a teacher of its own, shared by its methods.
     #[schemars(length(min = 1, max = 1000))]
     pub seeds: Vec<u64>,
-    /// Adapter: `auto` (the best), a part of its name, its index in `taper devices`, or `all` GPUs, each of which takes the next member.
+    /// Adapter: `auto` (the best), a part of its name, its index in `taper devices`, or `all` GPUs, each of which takes the next member, or, with
+    /// `split = "batch"`, a share of each batch.
     pub device: String,
     /// Arithmetic.
     pub precision: Precision,
@@ -131,6 +151,9 @@ pub struct Config {
     /// Makes the activations inside each block anew in the backward pass instead of keeping them: less memory, about a third more work,
     /// the same bits.
     pub recompute: bool,
+    /// What several adapters, or ranks, do together; absent: `members`.
+    #[serde(skip_serializing_if = "Split::is_members")]
+    pub split: Split,
     /// The training and test samples.
     pub data: Data,
     /// How examples are made of a text; with data of text alone.
@@ -170,6 +193,7 @@ impl Default for Config {
             precision: Precision::F32,
             memory_budget: None,
             recompute: false,
+            split: Split::Members,
             data: Data::default(),
             text: None,
             finetune: None,

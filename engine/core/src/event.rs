@@ -105,6 +105,9 @@ pub enum Event {
         /// How long the steps since the last line waited for their inputs to be read, augmented and normalised.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         loader_wait: Option<LoaderWait>,
+        /// Where each batch is split among ranks: what that takes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        exchange: Option<Exchange>,
         /// In mixed precision, how the loss is scaled.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         scaling: Option<Scaling>,
@@ -263,6 +266,19 @@ pub struct LoaderWait {
     pub mean_ms: f64,
     /// Milliseconds of the step that waited longest.
     pub max_ms: f64,
+}
+
+/// What a step takes whose batch is split among ranks, as the first of them sees it: means since the last line.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Exchange {
+    /// Bytes that the first rank sends and receives.
+    pub bytes: u64,
+    /// Milliseconds of its own shares.
+    pub own_ms: f64,
+    /// Milliseconds for which it then waits for the others' shares.
+    pub wait_ms: f64,
+    /// Milliseconds of all else: sending, adding up, the optimiser, reading the parameters back.
+    pub rest_ms: f64,
 }
 
 /// How the loss of a restart of a stage is scaled, in mixed precision.

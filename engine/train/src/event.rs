@@ -156,6 +156,7 @@ mod tests {
             lr: 0.1,
             samples_per_s: 1000.0,
             loader_wait: Some(LoaderWait { mean_ms: 0.25, max_ms: 2.0 }),
+            exchange: None,
             scaling: None,
         }
     }

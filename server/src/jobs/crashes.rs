@@ -63,6 +63,7 @@ impl World {
                 lr: 0.1,
                 samples_per_s: 1.0,
                 loader_wait: None,
+                exchange: None,
                 scaling: None,
             });
             if process.step == STEPS {

@@ -55,6 +55,7 @@ fn run(data: &Path, id: &str, ends: &[Option<RunStatus>]) -> PathBuf {
                 lr: 0.1,
                 samples_per_s: 1.0,
                 loader_wait: None,
+                exchange: None,
                 scaling: None,
             });
         }

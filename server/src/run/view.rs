@@ -506,6 +506,7 @@ mod tests {
             lr: 0.1,
             samples_per_s: 1.0,
             loader_wait: None,
+            exchange: None,
             scaling: None,
         }
     }

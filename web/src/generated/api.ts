@@ -1008,7 +1008,8 @@ export interface components {
              */
             seeds: number[];
             /**
-             * @description Adapter: `auto` (the best), a part of its name, its index in `taper devices`, or `all` GPUs, each of which takes the next member.
+             * @description Adapter: `auto` (the best), a part of its name, its index in `taper devices`, or `all` GPUs, each of which takes the next member, or, with
+             *     `split = "batch"`, a share of each batch.
              * @default auto
              */
             device: string;
@@ -1029,6 +1030,8 @@ export interface components {
              * @default false
              */
             recompute: boolean;
+            /** @description What several adapters, or ranks, do together; absent: `members`. */
+            split?: components["schemas"]["Split"];
             /**
              * @description The training and test samples.
              * @default {
@@ -1521,6 +1524,8 @@ export interface components {
             samples_per_s: number;
             /** @description How long the steps since the last line waited for their inputs to be read, augmented and normalised. */
             loader_wait?: components["schemas"]["LoaderWait"] | null;
+            /** @description Where each batch is split among ranks: what that takes. */
+            exchange?: components["schemas"]["Exchange"] | null;
             /** @description In mixed precision, how the loss is scaled. */
             scaling?: components["schemas"]["Scaling"] | null;
         } | {
@@ -1820,6 +1825,29 @@ export interface components {
              * @default false
              */
             nsp: boolean;
+        };
+        /** @description What a step takes whose batch is split among ranks, as the first of them sees it: means since the last line. */
+        Exchange: {
+            /**
+             * Format: uint64
+             * @description Bytes that the first rank sends and receives.
+             */
+            bytes: number;
+            /**
+             * Format: double
+             * @description Milliseconds of its own shares.
+             */
+            own_ms: number;
+            /**
+             * Format: double
+             * @description Milliseconds for which it then waits for the others' shares.
+             */
+            wait_ms: number;
+            /**
+             * Format: double
+             * @description Milliseconds of all else: sending, adding up, the optimiser, reading the parameters back.
+             */
+            rest_ms: number;
         };
         /**
          * @description How questions are read and answers chosen; with `data.kind = "squad"` or `"procedural_questions"` alone. The names are those of transformers'
@@ -3271,6 +3299,8 @@ export interface components {
             /** @description The names of the first few, escaped. */
             first: string[];
         };
+        /** @description What several adapters, or ranks, do together. */
+        Split: "members" | "batch";
         /** @description What a stage of a member takes. */
         StageNeeds: {
             /** @description Who. */

@@ -44,7 +44,19 @@ pub(super) fn agreement(config: &Config) -> Result<(), ConfigError> {
     }
     data(config)?;
     model(config)?;
+    split(config)?;
     products(config)
+}
+
+/// A batch of one cannot be cut.
+fn split(config: &Config) -> Result<(), ConfigError> {
+    let one = |(_, recipe): &(&str, Recipe)| recipe.batch < 2;
+    match config.recipes().into_iter().find(one) {
+        Some((key, recipe)) if !config.split.is_members() => {
+            Err(bad(key, recipe.batch, "must be at least 2 with `split = \"batch\"`"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Most channels behind a stage of the student.

@@ -89,6 +89,11 @@ fn bad_values_are_named_with_what_is_allowed() {
             "[narrow]\nepochs = 0",
             "x.toml: `narrow.epochs` is 0, but must be above 0 and at most 1000000",
         ),
+        (
+            "split = \"batch\"\n[narrow]\nbatch = 1",
+            "x.toml: `narrow.batch` is 1, but must be at least 2 with `split = \"batch\"`",
+        ),
+        ("split = \"seeds\"", "x.toml: `split` is \"seeds\", but must be one of members, batch"),
         ("seeds = []", "x.toml: `seeds` is [], but must have 1 or more entries"),
         ("seeds = [-1]", "x.toml: `seeds[0]` is -1, but must be at least 0"),
         ("seeds = [1, 1]", "x.toml: `seeds` is a list with 1 twice, but each may stand once"),

@@ -1,5 +1,7 @@
 //! What a network is trained for, and the loss that says so.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     config::Discrepancy,
     graph::{Graph, Value},
@@ -13,7 +15,7 @@ use crate::{
 use super::{error::ProgramError, task::Task};
 
 /// What a network is trained for.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub enum Objective {
     /// The loss of the task, by the targets of the data.
     Labels,
@@ -36,7 +38,7 @@ pub enum Objective {
 }
 
 /// What of an imitating student is trained; the rest runs in eval mode and no optimiser touches it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Trained {
     /// All of it.
     All,

@@ -1,5 +1,7 @@
 //! What a network is asked for.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     batch::{Batch, NumberKind, Numbers},
     config::Discrepancy,
@@ -28,7 +30,7 @@ pub const ENDS: &str = "ends";
 
 /// What a network is asked for. It says which targets the data have to give, which loss and metrics compare the output with them, what these
 /// are means over, and how an output is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Task {
     /// Which one of the classes a sample is of: logits (N, classes), labels (N).
     Classify,

@@ -90,15 +90,23 @@ impl Training<'_> {
         self.batch_norms().into_iter().find(one)
     }
 
+    /// The numbers of equal parts that the batch may be cut into, fewest first. None is so small that a batch norm would get one value a channel.
+    ///
+    /// # Errors
+    /// If the student is no network.
+    pub fn equal_parts(&self) -> Result<Vec<u32>, NetworkError> {
+        let batch = self.recipe.batch;
+        let least = if self.of_one_position(&self.student.shapes()?).is_some() { 2 } else { 1 };
+        let fits = |parts: &u32| batch.is_multiple_of(*parts) && batch / parts >= least;
+        Ok((1..=batch).filter(fits).collect())
+    }
+
     /// The numbers of micro-batches that a step may be cut into, fewest first: for batch norm into equal ones, else the last one may be
     /// shorter. None is so small that a batch norm would get one value a channel.
     pub(super) fn cuts(&self) -> Result<Vec<u32>, NetworkError> {
         let batch = self.recipe.batch;
-        let least = if self.of_one_position(&self.student.shapes()?).is_some() { 2 } else { 1 };
         let mut cuts: Vec<u32> = match self.normalises_by_batch() {
-            true => (2..=batch)
-                .filter(|parts| batch.is_multiple_of(*parts) && batch / parts >= least)
-                .collect(),
+            true => self.equal_parts()?.into_iter().filter(|parts| *parts > 1).collect(),
             false => (1..batch).rev().map(|rows| batch.div_ceil(rows)).collect(),
         };
         cuts.dedup();

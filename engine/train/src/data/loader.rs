@@ -31,6 +31,18 @@ pub struct LoaderOptions {
     pub slice: Option<Range<usize>>,
 }
 
+impl LoaderOptions {
+    /// Batches that an epoch of so many samples has.
+    pub fn batches_per_epoch(&self, samples: usize) -> u64 {
+        let batches = match (self.batch, self.drop_last) {
+            (0, _) => 0,
+            (batch, true) => samples / batch,
+            (batch, false) => samples.div_ceil(batch),
+        };
+        batches as u64
+    }
+}
+
 /// Training batches without end, epoch after epoch.
 ///
 /// The order of an epoch is a function of (order seed, epoch), a sample's augmentation of (order seed, epoch, sample);
@@ -38,7 +50,6 @@ pub struct LoaderOptions {
 #[derive(Debug)]
 pub struct Loader {
     batches: Batches,
-    per_epoch: u64,
 }
 
 impl Loader {
@@ -47,11 +58,7 @@ impl Loader {
     /// # Errors
     /// A batch of no samples, or with `drop_last` one larger than the split; a slice that is not of a batch.
     pub fn new(split: Arc<Split>, options: LoaderOptions) -> Result<Self, DataError> {
-        let per_epoch = match (options.batch, options.drop_last) {
-            (0, _) => 0,
-            (batch, true) => split.len() / batch,
-            (batch, false) => split.len().div_ceil(batch),
-        } as u64;
+        let per_epoch = options.batches_per_epoch(split.len());
         if per_epoch == 0 {
             let problem = format!(
                 "{} is not within 1 and the {} training samples",
@@ -72,12 +79,7 @@ impl Loader {
         };
         let mut shuffled = Shuffled { split, options, per_epoch, epoch: None, order: Vec::new() };
         let batches = Batches::new(feed, move |number| shuffled.batch(number));
-        Ok(Self { batches, per_epoch })
-    }
-
-    /// Batches of an epoch.
-    pub fn batches_per_epoch(&self) -> u64 {
-        self.per_epoch
+        Ok(Self { batches })
     }
 }
 

@@ -3,6 +3,7 @@
 //! A message is bytes on a channel, from one rank to another. Of the messages of one channel between two ranks none overtakes another.
 
 mod link;
+pub mod shares;
 mod threads;
 
 pub use link::{Channel, Link, RankError};

@@ -14,6 +14,7 @@ use crate::{
     formats::{FormatError, safetensors},
     nn::{FileLayout, Tensor, Weights},
     plan::Choices,
+    ranks::shares::Share,
     train::session::LossScale,
 };
 
@@ -54,6 +55,9 @@ pub(super) struct Position {
     /// Micro-batches of the stages that have begun, by the stage's index.
     #[serde(default)]
     pub(super) micro_batches: BTreeMap<usize, u32>,
+    /// How ranks share the batches of the stage, if they do: frozen when it began.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) shares: Vec<Share>,
     /// Tiles of the stage's products that are not the table's: frozen when the stage began.
     #[serde(default)]
     pub(super) kernel_choices: Choices,

@@ -13,6 +13,7 @@ use super::{
     TimingsFolder, TrainError,
     autotuner::{Autotuner, BUDGET},
     journal::Journal,
+    team::Team,
     timings::Cache,
 };
 use crate::{
@@ -39,7 +40,8 @@ pub enum Autotune {
     Always,
 }
 
-/// How a run is executed; nothing here changes its bits but [`Self::autotune`], whose choices a stage that has begun keeps.
+/// How a run is executed; nothing here changes its bits but [`Self::autotune`] and, where the batch is split, [`Self::shares`] and how many devices there
+/// are: what a stage has begun with it keeps.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The run directory.
@@ -54,8 +56,10 @@ pub struct Options {
     pub autotune: Autotune,
     /// A folder for what was timed, so that the next run need not; none: it is forgotten.
     pub cache: Option<PathBuf>,
-    /// Members that are trained at the same time on a software adapter. More than one pays where each keeps a single core busy.
+    /// Members that are trained at the same time on a software adapter, or shares of each batch. More than one pays where each keeps a single core busy.
     pub side_by_side: usize,
+    /// With `split = "batch"`, how many equal parts of each batch the ranks run, instead of by their speed.
+    pub shares: Option<Vec<u32>>,
 }
 
 impl Options {
@@ -63,8 +67,8 @@ impl Options {
     pub fn new(out: impl Into<PathBuf>) -> Self {
         let checkpoint_every = Duration::from_secs(20);
         let (autotune, cache, side_by_side) = (Autotune::Never, None, 1);
-        let (out, device, profile) = (out.into(), None, None);
-        Self { out, device, checkpoint_every, profile, autotune, cache, side_by_side }
+        let (out, device, profile, shares) = (out.into(), None, None, None);
+        Self { out, device, checkpoint_every, profile, autotune, cache, side_by_side, shares }
     }
 }
 
@@ -93,6 +97,8 @@ pub(super) struct Context<'r> {
     /// Present if tiles are timed on this device.
     pub(super) autotuner: Option<Autotuner>,
     pub(super) stops: &'r Stops<'r>,
+    /// Present if ranks share the batches of what is trained here.
+    pub(super) team: Option<Team<'r>>,
 }
 
 impl Context<'_> {

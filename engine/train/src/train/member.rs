@@ -1,5 +1,6 @@
 //! One member (or teacher) of a run, from its first stage to its last.
 
+mod shared;
 mod steps;
 
 use std::{sync::Arc, time::Duration};
@@ -342,11 +343,13 @@ impl<'a, 'r> Member<'a, 'r> {
             precision: self.run.config.precision,
         };
         let (target, recompute) = (self.run.gpu.target(), self.run.config.recompute);
-        // Once a stage has begun, neither its micro-batches nor its tiles are chosen anew.
+        // Once a stage has begun, neither its micro-batches, nor its shares, nor its tiles are chosen anew.
         let begun = self.at.place.micro_batches.get(&self.at.place.stage).copied();
-        let mut program = match begun {
+        let parts = self.share(&of, begun)?;
+        let mut program = match parts.or(begun) {
             Some(micro_batches) => {
-                step::saving(&of, &target, Saving { micro_batches, recompute, apart: false })?
+                let apart = parts.is_some();
+                step::saving(&of, &target, Saving { micro_batches, recompute, apart })?
             }
             None => step::fit(&of, &target, recompute)?,
         };
@@ -354,7 +357,7 @@ impl<'a, 'r> Member<'a, 'r> {
         program.plan = program.plan.choose(&self.at.place.kernel_choices);
         let micro_batches = program.micro_batches;
         self.at.place.micro_batches.insert(self.at.place.stage, micro_batches);
-        if micro_batches > 1 && of.normalises_by_batch() {
+        if micro_batches > 1 && parts.is_none() && of.normalises_by_batch() {
             let (member, stage, batch) = (&self.who.name, &stage.name, recipe.batch);
             let rows = program.rows;
             let message = format!(
@@ -375,11 +378,12 @@ impl<'a, 'r> Member<'a, 'r> {
             self.run.emit(Event::Warning { message })?;
         }
         self.at.place.plan = plan;
+        self.gather(stage, &of, &session)?;
         if stage.restarts > 1 && self.at.base.is_none() {
             self.at.base = Some(self.at.now.clone());
         }
-        if tuned {
-            // Killed before its first step, the stage would time its tiles again, and might take others.
+        if tuned || (parts.is_some() && begun.is_none()) {
+            // Killed before its first step, the stage would time its tiles and shares again, and might take others.
             self.checkpoint()?;
         }
 

@@ -22,6 +22,7 @@ mod run;
 mod session;
 mod spec;
 mod teacher;
+pub mod team;
 mod timings;
 
 pub use autotuner::{Autotuned, Autotuner, BUDGET};

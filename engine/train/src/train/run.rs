@@ -24,9 +24,10 @@ use super::{
     pool::Pool,
     spec::{ARTIFACTS, MemberSpec},
     teacher::{self, Imported},
+    team::{self, Follower, Team},
 };
 use crate::{
-    config::{self, Config, Data, Method, Precision},
+    config::{self, Config, Data, Method, Precision, Split},
     data::{
         self, Contents, DataError, Dataset,
         text::{self, Tokenizer},
@@ -37,6 +38,7 @@ use crate::{
     formats::ModelFolder,
     nn::NetworkError,
     ops::AdapterKind,
+    ranks::{Link, Threads},
     win::algorithm,
 };
 
@@ -256,13 +258,15 @@ impl Run {
         if let Some(imported) = &prepared.imported {
             self.test_imported(imported, &data, journal, &gpus[0])?;
         }
+        // Where the batch is split, the first device trains the members, and the others help it.
+        let trainers = if config.split == Split::Batch { 1 } else { names.len() };
         let crew = Crew {
             run: self,
             options,
             data: &data,
             prepared: &prepared,
             journal,
-            pool: Pool::new(outline::planned(config), &names, journal),
+            pool: Pool::new(outline::planned(config), &names[..trainers], journal),
             stops: Stops { user: stop, failure: AtomicBool::new(false) },
         };
         crew.train(gpus)?;
@@ -353,11 +357,12 @@ impl Run {
             }
             outline::refuse_what_does_not_fit(config, outline, &gpu.target())?;
         }
+        let together = self.config.split == Split::Batch;
         let software = gpus[0].adapter().kind == AdapterKind::Cpu && self.host.threads;
         // A profile needs the device to itself, and a memory budget holds for all that runs at once.
         if software && options.profile.is_none() && config.memory_budget.is_none() {
-            let members = outline::planned(config).len();
-            for _ in 1..options.side_by_side.min(members) {
+            let most = if together { usize::MAX } else { outline::planned(config).len() };
+            for _ in 1..options.side_by_side.min(most) {
                 gpus.push(gpus[0].reopen()?);
             }
         }
@@ -399,11 +404,24 @@ struct Crew<'r> {
 impl Crew<'_> {
     /// Trains what is left, on each device in a thread of its own.
     fn train(&self, mut gpus: Vec<Arc<dyn Device>>) -> Result<(), TrainError> {
-        let own = gpus.pop();
+        let together = self.run.config.split == Split::Batch;
+        let own = if together { Some(gpus.remove(0)) } else { gpus.pop() };
         let ends: Vec<Result<(), TrainError>> = thread::scope(|scope| {
-            let others: Vec<_> =
-                gpus.into_iter().map(|gpu| scope.spawn(|| self.work(gpu))).collect();
-            let own = own.map(|gpu| self.work(gpu));
+            let mut others = Vec::with_capacity(gpus.len());
+            let own = match together {
+                true => {
+                    let mut links = Threads::of(1 + gpus.len()).into_iter();
+                    let first = links.next();
+                    for (gpu, link) in gpus.into_iter().zip(links) {
+                        others.push(scope.spawn(move || self.follow(&link, gpu)));
+                    }
+                    own.zip(first).map(|(gpu, link)| self.lead(&link, gpu))
+                }
+                false => {
+                    others.extend(gpus.into_iter().map(|gpu| scope.spawn(|| self.work(gpu, None))));
+                    own.map(|gpu| self.work(gpu, None))
+                }
+            };
             let join = |other: thread::ScopedJoinHandle<'_, Result<(), TrainError>>| {
                 other.join().unwrap_or_else(|panic| resume_unwind(panic))
             };
@@ -421,8 +439,21 @@ impl Crew<'_> {
         }
     }
 
-    /// Trains members on a device until none is left for it.
-    fn work(&self, gpu: Arc<dyn Device>) -> Result<(), TrainError> {
+    /// Trains members as the first of the ranks that share their batches.
+    fn lead(&self, link: &dyn Link, gpu: Arc<dyn Device>) -> Result<(), TrainError> {
+        let (clock, account) = (&self.run.host.clock, &self.data.account);
+        let team = Team::meet(link, clock, &gpu.adapter().name, account)?;
+        self.work(gpu, Some(team))
+    }
+
+    /// Runs a device's shares of what another rank trains.
+    fn follow(&self, link: &dyn Link, gpu: Arc<dyn Device>) -> Result<(), TrainError> {
+        let (data, clock) = (self.data, &self.run.host.clock);
+        team::follow(link, &Follower { gpu, data, clock })
+    }
+
+    /// Trains members on a device until none is left for it; with a team, that shares their batches.
+    fn work(&self, gpu: Arc<dyn Device>, team: Option<Team<'_>>) -> Result<(), TrainError> {
         // If this function ends by an error or a panic, the drop of `watch` makes the other devices stop as well.
         let mut watch = Watch { stops: &self.stops, well: false };
         let Host { clock, disk, .. } = &self.run.host;
@@ -437,6 +468,7 @@ impl Crew<'_> {
             gpu,
             autotuner,
             stops: &self.stops,
+            team,
         };
         let mut lost = false;
         while let Some(planned) = self.pool.take(&context.gpu.adapter().name, || self.stops.any()) {

@@ -48,8 +48,22 @@ pub struct Sums {
     pub metrics: Vec<f32>,
 }
 
+/// What every share of a step begins with, and what the optimiser leaves.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Common {
+    /// The flat parameters.
+    pub(super) params: Vec<f32>,
+    /// The flat running statistics; empty where there are none.
+    pub(super) state: Vec<f32>,
+    /// The state of loss scaling; empty where steps are f32.
+    pub(super) scaler: Vec<f32>,
+}
+
 /// The buffers of [`Sums`].
 const SUMS: [&str; 2] = ["student.sums", "metrics"];
+/// The flat parameters and running statistics of the student.
+const PARAMS: &str = "student.params";
+const STATE: &str = "student.state";
 
 /// A stage's plan on a device.
 #[derive(Debug)]
@@ -123,9 +137,18 @@ impl Session {
     /// # Errors
     /// If one is missing or of another shape.
     pub fn load_teacher(&self, weights: &Weights) -> Result<(), TrainError> {
-        let Some(teacher) = &self.program.teacher else { return Ok(()) };
-        let (params, state) = teacher.pack(weights)?;
-        self.load("teacher", &params, &state)
+        self.set_teacher(&self.packed_teacher(weights)?)
+    }
+
+    /// The teacher's flat parameters and running statistics, as they lie on the device; empty if the plan has no teacher.
+    pub(super) fn packed_teacher(&self, weights: &Weights) -> Result<[Vec<f32>; 2], TrainError> {
+        let Some(teacher) = &self.program.teacher else { return Ok(Default::default()) };
+        Ok(teacher.pack(weights)?.into())
+    }
+
+    /// Loads what [`Self::packed_teacher`] gives.
+    pub(super) fn set_teacher(&self, [params, state]: &[Vec<f32>; 2]) -> Result<(), TrainError> {
+        self.load("teacher", params, state)
     }
 
     fn load(&self, owner: &str, params: &[f32], state: &[f32]) -> Result<(), TrainError> {
@@ -150,7 +173,7 @@ impl Session {
     /// # Errors
     /// If the device is lost.
     pub fn student(&self) -> Result<Weights, TrainError> {
-        let (mut params, mut state) = (self.read("student.params")?, self.read("student.state")?);
+        let (mut params, mut state) = (self.read(PARAMS)?, self.read(STATE)?);
         params.resize(self.program.student.param_floats as usize, 0.0);
         state.resize(self.program.student.state_floats as usize, 0.0);
         Ok(self.program.student.unpack(&params, &state))
@@ -281,6 +304,38 @@ impl Session {
             self.executor.write(label, data)?;
         }
         Ok(())
+    }
+
+    /// What the next step begins with, and with these running statistics.
+    pub(super) fn common(&self, state: Vec<f32>) -> Result<Common, TrainError> {
+        Ok(Common { params: self.read(PARAMS)?, state, scaler: self.read(SCALER)? })
+    }
+
+    /// Has the next step begin with this.
+    pub(super) fn set_common(&self, of: &Common) -> Result<(), TrainError> {
+        self.write(PARAMS, &of.params)?;
+        self.write(SCALER, &of.scaler)?;
+        self.set_state(&of.state)
+    }
+
+    /// The flat running statistics.
+    pub(super) fn state(&self) -> Result<Vec<f32>, TrainError> {
+        self.read(STATE)
+    }
+
+    /// Sets the flat running statistics.
+    pub(super) fn set_state(&self, state: &[f32]) -> Result<(), TrainError> {
+        self.write(STATE, state)
+    }
+
+    /// Inputs that a training step takes at once.
+    pub(super) fn part(&self) -> usize {
+        self.program.rows as usize
+    }
+
+    /// What the means of a step's loss are over.
+    pub(super) fn counts(&self) -> Counts {
+        self.program.counts
     }
 
     /// From now on every dispatch is timed: [`Self::stop_profile`] has the times.

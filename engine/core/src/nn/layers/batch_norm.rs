@@ -20,7 +20,7 @@ use crate::{
 /// PyTorch's ε.
 const EPS: f32 = 1e-5;
 /// PyTorch's `momentum`: running ← 0.9 running + 0.1 batch.
-const MOMENTUM: f32 = 0.1;
+pub const MOMENTUM: f32 = 0.1;
 /// Its tensors: γ, β, running mean, running variance.
 const PARTS: [&str; 4] = ["weight", "bias", "running_mean", "running_var"];
 

@@ -20,7 +20,7 @@ mod unit;
 use serde::{Deserialize, Serialize};
 
 pub use activation::Activation;
-pub use batch_norm::BatchNorm;
+pub use batch_norm::{BatchNorm, MOMENTUM};
 pub use bottleneck::Bottleneck;
 pub use conv::Conv;
 pub use decoder::Decoder;

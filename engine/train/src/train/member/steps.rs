@@ -8,8 +8,8 @@ use crate::{
     config::Recipe,
     data::{Loader, LoaderOptions},
     device::StepParameters,
-    event::{Event, LoaderWait},
-    train::{TrainError, session::Session},
+    event::{Event, Exchange, LoaderWait},
+    train::{TrainError, session::Session, team::Took},
     win::algorithm::Stage,
 };
 
@@ -31,20 +31,23 @@ impl Member<'_, '_> {
         session.load_student(&self.at.now)?;
         session.set_moments(self.at.moments.as_ref())?;
         session.set_loss_scale(self.at.place.loss_scale)?;
-        let mut loader = Loader::new(
-            Arc::clone(&self.run.data.train),
-            LoaderOptions {
-                batch: gpu_batch,
-                order_seed: self.seed(ORDER, restart),
-                augment: true,
-                start_batch: self.at.place.step,
-                threads: 0,
-                drop_last: true,
-                slice: None,
-            },
-        )?;
-        let per_epoch = loader.batches_per_epoch();
+        let order = LoaderOptions {
+            batch: gpu_batch,
+            order_seed: self.seed(ORDER, restart),
+            augment: true,
+            start_batch: self.at.place.step,
+            threads: 0,
+            drop_last: true,
+            slice: None,
+        };
         let total = stage.steps_of(restart);
+        let per_epoch = order.batches_per_epoch(self.run.data.train.len());
+        // Where ranks share the batches, each makes its part of them.
+        let mut loader = match self.run.team {
+            Some(_) => None,
+            None => Some(Loader::new(Arc::clone(&self.run.data.train), order)?),
+        };
+        self.set_out(total, session)?;
         let line = per_epoch.div_ceil(LINES_PER_EPOCH).max(1);
         self.run.emit(Event::StageStarted {
             member: self.who.name.clone(),
@@ -67,21 +70,25 @@ impl Member<'_, '_> {
                 session.start_profile()?;
                 profiling = true;
             }
-            let asked = meter.clock.now();
-            let batch = match loader.next() {
-                Some(batch) => batch?,
-                None => break,
-            };
-            meter.waited(meter.clock.now() - asked);
             let lr = recipe.lr_at(step, total, per_epoch);
             let live = StepParameters {
                 seed,
                 step: step as u32,
                 lr: lr as f32,
                 t: (step + 1) as f32,
-                ..StepParameters::rows(batch.rows as u32)
+                ..StepParameters::rows(recipe.batch)
             };
-            session.step(&batch, &live, step)?;
+            match (&mut loader, &mut self.run.team) {
+                (Some(loader), _) => {
+                    let asked = meter.clock.now();
+                    let Some(batch) = loader.next() else { break };
+                    let batch = batch?;
+                    meter.waited(meter.clock.now() - asked);
+                    session.step(&batch, &live, step)?;
+                }
+                (None, Some(team)) => meter.shared(team.step(session, &live, step)?),
+                (None, None) => break,
+            }
             self.at.place.step += 1;
             self.at.place.member_step += 1;
             let done = self.at.place.step;
@@ -170,6 +177,7 @@ impl Member<'_, '_> {
         lr: f64,
         batch: usize,
     ) -> Result<(), TrainError> {
+        let exchange = meter.exchange();
         let Some((loss, rate, wait)) = meter.line(self.at.place.step, batch) else {
             return Ok(());
         };
@@ -183,6 +191,7 @@ impl Member<'_, '_> {
             lr,
             samples_per_s: rate,
             loader_wait: Some(wait),
+            exchange,
             scaling: session.scaling(),
         })
     }
@@ -200,6 +209,9 @@ struct Meter {
     line_paused: Duration,
     wait: Duration,
     longest: Duration,
+    /// What shared steps took since the last line, and how many they are.
+    took: Took,
+    shared: u32,
 }
 
 impl Meter {
@@ -217,6 +229,8 @@ impl Meter {
             line_paused: zero,
             wait: zero,
             longest: zero,
+            took: Took::default(),
+            shared: 0,
         }
     }
 
@@ -229,6 +243,32 @@ impl Meter {
     fn waited(&mut self, wait: Duration) {
         self.wait += wait;
         self.longest = self.longest.max(wait);
+    }
+
+    /// Adds what a shared step took.
+    fn shared(&mut self, step: Took) {
+        self.waited(step.loader);
+        let Took { bytes, own, loader, wait, all } = &mut self.took;
+        *bytes += step.bytes;
+        *own += step.own;
+        *loader += step.loader;
+        *wait += step.wait;
+        *all += step.all;
+        self.shared += 1;
+    }
+
+    /// What a shared step took in the mean since the last line; none if there was none.
+    fn exchange(&mut self) -> Option<Exchange> {
+        let Took { bytes, own, loader, wait, all } = std::mem::take(&mut self.took);
+        let steps = std::mem::take(&mut self.shared);
+        let rest = all.saturating_sub(own + loader + wait);
+        let mean = |time: Duration| (1e6 * time.as_secs_f64() / f64::from(steps)).round() / 1e3;
+        (steps > 0).then(|| Exchange {
+            bytes: bytes / u64::from(steps),
+            own_ms: mean(own),
+            wait_ms: mean(wait),
+            rest_ms: mean(rest),
+        })
     }
 
     fn line(&mut self, step: u64, batch: usize) -> Option<(f64, f64, LoaderWait)> {
