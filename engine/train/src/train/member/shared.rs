@@ -61,8 +61,9 @@ impl Member<'_, '_> {
             plural(ranks)
         );
         if bytes > 0 {
-            let megabytes = bytes as f64 / 1e6;
-            message += &format!(", with {megabytes:.1} MB a step to and from others");
+            let (size, unit) = if bytes < 1_000_000 { (1e3, "kB") } else { (1e6, "MB") };
+            let bytes = bytes as f64 / size;
+            message += &format!(", with {bytes:.1} {unit} a step to and from others");
         }
         if parts > 1 && of.normalises_by_batch() {
             message += "; batch norm's statistics are those of a part";
