@@ -28,15 +28,11 @@ use crate::{
     nn::{NetworkError, Weights},
     plan::Choices,
     ranks::{
-        Link, RankError,
+        Link, Pulse, RankError,
         shares::{self, Share},
     },
     step::Training,
 };
-
-/// How long an answer is waited for at a time, and in all: longer than any step takes.
-const LOOK: Duration = Duration::from_secs(1);
-const PATIENCE: Duration = Duration::from_secs(1800);
 
 /// Samples that batch norm normalises by at least, where a part for each rank is not smaller anyway: shares that fit the ranks better are not worth noisier
 /// statistics.
@@ -59,6 +55,7 @@ struct Ranks<'r> {
     adapters: Vec<String>,
     /// Of the last order.
     number: u64,
+    pulse: Pulse,
 }
 
 /// A stage whose batches are shared.
@@ -121,27 +118,26 @@ impl Ranks<'_> {
     /// The answer of a rank to the last order, its floats, and how many bytes it has. Answers to earlier orders are those of a stage that was given up,
     /// as its device was lost.
     fn answer(&self, rank: usize) -> Result<(Answer, Vec<f32>, u64), TrainError> {
-        let begun = self.clock.now();
+        let Pulse { patience, .. } = self.pulse;
         loop {
-            let bytes = match self.link.receive(rank, ANSWERS, LOOK) {
-                Err(RankError::Silent { .. }) => {
-                    let waited = self.clock.now() - begun;
-                    if waited < PATIENCE {
-                        continue;
-                    }
-                    return Err(RankError::Silent { rank, waited }.into());
-                }
-                other => other?,
-            };
-            let read = Message::<Answer>::read(&bytes);
-            let (Message { number, says }, floats) =
-                read.ok_or_else(|| wrong(rank, "says what is no answer"))?;
-            match says {
-                Answer::Failed(why) => return Err(wrong(rank, &format!("has failed: {why}"))),
-                _ if number < self.number => {}
-                says => return Ok((says, floats, bytes.len() as u64)),
+            let clock = &**self.clock;
+            let bytes = self.pulse.receive(self.link, clock, rank, ANSWERS, Some(patience))?;
+            let (says, floats, number) = read(rank, &bytes)?;
+            if number >= self.number {
+                return Ok((says, floats, bytes.len() as u64));
             }
         }
+    }
+}
+
+/// The answer of a rank, its floats, and the number of the order that it answers.
+fn read(rank: usize, bytes: &[u8]) -> Result<(Answer, Vec<f32>, u64), TrainError> {
+    let read = Message::<Answer>::read(bytes);
+    let (Message { number, says }, floats) =
+        read.ok_or_else(|| wrong(rank, "says what is no answer"))?;
+    match says {
+        Answer::Failed(why) => Err(wrong(rank, &format!("has failed: {why}"))),
+        says => Ok((says, floats, number)),
     }
 }
 
@@ -156,9 +152,14 @@ impl<'r> Team<'r> {
         adapter: &str,
         account: &Account,
     ) -> Result<Self, TrainError> {
-        let mut ranks = Ranks { link, clock, adapters: vec![adapter.into()], number: 0 };
-        for rank in 1..link.count() {
-            let Answer::Here { version, adapter, account: theirs } = ranks.answer(rank)?.0 else {
+        let (adapters, pulse) = (vec![adapter.into()], Pulse::default());
+        let mut ranks = Ranks { link, clock, adapters, number: 0, pulse };
+        let others: Vec<usize> = (1..link.count()).collect();
+        ranks.tell_all(&others, Order::Hello, &[])?;
+        for rank in others {
+            // It may still read its data.
+            let bytes = link.receive(rank, ANSWERS, pulse.patience)?;
+            let Answer::Here { version, adapter, account: theirs } = read(rank, &bytes)?.0 else {
                 return Err(wrong(rank, "does not say who it is"));
             };
             if version != env!("CARGO_PKG_VERSION") {
