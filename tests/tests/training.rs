@@ -20,6 +20,7 @@ use engine::{
     nn::{Extent, FileLayout, Network, Tensor, Weights},
     ops::peak::Peak,
     plan::{Target, compile},
+    ranks::shares,
     step::{ACCUMULATE, APPLY, Objective, Program, STEP, Saving, Task, Training, saving},
     train::{LossScale, Session, Sums},
     win::{
@@ -470,6 +471,51 @@ fn slices_of_a_batch_add_up_to_the_step() {
 #[test]
 fn batch_norm_in_micro_batches() {
     ten_losses("resnet-micro");
+}
+
+/// The same where each micro-batch is the share of another rank, which begins with the common running statistics: what the shares come to has PyTorch's losses,
+/// weights and running statistics.
+#[test]
+fn batch_norm_in_shares() {
+    let Some(gpu) = &*PLAIN else { return };
+    let lesson = lesson("resnet-micro");
+    let how = Saving { micro_batches: 2, apart: true, ..Saving::default() };
+    let program = lesson.saving(&gpu.target(), how);
+    let rows = program.rows as usize;
+    let mut ranks = [(); 2].map(|()| Session::new(gpu, program.clone()).expect("a session"));
+    for rank in &mut ranks {
+        rank.set_moments(None).expect("moments");
+        rank.set_loss_scale(None).expect("a scale");
+    }
+    let mut common = lesson.start.clone();
+    for (step, batch) in lesson.batches.iter().enumerate() {
+        let live = StepParameters {
+            step: step as u32,
+            lr: lesson.recipe.lr as f32,
+            t: (step + 1) as f32,
+            ..StepParameters::rows(lesson.recipe.batch)
+        };
+        let mut found = ranks.iter_mut().enumerate().map(|(k, rank)| {
+            rank.load_student(&common).expect("weights");
+            rank.accumulate(&batch.part(k * rows, rows), &live, k as u32).expect("added up");
+            (rank.sums().expect("sums"), rank.student().expect("weights"))
+        });
+        let ((mut sums, mut left), (theirs, of_second)) =
+            (found.next().expect("one"), found.next().expect("another"));
+        shares::add(&mut sums.gradients, &theirs.gradients);
+        shares::add(&mut sums.metrics, &theirs.metrics);
+        for (name, tensor) in left.iter_mut().filter(|(name, _)| name.contains("running")) {
+            let (began, theirs) = (&common[name].data, &of_second[name].data);
+            shares::move_running(&mut tensor.data, began, theirs, 1);
+        }
+        let [first, _] = &mut ranks;
+        first.load_student(&left).expect("weights");
+        first.set_sums(&sums).expect("the same plan");
+        first.apply(&live, step as u64).expect("a step");
+        common = first.student().expect("weights");
+    }
+    let losses = ranks[0].losses(true).expect("losses").into_iter().map(|(_, loss)| loss);
+    lesson.compare(&(losses.collect(), common), "resnet-micro in two shares");
 }
 
 fn bits(data: &[f32]) -> Vec<u32> {

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use engine::config::{Config, Data, Images, Length, Method, Precision, presets};
+use engine::config::{Config, Data, Images, Length, Method, Precision, Split, presets};
 use engine::data::{self, Account, DataError, Dataset};
 use engine::device::{Device, DeviceError};
 use engine::event::StagePlan;
@@ -19,6 +19,9 @@ use serde::{Deserialize, Serialize};
 
 use super::estimate::{Estimate, estimate};
 use crate::folders;
+
+/// What becomes of batches that are split.
+const SPLIT: &str = "split = \"batch\": each batch is cut into equal parts, which all devices run; a stage times them when it begins, and a faster one gets more. Batch norm's statistics are those of a part";
 
 /// Bytes of logs that a run is given.
 const LOGS: u64 = 32 << 20;
@@ -328,6 +331,9 @@ fn fill(
         }
     };
     findings.notes.extend(warnings);
+    if config.split == Split::Batch {
+        findings.notes.push(SPLIT.into());
+    }
     sizes(findings, &student, &teacher)?;
     let outline = match (outline, purpose) {
         (Err(error), Purpose::Show) => {

@@ -3,8 +3,10 @@
 //! A message is bytes on a channel, from one rank to another. Of the messages of one channel between two ranks none overtakes another.
 
 mod link;
+mod pulse;
 pub mod shares;
 mod threads;
 
 pub use link::{Channel, Link, RankError};
+pub use pulse::Pulse;
 pub use threads::Threads;

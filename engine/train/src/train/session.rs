@@ -328,6 +328,11 @@ impl Session {
         self.write(STATE, state)
     }
 
+    /// Floats of the flat parameters and of the running statistics.
+    pub(super) fn floats(&self) -> u64 {
+        self.program.student.param_floats + self.program.student.state_floats
+    }
+
     /// Inputs that a training step takes at once.
     pub(super) fn part(&self) -> usize {
         self.program.rows as usize

@@ -28,15 +28,15 @@ use crate::{
     nn::{NetworkError, Weights},
     plan::Choices,
     ranks::{
-        Link, RankError,
+        Link, Pulse, RankError,
         shares::{self, Share},
     },
     step::Training,
 };
 
-/// How long an answer is waited for at a time, and in all: longer than any step takes.
-const LOOK: Duration = Duration::from_secs(1);
-const PATIENCE: Duration = Duration::from_secs(1800);
+/// Samples that batch norm normalises by at least, where a part for each rank is not smaller anyway: shares that fit the ranks better are not worth noisier
+/// statistics.
+const NORMALISED: u32 = 16;
 
 /// The ranks that train a member together, as the first of them sees them.
 #[derive(Debug)]
@@ -55,6 +55,7 @@ struct Ranks<'r> {
     adapters: Vec<String>,
     /// Of the last order.
     number: u64,
+    pulse: Pulse,
 }
 
 /// A stage whose batches are shared.
@@ -102,37 +103,41 @@ impl Ranks<'_> {
         self.adapters.len()
     }
 
-    /// Gives an order to a rank; how many bytes it has.
-    fn tell(&self, rank: usize, says: Order, floats: &[&[f32]]) -> Result<u64, TrainError> {
+    /// Gives an order to a rank.
+    fn tell(&self, rank: usize, says: Order, floats: &[&[f32]]) -> Result<(), TrainError> {
+        self.tell_all(&[rank], says, floats).map(drop)
+    }
+
+    /// Gives an order to ranks; how many bytes are sent.
+    fn tell_all(&self, ranks: &[usize], says: Order, floats: &[&[f32]]) -> Result<u64, TrainError> {
         let bytes = Message { number: self.number, says }.bytes(floats);
-        self.link.send(rank, ORDERS, &bytes)?;
-        Ok(bytes.len() as u64)
+        ranks.iter().try_for_each(|&rank| self.link.send(rank, ORDERS, &bytes))?;
+        Ok((ranks.len() * bytes.len()) as u64)
     }
 
     /// The answer of a rank to the last order, its floats, and how many bytes it has. Answers to earlier orders are those of a stage that was given up,
     /// as its device was lost.
     fn answer(&self, rank: usize) -> Result<(Answer, Vec<f32>, u64), TrainError> {
-        let begun = self.clock.now();
+        let Pulse { patience, .. } = self.pulse;
         loop {
-            let bytes = match self.link.receive(rank, ANSWERS, LOOK) {
-                Err(RankError::Silent { .. }) => {
-                    let waited = self.clock.now() - begun;
-                    if waited < PATIENCE {
-                        continue;
-                    }
-                    return Err(RankError::Silent { rank, waited }.into());
-                }
-                other => other?,
-            };
-            let read = Message::<Answer>::read(&bytes);
-            let (Message { number, says }, floats) =
-                read.ok_or_else(|| wrong(rank, "says what is no answer"))?;
-            match says {
-                Answer::Failed(why) => return Err(wrong(rank, &format!("has failed: {why}"))),
-                _ if number < self.number => {}
-                says => return Ok((says, floats, bytes.len() as u64)),
+            let clock = &**self.clock;
+            let bytes = self.pulse.receive(self.link, clock, rank, ANSWERS, Some(patience))?;
+            let (says, floats, number) = read(rank, &bytes)?;
+            if number >= self.number {
+                return Ok((says, floats, bytes.len() as u64));
             }
         }
+    }
+}
+
+/// The answer of a rank, its floats, and the number of the order that it answers.
+fn read(rank: usize, bytes: &[u8]) -> Result<(Answer, Vec<f32>, u64), TrainError> {
+    let read = Message::<Answer>::read(bytes);
+    let (Message { number, says }, floats) =
+        read.ok_or_else(|| wrong(rank, "says what is no answer"))?;
+    match says {
+        Answer::Failed(why) => Err(wrong(rank, &format!("has failed: {why}"))),
+        says => Ok((says, floats, number)),
     }
 }
 
@@ -147,9 +152,14 @@ impl<'r> Team<'r> {
         adapter: &str,
         account: &Account,
     ) -> Result<Self, TrainError> {
-        let mut ranks = Ranks { link, clock, adapters: vec![adapter.into()], number: 0 };
-        for rank in 1..link.count() {
-            let Answer::Here { version, adapter, account: theirs } = ranks.answer(rank)?.0 else {
+        let (adapters, pulse) = (vec![adapter.into()], Pulse::default());
+        let mut ranks = Ranks { link, clock, adapters, number: 0, pulse };
+        let others: Vec<usize> = (1..link.count()).collect();
+        ranks.tell_all(&others, Order::Hello, &[])?;
+        for rank in others {
+            // It may still read its data.
+            let bytes = link.receive(rank, ANSWERS, pulse.patience)?;
+            let Answer::Here { version, adapter, account: theirs } = read(rank, &bytes)?.0 else {
                 return Err(wrong(rank, "does not say who it is"));
             };
             if version != env!("CARGO_PKG_VERSION") {
@@ -211,6 +221,7 @@ impl<'r> Team<'r> {
         train: &Arc<Split>,
     ) -> Result<Vec<u32>, TrainError> {
         // A part for each rank, or smaller ones where these do not fit a device; where the batch has not so many parts, as many as it has.
+        let batch = of.recipe.batch;
         let most = cuts.last().copied().unwrap_or(1);
         let enough = (self.ranks.count() as u32).min(most);
         for (k, &parts) in cuts.iter().enumerate().filter(|(_, parts)| **parts >= enough) {
@@ -227,18 +238,19 @@ impl<'r> Team<'r> {
                 }
             }
             if let Some(seconds) = seconds.into_iter().collect::<Option<Vec<f64>>>() {
-                return Ok(shares::apportion(&cuts[k..], &seconds));
+                let fine = |other: u32| !of.normalises_by_batch() || batch / other >= NORMALISED;
+                let mut cuts = cuts[k..].to_vec();
+                cuts.retain(|&other| other == parts || fine(other));
+                return Ok(shares::apportion(&cuts, &seconds));
             }
         }
-        let message = format!(
-            "no equal parts of a batch of {} fit all {} devices",
-            of.recipe.batch,
-            self.ranks.count()
-        );
+        let message =
+            format!("no equal parts of a batch of {batch} fit all {} devices", self.ranks.count());
         Err(NetworkError::Unsupported(message).into())
     }
 
-    /// Has the ranks make a stage ready, of which the first rank has `session`. Says which shares go on on another adapter than they began on.
+    /// Has the ranks make a stage ready, of which the first rank has `session`. Says which shares go on on another adapter than they began on, and
+    /// about how many bytes a step is for the first rank.
     ///
     /// # Errors
     /// A rank cannot hold it, or plans another step on an adapter of the first rank's name.
@@ -250,7 +262,7 @@ impl<'r> Team<'r> {
         choices: &Choices,
         session: &Session,
         teacher: Option<&Weights>,
-    ) -> Result<Vec<String>, TrainError> {
+    ) -> Result<(Vec<String>, u64), TrainError> {
         let by = shares::assign(shares, &self.ranks.adapters);
         let order = StageOrder::new(of, recompute, shares::parts(shares), choices.clone());
         let floats = match teacher {
@@ -261,8 +273,9 @@ impl<'r> Team<'r> {
         let workers: Vec<usize> =
             (1..self.ranks.count()).filter(|rank| by.contains(rank)).collect();
         for &rank in &workers {
-            // Tiles were timed on the first rank's adapter.
-            let choices = match self.ranks.adapters[rank] == self.ranks.adapters[0] {
+            // Tiles were timed where the first share began.
+            let timed = [&shares[0].adapter, &self.ranks.adapters[0]];
+            let choices = match timed.contains(&&self.ranks.adapters[rank]) {
                 true => choices.clone(),
                 false => Choices::default(),
             };
@@ -293,8 +306,11 @@ impl<'r> Team<'r> {
         };
         let moved = shares.iter().enumerate().filter_map(moved).collect();
         let parts = shares.iter().map(|share| share.parts).collect();
+        // Parameters and running statistics go to each rank, gradients and running statistics of each of its shares come back.
+        let theirs = by.iter().filter(|&&rank| rank != 0).count();
+        let bytes = 4 * session.floats() * (workers.len() + theirs) as u64;
         self.stage = Some(Stage { order, parts, by, workers, restart: None });
-        Ok(moved)
+        Ok((moved, bytes))
     }
 
     /// Has the ranks make a restart of the stage ready, of which these steps are left. Its batches are drawn by the seed, and it begins with what `session`
@@ -350,12 +366,9 @@ impl<'r> Team<'r> {
         let total = *counted as f32;
         let live = StepParameters { counted: total, total, ..*live };
         let mut took = Took::default();
-        for &rank in &*workers {
-            let floats = [&common.params[..], &common.state, &common.scaler];
-            let order =
-                Order::Step { live: bytemuck::cast(live), floats: floats.map(<[f32]>::len) };
-            took.bytes += ranks.tell(rank, order, &floats)?;
-        }
+        let floats = [&common.params[..], &common.state, &common.scaler];
+        let order = Order::Step { live: bytemuck::cast(live), floats: floats.map(<[f32]>::len) };
+        took.bytes += ranks.tell_all(workers, order, &floats)?;
         let from = clock.now();
         let mut all = own.run(session, &common.state, &live)?;
         took.own = clock.now() - from;

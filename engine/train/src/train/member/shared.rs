@@ -46,23 +46,28 @@ impl Member<'_, '_> {
         let (shares, choices) = (&self.at.place.shares, &self.at.place.kernel_choices);
         let teacher: Option<&Weights> = self.who.teacher.map(|teacher| &teacher.weights);
         let recompute = self.run.config.recompute;
-        let moved = team.begin(of, recompute, shares, choices, session, teacher)?;
-        let ranks = team.count();
-        let parts: Vec<String> = shares.iter().map(|share| share.parts.to_string()).collect();
-        let statistics = match of.normalises_by_batch() {
-            true => "; batch norm's statistics are those of a part",
-            false => "",
-        };
-        let message = format!(
-            "{} {}: each batch of {} is {} parts of {}, in shares of {} on {ranks} rank{}{statistics}",
+        let (moved, bytes) = team.begin(of, recompute, shares, choices, session, teacher)?;
+        let (ranks, parts) = (team.count(), shares::parts(shares));
+        let each: Vec<String> = shares.iter().map(|share| share.parts.to_string()).collect();
+        let plural = |count: usize| if count == 1 { "" } else { "s" };
+        let mut message = format!(
+            "{} {}: each batch of {} is {parts} part{} of {}, in shares of {} on {ranks} rank{}",
             self.who.name,
             stage.name,
             of.recipe.batch,
-            shares::parts(shares),
+            plural(parts as usize),
             session.part(),
-            parts.join(", "),
-            if ranks == 1 { "" } else { "s" },
+            each.join(", "),
+            plural(ranks)
         );
+        if bytes > 0 {
+            let (size, unit) = if bytes < 1_000_000 { (1e3, "kB") } else { (1e6, "MB") };
+            let bytes = bytes as f64 / size;
+            message += &format!(", with {bytes:.1} {unit} a step to and from others");
+        }
+        if parts > 1 && of.normalises_by_batch() {
+            message += "; batch norm's statistics are those of a part";
+        }
         self.run.emit(Event::Log { message })?;
         moved.into_iter().try_for_each(|message| self.run.emit(Event::Warning { message }))
     }

@@ -1,6 +1,6 @@
 //! A rank that runs its shares of what the first rank trains, and keeps nothing.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use super::{
     orders::{ANSWERS, Answer, Message, ORDERS, Order, StageOrder, cut},
@@ -11,16 +11,12 @@ use crate::{
     data::Dataset,
     device::{Device, StepParameters},
     nn::NetworkError,
-    ranks::{Link, RankError},
+    ranks::{Link, Pulse, RankError},
     train::{
         TrainError,
         session::{Common, Session},
     },
 };
-
-/// How long an order is waited for at a time. The first rank may test, start blocks and merge for as long as it takes meanwhile; that it is gone, the
-/// link says.
-const LOOK: Duration = Duration::from_secs(1);
 
 /// What a rank needs to run its shares.
 #[derive(Debug, Clone)]
@@ -45,38 +41,17 @@ struct Ready {
 /// # Errors
 /// The first rank is gone or says what is no order; whatever a step may fail with, which the first rank is told.
 pub fn follow(link: &dyn Link, of: &Follower<'_>) -> Result<(), TrainError> {
-    let say = |number: u64, says: Answer, floats: &[&[f32]]| {
-        link.send(0, ANSWERS, &Message { number, says }.bytes(floats))
-    };
-    let here = Answer::Here {
-        version: env!("CARGO_PKG_VERSION").into(),
-        adapter: of.gpu.adapter().name.clone(),
-        account: Box::new(of.data.account.clone()),
-    };
-    say(0, here, &[])?;
-    let mut ready = None;
-    loop {
-        let bytes = match link.receive(0, ORDERS, LOOK) {
-            Err(RankError::Silent { .. }) => continue,
-            other => other?,
-        };
-        let read = Message::<Order>::read(&bytes);
-        let (Message { number, says }, floats) = read.ok_or_else(|| wrong("says no order"))?;
-        if says == Order::End {
-            return Ok(());
+    let pulse = Pulse::default();
+    // The ranks read their data first, which may take long.
+    let hello = link.receive(0, ORDERS, pulse.patience)?;
+    pulse.during(link, &[0], || {
+        let (mut bytes, mut ready) = (hello, None);
+        while of.obey(link, &bytes, &mut ready)? {
+            // The first rank may test, start blocks and merge for as long as it takes meanwhile.
+            bytes = pulse.receive(link, &**of.clock, 0, ORDERS, None)?;
         }
-        match of.carry_out(says, &floats, &mut ready) {
-            Ok((answer, floats)) => {
-                let floats: Vec<&[f32]> = floats.iter().map(Vec::as_slice).collect();
-                say(number, answer, &floats)?;
-            }
-            Err(error) => {
-                // If the first rank is gone as well, this error is the one that counts here.
-                let _ = say(number, Answer::Failed(error.to_string()), &[]);
-                return Err(error);
-            }
-        }
-    }
+        Ok(())
+    })
 }
 
 /// The first rank said something that it should not.
@@ -85,6 +60,35 @@ fn wrong(problem: &str) -> TrainError {
 }
 
 impl Follower<'_> {
+    /// Carries an order out and answers it; whether there may be another.
+    fn obey(
+        &self,
+        link: &dyn Link,
+        bytes: &[u8],
+        ready: &mut Option<Ready>,
+    ) -> Result<bool, TrainError> {
+        let read = Message::<Order>::read(bytes);
+        let (Message { number, says }, floats) = read.ok_or_else(|| wrong("says no order"))?;
+        if says == Order::End {
+            return Ok(false);
+        }
+        let say = |says: Answer, floats: &[&[f32]]| {
+            link.send(0, ANSWERS, &Message { number, says }.bytes(floats))
+        };
+        match self.carry_out(says, &floats, ready) {
+            Ok((answer, floats)) => {
+                let floats: Vec<&[f32]> = floats.iter().map(Vec::as_slice).collect();
+                say(answer, &floats)?;
+                Ok(true)
+            }
+            Err(error) => {
+                // If the first rank is gone as well, this error is the one that counts here.
+                let _ = say(Answer::Failed(error.to_string()), &[]);
+                Err(error)
+            }
+        }
+    }
+
     fn carry_out(
         &self,
         order: Order,
@@ -93,6 +97,11 @@ impl Follower<'_> {
     ) -> Result<(Answer, Vec<Vec<f32>>), TrainError> {
         let train = &self.data.train;
         let answer = match order {
+            Order::Hello => Answer::Here {
+                version: env!("CARGO_PKG_VERSION").into(),
+                adapter: self.gpu.adapter().name.clone(),
+                account: Box::new(self.data.account.clone()),
+            },
             Order::Time(order) => {
                 // Two stages at once may be more than the device holds.
                 *ready = None;

@@ -83,6 +83,8 @@ pub(super) struct Course {
 /// What the first rank has another one do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) enum Order {
+    /// Say who you are; the first of all.
+    Hello,
     /// Say how long a part takes.
     Time(Box<StageOrder>),
     /// Make a stage ready; the floats are the teacher's, as they lie in its buffers.
@@ -107,7 +109,7 @@ pub(super) enum Order {
 /// What a rank answers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) enum Answer {
-    /// Here I am; the first of all.
+    /// Here I am.
     Here {
         version: String,
         adapter: String,
