@@ -38,7 +38,7 @@ use crate::{
     formats::ModelFolder,
     nn::NetworkError,
     ops::AdapterKind,
-    ranks::{Link, Pulse, Threads},
+    ranks::{Link, Threads},
     win::algorithm,
 };
 
@@ -442,11 +442,8 @@ impl Crew<'_> {
     /// Trains members as the first of the ranks that share their batches.
     fn lead(&self, link: &dyn Link, gpu: Arc<dyn Device>) -> Result<(), TrainError> {
         let (clock, account) = (&self.run.host.clock, &self.data.account);
-        let others: Vec<usize> = (1..link.count()).collect();
-        Pulse::default().during(link, &others, || {
-            let team = Team::meet(link, clock, &gpu.adapter().name, account)?;
-            self.work(gpu, Some(team))
-        })
+        let adapter = gpu.adapter().name.clone();
+        Team::lead(link, clock, &adapter, account, |team| self.work(gpu, Some(team)))
     }
 
     /// Runs a device's shares of what another rank trains.

@@ -142,11 +142,22 @@ fn read(rank: usize, bytes: &[u8]) -> Result<(Answer, Vec<f32>, u64), TrainError
 }
 
 impl<'r> Team<'r> {
-    /// Waits until all ranks are there, on such data as the first rank's.
+    /// Works as the first of the ranks of a link, once all are there, on such data as the first rank's.
     ///
     /// # Errors
-    /// One is not there, is another Taper, or has other data.
-    pub(super) fn meet(
+    /// One is not there, is another Taper, or has other data; and what `work` fails with.
+    pub(super) fn lead<T>(
+        link: &'r dyn Link,
+        clock: &'r Arc<dyn Clock>,
+        adapter: &str,
+        account: &Account,
+        work: impl FnOnce(Self) -> Result<T, TrainError>,
+    ) -> Result<T, TrainError> {
+        let others: Vec<usize> = (1..link.count()).collect();
+        Pulse::default().during(link, &others, || work(Self::meet(link, clock, adapter, account)?))
+    }
+
+    fn meet(
         link: &'r dyn Link,
         clock: &'r Arc<dyn Clock>,
         adapter: &str,
