@@ -145,6 +145,29 @@ pub fn select(adapters: &[AdapterDescription], device: &str) -> Vec<usize> {
     }
 }
 
+/// Places in `adapters`, those that a device means, of those that are the share of process `turn` of `count` on this machine: one adapter a
+/// physical device, in the order of the PCI bus, so that every process counts alike, whatever order its driver has. Without `all` it is one of
+/// them. Where there are fewer devices than processes, several share one.
+pub(super) fn share(
+    adapters: &[AdapterDescription],
+    all: bool,
+    (turn, count): (usize, usize),
+) -> Vec<usize> {
+    let mut firsts: Vec<usize> = Vec::new();
+    for (place, adapter) in adapters.iter().enumerate() {
+        if !firsts.iter().any(|&other| adapters[other].slot == adapter.slot) {
+            firsts.push(place);
+        }
+    }
+    firsts.sort_by_key(|&place| adapters[place].pci_bus.as_str());
+    let devices = firsts.len().max(1);
+    let mine = |&(number, _): &(usize, usize)| match all && devices >= count {
+        true => number % count == turn,
+        false => number == turn % devices,
+    };
+    firsts.into_iter().enumerate().filter(mine).map(|(_, place)| place).collect()
+}
+
 /// The adapters that `device` means, see [`select`].
 ///
 /// # Errors
@@ -205,6 +228,26 @@ mod tests {
         let slots: Vec<&str> = found.iter().map(|adapter| adapter.slot.as_str()).collect();
         let (radeon, nvidia) = ("amd radeon 780m", "0000:01:00.0");
         assert_eq!(slots, [nvidia, "0000:02:00.0", radeon, "cpu", nvidia, radeon, "cpu"]);
+    }
+
+    #[test]
+    fn processes_of_a_machine_take_other_devices() {
+        let mut found = machine();
+        found.swap(0, 1);
+        let gpus = |device: &str| -> Vec<AdapterDescription> {
+            select(&found, device).into_iter().map(|place| found[place].clone()).collect()
+        };
+        let one = |turn| share(&gpus("auto"), false, (turn, 2));
+        assert_eq!([one(0), one(1)], [[1], [0]]);
+        let all = |turn, count| share(&gpus("all"), true, (turn, count));
+        // The Radeon's bus is not known: it is counted first.
+        assert_eq!([all(0, 2), all(1, 2)], [vec![2, 0], vec![1]]);
+        assert_eq!([all(0, 1), all(3, 4)], [vec![2, 1, 0], vec![2]]);
+        // Software, and an adapter that is named by its index, are shared.
+        assert_eq!(
+            [share(&gpus("3"), false, (1, 2)), share(&gpus("cpu"), false, (0, 1))],
+            [vec![0], vec![]]
+        );
     }
 
     #[test]

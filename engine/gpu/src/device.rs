@@ -26,6 +26,8 @@ pub struct Options {
     pub memory_budget: Option<u64>,
     /// Fault injection: destroy the device after so many submits, as a driver's reset would. For tests.
     pub lose_after: Option<u32>,
+    /// Which process of how many on this machine this is, where several share its devices: each takes others, in the order of the PCI bus.
+    pub turn: Option<(usize, usize)>,
 }
 
 /// An open device with its compiled pipelines. Threads may share it; see `turn` for one of OpenGL.

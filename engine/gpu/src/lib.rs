@@ -30,15 +30,22 @@ pub fn open(wanted: &str, options: Options) -> Result<Arc<dyn Device>, DeviceErr
     Ok(Gpu::request(&adapter, description, options)?)
 }
 
-/// Opens what a run is to be trained on: each device for [`ALL`], else the best adapter that `wanted` means.
+/// Opens what a run is to be trained on: each device for [`ALL`], else the best adapter that `wanted` means; of these what is this process's
+/// [turn](Options::turn).
 ///
 /// # Errors
 /// If there is no such adapter or a driver refuses.
 pub fn open_all(wanted: &str, options: Options) -> Result<Vec<Arc<dyn Device>>, DeviceError> {
-    if !wanted.eq_ignore_ascii_case(ALL) {
-        return Ok(vec![open(wanted, options)?]);
+    let mut meant = adapters::meant(wanted)?;
+    let all = wanted.eq_ignore_ascii_case(ALL);
+    if let Some(turn) = options.turn {
+        let descriptions: Vec<_> = meant.iter().map(|(_, of)| of.clone()).collect();
+        let mine = adapters::share(&descriptions, all, turn);
+        meant = mine.into_iter().map(|place| meant[place].clone()).collect();
+    } else if !all {
+        meant.truncate(1);
     }
-    let meant = adapters::meant(wanted)?.into_iter();
+    let meant = meant.into_iter();
     meant.map(|(adapter, of)| Ok(Gpu::request(&adapter, of, options)? as _)).collect()
 }
 

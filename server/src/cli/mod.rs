@@ -16,6 +16,7 @@ mod preflight;
 mod presets;
 mod profile;
 mod progress;
+mod ranks;
 mod run;
 mod self_test;
 mod serve;

@@ -21,6 +21,7 @@ use crate::signals::{self, Signal};
 use super::driver;
 use super::out::json_line;
 use super::progress::Progress;
+use super::ranks::Ranks;
 use super::source::Source;
 use super::task::{Task, tasks};
 use super::{compare, profile, teachers};
@@ -65,9 +66,10 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-/// This machine, with the devices that wgpu opens.
-fn host() -> Host {
-    Host::native(taper_gpu::Options::default())
+/// This machine, with the devices that wgpu opens; among several ranks on it, those of this one.
+fn host(ranks: Option<&Ranks>) -> Host {
+    let turn = ranks.map(|ranks| ranks.turn);
+    Host::native(taper_gpu::Options { turn, ..taper_gpu::Options::default() })
 }
 
 /// The trace in a run directory.
@@ -87,6 +89,19 @@ impl Arguments {
         }
     }
 
+    /// How a run in `folder` is executed, by this process or as one of several ranks, which share the cores of their machine.
+    fn options(&self, folder: &Path, ranks: Option<&Ranks>) -> Options {
+        let on_host = ranks.map_or(1, |ranks| ranks.turn.1);
+        Options {
+            device: self.resumed_on(),
+            autotune: self.autotunes(),
+            cache: folders::cache(),
+            side_by_side: (driver::side_by_side() / on_host).max(1),
+            link: ranks.map(|ranks| Arc::clone(ranks.link())),
+            ..Options::new(folder)
+        }
+    }
+
     /// The first configuration that will be trained; none where it cannot be read, which `run` then says.
     pub(super) fn first(&self) -> Option<Config> {
         if self.resume {
@@ -100,14 +115,40 @@ impl Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    // The server starts each of its runs as one process, whatever has started the server.
+    let ranks = if arguments.controlled { None } else { Ranks::join()? };
+    match ranks {
+        None => Ok(ExitCode::from(lead(arguments, None)?)),
+        Some(ranks) if ranks.leads() => {
+            let done = lead(arguments, Some(&ranks));
+            Ok(ranks.dismiss(done))
+        }
+        Some(ranks) => {
+            let stop = on_stop()?;
+            let (host, options) =
+                (host(Some(&ranks)), arguments.options(Path::new(""), Some(&ranks)));
+            Ok(ranks.follow(&host, &options, &stop))
+        }
+    }
+}
+
+/// Does what the command says, together with other ranks if there are some; the exit status.
+fn lead(arguments: &Arguments, ranks: Option<&Ranks>) -> Result<u8> {
     let out = &arguments.out;
+    if arguments.profile && ranks.is_some() {
+        return Err(failure(
+            "--profile times the kernels of one device, and several ranks train this run",
+            "give it to a run of one process",
+        ));
+    }
+    let host = host(ranks);
     let (runs, fresh) = match arguments.task {
-        Some(task) => match taken_up(task, &arguments.source, out)? {
+        Some(task) => match taken_up(task, &arguments.source, out, &host)? {
             Some((run, fresh)) => (vec![run], fresh),
-            None => return Ok(ExitCode::SUCCESS),
+            None => return Ok(0),
         },
-        None if arguments.resume => (resumed(out)?, false),
-        None => (created(&arguments.source, out)?, true),
+        None if arguments.resume => (resumed(out, &host)?, false),
+        None => (created(&arguments.source, out, &host)?, true),
     };
     let interrupted = Arc::new(AtomicBool::new(false));
     let stop = on_interrupt(&interrupted)?;
@@ -118,10 +159,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         teachers::adopt(&runs[..place], folder, run.config(), arguments.autotunes())?;
         let recorder = arguments.profile.then(Recorder::default);
         let profile = recorder.clone();
-        let (autotune, cache) = (arguments.autotunes(), folders::cache());
-        let (device, side_by_side) = (arguments.resumed_on(), driver::side_by_side());
-        let options =
-            Options { device, profile, autotune, cache, side_by_side, ..Options::new(folder) };
+        let options = Options { profile, ..arguments.options(folder, ranks) };
         let (begun, done) = train(run, &options, arguments.json, &stop);
         // The profile is written however the run ended. An error of the run takes precedence over an error of writing the profile.
         let shown = recorder.map_or(Ok(()), |of| show_profile(&of, folder, arguments.json));
@@ -139,7 +177,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
                     }
                 });
                 let by_hand = interrupted.load(Ordering::SeqCst);
-                return Ok(ExitCode::from(if by_hand { INTERRUPTED } else { STOPPED }));
+                return Ok(if by_hand { INTERRUPTED } else { STOPPED });
             }
             Err(error) => {
                 if !begun && place == 0 && fresh {
@@ -157,7 +195,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
             tell(&format!("trained student: {}\n", folder.join(ARTIFACTS).display()));
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(0)
 }
 
 /// The directory of each configuration: `out` itself, or one a point of the grid in a folder with its label.
@@ -184,7 +222,7 @@ fn file_name(label: &str) -> String {
 }
 
 /// New runs, all of them before the first is trained, so that a resume knows every point of a grid.
-fn created(source: &Source, out: &Path) -> Result<Vec<(PathBuf, Run)>> {
+fn created(source: &Source, out: &Path, host: &Host) -> Result<Vec<(PathBuf, Run)>> {
     let folders = folders(source, out)?;
     if std::fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(failure(
@@ -194,21 +232,26 @@ fn created(source: &Source, out: &Path) -> Result<Vec<(PathBuf, Run)>> {
     }
     let create = |(folder, mut config): (PathBuf, Config)| {
         hub::resolve(&mut config)?;
-        let run = Run::create(config, &folder, &host())?;
+        let run = Run::create(config, &folder, host)?;
         Ok((folder, run))
     };
     folders.into_iter().map(create).collect()
 }
 
 /// The run of a task, as far as it is, and whether it is new; none where it is done.
-fn taken_up(task: Task, source: &Source, out: &Path) -> Result<Option<((PathBuf, Run), bool)>> {
+fn taken_up(
+    task: Task,
+    source: &Source,
+    out: &Path,
+    host: &Host,
+) -> Result<Option<((PathBuf, Run), bool)>> {
     let all = tasks(source)?;
     let count = all.len();
     let (number, mut config) = task.of(all)?;
     hub::resolve(&mut config)?;
     let folder = out.join(format!("task-{number}"));
     let fresh = !folder.join("config.toml").exists();
-    let run = Run::create_or_resume(config, &folder, &host())?;
+    let run = Run::create_or_resume(config, &folder, host)?;
     let done = run.is_done()?;
     let seed = run.config().seeds.first().copied().unwrap_or_default();
     say(&format!(
@@ -220,12 +263,21 @@ fn taken_up(task: Task, source: &Source, out: &Path) -> Result<Option<((PathBuf,
 }
 
 /// The runs of an earlier command.
-fn resumed(out: &Path) -> Result<Vec<(PathBuf, Run)>> {
+fn resumed(out: &Path, host: &Host) -> Result<Vec<(PathBuf, Run)>> {
     let resume = |folder: PathBuf| {
-        let run = Run::resume(&folder, &host())?;
+        let run = Run::resume(&folder, host)?;
         Ok((folder, run))
     };
     expand(out)?.into_iter().map(resume).collect()
+}
+
+/// A flag that every signal sets, in a rank that another one leads: who has started them tells all.
+fn on_stop() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&stop);
+    signals::at_each(move |_| flag.store(true, Ordering::SeqCst))
+        .context("the system's signals cannot be heard")?;
+    Ok(stop)
 }
 
 /// A flag that every signal sets. Ctrl-C sets `interrupted` too, and the second one ends the process at once; what a scheduler or a launcher sends
@@ -357,13 +409,13 @@ mod tests {
         let factors = |runs: Vec<(PathBuf, Run)>| -> Vec<u32> {
             runs.iter().map(|(_, run)| run.config().teacher.factor).collect()
         };
-        assert_eq!(factors(created(&source, &out).expect("new")), [2, 4]);
-        assert_eq!(factors(resumed(&out).expect("there")), [2, 4]);
-        let error = created(&source, &out).expect_err("not empty").to_string();
+        assert_eq!(factors(created(&source, &out, &host(None)).expect("new")), [2, 4]);
+        assert_eq!(factors(resumed(&out, &host(None)).expect("there")), [2, 4]);
+        let error = created(&source, &out, &host(None)).expect_err("not empty").to_string();
         assert!(error.ends_with("is not empty"), "{error}");
-        let runs = resumed(&out).expect("there");
+        let runs = resumed(&out, &host(None)).expect("there");
         withdraw(runs, &out);
         assert!(!out.exists());
-        assert!(resumed(&out).is_err());
+        assert!(resumed(&out, &host(None)).is_err());
     }
 }

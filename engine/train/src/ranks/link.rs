@@ -4,9 +4,14 @@ use std::{fmt::Debug, time::Duration};
 
 use thiserror::Error;
 
-/// What a message is about, so that who waits for one thing is not handed another.
+/// What a message is about, so that who waits for one thing is not handed another; at most [`Self::LAST`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Channel(pub u16);
+
+impl Channel {
+    /// The last one: MPI's tags reach at least to 32767, and one bit says of what carries messages whether more of one follows.
+    pub const LAST: Channel = Channel(0x3fff);
+}
 
 /// One rank's end of what joins it to the others. Threads may share it.
 pub trait Link: Debug + Send + Sync {
@@ -16,13 +21,17 @@ pub trait Link: Debug + Send + Sync {
     /// How many ranks there are.
     fn count(&self) -> usize;
 
+    /// The machine that it is on, by name.
+    fn host(&self) -> &str;
+
     /// Sends a message to another rank. It may return before that has come, and `bytes` may be changed then.
     ///
     /// # Errors
     /// The other rank is gone, or does not take it in time.
     fn send(&self, to: usize, channel: Channel, bytes: &[u8]) -> Result<(), RankError>;
 
-    /// The next message of `from` on a channel. It waits for at most `patience`, and leaves the processor to others meanwhile.
+    /// The next message of `from` on a channel. It waits for at most `patience`, and leaves the processor to others meanwhile. With
+    /// [`Duration::MAX`] it waits as long as the other rank lives.
     ///
     /// # Errors
     /// The other rank is gone, or none came in time: [`RankError::Silent`].
@@ -56,6 +65,16 @@ pub enum RankError {
     Gone {
         /// Which one.
         rank: usize,
+    },
+    /// A rank cannot go on, and says why.
+    #[error("rank {rank} on {host}: {problem}")]
+    Failed {
+        /// Which one.
+        rank: usize,
+        /// The machine that it is on.
+        host: String,
+        /// Why, as a sentence.
+        problem: String,
     },
     /// A rank says something that it should not.
     #[error("rank {rank} {problem}")]

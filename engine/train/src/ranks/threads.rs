@@ -1,42 +1,24 @@
 //! Ranks that are threads of one process.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::{Arc, Condvar, Mutex, PoisonError},
-    time::Duration,
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    inbox::Inbox,
+    link::{Channel, Link, RankError},
 };
-
-use super::link::{Channel, Link, RankError};
-
-/// What was sent to a rank and not taken yet.
-#[derive(Debug, Default)]
-struct Inbox {
-    /// By channel and sender.
-    messages: BTreeMap<(Channel, usize), VecDeque<Vec<u8>>>,
-    /// The ranks that have ended.
-    gone: Vec<usize>,
-}
 
 /// A rank that is a thread. When it is dropped, the others are told that it is gone.
 #[derive(Debug)]
 pub struct Threads {
     rank: usize,
-    inboxes: Arc<[(Mutex<Inbox>, Condvar)]>,
+    inboxes: Arc<[Inbox]>,
 }
 
 impl Threads {
     /// So many ranks, for a thread each.
     pub fn of(count: usize) -> Vec<Self> {
-        let inboxes: Arc<[(Mutex<Inbox>, Condvar)]> =
-            (0..count).map(|_| Default::default()).collect();
+        let inboxes: Arc<[Inbox]> = (0..count).map(|_| Inbox::default()).collect();
         (0..count).map(|rank| Self { rank, inboxes: Arc::clone(&inboxes) }).collect()
-    }
-
-    /// Does something to what a rank has been sent, and wakes it.
-    fn at(&self, rank: usize, work: impl FnOnce(&mut Inbox)) {
-        let (inbox, changed) = &self.inboxes[rank];
-        work(&mut inbox.lock().unwrap_or_else(PoisonError::into_inner));
-        changed.notify_all();
     }
 }
 
@@ -49,13 +31,16 @@ impl Link for Threads {
         self.inboxes.len()
     }
 
+    /// All are on one, which needs no name.
+    fn host(&self) -> &str {
+        "here"
+    }
+
     fn send(&self, to: usize, channel: Channel, bytes: &[u8]) -> Result<(), RankError> {
-        let mine = &self.inboxes[self.rank].0;
-        if mine.lock().unwrap_or_else(PoisonError::into_inner).gone.contains(&to) {
-            return Err(RankError::Gone { rank: to });
+        if let Some(why) = self.inboxes[self.rank].ended(to) {
+            return Err(why);
         }
-        let key = (channel, self.rank);
-        self.at(to, |inbox| inbox.messages.entry(key).or_default().push_back(bytes.to_vec()));
+        self.inboxes[to].put(self.rank, channel, bytes.to_vec());
         Ok(())
     }
 
@@ -65,37 +50,18 @@ impl Link for Threads {
         channel: Channel,
         patience: Duration,
     ) -> Result<Vec<u8>, RankError> {
-        let (inbox, changed) = &self.inboxes[self.rank];
-        let inbox = inbox.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (channel, from);
-        let nothing = |inbox: &mut Inbox| {
-            inbox.messages.get(&key).is_none_or(VecDeque::is_empty) && !inbox.gone.contains(&from)
-        };
-        let waited = changed.wait_timeout_while(inbox, patience, nothing);
-        let mut inbox = waited.unwrap_or_else(PoisonError::into_inner).0;
-        match inbox.messages.get_mut(&key).and_then(VecDeque::pop_front) {
-            Some(bytes) => Ok(bytes),
-            None if inbox.gone.contains(&from) => Err(RankError::Gone { rank: from }),
-            None => Err(RankError::Silent { rank: from, waited: patience }),
-        }
+        self.inboxes[self.rank].receive(from, channel, patience)
     }
 
     fn poll(&self, channel: Channel) -> Result<Option<(usize, Vec<u8>)>, RankError> {
-        let mut inbox = self.inboxes[self.rank].0.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_channel = inbox.messages.iter_mut().filter(|((other, _), _)| *other == channel);
-        for ((_, from), messages) in of_channel {
-            if let Some(bytes) = messages.pop_front() {
-                return Ok(Some((*from, bytes)));
-            }
-        }
-        inbox.gone.first().map_or(Ok(None), |&rank| Err(RankError::Gone { rank }))
+        self.inboxes[self.rank].poll(channel)
     }
 }
 
 impl Drop for Threads {
     fn drop(&mut self) {
         for rank in (0..self.inboxes.len()).filter(|rank| *rank != self.rank) {
-            self.at(rank, |inbox| inbox.gone.push(self.rank));
+            self.inboxes[rank].end(self.rank, RankError::Gone { rank: self.rank });
         }
     }
 }

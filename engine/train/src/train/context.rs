@@ -26,6 +26,7 @@ use crate::{
     nn::{Network, Weights},
     ops::AdapterKind,
     profile::Recorder,
+    ranks::Link,
 };
 
 /// When the tiles of products are chosen by timing them, instead of by the built-in table.
@@ -58,6 +59,8 @@ pub struct Options {
     pub cache: Option<PathBuf>,
     /// Members that are trained at the same time on a software adapter, or shares of each batch. More than one pays where each keeps a single core busy.
     pub side_by_side: usize,
+    /// What joins this process, as rank 0, to others that train members of the run: see [`follow`](super::follow).
+    pub link: Option<Arc<dyn Link>>,
     /// With `split = "batch"`, how many equal parts of each batch the ranks run, instead of by their speed.
     pub shares: Option<Vec<u32>>,
 }
@@ -67,8 +70,17 @@ impl Options {
     pub fn new(out: impl Into<PathBuf>) -> Self {
         let checkpoint_every = Duration::from_secs(20);
         let (autotune, cache, side_by_side) = (Autotune::Never, None, 1);
-        let (out, device, profile, shares) = (out.into(), None, None, None);
-        Self { out, device, checkpoint_every, profile, autotune, cache, side_by_side, shares }
+        Self {
+            out: out.into(),
+            device: None,
+            checkpoint_every,
+            profile: None,
+            autotune,
+            cache,
+            side_by_side,
+            link: None,
+            shares: None,
+        }
     }
 }
 
@@ -94,6 +106,8 @@ pub(super) struct Context<'r> {
     pub(super) clock: &'r Arc<dyn Clock>,
     pub(super) disk: &'r dyn Disk,
     pub(super) gpu: Arc<dyn Device>,
+    /// What the log calls its adapter: its name, in a run over ranks with the machine that has it.
+    pub(super) adapter: &'r str,
     /// Present if tiles are timed on this device.
     pub(super) autotuner: Option<Autotuner>,
     pub(super) stops: &'r Stops<'r>,

@@ -6,6 +6,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use super::{
+    far::{Far, Request},
+    past::{End, Past},
+};
 use crate::{
     clock::Clock,
     data::Account,
@@ -14,37 +18,25 @@ use crate::{
     formats::FormatError,
 };
 
-/// What the log says of a member or a teacher.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Past {
-    /// The adapter on which it began, empty if an older log does not say; none if it has not begun.
-    pub(super) begun: Option<String>,
-    /// Its results; none if it is not trained yet.
-    pub(super) finished: Option<End>,
-    /// The result of each stage, in words.
-    pub(super) ends: BTreeMap<String, String>,
-}
-
-/// The results of a trained member.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct End {
-    pub(super) train_error: f64,
-    pub(super) epochs: Option<f64>,
-    pub(super) seconds: Option<f64>,
-}
-
 /// The log, who listens, and what it said so far.
 pub(super) struct Journal<'r> {
     state: Mutex<State>,
-    listener: &'r Listener<'r>,
+    to: To<'r>,
+}
+
+/// Where the lines go.
+enum To<'r> {
+    /// To the log here, and then to who listens.
+    Log(Mutex<EventLog>, &'r Listener<'r>),
+    /// To rank 0, which has the log.
+    Rank(&'r Far),
 }
 
 /// Is told of every new entry, one at a time.
 pub(super) type Listener<'r> = dyn Fn(Entry) + Sync + 'r;
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct State {
-    log: EventLog,
     past: BTreeMap<String, Past>,
     /// The configuration's hash, as the run was taken up last.
     config_hash: Option<String>,
@@ -83,6 +75,13 @@ impl State {
     }
 }
 
+/// What errors call the log that another rank has.
+const LOG_OF_RANK_0: &str = "the log of rank 0";
+
+fn held(log: &Mutex<EventLog>) -> MutexGuard<'_, EventLog> {
+    log.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl<'r> Journal<'r> {
     /// Opens the log at `path`, making it if there is none.
     ///
@@ -96,12 +95,21 @@ impl<'r> Journal<'r> {
     ) -> Result<Self, FormatError> {
         let log = EventLog::on(disk, Arc::clone(clock), path)?;
         let bytes = disk.read(path)?;
-        let (past, passed_over) = (BTreeMap::new(), event::passed_over(&bytes));
-        let mut state = State { log, past, config_hash: None, account: None, passed_over };
+        let mut state = State { passed_over: event::passed_over(&bytes), ..State::default() };
         for entry in event::entries(&bytes) {
             state.take(&entry.event);
         }
-        Ok(Self { state: Mutex::new(state), listener })
+        Ok(Self { state: Mutex::new(state), to: To::Log(Mutex::new(log), listener) })
+    }
+
+    /// The log that rank 0 has. It says nothing of the past but what it is told by [`Self::tell`].
+    pub(super) fn of_rank_0(far: &'r Far) -> Self {
+        Self { state: Mutex::default(), to: To::Rank(far) }
+    }
+
+    /// Tells it what the log of rank 0 says.
+    pub(super) fn tell(&self, pasts: BTreeMap<String, Past>) {
+        self.lock().past.extend(pasts);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -114,9 +122,18 @@ impl<'r> Journal<'r> {
     /// What the system refuses.
     pub(super) fn append(&self, event: Event) -> Result<(), FormatError> {
         let mut state = self.lock();
-        let entry = state.log.append(event)?;
-        state.take(&entry.event);
-        (self.listener)(entry);
+        match &self.to {
+            To::Log(log, listener) => {
+                let entry = held(log).append(event)?;
+                state.take(&entry.event);
+                listener(entry);
+            }
+            To::Rank(far) => {
+                let request = Request::Append(Box::new(event.clone()));
+                far.at(Path::new(LOG_OF_RANK_0), true, &request, &[])?;
+                state.take(&event);
+            }
+        }
         Ok(())
     }
 
@@ -152,7 +169,10 @@ impl<'r> Journal<'r> {
     /// # Errors
     /// What the system refuses.
     pub(super) fn sync(&self) -> Result<(), FormatError> {
-        self.lock().log.sync()
+        match &self.to {
+            To::Log(log, _) => held(log).sync(),
+            To::Rank(far) => far.at(Path::new(LOG_OF_RANK_0), true, &Request::Sync, &[]).map(drop),
+        }
     }
 
     /// What the log says of a member.

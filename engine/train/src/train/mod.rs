@@ -3,19 +3,25 @@
 //! ```text
 //! Run ── per device: members, after the teacher of their seed ── per stage: Session (plan on a device) ── per restart: steps ── checkpoints, events
 //! ```
+//!
+//! Over ranks, rank 0 has the run and its directory, and the others [`follow`] it: each of their devices takes members as those of rank 0 do.
 
 mod autotuner;
 mod cache;
 mod checkpoint;
 mod context;
 mod error;
+mod far;
+mod follow;
 mod host;
 mod journal;
 mod kept;
 mod measure;
 mod member;
+mod members;
 pub mod model;
 mod outline;
+mod past;
 mod pool;
 pub mod probe;
 mod run;
@@ -30,6 +36,7 @@ pub use cache::TimingsFolder;
 pub use checkpoint::Checkpoint;
 pub use context::{Autotune, Options, Teacher};
 pub use error::TrainError;
+pub use follow::{dismiss, follow};
 pub use host::Host;
 pub use outline::{Networks, Outline, Planned, networks, outline, planned};
 pub use run::Run;

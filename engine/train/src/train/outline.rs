@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     TrainError,
     measure::last_tap,
@@ -22,7 +24,7 @@ use crate::{
 };
 
 /// A member that a run trains, or a teacher.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Planned {
     /// The name of its folder and in the log: `win-0`, `teacher-0`.
     pub name: String,

@@ -5,10 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::{
-    journal::{Journal, Past},
-    outline::Planned,
-};
+use super::{journal::Journal, outline::Planned, past::Past};
 
 /// How often a device that waits for a teacher looks whether the run was stopped.
 const LOOK: Duration = Duration::from_millis(200);

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc,
     },
     thread,
@@ -15,12 +15,15 @@ use std::{
 use super::{
     TrainError,
     context::{Context, Options, Stops, Teacher, autotuner},
+    far::{Far, Request},
     host::Host,
-    journal::{Journal, Listener, Past},
+    journal::{Journal, Listener},
     kept,
     measure::{self, Worth},
     member::Member,
+    members::{self, Desk},
     outline::{self, Outline, Planned, Prepared},
+    past::Past,
     pool::Pool,
     spec::{ARTIFACTS, MemberSpec},
     teacher::{self, Imported},
@@ -210,6 +213,10 @@ impl Run {
     ) -> Result<(), TrainError> {
         let config = &self.config;
         let kept = self.kept_tokenizer()?;
+        let link = options.link.as_ref().filter(|link| link.count() > 1);
+        if let Some(link) = link {
+            members::call_to(&**link, config, &self.out, kept.as_ref())?;
+        }
         let mut data =
             data::open_on(&self.host.disk, config, options.cache.as_deref(), kept.as_ref())?;
         if let Some(other) = journal.other_data(&data.account) {
@@ -226,12 +233,26 @@ impl Run {
             account.yardsticks = Some(text.yardsticks()?);
         }
         let prepared = outline::prepare(config, &data)?;
-        let gpus = self.devices(options, &prepared.outline)?;
+        let gpus = devices(config, &self.host, options, &prepared.outline)?;
         if let (Some(recorder), [gpu, ..]) = (&options.profile, &gpus[..]) {
             recorder.begin(&gpu.adapter().name, Arc::clone(gpu).peaks()?);
         }
-        let mut names: Vec<&str> = gpus.iter().map(|gpu| gpu.adapter().name.as_str()).collect();
-        names.dedup();
+        let own: Vec<String> = gpus
+            .iter()
+            .map(|gpu| &gpu.adapter().name)
+            .map(|name| link.map_or(name.clone(), |of| members::adapter_on(of.host(), name)))
+            .collect();
+        let theirs = match link {
+            Some(link) => members::gather(&**link, &data, &prepared)?,
+            None => BTreeMap::new(),
+        };
+        let all = own.iter().chain(theirs.values().flatten());
+        let mut names: Vec<&str> = Vec::new();
+        all.for_each(|name| {
+            if !names.contains(&name.as_str()) {
+                names.push(name);
+            }
+        });
         for message in journal.doubts(&config.hash()) {
             journal.append(Event::Warning { message })?;
         }
@@ -256,20 +277,24 @@ impl Run {
             journal.append(Event::Warning { message })?;
         }
         if let Some(imported) = &prepared.imported {
-            self.test_imported(imported, &data, journal, &gpus[0])?;
+            self.test_imported(imported, &data, journal, &gpus[0], &own[0])?;
         }
         // Where the batch is split, the first device trains the members, and the others help it.
         let trainers = if config.split == Split::Batch { 1 } else { names.len() };
-        let crew = Crew {
-            run: self,
-            options,
-            data: &data,
-            prepared: &prepared,
+        let pool = Pool::new(outline::planned(config), &names[..trainers], journal);
+        let stops = Stops { user: stop, failure: AtomicBool::new(false) };
+        let (host, data, prepared, stops) = (&self.host, &data, &prepared, &stops);
+        let crew = Crew { config, host, options, data, prepared, stops };
+        let desk = link.map(|link| Desk {
+            link,
+            out: &self.out,
+            disk: &*self.host.disk,
             journal,
-            pool: Pool::new(outline::planned(config), &names[..trainers], journal),
-            stops: Stops { user: stop, failure: AtomicBool::new(false) },
-        };
-        crew.train(gpus)?;
+            pool: &pool,
+            stops,
+            open: AtomicUsize::new(theirs.values().map(Vec::len).sum()),
+        });
+        crew.train(gpus.into_iter().zip(&own).collect(), &pool, journal, desk.as_ref(), &theirs)?;
         self.keep_best(journal)
     }
 
@@ -289,6 +314,7 @@ impl Run {
         data: &Dataset,
         journal: &Journal<'_>,
         gpu: &Arc<dyn Device>,
+        adapter: &str,
     ) -> Result<(), TrainError> {
         for (seed, Imported { teacher, .. }) in teacher::distinct(imported) {
             let member = format!("teacher-{seed}");
@@ -297,7 +323,7 @@ impl Run {
             }
             let shapes = teacher.network.shapes()?;
             let (params, macs) = (shapes.param_count(), shapes.total_macs());
-            let adapter = Some(gpu.adapter().name.clone());
+            let adapter = Some(adapter.into());
             journal.append(Event::MemberStarted {
                 member: member.clone(),
                 method: None,
@@ -330,45 +356,6 @@ impl Run {
         Ok(())
     }
 
-    /// Opens the devices that the members are trained on; each of them can do what any of the run's stages needs.
-    fn devices(
-        &self,
-        options: &Options,
-        outline: &Outline,
-    ) -> Result<Vec<Arc<dyn Device>>, TrainError> {
-        let config = &self.config;
-        let device = options.device.as_deref().unwrap_or(&config.device);
-        let mut gpus = self.host.devices.open(device, config.memory_budget)?;
-        if options.profile.is_some() && gpus.len() > 1 {
-            let message =
-                format!("a profile is of one device, and `{device}` means {}", gpus.len());
-            return Err(NetworkError::Unsupported(message).into());
-        }
-        if !self.host.threads && gpus.len() > 1 {
-            let message = format!(
-                "a run without threads trains on one device, and `{device}` means {}",
-                gpus.len()
-            );
-            return Err(NetworkError::Unsupported(message).into());
-        }
-        for gpu in &gpus {
-            if config.precision == Precision::Mixed {
-                gpu.check_half()?;
-            }
-            outline::refuse_what_does_not_fit(config, outline, &gpu.target())?;
-        }
-        let together = self.config.split == Split::Batch;
-        let software = gpus[0].adapter().kind == AdapterKind::Cpu && self.host.threads;
-        // A profile needs the device to itself, and a memory budget holds for all that runs at once.
-        if software && options.profile.is_none() && config.memory_budget.is_none() {
-            let most = if together { usize::MAX } else { outline::planned(config).len() };
-            for _ in 1..options.side_by_side.min(most) {
-                gpus.push(gpus[0].reopen()?);
-            }
-        }
-        Ok(gpus)
-    }
-
     /// Copies the WIN member (else the first method's) with the lowest final training error to `artifacts/`.
     fn keep_best(&self, journal: &Journal<'_>) -> Result<(), TrainError> {
         let wanted = match self.config.methods.contains(&Method::Win) {
@@ -390,36 +377,108 @@ impl Run {
     }
 }
 
-/// The devices of a run at work.
-struct Crew<'r> {
-    run: &'r Run,
-    options: &'r Options,
-    data: &'r Dataset,
-    prepared: &'r Prepared,
-    journal: &'r Journal<'r>,
-    pool: Pool,
-    stops: Stops<'r>,
+/// Where devices take members.
+pub(super) enum Members<'r> {
+    /// Here.
+    Pool(&'r Pool),
+    /// Of rank 0.
+    Far(&'r Far),
+}
+
+impl Members<'_> {
+    /// The next member for an adapter of this name. The log knows then what became of it and of its teacher before.
+    fn take(
+        &self,
+        adapter: &str,
+        stops: &Stops<'_>,
+        journal: &Journal<'_>,
+    ) -> Result<Option<Planned>, TrainError> {
+        match self {
+            Self::Pool(pool) => Ok(pool.take(adapter, || stops.any())),
+            Self::Far(_) if stops.any() => Ok(None),
+            Self::Far(far) => Ok(far.take(adapter)?.map(|(planned, pasts)| {
+                journal.tell(pasts);
+                planned
+            })),
+        }
+    }
+
+    /// Says what became of a member that was taken.
+    fn put(&self, name: &str, trained: bool) -> Result<(), TrainError> {
+        match self {
+            Self::Pool(pool) => pool.put(name, trained),
+            Self::Far(far) => {
+                far.ask(&Request::Put { name: name.into(), trained }, &[])?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The devices of a run at work, or those of one of its ranks.
+pub(super) struct Crew<'r> {
+    pub(super) config: &'r Config,
+    pub(super) host: &'r Host,
+    pub(super) options: &'r Options,
+    pub(super) data: &'r Dataset,
+    pub(super) prepared: &'r Prepared,
+    pub(super) stops: &'r Stops<'r>,
 }
 
 impl Crew<'_> {
-    /// Trains what is left, on each device in a thread of its own.
-    fn train(&self, mut gpus: Vec<Arc<dyn Device>>) -> Result<(), TrainError> {
-        let together = self.run.config.split == Split::Batch;
+    /// Trains what is left, on each device in a thread of its own; for each device of another rank a thread answers.
+    fn train(
+        &self,
+        mut gpus: Vec<(Arc<dyn Device>, &String)>,
+        pool: &Pool,
+        journal: &Journal<'_>,
+        desk: Option<&Desk<'_>>,
+        theirs: &BTreeMap<usize, Vec<String>>,
+    ) -> Result<(), TrainError> {
+        let disk = &*self.host.disk;
+        let work = |(gpu, name): (Arc<dyn Device>, &String), team: Option<Team<'_>>| {
+            self.work(gpu, name, &Members::Pool(pool), journal, disk, team)
+        };
+        // As the first of the ranks that share batches.
+        let lead = |link: &dyn Link, own: (Arc<dyn Device>, &String)| {
+            let (clock, account) = (&self.host.clock, &self.data.account);
+            let adapter = own.0.adapter().name.clone();
+            Team::lead(link, clock, &adapter, account, |team| work(own, Some(team)))
+        };
+        let serve = |desk: &Desk<'_>, rank: usize, device: usize| {
+            let mut watch = Watch { stops: self.stops, well: false };
+            let done = desk.serve(rank, device);
+            watch.well = done.is_ok();
+            drop(watch);
+            desk.open.fetch_sub(1, Ordering::SeqCst);
+            done
+        };
+        let together = self.config.split == Split::Batch;
         let own = if together { Some(gpus.remove(0)) } else { gpus.pop() };
         let ends: Vec<Result<(), TrainError>> = thread::scope(|scope| {
+            let (work, serve) = (&work, &serve);
             let mut others = Vec::with_capacity(gpus.len());
-            let own = match together {
-                true => {
+            let own = match (together, desk) {
+                (true, Some(desk)) => own.map(|own| lead(&**desk.link, own)),
+                (true, None) => {
                     let mut links = Threads::of(1 + gpus.len()).into_iter();
                     let first = links.next();
-                    for (gpu, link) in gpus.into_iter().zip(links) {
+                    for ((gpu, _), link) in gpus.into_iter().zip(links) {
                         others.push(scope.spawn(move || self.follow(&link, gpu)));
                     }
-                    own.zip(first).map(|(gpu, link)| self.lead(&link, gpu))
+                    own.zip(first).map(|(own, link)| lead(&link, own))
                 }
-                false => {
-                    others.extend(gpus.into_iter().map(|gpu| scope.spawn(|| self.work(gpu, None))));
-                    own.map(|gpu| self.work(gpu, None))
+                (false, desk) => {
+                    others.extend(gpus.into_iter().map(|gpu| scope.spawn(move || work(gpu, None))));
+                    if let Some(desk) = desk {
+                        scope.spawn(|| desk.pass_stops());
+                        for (&rank, devices) in theirs {
+                            for device in 0..devices.len() {
+                                others.push(scope.spawn(move || serve(desk, rank, device)));
+                            }
+                        }
+                    }
+                    own.map(|own| work(own, None))
                 }
             };
             let join = |other: thread::ScopedJoinHandle<'_, Result<(), TrainError>>| {
@@ -434,46 +493,48 @@ impl Crew<'_> {
         };
         match ends.into_iter().find_map(failed) {
             Some(error) => Err(error),
-            None if self.pool.is_done() => Ok(()),
+            None if pool.is_done() => Ok(()),
             None => Err(stopped()),
         }
     }
 
-    /// Trains members as the first of the ranks that share their batches.
-    fn lead(&self, link: &dyn Link, gpu: Arc<dyn Device>) -> Result<(), TrainError> {
-        let (clock, account) = (&self.run.host.clock, &self.data.account);
-        let adapter = gpu.adapter().name.clone();
-        Team::lead(link, clock, &adapter, account, |team| self.work(gpu, Some(team)))
-    }
-
     /// Runs a device's shares of what another rank trains.
-    fn follow(&self, link: &dyn Link, gpu: Arc<dyn Device>) -> Result<(), TrainError> {
-        let (data, clock) = (self.data, &self.run.host.clock);
+    pub(super) fn follow(&self, link: &dyn Link, gpu: Arc<dyn Device>) -> Result<(), TrainError> {
+        let (data, clock) = (self.data, &self.host.clock);
         team::follow(link, &Follower { gpu, data, clock })
     }
 
-    /// Trains members on a device until none is left for it; with a team, that shares their batches.
-    fn work(&self, gpu: Arc<dyn Device>, team: Option<Team<'_>>) -> Result<(), TrainError> {
+    /// Trains members on a device, whose adapter the log calls `adapter`, until none is left for it; with a team, that shares their batches.
+    pub(super) fn work(
+        &self,
+        gpu: Arc<dyn Device>,
+        adapter: &str,
+        members: &Members<'_>,
+        journal: &Journal<'_>,
+        disk: &dyn Disk,
+        team: Option<Team<'_>>,
+    ) -> Result<(), TrainError> {
         // If this function ends by an error or a panic, the drop of `watch` makes the other devices stop as well.
-        let mut watch = Watch { stops: &self.stops, well: false };
-        let Host { clock, disk, .. } = &self.run.host;
+        let mut watch = Watch { stops: self.stops, well: false };
+        let clock = &self.host.clock;
         let autotuner = autotuner(gpu.adapter(), self.options, clock);
         let mut context = Context {
-            config: &self.run.config,
+            config: self.config,
             options: self.options,
             data: self.data,
-            journal: self.journal,
+            journal,
             clock,
-            disk: &**disk,
+            disk,
             gpu,
+            adapter,
             autotuner,
-            stops: &self.stops,
+            stops: self.stops,
             team,
         };
         let mut lost = false;
-        while let Some(planned) = self.pool.take(&context.gpu.adapter().name, || self.stops.any()) {
+        while let Some(planned) = members.take(adapter, self.stops, journal)? {
             match self.member(&mut context, &planned) {
-                Ok(()) => self.pool.put(&planned.name, true),
+                Ok(()) => members.put(&planned.name, true)?,
                 Err(TrainError::Device(DeviceError::Lost(cause))) if !lost => {
                     lost = true;
                     let message = format!(
@@ -481,7 +542,7 @@ impl Crew<'_> {
                     );
                     context.emit(Event::Warning { message })?;
                     context.reopen()?;
-                    self.pool.put(&planned.name, false);
+                    members.put(&planned.name, false)?;
                 }
                 Err(error) => return Err(error),
             }
@@ -495,7 +556,7 @@ impl Crew<'_> {
         let Planned { name, method, seed } = planned;
         let (config, outline) = (context.config, &self.prepared.outline);
         let teacher = match method {
-            Some(method) if method.needs_teacher() => Some(self.teacher(*seed)?),
+            Some(method) if method.needs_teacher() => Some(self.teacher(context, *seed)?),
             _ => None,
         };
         let count = context.data.train.len() as u64;
@@ -504,7 +565,7 @@ impl Crew<'_> {
             method: *method,
             seed: *seed,
             folder: match method {
-                Some(_) => self.run.out.join("members").join(name),
+                Some(_) => self.options.out.join("members").join(name),
                 None => self.teacher_folder(*seed),
             },
             stages: algorithm::of(config, *method, count),
@@ -522,7 +583,7 @@ impl Crew<'_> {
             seed,
             params,
             macs,
-            adapter: Some(context.gpu.adapter().name.clone()),
+            adapter: Some(context.adapter.into()),
         })?;
         let finished = Member::open(&who, context, begun)?.finish()?;
         let done = Event::MemberFinished {
@@ -547,21 +608,69 @@ impl Crew<'_> {
     }
 
     fn teacher_folder(&self, seed: u64) -> PathBuf {
-        self.run.out.join("teachers").join(seed.to_string())
+        self.options.out.join("teachers").join(seed.to_string())
     }
 
     /// The teacher of a seed: imported, or trained before.
-    fn teacher(&self, seed: u64) -> Result<Teacher, TrainError> {
+    fn teacher(&self, context: &Context<'_>, seed: u64) -> Result<Teacher, TrainError> {
         let imported = self.prepared.imported.as_ref();
         if let Some(of) = imported.and_then(|teachers| teachers.get(&seed)) {
             return Ok(of.teacher.clone());
         }
-        let Past { finished, .. } = self.journal.past(&format!("teacher-{seed}"));
+        let Past { finished, .. } = context.journal.past(&format!("teacher-{seed}"));
         let (epochs, seconds) = finished.map_or((None, None), |end| (end.epochs, end.seconds));
         let folder = self.teacher_folder(seed);
-        let ModelFolder { weights, .. } = ModelFolder::read_on(&*self.run.host.disk, &folder)?;
+        let ModelFolder { weights, .. } = ModelFolder::read_on(context.disk, &folder)?;
         Ok(Teacher { network: self.prepared.wide.clone(), weights, epochs, seconds })
     }
+}
+
+/// Opens the devices that the members are trained on; each of them can do what any of the run's stages needs.
+pub(super) fn devices(
+    config: &Config,
+    host: &Host,
+    options: &Options,
+    outline: &Outline,
+) -> Result<Vec<Arc<dyn Device>>, TrainError> {
+    let device = options.device.as_deref().unwrap_or(&config.device);
+    let mut gpus = host.devices.open(device, config.memory_budget)?;
+    if options.profile.is_some() && gpus.len() > 1 {
+        let message = format!("a profile is of one device, and `{device}` means {}", gpus.len());
+        return Err(NetworkError::Unsupported(message).into());
+    }
+    if !host.threads && gpus.len() > 1 {
+        let message = format!(
+            "a run without threads trains on one device, and `{device}` means {}",
+            gpus.len()
+        );
+        return Err(NetworkError::Unsupported(message).into());
+    }
+    for gpu in &gpus {
+        if config.precision == Precision::Mixed {
+            gpu.check_half()?;
+        }
+        outline::refuse_what_does_not_fit(config, outline, &gpu.target())?;
+    }
+    let together = config.split == Split::Batch;
+    if together && options.link.is_some() {
+        if gpus.len() > 1 {
+            let message = format!(
+                "with split = \"batch\" each of several ranks has one device, and `{device}` means {}; start a rank for each of them",
+                gpus.len()
+            );
+            return Err(NetworkError::Unsupported(message).into());
+        }
+        return Ok(gpus);
+    }
+    let software = gpus[0].adapter().kind == AdapterKind::Cpu && host.threads;
+    // A profile needs the device to itself, and a memory budget holds for all that runs at once.
+    if software && options.profile.is_none() && config.memory_budget.is_none() {
+        let most = if together { usize::MAX } else { outline::planned(config).len() };
+        for _ in 1..options.side_by_side.min(most) {
+            gpus.push(gpus[0].reopen()?);
+        }
+    }
+    Ok(gpus)
 }
 
 /// Tells the other devices when one of them has failed.

@@ -54,10 +54,17 @@ impl Tokenizer {
             Ok(Some(File { path, text }))
         };
         let (whole, plain, config) = (read(TOKENIZER)?, read(VOCABULARY)?, read(CONFIG)?);
-        Files { whole, plain, config }.tokenizer(folder, None).map_err(|error| match error {
-            DataError::Malformed { path, problem } => FormatError::content(&path, problem),
-            other => FormatError::content(folder, other),
-        })
+        Files { whole, plain, config }.known(folder)
+    }
+
+    /// The tokenizer of a `tokenizer.json`, as [`Self::json`] writes it.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn from_json(text: String) -> Result<Self, FormatError> {
+        let path = PathBuf::from(TOKENIZER);
+        let whole = Some(File { path: path.clone(), text });
+        Files { whole, plain: None, config: None }.known(&path)
     }
 
     /// Writes `vocab.txt`, `tokenizer.json`, `tokenizer_config.json` and `special_tokens_map.json` into `folder`;
@@ -166,6 +173,14 @@ struct Files {
 }
 
 impl Files {
+    /// The tokenizer that files of our own say, which lie in `at`.
+    fn known(&self, at: &Path) -> Result<Tokenizer, FormatError> {
+        self.tokenizer(at, None).map_err(|error| match error {
+            DataError::Malformed { path, problem } => FormatError::content(&path, problem),
+            other => FormatError::content(at, other),
+        })
+    }
+
     /// The tokenizer that they say, all of them, and `lowercase`; `at` is where they were looked for.
     fn tokenizer(&self, at: &Path, lowercase: Option<bool>) -> Result<Tokenizer, DataError> {
         let config = match &self.config {
