@@ -9,7 +9,8 @@ export type Job =
   | { kind: "test" }
   | { kind: "look"; toml: string }
   | { kind: "start"; run: string; toml: string }
-  | { kind: "resume"; run: string };
+  | { kind: "resume"; run: string }
+  | { kind: "plan"; model: string };
 
 /** WebAssembly with JSPI, which TypeScript does not know yet. */
 interface Jspi {

@@ -138,6 +138,7 @@ addEventListener("message", ({ data }: MessageEvent<Ask>) => {
       asked |= SOON;
       return;
     case "look":
+    case "plan":
       void module.then((module) => module && answer(module, data));
       return;
     default:

@@ -1,6 +1,8 @@
 //! A run in a browser's tab: the engine as it is, synchronous and without threads, in a dedicated worker. The browser's WebGPU is its device, the
 //! origin's private files are its disk. Calls that wait suspend the whole stack by JSPI, and the worker's events run meanwhile.
 
+#![cfg(target_family = "wasm")]
+
 mod clock;
 mod device;
 mod disk;
@@ -18,7 +20,9 @@ use engine::{
     data,
     device::Devices,
     event::Entry,
-    train::{self, Host, Options, Run, TrainError, self_test},
+    formats::ModelFolder,
+    step::PlanDocument,
+    train::{self, Host, Options, Run, TrainError, model::Trained, self_test},
     win::needs,
 };
 use serde::{Deserialize, Serialize};
@@ -38,6 +42,8 @@ enum Job {
     Start { run: String, toml: String },
     /// Goes on with a run.
     Resume { run: String },
+    /// Makes `plan.json` of a model's folder, which is a path of the disk.
+    Plan { model: PathBuf },
 }
 
 /// What the page is told; `web/src/train/protocol.ts` says it in TypeScript.
@@ -54,6 +60,10 @@ enum Told<'a> {
     Looked {
         toml: String,
         outline: Json,
+    },
+    Planned {
+        model: &'a Path,
+        plan: &'a PlanDocument,
     },
     Refused {
         message: String,
@@ -98,6 +108,7 @@ fn perform() {
         Job::Open => open(),
         Job::Test => return test(),
         Job::Look { toml } => look(&toml),
+        Job::Plan { model } => plan(&model),
         Job::Start { run, toml } => {
             train_run(&run, |out, host| Run::create(read(&toml)?, out, host))
         }
@@ -177,6 +188,15 @@ fn look(toml: &str) -> Result<(), TrainError> {
         "warnings": outline.warnings,
     });
     tell(&Told::Looked { toml: config.to_toml(), outline });
+    Ok(())
+}
+
+/// What the page runs to try a model.
+fn plan(model: &Path) -> Result<(), TrainError> {
+    let folder = ModelFolder::read_on(&disk::OriginDisk, model)?;
+    let task = folder.config.task();
+    let plan = PlanDocument::inference(&Trained::of(folder)?.network, task)?;
+    tell(&Told::Planned { model, plan: &plan });
     Ok(())
 }
 
