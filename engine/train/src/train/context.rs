@@ -51,6 +51,8 @@ pub struct Options {
     pub device: Option<String>,
     /// How long a stage goes without a checkpoint.
     pub checkpoint_every: Duration,
+    /// Set by whoever wants a checkpoint soon, and cleared once there is one.
+    pub checkpoint_soon: Arc<AtomicBool>,
     /// Where some steps of each stage are recorded, timed dispatch by dispatch.
     pub profile: Option<Recorder>,
     /// Whether tiles are timed.
@@ -74,6 +76,7 @@ impl Options {
             out: out.into(),
             device: None,
             checkpoint_every,
+            checkpoint_soon: Arc::default(),
             profile: None,
             autotune,
             cache,

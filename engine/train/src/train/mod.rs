@@ -25,6 +25,7 @@ mod past;
 mod pool;
 pub mod probe;
 mod run;
+pub mod self_test;
 mod session;
 mod spec;
 mod teacher;
