@@ -1,0 +1,16 @@
+/** What the page asks of the worker that trains. */
+export type Ask =
+  | { kind: "look"; toml: string } // settle and outline a configuration: answers "looked" or "refused"
+  | { kind: "start"; run: string; toml: string } // a new run in /runs/RUN
+  | { kind: "resume"; run: string } // goes on with /runs/RUN
+  | { kind: "checkpoint" } // soon: the page is being hidden
+  | { kind: "stop" }; // ends at a checkpoint
+/** What the worker tells the page. */
+export type Told =
+  | { kind: "ready"; adapter: string; presets: { name: string; toml: string }[] }
+  | { kind: "unable"; message: string } // no WebGPU, no JSPI, self-test failed: one sentence that names versions
+  | { kind: "looked"; toml: string; outline: unknown } // outline: networks, stages with steps and needs in bytes, warnings
+  | { kind: "refused"; message: string }
+  | { kind: "entry"; entry: unknown } // an entry of events.jsonl (types are in src/generated/)
+  | { kind: "said"; message: string } // what is not in the log: lost and reopened device, throttled
+  | { kind: "ended"; status: "done" | "stopped" | "failed"; message?: string };
