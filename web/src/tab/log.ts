@@ -33,8 +33,8 @@ export function apply(known: Known, entry: Entry): Known {
       const { member, method, seed, params, macs } = entry;
       const before = next.members.find((other) => other.member === member);
       const adapter = entry.adapter ?? next.adapter;
-      const fresh: MemberState = before ?? { member, ...(method ? { method } : {}), seed, finished: false };
-      const state = { ...fresh, params, macs, adapter };
+      const fresh: MemberState = before ?? { member, seed, finished: false };
+      const state = { ...fresh, ...(method ? { method } : {}), params, macs, adapter };
       // A teacher from elsewhere, which is only tested, is in no stage.
       const members = before ? replaced(next.members, before, state) : [state, ...next.members];
       return { ...next, members };

@@ -5,9 +5,16 @@ import { presetOf } from "./config";
 import { CONFIG, entries, EVENTS, file, root, RUNS } from "./disk";
 import { apply, NOTHING, type Known } from "./log";
 
-/** The worker is a part of its own, with the engine that it fetches; a page that was built without them has none. */
-const parts = import.meta.glob<{ default: new () => Worker }>("../train/worker.ts", { query: "?worker" });
-const load = Object.values(parts)[0];
+/** The worker and the engine are parts of their own; a page that was built without them has none. */
+const [worker] = Object.values(
+  import.meta.glob<new (options: { name: string }) => Worker>("../train/worker.ts", {
+    query: "?worker",
+    import: "default",
+  }),
+);
+const [engine] = Object.values(
+  import.meta.glob<string>("../train/taper_tab.wasm", { query: "?url", import: "default" }),
+);
 
 /** What is said where there is none. */
 const NO_ENGINE =
@@ -60,17 +67,18 @@ class Trainer {
     if (this.state !== "closed") return;
     this.state = "opening";
     this.#awake ??= awake(() => this.work !== "idle");
-    if (!load) {
+    if (!worker || !engine) {
       this.#unable(NO_ENGINE);
       return;
     }
     try {
-      const { default: Engine } = await load();
-      const worker = (this.#worker = new Engine());
-      worker.onmessage = ({ data }: MessageEvent<Told>) => {
+      const [Engine, address] = await Promise.all([worker(), engine()]);
+      // A worker's name is all that it is told before its first message.
+      const made = (this.#worker = new Engine({ name: new URL(address, location.href).href }));
+      made.onmessage = ({ data }: MessageEvent<Told>) => {
         this.#hear(data);
       };
-      worker.onerror = (event) => {
+      made.onerror = (event) => {
         event.preventDefault();
         this.#broke(event.message || "the engine could not be fetched");
       };
