@@ -108,7 +108,7 @@ test("pictures that are chosen become the data", async () => {
     writeFileSync(path.join(folder, "My pets", kind as string, name as string), `picture of ${kind}`);
   }
   await page.locator("#pick-folder").setInputFiles(path.join(folder, "My pets"));
-  await page.getByLabel("My-pets.tar").waitFor();
+  await page.getByRole("radio", { name: "My-pets.tar" }).waitFor();
   expect(await page.locator("#field-data-path").inputValue()).toBe("/data/My-pets.tar");
   const stored = await page.evaluate(async () => {
     const data = await (await navigator.storage.getDirectory()).getDirectoryHandle("data");
