@@ -67,8 +67,10 @@ export async function browse(folder, flags, work) {
     timeout: PATIENCE,
   });
   try {
+    // Pages of one context see the same private files of their origin.
+    const context = await browser.newContext({ baseURL: origin });
     return await work(async (at) => {
-      const page = await browser.newPage({ baseURL: origin });
+      const page = await context.newPage();
       page.setDefaultTimeout(PATIENCE);
       page.on("console", (message) =>
         console.error(`console: ${message.text()}`),

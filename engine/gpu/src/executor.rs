@@ -15,7 +15,7 @@ use super::{
 use taper_core::{
     device::{self, DeviceError, Metrics, StepParameters},
     ops::Storage,
-    plan::{BufferSpec, DIMS_SLOT, Dispatch, KernelSpec, Mirror, PITCH, Plan, TEXELS, texel},
+    plan::{BufferSpec, DIMS_SLOT, Dispatch, KernelSpec, Mirror, PITCH, Plan, TEXELS, cuts, texel},
     profile::Pass,
 };
 
@@ -23,8 +23,6 @@ use taper_core::{
 const METRICS: &str = "metrics";
 /// Submits that may be under way before the host waits for the oldest.
 const IN_FLIGHT: usize = 8;
-/// Seconds that one submit should stay under: drivers kill longer ones.
-const SUBMIT_SECONDS: f64 = 0.4;
 
 const PENDING: u8 = 0;
 const READY: u8 = 1;
@@ -190,19 +188,13 @@ impl Executor {
         let mut programs = BTreeMap::new();
         for (name, list) in &plan.programs {
             let mut steps = Vec::with_capacity(list.len());
-            let mut seconds = 0.0;
-            for dispatch in list {
+            for (dispatch, cut) in list.iter().zip(cuts(list, gpu.adapter.kind)) {
                 let first = (slot * DIMS_SLOT / 4) as usize;
                 words[first..first + dispatch.dims.len()].copy_from_slice(&dispatch.dims);
                 let spec = &plan.kernels[dispatch.kernel];
                 let pipeline = &pipelines[dispatch.kernel];
                 let group = bind_group(gpu, spec, pipeline, dispatch, &memory, (&dims, slot))?;
                 slot += 1;
-                seconds += dispatch.estimate(gpu.adapter.kind);
-                let cut = seconds > SUBMIT_SECONDS;
-                if cut {
-                    seconds = 0.0;
-                }
                 let (pipeline, grid, live) = (Arc::clone(pipeline), dispatch.grid, spec.live);
                 let mirrors = dispatch.mirrors.clone();
                 steps.push(Step { mirrors, pipeline, group, grid, live, cut });

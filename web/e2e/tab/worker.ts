@@ -44,7 +44,8 @@ addEventListener("message", ({ data }: MessageEvent<Ask>) => {
           kind: "looked",
           toml: data.toml,
           outline: {
-            stages: [{ member: "win-0", stage: "wide", steps: 7, memory: 4096 }],
+            stages: [{ member: "win-0", method: "win", stage: "wide", steps: 7 }],
+            needs: [{ method: "win", stage: "wide", memory: 4096, micro_batches: 1, problem: null }],
             warnings: ["A warning."],
           },
         });

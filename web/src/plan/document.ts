@@ -5,6 +5,9 @@ type Schemas = components["schemas"];
 /** `plan.json`, as the engine says it. */
 export type PlanDocument = Schemas["PlanDocument"];
 export type Dispatch = Schemas["Dispatch"];
+export type Kernel = Schemas["KernelSpec"];
+/** A copy of a tensor into a texture. */
+export type Mirror = Schemas["Mirror"];
 /** How the axes of a tensor in the weights' file are put in order. */
 export type Order = Schemas["Order"];
 /** Where a tensor of the weights' file goes. */

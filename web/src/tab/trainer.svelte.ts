@@ -28,7 +28,9 @@ const REST_MS = 200;
 export interface Outline {
   student?: NetworkSize;
   teacher?: NetworkSize | null;
-  stages?: { member: string; stage: string; steps?: number; memory?: number; micro_batches?: number }[];
+  stages?: { member: string; stage: string; steps: number; method?: string | null }[];
+  /** What the stages of each method need, in bytes of this browser's GPU, and what of it does not fit. */
+  needs?: { method: string; stage: string; memory: number; micro_batches: number; problem: string | null }[];
   warnings?: string[];
 }
 
@@ -57,8 +59,9 @@ class Trainer {
   #worker: Worker | null = null;
   #waiting: Entry[] = [];
   #timer: ReturnType<typeof setTimeout> | undefined;
-  /** Who asked what the worker answers in turn. */
-  #asked: ((told: Told) => void)[] = [];
+  /** Who waits for an answer, and what is asked after it. */
+  #asked: ((told: Told) => void) | null = null;
+  #turn: Promise<unknown> = Promise.resolve();
   #unlock: (() => void) | null = null;
   #awake: ReturnType<typeof awake> | null = null;
 
@@ -148,11 +151,29 @@ class Trainer {
     });
   }
 
+  /** Asks when what was asked before is answered: answers do not say of what they are. */
   #question(ask: Ask): Promise<Told> {
-    return new Promise((answer) => {
-      this.#asked.push(answer);
-      this.#ask(ask);
-    });
+    const turn = this.#turn.then(
+      () =>
+        new Promise<Told>((answer) => {
+          if (!this.#worker) {
+            answer({ kind: "refused", message: this.message });
+            return;
+          }
+          this.#asked = answer;
+          this.#ask(ask);
+        }),
+    );
+    this.#turn = turn;
+    return turn;
+  }
+
+  /** Whether somebody waited for it. */
+  #answer(told: Told): boolean {
+    const asked = this.#asked;
+    this.#asked = null;
+    asked?.(told);
+    return asked !== null;
   }
 
   #ask(ask: Ask): void {
@@ -170,15 +191,12 @@ class Trainer {
         break;
       case "looked":
       case "planned":
-        this.#asked.shift()?.(told);
+        this.#answer(told);
         break;
-      case "refused": {
-        // What was asked last is answered in turn; where nothing was, it is the run that was to begin.
-        const asked = this.#asked.shift();
-        if (asked) asked(told);
-        else this.#end(told.message);
+      case "refused":
+        // Where nobody asked, it is the run that was to begin.
+        if (!this.#answer(told)) this.#end(told.message);
         break;
-      }
       case "entry":
         this.#waiting.push(told.entry as Entry);
         this.#timer ??= setTimeout(() => {

@@ -153,6 +153,15 @@ pub struct Binding {
     pub storage: Storage,
 }
 
+/// A linked shader.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Shader {
+    /// Its variant's or body's file.
+    pub label: String,
+    /// WGSL.
+    pub text: String,
+}
+
 /// A buffer to be made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BufferSpec {
@@ -204,6 +213,22 @@ impl Dispatch {
         };
         (self.flops as f64 / flops).max(self.bytes as f64 / bytes)
     }
+}
+
+/// Seconds that one submit should stay under: drivers kill longer ones, and browsers take the device away.
+const SUBMIT_SECONDS: f64 = 0.4;
+
+/// For each dispatch of a program whether the submit ends after it. The bits are the same however a program is cut.
+pub fn cuts(list: &[Dispatch], kind: AdapterKind) -> impl Iterator<Item = bool> {
+    let mut seconds = 0.0;
+    list.iter().map(move |dispatch| {
+        seconds += dispatch.estimate(kind);
+        let cut = seconds > SUBMIT_SECONDS;
+        if cut {
+            seconds = 0.0;
+        }
+        cut
+    })
 }
 
 /// A copy of a tensor into a texture, row by row from the first texel on.

@@ -10,7 +10,7 @@ use naga::{
     valid::{Capabilities, ModuleInfo, ValidationFlags, Validator},
 };
 
-use super::{Binding, KernelSpec};
+use super::{Binding, KernelSpec, Plan, PlanError, Shader};
 use crate::ops::{Kernel, Reads, Storage};
 
 /// Every file of `shaders/` by its stem (`matmul`, `attention.r8q8`, `variants/r8x8`, `lib/step`), with its text.
@@ -113,6 +113,26 @@ fn sections(stem: &str, f16: &[u32]) -> Result<String, String> {
         text = text + SECTION + section;
     }
     Ok(text)
+}
+
+/// Each distinct shader of a plan once, and which of them each kernel is from.
+///
+/// # Errors
+/// If a shader's file is missing: a bug of ours.
+pub fn of_plan(plan: &Plan) -> Result<(Vec<Shader>, Vec<usize>), PlanError> {
+    let (mut shaders, mut modules) = (Vec::<Shader>::new(), Vec::new());
+    for spec in &plan.kernels {
+        let kernel = &spec.kernel;
+        let label = kernel.variant.clone().unwrap_or_else(|| kernel.file.clone());
+        let text =
+            link(kernel).map_err(|problem| PlanError::Kernel { node: label.clone(), problem })?;
+        let known = shaders.iter().position(|shader| shader.text == text);
+        modules.push(known.unwrap_or(shaders.len()));
+        if known.is_none() {
+            shaders.push(Shader { label, text });
+        }
+    }
+    Ok((shaders, modules))
 }
 
 /// The text of a kernel: the `lib/` parts that its body and its variant use, its variant, its body.

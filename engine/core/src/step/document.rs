@@ -18,7 +18,7 @@ use crate::{
     batch::NumberKind,
     nn::{self, Layout, Network, Slot},
     ops::{AdapterKind, scaler},
-    plan::{DIMS_SLOT, Dispatch, Plan, PlanError, Target, shaders},
+    plan::{DIMS_SLOT, Dispatch, Plan, PlanError, Shader, Target, shaders},
 };
 
 /// Version of the form of [`PlanDocument`].
@@ -50,15 +50,6 @@ pub struct PlanDocument {
     /// The plan itself.
     #[serde(flatten)]
     pub plan: Plan,
-}
-
-/// A linked shader.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Shader {
-    /// Its variant's or body's file.
-    pub label: String,
-    /// WGSL.
-    pub text: String,
 }
 
 /// A field of a batch, and where it is written.
@@ -138,7 +129,7 @@ impl PlanDocument {
     /// If a shader's file is missing: a bug of ours.
     pub fn of(program: &Program) -> Result<Self, PlanError> {
         let plan = program.plan.clone();
-        let (shaders, modules) = linked(&plan)?;
+        let (shaders, modules) = shaders::of_plan(&plan)?;
         Ok(Self {
             version: VERSION,
             limits: limits(&plan),
@@ -166,23 +157,6 @@ impl PlanDocument {
     pub fn inference(network: &Network, task: Task) -> Result<Self, ProgramError> {
         Ok(Self::of(&evaluation(network, task, 1, &Target::web(AdapterKind::Gpu))?)?)
     }
-}
-
-/// Each distinct shader of a plan once, and which of them each kernel is from.
-fn linked(plan: &Plan) -> Result<(Vec<Shader>, Vec<usize>), PlanError> {
-    let (mut shaders, mut modules) = (Vec::<Shader>::new(), Vec::new());
-    for spec in &plan.kernels {
-        let kernel = &spec.kernel;
-        let label = kernel.variant.clone().unwrap_or_else(|| kernel.file.clone());
-        let text = shaders::link(kernel)
-            .map_err(|problem| PlanError::Kernel { node: label.clone(), problem })?;
-        let known = shaders.iter().position(|shader| shader.text == text);
-        modules.push(known.unwrap_or(shaders.len()));
-        if known.is_none() {
-            shaders.push(Shader { label, text });
-        }
-    }
-    Ok((shaders, modules))
 }
 
 /// The limits that a plan needs.

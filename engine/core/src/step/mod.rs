@@ -19,9 +19,7 @@ mod program;
 mod task;
 mod training;
 
-pub use document::{
-    BatchInput, BufferStart, Order, Owners, PlanDocument, Shader, TensorTarget, WordRun,
-};
+pub use document::{BatchInput, BufferStart, Order, Owners, PlanDocument, TensorTarget, WordRun};
 pub use error::ProgramError;
 pub use graphs::logits;
 pub use metrics::{HITS, LOSS, LOSS_SCALE, LOSSES, SKIPPED};

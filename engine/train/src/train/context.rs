@@ -48,6 +48,8 @@ pub struct Options {
     pub device: Option<String>,
     /// How long a stage goes without a checkpoint.
     pub checkpoint_every: Duration,
+    /// Set by whoever wants a checkpoint soon, and cleared once there is one.
+    pub checkpoint_soon: Arc<AtomicBool>,
     /// Where some steps of each stage are recorded, timed dispatch by dispatch.
     pub profile: Option<Recorder>,
     /// Whether tiles are timed.
@@ -64,7 +66,17 @@ impl Options {
         let checkpoint_every = Duration::from_secs(20);
         let (autotune, cache, side_by_side) = (Autotune::Never, None, 1);
         let (out, device, profile) = (out.into(), None, None);
-        Self { out, device, checkpoint_every, profile, autotune, cache, side_by_side }
+        let checkpoint_soon = Arc::default();
+        Self {
+            out,
+            device,
+            checkpoint_every,
+            checkpoint_soon,
+            profile,
+            autotune,
+            cache,
+            side_by_side,
+        }
     }
 }
 

@@ -2,7 +2,10 @@
 
 mod steps;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use super::{
     TrainError,
@@ -516,6 +519,7 @@ impl<'a, 'r> Member<'a, 'r> {
         self.run.journal.sync()?;
         let path = self.at.write(self.run.disk, &self.who.folder.join(CHECKPOINTS))?;
         let path = path.strip_prefix(&self.run.options.out).unwrap_or(&path).display().to_string();
+        self.run.options.checkpoint_soon.store(false, Ordering::Relaxed);
         let (member, step) = (self.who.name.clone(), self.at.place.member_step);
         (self.kept, self.kept_step) = (self.run.clock.now(), Some(step));
         self.run.emit(Event::Checkpoint { member, step, path })

@@ -19,6 +19,7 @@ mod outline;
 mod pool;
 pub mod probe;
 mod run;
+pub mod self_test;
 mod session;
 mod spec;
 mod teacher;

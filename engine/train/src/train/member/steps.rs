@@ -1,6 +1,9 @@
 //! The steps of a restart of a stage: batches in; losses, tests and checkpoints out.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use super::{Member, ORDER};
 use crate::{
@@ -125,9 +128,11 @@ impl Member<'_, '_> {
         self.fetch(stage, session)
     }
 
-    /// Whether a checkpoint is due, or the user wants the run to stop.
+    /// Whether a checkpoint is due or asked for, or the user wants the run to stop.
     fn pauses(&self) -> bool {
-        self.run.stopped() || self.run.clock.now() - self.kept >= self.run.options.checkpoint_every
+        let options = self.run.options;
+        let due = self.run.clock.now() - self.kept >= options.checkpoint_every;
+        due || self.run.stopped() || options.checkpoint_soon.load(Ordering::Relaxed)
     }
 
     /// Whether the steps of a stage are to be profiled.

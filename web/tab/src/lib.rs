@@ -1,0 +1,234 @@
+//! A run in a browser's tab: the engine as it is, synchronous and without threads, in a dedicated worker. The browser's WebGPU is its device, the
+//! origin's private files are its disk. Calls that wait suspend the whole stack by JSPI, and the worker's events run meanwhile.
+
+mod clock;
+mod device;
+mod disk;
+mod imports;
+
+use std::{
+    panic,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use clock::PageClock;
+use engine::{
+    config::{Config, Draft, presets::PRESETS},
+    data,
+    device::Devices,
+    event::Entry,
+    formats::{ModelFolder, PLAN},
+    train::{self, Host, Options, Run, TrainError, self_test},
+    win::needs,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value as Json, json};
+
+/// What the worker wants done.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum Job {
+    /// Says what adapter there is, and the presets.
+    Open,
+    /// Tries whether the adapter computes what it should.
+    Test,
+    /// Settles and outlines a configuration.
+    Look { toml: String },
+    /// Says the plan by which the page runs a student that is trained.
+    Plan { run: String, member: String },
+    /// Trains a new run.
+    Start { run: String, toml: String },
+    /// Goes on with a run.
+    Resume { run: String },
+}
+
+/// What the page is told; `web/src/train/protocol.ts` says it in TypeScript.
+#[derive(Debug, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum Told<'a> {
+    Ready {
+        adapter: String,
+        presets: Vec<Json>,
+    },
+    Unable {
+        message: String,
+    },
+    Looked {
+        toml: String,
+        outline: Json,
+    },
+    Planned {
+        run: String,
+        member: String,
+        plan: String,
+    },
+    Refused {
+        message: String,
+    },
+    Entry {
+        entry: &'a Entry,
+    },
+    Ended {
+        status: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        message: Option<String>,
+    },
+    /// For the worker alone: what it says when the module is gone.
+    Panic {
+        message: String,
+    },
+}
+
+fn tell(told: &Told<'_>) {
+    // Nothing of it can fail to be JSON.
+    imports::tell(&serde_json::to_string(told).unwrap_or_default());
+}
+
+/// The tab as a machine.
+fn host(clock: &PageClock) -> Host {
+    Host {
+        devices: Arc::new(device::TabDevices),
+        clock: Arc::new(clock.clone()),
+        disk: Arc::new(disk::OriginDisk),
+        threads: false,
+    }
+}
+
+fn perform() {
+    panic::set_hook(Box::new(|of| tell(&Told::Panic { message: of.to_string() })));
+    let text = imports::take_text(imports::job());
+    let job: Job = match serde_json::from_str(&text) {
+        Ok(job) => job,
+        Err(error) => return tell(&Told::Refused { message: error.to_string() }),
+    };
+    let done = match job {
+        Job::Open => open(),
+        Job::Test => return test(),
+        Job::Look { toml } => look(&toml),
+        Job::Plan { run, member } => plan(run, member),
+        Job::Start { run, toml } => {
+            train_run(&run, |out, host| Run::create(read(&toml)?, out, host))
+        }
+        Job::Resume { run } => train_run(&run, Run::resume),
+    };
+    if let Err(error) = done {
+        tell(&Told::Refused { message: sentence(&error) });
+    }
+}
+
+/// An error, with what can be done about it.
+fn sentence(error: &TrainError) -> String {
+    match error.hint() {
+        Some(hint) => format!("{error}; {hint}"),
+        None => error.to_string(),
+    }
+}
+
+fn open() -> Result<(), TrainError> {
+    let gpus = device::TabDevices.open("", None)?;
+    let adapter = gpus[0].adapter();
+    let presets = PRESETS.iter().map(|of| json!({ "name": of.name, "toml": of.text }));
+    tell(&Told::Ready { adapter: adapter.name.clone(), presets: presets.collect() });
+    Ok(())
+}
+
+/// Tells nothing where all is well.
+fn test() {
+    let tried = device::TabDevices
+        .open("", None)
+        .map_err(TrainError::from)
+        .and_then(|gpus| self_test::test(&gpus[0]));
+    let message = match tried {
+        Ok(tried) if tried.ok() => return,
+        Ok(tried) => format!(
+            "the graphics adapter computes wrong gradients here: losses of “{}” are off by {:.1e} of their value, where {:.0e} is allowed; another browser or a newer driver may do better",
+            tried.work,
+            tried.error,
+            self_test::TOLERANCE
+        ),
+        Err(error) => format!("the graphics adapter cannot train: {error}"),
+    };
+    tell(&Told::Unable { message });
+}
+
+fn read(toml: &str) -> Result<Config, TrainError> {
+    Ok(Draft::from_toml(toml, "the configuration")?.finish()?)
+}
+
+/// What a configuration comes to on this adapter.
+fn look(toml: &str) -> Result<(), TrainError> {
+    let (config, _) = train::settled(&read(toml)?)?;
+    let data = data::open(&config, None, None)?;
+    let outline = train::outline(&config, &data)?;
+    let gpus = device::TabDevices.open("", config.memory_budget)?;
+    let (student, teacher) = (&outline.student, &outline.teacher);
+    let needs = needs::needs(&config, student, teacher, outline.task, &gpus[0].target())?;
+    let needs: Vec<Json> = needs
+        .iter()
+        .map(|of| {
+            json!({
+                "method": of.method.map_or("teacher", |method| method.name()),
+                "stage": of.stage,
+                "batch": of.batch,
+                "micro_batch": of.rows,
+                "micro_batches": of.micro_batches,
+                "memory": of.memory,
+                "problem": of.problem.as_ref().map(ToString::to_string),
+            })
+        })
+        .collect();
+    let outline = json!({
+        "student": student.size()?,
+        "teacher": teacher.size()?,
+        "stages": outline.stages,
+        "needs": needs,
+        "warnings": outline.warnings,
+    });
+    tell(&Told::Looked { toml: config.to_toml(), outline });
+    Ok(())
+}
+
+/// `plan.json` of a member of a run.
+fn plan(run: String, member: String) -> Result<(), TrainError> {
+    let folder = folder(&run)?.join("members").join(&member).join("artifacts");
+    let plan = ModelFolder::read_on(&disk::OriginDisk, &folder)?.plan()?;
+    let plan = serde_json::to_string(&plan)
+        .map_err(|error| TrainError::Folder(format!("{PLAN} of `{member}`: {error}")))?;
+    tell(&Told::Planned { run, member, plan });
+    Ok(())
+}
+
+/// The directory of a run.
+fn folder(run: &str) -> Result<PathBuf, TrainError> {
+    if run.is_empty() || run.starts_with('.') || run.contains(['/', '\\']) {
+        let message = format!(
+            "`{run}` is no name of a run; take one without slashes that does not begin with a dot"
+        );
+        return Err(TrainError::Folder(message));
+    }
+    Ok(Path::new("/runs").join(run))
+}
+
+/// Takes up a run by `take`, trains what is left of it, and tells how it ended.
+fn train_run(
+    run: &str,
+    take: impl FnOnce(&Path, &Host) -> Result<Run, TrainError>,
+) -> Result<(), TrainError> {
+    let (out, clock) = (folder(run)?, PageClock::default());
+    let run = take(&out, &host(&clock))?;
+    let options = Options { checkpoint_soon: Arc::clone(&clock.soon), ..Options::new(out) };
+    let ended = run.execute(&options, &clock.stop, &mut |entry| tell(&Told::Entry { entry }));
+    let (status, message) = match ended {
+        Ok(()) => ("done", None),
+        Err(TrainError::Stopped(_)) => ("stopped", None),
+        Err(TrainError::Format(error)) if error.is_full() => {
+            ("stopped", Some(sentence(&error.into())))
+        }
+        Err(error) => ("failed", Some(sentence(&error))),
+    };
+    // Who is told that it has ended may take it up at once.
+    drop(run);
+    tell(&Told::Ended { status, message });
+    Ok(())
+}
