@@ -62,7 +62,7 @@ export default defineConfig(({ mode }) => ({
   worker: {
     format: "es",
     // The server knows the worker's script by this name: it alone may compile WebAssembly.
-    rolldownOptions: { output: { entryFileNames: "assets/worker-[hash].js" } },
+    rolldownOptions: { output: { entryFileNames: "assets/in-worker-[hash].js" } },
   },
   build: {
     target: "es2022",

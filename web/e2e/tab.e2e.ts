@@ -1,15 +1,14 @@
 /** The page that trains in a tab, as files of a plain web server below a path. A stand-in tells what was trained: the engine has its own tests. */
 import { execFileSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import type { Server } from "node:http";
 import { tmpdir } from "node:os";
 import path from "node:path";
 
 import { type Browser, chromium, type Page } from "playwright-core";
-import { build } from "vite";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
-import { serve } from "./tab/static";
+import { built, serve } from "./tab/static";
 import { unzip } from "./zip";
 
 const WEB = path.resolve(import.meta.dirname, "..");
@@ -26,27 +25,11 @@ let browser: Browser;
 let page: Page;
 
 beforeAll(async () => {
-  const out = path.join(folder, "page");
-  await build({
-    root: WEB,
-    mode: "tab",
-    logLevel: "warn",
-    build: { outDir: out, emptyOutDir: true },
-    plugins: [
-      {
-        name: "stand-in",
-        enforce: "pre",
-        transform: (code, id) =>
-          id.endsWith("/tab/trainer.svelte.ts")
-            ? code
-                .replace("../train/worker.ts", "../../e2e/tab/worker.ts")
-                .replace("../train/taper_tab.wasm", "../icon.svg")
-            : null,
-      },
-    ],
-  });
-  renameSync(path.join(out, "tab.html"), path.join(out, "index.html"));
-  const served = await serve(out, BELOW);
+  const stand = (code: string) =>
+    code
+      .replace("../train/worker.ts", "../../e2e/tab/worker.ts")
+      .replace("../train/taper_tab.wasm", "../icon.svg");
+  const served = await serve(await built(path.join(folder, "page"), stand), BELOW);
   [server, address] = [served.server, served.origin + BELOW];
   browser = await chromium.launch({ executablePath: process.env["CHROMIUM"] ?? "/usr/bin/chromium" });
   page = await (await browser.newContext({ viewport: { width: 1280, height: 900 } })).newPage();

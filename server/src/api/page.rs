@@ -21,7 +21,7 @@ const COMPILING: &str = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval
 /// The view that trains in the browser: `NAVIGATION` in web/src/App.svelte.
 const TAB: &str = "tab";
 /// How the file of its worker's script begins: `worker` in web/vite.config.ts.
-const WORKER: &str = "assets/worker-";
+const WORKER: &str = "assets/in-worker-";
 
 const MISSING: &str = include_str!("missing.html");
 
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn only_the_tab_and_its_worker_compile_web_assembly() {
-        for path in ["tab", "assets/worker-B9_x.js"] {
+        for path in ["tab", "assets/in-worker-B9_x.js"] {
             assert_eq!(policy(path), COMPILING, "{path}");
         }
         for path in [
@@ -88,7 +88,7 @@ mod tests {
             "runs/tab",
             "tab/x",
             "assets/index-1.js",
-            "assets/worker-1.wasm",
+            "assets/worker-1.js",
             "api/tab",
         ] {
             assert_eq!(policy(path), POLICY, "{path}");

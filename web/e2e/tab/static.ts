@@ -1,6 +1,8 @@
-import { readFileSync } from "node:fs";
+import { readFileSync, renameSync } from "node:fs";
 import { createServer, type Server } from "node:http";
 import path from "node:path";
+
+import { build } from "vite";
 
 const TYPES: Record<string, string> = {
   ".html": "text/html",
@@ -30,4 +32,23 @@ export function serve(folder: string, below: string): Promise<{ origin: string; 
       done({ origin: `http://127.0.0.1:${typeof address === "object" ? address?.port : ""}`, server });
     });
   });
+}
+
+/** Builds the page of the tab into a folder, as `cargo xtask tab` does; `change` is what a test has another way in the trainer's source. */
+export async function built(out: string, change: (code: string) => string = (code) => code): Promise<string> {
+  await build({
+    root: path.resolve(import.meta.dirname, "../.."),
+    mode: "tab",
+    logLevel: "warn",
+    build: { outDir: out, emptyOutDir: true },
+    plugins: [
+      {
+        name: "change",
+        enforce: "pre",
+        transform: (code, id) => (id.endsWith("/tab/trainer.svelte.ts") ? change(code) : null),
+      },
+    ],
+  });
+  renameSync(path.join(out, "tab.html"), path.join(out, "index.html"));
+  return out;
 }

@@ -238,8 +238,7 @@ class Trainer {
   #broke(why: string): void {
     this.#worker?.terminate();
     this.#worker = null;
-    for (const answer of this.#asked.splice(0))
-      answer({ kind: "refused", message: `The worker ended: ${why}` });
+    this.#answer({ kind: "refused", message: `The worker ended: ${why}` });
     if (this.work === "idle") {
       this.#unable(`The worker that trains cannot be started: ${why}`);
       return;
