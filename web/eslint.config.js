@@ -7,7 +7,7 @@ import ts from "typescript-eslint";
 import svelteConfig from "./svelte.config.js";
 
 export default ts.config(
-  { ignores: ["dist", "src/generated", "e2e/out"] },
+  { ignores: ["dist", "dist-tab", "src/generated", "e2e/out"] },
   js.configs.recommended,
   ...ts.configs.strict,
   ...svelte.configs.recommended,

@@ -29,6 +29,7 @@ mod setup;
 mod shell;
 #[cfg(test)]
 mod sources;
+mod tab;
 mod web;
 
 use std::process::ExitCode;
@@ -44,6 +45,8 @@ cargo xtask VERB
   serve [-- FLAG…]      build the page and taper, and start `taper serve`; FLAGs go to it
   schema [--check]      write web/src/generated/ by the server's own account, or only see whether it is up to date
   page                  build the page of `taper serve` into web/dist; needs Node
+  tab [FOLDER]          the page that trains in a browser's tab, for any web server, into FOLDER or web/dist-tab;
+                        needs Node and Rust's target wasm32-unknown-unknown
   dist                  an archive with the program and a Python wheel that carries it, in target/dist-files
   test                  everything that the CI runs, on the adapters that are there and on OpenGL alone
   fuzz [--seed S] [--inputs N] [--input K] [KIND…]
@@ -83,6 +86,8 @@ fn run(arguments: &[String]) -> Result<()> {
         ("schema", []) => shell::build().and_then(|()| schema::write()),
         ("schema", [check]) if check == "--check" => shell::build().and_then(|()| schema::check()),
         ("page", []) => web::build(),
+        ("tab", []) => tab::run(None),
+        ("tab", [folder]) => tab::run(Some(folder)),
         ("dist", []) => dist::run(),
         ("test", []) => checks::run(),
         ("fuzz", arguments) => fuzz::run(arguments),

@@ -5,11 +5,12 @@ use std::{fs, path::PathBuf, process::Command};
 use anyhow::{Context, Result, bail};
 
 use crate::shell::{at, ci, loud, read, root, taper, works};
+use crate::tab;
 
 /// The oldest Node that will do: `engines` in web/package.json.
 const NODE: [u32; 2] = [20, 19];
 
-/// Builds `web/dist`, which the program embeds.
+/// Builds `web/dist`, which the program embeds; with the engine for training in a tab where Rust has its target.
 ///
 /// rustc knows the files that it embedded, and not that there are others: so the source that embeds them is made newer than they are.
 pub(crate) fn build() -> Result<()> {
@@ -17,9 +18,25 @@ pub(crate) fn build() -> Result<()> {
         bail!("the page is not built: {missing}");
     }
     packages()?;
+    match tab::missing() {
+        None => tab::engine()?,
+        Some(missing) => {
+            tab::without_engine()?;
+            eprintln!("\nthe page does not train in a tab, everything else is built: {missing}");
+        }
+    }
     run("build")?;
     let source = fs::File::options().append(true).open(root().join("server/src/api/page.rs"))?;
     Ok(source.set_modified(std::time::SystemTime::now())?)
+}
+
+/// Builds `web/dist-tab`, the training in a tab as a page by itself.
+pub(crate) fn build_tab() -> Result<()> {
+    if let Some(missing) = missing() {
+        bail!("the page is not built: {missing}");
+    }
+    packages()?;
+    run("build:tab")
 }
 
 /// Writes the page's types by the document in `web/src/generated/`.

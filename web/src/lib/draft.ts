@@ -1,5 +1,5 @@
 import type { Config, Json, NewRun } from "../api/types";
-import { applied } from "./form";
+import { applied, equal } from "./form";
 import { tomlValue } from "./format";
 
 /** A run before it is made: a preset (or the defaults) and what is changed of it. */
@@ -27,6 +27,38 @@ export function readSet(texts: string[]): Record<string, Json> {
 
 export function writeSet(set: Record<string, Json>): string[] {
   return Object.entries(set).map(([key, value]) => `${key}=${JSON.stringify(value)}`);
+}
+
+/** The other one of the two keys of which one says how long a stage is; the key itself where there is none. */
+const twinOf = (path: string) =>
+  path.endsWith(".epochs") ? path.replace(/epochs$/, "steps") : path.replace(/steps$/, "epochs");
+
+/** The changes with a field at a value; `originals` are the values of what is changed. */
+export function changed(
+  set: Record<string, Json>,
+  originals: Record<string, Json>,
+  path: string,
+  value: Json,
+): Record<string, Json> {
+  const next = { ...set, [path]: value };
+  // A new architecture leaves the old one's keys behind.
+  if (path === "model.arch")
+    for (const key of Object.keys(next)) if (key.startsWith("model.") && key !== path) delete next[key];
+  if (twinOf(path) !== path && value !== null) delete next[twinOf(path)];
+  if (equal(value, originals[path])) delete next[path];
+  return next;
+}
+
+/** The changes without that of a field. */
+export function unchanged(
+  set: Record<string, Json>,
+  originals: Record<string, Json>,
+  path: string,
+): Record<string, Json> {
+  const { [path]: _, ...rest } = set;
+  const twin = twinOf(path);
+  if (twin !== path && originals[twin] !== undefined) delete rest[twin];
+  return rest;
 }
 
 /** What to send. A key that is taken away cannot be said by `set`, so then the whole configuration is sent. */

@@ -1,4 +1,4 @@
-import type { Entry } from "../api/types";
+import type { Entry, StageState } from "../api/types";
 
 /** A curve: x grows; y is null where the value was no number. */
 export interface Line {
@@ -103,4 +103,32 @@ export function points(
     return { member: entry.member, x: entry.step, values };
   }
   return null;
+}
+
+/** Curves by member and name. */
+export type Lines = Record<string, Partial<Record<SeriesName, Line>>>;
+
+/** The curves after an entry of the log: with its points, or without those that a resume took back. */
+export function grown(lines: Lines, entry: Entry, stages: readonly StageState[]): Lines {
+  if (entry.type === "resumed") {
+    const next = { ...lines };
+    for (const [member, of] of Object.entries(lines)) {
+      if (entry.member && entry.member !== member) continue;
+      next[member] = Object.fromEntries(
+        Object.entries(of).map(([name, line]) => [name, cut(line, entry.step)]),
+      );
+    }
+    return next;
+  }
+  const member = "member" in entry ? entry.member : undefined;
+  /** Inputs of a step of a stage of the member. */
+  const batch = (stage: string) =>
+    stages.find((known) => known.member === member && known.stage === stage)?.batch;
+  const point = points(entry, batch);
+  if (!point) return lines;
+  const of = { ...lines[point.member] };
+  for (const [name, value] of Object.entries(point.values) as [SeriesName, number | null][]) {
+    of[name] = append(of[name] ?? { x: [], y: [] }, point.x, value);
+  }
+  return { ...lines, [point.member]: of };
 }

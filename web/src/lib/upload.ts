@@ -1,5 +1,8 @@
-/** The block that stands before a file in a tar. */
-export function tarHeader(name: string, size: number): Uint8Array<ArrayBuffer> {
+/** Bytes of a name that a tar's header has room for. */
+const TAR_NAME = 99;
+
+/** The block that stands before a file in a tar; `x` is the kind of one that only says something of the file behind it. */
+export function tarHeader(name: string, size: number, kind: "0" | "x" = "0"): Uint8Array<ArrayBuffer> {
   const block = new Uint8Array(512);
   const put = (text: string, at: number) => {
     block.set(new TextEncoder().encode(text), at);
@@ -12,11 +15,25 @@ export function tarHeader(name: string, size: number): Uint8Array<ArrayBuffer> {
   put(`${octal(size, 11)}\0`, 124);
   put("00000000000\0", 136);
   put("        ", 148);
-  put("0", 156);
+  put(kind, 156);
   put("ustar\u000000", 257);
   const sum = block.reduce((sum, byte) => sum + byte, 0);
   put(`${octal(sum, 6)}\0 `, 148);
   return block;
+}
+
+/** All that stands before a file in a tar: a name that is too long for the header has a record (pax) before it. */
+export function tarFront(name: string, size: number): Uint8Array<ArrayBuffer>[] {
+  const bytes = new TextEncoder().encode(name);
+  if (bytes.length <= TAR_NAME) return [tarHeader(name, size)];
+  const rest = new TextEncoder().encode(` path=${name}\n`);
+  // The record begins with its own length, those digits included.
+  let length = rest.length + 1;
+  while (String(length).length + rest.length !== length) length = String(length).length + rest.length;
+  const record = new Uint8Array(length);
+  record.set(new TextEncoder().encode(String(length)));
+  record.set(rest, length - rest.length);
+  return [tarHeader("pax", length, "x"), record, new Uint8Array(tarPadding(length)), tarHeader("long", size)];
 }
 
 /** How many zeros stand behind a file of so many bytes. */

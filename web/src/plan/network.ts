@@ -2,16 +2,19 @@ import { parsePlan } from "./document";
 import { Executor, openDevice } from "./executor";
 import { parseSafetensors } from "./safetensors";
 
+/** Where a file is: its address, or how it is got where it has none. */
+export type Place = string | (() => Promise<Blob>);
+
 /** Where the files of a model are. */
 export interface Source {
   /** `plan.json`. */
-  plan: string;
+  plan: Place;
   /** `model.safetensors`. */
-  weights: string;
+  weights: Place;
   /** `config.json`. */
-  config: string;
+  config: Place;
   /** `tokenizer.json`, which a model on text has. */
-  tokenizer: string;
+  tokenizer: Place;
 }
 
 /** An output with its probability. */
@@ -22,7 +25,8 @@ export interface Likely {
 }
 
 /** A file of the model; the server's sentence where it has none. */
-export async function get(url: string): Promise<Response> {
+export async function get(url: Place): Promise<Response> {
+  if (typeof url !== "string") return new Response(await url());
   const response = await fetch(url);
   if (response.ok) return response;
   const text = await response.text();

@@ -11,6 +11,8 @@ export type Model = PictureModel | MaskModel | QuestionModel;
 /** Fetches a model and makes it ready. */
 export async function open(source: Source): Promise<Model> {
   const network = Network.open(source);
+  // It may fail while the configuration is still under way: that is heard when it is awaited.
+  network.catch(() => undefined);
   try {
     const config: unknown = await (await get(source.config)).json();
     if (!isOnText(config)) return new PictureModel(await network, parseConfig(config));

@@ -20,9 +20,8 @@ use engine::{
     data,
     device::Devices,
     event::Entry,
-    formats::ModelFolder,
-    step::PlanDocument,
-    train::{self, Host, Options, Run, TrainError, model::Trained, self_test},
+    formats::{ModelFolder, PLAN},
+    train::{self, Host, Options, Run, TrainError, self_test},
     win::needs,
 };
 use serde::{Deserialize, Serialize};
@@ -38,12 +37,12 @@ enum Job {
     Test,
     /// Settles and outlines a configuration.
     Look { toml: String },
+    /// Says the plan by which the page runs a student that is trained.
+    Plan { run: String, member: String },
     /// Trains a new run.
     Start { run: String, toml: String },
     /// Goes on with a run.
     Resume { run: String },
-    /// Makes `plan.json` of a model's folder, which is a path of the disk.
-    Plan { model: PathBuf },
 }
 
 /// What the page is told; `web/src/train/protocol.ts` says it in TypeScript.
@@ -62,8 +61,9 @@ enum Told<'a> {
         outline: Json,
     },
     Planned {
-        model: &'a Path,
-        plan: &'a PlanDocument,
+        run: String,
+        member: String,
+        plan: String,
     },
     Refused {
         message: String,
@@ -108,7 +108,7 @@ fn perform() {
         Job::Open => open(),
         Job::Test => return test(),
         Job::Look { toml } => look(&toml),
-        Job::Plan { model } => plan(&model),
+        Job::Plan { run, member } => plan(run, member),
         Job::Start { run, toml } => {
             train_run(&run, |out, host| Run::create(read(&toml)?, out, host))
         }
@@ -191,12 +191,13 @@ fn look(toml: &str) -> Result<(), TrainError> {
     Ok(())
 }
 
-/// What the page runs to try a model.
-fn plan(model: &Path) -> Result<(), TrainError> {
-    let folder = ModelFolder::read_on(&disk::OriginDisk, model)?;
-    let task = folder.config.task();
-    let plan = PlanDocument::inference(&Trained::of(folder)?.network, task)?;
-    tell(&Told::Planned { model, plan: &plan });
+/// `plan.json` of a member of a run.
+fn plan(run: String, member: String) -> Result<(), TrainError> {
+    let folder = folder(&run)?.join("members").join(&member).join("artifacts");
+    let plan = ModelFolder::read_on(&disk::OriginDisk, &folder)?.plan()?;
+    let plan = serde_json::to_string(&plan)
+        .map_err(|error| TrainError::Folder(format!("{PLAN} of `{member}`: {error}")))?;
+    tell(&Told::Planned { run, member, plan });
     Ok(())
 }
 

@@ -1,0 +1,5 @@
+/** Made by vite.config.ts of the server's document. */
+declare module "virtual:config-schema" {
+  const schema: object;
+  export default schema;
+}
