@@ -96,6 +96,23 @@ pub fn python() -> Option<PathBuf> {
     found(Some(path).filter(|path| path.is_file()), &what, "TAPER_REQUIRE_ONNX")
 }
 
+/// The MPIs that `cargo xtask setup` brings, each an environment of Python's in `target/mpi` with its launcher and its library.
+///
+/// # Panics
+/// If one is missing and `TAPER_REQUIRE_MPI` is 1.
+pub fn mpis() -> Vec<PathBuf> {
+    let there = |name: &str| {
+        let path = target().join("mpi").join(name);
+        let what = format!("{name} at {}{BROUGHT}", path.display());
+        found(
+            Some(path).filter(|path| path.join("bin/mpirun").is_file()),
+            &what,
+            "TAPER_REQUIRE_MPI",
+        )
+    };
+    ["openmpi", "mpich"].into_iter().filter_map(there).collect()
+}
+
 /// What runs the scripts of `tests/browser`.
 #[derive(Debug, Clone)]
 pub struct Browser {

@@ -35,6 +35,10 @@ pub(crate) fn run() -> Result<()> {
     if python::setup()? || ci {
         required.push("TAPER_REQUIRE_ONNX");
     }
+    // There is no MPI of pip's for Windows.
+    if python::mpis()? || (ci && cfg!(unix)) {
+        required.push("TAPER_REQUIRE_MPI");
+    }
     if browser::setup()? || ci {
         required.push("TAPER_REQUIRE_BROWSER");
     }

