@@ -1,7 +1,10 @@
 // node tab.mjs FOLDER: trains in a worker of Chromium as FOLDER/script.json says, and prints what the worker told as JSON.
 //
-// FOLDER/taper_tab.wasm is the engine. script.json is a list of steps, each in a browser's page of its own (`close` ends it without a word):
-//   {ask, until, close, freeze}  asks, and waits for something told of the kind `until`; `after` counts checkpoints to wait for first
+// FOLDER/taper_tab.wasm is the engine. script.json is a list of steps, each in a browser's page of its own:
+//   {ask, until}                 asks, and waits for something told of the kind `until`; meanwhile, all of them where they are there:
+//     freeze                     after a checkpoint the page is frozen for so many milliseconds
+//     crash                      after a checkpoint the browser's GPU process crashes, so that the device is lost
+//     after, then, kill          after so many checkpoints something more is asked, or the page is closed at once
 //   {put, from}                  copies a folder of FOLDER into the origin's private files
 //   {get, to}                    copies a folder of the origin's private files to FOLDER
 
@@ -112,6 +115,11 @@ const results = await browse(folder, WEBGPU, async (open) => {
         await session.send("Page.setWebLifecycleState", { state: "frozen" });
         await new Promise((done) => setTimeout(done, step.freeze));
         await session.send("Page.setWebLifecycleState", { state: "active" });
+      }
+      if (step.crash) {
+        await wait(page, step.until, 1);
+        const session = await page.context().browser().newBrowserCDPSession();
+        await session.send("Browser.crashGpuProcess").catch(() => undefined);
       }
       if (step.after) await wait(page, step.until, step.after);
       if (step.then) await page.evaluate((ask) => globalThis.worker.postMessage(ask), step.then);

@@ -135,9 +135,9 @@ fn for_a_browser() -> Result<()> {
         println!("{words}");
         return Ok(());
     }
-    let check =
-        ["check", "--profile", "browser", "--package", "taper-core", "--package", "taper-engine"];
-    loud(cargo()?.args(check).args(["--target", TARGET]))
+    let packages = ["taper-core", "taper-engine", "taper-tab"];
+    let check = ["check", "--profile", "browser", "--target", TARGET];
+    loud(cargo()?.args(check).args(packages.iter().flat_map(|package| ["--package", package])))
 }
 
 /// A minimal toolchain has neither rustfmt nor clippy; rustup brings them.

@@ -7,7 +7,7 @@ use std::{
 
 use engine::{
     disk::{Append, Disk, Fill, Held, Kind, Parts},
-    formats::FormatError,
+    formats::{FormatError, atomic},
 };
 
 use crate::imports::{self, FAILED};
@@ -16,9 +16,6 @@ use crate::imports::{self, FAILED};
 const TO_READ: i32 = 0;
 const NEW: i32 = 1;
 const TO_APPEND: i32 = 2;
-
-/// What begins the name of a file that is being written.
-const LEFTOVER: &str = ".taper-tmp-";
 
 /// Bytes that are written at once.
 const PIECE: usize = 1 << 20;
@@ -127,7 +124,7 @@ impl Disk for OriginDisk {
 
     fn write(&self, path: &Path, fill: Fill<'_>) -> Result<(), FormatError> {
         let file = path.file_name().unwrap_or_default().to_string_lossy();
-        let beside = path.with_file_name(format!("{LEFTOVER}{file}"));
+        let beside = path.with_file_name(atomic::temporary(&file));
         let written = (|| {
             let mut file = io::BufWriter::with_capacity(PIECE, File::open(&beside, NEW)?);
             fill(&mut file)?;
@@ -181,9 +178,8 @@ impl Disk for OriginDisk {
 
     fn remove_leftovers(&self, folder: &Path) -> Result<(), FormatError> {
         for (path, kind) in self.list(folder)? {
-            let own =
-                path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(LEFTOVER));
-            if own && kind == Kind::File {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if kind == Kind::File && atomic::is_temporary(&name) {
                 self.remove(&path)?;
             }
         }

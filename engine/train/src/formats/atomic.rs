@@ -6,8 +6,19 @@ use std::path::Path;
 
 use super::FormatError;
 
-/// The end of a temporary name; [`remove_leftovers`] knows them by it.
+/// The begin and the end of a temporary name.
+const PREFIX: &str = ".taper-";
 const SUFFIX: &str = ".tmp";
+
+/// The name under which a file is filled, where one process at a time writes it.
+pub fn temporary(name: &str) -> String {
+    format!("{PREFIX}{name}{SUFFIX}")
+}
+
+/// Whether a file of this name was left by who was killed while it was filled; [`remove_leftovers`] knows them by it.
+pub fn is_temporary(name: &str) -> bool {
+    name.starts_with(PREFIX) && name.ends_with(SUFFIX)
+}
 
 /// Writes `path` by `fill`: under a temporary name in the same folder, synced, renamed, and the folder synced.
 ///
@@ -26,7 +37,7 @@ fn try_write(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -
         _ => Path::new("."),
     };
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".taper-").suffix(SUFFIX);
+    builder.prefix(PREFIX).suffix(SUFFIX);
     // tempfile makes private files; these are published, so they get what the umask leaves.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
@@ -63,7 +74,7 @@ pub fn remove_leftovers(folder: &Path) -> Result<(), FormatError> {
     for entry in std::fs::read_dir(folder).map_err(io)? {
         let path = entry.map_err(io)?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if name.starts_with(".taper-") && name.ends_with(SUFFIX) {
+        if is_temporary(&name) {
             std::fs::remove_file(&path).map_err(|source| FormatError::write(&path, source))?;
         }
     }
