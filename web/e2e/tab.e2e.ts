@@ -152,7 +152,7 @@ test("a run of another machine is taken on, every byte of it, and deleted", asyn
     expect(bytes.equals(readFileSync(path.join(FINISHED, "..", name))), name).toBe(true);
   // What its student needs of the worker is asked for, and its refusal shown.
   await page.getByRole("button", { name: "win-0", exact: true }).last().click();
-  await page.getByText("There is no plan of win-0 here.").waitFor();
+  await page.getByText("There is no plan of /runs/finished/members/win-0/artifacts here.").waitFor();
   await page.getByText("All runs in this tab").click();
   const row = page.getByRole("row", { name: /finished/ });
   await picture("tab-list");

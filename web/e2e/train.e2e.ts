@@ -12,6 +12,8 @@ import { PROGRAM } from "./server";
 import { built, serve } from "./tab/static";
 import { unzip } from "./zip";
 
+/** A run of an earlier program, stopped in its second stage. */
+const HALF_WAY = path.resolve(import.meta.dirname, "../../tests/earlier/half-way");
 const ENGINE = path.resolve(import.meta.dirname, "../src/train/taper_tab.wasm");
 const there = existsSync(ENGINE);
 if (!there) console.warn("nothing is trained in a tab: there is no engine; `cargo xtask tab` builds it");
@@ -93,7 +95,50 @@ const query = (set: Record<string, unknown>) =>
     .map(([key, value]) => `set=${encodeURIComponent(`${key}=${JSON.stringify(value)}`)}`)
     .join("&");
 
-test.skipIf(!there)("dropped pictures are trained to the end", async () => {
+/** The zip of the run that is shown, unpacked into a folder. */
+async function download(to: string): Promise<string> {
+  const saving = page.waitForEvent("download");
+  await page.getByRole("button", { name: "Download" }).click();
+  const files = unzip(readFileSync(await (await saving).path()));
+  for (const [name, bytes] of files) {
+    mkdirSync(path.dirname(path.join(folder, to, name)), { recursive: true });
+    writeFileSync(path.join(folder, to, name), bytes);
+  }
+  return path.join(folder, to, [...files.keys()][0]?.split("/")[0] ?? "");
+}
+
+/** Goes on with a run by the program, to its end. */
+function natively(run: string): void {
+  execFileSync(PROGRAM, ["run", "--resume", "--out", run], { stdio: "pipe" });
+  const log = readFileSync(path.join(run, "events.jsonl"), "utf8").trim().split("\n");
+  expect(JSON.parse(log.at(-1) as string)).toMatchObject({ type: "run_finished", status: "done" });
+}
+
+const DONE = "h1 + p .badge.done";
+
+test.skipIf(!there)(
+  "a native run that was stopped is taken on, to its end, and opened natively",
+  async () => {
+    const zip = path.join(folder, "native.zip");
+    execFileSync("python3", ["-m", "zipfile", "-c", zip, HALF_WAY]);
+    await page.goto(address);
+    await page.locator("#run-zip").setInputFiles(zip);
+    await page.waitForURL(/run=half-way/);
+    await page.getByRole("button", { name: "Go on" }).click();
+    await waitFor(DONE);
+    await picture("train-native");
+    natively(await download("back"));
+  },
+);
+
+test.skipIf(!there)("a student is tried in the tab that trained it", async () => {
+  await page.getByRole("button", { name: "win-0", exact: true }).last().click();
+  await page.getByText("Making the network ready").waitFor({ state: "detached" });
+  await waitFor("input[type=file]");
+  await picture("train-try");
+});
+
+test.skipIf(!there)("dropped pictures are trained, stopped and gone on with", async () => {
   await page.goto(`${address}?${query(SHORT)}`);
   await waitFor("#pick-folder");
   await page.locator("#pick-folder").setInputFiles(pictures());
@@ -102,31 +147,17 @@ test.skipIf(!there)("dropped pictures are trained to the end", async () => {
   await waitFor(".notice.good");
   await picture("train-begin");
   await page.getByRole("button", { name: "Start" }).click();
-  await page.getByText("Keep this tab in sight").waitFor();
-  await waitFor("h1 + p .badge.done");
+  await page.getByRole("button", { name: "Stop" }).click();
+  // A fast device is done before it hears of it.
+  await waitFor(`h1 + p .badge.stopped, ${DONE}`);
+  const run = await download("stopped");
+  // The data stand where the configuration says: on the tab's own disk.
+  const config = path.join(run, "config.toml");
+  expect(readFileSync(config, "utf8")).toContain("/data/halves.tar");
+  const goOn = page.getByRole("button", { name: "Go on" });
+  if (await goOn.isVisible()) await goOn.click();
+  await waitFor(DONE);
   await picture("train-done");
-});
-
-test.skipIf(!there)("the student is tried in the tab that trained it", async () => {
-  await page.getByRole("button", { name: "win-0", exact: true }).last().click();
-  await page.getByText("Making the network ready").waitFor({ state: "detached" });
-  await waitFor("input[type=file]");
-  await picture("train-try");
-});
-
-test.skipIf(!there)("the run is taken on natively", async () => {
-  const saving = page.waitForEvent("download");
-  await page.getByRole("button", { name: "Download" }).click();
-  const files = unzip(readFileSync(await (await saving).path()));
-  for (const [name, bytes] of files) {
-    mkdirSync(path.dirname(path.join(folder, name)), { recursive: true });
-    writeFileSync(path.join(folder, name), bytes);
-  }
-  const run = path.join(folder, "halves");
-  const said = execFileSync(PROGRAM, ["run", "--resume", run], { encoding: "utf8", stdio: "pipe" });
-  expect(said).not.toContain("error");
-  const log = readFileSync(path.join(run, "events.jsonl"), "utf8").trim().split("\n");
-  expect(JSON.parse(log.at(-1) as string)).toMatchObject({ type: "run_finished", status: "done" });
 });
 
 test.skipIf(!there)("nothing went wrong on the page meanwhile", () => {

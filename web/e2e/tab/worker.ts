@@ -57,7 +57,7 @@ addEventListener("message", ({ data }: MessageEvent<Ask>) => {
       void train(data.run, half + 1);
       break;
     case "plan":
-      tell({ kind: "refused", message: `There is no plan of ${data.member} here.` });
+      tell({ kind: "refused", message: `There is no plan of ${data.model} here.` });
       break;
     case "stop":
       stopping = true;

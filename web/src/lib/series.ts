@@ -121,9 +121,9 @@ export function grown(lines: Lines, entry: Entry, stages: readonly StageState[])
     return next;
   }
   const member = "member" in entry ? entry.member : undefined;
-  /** Inputs of a step of a stage of the member. */
+  /** Inputs of a step of a stage of the member; an older log does not say it. */
   const batch = (stage: string) =>
-    stages.find((known) => known.member === member && known.stage === stage)?.batch;
+    stages.find((known) => known.member === member && known.stage === stage)?.batch || undefined;
   const point = points(entry, batch);
   if (!point) return lines;
   const of = { ...lines[point.member] };

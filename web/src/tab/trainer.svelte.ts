@@ -97,10 +97,10 @@ class Trainer {
     return { refused: told.kind === "refused" ? told.message : "The worker ended." };
   }
 
-  /** `plan.json` of a student that is trained. */
-  async plan(run: string, member: string): Promise<Blob> {
-    const told = await this.#question({ kind: "plan", run, member });
-    if (told.kind === "planned") return new Blob([told.plan], { type: "application/json" });
+  /** `plan.json` of a model, by the path of its folder on the disk. */
+  async plan(model: string): Promise<Blob> {
+    const told = await this.#question({ kind: "plan", model });
+    if (told.kind === "planned") return new Blob([JSON.stringify(told.plan)], { type: "application/json" });
     throw new Error(told.kind === "refused" ? told.message : "The worker ended.");
   }
 

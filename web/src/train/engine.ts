@@ -8,9 +8,9 @@ export type Job =
   | { kind: "open" }
   | { kind: "test" }
   | { kind: "look"; toml: string }
-  | { kind: "plan"; run: string; member: string }
   | { kind: "start"; run: string; toml: string }
-  | { kind: "resume"; run: string };
+  | { kind: "resume"; run: string }
+  | { kind: "plan"; model: string };
 
 /** WebAssembly with JSPI, which TypeScript does not know yet. */
 interface Jspi {

@@ -3,7 +3,7 @@ export type Ask =
   | { kind: "look"; toml: string } // settle and outline a configuration: answers "looked" or "refused"
   | { kind: "start"; run: string; toml: string } // a new run in /runs/RUN
   | { kind: "resume"; run: string } // goes on with /runs/RUN
-  | { kind: "plan"; run: string; member: string } // `plan.json` of a student that is trained: answers "planned" or "refused"
+  | { kind: "plan"; model: string } // plan.json of a model's folder, such as /runs/RUN/artifacts: answers "planned" or "refused"
   | { kind: "checkpoint" } // soon: the page is being hidden
   | { kind: "stop" }; // ends at a checkpoint
 /** What the worker tells the page. */
@@ -11,7 +11,7 @@ export type Told =
   | { kind: "ready"; adapter: string; presets: { name: string; toml: string }[] }
   | { kind: "unable"; message: string } // no WebGPU, no JSPI, self-test failed: one sentence that names versions
   | { kind: "looked"; toml: string; outline: unknown } // outline: networks, stages with steps and needs in bytes, warnings
-  | { kind: "planned"; run: string; member: string; plan: string } // the JSON of a `PlanDocument`, as `taper export --plan` writes it
+  | { kind: "planned"; model: string; plan: unknown }
   | { kind: "refused"; message: string }
   | { kind: "entry"; entry: unknown } // an entry of events.jsonl (types are in src/generated/)
   | { kind: "said"; message: string } // what is not in the log: lost and reopened device, throttled

@@ -19,9 +19,11 @@ use engine::{
     config::{Config, Draft, presets::PRESETS},
     data,
     device::Devices,
+    disk::Disk,
     event::Entry,
-    formats::{ModelFolder, PLAN},
-    train::{self, Host, Options, Run, TrainError, self_test},
+    formats::ModelFolder,
+    step::PlanDocument,
+    train::{self, Host, Options, Run, TrainError, model::Trained, self_test},
     win::needs,
 };
 use serde::{Deserialize, Serialize};
@@ -37,12 +39,12 @@ enum Job {
     Test,
     /// Settles and outlines a configuration.
     Look { toml: String },
-    /// Says the plan by which the page runs a student that is trained.
-    Plan { run: String, member: String },
     /// Trains a new run.
     Start { run: String, toml: String },
     /// Goes on with a run.
     Resume { run: String },
+    /// Makes `plan.json` of a model's folder, which is a path of the disk.
+    Plan { model: PathBuf },
 }
 
 /// What the page is told; `web/src/train/protocol.ts` says it in TypeScript.
@@ -61,9 +63,8 @@ enum Told<'a> {
         outline: Json,
     },
     Planned {
-        run: String,
-        member: String,
-        plan: String,
+        model: &'a Path,
+        plan: &'a PlanDocument,
     },
     Refused {
         message: String,
@@ -108,7 +109,7 @@ fn perform() {
         Job::Open => open(),
         Job::Test => return test(),
         Job::Look { toml } => look(&toml),
-        Job::Plan { run, member } => plan(run, member),
+        Job::Plan { model } => plan(&model),
         Job::Start { run, toml } => {
             train_run(&run, |out, host| Run::create(read(&toml)?, out, host))
         }
@@ -161,7 +162,8 @@ fn read(toml: &str) -> Result<Config, TrainError> {
 /// What a configuration comes to on this adapter.
 fn look(toml: &str) -> Result<(), TrainError> {
     let (config, _) = train::settled(&read(toml)?)?;
-    let data = data::open(&config, None, None)?;
+    let files: Arc<dyn Disk> = Arc::new(disk::OriginDisk);
+    let data = data::open_on(&files, &config, None, None)?;
     let outline = train::outline(&config, &data)?;
     let gpus = device::TabDevices.open("", config.memory_budget)?;
     let (student, teacher) = (&outline.student, &outline.teacher);
@@ -191,13 +193,12 @@ fn look(toml: &str) -> Result<(), TrainError> {
     Ok(())
 }
 
-/// `plan.json` of a member of a run.
-fn plan(run: String, member: String) -> Result<(), TrainError> {
-    let folder = folder(&run)?.join("members").join(&member).join("artifacts");
-    let plan = ModelFolder::read_on(&disk::OriginDisk, &folder)?.plan()?;
-    let plan = serde_json::to_string(&plan)
-        .map_err(|error| TrainError::Folder(format!("{PLAN} of `{member}`: {error}")))?;
-    tell(&Told::Planned { run, member, plan });
+/// What the page runs to try a model.
+fn plan(model: &Path) -> Result<(), TrainError> {
+    let folder = ModelFolder::read_on(&disk::OriginDisk, model)?;
+    let task = folder.config.task();
+    let plan = PlanDocument::inference(&Trained::of(folder)?.network, task)?;
+    tell(&Told::Planned { model, plan: &plan });
     Ok(())
 }
 
