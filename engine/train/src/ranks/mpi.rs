@@ -14,6 +14,8 @@ use std::{
     env,
     ffi::{OsStr, c_char, c_int, c_void},
     fmt::Debug,
+    fs,
+    os::unix::process::parent_id,
     path::PathBuf,
     ptr,
     sync::{
@@ -637,7 +639,11 @@ fn open(launched: Launched) -> Result<Box<dyn Calls>, RankError> {
             Err(error) => problems.push(error.to_string()),
         }
     }
-    let tried: Vec<String> = names.iter().map(|name| name.display().to_string()).collect();
+    let tried: Vec<String> = names
+        .iter()
+        .filter(|name| names.len() == 1 || name.is_relative())
+        .map(|name| name.display().to_string())
+        .collect();
     Err(RankError::Carrier(format!(
         "a launcher of MPI has started this process, but no MPI library can be opened (tried {}): install Open MPI or MPICH, or name its library in {LIBRARY}{}",
         tried.join(", "),
@@ -659,13 +665,14 @@ fn names(family: Family) -> Vec<PathBuf> {
         }
         Family::Mpich => mpich.iter().chain(&STANDARD).chain(&any).copied().collect(),
     };
-    let beside = env::var_os("PATH").unwrap_or_default();
-    let beside = env::split_paths(&beside)
-        .find(|folder| folder.join("mpirun").is_file())
-        .and_then(|folder| Some(folder.parent()?.join("lib")));
-    let there = beside
-        .into_iter()
-        .flat_map(|folder| names.iter().map(move |name| folder.join(name)).collect::<Vec<_>>());
+    // MPICH's launcher starts its processes by a program that lies beside it, and tells the loader nothing.
+    let launcher = fs::read_link(format!("/proc/{}/exe", parent_id())).ok();
+    let path = env::var_os("PATH").unwrap_or_default();
+    let on_path = env::split_paths(&path).map(|folder| folder.join("mpirun"));
+    let launchers = launcher.into_iter().chain(on_path.filter(|program| program.is_file()));
+    let folders: Vec<PathBuf> =
+        launchers.filter_map(|program| Some(program.parent()?.parent()?.join("lib"))).collect();
+    let there = folders.iter().flat_map(|folder| names.iter().map(|name| folder.join(name)));
     names.iter().map(PathBuf::from).chain(there).collect()
 }
 
@@ -708,7 +715,7 @@ fn begin(library: dl::Library, name: &std::path::Path) -> Result<Box<dyn Calls>,
     }
     // SAFETY: only the address of what Open MPI's header names is taken.
     let address = |symbol: &[u8]| unsafe {
-        library.get::<c_void>(symbol).map(|symbol| symbol.into_raw().addr())
+        library.get::<*mut c_void>(symbol).map(|symbol| symbol.into_raw().addr())
     };
     if let Ok(world) = address(b"ompi_mpi_comm_world\0") {
         let interface = Interface {

@@ -67,8 +67,37 @@ pub(super) enum Answer {
     Items(Vec<(PathBuf, Kind)>),
     /// What is at a path.
     Kind(Option<Kind>),
-    /// The disk of rank 0 refuses, in words; whether as it is full.
-    Refused { problem: String, full: bool },
+    /// The disk of rank 0 refuses, and why.
+    Refused { problem: String, trouble: Trouble },
+}
+
+/// What whoever asks a disk goes by, where it refuses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Trouble {
+    /// Nothing is there.
+    Missing,
+    /// There is no room.
+    Full,
+    /// Something else.
+    Other,
+}
+
+impl Answer {
+    /// The answer that is an error.
+    pub(super) fn refusal(error: &FormatError) -> Self {
+        let (problem, missing) = match error {
+            FormatError::Io { source, .. } => {
+                (source.to_string(), source.kind() == io::ErrorKind::NotFound)
+            }
+            other => (other.to_string(), false),
+        };
+        let trouble = match missing {
+            true => Trouble::Missing,
+            false if error.is_full() => Trouble::Full,
+            false => Trouble::Other,
+        };
+        Self::Refused { problem, trouble }
+    }
 }
 
 /// A head and bytes as a message.
@@ -154,10 +183,14 @@ impl Far {
             false => FormatError::read(path, source),
         };
         match self.ask(request, bytes) {
-            Ok((Answer::Refused { problem, full: true }, _)) => {
-                Err(refused(io::Error::new(io::ErrorKind::StorageFull, problem)))
+            Ok((Answer::Refused { problem, trouble }, _)) => {
+                let kind = match trouble {
+                    Trouble::Missing => io::ErrorKind::NotFound,
+                    Trouble::Full => io::ErrorKind::StorageFull,
+                    Trouble::Other => io::ErrorKind::Other,
+                };
+                Err(refused(io::Error::new(kind, problem)))
             }
-            Ok((Answer::Refused { problem, .. }, _)) => Err(refused(io::Error::other(problem))),
             Ok(answer) => Ok(answer),
             Err(error) => Err(refused(io::Error::other(error))),
         }

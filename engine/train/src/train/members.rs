@@ -245,9 +245,9 @@ impl Desk<'_> {
             let (answer, bytes) = match self.answer(request, &bytes) {
                 Ok(answer) => answer,
                 Err(error) => {
-                    let (problem, full) = (error.to_string(), error.is_full());
+                    let answer = Answer::refusal(&error);
                     refusal = Some(error);
-                    (Answer::Refused { problem, full }, Vec::new())
+                    (answer, Vec::new())
                 }
             };
             self.link.send(rank, channel, &pack(&answer, &bytes)?)?;
