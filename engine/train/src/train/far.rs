@@ -62,7 +62,7 @@ pub(super) enum Answer {
     /// It is done, or these are the bytes.
     Done,
     /// A member, and what the log says of it and of its teacher; none if there is none left.
-    Member(Option<(Planned, BTreeMap<String, Past>)>),
+    Member(Option<Taken>),
     /// What a folder holds.
     Items(Vec<(PathBuf, Kind)>),
     /// What is at a path.
@@ -127,6 +127,9 @@ pub(super) fn unpack<T: DeserializeOwned>(
     Ok((head, message))
 }
 
+/// A member that was taken, and what the log says of it and of its teacher.
+pub(super) type Taken = (Planned, BTreeMap<String, Past>);
+
 /// Rank 0, as a device of another rank reaches it. It is the disk of the run as well.
 #[derive(Debug)]
 pub(super) struct Far {
@@ -160,10 +163,7 @@ impl Far {
     ///
     /// # Errors
     /// Rank 0 is gone, or answers something else.
-    pub(super) fn take(
-        &self,
-        adapter: &str,
-    ) -> Result<Option<(Planned, BTreeMap<String, Past>)>, RankError> {
+    pub(super) fn take(&self, adapter: &str) -> Result<Option<Taken>, RankError> {
         match self.ask(&Request::Take(adapter.into()), &[])?.0 {
             Answer::Member(member) => Ok(member),
             other => Err(unexpected(&other)),
