@@ -162,6 +162,23 @@ fn processes_that_mpi_joins_come_to_the_same_bits() {
     }
 }
 
+/// The processes share the batches of a member, by the same messages as threads do, whose bits `split.rs` compares.
+#[test]
+fn processes_that_mpi_joins_share_batches() {
+    let changes = [r#"methods=["win"]"#, "seeds=[0]", r#"split="batch""#];
+    let (_file, path) = written(&toml(&changes));
+    for mpi in tools::mpis() {
+        let many = folder();
+        let out = many.path().join("run");
+        let output = start(&mpi, 2, &[&path.display().to_string()], &out).output().expect("mpirun");
+        assert!(output.status.success(), "{}: {}", mpi.display(), said(&output));
+        let log = event::read(&out.join("events.jsonl")).expect("a log");
+        let shared = |entry: &event::Entry| matches!(&entry.event, Event::Log { message } if message.contains(" on 2 ranks"));
+        assert!(log.iter().any(shared), "nothing was shared");
+        assert!(models_in(&out).len() > 1, "nothing was kept");
+    }
+}
+
 /// Waits until a log has a line.
 fn wait_for(log: &Path, line: &str) {
     let since = Instant::now();
