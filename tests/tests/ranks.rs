@@ -295,10 +295,10 @@ fn exchange() {
     assert_eq!(mpi.count(), 3);
     let others = || (0..3).filter(|other| *other != mpi.rank());
     for (other, k) in others().flat_map(|other| (0..8).map(move |k| (other, k))) {
-        mpi.send(other, Channel(100 + k as u16 % 2), &message(mpi.rank(), k)).expect("sent");
+        mpi.send(other, Channel::new(100 + k as u16 % 2), &message(mpi.rank(), k)).expect("sent");
     }
     for (other, k) in others().flat_map(|other| (0..8).map(move |k| (other, k))) {
-        let came = mpi.receive(other, Channel(100 + k as u16 % 2), soon).expect("it came");
+        let came = mpi.receive(other, Channel::new(100 + k as u16 % 2), soon).expect("it came");
         assert!(came == message(other, k), "message {k} of {other}");
     }
     mpi.close();

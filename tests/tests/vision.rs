@@ -7,7 +7,7 @@ use std::{fs, path::Path, process::Command};
 use engine::{
     config::{Config, Data, ImageKind, Model, Resnet, Stem, Unit, Widen},
     data::images::Image,
-    formats::{ImageModel, ModelConfig, ModelFolder, folder::Widened, sums, vision},
+    formats::{ImageModel, ModelConfig, ModelFolder, folder::Widened, for_transformers, sums},
     train::{model::Trained, presumed, settled},
 };
 use serde_json::{Value, json};
@@ -86,7 +86,7 @@ fn what_is_written_is_read_back_and_opens_in_transformers() {
     for (name, unit) in KINDS {
         let model = thin(unit, Stem::Imagenet, 3, None);
         let path = out.path().join(name);
-        vision::write(&model, &path).expect("written");
+        for_transformers::write(&model, &path).expect("written");
         let again = ModelFolder::read(&path).expect("read");
         assert_eq!((&again.config, &again.weights), (&model.config, &model.weights));
         ask(&model, &out.path().join(format!("{name}.json")));
@@ -125,8 +125,9 @@ fn ask(model: &ModelFolder, path: &Path) {
 fn what_transformers_cannot_say_is_refused_by_its_block() {
     let out = folder();
     let path = out.path().join("new");
-    let refused =
-        |model: ModelFolder| vision::write(&model, &path).expect_err("refused").to_string();
+    let refused = |model: ModelFolder| {
+        for_transformers::write(&model, &path).expect_err("refused").to_string()
+    };
     let said = refused(thin(Unit::Basic, Stem::Cifar, 3, None));
     assert!(said.contains("block 1: its stem is CIFAR's"), "{said}");
     let middle = Some(Widened { factor: 2, widen: Widen::Mid });
@@ -141,7 +142,7 @@ fn what_transformers_cannot_say_is_refused_by_its_block() {
 fn what_disagrees_within_a_folder_is_refused() {
     let out = folder();
     let path = out.path().join("model");
-    vision::write(&thin(Unit::Basic, Stem::Imagenet, 3, None), &path).expect("written");
+    for_transformers::write(&thin(Unit::Basic, Stem::Imagenet, 3, None), &path).expect("written");
     let file = path.join("config.json");
     let whole: Value = serde_json::from_slice(&fs::read(&file).expect("read")).expect("JSON");
     let said = |key: &str, value: Value| {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use engine::formats::{FormatError, ModelConfig, folder, sums, vision};
+use engine::formats::{FormatError, ModelConfig, folder, for_transformers, sums};
 use serde_json::json;
 
 use super::model;
@@ -54,7 +54,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         failure(format!("no browser runs this model: {error}"), "leave out --plan")
     })?;
     match (arguments.format, &model.config) {
-        (Format::Transformers, ModelConfig::Images(_)) => vision::write(&model, to)?,
+        (Format::Transformers, ModelConfig::Images(_)) => for_transformers::write(&model, to)?,
         // That of a model on text is transformers' own.
         (Format::Transformers, ModelConfig::Text(_)) | (Format::Taper, _) => model.write(to)?,
     }

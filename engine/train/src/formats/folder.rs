@@ -3,18 +3,17 @@
 use std::path::Path;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 pub(crate) use super::files::parse_json;
 pub use super::files::{CONFIG, WEIGHTS, read_json, read_json_on, write_json, write_json_on};
+pub use super::image::{ImageInput, ImageModel, Widened};
 use super::{FormatError, TextModel, onnx, safetensors, sums, transformers, vision};
-use crate::config::{Interpolation, Model, Widen};
 use crate::disk::{Disk, SystemDisk};
 use crate::event::MergeReport;
 use crate::models::{self, Bert, BertHead};
-use crate::nn::{Extent, Network, Weights};
+use crate::nn::{Network, Weights};
 use crate::step::{PlanDocument, ProgramError, Task};
-use crate::win::surgery;
 
 /// File of the weights with their network in the folder of a model on images.
 pub const ONNX: &str = "model.onnx";
@@ -35,40 +34,6 @@ pub enum ModelConfig {
     Images(ImageModel),
     /// A model on text.
     Text(#[schemars(with = "transformers::Config")] TextModel),
-}
-
-/// `config.json` of a model on images: the architecture, and what it reads.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct ImageModel {
-    /// Name of the architecture, as torchvision and timm call it where they have it.
-    pub architecture: String,
-    /// The architecture in full, as in a configuration's `[model]`.
-    pub model: Model,
-    /// Set for a teacher made of `model` by widening.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub widened: Option<Widened>,
-    /// What it reads.
-    #[serde(flatten)]
-    pub input: ImageInput,
-    /// Name of each class, in the order of the outputs.
-    pub labels: Vec<String>,
-}
-
-/// Images of one size, and what is done to any picture before the network.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct ImageInput {
-    /// Channels of the input image.
-    pub channels: u32,
-    /// Height and width of the input image in pixels.
-    pub size: u32,
-    /// Mean of each channel, of pixels in 0..1.
-    pub mean: Vec<f64>,
-    /// Standard deviation of each channel.
-    pub std: Vec<f64>,
-    /// How an image is resized.
-    pub interpolation: Interpolation,
-    /// Share of the shorter side kept by the centre crop.
-    pub crop: f64,
 }
 
 impl ModelConfig {
@@ -168,29 +133,6 @@ impl Said {
         // Of the text, so that what is wrong is told with its line.
         parse_json(&path, &bytes).map(|model| Self::Images(Box::new(model)))
     }
-}
-
-impl ImageModel {
-    /// The network that the weights are of.
-    fn network(&self) -> Network {
-        let ImageInput { size, channels, .. } = self.input;
-        let input = Extent::Map(size, size, channels);
-        let classes = u32::try_from(self.labels.len()).unwrap_or(u32::MAX);
-        let network = models::network(&self.model, input, classes);
-        match self.widened {
-            Some(Widened { factor, widen }) => surgery::widen(&network, factor, widen),
-            None => network,
-        }
-    }
-}
-
-/// How a teacher was made of a student's architecture.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Widened {
-    /// How many times as wide.
-    pub factor: u32,
-    /// Which channels.
-    pub widen: Widen,
 }
 
 /// Everything in a model folder.
@@ -298,7 +240,10 @@ impl ModelFolder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{config::Mlp, nn::Tensor};
+    use crate::{
+        config::{Interpolation, Mlp, Model, Widen},
+        nn::Tensor,
+    };
 
     const FIRST: &str = "layers.0.weight";
 

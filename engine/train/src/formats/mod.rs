@@ -4,6 +4,8 @@ pub mod atomic;
 pub mod card;
 mod files;
 pub mod folder;
+pub mod for_transformers;
+mod image;
 pub mod onnx;
 mod pytorch;
 mod resnet;

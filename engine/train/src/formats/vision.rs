@@ -7,15 +7,14 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::files::{self, CONFIG, WEIGHTS};
-use super::folder::{CARD, ImageInput, ImageModel, MERGE, ModelConfig, ModelFolder, TEXT_ONNX};
+use super::FormatError;
+use super::files::{self, CONFIG};
+use super::image::{ImageInput, ImageModel};
 use super::resnet::{Resnet, Unit};
 use super::timm::Described;
-use super::{FormatError, onnx, safetensors, sums};
 use crate::config::{self, Framing, Interpolation, Model, Stem};
-use crate::disk::{Disk, SystemDisk};
+use crate::disk::Disk;
 use crate::nn::{Network, Tensor, Weights};
-use crate::step::Task;
 
 /// What is done to a picture, beside `config.json`.
 pub const PREPROCESSOR: &str = "preprocessor_config.json";
@@ -24,18 +23,18 @@ pub const KIND: &str = "resnet";
 /// Its class.
 const CLASS: &str = "ResNetForImageClassification";
 /// What transformers calls the pictures, also in ONNX.
-const PIXELS: &str = "pixel_values";
+pub(super) const PIXELS: &str = "pixel_values";
 /// Pillow's number of the bilinear filter, whose support widens as a picture shrinks.
 const BILINEAR: u64 = 2;
 
 /// `config.json` of transformers, with ours under `taper`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Config {
+pub(super) struct Config {
     #[serde(default)]
     architectures: Vec<String>,
     model_type: String,
     #[serde(default = "three")]
-    num_channels: u32,
+    pub(super) num_channels: u32,
     embedding_size: u32,
     hidden_sizes: Vec<u32>,
     depths: Vec<u32>,
@@ -51,13 +50,13 @@ struct Config {
     #[serde(default)]
     label2id: BTreeMap<String, u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    taper: Option<ImageModel>,
+    pub(super) taper: Option<ImageModel>,
 }
 
 /// What its units are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Kind {
+pub(super) enum Kind {
     Basic,
     Bottleneck,
 }
@@ -75,7 +74,7 @@ impl Config {
     ///
     /// # Errors
     /// What transformers cannot say of it, as a sentence that names the block.
-    fn of(network: &Network, labels: &[String]) -> Result<Self, String> {
+    pub(super) fn of(network: &Network, labels: &[String]) -> Result<Self, String> {
         let resnet = Resnet::of(network)
             .ok_or("it is no residual network of stem, stages of units, mean and linear layer")?;
         if !resnet.large {
@@ -178,7 +177,7 @@ impl Config {
 }
 
 /// `preprocessor_config.json`, for pictures resized by their shorter side and cut in the middle.
-fn preprocessor(input: &ImageInput) -> Value {
+pub(super) fn preprocessor(input: &ImageInput) -> Value {
     let ImageInput { size, mean, std, crop, .. } = input;
     let edge = (f64::from(*size) / crop).round() as u32;
     json!({
@@ -229,60 +228,6 @@ fn framing(of: &Value, unknown: &mut Vec<String>) -> Framing {
     }
 }
 
-/// Writes a model as a folder that transformers and transformers.js load, making it if it is not there.
-///
-/// # Errors
-/// What transformers cannot say of it, or what the system refuses.
-pub fn write(model: &ModelFolder, folder: &Path) -> Result<(), FormatError> {
-    let disk = &SystemDisk;
-    let refused = |problem: &str| {
-        FormatError::content(folder, format!("transformers has no such network: {problem}"))
-    };
-    let described = model.config.images()?;
-    let network = model.config.network();
-    let config = Config::of(&network, &described.labels).map_err(|why| refused(&why))?;
-    if config.num_channels != 3 {
-        let count = config.num_channels;
-        return Err(refused(&format!(
-            "its pictures have {count} channel, and what prepares pictures there gives 3"
-        )));
-    }
-    if described.input.interpolation != Interpolation::Bilinear {
-        return Err(refused("`data.interpolation` is \"area\", and it resizes by \"bilinear\""));
-    }
-    let config = Config { taper: Some(described.clone()), ..config };
-    disk.make_folder(folder)?;
-    let weights = network.to_file(&model.weights);
-    let path = folder.join(TEXT_ONNX);
-    let graph = onnx::encode_as(&network, &weights, Task::Classify, PIXELS)
-        .map_err(|error| FormatError::content(&path, error))?;
-    if onnx::fits(&network) {
-        disk.make_folder(path.parent().unwrap_or(folder))?;
-        disk.write_bytes(&path, &graph)?;
-    }
-    safetensors::write_on(disk, &folder.join(WEIGHTS), &to_file(weights), &safetensors::pytorch())?;
-    files::write_json_on(disk, &folder.join(CONFIG), &config)?;
-    files::write_json_on(disk, &folder.join(PREPROCESSOR), &preprocessor(&described.input))?;
-    if let Some(merge) = &model.merge {
-        files::write_json_on(disk, &folder.join(MERGE), merge)?;
-    }
-    disk.write_bytes(&folder.join(CARD), card(&model.card).as_bytes())?;
-    sums::write_on(disk, folder)
-}
-
-/// The card of a model, whose last part says how this folder is used.
-fn card(of: &str) -> String {
-    let facts = of.split("\n## Use\n").next().unwrap_or_default();
-    let facts = facts.replacen(
-        "---\n",
-        "---\nlibrary_name: transformers\npipeline_tag: image-classification\n",
-        1,
-    );
-    format!(
-        "{facts}\n## Use\n\n```python\nfrom transformers import pipeline\n\nclassify = pipeline(\"image-classification\", \".\")  # this folder\nprint(classify(\"picture.jpg\"))\n```\n"
-    )
-}
-
 /// What `config.json` and its neighbour say of a model that transformers describes.
 ///
 /// # Errors
@@ -292,7 +237,7 @@ pub fn model_on(disk: &dyn Disk, folder: &Path) -> Result<ImageModel, FormatErro
     let config: Config = files::read_json_on(disk, &path)?;
     let bad = |problem: String| FormatError::content(&path, problem);
     if let Some(ours) = &config.taper {
-        let said = Config::of(&ModelConfig::Images(ours.clone()).network(), &ours.labels);
+        let said = Config::of(&ours.network(), &ours.labels);
         if said != Ok(Config { taper: None, ..config.clone() }) {
             return Err(bad("what it says under `taper` is another network than the rest".into()));
         }
@@ -350,7 +295,7 @@ pub fn by_our_names(weights: Weights) -> Weights {
 }
 
 /// The tensors of a file of transformers'. Its norms count their batches; where no count is found it warns of a model that is not trained.
-fn to_file(weights: Weights) -> Weights {
+pub(super) fn to_file(weights: Weights) -> Weights {
     let mut there = Weights::new();
     for (name, tensor) in weights {
         let name = name_there(&name);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::link::{Channel, Link, RankError};
 
 /// On which ranks say where they are.
-const HOSTS: Channel = Channel(1);
+const HOSTS: Channel = Channel::new(1);
 /// How long a rank may take to say where it is.
 const PATIENCE: Duration = Duration::from_secs(60);
 

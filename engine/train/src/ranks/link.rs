@@ -6,11 +6,25 @@ use thiserror::Error;
 
 /// What a message is about, so that who waits for one thing is not handed another; at most [`Self::LAST`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Channel(pub u16);
+pub struct Channel(u16);
 
 impl Channel {
     /// The last one: MPI's tags reach at least to 32767, and one bit says of what carries messages whether more of one follows.
     pub const LAST: Channel = Channel(0x3fff);
+
+    /// The channel of a number.
+    ///
+    /// # Panics
+    /// It is beyond [`Self::LAST`].
+    pub const fn new(number: u16) -> Self {
+        assert!(number <= Self::LAST.0, "there are no more channels");
+        Self(number)
+    }
+
+    /// Its number.
+    pub const fn number(self) -> u16 {
+        self.0
+    }
 }
 
 /// One rank's end of what joins it to the others. Threads may share it.

@@ -38,7 +38,7 @@ use super::{
 const LIBRARY: &str = "TAPER_MPI";
 
 /// On which ranks say that they live; its messages are empty.
-const PULSE: Channel = Channel(0);
+const PULSE: Channel = Channel::new(0);
 /// How often they do.
 const BEAT: Duration = Duration::from_secs(2);
 /// How long a rank may be silent. Its thread needs no more than a slice of a processor every [`BEAT`], whatever else its machine does;
@@ -53,7 +53,7 @@ const NAP: [Duration; 2] = [Duration::from_micros(20), Duration::from_millis(1)]
 /// Most bytes of a piece of a message; MPI counts in `int`.
 const PIECE: usize = 1 << 28;
 /// The bit of a tag that says that more pieces follow.
-const MORE: c_int = Channel::LAST.0 as c_int + 1;
+const MORE: c_int = Channel::LAST.number() as c_int + 1;
 
 /// A rank that is a process.
 #[derive(Debug)]
@@ -246,7 +246,7 @@ impl Post {
     }
 
     fn send(&mut self, to: usize, channel: Channel, bytes: Vec<u8>) -> Result<(), RankError> {
-        let tag = c_int::from(channel.0);
+        let tag = c_int::from(channel.number());
         if bytes.len() <= PIECE {
             return self.mpi.send(to, tag, bytes);
         }
@@ -266,7 +266,7 @@ impl Post {
             if let Some(heard) = self.heard.get_mut(&from) {
                 *heard = Instant::now();
             }
-            let channel = Channel((tag & (MORE - 1)) as u16);
+            let channel = Channel::new((tag & (MORE - 1)) as u16);
             if tag & MORE != 0 {
                 self.pieces.entry((channel, from)).or_default().extend(bytes);
             } else if channel != PULSE {
@@ -286,7 +286,7 @@ impl Post {
                 if heard.elapsed() > DEADLINE {
                     self.inbox.end(rank, RankError::Silent { rank, waited: DEADLINE });
                 } else {
-                    self.mpi.send(rank, c_int::from(PULSE.0), Vec::new())?;
+                    self.mpi.send(rank, c_int::from(PULSE.number()), Vec::new())?;
                 }
             }
         }

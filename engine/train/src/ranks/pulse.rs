@@ -10,7 +10,7 @@ use super::link::{Channel, Link, RankError};
 use crate::clock::Clock;
 
 /// What beats come on.
-const BEATS: Channel = Channel(0x5b02);
+const BEATS: Channel = Channel::new(0x1b02);
 
 /// How ranks tell each other that they are at work.
 #[derive(Debug, Clone, Copy)]
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
     use crate::{clock::SystemClock, ranks::Threads};
 
-    const ONE: Channel = Channel(1);
+    const ONE: Channel = Channel::new(1);
 
     #[test]
     fn a_rank_that_works_is_waited_for_and_one_that_says_nothing_is_not() {

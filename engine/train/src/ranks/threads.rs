@@ -72,8 +72,8 @@ mod tests {
 
     use super::*;
 
-    const ONE: Channel = Channel(1);
-    const OTHER: Channel = Channel(2);
+    const ONE: Channel = Channel::new(1);
+    const OTHER: Channel = Channel::new(2);
     const SOON: Duration = Duration::from_millis(20);
 
     #[test]

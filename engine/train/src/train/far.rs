@@ -22,7 +22,7 @@ use crate::{
 
 /// The channel of a rank's device.
 pub(super) fn channel_of(device: usize) -> Channel {
-    Channel(0x1000 + device as u16)
+    Channel::new(0x1000 + device as u16)
 }
 
 /// A request. Bytes that belong to it stand behind it.

@@ -35,9 +35,9 @@ use crate::{
 };
 
 /// On which rank 0 says what is to be done, and the others that they are ready.
-const HELM: Channel = Channel(2);
+const HELM: Channel = Channel::new(2);
 /// On which a rank is told, or tells rank 0, that all shall stop at a checkpoint.
-pub(super) const STOP: Channel = Channel(3);
+pub(super) const STOP: Channel = Channel::new(3);
 /// How often a rank looks there.
 pub(super) const LOOK: Duration = Duration::from_millis(50);
 

@@ -12,9 +12,9 @@ use crate::{
 };
 
 /// What the first rank tells the others.
-pub(super) const ORDERS: Channel = Channel(0x5b00);
+pub(super) const ORDERS: Channel = Channel::new(0x1b00);
 /// What they answer.
-pub(super) const ANSWERS: Channel = Channel(0x5b01);
+pub(super) const ANSWERS: Channel = Channel::new(0x1b01);
 
 /// A stage as its followers have to know it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
