@@ -12,7 +12,7 @@ use std::{
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{outline::Planned, past::Past};
+use super::{past::Past, planned::Planned};
 use crate::{
     disk::{Append, Disk, Fill, Held, Kind},
     event::Event,

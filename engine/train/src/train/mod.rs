@@ -22,6 +22,7 @@ mod members;
 pub mod model;
 mod outline;
 mod past;
+mod planned;
 mod pool;
 pub mod probe;
 mod run;
