@@ -30,6 +30,7 @@ mod shell;
 #[cfg(test)]
 mod sources;
 mod tab;
+mod wasm;
 mod web;
 
 use std::process::ExitCode;

@@ -3,26 +3,15 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 use anyhow::{Context, Result, bail};
 
-use crate::{
-    shell::{cargo, loud, read, root, target},
-    web,
-};
-
-const TARGET: &str = "wasm32-unknown-unknown";
-/// The profile of Cargo.toml and the crate, and where the page looks for what they make.
-const PROFILE: &str = "tab";
-const CRATE: &str = "taper-tab";
-const WASM: &str = "taper_tab.wasm";
-const PLACE: &str = "web/src/train";
+use crate::{shell::root, wasm, web};
 
 /// Builds the engine and the page into `folder`, else into web/dist-tab.
 pub(crate) fn run(folder: Option<&str>) -> Result<()> {
-    if let Some(missing) = missing() {
+    if let Some(missing) = wasm::missing() {
         bail!("the engine is not built: {missing}");
     }
     // What stands there already is not ours to remove.
@@ -32,7 +21,7 @@ pub(crate) fn run(folder: Option<&str>) -> Result<()> {
     {
         bail!("`{}` is not empty: name a folder that is, or none", wanted.display());
     }
-    engine()?;
+    wasm::engine()?;
     web::build_tab()?;
     let built = root().join("web/dist-tab");
     fs::rename(built.join("tab.html"), built.join("index.html"))
@@ -51,38 +40,6 @@ pub(crate) fn run(folder: Option<&str>) -> Result<()> {
     Ok(())
 }
 
-/// Builds the engine for the page, which looks for it among its own sources.
-pub(crate) fn engine() -> Result<()> {
-    loud(cargo()?.args(["build", "--package", CRATE, "--profile", PROFILE, "--target", TARGET]))?;
-    let made = target()?.join(TARGET).join(PROFILE).join(WASM);
-    let bytes = fs::copy(&made, root().join(PLACE).join(WASM))
-        .with_context(|| format!("cannot copy `{}`", made.display()))?;
-    eprintln!("{WASM}: {:.1} MB", bytes as f64 / 1e6);
-    Ok(())
-}
-
-/// Takes away the engine of an earlier build: a page never has one that is older than itself.
-pub(crate) fn without_engine() -> Result<()> {
-    let place = root().join(PLACE).join(WASM);
-    if place.exists() {
-        fs::remove_file(&place).with_context(|| format!("cannot remove `{}`", place.display()))?;
-    }
-    Ok(())
-}
-
-/// What is missing to build the engine, and what to do; none where nothing is.
-pub(crate) fn missing() -> Option<String> {
-    let sysroot = read(Command::new("rustc").args(["--print", "sysroot"])).ok()?;
-    lacks(Path::new(sysroot.trim()))
-}
-
-fn lacks(sysroot: &Path) -> Option<String> {
-    let there = sysroot.join("lib/rustlib").join(TARGET).join("lib").is_dir();
-    (!there).then(|| {
-        format!("Rust has no target {TARGET}: `rustup target add {TARGET}`, then run this again")
-    })
-}
-
 fn copy(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to).with_context(|| format!("cannot make `{}`", to.display()))?;
     for entry in fs::read_dir(from)? {
@@ -95,21 +52,4 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_missing_target_is_named_with_what_to_do() {
-        let said = lacks(Path::new("nowhere")).expect("missing");
-        assert!(said.contains("rustup target add wasm32-unknown-unknown"), "{said}");
-    }
-
-    #[test]
-    fn the_page_looks_where_the_engine_is_put() {
-        let ignored = fs::read_to_string(root().join(".gitignore")).expect("there");
-        assert!(ignored.lines().any(|line| line == format!("/{PLACE}/{WASM}")));
-    }
 }

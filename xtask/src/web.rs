@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf, process::Command};
 use anyhow::{Context, Result, bail};
 
 use crate::shell::{at, ci, loud, read, root, taper, works};
-use crate::tab;
+use crate::wasm;
 
 /// The oldest Node that will do: `engines` in web/package.json.
 const NODE: [u32; 2] = [20, 19];
@@ -18,10 +18,10 @@ pub(crate) fn build() -> Result<()> {
         bail!("the page is not built: {missing}");
     }
     packages()?;
-    match tab::missing() {
-        None => tab::engine()?,
+    match wasm::missing() {
+        None => wasm::engine()?,
         Some(missing) => {
-            tab::without_engine()?;
+            wasm::without_engine()?;
             eprintln!("\nthe page does not train in a tab, everything else is built: {missing}");
         }
     }
