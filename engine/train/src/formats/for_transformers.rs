@@ -34,10 +34,10 @@ pub fn write(model: &ModelFolder, folder: &Path) -> Result<(), FormatError> {
     config.taper = Some(described.clone());
     disk.make_folder(folder)?;
     let weights = network.to_file(&model.weights);
-    let path = folder.join(TEXT_ONNX);
-    let graph = onnx::encode_as(&network, &weights, Task::Classify, PIXELS)
-        .map_err(|error| FormatError::content(&path, error))?;
     if onnx::fits(&network) {
+        let path = folder.join(TEXT_ONNX);
+        let graph = onnx::encode_as(&network, &weights, Task::Classify, PIXELS)
+            .map_err(|error| FormatError::content(&path, error))?;
         disk.make_folder(path.parent().unwrap_or(folder))?;
         disk.write_bytes(&path, &graph)?;
     }

@@ -12,12 +12,12 @@ use std::{
 use super::{
     TrainError,
     context::{Options, Stops},
+    crew::{Crew, Members, devices},
     far::{Far, Request},
     host::Host,
     journal::Journal,
     members::{self, Call, LOOK, Ready, Reply, STOP, Sums},
     outline::{self, Prepared},
-    run::{Crew, Members, devices},
 };
 use crate::{
     config::{Config, Split},

@@ -10,6 +10,7 @@ mod autotuner;
 mod cache;
 mod checkpoint;
 mod context;
+mod crew;
 mod error;
 mod far;
 mod follow;
