@@ -1,13 +1,13 @@
 //! `cargo xtask test`: everything that the CI runs, in order, the quick to fail first.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, process::Command};
 
 use anyhow::{Context, Result};
 
 use crate::{
     adapters, browser, fuzz, python, schema, setup,
     shell::{self, cargo, loud, root, works},
-    web,
+    wasm, web,
 };
 
 /// The test programs that are left out on OpenGL alone: the first two open no device, the third has one of its own, in Chromium.
@@ -123,24 +123,18 @@ fn programs() -> Result<Vec<String>> {
 
 /// The crates that a browser runs compile for it. Rustup installs the target; where it cannot, a sentence says so, and the CI fails.
 fn for_a_browser() -> Result<()> {
-    const TARGET: &str = "wasm32-unknown-unknown";
-    let print = ["--print", "target-libdir", "--target", TARGET];
-    let there = || {
-        let output = Command::new("rustc").args(print).output();
-        output.is_ok_and(|o| Path::new(String::from_utf8_lossy(&o.stdout).trim()).is_dir())
-    };
-    if !there() && works("rustup", &["--version"]) {
-        let added = loud(Command::new("rustup").args(["target", "add", TARGET]));
+    if wasm::missing().is_some() && works("rustup", &["--version"]) {
+        let added = loud(Command::new("rustup").args(["target", "add", wasm::TARGET]));
         added.unwrap_or_else(|error| eprintln!("{error:#}"));
     }
-    if !there() {
-        let words = format!("nothing is compiled for a browser: rustc has no target {TARGET}");
+    if let Some(missing) = wasm::missing() {
+        let words = format!("nothing is compiled for a browser: {missing}");
         anyhow::ensure!(!shell::ci(), "{words}");
         println!("{words}");
         return Ok(());
     }
-    let packages = ["taper-core", "taper-engine", "taper-tab"];
-    let check = ["check", "--profile", "browser", "--target", TARGET];
+    let packages = ["taper-core", "taper-engine", wasm::CRATE];
+    let check = ["check", "--profile", "browser", "--target", wasm::TARGET];
     loud(cargo()?.args(check).args(packages.iter().flat_map(|package| ["--package", package])))
 }
 

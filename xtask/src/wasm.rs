@@ -4,12 +4,13 @@ use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context, Result};
 
-use crate::shell::{cargo, loud, read, root, target};
+use crate::shell::{cargo, loud, root, target};
 
-const TARGET: &str = "wasm32-unknown-unknown";
+/// What a browser runs.
+pub(crate) const TARGET: &str = "wasm32-unknown-unknown";
 /// The profile of Cargo.toml and the crate, and where the page looks for what they make.
 const PROFILE: &str = "tab";
-const CRATE: &str = "taper-tab";
+pub(crate) const CRATE: &str = "taper-tab";
 const WASM: &str = "taper_tab.wasm";
 const PLACE: &str = "web/src/train";
 
@@ -34,13 +35,14 @@ pub(crate) fn without_engine() -> Result<()> {
 
 /// What is missing to build the engine, and what to do; none where nothing is.
 pub(crate) fn missing() -> Option<String> {
-    let sysroot = read(Command::new("rustc").args(["--print", "sysroot"])).ok()?;
-    lacks(Path::new(sysroot.trim()))
+    let print = ["--print", "target-libdir", "--target", TARGET];
+    let said = Command::new("rustc").args(print).output().map(|of| of.stdout).unwrap_or_default();
+    lacks(Path::new(String::from_utf8_lossy(&said).trim()))
 }
 
-fn lacks(sysroot: &Path) -> Option<String> {
-    let there = sysroot.join("lib/rustlib").join(TARGET).join("lib").is_dir();
-    (!there).then(|| {
+/// What is missing where the target's libraries would lie in `folder`.
+fn lacks(folder: &Path) -> Option<String> {
+    (!folder.is_dir()).then(|| {
         format!("Rust has no target {TARGET}: `rustup target add {TARGET}`, then run this again")
     })
 }
