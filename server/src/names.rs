@@ -28,6 +28,46 @@ pub(crate) fn trouble_of_title(title: &str) -> Option<String> {
     }
 }
 
+/// A title as the name of a file, without its ending: what is no letter, digit, dot or sign between words becomes one. A title that leaves
+/// nothing, or what some system takes for something else, is `otherwise`.
+pub(crate) fn file_stem(title: &str, otherwise: &str) -> String {
+    let kept = |c: char| if c.is_alphanumeric() || "._".contains(c) { c } else { '-' };
+    let mapped: String = title.chars().map(kept).collect();
+    let words = mapped.split('-').filter(|word| !word.is_empty());
+    let stem = words.collect::<Vec<_>>().join("-").trim_matches('.').to_owned();
+    if stem.is_empty() || trouble(&stem).is_some() { otherwise.into() } else { stem }
+}
+
+/// Most letters of a tag, and most tags of a run.
+const TAG: usize = 40;
+const TAGS: usize = 12;
+/// Most letters of what somebody notes of a run.
+const NOTES: usize = 4000;
+
+/// Why these will not do as the tags of a run, as the end of a sentence; none if they will. A tag is a word or a few.
+pub(crate) fn trouble_of_tags(tags: &[String]) -> Option<String> {
+    if tags.len() > TAGS {
+        return Some(format!("must be at most {TAGS}"));
+    }
+    let bad = |tag: &&String| {
+        tag.trim() != tag.as_str()
+            || tag.is_empty()
+            || tag.chars().count() > TAG
+            || tag.chars().any(|c| c == ',' || turns(c))
+    };
+    let bad = tags.iter().find(bad)?;
+    let shown = bad.escape_debug();
+    Some(format!("must each have 1 to {TAG} letters without a comma, which `{shown}` has not"))
+}
+
+/// Why a text will not do as what is noted of a run, as the end of a sentence; none if it will. It may have lines.
+pub(crate) fn trouble_of_notes(notes: &str) -> Option<String> {
+    let bad = |c: char| turns(c) && !matches!(c, '\n' | '\t');
+    (notes.chars().count() > NOTES || notes.chars().any(bad)).then(|| {
+        format!("must have at most {NOTES} letters, and no characters that turn text around")
+    })
+}
+
 /// What stands before the first dot counts: `nul.tar` is `nul`.
 fn is_device(name: &str) -> bool {
     let stem = name.split('.').next().unwrap_or_default().trim_end().to_lowercase();
@@ -49,6 +89,35 @@ fn turns(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_title_is_the_name_of_a_file() {
+        for (title, stem) in [
+            ("demo", "demo"),
+            ("resnet on flowers (copy)", "resnet-on-flowers-copy"),
+            ("../../etc/passwd", "etc-passwd"),
+            ("Blümchen 2.1", "Blümchen-2.1"),
+            ("???", "id"),
+            ("nul", "id"),
+            ("..", "id"),
+        ] {
+            assert_eq!(file_stem(title, "id"), stem);
+        }
+    }
+
+    #[test]
+    fn tags_and_notes_have_an_end() {
+        let tags =
+            |of: &[&str]| trouble_of_tags(&of.iter().map(|&tag| tag.into()).collect::<Vec<_>>());
+        assert_eq!(tags(&["thin", "second try", "ü"]), None);
+        for bad in ["", " a", "a,b", "a\nb", "a\u{202e}b", &"x".repeat(41)] {
+            assert!(tags(&[bad]).is_some(), "{bad:?}");
+        }
+        assert!(tags(&["a"; 13]).is_some());
+        assert_eq!(trouble_of_notes("two\nlines"), None);
+        assert!(trouble_of_notes("a\u{202e}b").is_some());
+        assert!(trouble_of_notes(&"x".repeat(4001)).is_some());
+    }
 
     #[test]
     fn names_that_mean_something_else_are_none() {

@@ -13,7 +13,7 @@ use std::{
 use engine::{
     config::Config,
     event::{self, Event},
-    ranks::{Channel, Link, Threads},
+    ranks::{Link, Threads},
     train::{self, Options, Run, TrainError},
 };
 use support::{config, folder, models_in, taper, toml, train};
@@ -200,6 +200,25 @@ fn processes(words: &str, variable: &str) -> Vec<u32> {
     all.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).filter(has).collect()
 }
 
+/// Trains over two processes that MPI joins, kills the second when the log has `line`, and goes on over three.
+#[cfg(target_os = "linux")]
+fn killed_and_gone_on_with(mpi: &Path, config: &str, line: &str, out: &Path) {
+    let mut command = start(mpi, 2, &[config], out);
+    let running = command.stderr(Stdio::piped()).stdout(Stdio::piped()).spawn();
+    let running = running.expect("mpirun");
+    wait_for(&out.join("events.jsonl"), line);
+    let rank = if mpi.ends_with("openmpi") { " PMIX_RANK=1 " } else { " PMI_RANK=1 " };
+    let [pid] = processes(&out.display().to_string(), rank).try_into().expect("one rank 1");
+    let killed = Command::new("kill").args(["-9", &pid.to_string()]).status();
+    assert!(killed.expect("kill").success());
+    let output = running.wait_with_output().expect("it ends");
+    assert!(!output.status.success() && !said(&output).is_empty(), "{}", said(&output));
+    let mut command = launcher(mpi);
+    command.args(["-np", "3"]).arg(taper()).args(["run", "--resume", "--out"]).arg(out);
+    let output = command.output().expect("mpirun");
+    assert!(output.status.success(), "{}", said(&output));
+}
+
 #[test]
 #[cfg(target_os = "linux")]
 fn a_killed_rank_ends_the_run_and_another_number_goes_on() {
@@ -214,27 +233,143 @@ fn a_killed_rank_ends_the_run_and_another_number_goes_on() {
     for mpi in mpis {
         let many = folder();
         let out = many.path().join("run");
-        let path = path.display().to_string();
-        let mut command = start(&mpi, 2, &[&path], &out);
-        let running = command.stderr(Stdio::piped()).stdout(Stdio::piped()).spawn();
-        let running = running.expect("mpirun");
-        wait_for(&out.join("events.jsonl"), r#""type":"step""#);
-        let rank = if mpi.ends_with("openmpi") { " PMIX_RANK=1 " } else { " PMI_RANK=1 " };
-        let [pid] = processes(&out.display().to_string(), rank).try_into().expect("one rank 1");
-        let killed = Command::new("kill").args(["-9", &pid.to_string()]).status();
-        assert!(killed.expect("kill").success());
-        let output = running.wait_with_output().expect("it ends");
-        assert!(!output.status.success() && !said(&output).is_empty(), "{}", said(&output));
-        let output = launcher(&mpi)
-            .args(["-np", "3"])
-            .arg(taper())
-            .args(["run", "--resume", "--out"])
-            .arg(&out)
-            .output()
-            .expect("mpirun");
-        assert!(output.status.success(), "{}", said(&output));
+        killed_and_gone_on_with(&mpi, &path.display().to_string(), r#""type":"step""#, &out);
         assert_eq!(models_in(&out), models_in(one.path()), "{}", mpi.display());
     }
+}
+
+/// What was trained in shares before stays as it is; what was not is trained by those that are there.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_killed_rank_ends_a_shared_batch_and_another_number_goes_on() {
+    let changes = [r#"methods=["kd"]"#, "seeds=[0]", "kd.epochs=60", r#"split="batch""#];
+    let (_file, path) = written(&toml(&changes));
+    for mpi in tools::mpis() {
+        let many = folder();
+        let out = many.path().join("run");
+        let line = r#""type":"step","member":"kd-0""#;
+        killed_and_gone_on_with(&mpi, &path.display().to_string(), line, &out);
+        let log = event::read(&out.join("events.jsonl")).expect("a log");
+        let messages: Vec<&str> = log
+            .iter()
+            .filter_map(|entry| match &entry.event {
+                Event::Log { message } => Some(message.as_str()),
+                _ => None,
+            })
+            .collect();
+        let shared = |who: &str, ranks: &str| {
+            messages.iter().any(|of| of.starts_with(who) && of.contains(ranks))
+        };
+        assert!(shared("teacher", " on 2 ranks"), "{messages:?}");
+        assert!(!shared("teacher", " on 3 ranks"), "it was trained before: {messages:?}");
+        assert!(shared("kd-0", " on 3 ranks"), "{messages:?}");
+        let last = log.last().map(|entry| &entry.event);
+        let done = matches!(last, Some(Event::RunFinished { status: event::RunStatus::Done, .. }));
+        assert!(done, "{last:?}");
+    }
+}
+
+/// Two network namespaces with a cable between them, one end in each; removed when it is dropped.
+#[cfg(target_os = "linux")]
+struct Cable;
+
+#[cfg(target_os = "linux")]
+impl Cable {
+    const ENDS: [(&str, &str); 2] = [("taper-a", "10.77.0.1"), ("taper-b", "10.77.0.2")];
+
+    /// Lays it; `None` where that is not allowed, which root is.
+    fn lay() -> Option<Self> {
+        // What a killed test has left.
+        drop(Self);
+        let made = Self::ENDS.iter().all(|(name, _)| ip(&["netns", "add", name]));
+        let cable = made.then_some(Self)?;
+        let [(a, _), (b, _)] = Self::ENDS;
+        let pair =
+            ["link", "add", "end", "netns", a, "type", "veth", "peer", "name", "end", "netns", b];
+        let laid = ip(&pair)
+            && Self::ENDS.iter().all(|(name, address)| {
+                let address = format!("{address}/24");
+                ip(&["-n", name, "link", "set", "lo", "up"])
+                    && ip(&["-n", name, "addr", "add", &address, "dev", "end"])
+                    && ip(&["-n", name, "link", "set", "end", "up"])
+            });
+        laid.then_some(cable)
+    }
+
+    fn cut(&self) {
+        assert!(ip(&["-n", Self::ENDS[1].0, "link", "set", "end", "down"]));
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for Cable {
+    fn drop(&mut self) {
+        for (name, _) in Self::ENDS {
+            let pids = Command::new("ip").args(["netns", "pids", name]).output();
+            let pids = pids.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+            for pid in pids.unwrap_or_default().split_whitespace() {
+                drop(Command::new("kill").args(["-9", pid]).status());
+            }
+            ip(&["netns", "del", name]);
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn ip(arguments: &[&str]) -> bool {
+    let done = Command::new("ip").args(arguments).stderr(Stdio::null()).status();
+    done.is_ok_and(|status| status.success())
+}
+
+/// What MPICH's launcher starts a process on another machine by, instead of ssh: here a machine is a namespace with a name of its own.
+#[cfg(target_os = "linux")]
+const AGENT: &str = r#"#!/bin/sh
+while [ "${1#-}" != "$1" ]; do shift; done
+machine=taper-a
+[ "$1" = 10.77.0.2 ] && machine=taper-b
+shift
+exec ip netns exec "$machine" unshare --uts sh -c "hostname $machine; $*"
+"#;
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_cut_link_ends_the_run_within_the_deadline() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let Some(mpi) = tools::mpis().into_iter().find(|mpi| mpi.ends_with("mpich")) else { return };
+    let Some(cable) = Cable::lay() else {
+        eprintln!("skipped: only root makes network namespaces, and here they cannot be made");
+        return;
+    };
+    let changes = [r#"methods=["vanilla"]"#, "seeds=[0,1]", "vanilla.epochs=100000"];
+    let (files, path) = written(&toml(&changes));
+    let (agent, out) = (files.path().join("agent"), files.path().join("run"));
+    std::fs::write(&agent, AGENT).expect("written");
+    std::fs::set_permissions(&agent, PermissionsExt::from_mode(0o755)).expect("a program");
+    let hosts = Cable::ENDS.map(|(_, address)| address).join(",");
+    let mpirun = launcher(&mpi);
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", Cable::ENDS[0].0, "unshare", "--uts", "sh", "-c"]);
+    command.args([r#"hostname taper-a; exec "$@""#, "sh"]).arg(mpirun.get_program());
+    command.args(["-launcher", "ssh", "-launcher-exec"]).arg(&agent).args(["-hosts", &hosts]);
+    command.args(["-iface", "end", "-ppn", "1", "-np", "2"]);
+    // Else memory that both share would carry the messages.
+    command.args(["-genv", "UCX_TLS", "tcp,self", "-genv", "MPIR_CVAR_NOLOCAL", "1"]);
+    command.arg(taper()).arg("run").arg(&path).arg("--out").arg(&out).stdin(Stdio::null());
+    let running = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("ip");
+    // Both train.
+    for member in ["vanilla-0", "vanilla-1"] {
+        wait_for(&out.join("events.jsonl"), &format!(r#""type":"step","member":"{member}""#));
+    }
+    cable.cut();
+    let since = Instant::now();
+    let log = out.join("events.jsonl");
+    wait_for(&log, r#""error":"rank 1 has not answered for 30 s"#);
+    assert!(since.elapsed() < Duration::from_secs(45), "after {:?}", since.elapsed());
+    let output = running.wait_with_output().expect("it ends");
+    assert!(!output.status.success(), "{}", said(&output));
+    assert!(since.elapsed() < Duration::from_secs(75), "it ended after {:?}", since.elapsed());
+    assert!(said(&output).contains("rank 1 has not answered for 30 s"), "{}", said(&output));
 }
 
 #[test]
@@ -267,9 +402,11 @@ fn several_tasks_that_nothing_joins_are_refused() {
 }
 
 /// Set for the process that a launcher starts.
+#[cfg(unix)]
 const ROLE: &str = "TAPER_TEST_RANK";
 
 #[test]
+#[cfg(unix)]
 fn messages_come_whole_and_in_order() {
     if std::env::var_os(ROLE).is_some() {
         return exchange();
@@ -287,7 +424,10 @@ fn messages_come_whole_and_in_order() {
 }
 
 /// What one of three ranks does: it sends small and large messages on two channels to each other one, and gets theirs.
+#[cfg(unix)]
 fn exchange() {
+    use engine::ranks::Channel;
+
     let launched = engine::ranks::launched().expect("a launcher").expect("several");
     let mpi = engine::ranks::Mpi::join(launched).expect("joined");
     let soon = Duration::from_secs(20);

@@ -173,6 +173,12 @@ fn a_run_in_a_tab_is_a_run() {
         { "ask": start("lost", &small), "until": until, "crash": true },
         { "get": "/runs/lost", "to": "lost" },
         { "ask": { "kind": "plan", "model": "/runs/mlp/artifacts" }, "until": ["planned", "refused"] },
+        { "get": "/runs/stopped", "to": "stopped" },
+        { "ask": resume("stopped"), "until": until },
+        { "get": "/runs/stopped", "to": "continued" },
+        // As a page does that is being hidden.
+        { "ask": start("hidden", &small), "until": until, "after": 1, "then": { "kind": "checkpoint" } },
+        { "get": "/runs/hidden", "to": "hidden" },
     ]);
     let Some(told) = play(at, &script) else { return };
     let run = |name: &str| at.join(name);
@@ -183,16 +189,16 @@ fn a_run_in_a_tab_is_a_run() {
         needs.len() == 4 && needs.iter().all(|of| of["memory"].as_u64() > Some(0)),
         "{needs:?}"
     );
-    for place in [1, 3, 7, 9, 12, 16] {
+    for place in [1, 3, 7, 9, 12, 16, 20, 22] {
         done(&told[place]);
     }
     agree("mlp", &run("mlp"), &run("mlp-native"));
     agree("resnet", &run("resnet"), &run("resnet-native"));
 
-    // Killed and resumed, frozen, on a device that was lost: the same bits.
+    // Killed and resumed, stopped and gone on with, frozen, hidden, on a device that was lost: the same bits.
     let whole = models(&run("mlp"));
     assert!(whole.len() >= 3, "{:?}", whole.iter().map(|(path, _)| path).collect::<Vec<_>>());
-    for other in ["resumed", "frozen", "lost"] {
+    for other in ["resumed", "continued", "frozen", "hidden", "lost"] {
         assert!(models(&run(other)) == whole, "{other} has other bits");
     }
     let resumed = |entry: &Entry| matches!(entry.event, Event::Resumed { .. });
@@ -219,7 +225,12 @@ fn a_run_in_a_tab_is_a_run() {
         "{refused}"
     );
     let stopped = told[15].last().expect("something");
-    assert!(["stopped", "done"].map(Json::from).contains(&stopped["status"]), "{stopped}");
+    assert_eq!(stopped["status"], "stopped", "{stopped}");
+    let saved = |run_: &str| {
+        let is = |entry: &&Entry| matches!(entry.event, Event::Checkpoint { .. });
+        log(&run(run_)).iter().filter(is).count()
+    };
+    assert!(saved("hidden") > saved("mlp"), "it was not saved when the page was hidden");
     let lost = |entry: &Entry| matches!(&entry.event, Event::Warning { message } if message.contains("lost"));
     assert!(log(&run("lost")).iter().any(lost), "the device was not lost");
     assert_eq!(told[18].last().expect("something")["plan"]["version"], 2);

@@ -86,7 +86,7 @@ const badge = (of: Page = page) => of.locator("h1 + p .badge");
 
 /** Sets the short demo up on the page. */
 async function setUp(name: string): Promise<void> {
-  await page.goto(`${server.origin}/new?preset=demo`);
+  await page.goto(`${server.origin}/new?preset=demo&form=all`);
   await page.locator("#run-name").fill(name);
   for (const method of ["kd", "fitnets", "start_only"])
     await page.getByRole("checkbox", { name: method }).uncheck();
@@ -107,9 +107,38 @@ test("devices are listed with their limits, and a CPU is called one", async () =
   await page.getByText("Passed").waitFor({ timeout: 200_000 });
 });
 
-test("a bad value is refused beside its field, and the address carries the form", async () => {
+test("the form begins with what matters, finds the rest, and leads to what is wrong", async () => {
   await page.goto(`${server.origin}/new?preset=demo`);
-  await page.getByText("Ready: everything fits.").waitFor();
+  await page.getByText("Ready: everything fits.").first().waitFor();
+  const fields = page.locator(".form .field");
+  expect(await fields.count()).toBeLessThanOrEqual(12);
+  const search = page.getByRole("searchbox", { name: "Find a setting" });
+  await search.fill("tune weight decay");
+  await field("tune-weight_decay").waitFor();
+  expect(await fields.count()).toBe(1);
+  await search.fill("memory budget");
+  await field("memory_budget").fill("1000");
+  await search.fill("");
+  // What was changed stays in sight, and the verdict names it.
+  await field("memory_budget").waitFor();
+  await page.evaluate(() => {
+    scrollTo(0, 0);
+  });
+  await page.getByRole("button", { name: "Go to memory_budget" }).click();
+  await expect.poll(() => page.evaluate(() => document.activeElement?.id)).toBe("field-memory_budget");
+  await page.getByRole("button", { name: "Reset memory_budget" }).click();
+  await page.getByRole("button", { name: /^all \d/ }).click();
+  await page.getByRole("button", { name: "Baselines" }).click();
+  await expect
+    .poll(() => page.evaluate(() => document.activeElement?.textContent))
+    .toBe("Baselines");
+  await page.getByRole("checkbox", { name: "fitnets" }).uncheck();
+  await page.getByText("[fitnets] is for methods that this run does not have").waitFor();
+});
+
+test("a bad value is refused beside its field, and the address carries the form", async () => {
+  await page.goto(`${server.origin}/new?preset=demo&form=all`);
+  await page.getByText("Ready: everything fits.").first().waitFor();
   await field("tune-lr").fill("-1");
   await page.getByText("at least 0").waitFor();
   expect(await page.getByRole("button", { name: "Start" }).isDisabled()).toBe(true);
@@ -123,7 +152,7 @@ test("a bad value is refused beside its field, and the address carries the form"
   await field("tune-lr").waitFor();
   expect(await field("tune-lr").inputValue()).toBe("0.01");
   await page.getByRole("button", { name: "Reset model.blocks" }).click();
-  await page.getByText("Ready: everything fits.").waitFor();
+  await page.getByText("Ready: everything fits.").first().waitFor();
   expect(page.url()).not.toContain("model.blocks");
 });
 
@@ -132,7 +161,7 @@ test("the configuration goes down as TOML and comes up again", async () => {
   await page.getByRole("button", { name: "Save TOML" }).click();
   const toml = readFileSync(await (await saving).path(), "utf8");
   expect(toml).toMatch(/\[tune\][^[]*lr = 0\.01/);
-  await page.goto(`${server.origin}/new?preset=demo`);
+  await page.goto(`${server.origin}/new?preset=demo&form=all`);
   await field("tune-lr").waitFor();
   const file = { name: "mine.toml", mimeType: "application/toml", buffer: Buffer.from(toml) };
   await page.locator("#toml-file").setInputFiles(file);
@@ -146,7 +175,7 @@ test("the configuration goes down as TOML and comes up again", async () => {
 
 test("a run is set up, started, and watched in two tabs", async () => {
   await setUp("the demo");
-  await page.getByText("Ready: everything fits.").waitFor();
+  await page.getByText("Ready: everything fits.").first().waitFor();
   await picture("new-run", page, 1180);
   await page.getByRole("button", { name: "Start" }).click();
   await page.waitForURL(/\/runs\//);
@@ -279,12 +308,24 @@ test("a finished run is compared, cloned and deleted", async () => {
   await page.getByRole("button", { name: "clone" }).click();
   await page.waitForURL((url) => url.href !== original && url.pathname.startsWith("/runs/"));
   await badge().filter({ hasText: "draft" }).waitFor();
+  await page.getByRole("button", { name: "Rename, tags, notes" }).click();
+  await page.getByLabel("Name").fill("a copy");
+  await page.getByLabel("Tags").fill("thin, second try");
+  await page.getByLabel("Notes").fill("To be deleted.");
+  await page.getByRole("button", { name: "Save" }).click();
+  await page.getByRole("heading", { name: "a copy" }).waitFor();
   await page.getByRole("button", { name: "delete" }).click();
-  await page.getByRole("button", { name: "Keep it" }).click();
-  await badge().filter({ hasText: "draft" }).waitFor();
-  await page.getByRole("button", { name: "delete" }).click();
-  await page.getByRole("button", { name: "Delete the run" }).click();
   await page.waitForURL(`${server.origin}/`);
+  // Taken back, it is there again, and is found by its tag.
+  await page.getByRole("button", { name: "Undo" }).click();
+  await page.getByRole("button", { name: "second try" }).click();
+  await page.getByRole("checkbox", { name: "Select all" }).check();
+  await page.getByText("1 selected").waitFor();
+  await page.getByRole("button", { name: "delete" }).click();
+  await page.getByText("a copy is deleted.").waitFor();
+  // Leaving the page is no way back.
+  await page.goto(server.origin);
+  await expect.poll(() => page.getByRole("link", { name: "a copy" }).count()).toBe(0);
 });
 
 test("runs wait in a queue, which is put in order by buttons and by keys; one is paused and goes on", async () => {

@@ -77,10 +77,12 @@ test("a bad name is refused, and so is what the worker says does not fit", async
   await page.getByText("beginning with a letter").waitFor();
   expect(await start().isDisabled()).toBe(true);
   await page.locator("#run-name").fill("");
-  await page.getByText("Advanced options").click();
+  const search = page.getByRole("searchbox", { name: "Find a setting" });
+  await search.fill("memory_budget");
   await page.locator("#field-memory_budget").fill("1000000");
   await page.getByText("this browser gives 2 GiB").waitFor();
   expect(await start().isDisabled()).toBe(true);
+  await search.fill("");
   await page.getByRole("button", { name: "Reset memory_budget" }).click();
   await page.getByText("Ready: everything fits.").waitFor();
 });
@@ -109,6 +111,29 @@ test("pictures that are chosen become the data", async () => {
   await picture("tab-pictures");
 });
 
+test("a folder that is dropped becomes the data, unless this browser has no room", async () => {
+  const session = await page.context().newCDPSession(page);
+  const box = await page.locator(".drop").boundingBox();
+  if (!box) throw new Error("nothing to drop on");
+  const drop = async () => {
+    for (const type of ["dragEnter", "dragOver", "drop"] as const)
+      await session.send("Input.dispatchDragEvent", {
+        type,
+        x: box.x + 10,
+        y: box.y + 10,
+        data: { items: [], files: [path.join(folder, "My pets")], dragOperationsMask: 1 },
+      });
+  };
+  const { origin } = new URL(address);
+  await session.send("Storage.overrideQuotaForOrigin", { origin, quotaSize: 1 });
+  await drop();
+  await page.getByText(/My-pets-2\.tar has .* and this browser gives us/).waitFor();
+  await session.send("Storage.overrideQuotaForOrigin", { origin });
+  await drop();
+  await page.getByRole("radio", { name: "My-pets-2.tar" }).waitFor();
+  expect(await page.locator("#field-data-path").inputValue()).toBe("/data/My-pets-2.tar");
+});
+
 test("a run is started, watched, stopped and taken on to its end", async () => {
   await page.locator("#run-name").fill("pets");
   await page.getByText("Ready: everything fits.").waitFor();
@@ -116,6 +141,12 @@ test("a run is started, watched, stopped and taken on to its end", async () => {
   await page.waitForURL(/run=pets/);
   await page.getByText("Keep this tab in sight").waitFor();
   await picture("tab-running");
+  await page.evaluate(() => {
+    Object.defineProperty(document, "hidden", { value: true, configurable: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+    delete (document as { hidden?: boolean }).hidden;
+  });
+  await page.getByText("A checkpoint was asked for.").waitFor();
   await page.getByRole("button", { name: "Stop" }).click();
   await page.getByRole("button", { name: "Go on" }).waitFor();
   expect(await badge().textContent()).toBe("stopped");

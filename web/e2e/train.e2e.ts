@@ -160,6 +160,22 @@ test.skipIf(!there)("dropped pictures are trained, stopped and gone on with", as
   await picture("train-done");
 });
 
+test.skipIf(!there)("a run that finds no room says so, and goes on when there is some", async () => {
+  const session = await page.context().newCDPSession(page);
+  const { origin } = new URL(address);
+  await page.goto(`${address}?name=full&${query({ ...SHORT, "wide.epochs": 40 })}`);
+  await waitFor(".notice.good");
+  await page.getByRole("button", { name: "Start" }).click();
+  await page.getByRole("button", { name: "Stop" }).waitFor();
+  await session.send("Storage.overrideQuotaForOrigin", { origin, quotaSize: 1 });
+  await page.locator(".notice.bad").first().waitFor();
+  expect(await page.locator(".notice.bad").first().textContent()).toMatch(/space|room|full|quota/i);
+  await picture("train-full");
+  await session.send("Storage.overrideQuotaForOrigin", { origin });
+  await page.getByRole("button", { name: "Go on" }).click();
+  await waitFor(DONE);
+});
+
 test.skipIf(!there)("nothing went wrong on the page meanwhile", () => {
   expect(wrong).toEqual([]);
 });

@@ -22,6 +22,7 @@ mod page;
 mod peer;
 mod plot;
 mod python;
+mod reach;
 mod same;
 mod schema;
 mod serve;
@@ -58,6 +59,7 @@ cargo xtask VERB
                         time Taper, Burn and PyTorch in turn (builds Burn) and write benches/README.md
   gpu [WORK…]           time, tune and profile every work on a GPU, and PyTorch on the same one, and write benches/README.md
   growth                time steps of growing networks and write benches/README.md and benches/growth.svg
+  reach [ranks] [tab]   time members over processes, shared batches and a browser's tab beside one process, and write benches/README.md
   same COMMIT           train by the program of a commit and by this one, and compare the bits of all that they leave
   load                  time a server's answers with many runs, a long curve and many tabs, and write benches/README.md
 ";
@@ -97,6 +99,7 @@ fn run(arguments: &[String]) -> Result<()> {
         ("gpu", works) => gpu::run(works),
         ("growth", []) => growth::run(),
         ("load", []) => load::run(),
+        ("reach", parts) => reach::run(parts),
         ("same", [commit]) => same::run(commit),
         ("help" | "--help" | "-h", _) => {
             print!("{USAGE}");

@@ -45,6 +45,8 @@ mod tests {
             ("benches/README.md", "gpu"),
             ("benches/README.md", "growth"),
             ("benches/README.md", "load"),
+            ("benches/README.md", "ranks"),
+            ("benches/README.md", "tab"),
         ] {
             let text = fs::read_to_string(root().join(page)).expect("there");
             replaced(&text, part, "").unwrap_or_else(|error| panic!("{page}: {error}"));

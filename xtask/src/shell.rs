@@ -61,7 +61,7 @@ pub(crate) fn build() -> Result<()> {
 
 /// Builds `taper` as it is timed, and says where it lies.
 pub(crate) fn build_release() -> Result<PathBuf> {
-    loud(cargo()?.args(["build", "--release", "--package", "taper"]))?;
+    loud(cargo()?.args(["build", "--release", "--workspace", "--bin", "taper"]))?;
     Ok(executable(&target()?.join("release"), "taper"))
 }
 

@@ -21,6 +21,7 @@ use super::app::{App, blocking};
 use super::error::ApiError;
 use super::extract::Asked;
 use super::files::{self, Item};
+use crate::names;
 use crate::store::Run;
 
 /// Bytes of a process's output, if the client does not say, and at most.
@@ -140,12 +141,16 @@ pub(super) async fn zip(
     Path(id): Path<String>,
     Asked(query): Asked<MemberQuery>,
 ) -> Result<Response, ApiError> {
-    let stem = match &query.member {
-        Some(member) => format!("{id}-{member}"),
-        None => id.clone(),
-    };
-    let (folder, items) =
-        blocking(&app, move |app| model(app, &id, query.member.as_deref())).await?;
+    let (stem, (folder, items)) = blocking(&app, move |app| {
+        let found = model(app, &id, query.member.as_deref())?;
+        let stem = names::file_stem(&app.run(&id)?.name, &id);
+        let stem = match &query.member {
+            Some(member) => format!("{stem}-{member}"),
+            None => stem,
+        };
+        Ok((stem, found))
+    })
+    .await?;
     files::zip(folder, items, stem).await
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
-use axum::http::header;
+use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::app::{App, STREAMS, blocking};
 use super::error::ApiError;
 use super::extract::{Asked, names};
+use super::files;
+use crate::names::file_stem;
 use crate::run::{MemberState, State as RunState};
 use crate::store::{Curve, Line, Run, Window};
 
@@ -110,7 +112,7 @@ pub(super) async fn csv(
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
     let run = blocking(&app, move |app| app.run(&id)).await?;
-    let disposition = format!("attachment; filename=\"{}.csv\"", run.id);
+    let name = format!("{}.csv", file_stem(&run.name, &run.id));
     let (sender, receiver) = mpsc::channel::<Result<Bytes, std::io::Error>>(4);
     tokio::task::spawn_blocking(move || {
         let all = Window { from: 0, to: u64::MAX, points: usize::MAX };
@@ -142,8 +144,8 @@ pub(super) async fn csv(
         }
     });
     let headers = [
-        (header::CONTENT_TYPE, "text/csv; charset=utf-8".to_owned()),
-        (header::CONTENT_DISPOSITION, disposition),
+        (header::CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8")),
+        (header::CONTENT_DISPOSITION, files::attachment(&name)),
     ];
     Ok((headers, Body::from_stream(ReceiverStream::new(receiver))).into_response())
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use engine::config::Config;
 use engine::data::Account;
@@ -19,7 +19,7 @@ use super::app::{App, blocking, helped};
 use super::configs::{NewRun, changed};
 use super::error::ApiError;
 use super::extract::{self, Asked, Body, Nothing};
-use super::{artifacts, preflight};
+use super::{artifacts, files, preflight};
 use crate::jobs::RunSummary;
 use crate::names;
 use crate::run::{BlockState, Facts, Input, MemberState, StageState, View, compare};
@@ -82,6 +82,18 @@ pub(super) struct Changes {
     name: Option<String>,
     /// Whether it is queued at once.
     start: bool,
+}
+
+/// What people call a run and write on it; what is absent stays.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Label {
+    /// One line, at most 200 letters.
+    name: Option<String>,
+    /// At most 12, of at most 40 letters each.
+    tags: Option<Vec<String>>,
+    /// At most 4,000 letters.
+    notes: Option<String>,
 }
 
 /// A place in the queue.
@@ -150,10 +162,10 @@ pub(super) async fn config(
 ) -> Result<Response, ApiError> {
     blocking(&app, move |app| {
         let run = app.run(&id)?;
-        let disposition = format!("attachment; filename=\"{}.toml\"", run.id);
+        let name = format!("{}.toml", names::file_stem(&run.name, &run.id));
         let headers = [
-            (header::CONTENT_TYPE, "application/toml".to_owned()),
-            (header::CONTENT_DISPOSITION, disposition),
+            (header::CONTENT_TYPE, HeaderValue::from_static("application/toml")),
+            (header::CONTENT_DISPOSITION, files::attachment(&name)),
         ];
         Ok((headers, run.config).into_response())
     })
@@ -267,6 +279,34 @@ pub(super) async fn remove(
     blocking(&app, move |app| {
         app.jobs.delete(&id)?;
         Ok(StatusCode::NO_CONTENT)
+    })
+    .await
+}
+
+pub(super) async fn label(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    Body(label): Body<Label>,
+) -> Result<Json<RunSummary>, ApiError> {
+    blocking(&app, move |app| {
+        let refused = |field: &str, problem: String| {
+            let message = format!("the {field} {problem}");
+            ApiError::unprocessable(&format!("bad_{field}"), message).field(field)
+        };
+        let old = app.run(&id)?;
+        let name = name(label.name, || old.name.clone())?;
+        let tags = label.tags.unwrap_or(old.labels.tags);
+        if let Some(problem) = names::trouble_of_tags(&tags) {
+            return Err(refused("tags", problem));
+        }
+        let notes = label.notes.unwrap_or(old.labels.notes);
+        if let Some(problem) = names::trouble_of_notes(&notes) {
+            return Err(refused("notes", problem));
+        }
+        let labels = store::Labels { tags, notes };
+        let run = app.jobs.label(&id, |run| (run.name, run.labels) = (name, labels))?;
+        let position = app.jobs.store.read(|db| run.position(db))?;
+        Ok(Json(app.jobs.summary(&run, position)))
     })
     .await
 }

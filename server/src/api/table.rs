@@ -64,6 +64,13 @@ pub(super) fn routes() -> Vec<Route> {
             "Deletes a run and its files; refused while it has a process.",
             delete(r::remove),
         ),
+        Route::post(
+            "/api/runs/{id}/label",
+            "Renames a run, and puts tags and notes on it.",
+            post(r::label),
+        )
+        .takes::<r::Label>()
+        .answers::<crate::jobs::RunSummary>(),
         Route::post("/api/runs/{id}/start", "Queues a draft.", post(r::start))
             .takes::<extract::Nothing>()
             .answers::<crate::jobs::RunSummary>(),

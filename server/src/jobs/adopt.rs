@@ -23,7 +23,6 @@ use super::ingest;
 use super::note::Note;
 use super::registry::{ADOPTED, ELSEWHERE, Jobs};
 use crate::datasets::{BUILT_IN, Datasets, PREFIX};
-use crate::names;
 use crate::run::{End, Facts, Input, Outcome, RUN, State, View, next};
 use crate::scratch::{self, GONE, NEW};
 use crate::store::{Line, New, Run, now};
@@ -129,8 +128,10 @@ impl Jobs {
         }
         self.store.write(|db| -> Result<()> {
             let mut run = run;
-            if note.is_some() {
+            if let Some(note) = &note {
                 run.slots.clear();
+                note.label(&mut run);
+                run.save_labels(db)?;
             }
             if shorter {
                 tracing::warn!(run = %run.id, "its log is shorter than it was: it is read anew");
@@ -169,11 +170,9 @@ impl Jobs {
         let config = Config::from_toml(&text, &file.display().to_string())?;
         let log = path.join("events.jsonl");
         let student = size(&config, false).unwrap_or_default();
-        let title =
-            note.map(|note| &note.name).filter(|&name| names::trouble_of_title(name).is_none());
         let new = New {
             id: id.into(),
-            name: title.map_or(id, String::as_str).into(),
+            name: id.into(),
             config: self.named(&config, datasets).to_toml(),
             config_hash: config.hash(),
             preset: note.and_then(|note| note.preset.clone()),
@@ -189,6 +188,10 @@ impl Jobs {
         };
         self.store.write(|db| -> Result<State> {
             let mut run = Run::insert(db, &new)?;
+            if let Some(note) = note {
+                note.label(&mut run);
+                run.save_labels(db)?;
+            }
             read_all(db, &mut run, &log)?;
             let (created, started) = times(&log);
             run.started = started;

@@ -1,4 +1,4 @@
-//! What the store alone knows of a run, written beside its configuration as well: its name, where it stands, its place in the queue. A
+//! What the store alone knows of a run, written beside its configuration as well: its name, what people write on it, where it stands, its place in the queue. A
 //! store that is lost, or put back from an older copy, takes it up again.
 
 use std::fs;
@@ -7,8 +7,9 @@ use std::path::Path;
 use engine::formats::{FormatError, atomic};
 use serde::{Deserialize, Serialize};
 
+use crate::names;
 use crate::run::State;
-use crate::store::Run;
+use crate::store::{Labels, Run};
 
 /// The file, in the run directory.
 const NAME: &str = "server.json";
@@ -33,6 +34,9 @@ pub(super) struct Note {
     /// Why it failed, or is paused where nobody asked for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) error: Option<String>,
+    /// What people write on it.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub(super) labels: Labels,
     /// How much of its log was taken in then; what it has beyond that happened later.
     pub(super) bytes: u64,
     /// Number of the newest row of the store's log then. A store that has not come so far is older than this.
@@ -42,10 +46,10 @@ pub(super) struct Note {
 impl Note {
     /// Of a run, when the store's log had come to `seq`.
     pub(super) fn of(run: &Run, seq: i64) -> Note {
-        let Run { name, preset, state, place, error, bytes, .. } = run.clone();
+        let Run { name, preset, state, place, error, labels, bytes, .. } = run.clone();
         // What a command trains the server does not go on with by itself.
         let state = if run.is_elsewhere() { State::Stopped } else { state };
-        Note { name, preset, state, place, error, bytes, seq }
+        Note { name, preset, state, place, error, labels, bytes, seq }
     }
 
     /// What was written last; none where there is nothing, or nothing that a server has written.
@@ -64,6 +68,17 @@ impl Note {
     pub(super) fn write(&self, folder: &Path) -> Result<(), FormatError> {
         let text = format!("{}\n", serde_json::json!(self));
         atomic::write_bytes(&folder.join(NAME), text)
+    }
+
+    /// What people call the run and write on it, as far as that is what they may.
+    pub(super) fn label(&self, run: &mut Run) {
+        if names::trouble_of_title(&self.name).is_none() {
+            run.name.clone_from(&self.name);
+        }
+        let Labels { tags, notes } = &self.labels;
+        if names::trouble_of_tags(tags).is_none() && names::trouble_of_notes(notes).is_none() {
+            run.labels.clone_from(&self.labels);
+        }
     }
 
     /// Whether both say the same of the run, whenever they did. Its log may have grown.

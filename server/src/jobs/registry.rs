@@ -192,6 +192,22 @@ impl Jobs {
         Ok(run)
     }
 
+    /// Calls a run something else, and writes something else on it.
+    ///
+    /// # Errors
+    /// There is no such run.
+    pub(crate) fn label(&self, id: &str, change: impl FnOnce(&mut Run)) -> Result<Run, Refusal> {
+        let run = self.store.write(|db| -> Result<Run, Refusal> {
+            let mut run = Run::find(db, id)?.ok_or_else(|| Refusal::Unknown(id.into()))?;
+            change(&mut run);
+            run.save_labels(db)?;
+            Ok(run)
+        })?;
+        self.note(&run.id);
+        self.say_run(&run);
+        Ok(run)
+    }
+
     /// Forgets a run and removes its directory, which has a mark before its row is gone: a delete that is cut off is finished by the next start.
     ///
     /// # Errors

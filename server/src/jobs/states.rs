@@ -389,6 +389,26 @@ fn a_store_that_cannot_be_used_is_named_and_nothing_is_touched() {
     }
 }
 
+#[test]
+fn a_store_of_an_earlier_program_is_taken_on() {
+    let folder = tempfile::tempdir().expect("folder");
+    let data = folder.path();
+    used(data);
+    let before = states(&start(data).expect("started"));
+    set(&store(data), "ALTER TABLE runs DROP COLUMN labels; PRAGMA user_version = 2");
+    let jobs = start(data).expect("started");
+    assert_eq!(states(&jobs), before);
+    let label = |run: &mut Run| run.labels.tags = vec!["kept".into()];
+    let id = before[0].0.clone();
+    jobs.label(&id, label).expect("labelled");
+    // And what is written on a run outlives the store.
+    drop(jobs);
+    fs::remove_file(store(data)).expect("removed");
+    let jobs = start(data).expect("started");
+    let found = jobs.store.read(|db| Run::find(db, &id)).expect("read").expect("there");
+    assert_eq!(found.labels.tags, ["kept"]);
+}
+
 /// What became of a store, and how.
 type Lost = (&'static str, fn(&Path));
 

@@ -14,6 +14,12 @@ pub(crate) struct RunSummary {
     pub(crate) id: String,
     /// For people.
     pub(crate) name: String,
+    /// Words that people put on it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) tags: Vec<String>,
+    /// What people note of it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) notes: String,
     /// Where it stands.
     pub(crate) state: State,
     /// Seconds since 1970.
@@ -85,6 +91,8 @@ impl RunSummary {
         RunSummary {
             id: run.id.clone(),
             name: run.name.clone(),
+            tags: run.labels.tags.clone(),
+            notes: run.labels.notes.clone(),
             state: run.state,
             created: run.created,
             started: run.started,

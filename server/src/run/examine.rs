@@ -4,13 +4,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use engine::config::{Config, Data, Images, Length, Method, Precision, Split, presets};
+use engine::config::{Config, Data, Images, Length, Method, Model, Precision, Split, presets};
 use engine::data::{self, Account, DataError, Dataset};
 use engine::device::{Device, DeviceError};
 use engine::event::StagePlan;
 use engine::models;
 use engine::nn::{BlockSize, Extent, Network, NetworkSize};
-use engine::plan::{Limits, Target};
+use engine::plan::{Limits, PlanError, Target};
 use engine::train::{self, Outline, Planned, TrainError};
 use engine::win::algorithm;
 use engine::win::needs::{Needs, needs};
@@ -350,7 +350,7 @@ fn fill(
     findings.disk = disk(config, findings);
     if let (Purpose::Train { gpu, measured }, Some(outline), Some(data)) = (purpose, outline, data)
     {
-        fits(needs)?;
+        fits(needs, config, target)?;
         if let (Some(gpu), Precision::Mixed) = (gpu, config.precision) {
             let field = Some("precision".into());
             let refused = |error: DeviceError| Refusal { error: Box::new(error.into()), field };
@@ -392,12 +392,47 @@ fn open(
 }
 
 /// Refuses a stage that no micro-batch makes small enough.
-fn fits(needs: Vec<Needs>) -> Result<(), Refusal> {
+fn fits(needs: Vec<Needs>, config: &Config, target: &Target) -> Result<(), Refusal> {
     let Some(need) = needs.into_iter().find(|need| need.problem.is_some()) else { return Ok(()) };
     let Some(problem) = need.problem else { return Ok(()) };
     let stage = format!("{} of {}", need.stage, need.method.map_or("the teacher", Method::name));
-    let field = Some(format!("{}.batch", need.section));
+    let field = match problem {
+        PlanError::Budget { .. } => "memory_budget",
+        _ => helps(config, target),
+    };
+    let field = Some(field.to_owned());
     Err(Refusal { error: Box::new(TrainError::TooLarge { stage, problem }), field })
+}
+
+/// The key by which all stages would fit, where a single input does not: a batch is made small enough without anybody.
+fn helps(config: &Config, target: &Target) -> &'static str {
+    let fits = |config: &Config| {
+        let subject = train::presumed(config).ok()?;
+        let networks = train::networks(config, &subject).ok()?;
+        let needs = needs(config, &networks.student, &networks.teacher, subject.task(), target);
+        Some(needs.ok()?.iter().all(|need| need.problem.is_none()))
+    };
+    let tried = |change: fn(&mut Config)| {
+        let mut changed = config.clone();
+        change(&mut changed);
+        fits(&changed) == Some(true)
+    };
+    if tried(|config| config.teacher.factor = 1) {
+        return "teacher.factor";
+    }
+    let small = |config: &mut Config| {
+        if let Data::Images(images) = &mut config.data {
+            images.size = images.size.map(|size| size.min(32));
+        }
+    };
+    if tried(small) {
+        return "data.size";
+    }
+    match config.model {
+        Model::Mlp(_) | Model::Bert(_) => "model.hidden",
+        Model::Resnet(_) => "model.base",
+        Model::Resnet50(_) | Model::Resnet101(_) => "model.width",
+    }
 }
 
 fn input(of: &data::Subject, assumed: bool) -> Subject {

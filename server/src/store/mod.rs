@@ -15,10 +15,13 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Result};
 
 pub(crate) use log::{Kind, Line};
 pub(crate) use points::{Curve, Window};
-pub(crate) use runs::{New, Run, now};
+pub(crate) use runs::{Labels, New, Run, now};
 
 /// Version of the tables, as `user_version` has it.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
+/// What makes tables of an earlier version those of the next.
+const UPGRADES: [(i64, &str); 1] =
+    [(2, "ALTER TABLE runs ADD COLUMN labels TEXT NOT NULL DEFAULT '{}';")];
 
 /// One writer; readers have connections of their own, so that a long answer holds nobody up.
 #[derive(Debug)]
@@ -68,6 +71,10 @@ impl Store {
         let is_new = match check(path)? {
             Found::Nothing => true,
             Found::Store => false,
+            Found::Earlier(version) => {
+                upgrade(path, version).with_context(|| cannot(path))?;
+                return Self::open(path);
+            }
             Found::Problem(problem) => {
                 anyhow::bail!("the store `{}` {problem}; {REMEDY}", path.display())
             }
@@ -142,6 +149,8 @@ enum Found {
     Nothing,
     /// A store of this version, whole.
     Store,
+    /// A store of this earlier version, which can be made one of the next.
+    Earlier(i64),
     /// Something else: the end of a sentence about it.
     Problem(String),
 }
@@ -163,12 +172,13 @@ fn check(path: &Path) -> anyhow::Result<Found> {
         let found = match number("PRAGMA user_version")? {
             0 if number("SELECT count(*) FROM sqlite_schema")? == 0 => Found::Nothing,
             0 => Found::Problem("is a database of another program".into()),
-            VERSION => {
+            version if version == VERSION || upgrade_of(version).is_some() => {
                 let sql = "PRAGMA quick_check(1)";
                 let verdict: String = reader.query_row(sql, [], |row| row.get(0))?;
                 match verdict.as_str() {
                     // Its rows are those of this program.
-                    "ok" => Run::all(&reader).map(|_| Found::Store)?,
+                    "ok" if version == VERSION => Run::all(&reader).map(|_| Found::Store)?,
+                    "ok" => Found::Earlier(version),
                     _ => Found::Problem(format!("is damaged ({})", verdict.replace('\n', " "))),
                 }
             }
@@ -198,6 +208,17 @@ fn is_of_the_file(error: &rusqlite::Error) -> bool {
         // A table or a column is missing, or a value is none of ours.
         _ => true,
     }
+}
+
+fn upgrade_of(version: i64) -> Option<&'static str> {
+    UPGRADES.iter().find(|(of, _)| *of == version).map(|(_, sql)| *sql)
+}
+
+/// Makes the tables of a version those of the next, wholly or not at all.
+fn upgrade(path: &Path, version: i64) -> Result<()> {
+    let (sql, next) = (upgrade_of(version).unwrap_or_default(), version + 1);
+    connect(path)?
+        .execute_batch(&format!("BEGIN IMMEDIATE; {sql} PRAGMA user_version = {next}; COMMIT;"))
 }
 
 fn connect(path: &Path) -> Result<Connection> {

@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
+use serde::{Deserialize, Serialize};
 
 use super::log::Kind;
 use crate::run::{Facts, Outcome, State, View};
@@ -51,6 +52,26 @@ pub(crate) struct Run {
     pub(crate) outcome: Option<Outcome>,
     /// Why it failed, or is paused where nobody asked for it.
     pub(crate) error: Option<String>,
+    /// What people write on it.
+    pub(crate) labels: Labels,
+}
+
+/// What people write on a run, to find it again.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Labels {
+    /// Words by which runs are put together.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) tags: Vec<String>,
+    /// Anything.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) notes: String,
+}
+
+impl Labels {
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// What a new run begins with.
@@ -72,7 +93,7 @@ pub(crate) struct New {
     pub(crate) view: View,
 }
 
-const COLUMNS: &str = "id, name, state, created, started, finished, config, config_hash, preset, facts, view, place, slot, launched, attempts, bytes, outcome, error";
+const COLUMNS: &str = "id, name, state, created, started, finished, config, config_hash, preset, facts, view, place, slot, launched, attempts, bytes, outcome, error, labels";
 
 /// A column that holds JSON, or a name, that this program wrote.
 fn parsed<T>(row: &Row<'_>, column: &str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T> {
@@ -106,6 +127,7 @@ fn run(row: &Row<'_>) -> Result<Run> {
         bytes: row.get::<_, i64>("bytes")?.unsigned_abs(),
         outcome: outcome.and_then(|text| serde_json::from_str(&text).ok()),
         error: row.get("error")?,
+        labels: parsed(row, "labels", |text| serde_json::from_str(text).ok())?,
     })
 }
 
@@ -229,6 +251,16 @@ impl Run {
         db.prepare_cached("UPDATE runs SET created = ?, facts = ? WHERE id = ?")?
             .execute(params![self.created, json(&self.facts)?, self.id])
             .map(drop)
+    }
+
+    /// Writes what people call it and write on it, and says so in the log.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub(crate) fn save_labels(&self, db: &Connection) -> Result<()> {
+        db.prepare_cached("UPDATE runs SET name = ?, labels = ? WHERE id = ?")?
+            .execute(params![self.name, json(&self.labels)?, self.id])?;
+        Kind::Run.append(db, &self.id).map(drop)
     }
 
     /// Forgets the lines of a run's log and its curves, which will be read anew.

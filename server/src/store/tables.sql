@@ -17,7 +17,8 @@ CREATE TABLE runs (
     attempts    INTEGER NOT NULL DEFAULT 0, -- processes since its last checkpoint
     bytes       INTEGER NOT NULL DEFAULT 0, -- how much of its log is taken in
     outcome     TEXT,                       -- how its last process says it ended, JSON
-    error       TEXT
+    error       TEXT,
+    labels      TEXT NOT NULL DEFAULT '{}'  -- what people write on it, JSON
 ) STRICT;
 
 -- Everything that a stream of events replays, in one order over all runs.

@@ -73,8 +73,9 @@ async function request(
   path: string,
   body?: unknown,
   signal?: AbortSignal,
+  keepalive = false,
 ): Promise<Response> {
-  const init: RequestInit = { method, headers: { accept: "application/json" } };
+  const init: RequestInit = { method, keepalive, headers: { accept: "application/json" } };
   if (body !== undefined) {
     init.headers = { ...init.headers, "content-type": "application/json" };
     init.body = JSON.stringify(body);
@@ -126,9 +127,12 @@ export const api = {
   runs: (signal?: AbortSignal) => get<{ runs: RunSummary[]; queue: string[] }>("/api/runs", signal),
   create: (body: NewRun) => post<RunSummary>("/api/runs", body),
   run: (id: string, signal?: AbortSignal) => get<RunDetail>(run(id), signal),
-  remove: async (id: string) => {
-    await request("DELETE", run(id), {});
+  /** `leaving`: also where the page goes away meanwhile. */
+  remove: async (id: string, leaving = false) => {
+    await request("DELETE", run(id), {}, undefined, leaving);
   },
+  label: (id: string, label: { name?: string; tags?: string[]; notes?: string }) =>
+    post<RunSummary>(`${run(id)}/label`, label),
   verb: (id: string, verb: Verb) => post<RunSummary>(`${run(id)}/${verb}`),
   clone: (id: string, set: Record<string, Json> = {}) => post<RunSummary>(`${run(id)}/clone`, { set }),
   move: (id: string, before: string | null) => post<{ queue: string[] }>(`${run(id)}/move`, { before }),

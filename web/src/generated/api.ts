@@ -109,6 +109,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/runs/{id}/label": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Renames a run, and puts tags and notes on it. */
+        post: operations["post_runs_id_label"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/runs/{id}/start": {
         parameters: {
             query?: never;
@@ -2254,6 +2271,24 @@ export interface components {
             /** @description Whether group 1 is used: the step parameters. */
             live: boolean;
         };
+        /** @description What people call a run and write on it; what is absent stays. */
+        Label: {
+            /**
+             * @description One line, at most 200 letters.
+             * @default null
+             */
+            name: string | null;
+            /**
+             * @description At most 12, of at most 40 letters each.
+             * @default null
+             */
+            tags: string[] | null;
+            /**
+             * @description At most 4,000 letters.
+             * @default null
+             */
+            notes: string | null;
+        };
         /** @description The limits that plans are checked against; the default is WebGPU's. */
         Limits: {
             /**
@@ -3017,6 +3052,10 @@ export interface components {
             id: string;
             /** @description For people. */
             name: string;
+            /** @description Words that people put on it. */
+            tags?: string[];
+            /** @description What people note of it. */
+            notes?: string;
             /** @description Where it stands. */
             state: components["schemas"]["State"];
             /**
@@ -3127,6 +3166,10 @@ export interface components {
             id: string;
             /** @description For people. */
             name: string;
+            /** @description Words that people put on it. */
+            tags?: string[];
+            /** @description What people note of it. */
+            notes?: string;
             /** @description Where it stands. */
             state: components["schemas"]["State"];
             /**
@@ -4419,6 +4462,41 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description Refused. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    post_runs_id_label: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Label"];
+            };
+        };
+        responses: {
+            /** @description As asked. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RunSummary"];
+                };
             };
             /** @description Refused. */
             default: {

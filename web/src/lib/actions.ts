@@ -40,18 +40,6 @@ export async function act(run: RunSummary, verb: Verb): Promise<void> {
   }
 }
 
-export async function remove(run: RunSummary): Promise<boolean> {
-  try {
-    await api.remove(run.id);
-    says.good(`${run.name} is deleted.`);
-    await live.refresh();
-    return true;
-  } catch (error) {
-    says.bad(error);
-    return false;
-  }
-}
-
 /** A new run of the same configuration, opened. */
 export async function clone(run: RunSummary): Promise<void> {
   try {

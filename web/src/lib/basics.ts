@@ -44,6 +44,49 @@ export function isBasic(path: string): boolean {
   return BASICS.has(path) || (STAGES.has(section) && OF_STAGES.has(key));
 }
 
+/** Keys by which somebody begins: what is learnt from, the student, how much wider its teacher is, and by what methods. */
+const SIMPLE = new Set([
+  "methods",
+  "seeds",
+  "data.kind",
+  "data.path",
+  "data.size",
+  "model.arch",
+  "model.hidden",
+  "model.base",
+  "model.width",
+  "model.layers",
+  "model.blocks",
+  "teacher.factor",
+  "teacher.from",
+  "wide.epochs",
+  "wide.steps",
+]);
+
+export function isSimple(path: string): boolean {
+  return SIMPLE.has(path);
+}
+
+const STARTED = ["embeddings_only", "start_only", "win"];
+const TAUGHT = ["kd", "fitnets", ...STARTED];
+/** The methods that go by a section; those that are not here are every run's. */
+const METHODS: Record<string, string[]> = {
+  teacher: TAUGHT,
+  wide: TAUGHT,
+  win: STARTED,
+  narrow: ["win"],
+  tune: STARTED,
+  vanilla: ["vanilla"],
+  kd: ["kd"],
+  fitnets: ["fitnets"],
+};
+
+/** Whether a run by these methods goes by a section. */
+export function needed(section: string, methods: unknown): boolean {
+  const of = METHODS[section];
+  return !of || !Array.isArray(methods) || methods.some((method) => of.includes(String(method)));
+}
+
 /** Sections in the order of a run, with the names that a person reads. */
 export const GROUPS: { name: string; sections: string[] }[] = [
   { name: "Run", sections: [""] },

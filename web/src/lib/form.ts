@@ -211,6 +211,16 @@ export function sections(schema: Schema, config: Config): Section[] {
   return found.filter((section) => section.fields.length > 0);
 }
 
+/** Whether a field is meant by what somebody looks for: each word is in its key or its description. */
+export function found(field: Field, wanted: string): boolean {
+  const text = `${field.path} ${field.description}`.toLowerCase().replaceAll("_", " ");
+  return wanted
+    .toLowerCase()
+    .replaceAll("_", " ")
+    .split(/\s+/)
+    .every((word) => text.includes(word));
+}
+
 /** The bounds of a field in symbols, as `0 < x ≤ 1`; empty where there are none. */
 export function bounds(field: Field): string {
   const low =

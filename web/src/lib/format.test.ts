@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 
-import { bytes, count, duration, measure, percent, spread, tomlValue } from "./format";
+import { bytes, count, duration, measure, milliseconds, percent, spread, tomlValue } from "./format";
 
 describe("numbers for people", () => {
   it.each([
@@ -15,6 +15,17 @@ describe("numbers for people", () => {
     [NaN, "–"],
   ])("lasts %s", (seconds, text) => {
     expect(duration(seconds)).toBe(text);
+  });
+
+  it("has milliseconds without exponents", () => {
+    expect([0.4123, 9.96, 183.4, 999.7, 1834].map(milliseconds)).toEqual([
+      "0.412 ms",
+      "9.96 ms",
+      "183 ms",
+      "1 s",
+      "1.83 s",
+    ]);
+    expect(milliseconds(NaN)).toBe("–");
   });
 
   it("counts and weighs", () => {

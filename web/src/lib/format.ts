@@ -18,6 +18,12 @@ export function duration(seconds: number | null | undefined): string {
   return `${days} d ${hours % 24} h`;
 }
 
+/** 0.412 ms · 183 ms · 1.83 s. */
+export function milliseconds(value: number | null | undefined): string {
+  if (value === null || value === undefined || !Number.isFinite(value)) return NONE;
+  return value < 999.5 ? `${Number(value.toPrecision(3))} ms` : `${Number((value / 1000).toPrecision(3))} s`;
+}
+
 /** 3,890 · 28.7 k · 6.92 M · 4.1 G. */
 export function count(value: number | null | undefined): string {
   if (value === null || value === undefined || !Number.isFinite(value)) return NONE;
@@ -92,6 +98,11 @@ export function moment(seconds: number | null | undefined, now = Date.now()): st
 /** `start_only` as `start-only`: how names of the configuration read in prose. */
 export function words(name: string): string {
   return name.replaceAll("_", " ");
+}
+
+/** A word as a button begins with it. */
+export function capital(word: string): string {
+  return word.charAt(0).toUpperCase() + word.slice(1);
 }
 
 /** A value of a configuration as TOML would write it. */

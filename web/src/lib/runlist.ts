@@ -27,7 +27,7 @@ export function isSort(text: string | null): text is Sort {
 export interface Filter {
   /** A group, or all. */
   group: string | null;
-  /** Every word has to occur in name, id, preset, architecture, data set, adapter or methods. */
+  /** Every word has to occur in name, tags, notes, id, preset, architecture, data set, adapter or methods. */
   words: string;
   sort: Sort;
   descending: boolean;
@@ -40,8 +40,10 @@ export function select(runs: Iterable<RunSummary>, filter: Filter): RunSummary[]
   const found = [...runs].filter((run) => {
     if (states && !states.includes(run.state)) return false;
     if (words.length === 0) return true;
-    const { id, name, preset, arch, dataset, adapter, methods, state } = run;
-    const text = [id, name, preset, arch, dataset, adapter, state, ...methods].join(" ").toLowerCase();
+    const { id, name, preset, arch, dataset, adapter, methods, state, tags = [], notes } = run;
+    const text = [id, name, preset, arch, dataset, adapter, state, notes, ...methods, ...tags]
+      .join(" ")
+      .toLowerCase();
     return words.every((word) => text.includes(word));
   });
   const value = SORTS[filter.sort];

@@ -6,6 +6,8 @@ export interface Saying {
   tone: "good" | "bad";
   message: string;
   hint?: string | null | undefined;
+  /** Takes back what was done. */
+  undo?: () => void;
 }
 
 class Says {
@@ -17,6 +19,14 @@ class Says {
     setTimeout(() => {
       this.drop(id);
     }, 5000);
+  }
+
+  /** What was done, as long as it can be taken back. */
+  undoable(message: string, forMs: number, undo: () => void): void {
+    const id = this.#say({ tone: "good", message, undo });
+    setTimeout(() => {
+      this.drop(id);
+    }, forMs);
   }
 
   /** An error stays until it is closed. */

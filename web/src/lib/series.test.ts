@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 
-import { align, append, cut, MOST_POINTS, overlay, points, thin, type Line } from "./series";
+import { align, append, cut, MOST_POINTS, overlay, points, rows, thin, type Line } from "./series";
 import { smooth } from "./smoothing";
 
 const line = (n: number, y = (i: number): number | null => i): Line => ({
@@ -101,5 +101,20 @@ describe("smoothing", () => {
   it("is off at 0 and bounded at 0.999", () => {
     expect(smooth([1, 5], 0)).toEqual([1, 5]);
     expect(smooth([1, 5], 7)).toEqual(smooth([1, 5], 0.999));
+  });
+});
+
+describe("a table of curves", () => {
+  it("has the first and the last step, and what was known by then", () => {
+    const few = rows(align([line(3), { x: [2], y: [7] }]));
+    expect(few).toEqual([
+      { x: 1, ys: [0, undefined] },
+      { x: 2, ys: [1, 7] },
+      { x: 3, ys: [2, 7] },
+    ]);
+    const many = rows(align([line(1000)]));
+    expect(many.length).toBe(40);
+    expect([many[0]?.x, many.at(-1)?.x]).toEqual([1, 1000]);
+    expect(rows(align([]))).toEqual([]);
   });
 });

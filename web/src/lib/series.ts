@@ -82,6 +82,26 @@ export function align(lines: readonly Line[]): { x: number[]; ys: (number | null
   return { x, ys };
 }
 
+/** Rows that a table of curves has at most. */
+const ROWS = 40;
+
+/** Curves as the rows of a table: at some of the steps, the first and the last among them, each curve's last value up to there. */
+export function rows({ x, ys }: ReturnType<typeof align>): {
+  x: number;
+  ys: (number | null | undefined)[];
+}[] {
+  const stride = Math.max(1, (x.length - 1) / (ROWS - 1));
+  const count = Math.min(ROWS, x.length);
+  const upTo = (y: (number | null | undefined)[], at: number) => {
+    for (let i = at; i >= 0; i -= 1) if (y[i] !== undefined) return y[i];
+    return undefined;
+  };
+  return Array.from({ length: count }, (_, k) => {
+    const at = Math.round(k * stride);
+    return { x: x[at] as number, ys: ys.map((y) => upTo(y, at)) };
+  });
+}
+
 /** Names of `/metrics`' series. */
 export type SeriesName = "loss" | "accuracy" | "test_loss" | "lr" | "samples_per_s" | "step_ms";
 

@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 
 import { flat, sections } from "../lib/form";
-import { configOf, presetOf, SCHEMA, tomlOf } from "./config";
+import { configOf, presetOf, readable, SCHEMA, tomlOf } from "./config";
 
 const PRESETS = new URL("../../../engine/core/presets/", import.meta.url);
 const presets = readdirSync(PRESETS)
@@ -25,4 +25,10 @@ test("the schema that the page is built with knows every key of every preset", (
     const known = new Set(sections(SCHEMA, config).flatMap(({ fields }) => fields.map(({ path }) => path)));
     for (const path of Object.keys(flat(config))) expect(known, `${preset.name}: ${path}`).toContain(path);
   }
+});
+
+test("presets on files of text are not for a tab", () => {
+  const offered = presets.map(presetOf).filter(readable);
+  expect(offered.map(({ name }) => name)).toContain("bert-demo.toml");
+  expect(offered.map(({ name }) => name)).not.toContain("bert-tiny.toml");
 });

@@ -13,6 +13,12 @@ export function presetOf({ name, toml }: { name: string; toml: string }): Preset
   return { name, description, config: configOf(toml) };
 }
 
+/** Whether a tab can read what a preset is trained on: it has no files of text. */
+export function readable({ config }: Preset): boolean {
+  const { data } = config as { data?: { kind?: string } };
+  return data?.kind !== "text" && data?.kind !== "squad";
+}
+
 /** The tables of a configuration's text. */
 export function configOf(toml: string): Config {
   return parse(toml) as Config;

@@ -1,7 +1,7 @@
 import type { Entry, NetworkSize, Preset } from "../api/types";
 import type { Ask, Told } from "../train/protocol";
 import { awake } from "./awake";
-import { presetOf } from "./config";
+import { presetOf, readable } from "./config";
 import { CONFIG, entries, EVENTS, file, root, RUNS } from "./disk";
 import { apply, NOTHING, type Known } from "./log";
 
@@ -183,7 +183,7 @@ class Trainer {
   #hear(told: Told): void {
     switch (told.kind) {
       case "ready":
-        [this.adapter, this.presets] = [told.adapter, told.presets.map(presetOf)];
+        [this.adapter, this.presets] = [told.adapter, told.presets.map(presetOf).filter(readable)];
         this.state = "ready";
         break;
       case "unable":

@@ -16,7 +16,7 @@ use std::{
 
 use clock::PageClock;
 use engine::{
-    config::{Config, Draft, presets::PRESETS},
+    config::{Config, ConfigError, Data, Draft, TextKind, presets::PRESETS},
     data,
     device::Devices,
     disk::Disk,
@@ -156,7 +156,22 @@ fn test() {
 }
 
 fn read(toml: &str) -> Result<Config, TrainError> {
-    Ok(Draft::from_toml(toml, "the configuration")?.finish()?)
+    let origin = "the configuration";
+    let config = Draft::from_toml(toml, origin)?.finish()?;
+    match &config.data {
+        // Its files are read by the system's calls, of which a browser has none.
+        Data::Text(text) if matches!(text.kind, TextKind::Text | TextKind::Squad) => {
+            Err(ConfigError::Value {
+                key: "data.kind".into(),
+                value: format!("{:?}", text.kind).to_lowercase(),
+                allowed: "must be a built-in text in a tab: files of text are read by `taper run`"
+                    .into(),
+                origin: origin.into(),
+            }
+            .into())
+        }
+        _ => Ok(config),
+    }
 }
 
 /// What a configuration comes to on this adapter.

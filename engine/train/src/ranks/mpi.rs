@@ -689,7 +689,8 @@ fn begin(library: dl::Library, name: &std::path::Path) -> Result<Box<dyn Calls>,
             library.get(b"MPI_Get_library_version\0").map_err(refused)?;
         text(|to, length| version(to, length)).unwrap_or_default()
     };
-    let first = own.split([',', '\n']).next().unwrap_or_default().replace('\t', " ");
+    let first = own.split([',', '\n']).next().unwrap_or_default();
+    let first = first.split_whitespace().collect::<Vec<_>>().join(" ");
     let called = format!("{first} ({})", name.display());
     let is_standard = name
         .file_name()
