@@ -33,7 +33,7 @@ pub(crate) fn trouble_of_title(title: &str) -> Option<String> {
 pub(crate) fn file_stem(title: &str, otherwise: &str) -> String {
     let kept = |c: char| if c.is_alphanumeric() || "._".contains(c) { c } else { '-' };
     let mapped: String = title.chars().map(kept).collect();
-    let words = mapped.split('-').filter(|word| !word.is_empty());
+    let words = mapped.split('-').filter(|word| word.contains(char::is_alphanumeric));
     let stem = words.collect::<Vec<_>>().join("-").trim_matches('.').to_owned();
     if stem.is_empty() || trouble(&stem).is_some() { otherwise.into() } else { stem }
 }

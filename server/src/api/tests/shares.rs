@@ -99,7 +99,7 @@ async fn sixty_bytes_are_refused_by_key_before_anything_is_built() {
             json!({ "model": { "arch": "mlp", "hidden": [4_294_967_295u32], "blocks": [1] } }),
             "model.hidden[0]",
         ),
-        (json!({ "data": { "size": 4096 } }), "data.size"),
+        (json!({ "data": { "size": 4096 } }), "wide.batch"),
         (json!({ "teacher": { "factor": 4096 } }), "teacher.factor"),
         (json!({ "seeds": (0..2000).collect::<Vec<u32>>() }), "seeds"),
     ] {
