@@ -113,7 +113,7 @@ test("the form begins with what matters, finds the rest, and leads to what is wr
   const fields = page.locator(".form .field");
   expect(await fields.count()).toBeLessThanOrEqual(12);
   const search = page.getByRole("searchbox", { name: "Find a setting" });
-  await search.fill("tune weight decay");
+  await search.fill("tune.weight decay");
   await field("tune-weight_decay").waitFor();
   expect(await fields.count()).toBe(1);
   await search.fill("memory budget");
@@ -201,6 +201,7 @@ test("a reload in the middle changes nothing, a zoom stands in the address", asy
     .waitFor();
   const plot = page.locator(".plot .u-over").first();
   await expect.poll(() => page.locator(".legend li").count(), { timeout: 60_000 }).toBeGreaterThan(0);
+  await plot.scrollIntoViewIfNeeded();
   const box = await plot.boundingBox();
   if (!box) throw new Error("no chart");
   await page.mouse.move(box.x + box.width * 0.2, box.y + 40);
@@ -309,9 +310,9 @@ test("a finished run is compared, cloned and deleted", async () => {
   await page.waitForURL((url) => url.href !== original && url.pathname.startsWith("/runs/"));
   await badge().filter({ hasText: "draft" }).waitFor();
   await page.getByRole("button", { name: "Rename, tags, notes" }).click();
-  await page.getByLabel("Name").fill("a copy");
-  await page.getByLabel("Tags").fill("thin, second try");
-  await page.getByLabel("Notes").fill("To be deleted.");
+  await page.getByRole("textbox", { name: "Name", exact: true }).fill("a copy");
+  await page.getByRole("textbox", { name: "Tags" }).fill("thin, second try");
+  await page.getByRole("textbox", { name: "Notes" }).fill("To be deleted.");
   await page.getByRole("button", { name: "Save" }).click();
   await page.getByRole("heading", { name: "a copy" }).waitFor();
   await page.getByRole("button", { name: "delete" }).click();
