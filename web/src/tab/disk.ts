@@ -53,10 +53,11 @@ export async function write(
 ): Promise<void> {
   const names = path.split("/");
   const last = names.pop() ?? "";
-  const at = await folder(of, names.join("/"), true);
-  const stream = await (at as Folder)
-    .getFileHandle(last, { create: true })
-    .then((made) => made.createWritable());
+  const at = (await folder(of, names.join("/"), true)) as Folder;
+  const before = await at.getFileHandle(last).then(
+    () => true,
+    () => false,
+  );
   let bytes = 0;
   const counted = new TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>>({
     transform(part, out) {
@@ -65,7 +66,21 @@ export async function write(
       out.enqueue(part);
     },
   });
-  await from.stream().pipeThrough(counted).pipeTo(stream);
+  try {
+    const stream = await at.getFileHandle(last, { create: true }).then((made) => made.createWritable());
+    await from.stream().pipeThrough(counted).pipeTo(stream);
+  } catch (error) {
+    // What was there before stays as it was; an empty file is nothing.
+    if (!before) await at.removeEntry(last).catch(() => undefined);
+    if (error instanceof DOMException && error.name === "QuotaExceededError")
+      throw new Error(
+        `This browser has no room for ${last}; delete runs or pictures here, or free the disk.`,
+        {
+          cause: error,
+        },
+      );
+    throw error;
+  }
 }
 
 /** All files below a folder, by name. */
