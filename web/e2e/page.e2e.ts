@@ -129,9 +129,7 @@ test("the form begins with what matters, finds the rest, and leads to what is wr
   await page.getByRole("button", { name: "Reset memory_budget" }).click();
   await page.getByRole("button", { name: /^all \d/ }).click();
   await page.getByRole("button", { name: "Baselines" }).click();
-  await expect
-    .poll(() => page.evaluate(() => document.activeElement?.textContent))
-    .toBe("Baselines");
+  await expect.poll(() => page.evaluate(() => document.activeElement?.textContent)).toBe("Baselines");
   await page.getByRole("checkbox", { name: "fitnets" }).uncheck();
   await page.getByText("[fitnets] is for methods that this run does not have").waitFor();
 });

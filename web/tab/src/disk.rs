@@ -39,7 +39,8 @@ fn reason() -> io::Error {
         _ => ErrorKind::Other,
     };
     let said = text.split_once(' ').map_or(text.as_str(), |(_, said)| said);
-    io::Error::new(kind, said.to_owned())
+    // It goes into a sentence of ours.
+    io::Error::new(kind, said.trim_end_matches('.').to_owned())
 }
 
 /// A number that a call returned, unless it failed.
