@@ -17,8 +17,9 @@ use engine::step::Test;
 use engine::train::model::Trained;
 use serde::Serialize;
 
-use super::model::{self, run_config};
+use super::model;
 use super::out::{open, print, print_json};
+use crate::export::run_config;
 use crate::failure::failure;
 use crate::voice::say;
 

@@ -4,23 +4,12 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
-use engine::data::images::{self, ImageSet, Preprocess};
-use engine::data::{Contents, Dataset};
-use engine::formats::{
-    FormatError, ModelConfig, ModelFolder, card, export, folder,
-    form::{Form, Numbers},
-    onnx::About,
-    sums,
-};
-use engine::train::{
-    beside,
-    model::Trained,
-    numbers::{self, Worth},
-};
+use engine::formats::{FormatError, folder, form::Form, sums};
 use serde_json::json;
 
 use super::model;
 use super::out::{print, print_json};
+use crate::export::{self, Asked};
 use crate::failure::failure;
 
 /// The arguments.
@@ -51,75 +40,6 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-/// The numbers that are asked for, measured on the data of the model's run.
-fn numbers(arguments: &Arguments, model: &ModelFolder) -> Result<Numbers> {
-    let Arguments { half, int8, format, .. } = *arguments;
-    if !half && !int8 {
-        return Ok(Numbers::default());
-    }
-    let ModelConfig::Images(of) = &model.config else {
-        return match int8 {
-            true => Err(failure("--int8 is of networks on images, and the model reads text", "")),
-            false => Ok(Numbers { half, ..Numbers::default() }),
-        };
-    };
-    let Some(data) = data(arguments, of)? else {
-        return match int8 {
-            true => Err(failure(
-                format!(
-                    "`{}` lies in no run, whose pictures --int8 takes",
-                    arguments.model.display()
-                ),
-                "export a run or one of its members, or leave --int8 out",
-            )),
-            false => Ok(Numbers { half, ..Numbers::default() }),
-        };
-    };
-    let Contents::Images(ImageSet { classes, .. }) = &data.contents else {
-        return Err(failure("the model's run was on text", ""));
-    };
-    let outputs = engine::classes::all(&of.labels, classes)
-        .map_err(|what| failure(format!("the model {what}"), ""))?
-        .outputs;
-    let trained = Trained::of(model.clone())?;
-    let about = About {
-        task: model.config.task(),
-        pictures: format.pictures(),
-        metadata: of.facts(),
-        half: false,
-    };
-    let mut numbers = Numbers { half, ..Numbers::default() };
-    if half {
-        let worth = numbers::half(&trained, &about, &data, &outputs)?;
-        numbers.said.push_str(&said("half precision", &worth));
-    }
-    if int8 {
-        let (file, worth) = numbers::int8(&trained, &about, &data, &outputs)?;
-        numbers.said.push_str(&said(&format!("8-bit whole numbers (`{}`)", format.int8()), &worth));
-        numbers.int8 = Some(file);
-    }
-    Ok(numbers)
-}
-
-/// The data of the model's run, prepared for the model; none where it lies in no run.
-fn data(arguments: &Arguments, of: &engine::formats::ImageModel) -> Result<Option<Dataset>> {
-    let Some(config) = model::run_config(&arguments.model)? else { return Ok(None) };
-    let engine::config::Data::Images(data) = &config.data else { return Ok(None) };
-    Ok(Some(images::open_for(data, &Preprocess::try_from(&of.input)?)?))
-}
-
-/// What other numbers are worth, as a part of the card.
-fn said(what: &str, worth: &Worth) -> String {
-    let Worth { calibrated, tested, before, after } = worth;
-    let found = match calibrated {
-        0 => String::new(),
-        _ => format!(" Ranges are those of {calibrated} training pictures."),
-    };
-    format!(
-        "\nIn {what} {after:.2} % of {tested} test pictures are right, where {before:.2} % are in 32-bit floats.{found}\n"
-    )
-}
-
 /// Names of forms, and what they name.
 fn form() -> impl clap::builder::TypedValueParser<Value = Form> {
     PossibleValuesParser::new(Form::ALL.map(Form::name)).map(|name| {
@@ -129,7 +49,7 @@ fn form() -> impl clap::builder::TypedValueParser<Value = Form> {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
-    let (folder, mut model) = model::found(&arguments.model)?;
+    let (folder, model) = model::found(&arguments.model)?;
     let to = &arguments.to;
     let list = |action| move |source| FormatError::Io { action, path: to.clone(), source };
     if to.exists() && std::fs::read_dir(to).map_err(list("write"))?.next().is_some() {
@@ -143,9 +63,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     let plan = plan.map_err(|error| {
         failure(format!("no browser runs this model: {error}"), "leave out --plan")
     })?;
-    let numbers = numbers(arguments, &model)?;
-    model.card = card::with_others(&model.card, &beside(&folder)?);
-    export::write(&model, arguments.format, &numbers, to)?;
+    let Arguments { format, half, int8, .. } = *arguments;
+    export::write(&folder, model, Asked { form: format, half, int8 }, to)?;
     if let Some(plan) = plan {
         folder::write_json(&to.join(folder::PLAN), &plan)?;
         sums::write(to)?;

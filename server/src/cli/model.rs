@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use engine::config::{self, Config};
 use engine::formats::{ModelFolder, folder, transformers};
 use engine::train::ARTIFACTS;
 
@@ -19,15 +18,6 @@ pub(super) fn found(path: &Path) -> Result<(PathBuf, ModelFolder)> {
     let folder = find(path)?;
     let model = ModelFolder::read(&folder)?;
     Ok((folder, model))
-}
-
-/// The configuration of the run that `model` is, or is inside of.
-pub(super) fn run_config(model: &Path) -> Result<Option<Config>> {
-    let model = std::path::absolute(model)?;
-    // RUN, RUN/artifacts, RUN/teachers/SEED, RUN/members/NAME, RUN/members/NAME/artifacts.
-    let found =
-        model.ancestors().take(4).map(|path| path.join("config.toml")).find(|path| path.is_file());
-    Ok(found.map(|path| config::read(&path)).transpose()?)
 }
 
 fn find(path: &Path) -> Result<PathBuf> {

@@ -4,11 +4,32 @@ use std::path::Path;
 
 use super::files::{self, WEIGHTS};
 use super::folder::{CARD, MERGE, ModelFolder};
-use super::form::{Form, Numbers};
+use super::form::{Form, Numbers, refused};
 use super::{
     FormatError, ModelConfig, card, for_pytorch, for_timm, for_transformers, safetensors, sums,
 };
 use crate::disk::{Disk as _, SystemDisk};
+
+/// Whether a form can say a model.
+///
+/// # Errors
+/// What it cannot say.
+pub fn check(model: &ModelConfig, form: Form) -> Result<(), FormatError> {
+    let said = match (form, model) {
+        (Form::Taper, _) | (Form::Transformers, ModelConfig::Text(_)) => Ok(()),
+        (Form::Timm | Form::Pytorch, ModelConfig::Text(_)) => {
+            return Err(FormatError::Form {
+                form,
+                problem: "it reads text, and this form is of networks on images".into(),
+                instead: Form::Transformers,
+            });
+        }
+        (Form::Transformers, ModelConfig::Images(of)) => for_transformers::config(of).map(drop),
+        (Form::Timm, ModelConfig::Images(of)) => for_timm::config(of).map(drop),
+        (Form::Pytorch, ModelConfig::Images(of)) => for_pytorch::config(of).map(drop),
+    };
+    said.map_err(refused(form))
+}
 
 /// Writes a model as a folder of this form, making it if it is not there.
 ///
@@ -22,16 +43,10 @@ pub fn write(
 ) -> Result<(), FormatError> {
     let disk = &SystemDisk;
     let half = numbers.half;
+    check(&model.config, form)?;
     let contents = match (form, &model.config) {
         // That of a model on text is transformers' own.
-        (Form::Taper, _) | (Form::Transformers, ModelConfig::Text(_)) => None,
-        (Form::Timm | Form::Pytorch, ModelConfig::Text(_)) => {
-            return Err(FormatError::Form {
-                form,
-                problem: "it reads text, and this form is of networks on images".into(),
-                instead: Form::Transformers,
-            });
-        }
+        (Form::Taper, _) | (_, ModelConfig::Text(_)) => None,
         (Form::Transformers, ModelConfig::Images(of)) => {
             Some(for_transformers::contents(of, &model.weights, half)?)
         }

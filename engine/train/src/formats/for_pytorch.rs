@@ -15,10 +15,19 @@ const CODE: &str = "model.py";
 
 /// `config.json`: Taper's own, with what the network is made of under `network`.
 #[derive(Serialize)]
-struct Config<'m> {
+pub(super) struct Config<'m> {
     #[serde(flatten)]
     model: &'m ImageModel,
     network: Sizes,
+}
+
+/// `config.json` of a model.
+///
+/// # Errors
+/// The network has layers that the Python does not know, as a sentence.
+pub(super) fn config(of: &ImageModel) -> Result<Config<'_>, String> {
+    let network = Sizes::of(&of.network()).ok_or("it is neither an MLP nor a residual network")?;
+    Ok(Config { model: of, network })
 }
 
 /// The folder of a model.
@@ -26,14 +35,11 @@ struct Config<'m> {
 /// # Errors
 /// The network has layers that the Python does not know.
 pub(super) fn contents(of: &ImageModel, weights: &Weights) -> Result<Contents, FormatError> {
-    let network = of.network();
-    let sizes = Sizes::of(&network).ok_or_else(|| {
-        form::refused(Form::Pytorch)("it is neither an MLP nor a residual network".into())
-    })?;
+    let config = config(of).map_err(form::refused(Form::Pytorch))?;
     Ok(Contents {
-        weights: network.to_file(weights),
+        weights: of.network().to_file(weights),
         files: vec![
-            (CONFIG, json_bytes(Path::new(CONFIG), &Config { model: of, network: sizes })?),
+            (CONFIG, json_bytes(Path::new(CONFIG), &config)?),
             (CODE, include_bytes!("model.py").to_vec()),
         ],
         library: "pytorch",

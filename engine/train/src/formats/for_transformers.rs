@@ -10,6 +10,23 @@ use super::{FormatError, onnx};
 use crate::nn::Weights;
 use crate::step::Task;
 
+/// `config.json` of a model.
+///
+/// # Errors
+/// What transformers cannot say of it, as a sentence.
+pub(super) fn config(of: &ImageModel) -> Result<Config, String> {
+    let mut config = Config::of(&of.network(), &of.labels)?;
+    if config.num_channels != 3 {
+        let count = config.num_channels;
+        return Err(format!(
+            "its pictures have {count} channel, and what prepares pictures there gives 3"
+        ));
+    }
+    form::resizes(of)?;
+    config.taper = Some(of.clone());
+    Ok(config)
+}
+
 /// The folder of a model.
 ///
 /// # Errors
@@ -20,16 +37,7 @@ pub(super) fn contents(
     half: bool,
 ) -> Result<Contents, FormatError> {
     let refused = form::refused(Form::Transformers);
-    let network = of.network();
-    let mut config = Config::of(&network, &of.labels).map_err(&refused)?;
-    if config.num_channels != 3 {
-        let count = config.num_channels;
-        return Err(refused(format!(
-            "its pictures have {count} channel, and what prepares pictures there gives 3"
-        )));
-    }
-    form::resizes(of).map_err(&refused)?;
-    config.taper = Some(of.clone());
+    let (config, network) = (config(of).map_err(&refused)?, of.network());
     let weights = network.to_file(weights);
     let mut files = vec![
         (CONFIG, json_bytes(Path::new(CONFIG), &config)?),

@@ -1,5 +1,6 @@
 //! The forms that other programs load a model in. All of them claim `config.json`, so each has a folder of its own.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{FormatError, image::ImageModel, onnx, safetensors::Stored};
@@ -7,7 +8,7 @@ use crate::config::Interpolation;
 use crate::nn::Weights;
 
 /// Whose form a folder has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Form {
     /// As runs write it.

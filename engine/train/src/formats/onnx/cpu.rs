@@ -242,7 +242,7 @@ impl Windows {
 
     /// The places of which the part at `offset` lies within an axis of `extent`, and where it lies for the first of these.
     fn within(&self, offset: usize, extent: usize, places: usize) -> (usize, usize, usize) {
-        let first = self.pad.saturating_sub(offset).div_ceil(self.stride);
+        let first = self.pad.saturating_sub(offset).div_ceil(self.stride).min(places);
         let end = match (extent + self.pad).checked_sub(offset + 1) {
             Some(last) => (last / self.stride + 1).min(places),
             None => 0,

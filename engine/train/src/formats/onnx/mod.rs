@@ -175,7 +175,11 @@ pub fn message(
     let given = graph.given.iter().map(|given| initializer(given, weights));
     let mut initializers = given.collect::<Result<Vec<_>, _>>()?;
     if half {
-        let casts = initializers.iter_mut().filter_map(halved).collect::<Vec<_>>();
+        // Numbers of formulas stay what they are.
+        let casts = graph.given.iter().zip(&mut initializers).filter_map(|(given, tensor)| {
+            matches!(given, Given::Parameter(_)).then(|| halved(tensor))
+        });
+        let casts: Vec<NodeProto> = casts.collect();
         nodes.splice(0..0, casts);
     }
     let mut graph = GraphProto {
@@ -226,23 +230,20 @@ fn between(graph: &GraphProto, input: Extent) -> Vec<ValueInfoProto> {
     inner.map(said).collect()
 }
 
-/// A tensor of reals in half precision under a name of its own, and the node that makes it what it was called; none of a tensor of whole numbers.
-fn halved(tensor: &mut TensorProto) -> Option<NodeProto> {
-    if tensor.data_type() != FLOAT {
-        return None;
-    }
+/// Puts a tensor of reals in half precision, under a name of its own; the node that makes it what it was called.
+fn halved(tensor: &mut TensorProto) -> NodeProto {
     let words = tensor.raw_data().chunks_exact(4);
     let numbers = words.map(|word| f32::from_le_bytes([word[0], word[1], word[2], word[3]]));
     let halves = numbers.flat_map(|number| to_half(number).to_le_bytes()).collect();
     let name = tensor.name().to_owned();
     let from = format!("{name}.half");
     *tensor = TensorProto::of(&from, &tensor.dims, FLOAT16, halves);
-    Some(node(Node {
+    node(Node {
         op: "Cast",
         name,
         inputs: vec![from],
         attributes: vec![("to", Attribute::Int(FLOAT.into()))],
-    }))
+    })
 }
 
 /// An extent that is fixed.
