@@ -143,14 +143,16 @@ export const api = {
   outputUrl: (id: string, stream: "stdout" | "stderr") => `${run(id)}/output${search({ stream })}`,
   configUrl: (id: string) => `${run(id)}/config.toml`,
   configText: async (id: string) => (await request("GET", `${run(id)}/config.toml`)).text(),
-  artifacts: (id: string, member?: string) =>
-    get<Artifacts>(`${run(id)}/artifacts${search({ member })}`),
+  artifacts: (id: string, member?: string) => get<Artifacts>(`${run(id)}/artifacts${search({ member })}`),
   artifactUrl: (id: string, name: string, member?: string) =>
     `${run(id)}/artifacts/${encodeURIComponent(name)}${search({ member })}`,
   planUrl: (id: string, member?: string) => `${run(id)}/plan.json${search({ member })}`,
   zipUrl: (id: string, member?: string) => `${run(id)}/artifacts.zip${search({ member })}`,
   /** The model in another form or with other numbers, as a zip with its name. */
-  zipOf: async (id: string, query: { member?: string | undefined; form: Form; half?: boolean; int8?: boolean }) => {
+  zipOf: async (
+    id: string,
+    query: { member?: string | undefined; form: Form; half?: boolean; int8?: boolean },
+  ) => {
     const { half, int8, ...rest } = query;
     const asked = search({ ...rest, half: half ? "true" : undefined, int8: int8 ? "true" : undefined });
     const answer = await request("GET", `${run(id)}/artifacts.zip${asked}`);
