@@ -6,6 +6,7 @@
 mod api;
 mod cli;
 mod datasets;
+mod export;
 mod failure;
 mod figures;
 mod folders;

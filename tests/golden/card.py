@@ -3,7 +3,7 @@
     python card.py FOLDER…
 
 Each folder is a model folder with its card, and has `images.f32` (N, C, H, W) and `logits.f32` (N, classes) beside it: little-endian floats without
-a header. The first snippet is PyTorch's, the second ONNX Runtime's, which is passed over, and said, where that is not installed. Prints a line a
+a header. The first snippet prepares pictures, the second is PyTorch's, the third ONNX Runtime's, which is passed over, and said, where that is not installed. Prints a line a
 folder; fails if a snippet does, if its `images` have another shape than ours, or a logit is off by more than 1e-4.
 
 `TAPER_TORCH=VENV/bin/python cargo test -p taper-tests --test onnx` makes the folders and runs this; VENV has torch, torchvision and safetensors
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
 GATE = 1e-4
 
@@ -33,11 +34,19 @@ def run(code, folder, images):
 
 def compare(folder):
     snippets = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.S)
-    assert len(snippets) == 2, f"{folder}: {len(snippets)} snippets"
+    assert len(snippets) == 3, f"{folder}: {len(snippets)} snippets"
+    prepare, *snippets = snippets
+    exec(compile(prepare, str(folder / "README.md"), "exec"), place := {})
     ours = np.fromfile(folder / "logits.f32", "<f4")
     size = re.search(r"torch\.zeros\(1, (\d+), (\d+), (\d+)\)", snippets[0])
     images = np.fromfile(folder / "images.f32", "<f4").reshape(-1, *map(int, size.groups()))
     ours = ours.reshape(len(images), -1)
+    # A grey level of the picture is the same in all of its places, whatever its size.
+    side = images.shape[2]
+    Image.new("RGB", (side, side), (51, 102, 204)).save(folder / "picture.png")
+    pixels = place["prepare"](folder / "picture.png")
+    assert (pixels.shape, pixels.dtype) == ((1, *images.shape[1:]), np.float32), (pixels.shape, pixels.dtype)
+    assert np.ptp(pixels, (2, 3)).max() == 0
     place = run(snippets[0], folder, images)
     assert not place["model"].training, "batch norm would use the batch's statistics"
     with torch.no_grad():

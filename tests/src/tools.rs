@@ -38,10 +38,20 @@ pub fn torch() -> Option<PathBuf> {
 /// # Panics
 /// As [`torch`].
 pub fn transformers() -> Option<PathBuf> {
+    torch_with("transformers")
+}
+
+/// The Python of [`torch`], if it has this module as well.
+///
+/// # Panics
+/// As [`torch`].
+pub fn torch_with(module: &str) -> Option<PathBuf> {
     let python = torch()?;
-    let has = std::process::Command::new(&python).args(["-c", "import transformers"]).output();
+    let has =
+        std::process::Command::new(&python).args(["-c", &format!("import {module}")]).output();
     let there = has.is_ok_and(|output| output.status.success());
-    found(Some(python).filter(|_| there), "transformers in that Python", "TAPER_REQUIRE_TORCH")
+    let what = format!("{module} in that Python");
+    found(Some(python).filter(|_| there), &what, "TAPER_REQUIRE_TORCH")
 }
 
 /// A folder of a real model on text, as transformers keeps it, that `TAPER_HUB` names; none is in the repository.

@@ -3,6 +3,7 @@
 mod support;
 
 use std::{
+    collections::BTreeSet,
     fmt::Write as _,
     fs,
     path::{Path, PathBuf},
@@ -10,23 +11,27 @@ use std::{
 };
 
 use engine::{
-    config::{Activation, Mlp, Model, Resnet, ResnetOfDepth, Stem, Unit, Widen},
+    config::{Activation, Images, Mlp, Model, Resnet, ResnetOfDepth, Stem, Unit, Widen},
+    data::images::{Preprocess, open_for},
     formats::{
         ImageInput, ModelConfig, ModelFolder,
         card::{self, CardFacts},
         folder::{ONNX, TEXT_ONNX, Widened},
         onnx::{
-            self,
-            proto::{INT64, ModelProto},
+            self, About, Cpu, Ranges,
+            proto::{INT8, INT32, INT64, ModelProto},
         },
     },
     models::BertHead,
+    nn::Folded,
     random::Stream,
     step::Task,
+    train::{model::Trained, numbers},
 };
 use prost::Message;
 use support::{folder, gpu, logits};
 use taper_tests::{
+    close::largest,
     nets,
     texts::{self, Asked},
     tools,
@@ -121,6 +126,16 @@ fn listing(model: &ModelProto) -> String {
         assert_eq!(tensor.raw_data().len(), each * count, "{}", tensor.name());
         writeln!(text, "tensor {} {:?}{whole}", tensor.name(), tensor.dims).expect("memory");
     }
+    for value in &graph.value_info {
+        let shape = value.r#type.as_ref().and_then(|of| of.tensor_type.as_ref()?.shape.as_ref());
+        let dims =
+            shape.expect("a shape").dim.iter().skip(1).map(|dim| dim.dim_value().to_string());
+        writeln!(text, "between {}: {}", value.name(), dims.collect::<Vec<_>>().join(" × "))
+            .expect("memory");
+    }
+    for entry in &model.metadata_props {
+        writeln!(text, "{}: {}", entry.key(), entry.value()).expect("memory");
+    }
     text
 }
 
@@ -145,15 +160,22 @@ fn the_graph_is_the_network() {
         let graph = written.graph.expect("a graph");
         let mut there: Vec<String> = graph.initializer.iter().map(|t| t.name().into()).collect();
         there.extend(graph.input.iter().map(|input| input.name().into()));
-        for node in graph.node {
+        for node in &graph.node {
             assert!(
                 node.input.iter().all(|input| there.contains(input)),
                 "{name}: {}",
                 node.name()
             );
             assert!(!there.contains(&node.output[0]), "{name}: {} is made twice", node.output[0]);
-            there.extend(node.output);
+            there.extend(node.output.clone());
         }
+        // Of what flows between nodes of a network on images, each shape is said.
+        let said: Vec<&str> = graph.value_info.iter().map(|value| value.name()).collect();
+        let of_images = matches!(model.config, ModelConfig::Images(_));
+        let between = graph.node.iter().map(|node| node.output[0].as_str());
+        let between: BTreeSet<&str> =
+            between.filter(|name| of_images && *name != onnx::LOGITS).collect();
+        assert_eq!(said.into_iter().collect::<BTreeSet<_>>(), between, "{name}");
         let answers: Vec<&str> = graph.output.iter().map(|output| output.name()).collect();
         let wanted: &[&str] = match model.config.task() {
             Task::Classify | Task::MaskedWords { .. } => &[onnx::LOGITS],
@@ -207,12 +229,17 @@ fn compare(python: &Path, script: &str, models: Vec<(&str, ModelFolder)>) {
         }
         paths.push(path);
     }
+    asked(python, script, &paths);
+}
+
+/// Has a script of `golden/` compare what lies in folders; it says a line of each.
+fn asked(python: &Path, script: &str, paths: &[PathBuf]) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(script);
     let output = Command::new(python).arg(script).args(paths).output().expect("python starts");
     let said = String::from_utf8_lossy(&output.stdout);
     println!("{said}");
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(said.lines().count(), models.len(), "{said}");
+    assert_eq!(said.lines().count(), paths.len(), "{said}");
 }
 
 #[test]
@@ -281,4 +308,107 @@ fn the_snippets_of_a_card_run_and_answer_our_logits() {
         model.card = card::render(&facts, &model.config, None);
     }
     compare(&python, "card.py", models);
+}
+
+/// The pictures of [`images`] as (C, H, W), one by one.
+fn one_by_one(input: &ImageInput) -> Vec<Vec<f32>> {
+    let (_, theirs) = images(input);
+    theirs.chunks(theirs.len() / ROWS).map(<[f32]>::to_vec).collect()
+}
+
+#[test]
+fn the_graph_on_the_cpu_answers_the_devices_logits() {
+    for (name, model) in cases() {
+        let of = model.config.images().expect("of images");
+        let folded = Folded::of(&model.config.network()).expect("folds");
+        let (network, file) = (model.config.network(), folded.to_file(&model.weights));
+        let batch = nets::pictures(images(&of.input).0, vec![0; ROWS]);
+        let rows = logits(&network, &model.weights, [batch].into_iter(), ROWS as u32);
+        let file = file.expect("its weights");
+        let graph = onnx::message(&folded.network, &file, &about(&model, false));
+        let cpu = Cpu::new(&graph.expect("a graph")).expect("a graph");
+        for (picture, ours) in one_by_one(&of.input).into_iter().zip(&rows) {
+            let found = cpu.scores(picture, &mut |_, _| {}).expect("scores");
+            let off = largest(found.iter().zip(ours).map(|(a, b)| f64::from((a - b).abs())));
+            assert!(off < 1e-5, "{name}: {off:e}");
+        }
+    }
+}
+
+fn about(model: &ModelFolder, half: bool) -> About<'_> {
+    About { task: model.config.task(), pictures: onnx::INPUT, metadata: Vec::new(), half }
+}
+
+/// Writes a graph with some pictures and what it makes of them here.
+fn write_graph(path: &Path, graph: ModelProto, model: &ModelFolder) {
+    let of = model.config.images().expect("of images");
+    let cpu = Cpu::new(&graph).expect("a graph");
+    let pictures = one_by_one(&of.input);
+    let scores =
+        pictures.iter().map(|picture| cpu.scores(picture.clone(), &mut |_, _| {}).expect("scores"));
+    let scores: Vec<f32> = scores.flatten().collect();
+    fs::create_dir_all(path).expect("made");
+    write_floats(path.join("logits.f32"), scores);
+    write_floats(path.join("images.f32"), pictures.into_iter().flatten());
+    fs::write(path.join(ONNX), onnx::file(graph, model.config.network().input)).expect("written");
+}
+
+#[test]
+fn other_numbers_answer_in_onnx_runtime_as_here() {
+    let (folder, mut paths) = (folder(), Vec::new());
+    for (name, model) in cases() {
+        let of = model.config.images().expect("of images");
+        let folded = Folded::of(&model.config.network()).expect("folds");
+        let weights = folded.to_file(&model.weights).expect("weights");
+        let network = model.config.network();
+        let unfolded = network.to_file(&model.weights);
+        let half = onnx::message(&network, &unfolded, &about(&model, true)).expect("half");
+        let full = onnx::message(&folded.network, &weights, &about(&model, false)).expect("full");
+        let whole = onnx::flowing(full.graph.as_ref().expect("a graph"));
+        let (cpu, mut ranges) = (Cpu::new(&full).expect("a graph"), Ranges::new());
+        for picture in one_by_one(&of.input) {
+            let mut see = |name: &str, values: &[f32]| {
+                if whole.contains(name) {
+                    let [least, most] = ranges.entry(name.into()).or_insert([0.0; 2]);
+                    values.iter().for_each(|&x| (*least, *most) = (least.min(x), most.max(x)));
+                }
+            };
+            cpu.scores(picture, &mut see).expect("scores");
+        }
+        let quantized = onnx::quantized(&full, &ranges).expect("quantised");
+        let typed = |kind| {
+            let graph = quantized.graph.as_ref().expect("a graph");
+            graph.initializer.iter().filter(|tensor| tensor.data_type == Some(kind)).count()
+        };
+        assert!(typed(INT8) > 0 && typed(INT32) > 0, "{name}");
+        for (kind, graph) in [("half", half), ("whole", quantized)] {
+            let path = folder.path().join(format!("{name}-{kind}"));
+            write_graph(&path, graph, &model);
+            paths.push(path);
+        }
+    }
+    if let Some(python) = tools::python() {
+        asked(&python, "onnx.py", &paths);
+    }
+}
+
+#[test]
+fn other_numbers_are_measured_on_the_pictures_of_the_run() {
+    let model = nets::model("mlp", mlp(Activation::Relu), 1, 28, None);
+    let data = Images { train_count: Some(300), test_count: Some(200), ..Images::default() };
+    let of = model.config.images().expect("of images").clone();
+    let preprocess = Preprocess::try_from(&of.input).expect("preprocess");
+    let data = open_for(&data, &preprocess).expect("built in");
+    let outputs: Vec<u32> = (0..10).map(|class| class % 7).collect();
+    let trained = Trained::of(model.clone()).expect("its weights");
+    let device = trained.test(&gpu(), &data.test, &outputs).expect("tested");
+    let (file, whole) =
+        numbers::int8(&trained, &about(&model, false), &data, &outputs).expect("int8");
+    let half = numbers::half(&trained, &about(&model, false), &data, &outputs).expect("half");
+    for (worth, calibrated, most) in [(whole, 200, 10.0), (half, 0, 1.0)] {
+        assert_eq!((worth.calibrated, worth.tested), (calibrated, 200));
+        assert!((worth.before - device.accuracy).abs() < 0.6, "{worth:?}, {}", device.accuracy);
+        assert!((worth.before - worth.after).abs() <= most, "{worth:?}");
+    }
+    ModelProto::decode(&file[..]).expect("a message");
 }

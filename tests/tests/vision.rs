@@ -1,13 +1,24 @@
-//! Residual networks in folders of transformers': those that it wrote, read by us; and ours, opened by it.
+//! Networks on images in folders of transformers' and timm's: those that they wrote, read by us; and ours, opened by them and by PyTorch.
 
 mod support;
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use engine::{
-    config::{Config, Data, ImageKind, Model, Resnet, Stem, Unit, Widen},
+    config::{
+        Activation, Config, Data, ImageKind, Interpolation, Mlp, Model, Resnet, Stem, Unit, Widen,
+    },
     data::images::Image,
-    formats::{ImageModel, ModelConfig, ModelFolder, folder::Widened, for_transformers, sums},
+    formats::{
+        ImageModel, ModelConfig, ModelFolder, export,
+        folder::Widened,
+        form::{Form, Numbers},
+        sums,
+    },
     train::{model::Trained, presumed, settled},
 };
 use serde_json::{Value, json};
@@ -40,26 +51,30 @@ fn what_transformers_wrote_is_read_and_answers_as_there() {
         let ImageModel { labels, model: said, .. } = model.config.images().expect("of images");
         assert_eq!(labels, &["apple", "pear", "fig"]);
         assert!(matches!(said, Model::Resnet(of) if of.unit == unit && of.base == 4), "{said:?}");
-        let golden = Golden::read(&format!("hub/resnet-{name}.expected"));
-        let pixels = &golden.tensors["pixels"];
-        let [count, height, width, channels] = pixels.shape[..] else { panic!("no pictures") };
-        let bytes: Vec<u8> = pixels.words.iter().map(|&word| word as u8).collect();
-        let picture = |pixels: &[u8]| Image {
-            height: height as usize,
-            width: width as usize,
-            channels: channels as usize,
-            pixels: pixels.to_vec(),
-        };
-        let pictures: Vec<Image> =
-            bytes.chunks(bytes.len() / count as usize).map(picture).collect();
-        let ours = Trained::of(model).expect("its weights").predict(&gpu(), &pictures);
-        let theirs = golden.floats("logits");
-        let theirs: Vec<f64> = theirs.chunks(3).flat_map(softmax).collect();
-        let ours: Vec<f64> = ours.expect("answers").concat();
-        assert_eq!(ours.len(), theirs.len());
-        let off = largest(ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs()));
-        assert!(off < 1e-5, "{name}: {off:e}");
+        answers_as(model, &golden::path(&format!("hub/resnet-{name}.expected.safetensors")), name);
     }
+}
+
+/// That a model answers as the logits beside some pictures say.
+fn answers_as(model: ModelFolder, expected: &Path, name: &str) {
+    let golden = Golden::at(expected);
+    let pixels = &golden.tensors["pixels"];
+    let [count, height, width, channels] = pixels.shape[..] else { panic!("no pictures") };
+    let bytes: Vec<u8> = pixels.words.iter().map(|&word| word as u8).collect();
+    let picture = |pixels: &[u8]| Image {
+        height: height as usize,
+        width: width as usize,
+        channels: channels as usize,
+        pixels: pixels.to_vec(),
+    };
+    let pictures: Vec<Image> = bytes.chunks(bytes.len() / count as usize).map(picture).collect();
+    let ours = Trained::of(model).expect("its weights").predict(&gpu(), &pictures);
+    let theirs = golden.floats("logits");
+    let theirs: Vec<f64> = theirs.chunks(3).flat_map(softmax).collect();
+    let ours: Vec<f64> = ours.expect("answers").concat();
+    assert_eq!(ours.len(), theirs.len());
+    let off = largest(ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs()));
+    assert!(off < 1e-5, "{name}: {off:e}");
 }
 
 #[test]
@@ -86,33 +101,42 @@ fn what_is_written_is_read_back_and_opens_in_transformers() {
     for (name, unit) in KINDS {
         let model = thin(unit, Stem::Imagenet, 3, None);
         let path = out.path().join(name);
-        for_transformers::write(&model, &path).expect("written");
+        export::write(&model, Form::Transformers, &Numbers::default(), &path).expect("written");
         let again = ModelFolder::read(&path).expect("read");
         assert_eq!((&again.config, &again.weights), (&model.config, &model.weights));
-        ask(&model, &out.path().join(format!("{name}.json")));
+        ask(&model, &path, [33, 50]);
         written.push(path);
     }
-    let Some(python) = tools::torch() else { return };
-    let script = golden::path("vision.py");
-    let done = Command::new(python).arg(script).arg("check").args(&written).status();
+    if let Some(python) = tools::transformers() {
+        check(&python, &written);
+    }
+}
+
+/// Has Python compare what it makes of folders with what was asked of them.
+fn check(python: &Path, folders: &[PathBuf]) {
+    let done =
+        Command::new(python).arg(golden::path("vision.py")).arg("check").args(folders).status();
     assert!(done.expect("Python runs").success());
 }
 
-/// Pictures beside a folder, and what the network makes of them. They have the size already: Pillow rounds between the two passes of a resize.
-fn ask(model: &ModelFolder, path: &Path) {
+/// Pictures of this height and width beside a folder, and what the network makes of them. Pillow rounds between the two passes of a resize, so who resizes
+/// by it is given pictures that have the size already.
+fn ask(model: &ModelFolder, folder: &Path, [height, width]: [usize; 2]) {
+    let path = folder.with_extension("json");
     let ImageModel { labels, .. } = model.config.images().expect("of images");
-    let names: Vec<String> = (0..3).map(|k| format!("picture{k}.png")).collect();
-    let pictures: Vec<Image> = (0..3u8)
+    let name = folder.file_name().expect("a name").to_string_lossy();
+    let names: Vec<String> = (0..3).map(|k| format!("{name}{k}.png")).collect();
+    let pictures: Vec<Image> = (0..3usize)
         .map(|k| {
-            let pixels = (0..33 * 50 * 3u32).map(|n| (n * (7 + u32::from(k)) % 251) as u8);
-            Image { height: 33, width: 50, channels: 3, pixels: pixels.collect() }
+            let pixels = (0..height * width * 3).map(|n| (n * (7 + k) % 251) as u8);
+            Image { height, width, channels: 3, pixels: pixels.collect() }
         })
         .collect();
     for (name, picture) in names.iter().zip(&pictures) {
         let file = path.with_file_name(name);
-        let (width, height) = (picture.width as u32, picture.height as u32);
         let pixels = picture.pixels.clone();
-        image::RgbImage::from_raw(width, height, pixels).expect("whole").save(file).expect("saved");
+        let picture = image::RgbImage::from_raw(width as u32, height as u32, pixels);
+        picture.expect("whole").save(file).expect("saved");
     }
     let answers = Trained::of(model.clone()).expect("weights").predict(&gpu(), &pictures);
     let of = |row: Vec<f64>| row.into_iter().map(f64::ln).collect::<Vec<_>>();
@@ -126,7 +150,9 @@ fn what_transformers_cannot_say_is_refused_by_its_block() {
     let out = folder();
     let path = out.path().join("new");
     let refused = |model: ModelFolder| {
-        for_transformers::write(&model, &path).expect_err("refused").to_string()
+        export::write(&model, Form::Transformers, &Numbers::default(), &path)
+            .expect_err("refused")
+            .to_string()
     };
     let said = refused(thin(Unit::Basic, Stem::Cifar, 3, None));
     assert!(said.contains("block 1: its stem is CIFAR's"), "{said}");
@@ -142,7 +168,8 @@ fn what_transformers_cannot_say_is_refused_by_its_block() {
 fn what_disagrees_within_a_folder_is_refused() {
     let out = folder();
     let path = out.path().join("model");
-    for_transformers::write(&thin(Unit::Basic, Stem::Imagenet, 3, None), &path).expect("written");
+    let model = thin(Unit::Basic, Stem::Imagenet, 3, None);
+    export::write(&model, Form::Transformers, &Numbers::default(), &path).expect("written");
     let file = path.join("config.json");
     let whole: Value = serde_json::from_slice(&fs::read(&file).expect("read")).expect("JSON");
     let said = |key: &str, value: Value| {
@@ -171,4 +198,163 @@ fn what_disagrees_within_a_folder_is_refused() {
     sums::write(&path).expect("sums");
     let ModelConfig::Images(of) = ModelFolder::read(&path).expect("read").config else { panic!() };
     assert!(matches!(of.model, Model::Resnet(Resnet { base: 6, stem: Stem::Imagenet, .. })));
+}
+
+fn mlp(activation: Activation) -> Model {
+    Model::Mlp(Mlp { hidden: vec![9, 6, 5], blocks: vec![2, 1], activation })
+}
+
+/// A network of timm's stem: of its widths, or a teacher of one.
+fn as_timms(unit: Unit, channels: u32, widened: Option<Widened>) -> ModelFolder {
+    let blocks = vec![1, 1, 1, 1];
+    let stem = Stem::Imagenet;
+    let model = Model::Resnet(Resnet { width: 1.0, base: 64, unit, stem, blocks });
+    nets::model("resnet", model, channels, 33, widened)
+}
+
+#[test]
+fn any_network_on_images_is_written_with_the_python_that_builds_it() {
+    let middle = Some(Widened { factor: 2, widen: Widen::Mid });
+    let mut cases = vec![
+        ("basic", thin(Unit::Basic, Stem::Cifar, 3, None)),
+        ("grey", thin(Unit::Bottleneck, Stem::Imagenet, 1, None)),
+        ("teacher", thin(Unit::Bottleneck, Stem::Cifar, 3, middle)),
+        ("gelu", nets::model("mlp", mlp(Activation::Gelu), 3, 5, None)),
+        ("gelu-tanh", nets::model("mlp", mlp(Activation::GeluTanh), 1, 5, None)),
+        ("sigmoid", nets::model("mlp", mlp(Activation::Sigmoid), 3, 6, middle)),
+    ];
+    for (k, (_, model)) in cases.iter_mut().enumerate() {
+        let input = &mut nets::images(&mut model.config).input;
+        (input.crop, input.interpolation) =
+            [(0.8, Interpolation::Bilinear), (0.9, Interpolation::Area)][k % 2];
+    }
+    let (out, mut written) = (folder(), Vec::new());
+    for (name, model) in cases {
+        let path = out.path().join(name);
+        export::write(&model, Form::Pytorch, &Numbers::default(), &path).expect(name);
+        let again = ModelFolder::read(&path).expect(name);
+        assert_eq!((&again.config, &again.weights), (&model.config, &model.weights));
+        ask(&model, &path, [57, 43]);
+        written.push(path);
+    }
+    // What says one thing twice is compared.
+    let file = written[0].join("config.json");
+    let text = fs::read_to_string(&file).expect("read");
+    let torn = text.replace("\"classes\": 7", "\"classes\": 8");
+    assert_ne!(text, torn);
+    fs::write(&file, torn).expect("written");
+    sums::write(&written[0]).expect("sums");
+    let said = ModelFolder::read(&written[0]).expect_err("torn").to_string();
+    assert!(said.contains("under `network` is another network"), "{said}");
+    fs::write(&file, text).expect("written");
+    if let Some(python) = tools::torch() {
+        check(&python, &written);
+    }
+}
+
+#[test]
+fn what_is_written_for_timm_is_read_back_and_opens_there() {
+    let middle = Some(Widened { factor: 2, widen: Widen::Mid });
+    let cases = [
+        ("timm-basic", as_timms(Unit::Basic, 3, None)),
+        ("timm-grey", as_timms(Unit::Basic, 1, None)),
+        ("timm-teacher", as_timms(Unit::Bottleneck, 3, middle)),
+    ];
+    let (out, mut written) = (folder(), Vec::new());
+    for (name, model) in cases {
+        let path = out.path().join(name);
+        export::write(&model, Form::Timm, &Numbers::default(), &path).expect(name);
+        let again = ModelFolder::read(&path).expect(name);
+        assert_eq!((&again.config, &again.weights), (&model.config, &model.weights));
+        // Without our own description it is read as anybody's.
+        let file = path.join("config.json");
+        let mut config: Value =
+            serde_json::from_slice(&fs::read(&file).expect("read")).expect("JSON");
+        let whole = config.clone();
+        config.as_object_mut().expect("an object").remove("taper");
+        fs::write(&file, config.to_string()).expect("written");
+        sums::write(&path).expect("sums");
+        let foreign = ModelFolder::read(&path).expect(name).config;
+        assert_eq!(foreign.network(), model.config.network(), "{name}");
+        config = whole;
+        config["model_args"]["layers"] = json!([2, 1, 1, 1]);
+        let good = fs::read(&file).expect("read");
+        fs::write(&file, config.to_string()).expect("written");
+        sums::write(&path).expect("sums");
+        let said = ModelFolder::read(&path).expect_err("torn").to_string();
+        assert!(said.contains("another network than the rest"), "{said}");
+        fs::write(&file, good).expect("written");
+        sums::write(&path).expect("sums");
+        ask(&model, &path, [33, 50]);
+        if name != "timm-grey" {
+            written.push(path);
+        }
+    }
+    if let Some(python) = tools::torch_with("timm") {
+        check(&python, &written);
+    }
+}
+
+#[test]
+fn what_timm_wrote_is_read_and_answers_as_there() {
+    let Some(python) = tools::torch_with("timm") else { return };
+    let out = folder();
+    let path = out.path().join("wide");
+    let script = golden::path("vision.py");
+    let done = Command::new(python).arg(script).arg("timm").arg(&path).status();
+    assert!(done.expect("Python runs").success());
+    let model = ModelFolder::read(&path).expect("read");
+    let ImageModel { labels, widened, input, .. } = model.config.images().expect("of images");
+    assert_eq!(labels, &["apple", "pear", "fig"]);
+    assert_eq!(*widened, Some(Widened { factor: 2, widen: Widen::Mid }));
+    assert_eq!((f64::from(input.size) / input.crop).round(), 33.0, "timm rounds 33.7 down");
+    answers_as(model, &path.join("expected.safetensors"), "wide");
+}
+
+#[test]
+fn what_timm_cannot_say_is_refused_by_its_block_and_its_settings_by_name() {
+    let out = folder();
+    let path = out.path().join("new");
+    let refused = |model: ModelFolder| {
+        let error =
+            export::write(&model, Form::Timm, &Numbers::default(), &path).expect_err("refused");
+        assert_eq!(error.hint().as_deref(), Some("`--format pytorch` writes it"));
+        error.to_string()
+    };
+    let said = refused(thin(Unit::Basic, Stem::Cifar, 3, None));
+    assert!(said.contains("block 1: its stem is CIFAR's"), "{said}");
+    let said = refused(thin(Unit::Basic, Stem::Imagenet, 3, None));
+    assert!(said.contains("block 1: its stem has 6 channels, and timm's always has 64"), "{said}");
+    let middle = Some(Widened { factor: 2, widen: Widen::Mid });
+    let said = refused(as_timms(Unit::Basic, 3, middle));
+    assert!(said.contains("block 1, unit 1: it has 128 channels inside and 64 outside"), "{said}");
+    let said = refused(nets::model("mlp", mlp(Activation::Relu), 3, 5, None));
+    assert!(said.contains("no residual network"), "{said}");
+    assert!(!path.exists(), "nothing is written");
+
+    export::write(&as_timms(Unit::Basic, 3, None), Form::Timm, &Numbers::default(), &path)
+        .expect("written");
+    let file = path.join("config.json");
+    let mut whole: Value = serde_json::from_slice(&fs::read(&file).expect("read")).expect("JSON");
+    whole.as_object_mut().expect("an object").remove("taper");
+    let said = |at: [&str; 2], value: Value| {
+        let mut other = whole.clone();
+        match at {
+            [key, ""] => other[key] = value,
+            [key, inner] => other[key][inner] = value,
+        }
+        fs::write(&file, other.to_string()).expect("written");
+        sums::write(&path).expect("sums");
+        ModelFolder::read(&path).expect_err("refused").to_string()
+    };
+    for (at, value, part) in [
+        (["architecture", ""], json!("resnet18d"), "\"resnet18d\""),
+        (["model_args", "output_stride"], json!(8), "model_args.output_stride = 8"),
+        (["pretrained_cfg", "interpolation"], json!("bicubic"), "interpolation = \"bicubic\""),
+        (["pretrained_cfg", "mean"], Value::Null, "it does not say `pretrained_cfg.mean`"),
+        (["label_names", ""], json!(["one"]), "it names 1 classes of 7"),
+    ] {
+        let said = said(at, value);
+        assert!(said.contains(part), "{said}");
+    }
 }

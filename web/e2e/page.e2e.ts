@@ -261,6 +261,21 @@ test("the download is whole: every sum is right", async () => {
   expect([...files.keys()].some((name) => name.endsWith("model.safetensors"))).toBe(true);
 });
 
+test("another form is made and downloaded, and one that cannot be says why", async () => {
+  const form = page.getByLabel("Another form");
+  expect(await form.locator("option[value=timm]").textContent()).toContain("no residual network");
+  await form.selectOption("pytorch");
+  await page.getByLabel("also in 8-bit whole numbers, by pictures of the run").check();
+  const saving = page.waitForEvent("download");
+  await page.getByRole("button", { name: "Download this form" }).click();
+  const names = [...unzip(readFileSync(await (await saving).path())).keys()];
+  for (const name of ["model.py", "model_int8.onnx", "model.safetensors", "SHA256SUMS"])
+    expect(
+      names.some((path) => path.endsWith(`/${name}`)),
+      name,
+    ).toBe(true);
+});
+
 test("the model answers in the browser as it does in the program", async () => {
   const preview = await context.request.get(
     `${server.origin}/api/datasets/procedural/preview?split=test&count=4`,

@@ -11,17 +11,20 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Method, header};
 use axum::response::{IntoResponse, Response};
 use engine::disk::SystemDisk;
-use engine::formats::{FormatError, ModelConfig, folder, sums};
+use engine::formats::{FormatError, ModelConfig, ModelFolder, folder, form::Form, sums};
 use engine::step::PlanDocument;
 use engine::train::ARTIFACTS;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
 
-use super::app::{App, blocking};
+use super::app::{App, blocking, helped};
 use super::error::ApiError;
 use super::extract::Asked;
 use super::files::{self, Item};
+use crate::export;
 use crate::names;
+use crate::scratch;
 use crate::store::Run;
 
 /// Bytes of a process's output, if the client does not say, and at most.
@@ -35,10 +38,59 @@ pub(super) struct MemberQuery {
     member: Option<String>,
 }
 
+/// Whose model, and in which form.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(super) struct ZipQuery {
+    /// Name of a member or teacher; absent: the student that the run kept.
+    member: Option<String>,
+    /// Whose form the folder has.
+    #[serde(default)]
+    form: Form,
+    /// Weights in half precision.
+    #[serde(default)]
+    half: bool,
+    /// The network in 8-bit whole numbers as well, by pictures of the run.
+    #[serde(default)]
+    int8: bool,
+}
+
 /// The files of a model.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Artifacts {
     files: Vec<Item>,
+    /// The forms that it can be downloaded in; none where no model is there yet.
+    forms: Vec<Offer>,
+}
+
+/// A form of a model.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Offer {
+    form: Form,
+    /// Why the form cannot say the model; absent: it can.
+    refused: Option<String>,
+}
+
+/// The forms of a model whose description is in `folder`.
+fn forms(folder: &std::path::Path) -> Vec<Offer> {
+    let config = ModelConfig::read_on(&SystemDisk, folder).ok();
+    let refused = |form| match &config {
+        Some(config) => {
+            engine::formats::export::check(config, form).err().map(|error| error.to_string())
+        }
+        None => Some(format!("its {} cannot be read", folder::CONFIG)),
+    };
+    Form::ALL.map(|form| Offer { form, refused: refused(form) }).into()
+}
+
+/// What a model says of itself.
+fn config(folder: &std::path::Path) -> Result<ModelConfig, ApiError> {
+    ModelConfig::read_on(&SystemDisk, folder).map_err(|error| match error {
+        // A path of the server's is nobody's business.
+        FormatError::Sum { problem, .. } => {
+            ApiError::internal(format!("{} {problem}", folder::CONFIG))
+        }
+        error => ApiError::internal(error.to_string()),
+    })
 }
 
 /// The folder of a model.
@@ -82,12 +134,13 @@ pub(super) async fn list(
     blocking(&app, move |app| {
         // A file that has not been written yet is no error.
         app.run(&id)?;
-        let files = match model(app, &id, query.member.as_deref()) {
-            Ok((_, files)) => files,
-            Err(_) if query.member.is_none() => Vec::new(),
-            Err(error) => return Err(error),
-        };
-        Ok(Json(Artifacts { files }))
+        match model(app, &id, query.member.as_deref()) {
+            Ok((folder, files)) => Ok(Json(Artifacts { files, forms: forms(&folder) })),
+            Err(_) if query.member.is_none() => {
+                Ok(Json(Artifacts { files: Vec::new(), forms: Vec::new() }))
+            }
+            Err(error) => Err(error),
+        }
     })
     .await
 }
@@ -122,14 +175,7 @@ pub(super) async fn plan(
         if files.iter().all(|item| item.name != folder::CONFIG) {
             return Err(ApiError::not_found("no model is there yet"));
         }
-        let config = ModelConfig::read_on(&SystemDisk, &place).map_err(|error| match error {
-            // A path of the server's is nobody's business.
-            FormatError::Sum { problem, .. } => {
-                ApiError::internal(format!("{} {problem}", folder::CONFIG))
-            }
-            error => ApiError::internal(error.to_string()),
-        })?;
-        config.plan().map(Json).map_err(|error| {
+        config(&place)?.plan().map(Json).map_err(|error| {
             ApiError::unprocessable("too_large", format!("no browser runs this model: {error}"))
         })
     })
@@ -139,19 +185,48 @@ pub(super) async fn plan(
 pub(super) async fn zip(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
-    Asked(query): Asked<MemberQuery>,
+    Asked(query): Asked<ZipQuery>,
 ) -> Result<Response, ApiError> {
-    let (stem, (folder, items)) = blocking(&app, move |app| {
-        let found = model(app, &id, query.member.as_deref())?;
+    let ZipQuery { member, form, half, int8 } = query;
+    let kinds = [(form != Form::Taper, form.name()), (half, "half"), (int8, "int8")];
+    let asked = kinds.into_iter().filter(|(asked, _)| *asked).map(|(_, kind)| kind.to_owned());
+    let parts: Vec<String> = member.clone().into_iter().chain(asked).collect();
+    let plain = (form, half, int8) == (Form::Taper, false, false);
+    let made = move |app: &App| {
+        let (folder, items) = model(app, &id, member.as_deref())?;
         let stem = names::file_stem(&app.run(&id)?.name, &id);
-        let stem = match &query.member {
-            Some(member) => format!("{stem}-{member}"),
-            None => stem,
+        let stem = [vec![stem], parts].concat().join("-");
+        let (folder, items) = match plain {
+            true => (folder, items),
+            false => write(app, &folder, export::Asked { form, half, int8 })?,
         };
-        Ok((stem, found))
-    })
-    .await?;
+        Ok((stem, folder, items))
+    };
+    let (stem, folder, items) = match plain {
+        true => blocking(&app, made).await?,
+        false => helped(&app, made).await?,
+    };
     files::zip(folder, items, stem).await
+}
+
+/// The model in `folder` in another form, in a folder of its own that goes when it is let fall.
+fn write(
+    app: &App,
+    folder: &std::path::Path,
+    asked: export::Asked,
+) -> Result<(TempDir, Vec<Item>), ApiError> {
+    let config = config(folder)?;
+    engine::formats::export::check(&config, asked.form)
+        .map_err(|error| ApiError::unprocessable("no_such_form", error.to_string()))?;
+    let failed = |error: &dyn std::fmt::Display| {
+        ApiError::internal(format!("the model cannot be written: {error}"))
+    };
+    let place = scratch::folder(&app.jobs.folder).map_err(|error| failed(&error))?;
+    let model = ModelFolder::read(folder).map_err(|error| failed(&error))?;
+    export::write(folder, model, asked, place.path())
+        .map_err(|error| ApiError::unprocessable("no_such_numbers", format!("{error:#}")))?;
+    let items = files::list(place.path()).map_err(|error| failed(&error))?;
+    Ok((place, items))
 }
 
 /// Which output.

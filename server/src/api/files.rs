@@ -30,8 +30,8 @@ use zip::{CompressionMethod, DateTime, ZIP64_BYTES_THR, ZipWriter};
 
 use super::error::ApiError;
 
-/// Every name that is served, and its type.
-pub(super) const NAMES: [(&str, &str); 11] = [
+/// Every name that is served, also of other forms, and its type.
+pub(super) const NAMES: [(&str, &str); 15] = [
     (folder::WEIGHTS, "application/octet-stream"),
     (folder::CONFIG, "application/json"),
     (folder::MERGE, "application/json"),
@@ -39,6 +39,10 @@ pub(super) const NAMES: [(&str, &str); 11] = [
     (sums::NAME, "text/plain; charset=utf-8"),
     (folder::ONNX, "application/octet-stream"),
     (folder::TEXT_ONNX, "application/octet-stream"),
+    ("model.py", "text/x-python"),
+    ("model_int8.onnx", "application/octet-stream"),
+    ("onnx/model_quantized.onnx", "application/octet-stream"),
+    ("preprocessor_config.json", "application/json"),
     ("special_tokens_map.json", "application/json"),
     ("tokenizer.json", "application/json"),
     ("tokenizer_config.json", "application/json"),
@@ -301,14 +305,14 @@ static FREE: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new
 /// # Errors
 /// So many are being made that this one has to wait; a file is not the one that its sum says, or cannot be read.
 pub(crate) async fn zip(
-    folder: PathBuf,
+    folder: impl AsRef<Path> + Send + 'static,
     items: Vec<Item>,
     stem: String,
 ) -> Result<Response, ApiError> {
     let permit = admit(&FREE)?;
     let looked = move || -> Result<_, ApiError> {
         for item in &items {
-            let checked = open(&folder, &item.name).and_then(|(file, _)| check(item, file));
+            let checked = open(folder.as_ref(), &item.name).and_then(|(file, _)| check(item, file));
             checked.map_err(|error| unreadable(&item.name, &error))?;
         }
         Ok((permit, folder, items))
@@ -329,7 +333,7 @@ fn admit(free: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, ApiError> {
 
 fn stream(
     permit: OwnedSemaphorePermit,
-    folder: PathBuf,
+    folder: impl AsRef<Path> + Send + 'static,
     items: Vec<Item>,
     stem: String,
 ) -> Response {
@@ -341,7 +345,10 @@ fn stream(
     ];
     tokio::task::spawn_blocking(move || {
         let pipe = Pipe { sender, handle, chunk: Vec::new(), closed: Rc::default() };
-        match pour(&folder, &items, &stem, pipe) {
+        // A folder that was made for this goes with it.
+        let place = folder;
+        let folder = place.as_ref();
+        match pour(folder, &items, &stem, pipe) {
             // The client has gone, which is its right.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
             Err(error) => {

@@ -133,8 +133,12 @@ pub(super) fn routes() -> Vec<Route> {
         Route::get("/api/runs/{id}/artifacts", "The files of a trained model.", get(a::list))
             .query::<a::MemberQuery>()
             .answers::<a::Artifacts>(),
-        Route::get("/api/runs/{id}/artifacts.zip", "All of them in one archive.", get(a::zip))
-            .query::<a::MemberQuery>()
+        Route::get(
+            "/api/runs/{id}/artifacts.zip",
+            "All of them in one archive, or those of another form.",
+            get(a::zip),
+        )
+            .query::<a::ZipQuery>()
             .answers_with(["application/zip"]),
         Route::get("/api/runs/{id}/artifacts/{name}", "One of them.", get(a::file))
             .query::<a::MemberQuery>()

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use engine::classes::{self, Matched};
-use engine::config::{self, Config, Data, Images, OnError};
+use engine::config::{Data, Images, OnError};
 use engine::data::account::Skipped;
 use engine::data::images::{self, ImageSet, Preprocess, Scored};
 use engine::data::{Account, Contents, Dataset, Reason, Split};
@@ -19,6 +19,7 @@ use serde::Serialize;
 
 use super::model;
 use super::out::{open, print, print_json};
+use crate::export::run_config;
 use crate::failure::failure;
 use crate::voice::say;
 
@@ -177,18 +178,11 @@ fn unnamed(known: &[String], there: &[String]) -> String {
     )
 }
 
-/// The configuration of the run that `model` is, or is inside of.
-fn run_config(model: &Path) -> Result<Option<Config>> {
-    let model = std::path::absolute(model)?;
-    // RUN, RUN/artifacts, RUN/members/NAME, RUN/members/NAME/artifacts.
-    let found =
-        model.ancestors().take(4).map(|path| path.join("config.toml")).find(|path| path.is_file());
-    Ok(found.map(|path| config::read(&path)).transpose()?)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use engine::config::Config;
+
+    use super::run_config;
 
     #[test]
     fn a_models_data_are_those_of_its_run() {

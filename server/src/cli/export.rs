@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use engine::formats::{FormatError, ModelConfig, folder, for_transformers, sums};
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+use engine::formats::{FormatError, folder, form::Form, sums};
 use serde_json::json;
 
 use super::model;
 use super::out::{print, print_json};
+use crate::export::{self, Asked};
 use crate::failure::failure;
 
 /// The arguments.
@@ -19,27 +21,35 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "DIR")]
     to: PathBuf,
     /// What it is written for. `taper`: as runs write it, for PyTorch and ONNX Runtime. `transformers`: a ResNet with ImageNet's stem as
-    /// ResNetForImageClassification, for AutoModel, `pipeline` and transformers.js.
-    #[arg(long, value_enum, default_value_t)]
-    format: Format,
+    /// ResNetForImageClassification, for AutoModel, `pipeline` and transformers.js. `timm`: a ResNet with ImageNet's stem of 64 channels, for
+    /// `timm.create_model("local-dir:DIR", pretrained=True)`. `pytorch`: any network on images, with model.py, which builds it.
+    #[arg(long, default_value = Form::Taper.name(), value_parser = form())]
+    format: Form,
     /// Write plan.json as well: shaders, buffers and dispatches, by which a browser runs the network on WebGPU.
     #[arg(long, conflicts_with = "format")]
     plan: bool,
+    /// Keep the weights in half precision; what is computed stays in 32 bits. Pictures of the model's run say what it costs.
+    #[arg(long)]
+    half: bool,
+    /// Write the network in whole numbers of 8 bits as well, model_int8.onnx (for transformers.js onnx/model_quantized.onnx): training pictures of the
+    /// model's run say what is in which range, test pictures what it costs.
+    #[arg(long)]
+    int8: bool,
     /// Print JSON.
     #[arg(long)]
     json: bool,
 }
 
-/// Whose folder is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
-enum Format {
-    #[default]
-    Taper,
-    Transformers,
+/// Names of forms, and what they name.
+fn form() -> impl clap::builder::TypedValueParser<Value = Form> {
+    PossibleValuesParser::new(Form::ALL.map(Form::name)).map(|name| {
+        let named = |form: &Form| form.name() == name;
+        Form::ALL.into_iter().find(named).unwrap_or_default()
+    })
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
-    let model = model::open(&arguments.model)?;
+    let (folder, model) = model::found(&arguments.model)?;
     let to = &arguments.to;
     let list = |action| move |source| FormatError::Io { action, path: to.clone(), source };
     if to.exists() && std::fs::read_dir(to).map_err(list("write"))?.next().is_some() {
@@ -53,11 +63,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     let plan = plan.map_err(|error| {
         failure(format!("no browser runs this model: {error}"), "leave out --plan")
     })?;
-    match (arguments.format, &model.config) {
-        (Format::Transformers, ModelConfig::Images(_)) => for_transformers::write(&model, to)?,
-        // That of a model on text is transformers' own.
-        (Format::Transformers, ModelConfig::Text(_)) | (Format::Taper, _) => model.write(to)?,
-    }
+    let Arguments { format, half, int8, .. } = *arguments;
+    export::write(&folder, model, Asked { form: format, half, int8 }, to)?;
     if let Some(plan) = plan {
         folder::write_json(&to.join(folder::PLAN), &plan)?;
         sums::write(to)?;

@@ -10,7 +10,14 @@ use crate::failure::failure;
 
 /// Finds and reads MODEL.
 pub(super) fn open(path: &Path) -> Result<ModelFolder> {
-    Ok(ModelFolder::read(&find(path)?)?)
+    Ok(found(path)?.1)
+}
+
+/// Finds and reads MODEL; its folder.
+pub(super) fn found(path: &Path) -> Result<(PathBuf, ModelFolder)> {
+    let folder = find(path)?;
+    let model = ModelFolder::read(&folder)?;
+    Ok((folder, model))
 }
 
 fn find(path: &Path) -> Result<PathBuf> {

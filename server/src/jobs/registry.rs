@@ -45,7 +45,7 @@ pub(crate) struct Message {
 pub(crate) struct Jobs {
     /// Where they are kept.
     pub(crate) store: Store,
-    pub(super) folder: PathBuf,
+    pub(crate) folder: PathBuf,
     hub: broadcast::Sender<Arc<Message>>,
     wake: mpsc::SyncSender<()>,
     pub(super) reserve: Reserve,

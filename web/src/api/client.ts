@@ -1,19 +1,20 @@
 import type {
   Adapter,
-  ArtifactFile,
+  Artifacts,
   Comparison,
   Config,
   Dataset,
   Entry,
   ErrorBody,
+  Form,
   Json,
   Metrics,
   NewRun,
   Preflight,
   Preset,
+  Preview,
   RunDetail,
   RunSummary,
-  Preview,
   SelfTest,
   Session,
 } from "./types";
@@ -146,12 +147,22 @@ export const api = {
   outputUrl: (id: string, stream: "stdout" | "stderr") => `${run(id)}/output${search({ stream })}`,
   configUrl: (id: string) => `${run(id)}/config.toml`,
   configText: async (id: string) => (await request("GET", `${run(id)}/config.toml`)).text(),
-  artifacts: (id: string, member?: string) =>
-    get<{ files: ArtifactFile[] }>(`${run(id)}/artifacts${search({ member })}`),
+  artifacts: (id: string, member?: string) => get<Artifacts>(`${run(id)}/artifacts${search({ member })}`),
   artifactUrl: (id: string, name: string, member?: string) =>
     `${run(id)}/artifacts/${encodeURIComponent(name)}${search({ member })}`,
   planUrl: (id: string, member?: string) => `${run(id)}/plan.json${search({ member })}`,
   zipUrl: (id: string, member?: string) => `${run(id)}/artifacts.zip${search({ member })}`,
+  /** The model in another form or with other numbers, as a zip with its name. */
+  zipOf: async (
+    id: string,
+    query: { member?: string | undefined; form: Form; half?: boolean; int8?: boolean },
+  ) => {
+    const { half, int8, ...rest } = query;
+    const asked = search({ ...rest, half: half ? "true" : undefined, int8: int8 ? "true" : undefined });
+    const answer = await request("GET", `${run(id)}/artifacts.zip${asked}`);
+    const name = /filename="([^"]+)"/.exec(answer.headers.get("content-disposition") ?? "")?.[1];
+    return { name: name ?? "model.zip", blob: await answer.blob() };
+  },
   compare: (ids: string[], signal?: AbortSignal) =>
     get<Comparison>(`/api/compare${search({ runs: ids.join(",") })}`, signal),
 

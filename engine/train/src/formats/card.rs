@@ -2,11 +2,13 @@
 
 use std::fmt::Write;
 
+use serde_json::json;
+
 use super::{
     ImageInput, ImageModel, MergeReport, ModelConfig, TextModel, folder, onnx, pytorch,
     transformers::BESIDE,
 };
-use crate::config::Method;
+use crate::config::{Interpolation, Method};
 use crate::event::AnswerScores;
 use crate::models::BertHead;
 use crate::nn::onnx::{ATTENTION_MASK, INPUT_IDS, TOKEN_TYPE_IDS};
@@ -38,7 +40,7 @@ pub struct CardFacts {
 
 /// The Markdown text of a card, with the front matter that the Hugging Face hub reads.
 pub fn render(facts: &CardFacts, config: &ModelConfig, merge: Option<&MergeReport>) -> String {
-    let Words { front, name, metrics, size, usage } = match config {
+    let Words { library, pipeline, name, metrics, size, usage } = match config {
         ModelConfig::Images(model) => of_images(facts, model, config),
         ModelConfig::Text(model) if model.sizes.head == BertHead::Spans => {
             of_questions(facts, model, config)
@@ -46,6 +48,7 @@ pub fn render(facts: &CardFacts, config: &ModelConfig, merge: Option<&MergeRepor
         ModelConfig::Text(model) => of_text(facts, model, config),
     };
     let by = facts.method.map_or("wide (a teacher)", Method::name);
+    let front = front(library, pipeline, name, facts);
     let mut card = format!("---\n{front}---\n\n# {name}, trained by `{by}`\n\n");
     let [accuracy, loss] = metrics;
     let rows = [
@@ -75,14 +78,107 @@ pub fn render(facts: &CardFacts, config: &ModelConfig, merge: Option<&MergeRepor
         )
         .expect("a String takes all");
     }
-    write!(card, "\n## Use\n\n{usage}").expect("a String takes all");
+    write!(card, "{USE}{usage}").expect("a String takes all");
     card
+}
+
+/// What begins the last part of a card.
+const USE: &str = "\n## Use\n\n";
+
+/// The front matter, without its lines of dashes: what the hub lists the model by, and how good it is. Nobody but its owner can say its licence.
+fn front(library: &str, pipeline: &str, name: &str, facts: &CardFacts) -> String {
+    let mut front = format!(
+        "license: unknown\nlibrary_name: {library}\npipeline_tag: {pipeline}\ntags:\n- {pipeline}\n- taper\n"
+    );
+    let metrics = match facts.answers {
+        Some(AnswerScores { em, f1 }) => vec![("exact_match", em), ("f1", f1)],
+        None => vec![("accuracy", facts.accuracy), ("loss", facts.loss)],
+    };
+    let metrics: Vec<_> = metrics.into_iter().filter(|(_, value)| value.is_finite()).collect();
+    if metrics.is_empty() {
+        return front;
+    }
+    let kind = facts.data.split(',').next().unwrap_or_default();
+    // Strings of JSON are strings of YAML.
+    write!(
+        front,
+        "model-index:\n- name: {}\n  results:\n  - task:\n      type: {pipeline}\n    dataset:\n      name: {}\n      type: {}\n    metrics:\n",
+        json!(name),
+        json!(facts.data),
+        json!(kind),
+    )
+    .expect("a String takes all");
+    for (kind, value) in metrics {
+        writeln!(front, "    - type: {kind}\n      value: {value:.4}").expect("a String takes all");
+    }
+    front
+}
+
+/// A model of the same run, as a card shows it beside its own.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Beside {
+    /// Who: a member or a teacher.
+    pub name: String,
+    /// How it was trained; none for a teacher.
+    pub method: Option<Method>,
+    /// Test accuracy in percent, or of questions the answers that are right word for word.
+    pub accuracy: f64,
+    /// Parameters.
+    pub params: u64,
+    /// Multiply-adds of one input.
+    pub macs: u64,
+    /// Epochs, restarts included; none where nobody knows.
+    pub epochs: Option<f64>,
+}
+
+/// A card with a table of models that were trained beside this one; as it is where there are none.
+pub fn with_others(card: &str, others: &[Beside]) -> String {
+    if others.is_empty() {
+        return card.into();
+    }
+    let mut table = String::from(
+        "\n## Of the same run\n\n| | Method | Test accuracy | Parameters | Multiply-adds | Epochs |\n|---|---|---|---|---|---|\n",
+    );
+    for Beside { name, method, accuracy, params, macs, epochs } in others {
+        let method = method.map_or("the teacher".into(), |method| format!("`{}`", method.name()));
+        let epochs = epochs.map_or("not known".into(), |epochs| format!("{epochs:.2}"));
+        writeln!(table, "| {name} | {method} | {accuracy:.2} % | {params} | {macs} | {epochs} |")
+            .expect("a String takes all");
+    }
+    before_use(card, &table)
+}
+
+/// A card with a part before its last one.
+pub(super) fn before_use(card: &str, part: &str) -> String {
+    match card.find(USE) {
+        Some(place) => format!("{}{part}{}", &card[..place], &card[place..]),
+        None => format!("{card}{part}"),
+    }
+}
+
+/// A card whose folder is used otherwise: by another library, and as `usage` says.
+pub(super) fn used_by(card: &str, library: &str, usage: &str) -> String {
+    let facts = card.split(USE).next().unwrap_or_default();
+    let line = format!("library_name: {library}\n");
+    let front = match facts
+        .split_once("library_name: ")
+        .map(|(before, after)| (before, after.split_once('\n')))
+    {
+        Some((before, Some((_, after)))) => format!("{before}{line}{after}"),
+        // Of a card that says nothing of a library.
+        _ => {
+            facts.replacen("---\n", &format!("---\n{line}pipeline_tag: image-classification\n"), 1)
+        }
+    };
+    format!("{front}{USE}{usage}")
 }
 
 /// What a card says differently of models on images and on text.
 struct Words<'m> {
-    /// The front matter.
-    front: &'static str,
+    /// The library that loads it.
+    library: &'static str,
+    /// What the hub calls its task.
+    pipeline: &'static str,
     /// What the network is called.
     name: &'m str,
     /// Accuracy and loss.
@@ -97,17 +193,19 @@ fn of_images<'m>(facts: &CardFacts, model: &'m ImageModel, config: &ModelConfig)
     let ImageModel { architecture, input, labels, .. } = model;
     let accuracy = format!("{:.2} % (the last weights, not the best epoch)", facts.accuracy);
     let mut usage = format!(
-        "The input is {0} × {0} pixels with {1} channel{2} in 0..1, minus `mean`, over `std` of `config.json`.\n\n{3}",
+        "The input is {0} × {0} pixels with {1} channel{2} in 0..1, minus `mean`, over `std` of `config.json`.\n\n{3}\n{4}",
         input.size,
         input.channels,
         if input.channels == 1 { "" } else { "s" },
+        preparing(input),
         loading(config)
     );
     if onnx::fits(&config.network()) {
         usage.push_str(&running(input, labels.len()));
     }
     Words {
-        front: "tags:\n- image-classification\n- taper\n",
+        library: "taper",
+        pipeline: "image-classification",
         name: architecture,
         metrics: [("Test accuracy", accuracy), ("Test loss", format!("{:.4}", facts.loss))],
         size: ("Classes", labels.len().to_string()),
@@ -163,7 +261,8 @@ fn of_text<'m>(facts: &CardFacts, model: &'m TextModel, config: &ModelConfig) ->
         .expect("a String takes all");
     }
     Words {
-        front: "library_name: transformers\npipeline_tag: fill-mask\ntags:\n- fill-mask\n- taper\n",
+        library: "transformers",
+        pipeline: "fill-mask",
         name: model.class(),
         metrics: [("Held-out accuracy", accuracy), ("Held-out loss", loss)],
         size: ("Pieces of the vocabulary", tokenizer.size().to_string()),
@@ -196,7 +295,8 @@ fn of_questions<'m>(facts: &CardFacts, model: &'m TextModel, config: &ModelConfi
         .expect("a String takes all");
     }
     Words {
-        front: "library_name: transformers\npipeline_tag: question-answering\ntags:\n- question-answering\n- taper\n",
+        library: "transformers",
+        pipeline: "question-answering",
         name: model.class(),
         metrics: [
             ("Exact match", format!("{em:.2} % of the test questions")),
@@ -207,12 +307,47 @@ fn of_questions<'m>(facts: &CardFacts, model: &'m TextModel, config: &ModelConfi
     }
 }
 
+/// How a picture is made the network's input.
+fn preparing(input: &ImageInput) -> String {
+    let ImageInput { channels, size, mean, std, interpolation, crop } = input;
+    let edge = (f64::from(*size) / crop).round() as u32;
+    let mode = if *channels == 1 { "L" } else { "RGB" };
+    let framing = match interpolation {
+        Interpolation::Bilinear => format!(
+            "    width, height = ({edge} * side // min(picture.size) for side in picture.size)
+    left, top = round((width - {size}) / 2), round((height - {size}) / 2)
+    picture = picture.resize((width, height), Image.Resampling.BILINEAR)
+    picture = picture.crop((left, top, left + {size}, top + {size}))
+"
+        ),
+        Interpolation::Area => format!(
+            "    # Taper takes means over areas; model.py of `taper export --format pytorch` does so for pictures of any size.
+    assert picture.size == ({size}, {size})
+"
+        ),
+    };
+    format!(
+        "```python
+import numpy
+from PIL import Image
+
+
+def prepare(path):
+    picture = Image.open(path).convert(\"{mode}\")
+{framing}    pixels = numpy.asarray(picture, numpy.float32).reshape({size}, {size}, {channels}) / 255
+    pixels = (pixels - numpy.array({mean:?})) / numpy.array({std:?})
+    return pixels.transpose(2, 0, 1)[None].astype(numpy.float32)
+```
+"
+    )
+}
+
 /// How ONNX Runtime takes the other file.
 fn running(input: &ImageInput, classes: usize) -> String {
     format!(
         "\n`model.onnx` is the same network for ONNX Runtime and other engines: `{0}` (N, {1}, {2}, {2}) in, `{3}` (N, {4}) out.\n\n\
          ```python\nimport numpy\nimport onnxruntime\n\nsession = onnxruntime.InferenceSession(\"model.onnx\")\n\
-         images = numpy.zeros((1, {1}, {2}, {2}), numpy.float32)  # normalised\n\
+         images = numpy.zeros((1, {1}, {2}, {2}), numpy.float32)  # or prepare(\"picture.jpg\")\n\
          (logits,) = session.run([\"{3}\"], {{\"{0}\": images}})\n```\n",
         onnx::INPUT,
         input.channels,
@@ -233,7 +368,7 @@ fn loading(config: &ModelConfig) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Interpolation, Model, ResnetOfDepth};
+    use crate::config::{Model, ResnetOfDepth};
 
     #[test]
     fn a_card_says_how_good_how_merged_and_how_to_load() {
@@ -277,11 +412,33 @@ mod tests {
             "torchvision.models.resnet50(num_classes=2)",
             "3 channels",
             "| Seed | 3 |",
+            "license: unknown\nlibrary_name: taper\npipeline_tag: image-classification\n",
+            "model-index:\n- name: \"resnet50\"\n",
+            "    - type: accuracy\n      value: 91.2500\n    - type: loss",
+            "picture.resize((width, height)",
+            "(256 * side // min(picture.size)",
             "(N, 3, 224, 224) in, `logits` (N, 2) out",
             "{\"input\": images}",
             "images = torch.zeros(1, 3, 224, 224)",
         ] {
             assert!(card.contains(part), "{part} is not in\n{card}");
         }
+
+        let teacher = Beside {
+            name: "teacher-3".into(),
+            method: None,
+            accuracy: 93.5,
+            params: 7,
+            macs: 9,
+            epochs: None,
+        };
+        let card = used_by(&with_others(&card, &[teacher]), "timm", "By timm.\n");
+        for part in [
+            "license: unknown\nlibrary_name: timm\npipeline_tag",
+            "| teacher-3 | the teacher | 93.50 % | 7 | 9 | not known |\n\n## Use\n\nBy timm.\n",
+        ] {
+            assert!(card.contains(part), "{part} is not in\n{card}");
+        }
+        assert!(used_by("---\ntags:\n---\n", "timm", "").starts_with("---\nlibrary_name: timm\n"));
     }
 }

@@ -11,6 +11,8 @@ use crate::disk::{Disk, SystemDisk};
 pub const CONFIG: &str = "config.json";
 /// File of the weights in a model folder.
 pub const WEIGHTS: &str = "model.safetensors";
+/// File of the network in ONNX where transformers.js and optimum look for it: that of a model on text, and of folders for transformers.
+pub const TEXT_ONNX: &str = "onnx/model.onnx";
 
 /// Writes a value as indented JSON, whole or not at all.
 ///
@@ -29,10 +31,15 @@ pub fn write_json_on<T: Serialize>(
     path: &Path,
     value: &T,
 ) -> Result<(), FormatError> {
+    disk.write_bytes(path, &json_bytes(path, value)?)
+}
+
+/// A value as indented JSON, for the file at `path`.
+pub(super) fn json_bytes<T: Serialize>(path: &Path, value: &T) -> Result<Vec<u8>, FormatError> {
     let mut text =
         serde_json::to_string_pretty(value).map_err(|error| FormatError::content(path, error))?;
     text.push('\n');
-    disk.write_bytes(path, text.as_bytes())
+    Ok(text.into_bytes())
 }
 
 /// Reads a value from JSON.

@@ -6,9 +6,14 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 pub(crate) use super::files::parse_json;
-pub use super::files::{CONFIG, WEIGHTS, read_json, read_json_on, write_json, write_json_on};
+pub use super::files::{
+    CONFIG, TEXT_ONNX, WEIGHTS, read_json, read_json_on, write_json, write_json_on,
+};
 pub use super::image::{ImageInput, ImageModel, Widened};
-use super::{FormatError, TextModel, onnx, safetensors, sums, transformers, vision};
+use super::safetensors::Stored;
+use super::{
+    FormatError, TextModel, for_pytorch, for_timm, onnx, safetensors, sums, transformers, vision,
+};
 use crate::disk::{Disk, SystemDisk};
 use crate::event::MergeReport;
 use crate::models::{self, Bert, BertHead};
@@ -17,8 +22,6 @@ use crate::step::{PlanDocument, ProgramError, Task};
 
 /// File of the weights with their network in the folder of a model on images.
 pub const ONNX: &str = "model.onnx";
-/// The same of a model on text, where transformers.js and optimum look for it.
-pub const TEXT_ONNX: &str = "onnx/model.onnx";
 /// File of the proof of the merge in a model folder.
 pub const MERGE: &str = "merge.json";
 /// File of the plan by which a browser runs the network, in a model folder that was exported with it.
@@ -93,6 +96,10 @@ impl ModelConfig {
         match Said::read_on(disk, folder)? {
             Said::Images(model) => Ok(Self::Images(*model)),
             Said::Vision => Ok(Self::Images(vision::model_on(disk, folder)?)),
+            Said::Timm => {
+                let (weights, _) = safetensors::read_on(disk, &folder.join(WEIGHTS))?;
+                Ok(Self::Images(for_timm::model_on(disk, folder, &weights)?))
+            }
             Said::Text => Ok(Self::Text(transformers::model_on(disk, folder, None)?.0)),
         }
     }
@@ -112,6 +119,8 @@ enum Said {
     Images(Box<ImageModel>),
     /// It is as transformers writes it, of a model on images.
     Vision,
+    /// It is as timm writes it.
+    Timm,
     /// It is as transformers writes it, of a model on text.
     Text,
 }
@@ -127,11 +136,15 @@ impl Said {
             None => {}
         }
         if value["pretrained_cfg"].is_object() {
-            let message = "timm wrote it; a folder of timm's can be a teacher, by `teacher.from`";
-            return Err(FormatError::content(&path, message));
+            return Ok(Self::Timm);
         }
         // Of the text, so that what is wrong is told with its line.
-        parse_json(&path, &bytes).map(|model| Self::Images(Box::new(model)))
+        let model: ImageModel = parse_json(&path, &bytes)?;
+        if !for_pytorch::agrees(&model, &value) {
+            let message = "what it says under `network` is another network than under `model`";
+            return Err(FormatError::content(&path, message));
+        }
+        Ok(Self::Images(Box::new(model)))
     }
 }
 
@@ -162,12 +175,35 @@ impl ModelFolder {
     /// # Errors
     /// As [`Self::write`].
     pub fn write_on(&self, disk: &dyn Disk, folder: &Path) -> Result<(), FormatError> {
+        self.write_as(disk, folder, Stored::Single)
+    }
+
+    /// [`Self::write_on`] with weights that are kept so.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub(super) fn write_as(
+        &self,
+        disk: &dyn Disk,
+        folder: &Path,
+        stored: Stored,
+    ) -> Result<(), FormatError> {
         disk.make_folder(folder)?;
         let network = self.config.network();
         let mut weights = network.to_file(&self.weights);
         if onnx::fits(&network) {
             let path = folder.join(self.config.onnx());
-            let bytes = onnx::encode(&network, &weights, self.config.task())
+            let metadata = match &self.config {
+                ModelConfig::Images(model) => model.facts(),
+                ModelConfig::Text(_) => Vec::new(),
+            };
+            let about = onnx::About {
+                task: self.config.task(),
+                pictures: onnx::INPUT,
+                metadata,
+                half: stored == Stored::Half,
+            };
+            let bytes = onnx::encode(&network, &weights, &about)
                 .map_err(|error| FormatError::content(&path, error))?;
             disk.make_folder(path.parent().unwrap_or(folder))?;
             disk.write_bytes(&path, &bytes)?;
@@ -178,13 +214,14 @@ impl ModelFolder {
             weights = own;
             if !beside.is_empty() {
                 let path = folder.join(transformers::BESIDE);
-                safetensors::write_on(disk, &path, &beside, &safetensors::pytorch())?;
+                safetensors::write_as(disk, &path, &beside, &safetensors::pytorch(), stored)?;
             }
             for (name, content) in tokenizer.files(sizes.positions) {
                 disk.write_bytes(&folder.join(name), content.as_bytes())?;
             }
         }
-        safetensors::write_on(disk, &folder.join(WEIGHTS), &weights, &safetensors::pytorch())?;
+        let path = folder.join(WEIGHTS);
+        safetensors::write_as(disk, &path, &weights, &safetensors::pytorch(), stored)?;
         write_json_on(disk, &folder.join(CONFIG), &self.config)?;
         if let Some(merge) = &self.merge {
             write_json_on(disk, &folder.join(MERGE), merge)?;
@@ -216,6 +253,12 @@ impl ModelFolder {
                 let model = vision::model_on(disk, folder)?;
                 let (weights, _) = safetensors::read_on(disk, &folder.join(WEIGHTS))?;
                 let weights = model.network().from_file(vision::by_our_names(weights));
+                (ModelConfig::Images(model), weights)
+            }
+            Said::Timm => {
+                let (weights, _) = safetensors::read_on(disk, &folder.join(WEIGHTS))?;
+                let model = for_timm::model_on(disk, folder, &weights)?;
+                let weights = model.network().from_file(weights);
                 (ModelConfig::Images(model), weights)
             }
             Said::Text => {

@@ -1,65 +1,62 @@
-//! A model on images as a folder that transformers and transformers.js load.
+//! A model on images as transformers and transformers.js load it.
 
 use std::path::Path;
 
-use super::files::{self, CONFIG, WEIGHTS};
-use super::folder::{CARD, MERGE, ModelFolder, TEXT_ONNX};
-use super::vision::{Config, PIXELS, PREPROCESSOR, preprocessor, to_file};
-use super::{FormatError, onnx, safetensors, sums};
-use crate::config::Interpolation;
-use crate::disk::{Disk as _, SystemDisk};
+use super::files::{CONFIG, TEXT_ONNX, json_bytes};
+use super::form::{self, Contents, Form};
+use super::image::ImageModel;
+use super::vision::{Config, PREPROCESSOR, preprocessor, to_file};
+use super::{FormatError, onnx};
+use crate::nn::Weights;
 use crate::step::Task;
 
-/// Writes a model as a folder that transformers and transformers.js load, making it if it is not there.
+/// `config.json` of a model.
 ///
 /// # Errors
-/// What transformers cannot say of it, or what the system refuses.
-pub fn write(model: &ModelFolder, folder: &Path) -> Result<(), FormatError> {
-    let disk = &SystemDisk;
-    let refused = |problem: &str| {
-        FormatError::content(folder, format!("transformers has no such network: {problem}"))
-    };
-    let described = model.config.images()?;
-    let network = model.config.network();
-    let mut config = Config::of(&network, &described.labels).map_err(|why| refused(&why))?;
+/// What transformers cannot say of it, as a sentence.
+pub(super) fn config(of: &ImageModel) -> Result<Config, String> {
+    let mut config = Config::of(&of.network(), &of.labels)?;
     if config.num_channels != 3 {
         let count = config.num_channels;
-        return Err(refused(&format!(
+        return Err(format!(
             "its pictures have {count} channel, and what prepares pictures there gives 3"
-        )));
+        ));
     }
-    if described.input.interpolation != Interpolation::Bilinear {
-        return Err(refused("`data.interpolation` is \"area\", and it resizes by \"bilinear\""));
-    }
-    config.taper = Some(described.clone());
-    disk.make_folder(folder)?;
-    let weights = network.to_file(&model.weights);
-    if onnx::fits(&network) {
-        let path = folder.join(TEXT_ONNX);
-        let graph = onnx::encode_as(&network, &weights, Task::Classify, PIXELS)
-            .map_err(|error| FormatError::content(&path, error))?;
-        disk.make_folder(path.parent().unwrap_or(folder))?;
-        disk.write_bytes(&path, &graph)?;
-    }
-    safetensors::write_on(disk, &folder.join(WEIGHTS), &to_file(weights), &safetensors::pytorch())?;
-    files::write_json_on(disk, &folder.join(CONFIG), &config)?;
-    files::write_json_on(disk, &folder.join(PREPROCESSOR), &preprocessor(&described.input))?;
-    if let Some(merge) = &model.merge {
-        files::write_json_on(disk, &folder.join(MERGE), merge)?;
-    }
-    disk.write_bytes(&folder.join(CARD), card(&model.card).as_bytes())?;
-    sums::write_on(disk, folder)
+    form::resizes(of)?;
+    config.taper = Some(of.clone());
+    Ok(config)
 }
 
-/// The card of a model, whose last part says how this folder is used.
-fn card(of: &str) -> String {
-    let facts = of.split("\n## Use\n").next().unwrap_or_default();
-    let facts = facts.replacen(
-        "---\n",
-        "---\nlibrary_name: transformers\npipeline_tag: image-classification\n",
-        1,
-    );
-    format!(
-        "{facts}\n## Use\n\n```python\nfrom transformers import pipeline\n\nclassify = pipeline(\"image-classification\", \".\")  # this folder\nprint(classify(\"picture.jpg\"))\n```\n"
-    )
+/// The folder of a model.
+///
+/// # Errors
+/// What transformers cannot say of it.
+pub(super) fn contents(
+    of: &ImageModel,
+    weights: &Weights,
+    half: bool,
+) -> Result<Contents, FormatError> {
+    let refused = form::refused(Form::Transformers);
+    let (config, network) = (config(of).map_err(&refused)?, of.network());
+    let weights = network.to_file(weights);
+    let mut files = vec![
+        (CONFIG, json_bytes(Path::new(CONFIG), &config)?),
+        (PREPROCESSOR, json_bytes(Path::new(PREPROCESSOR), &preprocessor(&of.input))?),
+    ];
+    if onnx::fits(&network) {
+        let about = onnx::About {
+            task: Task::Classify,
+            pictures: Form::Transformers.pictures(),
+            metadata: of.facts(),
+            half,
+        };
+        let graph = onnx::encode(&network, &weights, &about);
+        files.push((TEXT_ONNX, graph.map_err(|error| refused(error.to_string()))?));
+    }
+    Ok(Contents {
+        weights: to_file(weights),
+        files,
+        library: "transformers",
+        usage: "```python\nfrom transformers import pipeline\n\nclassify = pipeline(\"image-classification\", \".\")  # this folder\nprint(classify(\"picture.jpg\"))\n```\n".into(),
+    })
 }

@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::config::{Interpolation, Model, Widen};
 use crate::models;
@@ -43,6 +44,19 @@ pub struct ImageInput {
 }
 
 impl ImageModel {
+    /// What one has to know to use the network, for the metadata of other formats: lists as JSON.
+    pub fn facts(&self) -> Vec<(&'static str, String)> {
+        let ImageInput { size, mean, std, interpolation, crop, .. } = &self.input;
+        vec![
+            ("labels", json!(self.labels).to_string()),
+            ("mean", json!(mean).to_string()),
+            ("std", json!(std).to_string()),
+            ("size", size.to_string()),
+            ("crop", crop.to_string()),
+            ("interpolation", json!(interpolation).as_str().unwrap_or_default().into()),
+        ]
+    }
+
     /// The network that the weights are of.
     pub fn network(&self) -> Network {
         let ImageInput { size, channels, .. } = self.input;

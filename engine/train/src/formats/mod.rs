@@ -2,9 +2,13 @@
 
 pub mod atomic;
 pub mod card;
+pub mod export;
 mod files;
 pub mod folder;
-pub mod for_transformers;
+mod for_pytorch;
+mod for_timm;
+mod for_transformers;
+pub mod form;
 mod image;
 pub mod onnx;
 mod pytorch;
@@ -58,6 +62,16 @@ pub enum FormatError {
         /// What it would have to read.
         wanted: &'static str,
     },
+    /// A model that a form cannot say.
+    #[error("{} has no such network: {problem}", form.name())]
+    Form {
+        /// The form.
+        form: form::Form,
+        /// What it has not.
+        problem: String,
+        /// A form that has it.
+        instead: form::Form,
+    },
 }
 
 impl FormatError {
@@ -66,9 +80,10 @@ impl FormatError {
         use std::io::ErrorKind::{QuotaExceeded, StorageFull};
         match self {
             FormatError::Io { source, .. } => matches!(source.kind(), StorageFull | QuotaExceeded),
-            FormatError::Content { .. } | FormatError::Sum { .. } | FormatError::Kind { .. } => {
-                false
-            }
+            FormatError::Content { .. }
+            | FormatError::Sum { .. }
+            | FormatError::Kind { .. }
+            | FormatError::Form { .. } => false,
         }
     }
 
@@ -85,6 +100,9 @@ impl FormatError {
                 "if it was changed on purpose, remove {0}, or write it anew: `sha256sum * > {0}`",
                 sums::NAME
             )),
+            FormatError::Form { form, instead, .. } if form != instead => {
+                Some(format!("`--format {}` writes it", instead.name()))
+            }
             _ if self.is_full() => {
                 Some("the disk is full; free some space and resume the run".into())
             }

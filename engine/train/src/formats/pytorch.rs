@@ -1,17 +1,19 @@
 //! A network as the Python that loads its weights into PyTorch: torchvision's own where it has the network, else classes written out.
 
+use serde::Serialize;
+
 use super::resnet::{Resnet, Unit};
 use crate::nn::{Extent, Layer, Network, layers::Linear};
 use crate::ops::activation::Activation as Function;
 
 /// Python that makes `model` of `model.safetensors` and runs it on `images`; none for a network of layers that it does not know.
 pub(super) fn code(network: &Network) -> Option<String> {
-    let (imports, model) = match Resnet::of(network) {
-        Some(resnet) => match resnet.by_torchvision() {
+    let (imports, model) = match Sizes::of(network)? {
+        Sizes::Resnet(resnet) => match resnet.by_torchvision() {
             Some(model) => ("import torch\nimport torchvision\n", model),
             None => ("import torch\n", resnet.written_out()),
         },
-        None => ("import torch\n", mlp(network)?),
+        Sizes::Mlp(mlp) => ("import torch\n", mlp.written_out()),
     };
     let nn = if model.contains(" nn.") || model.contains("(nn.") {
         "from torch import nn\n"
@@ -22,45 +24,79 @@ pub(super) fn code(network: &Network) -> Option<String> {
     Some(format!(
         "{imports}from safetensors.torch import load_file\n{nn}\n{model}\
          model.load_state_dict(load_file(\"model.safetensors\"))\nmodel.eval()\n\n\
-         images = torch.zeros(1, {channels}, {height}, {width})  # (N, C, H, W), normalised\n\
+         images = torch.zeros(1, {channels}, {height}, {width})  # (N, C, H, W); or torch.from_numpy(prepare(\"picture.jpg\"))\n\
          with torch.no_grad():\n    logits = model(images)\n"
     ))
 }
 
-/// An MLP on images: linear layers `layers.K` with one activation, and `head`.
-fn mlp(network: &Network) -> Option<String> {
-    let Extent::Map(h, w, c) = network.input else { return None };
-    let (mut before, mut pairs, mut function) = (h * w * c, Vec::new(), None);
-    for layer in network.blocks.iter().flat_map(|block| &block.layers) {
-        match layer {
-            Layer::Flatten => {}
-            Layer::Linear(Linear { out, bias: true, .. }) => {
-                pairs.push(format!("({before}, {out})"));
-                before = *out;
-            }
-            Layer::Activation(act) if function.is_none_or(|old| old == act.function) => {
-                function = Some(act.function);
-            }
-            _ => return None,
+/// What a network is made of, as the Python of exported folders builds it.
+#[derive(Debug, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub(super) enum Sizes {
+    Mlp(Mlp),
+    Resnet(Resnet),
+}
+
+impl Sizes {
+    /// Those of a network; none for one of layers that the Python does not know.
+    pub(super) fn of(network: &Network) -> Option<Self> {
+        match Resnet::of(network) {
+            Some(resnet) => Some(Self::Resnet(resnet)),
+            None => Mlp::of(network).map(Self::Mlp),
         }
     }
-    let [Layer::Linear(Linear { out: classes, bias: true, .. })] = network.head[..] else {
-        return None;
-    };
-    let activation = match function? {
-        Function::Relu => "torch.relu(layer(x))",
-        Function::Gelu => "nn.functional.gelu(layer(x))",
-        Function::GeluTanh => "nn.functional.gelu(layer(x), approximate=\"tanh\")",
-        Function::Tanh => "torch.tanh(layer(x))",
-        Function::Sigmoid => "torch.sigmoid(layer(x))",
-    };
-    Some(format!(
-        "
+}
+
+/// An MLP on images: linear layers `layers.K` with one activation, and `head`.
+#[derive(Debug, Serialize)]
+pub(super) struct Mlp {
+    inputs: u32,
+    hidden: Vec<u32>,
+    activation: Function,
+    classes: u32,
+}
+
+impl Mlp {
+    fn of(network: &Network) -> Option<Self> {
+        let Extent::Map(h, w, c) = network.input else { return None };
+        let (mut hidden, mut function) = (Vec::new(), None);
+        for layer in network.blocks.iter().flat_map(|block| &block.layers) {
+            match layer {
+                Layer::Flatten => {}
+                Layer::Linear(Linear { out, bias: true, .. }) => hidden.push(*out),
+                Layer::Activation(act) if function.is_none_or(|old| old == act.function) => {
+                    function = Some(act.function);
+                }
+                _ => return None,
+            }
+        }
+        let [Layer::Linear(Linear { out: classes, bias: true, .. })] = network.head[..] else {
+            return None;
+        };
+        Some(Self { inputs: h * w * c, hidden, activation: function?, classes })
+    }
+
+    /// A class of its own.
+    fn written_out(&self) -> String {
+        let activation = match self.activation {
+            Function::Relu => "torch.relu(layer(x))",
+            Function::Gelu => "nn.functional.gelu(layer(x))",
+            Function::GeluTanh => "nn.functional.gelu(layer(x), approximate=\"tanh\")",
+            Function::Tanh => "torch.tanh(layer(x))",
+            Function::Sigmoid => "torch.sigmoid(layer(x))",
+        };
+        let (mut before, mut pairs) = (self.inputs, Vec::new());
+        for out in &self.hidden {
+            pairs.push(format!("({before}, {out})"));
+            before = *out;
+        }
+        format!(
+            "
 class Mlp(nn.Module):
     def __init__(self):
         super().__init__()
         self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in [{}])
-        self.head = nn.Linear({before}, {classes})
+        self.head = nn.Linear({before}, {})
 
     def forward(self, images):
         x = images.flatten(1)
@@ -71,8 +107,10 @@ class Mlp(nn.Module):
 
 model = Mlp()
 ",
-        pairs.join(", ")
-    ))
+            pairs.join(", "),
+            self.classes,
+        )
+    }
 }
 
 impl Resnet {

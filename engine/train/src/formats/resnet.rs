@@ -1,13 +1,23 @@
 //! Residual networks as others describe them: by their stem, and by the widths and strides of their units.
 
+use serde::Serialize;
+
+use super::image::Widened;
+use crate::config::{self, Model, Stem, Widen};
+use crate::models;
 use crate::nn::{
     Layer, Network,
     layers::{self, Activation, Conv, Linear, MaxPool},
 };
 use crate::ops::activation::Activation as Function;
+use crate::win::surgery;
+
+/// What is said of a network that is none.
+pub(super) const NONE: &str =
+    "it is no residual network of stem, stages of units, mean and linear layer";
 
 /// A residual unit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(super) struct Unit {
     pub(super) before: u32,
     /// Channels between its convolutions.
@@ -55,7 +65,7 @@ fn is_relu(layer: &Layer) -> bool {
 }
 
 /// A residual network with torchvision's names.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub(super) struct Resnet {
     pub(super) channels: u32,
     pub(super) stem: u32,
@@ -108,4 +118,74 @@ impl Resnet {
     pub(super) fn bottleneck(&self) -> bool {
         self.stages.iter().flatten().any(|unit| unit.bottleneck)
     }
+
+    /// Whether the stem is ImageNet's, as others have it alone.
+    ///
+    /// # Errors
+    /// It is not, as a sentence.
+    pub(super) fn has_large_stem(&self, whose: &str) -> Result<(), String> {
+        if self.large {
+            return Ok(());
+        }
+        Err(format!(
+            "block 1: its stem is CIFAR's, of 3 × 3, and {whose} has 7 × 7 with a pool; `model.stem = \"imagenet\"` trains one"
+        ))
+    }
+
+    /// Channels out of each stage, for others whose units are alike within a stage: `inner` is what one has inside there, and each stage but the first
+    /// halves the picture.
+    ///
+    /// # Errors
+    /// A unit is otherwise, as a sentence that names its block.
+    pub(super) fn outs(
+        &self,
+        whose: &str,
+        inner: impl Fn(&Unit) -> u32,
+    ) -> Result<Vec<u32>, String> {
+        let (mut before, mut outs) = (self.stem, Vec::new());
+        for (stage, units) in self.stages.iter().enumerate() {
+            let out = units.first().map_or(0, |unit| unit.out);
+            for (k, unit) in units.iter().enumerate() {
+                let block = format!("block {}, unit {}", stage + 1, k + 1);
+                let Unit { out: width, inner: found, .. } = *unit;
+                if width != out {
+                    return Err(format!("{block}: {width} channels follow on {out} in one stage"));
+                }
+                let inner = inner(unit);
+                if found != inner {
+                    return Err(format!(
+                        "{block}: it has {found} channels inside and {out} outside, and {whose} would have {inner} inside"
+                    ));
+                }
+                let stride = if k == 0 && stage > 0 { 2 } else { 1 };
+                let projects = stride != 1 || before != out;
+                if (unit.stride, unit.projects) != (stride, projects) {
+                    return Err(format!("{block}: its stride or its shortcut is not {whose}"));
+                }
+                before = out;
+            }
+            outs.push(out);
+        }
+        Ok(outs)
+    }
+}
+
+/// A residual network as a configuration says it, and how it was widened if it was; none if its widths are others than those.
+pub(super) fn in_a_configuration(network: &Network) -> Option<(Model, Option<Widened>)> {
+    let resnet = Resnet::of(network)?;
+    let model = Model::Resnet(config::Resnet {
+        width: 1.0,
+        base: resnet.stem,
+        unit: if resnet.bottleneck() { config::Unit::Bottleneck } else { config::Unit::Basic },
+        stem: if resnet.large { Stem::Imagenet } else { Stem::Cifar },
+        blocks: resnet.stages.iter().map(|units| units.len() as u32).collect(),
+    });
+    let student = models::network(&model, network.input, resnet.classes);
+    if student == *network {
+        return Some((model, None));
+    }
+    let factor = resnet.stages[0][0].inner / resnet.stem.max(1);
+    let widened = Widened { factor, widen: Widen::Mid };
+    let teacher = (factor > 1).then(|| surgery::widen(&student, factor, Widen::Mid))?;
+    (teacher == *network).then_some((model, Some(widened)))
 }

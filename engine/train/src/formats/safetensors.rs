@@ -55,8 +55,42 @@ pub fn write_on(
     weights: &Weights,
     metadata: &Metadata,
 ) -> Result<(), FormatError> {
-    let header = header(weights, metadata);
-    disk.write(path, &mut |file| fill(file, &header, weights))
+    write_as(disk, path, weights, metadata, Stored::Single)
+}
+
+/// What numbers are kept as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stored {
+    /// 32-bit floats.
+    Single,
+    /// 16-bit floats, the nearest ones.
+    Half,
+}
+
+/// [`write_on`] with numbers that are kept so.
+///
+/// # Errors
+/// As [`write()`]; or a number is beyond the range of such, by its tensor.
+pub fn write_as(
+    disk: &dyn Disk,
+    path: &Path,
+    weights: &Weights,
+    metadata: &Metadata,
+    stored: Stored,
+) -> Result<(), FormatError> {
+    if stored == Stored::Half
+        && let Some((name, _)) = weights.iter().find(|(_, tensor)| !fits_half(tensor))
+    {
+        let problem = format!("`{name}` has numbers beyond those of half precision, 65504");
+        return Err(FormatError::content(path, problem));
+    }
+    let header = header(weights, metadata, stored);
+    disk.write(path, &mut |file| fill(file, &header, weights, stored))
+}
+
+/// Whether half precision has numbers near those of a tensor; what is not finite is nobody's concern here.
+fn fits_half(tensor: &Tensor) -> bool {
+    tensor.data.iter().all(|&number| !number.is_finite() || from_half(to_half(number)).is_finite())
 }
 
 /// [`write_on`], with the file's own sum in its metadata.
@@ -71,22 +105,27 @@ pub fn write_with_sum(
 ) -> Result<(), FormatError> {
     let mut metadata = metadata.clone();
     metadata.insert(SUM.into(), NO_SUM.into());
-    let mut header = header(weights, &metadata);
+    let mut header = header(weights, &metadata, Stored::Single);
     let place = sum_in(header.as_bytes(), NO_SUM);
     let place = place.ok_or_else(|| FormatError::content(path, "its sum has no place"))?;
     let mut sum = Sum(Sha256::new());
-    fill(&mut sum, &header, weights).map_err(|source| FormatError::write(path, source))?;
+    fill(&mut sum, &header, weights, Stored::Single)
+        .map_err(|source| FormatError::write(path, source))?;
     header.replace_range(place..place + NO_SUM.len(), &text::hex(&sum.0.finalize()));
-    disk.write(path, &mut |file| fill(file, &header, weights))
+    disk.write(path, &mut |file| fill(file, &header, weights, Stored::Single))
 }
 
-fn fill(file: &mut dyn Write, header: &str, weights: &Weights) -> io::Result<()> {
+fn fill(file: &mut dyn Write, header: &str, weights: &Weights, stored: Stored) -> io::Result<()> {
     file.write_all(&(header.len() as u64).to_le_bytes())?;
     file.write_all(header.as_bytes())?;
-    weights.values().try_for_each(|tensor| write_tensor(file, tensor))
+    weights.values().try_for_each(|tensor| write_tensor(file, tensor, stored))
 }
 
-fn write_tensor(file: &mut dyn Write, tensor: &Tensor) -> io::Result<()> {
+fn write_tensor(file: &mut dyn Write, tensor: &Tensor, stored: Stored) -> io::Result<()> {
+    if stored == Stored::Half {
+        let halves = tensor.data.iter().flat_map(|&number| to_half(number).to_le_bytes());
+        return file.write_all(&halves.collect::<Vec<_>>());
+    }
     if cfg!(target_endian = "little") {
         return file.write_all(bytemuck::cast_slice(&tensor.data));
     }
@@ -124,17 +163,21 @@ fn has_sum(bytes: &[u8], header: usize, sum: &str) -> bool {
 }
 
 /// The JSON header, padded with spaces so that the numbers start at a multiple of 8 bytes.
-fn header(weights: &Weights, metadata: &Metadata) -> String {
+fn header(weights: &Weights, metadata: &Metadata, stored: Stored) -> String {
+    let (dtype, bytes) = match stored {
+        Stored::Single => ("F32", 4),
+        Stored::Half => ("F16", 2),
+    };
     let mut header = Map::new();
     if !metadata.is_empty() {
         header.insert("__metadata__".into(), json!(metadata));
     }
     let mut start = 0;
     for (name, tensor) in weights {
-        let end = start + 4 * tensor.len();
+        let end = start + bytes * tensor.len();
         header.insert(
             name.clone(),
-            json!({ "dtype": "F32", "shape": tensor.shape, "data_offsets": [start, end] }),
+            json!({ "dtype": dtype, "shape": tensor.shape, "data_offsets": [start, end] }),
         );
         start = end;
     }
@@ -286,8 +329,22 @@ fn floats(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
     }
 }
 
+/// The bits of the 16-bit float that is nearest, of two the even one; beyond the greatest, infinity.
+pub(super) fn to_half(number: f32) -> u16 {
+    let bits = number.to_bits();
+    let (sign, size) = ((bits >> 16) as u16 & 0x8000, bits & 0x7fff_ffff);
+    sign | match size {
+        0x7f80_0001.. => 0x7e00,
+        // From 65520 on.
+        0x477f_f000.. => 0x7c00,
+        // Below 2⁻¹⁴ they are multiples of 2⁻²⁴.
+        ..0x3880_0000 => (f32::from_bits(size) * 16_777_216.0).round_ties_even() as u16,
+        _ => ((size + 0xfff + (size >> 13 & 1) - 0x3800_0000) >> 13) as u16,
+    }
+}
+
 /// IEEE 754 binary16 → binary32, exactly.
-fn from_half(bits: u16) -> f32 {
+pub(super) fn from_half(bits: u16) -> f32 {
     let sign = u32::from(bits >> 15) << 31;
     let (exponent, fraction) = (u32::from(bits >> 10) & 31, u32::from(bits) & 1023);
     let magnitude = match exponent {
@@ -482,5 +539,31 @@ mod tests {
         std::fs::write(&path, "short").expect("written");
         let said = read(&path).expect_err("too short").to_string();
         assert!(said.contains("w.safetensors") && said.ends_with("it has only 5 bytes"), "{said}");
+    }
+
+    #[test]
+    fn half_precision_is_the_nearest_and_read_back() {
+        // Every number of half precision is itself; what lies between two goes to the nearer, a tie to the even one.
+        for bits in (0..=u16::MAX).filter(|bits| !from_half(*bits).is_nan()) {
+            assert_eq!(to_half(from_half(bits)), bits);
+        }
+        let near = |number: f32| from_half(to_half(number));
+        assert_eq!(near(1.0 + 1.0 / 2048.0), 1.0);
+        assert_eq!(near(1.0 + 3.0 / 2048.0), 1.0 + 2.0 / 1024.0);
+        assert_eq!(near(1.0 + 1.01 / 2048.0), 1.0 + 1.0 / 1024.0);
+        assert_eq!((near(65519.9), near(65520.0)), (65504.0, f32::INFINITY));
+        assert_eq!(near(2f32.powi(-25)), 0.0);
+        assert_eq!(near(1.5 * 2f32.powi(-24)), 2.0 * 2f32.powi(-24));
+        assert!(near(f32::NAN).is_nan());
+
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("half.safetensors");
+        let of = |number| Weights::from([("a".into(), Tensor::new([2], vec![number, -0.1]))]);
+        write_as(&SystemDisk, &path, &of(1.5), &pytorch(), Stored::Half).expect("written");
+        let (weights, _) = read(&path).expect("read");
+        assert_eq!(weights["a"].data, [1.5, near(-0.1)]);
+        let said = write_as(&SystemDisk, &path, &of(7e4), &pytorch(), Stored::Half);
+        let said = said.expect_err("too large").to_string();
+        assert!(said.contains("`a` has numbers beyond"), "{said}");
     }
 }

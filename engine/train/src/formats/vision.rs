@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::FormatError;
 use super::files::{self, CONFIG};
 use super::image::{ImageInput, ImageModel};
-use super::resnet::{Resnet, Unit};
+use super::resnet::{self, Resnet, Unit};
 use super::timm::Described;
 use crate::config::{self, Framing, Interpolation, Model, Stem};
 use crate::disk::Disk;
@@ -22,8 +22,6 @@ pub const PREPROCESSOR: &str = "preprocessor_config.json";
 pub const KIND: &str = "resnet";
 /// Its class.
 const CLASS: &str = "ResNetForImageClassification";
-/// What transformers calls the pictures, also in ONNX.
-pub(super) const PIXELS: &str = "pixel_values";
 /// Pillow's number of the bilinear filter, whose support widens as a picture shrinks.
 const BILINEAR: u64 = 2;
 
@@ -75,45 +73,10 @@ impl Config {
     /// # Errors
     /// What transformers cannot say of it, as a sentence that names the block.
     pub(super) fn of(network: &Network, labels: &[String]) -> Result<Self, String> {
-        let resnet = Resnet::of(network)
-            .ok_or("it is no residual network of stem, stages of units, mean and linear layer")?;
-        if !resnet.large {
-            return Err(
-                "block 1: its stem is CIFAR's, of 3 × 3, and transformers' has 7 × 7 with a pool; `model.stem = \"imagenet\"` trains one"
-                    .into(),
-            );
-        }
-        let (mut before, mut hidden_sizes) = (resnet.stem, Vec::new());
-        for (stage, units) in resnet.stages.iter().enumerate() {
-            let out = units.first().map_or(0, |unit| unit.out);
-            for (k, unit) in units.iter().enumerate() {
-                let block = || format!("block {}, unit {}", stage + 1, k + 1);
-                let inner = if unit.bottleneck { out / 4 } else { out };
-                let Unit { out: width, inner: found, .. } = *unit;
-                if width != out {
-                    return Err(format!(
-                        "{}: {width} channels follow on {out} in one stage",
-                        block()
-                    ));
-                }
-                if found != inner {
-                    return Err(format!(
-                        "{}: it has {found} channels inside and {out} outside, and transformers' would have {inner} inside",
-                        block()
-                    ));
-                }
-                let stride = if k == 0 && stage > 0 { 2 } else { 1 };
-                let projects = stride != 1 || before != out;
-                if (unit.stride, unit.projects) != (stride, projects) {
-                    return Err(format!(
-                        "{}: its stride or its shortcut is not transformers'",
-                        block()
-                    ));
-                }
-                before = out;
-            }
-            hidden_sizes.push(out);
-        }
+        let resnet = Resnet::of(network).ok_or(resnet::NONE)?;
+        resnet.has_large_stem("transformers'")?;
+        let inner = |unit: &Unit| if unit.bottleneck { unit.out / 4 } else { unit.out };
+        let hidden_sizes = resnet.outs("transformers'", inner)?;
         let numbered = || (0u32..).zip(labels);
         Ok(Self {
             architectures: vec![CLASS.into()],

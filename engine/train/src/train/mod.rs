@@ -7,6 +7,7 @@
 //! Over ranks, rank 0 has the run and its directory, and the others [`follow`] it: each of their devices takes members as those of rank 0 do.
 
 mod autotuner;
+mod beside;
 mod cache;
 mod checkpoint;
 mod context;
@@ -21,6 +22,7 @@ mod measure;
 mod member;
 mod members;
 pub mod model;
+pub mod numbers;
 mod outline;
 mod past;
 mod planned;
@@ -35,6 +37,7 @@ pub mod team;
 mod timings;
 
 pub use autotuner::{Autotuned, Autotuner, BUDGET};
+pub use beside::beside;
 pub use cache::TimingsFolder;
 pub use checkpoint::Checkpoint;
 pub use context::{Autotune, Options, Teacher};

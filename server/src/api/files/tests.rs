@@ -257,7 +257,7 @@ async fn a_file_that_changed_is_not_sent() {
     weights[5] ^= 1;
     std::fs::write(folder.path().join("model.safetensors"), &weights).expect("written");
     let items = list(folder.path()).expect("a list");
-    let zip = super::zip(folder.path().into(), items, "model".into()).await;
+    let zip = super::zip(folder.path().to_path_buf(), items, "model".into()).await;
     let zip = zip.expect_err("damaged").into_response();
     assert_eq!(zip.status(), 500);
     let told = String::from_utf8(bytes(zip).await).expect("text");

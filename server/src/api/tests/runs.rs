@@ -364,3 +364,60 @@ async fn a_stage_that_does_not_fit_is_refused_by_a_key_that_is_there() {
         assert_eq!(shown.json()["problems"][0]["field"], key, "{}", shown.text);
     }
 }
+
+/// A model is downloaded in the forms that can say it, and with other numbers; a form that cannot is refused with its reason.
+#[tokio::test]
+async fn a_model_is_downloaded_in_other_forms() {
+    let server = Server::here();
+    let id = server.draft().await;
+    let mlp = Mlp { hidden: vec![6; 4], blocks: vec![1; 4], ..Mlp::default() };
+    let config = ModelConfig::Images(ImageModel {
+        architecture: "mlp".into(),
+        model: Model::Mlp(mlp),
+        widened: None,
+        input: ImageInput {
+            channels: 1,
+            size: 16,
+            mean: vec![0.375],
+            std: vec![0.25],
+            interpolation: Interpolation::Area,
+            crop: 1.0,
+        },
+        labels: (0..10).map(|class| class.to_string()).collect(),
+    });
+    let weights = fresh(&config.network(), 1).expect("weights");
+    let card = "---\n---\n\n## Use\n\nAs it is.\n".into();
+    let model = ModelFolder { weights, config, merge: None, card };
+    let runs = server.folder.path().join("runs");
+    model.write(&runs.join(&id).join("artifacts")).expect("written");
+
+    let listed = server.get(&format!("/api/runs/{id}/artifacts")).await.json();
+    let refused = |form: &str| {
+        let forms = listed["forms"].as_array().expect("a list");
+        forms.iter().find(|offer| offer["form"] == form).expect(form)["refused"].clone()
+    };
+    assert_eq!((refused("taper"), refused("pytorch")), (Value::Null, Value::Null));
+    assert!(refused("timm").as_str().is_some_and(|why| why.contains("no residual network")));
+
+    let zip =
+        async |query: &str| server.get(&format!("/api/runs/{id}/artifacts.zip?{query}")).await;
+    let made = zip("form=pytorch&half=true&int8=true").await;
+    assert_eq!(made.status, StatusCode::OK, "{}", made.text);
+    for name in ["model.py", "model_int8.onnx", "model.safetensors", "SHA256SUMS"] {
+        assert!(made.text.contains(&format!("{id}-pytorch-half-int8/{name}")), "{name}");
+    }
+    for said in ["half precision", "8-bit whole numbers", "200 training pictures"] {
+        assert!(made.text.contains(said), "{said}");
+    }
+    let refused = zip("form=timm").await;
+    assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(refused.text.contains("no residual network"), "{}", refused.text);
+    // What was made for a download goes with it.
+    let left = || std::fs::read_dir(&runs).expect("read").count();
+    for _ in 0..100 {
+        if left() > 1 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    assert_eq!(left(), 1, "folders that were made are left");
+}

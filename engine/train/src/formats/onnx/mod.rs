@@ -7,14 +7,22 @@
 //! `seq_relationship_logits`, N × 2; where it is asked for answers, `start_logits` and `end_logits`, N × L. Nodes and values are called by the
 //! layer's path, weights as `Network::to_file` calls them.
 
+mod cpu;
 pub mod proto;
+mod quantize;
+mod shapes;
+
+pub use cpu::Cpu;
+pub use quantize::{Ranges, flowing, quantized};
 
 use prost::Message;
 use proto::{
-    AttributeProto, AttributeType, Dimension, FLOAT, GraphProto, INT64, ModelProto, NodeProto,
-    OperatorSetIdProto, TensorProto, TensorShapeProto, TensorType, TypeProto, ValueInfoProto,
+    AttributeProto, AttributeType, Dimension, FLOAT, FLOAT16, GraphProto, INT8, INT64, ModelProto,
+    NodeProto, OperatorSetIdProto, StringStringEntryProto, TensorProto, TensorShapeProto,
+    TensorType, TypeProto, ValueInfoProto,
 };
 
+use super::safetensors::to_half;
 use crate::nn::{
     Block, Extent, Network, NetworkError, Pair, Shapes, State, Tensor, Weights, layers,
     onnx::{ATTENTION_MASK, Attribute, Given, INPUT_IDS, Node, Nodes, TOKEN_TYPE_IDS},
@@ -24,6 +32,8 @@ use crate::step::Task;
 
 /// Name of the input of a graph on images.
 pub const INPUT: &str = "input";
+/// Name of the input of a graph on images as transformers calls it.
+pub const PIXELS: &str = "pixel_values";
 /// Name of a graph's output: the scores of classes, or of words.
 pub const LOGITS: &str = "logits";
 /// Name of the scores that the second segment follows the first, and that it does not.
@@ -49,25 +59,37 @@ pub fn fits(network: &Network) -> bool {
     })
 }
 
-/// The file of a network that is asked for this. `weights` are as files have them.
+/// What is said of a network beside its nodes.
+#[derive(Debug, Clone)]
+pub struct About<'a> {
+    /// What it is asked for.
+    pub task: Task,
+    /// What its pictures are called, if it reads some.
+    pub pictures: &'a str,
+    /// The file's metadata.
+    pub metadata: Vec<(&'static str, String)>,
+    /// Whether its weights are kept in half precision; what is computed is not.
+    pub half: bool,
+}
+
+/// The file of a network. `weights` are as files have them.
 ///
 /// # Errors
 /// The weights are not those of the network.
-pub fn encode(network: &Network, weights: &Weights, task: Task) -> Result<Vec<u8>, NetworkError> {
-    encode_as(network, weights, task, INPUT)
-}
-
-/// [`encode`] of a network whose pictures are called `pictures`.
-///
-/// # Errors
-/// As [`encode`].
-pub fn encode_as(
+pub fn encode(
     network: &Network,
     weights: &Weights,
-    task: Task,
-    pictures: &str,
+    about: &About<'_>,
 ) -> Result<Vec<u8>, NetworkError> {
-    Ok(model(network, weights, task, pictures)?.encode_to_vec())
+    Ok(message(network, weights, about)?.encode_to_vec())
+}
+
+/// The file of a message. The shapes of what flows, of a network that reads `input`, are said anew.
+pub fn file(mut model: ModelProto, input: Extent) -> Vec<u8> {
+    if let Some(graph) = &mut model.graph {
+        graph.value_info = between(graph, input);
+    }
+    model.encode_to_vec()
 }
 
 /// Names of what a network answers: one a head, but for the scores of both ends of an answer, which one head gives.
@@ -131,12 +153,15 @@ struct Answer {
 }
 
 /// The message of a network.
-fn model(
+///
+/// # Errors
+/// As [`encode`].
+pub fn message(
     network: &Network,
     weights: &Weights,
-    task: Task,
-    pictures: &str,
+    about: &About<'_>,
 ) -> Result<ModelProto, NetworkError> {
+    let About { task, pictures, ref metadata, half } = *about;
     let (shapes, inputs) = (network.shapes()?, inputs(network, pictures));
     let (graph, answers) = nodes(network, &shapes, task, &inputs);
     let mut nodes: Vec<NodeProto> = graph.nodes.into_iter().map(node).collect();
@@ -148,14 +173,24 @@ fn model(
         }
     }
     let given = graph.given.iter().map(|given| initializer(given, weights));
-    let initializers = given.collect::<Result<_, _>>()?;
-    let graph = GraphProto {
+    let mut initializers = given.collect::<Result<Vec<_>, _>>()?;
+    if half {
+        // Numbers of formulas stay what they are.
+        let casts = graph.given.iter().zip(&mut initializers).filter_map(|(given, tensor)| {
+            matches!(given, Given::Parameter(_)).then(|| halved(tensor))
+        });
+        let casts: Vec<NodeProto> = casts.collect();
+        nodes.splice(0..0, casts);
+    }
+    let mut graph = GraphProto {
         name: Some("network".into()),
         node: nodes,
         initializer: initializers,
         input: inputs.iter().map(|name| value(name, network.input)).collect(),
         output: answers.iter().map(|answer| value(answer.name, answer.extent)).collect(),
+        value_info: Vec::new(),
     };
+    graph.value_info = between(&graph, network.input);
     Ok(ModelProto {
         ir_version: Some(IR),
         producer_name: Some("taper".into()),
@@ -165,13 +200,75 @@ fn model(
             domain: Some(String::new()),
             version: Some(OPSET),
         }],
+        metadata_props: metadata.iter().map(entry).collect(),
     })
+}
+
+fn entry((key, value): &(&'static str, String)) -> StringStringEntryProto {
+    StringStringEntryProto { key: Some((*key).into()), value: Some(value.clone()) }
+}
+
+/// What flows between the nodes of a network on vectors or maps, with its shape; of sequences, whose lengths differ, nothing is said.
+fn between(graph: &GraphProto, input: Extent) -> Vec<ValueInfoProto> {
+    let input = match input {
+        Extent::Map(h, w, c) => vec![c.into(), h.into(), w.into()],
+        Extent::Flat(width) => vec![width.into()],
+        Extent::Tokens(_) | Extent::Sequence(..) => return Vec::new(),
+    };
+    let answered = |name: &str| graph.output.iter().any(|answer| answer.name() == name);
+    let is_whole = |name: &str| {
+        let made = |node: &&NodeProto| node.output.iter().any(|output| output == name);
+        let maker = graph.node.iter().find(made);
+        maker.is_some_and(|node| node.op_type() == "QuantizeLinear")
+    };
+    let known = shapes::inferred(graph, input);
+    let inner = known.into_iter().filter(|(name, _)| !answered(name));
+    let said = |(name, extents): (String, Vec<i64>)| {
+        let numbers = if is_whole(&name) { INT8 } else { FLOAT };
+        info(&name, numbers, extents.into_iter().map(fixed))
+    };
+    inner.map(said).collect()
+}
+
+/// Puts a tensor of reals in half precision, under a name of its own; the node that makes it what it was called.
+fn halved(tensor: &mut TensorProto) -> NodeProto {
+    let words = tensor.raw_data().chunks_exact(4);
+    let numbers = words.map(|word| f32::from_le_bytes([word[0], word[1], word[2], word[3]]));
+    let halves = numbers.flat_map(|number| to_half(number).to_le_bytes()).collect();
+    let name = tensor.name().to_owned();
+    let from = format!("{name}.half");
+    *tensor = TensorProto::of(&from, &tensor.dims, FLOAT16, halves);
+    node(Node {
+        op: "Cast",
+        name,
+        inputs: vec![from],
+        attributes: vec![("to", Attribute::Int(FLOAT.into()))],
+    })
+}
+
+/// An extent that is fixed.
+fn fixed(extent: i64) -> Dimension {
+    Dimension { dim_value: Some(extent), dim_param: None }
+}
+
+/// An extent that is any number.
+fn any(name: &str) -> Dimension {
+    Dimension { dim_value: None, dim_param: Some(name.into()) }
+}
+
+/// A value of so many rows as the batch has.
+fn info(name: &str, numbers: i32, behind: impl IntoIterator<Item = Dimension>) -> ValueInfoProto {
+    let dim = [any("N")].into_iter().chain(behind).collect();
+    let tensor = TensorType { elem_type: Some(numbers), shape: Some(TensorShapeProto { dim }) };
+    ValueInfoProto {
+        name: Some(name.into()),
+        r#type: Some(TypeProto { tensor_type: Some(tensor) }),
+    }
 }
 
 /// An input or output of any number of rows, and of any number of positions where it has some.
 fn value(name: &str, extent: Extent) -> ValueInfoProto {
-    let any = |name: &str| Dimension { dim_value: None, dim_param: Some(name.into()) };
-    let fixed = |n: u32| Dimension { dim_value: Some(n.into()), dim_param: None };
+    let fixed = |n: u32| fixed(n.into());
     let (numbers, behind) = match extent {
         Extent::Map(h, w, c) => (FLOAT, vec![fixed(c), fixed(h), fixed(w)]),
         Extent::Flat(width) => (FLOAT, vec![fixed(width)]),
@@ -179,12 +276,7 @@ fn value(name: &str, extent: Extent) -> ValueInfoProto {
         Extent::Sequence(_, 0) => (FLOAT, vec![any("L")]),
         Extent::Sequence(_, width) => (FLOAT, vec![any("L"), fixed(width)]),
     };
-    let dim = [any("N")].into_iter().chain(behind).collect();
-    let tensor = TensorType { elem_type: Some(numbers), shape: Some(TensorShapeProto { dim }) };
-    ValueInfoProto {
-        name: Some(name.into()),
-        r#type: Some(TypeProto { tensor_type: Some(tensor) }),
-    }
+    info(name, numbers, behind)
 }
 
 fn node(node: Node) -> NodeProto {
@@ -231,10 +323,5 @@ fn initializer(given: &Given, weights: &Weights) -> Result<TensorProto, NetworkE
             (name, (vec![values.len() as i64], INT64, bytes))
         }
     };
-    Ok(TensorProto {
-        dims,
-        data_type: Some(numbers),
-        name: Some(name.clone()),
-        raw_data: Some(bytes),
-    })
+    Ok(TensorProto::of(name, &dims, numbers, bytes))
 }

@@ -6,6 +6,12 @@ use prost::Message;
 
 /// Number of 32-bit floats in `TensorProto.DataType`.
 pub const FLOAT: i32 = 1;
+/// Number of 8-bit whole numbers there.
+pub const INT8: i32 = 3;
+/// Number of 32-bit whole numbers there.
+pub const INT32: i32 = 6;
+/// Number of 16-bit floats there.
+pub const FLOAT16: i32 = 10;
 /// Number of 64-bit whole numbers there.
 pub const INT64: i32 = 7;
 
@@ -27,6 +33,20 @@ pub struct ModelProto {
     /// Which operators it takes.
     #[prost(message, repeated, tag = "8")]
     pub opset_import: Vec<OperatorSetIdProto>,
+    /// What is known of it besides.
+    #[prost(message, repeated, tag = "14")]
+    pub metadata_props: Vec<StringStringEntryProto>,
+}
+
+/// A key with its value.
+#[derive(Clone, PartialEq, Message)]
+pub struct StringStringEntryProto {
+    /// The key.
+    #[prost(string, optional, tag = "1")]
+    pub key: Option<String>,
+    /// The value.
+    #[prost(string, optional, tag = "2")]
+    pub value: Option<String>,
 }
 
 /// A set of operators.
@@ -58,6 +78,9 @@ pub struct GraphProto {
     /// What it answers.
     #[prost(message, repeated, tag = "12")]
     pub output: Vec<ValueInfoProto>,
+    /// What flows between its operations.
+    #[prost(message, repeated, tag = "13")]
+    pub value_info: Vec<ValueInfoProto>,
 }
 
 /// An operation.
@@ -120,7 +143,7 @@ pub struct TensorProto {
     /// Extents.
     #[prost(int64, repeated, packed = "false", tag = "1")]
     pub dims: Vec<i64>,
-    /// What they are: [`FLOAT`] or [`INT64`].
+    /// What they are: [`FLOAT`] and the like.
     #[prost(int32, optional, tag = "2")]
     pub data_type: Option<i32>,
     /// Its name.
@@ -131,7 +154,7 @@ pub struct TensorProto {
     pub raw_data: Option<Vec<u8>>,
 }
 
-/// An input or output.
+/// An input, an output, or what flows between operations.
 #[derive(Clone, PartialEq, Message)]
 pub struct ValueInfoProto {
     /// Its name.
@@ -153,7 +176,7 @@ pub struct TypeProto {
 /// `TypeProto.Tensor`.
 #[derive(Clone, PartialEq, Message)]
 pub struct TensorType {
-    /// What its numbers are: [`FLOAT`] or [`INT64`].
+    /// What its numbers are: [`FLOAT`] and the like.
     #[prost(int32, optional, tag = "1")]
     pub elem_type: Option<i32>,
     /// Its extents.
@@ -178,4 +201,16 @@ pub struct Dimension {
     /// The name.
     #[prost(string, optional, tag = "2")]
     pub dim_param: Option<String>,
+}
+
+impl TensorProto {
+    /// Numbers of this type, whose bytes are little endian.
+    pub fn of(name: &str, dims: &[i64], numbers: i32, bytes: Vec<u8>) -> Self {
+        Self {
+            dims: dims.to_vec(),
+            data_type: Some(numbers),
+            name: Some(name.into()),
+            raw_data: Some(bytes),
+        }
+    }
 }
