@@ -7,7 +7,7 @@ use serde::Serialize;
 
 pub(crate) use super::files::parse_json;
 pub use super::files::{CONFIG, WEIGHTS, read_json, read_json_on, write_json, write_json_on};
-pub use super::image::{ImageInput, ImageModel, Widened};
+pub use super::image::{Form, ImageInput, ImageModel, Widened};
 use super::{FormatError, TextModel, onnx, safetensors, sums, transformers, vision};
 use crate::disk::{Disk, SystemDisk};
 use crate::event::MergeReport;
