@@ -18,6 +18,7 @@ mod run;
 mod scratch;
 mod signals;
 mod store;
+mod teachers;
 mod voice;
 
 use std::process::ExitCode;

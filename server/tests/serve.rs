@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
+use engine::config::Config;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -310,6 +311,118 @@ fn zip(files: &[(&str, &[u8])]) -> Vec<u8> {
         writer.write_all(bytes).expect("written");
     }
     writer.finish().expect("whole").into_inner()
+}
+
+#[test]
+fn class_folders_are_parted_and_a_configuration_suits_them() {
+    let folder = tempfile::tempdir().expect("folder");
+    let mut png = Cursor::new(Vec::new());
+    image::RgbImage::from_pixel(9, 8, image::Rgb([200, 10, 10]))
+        .write_to(&mut png, image::ImageFormat::Png)
+        .expect("a PNG");
+    let png = png.into_inner();
+    let names: Vec<String> = ["rose", "lily"]
+        .iter()
+        .flat_map(|class| (0..10).map(move |n| format!("flowers/{class}/{n}.png")))
+        .collect();
+    let pictures: Vec<(&str, &[u8])> = names.iter().map(|name| (&**name, &*png)).collect();
+    let server = Server::with(&folder.path().join("data"), 1, &[]);
+    let (status, set) =
+        server.send("/api/datasets?name=flowers", "application/zip", &zip(&pictures));
+    assert_eq!((status, &set["train_count"], &set["test_count"]), (201, &20.into(), &0.into()));
+    assert_eq!(set["account"]["used"], json!({ "train": [8, 8], "test": [2, 2] }));
+    let read = set["read"].to_string();
+    assert!(read.contains("4 of 20 pictures are held out for testing"), "{read}");
+
+    let suggestion = server.json("/api/datasets/flowers/suggestion");
+    let config = &suggestion["config"];
+    assert_eq!(
+        (&config["data"]["size"], &config["data"]["path"]),
+        (&8.into(), &"dataset:flowers".into())
+    );
+    assert_eq!((&config["model"]["stem"], &config["wide"]["batch"]), (&"cifar".into(), &4.into()));
+    let choices = suggestion["choices"].as_array().expect("choices");
+    assert!(choices.iter().any(|choice| choice["key"] == "model.stem" && choice["reason"] != ""));
+    // A run of the preset has the same, but for what is set.
+    let body = json!({
+        "preset": "pictures", "start": false,
+        "set": { "data.path": "dataset:flowers", "vanilla.epochs": 3, "vanilla.warmup": 0 }
+    });
+    let (status, made) = server.send("/api/runs", "application/json", body.to_string().as_bytes());
+    assert_eq!(status, 201, "{made}");
+    let run = server.json(&format!("/api/runs/{}", made["id"].as_str().expect("an id")));
+    assert_eq!(
+        (&run["config"]["data"]["size"], &run["config"]["vanilla"]["epochs"]),
+        (&8.into(), &3.0.into())
+    );
+    assert_eq!(run["config"]["model"], config["model"]);
+}
+
+#[test]
+fn a_teacher_is_sent_looked_at_and_removed() {
+    let folder = tempfile::tempdir().expect("folder");
+    let server = Server::with(&folder.path().join("data"), 1, &[]);
+    // The demo's network by hand, for twelve classes where the built-in images have ten.
+    let config = Config::preset("demo").expect("valid");
+    let side = engine::data::promised(&config).input;
+    let network = engine::models::network(&config.model, side, 12);
+    let weights = network.to_file(&engine::nn::fresh(&network, 5).expect("weights"));
+    let file = folder.path().join("mlp.safetensors");
+    engine::formats::safetensors::write(&file, &weights, &engine::formats::safetensors::pytorch())
+        .expect("written");
+    let bytes = fs::read(&file).expect("read");
+    let (status, sent) = server.send("/api/teachers?name=mine", "application/octet-stream", &bytes);
+    assert_eq!((status, &sent["name"], &sent["described"]), (201, &"mine".into(), &false.into()));
+    assert_eq!(sent["params"], network.shapes().expect("shapes").param_count());
+    assert_eq!(server.json("/api/teachers")["teachers"][0], sent);
+    let (status, _) = server.send("/api/teachers?name=mine", "application/octet-stream", &bytes);
+    assert_eq!(status, 409, "there is one of this name");
+    let (status, said) = server.send(
+        "/api/teachers?name=bad",
+        "application/zip",
+        &zip(&[("x/pytorch_model.bin", b"x")]),
+    );
+    assert_eq!((status, &said["code"]), (422, &"bad_teacher".into()));
+    assert!(
+        said["message"].as_str().expect("a sentence").contains("a pickle of PyTorch's"),
+        "{said}"
+    );
+    assert_eq!(server.json("/api/teachers")["teachers"].as_array().expect("a list").len(), 1);
+
+    let run = |head: &str| {
+        let set = json!({
+            "teacher.from": "teacher:mine", "teacher.head": head, "methods": ["kd"], "seeds": [0],
+            "data.train_count": 256, "data.test_count": 64
+        });
+        let body = json!({ "preset": "demo", "set": set, "start": false });
+        let preflight =
+            server.send("/api/preflight", "application/json", body.to_string().as_bytes()).1;
+        let made = server.send("/api/runs", "application/json", body.to_string().as_bytes());
+        (preflight, made)
+    };
+    let (preflight, (status, refused)) = run("same");
+    let problem = &preflight["problems"][0];
+    assert_eq!((&problem["field"], &preflight["ok"]), (&"teacher.from".into(), &false.into()));
+    assert!(problem["message"].as_str().expect("a sentence").contains("12 classes"), "{problem}");
+    assert!(problem["hint"].as_str().expect("a hint").contains("teacher.head"), "{problem}");
+    assert_eq!((status, &refused["field"]), (422, &"teacher.from".into()));
+    let (preflight, (status, made)) = run("new");
+    assert_eq!(preflight["ok"], true, "{preflight}");
+    assert!(preflight["teacher"]["params"].as_u64() > Some(0));
+    let stages: Vec<&str> = preflight["stages"]
+        .as_array()
+        .expect("stages")
+        .iter()
+        .map(|stage| stage["stage"].as_str().expect("a name"))
+        .collect();
+    assert_eq!(stages, ["head", "wide", "kd"]);
+    assert_eq!(status, 201, "{made}");
+    // It is kept while the draft needs it.
+    let id = made["id"].as_str().expect("an id").to_owned();
+    assert_eq!(server.delete("/api/teachers/mine"), 409);
+    assert_eq!(server.delete(&format!("/api/runs/{id}")), 204);
+    assert_eq!(server.delete("/api/teachers/mine"), 204);
+    assert_eq!(server.json("/api/teachers")["teachers"], json!([]));
 }
 
 #[test]

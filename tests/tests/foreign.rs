@@ -11,12 +11,15 @@ use std::{
 
 use engine::{
     config::{self, Config, Interpolation, Mlp, Model, Resnet, Stem, Unit},
+    data,
+    device::StepParameters,
     event::{Entry, Event},
     formats::{ImageInput, ImageModel, ModelConfig, ModelFolder, safetensors},
     models,
-    nn::{Extent, Tensor, Weights},
+    nn::{self, Extent, Tensor, Weights},
     random::Stream,
-    train::{Run, TrainError},
+    step::{self, Objective, Training},
+    train::{Run, Session, TrainError},
 };
 use support::{config, folder, model, taper, toml, train, try_train, warnings};
 use taper_tests::{host, nets};
@@ -182,6 +185,100 @@ fn classes_are_matched_by_name() {
     let fewer = folder();
     pictures(fewer.path(), &[CAT, DOG]);
     assert!(refused(&on(fewer.path(), teacher.path(), &[])).contains("knows `emu`"));
+}
+
+/// A teacher of other classes teaches once it has a head for those of the data: this is fitted alone at first, then all of it.
+#[test]
+fn a_teacher_of_other_classes_gets_a_new_head() {
+    let (data, teacher) = (folder(), folder());
+    pictures(data.path(), &[ANT, DOG]);
+    by_colour(["emu", "cat", "dog"], 0.5, 0.25).write(teacher.path()).expect("written");
+    let set = ["teacher.head=new", "wide.epochs=30", "wide.lr=0.05", "wide.warmup=4"];
+    let config = on(data.path(), teacher.path(), &set);
+    let (out, entries) = trained(&config);
+    // It is trained here, tested once, and so is the student that begins with it.
+    let ends = entries.iter().filter(|entry| {
+        matches!(&entry.event, Event::MemberFinished { member, .. } if member == "teacher-0")
+    });
+    assert_eq!(ends.count(), 1);
+    let end = |name| end(&entries, name);
+    assert_eq!((end("teacher-0").accuracy, end("teacher-0").epochs), (100.0, Some(30.0)));
+    assert_eq!(
+        (end("start_only-0").accuracy, end("start_only-0").teacher_epochs),
+        (100.0, Some(30.0))
+    );
+    let stages = entries.iter().filter_map(|entry| match &entry.event {
+        Event::StageStarted { member, stage, steps, .. } if member == "teacher-0" => {
+            Some((stage.clone(), *steps))
+        }
+        _ => None,
+    });
+    // Three steps an epoch.
+    assert_eq!(stages.collect::<Vec<_>>(), [("head".into(), 12), ("wide".into(), 78)]);
+    let told = warnings(&entries).join("\n");
+    assert!(told.contains("its head for 3 classes gives way to a fresh one for the 2"), "{told}");
+    // Its folder says what it is now.
+    let kept = model(&out.path().join("teachers/0"));
+    let mut of = kept.config.clone();
+    let image = nets::images(&mut of);
+    assert_eq!(
+        (&image.labels[..], image.widened),
+        (&["ant".to_owned(), "dog".to_owned()][..], None)
+    );
+    assert!(models::check(&kept.config.network(), &kept.weights).is_ok());
+    // The same bits, if it is stopped in between and goes on: see `training.rs` for stages in general.
+    let again = trained(&config).0;
+    let weights = |out: &Path| fs::read(out.join("teachers/0/model.safetensors")).expect("weights");
+    assert_eq!(weights(out.path()), weights(again.path()));
+
+    // Without a new head it is refused, with what helps; and a new one is for a teacher from elsewhere.
+    let refusal = try_train(&on(data.path(), teacher.path(), &[]), folder().path());
+    let hint = refusal.expect_err("other classes").hint().expect("a hint");
+    assert!(hint.contains("teacher.head = \"new\""), "{hint}");
+    let alone = support::config(&[]).with_set("teacher.head=new").expect_err("refused").to_string();
+    assert!(alone.contains("`teacher.from` names none"), "{alone}");
+}
+
+/// While a head is warmed up, no other weight changes by a bit, and neither do statistics.
+#[test]
+fn only_the_head_moves_at_first() {
+    let config = config(&support::RESNET);
+    let data = data::open(&config, None, None).expect("the built-in images");
+    let subject = data.subject();
+    let network = models::network(&config.model, subject.input, subject.output);
+    let recipe = config.wide.recipe();
+    let of = Training {
+        student: &network,
+        teacher: None,
+        task: data.task(),
+        objective: Objective::Head,
+        recipe: &recipe,
+        precision: config.precision,
+    };
+    let gpu = support::gpu();
+    let program = step::fit(&of, &gpu.target(), config.recompute).expect("a program");
+    let mut session = Session::new(&gpu, program).expect("a session");
+    let before = nn::fresh(&network, 1).expect("weights");
+    session.load_student(&before).expect("loaded");
+    let picks: Vec<usize> = (0..recipe.batch as usize).collect();
+    let batch = data.train.gather(&picks).expect("a batch");
+    let mut losses = Vec::new();
+    for step in 0..8u32 {
+        let live = StepParameters {
+            step,
+            lr: 0.05,
+            t: (step + 1) as f32,
+            ..StepParameters::rows(recipe.batch)
+        };
+        session.step(&batch, &live, step.into()).expect("a step");
+        losses.extend(session.losses(true).expect("losses").into_iter().map(|(_, loss)| loss));
+    }
+    assert!(losses[7] < losses[0], "{losses:?}");
+    let after = session.student().expect("weights");
+    for (name, tensor) in &before {
+        let moved = after[name].data != tensor.data;
+        assert_eq!(moved, name.starts_with("fc."), "{name}");
+    }
 }
 
 #[test]

@@ -46,3 +46,26 @@ export function idx(count: number, size: number): { images: Buffer; labels: Buff
   }
   return { images, labels };
 }
+
+/** A picture of one colour, as PPM has it. */
+export function ppm(width: number, height: number, colour: [number, number, number]): Buffer {
+  const pixels = Buffer.alloc(3 * width * height, Buffer.from(colour));
+  return Buffer.concat([Buffer.from(`P6\n${width} ${height}\n255\n`), pixels]);
+}
+
+/** Pictures in a folder for each class: so many of each, of a colour that is the class's own and a shade that is the picture's. */
+export function classes(count: number, side: number): Map<string, Buffer> {
+  const colours: Record<string, [number, number, number]> = {
+    iris: [60, 40, 180],
+    lily: [210, 200, 190],
+    rose: [190, 30, 50],
+  };
+  const files = new Map<string, Buffer>();
+  for (const [name, [red, green, blue]] of Object.entries(colours))
+    for (let n = 0; n < count; n += 1)
+      files.set(
+        `flowers/${name}/${n}.ppm`,
+        ppm(side + (n % 3), side, [red + (n % 40), green + (n % 40), blue + (n % 40)]),
+      );
+  return files;
+}

@@ -30,7 +30,7 @@ pub struct Account {
     /// What was found for testing; empty where the test part is split off the other one.
     pub test: PartAccount,
     /// What is trained and tested on: what was found, after the split, `train_count` and `test_count`. None where
-    /// nothing was divided, as in a survey.
+    /// nothing was divided; in a survey, what a run would divide.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub used: Option<Used>,
     /// Of text: what was found instead of pictures.

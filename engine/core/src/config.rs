@@ -239,7 +239,7 @@ impl Config {
     /// The recipes that the methods are trained by, with the keys of their batches.
     pub fn recipes(&self) -> Vec<(&'static str, Recipe)> {
         let any = |methods: &[Method]| self.methods.iter().any(|method| methods.contains(method));
-        let wide = self.teacher.from.is_none() && self.methods.iter().any(|m| m.needs_teacher());
+        let wide = self.teacher.is_trained() && self.methods.iter().any(|m| m.needs_teacher());
         let of_win = any(&[Method::Win]);
         let all = [
             (wide, "wide.batch", self.wide.recipe()),
@@ -291,6 +291,24 @@ pub enum Widen {
     All,
 }
 
+/// What becomes of the head of a trained teacher.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Head {
+    /// It stays: the teacher tells the data's classes apart already.
+    #[default]
+    Same,
+    /// A fresh one, for the data's classes, takes its place; the teacher is then trained by `[wide]`, at first its head alone.
+    New,
+}
+
+impl Head {
+    /// Whether it stays.
+    pub fn is_same(&self) -> bool {
+        *self == Head::Same
+    }
+}
+
 /// The teacher: the student widened, or a trained network.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -301,10 +319,14 @@ pub struct Teacher {
     /// Which channels of a residual network are widened; an MLP has all its hidden layers widened.
     pub widen: Widen,
     /// A trained teacher: a model folder, a safetensors file with torchvision's or timm's names, or an earlier run; absent: the teacher is
-    /// trained by `[wide]`. It must tell the data's classes apart. What its folder says of its pictures (size, interpolation, crop, mean,
+    /// trained by `[wide]`. It must tell the data's classes apart, unless `head` is new. What its folder says of its pictures (size, interpolation, crop, mean,
     /// deviation) holds where `[data]` does not write it, and must agree where it does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
+    /// What becomes of the head of the teacher in `from`. With a new one, `[wide]` trains the teacher on: the part of its length that is
+    /// `wide.warmup`, or one epoch, is for the head alone, while the learning rate rises from 0.
+    #[serde(skip_serializing_if = "Head::is_same")]
+    pub head: Head,
     /// For a teacher of another depth: the 0-based teacher layer (or unit) that each student layer (or unit) copies, over the whole network;
     /// empty: in proportion inside each block.
     #[schemars(length(max = 1000))]
@@ -313,7 +335,15 @@ pub struct Teacher {
 
 impl Default for Teacher {
     fn default() -> Self {
-        Teacher { factor: 4, widen: Widen::Mid, from: None, layer_map: Vec::new() }
+        let (widen, head) = (Widen::Mid, Head::Same);
+        Teacher { factor: 4, widen, from: None, head, layer_map: Vec::new() }
+    }
+}
+
+impl Teacher {
+    /// Whether the run trains it by `[wide]`.
+    pub fn is_trained(&self) -> bool {
+        self.from.is_none() || self.head == Head::New
     }
 }
 

@@ -23,5 +23,6 @@ pub mod plan;
 pub mod profile;
 pub mod random;
 pub mod step;
+pub mod suggest;
 pub mod text;
 pub mod win;

@@ -12,6 +12,7 @@ use super::guard::Guard;
 use crate::datasets::Datasets;
 use crate::jobs::{Adapters, Jobs};
 use crate::store::Run;
+use crate::teachers::Teachers;
 
 /// Streams of events that are open at the same time.
 pub(super) const STREAMS: usize = 64;
@@ -23,6 +24,7 @@ pub(super) struct App {
     pub(super) jobs: Arc<Jobs>,
     pub(super) adapters: Arc<Adapters>,
     pub(super) datasets: Arc<Datasets>,
+    pub(super) teachers: Teachers,
     pub(super) guard: Guard,
     /// Looks at a configuration before it is accepted.
     pub(super) examiner: Box<dyn Examiner>,

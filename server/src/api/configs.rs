@@ -3,15 +3,18 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use engine::config::{Config, Draft, presets::PRESETS};
+use engine::ops::AdapterKind;
+use engine::suggest::{self, Choice};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::app::App;
+use super::app::{App, helped};
 use super::error::ApiError;
 use super::extract::Body;
+use crate::datasets::PREFIX;
 
 /// A run that is wanted.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -31,11 +34,12 @@ pub(super) struct NewRun {
 }
 
 impl NewRun {
-    /// The configuration that is meant, checked, with names of data sets as they were given.
+    /// The configuration that is meant, checked, with names of data sets as they were given. Where the preset leaves keys to the pictures, these
+    /// are looked at.
     ///
     /// # Errors
     /// What is wrong with it, by its key.
-    pub(super) fn config(&self) -> Result<Config, ApiError> {
+    pub(super) fn config(&self, app: &App) -> Result<Config, ApiError> {
         let draft = match (&self.preset, &self.config) {
             (Some(preset), None) => {
                 if PRESETS.iter().all(|known| known.name != preset) {
@@ -57,8 +61,77 @@ impl NewRun {
                 return Err(ApiError::bad_request("give a `preset` or a `config`").field("preset"));
             }
         };
-        changed(draft, &self.set)
+        let (draft, _) = app.suggested(put(draft, &self.set)?)?;
+        Ok(draft.finish()?)
     }
+}
+
+impl App {
+    /// A draft with what suits its data set filled in, if its preset leaves that to the pictures.
+    ///
+    /// # Errors
+    /// The data set cannot be read, or is of no pictures.
+    pub(super) fn suggested(&self, draft: Draft) -> Result<(Draft, Vec<Choice>), ApiError> {
+        let path = draft.given("data.path").and_then(toml::Value::as_str);
+        let (true, Some(path)) = (draft.is_of(suggest::PRESET), path) else {
+            return Ok((draft, Vec::new()));
+        };
+        let name = path.strip_prefix(PREFIX).unwrap_or(path);
+        // What is wrong with the name, whoever resolves it says.
+        if self.datasets.describe(name).is_none() {
+            return Ok((draft, Vec::new()));
+        }
+        let bad = |message: String| {
+            ApiError::unprocessable("bad_data", message).field("data.path".to_owned())
+        };
+        let surveyed = self.datasets.survey(name).and_then(Result::ok);
+        let pictures = surveyed.and_then(|surveyed| surveyed.pictures).ok_or_else(|| {
+            bad(format!(
+                "`{name}` holds no pictures that can be read; the preset {} needs some",
+                suggest::PRESET
+            ))
+        })?;
+        let device = match draft.given("device") {
+            Some(toml::Value::String(name)) => name.clone(),
+            Some(index) => index.to_string(),
+            None => "auto".into(),
+        };
+        let adapters = self.adapters.meant(&device).unwrap_or_default();
+        let on = adapters.first().map(|adapter| match adapter.kind.as_str() {
+            "cpu" => AdapterKind::Cpu,
+            _ => AdapterKind::Gpu,
+        });
+        Ok(suggest::suggest(draft, &pictures, on)?)
+    }
+}
+
+/// What suits a data set of pictures.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Suggestion {
+    /// The preset whose keys were filled in.
+    preset: String,
+    /// The whole configuration.
+    config: Config,
+    /// What was filled in, and why.
+    choices: Vec<Choice>,
+}
+
+pub(super) async fn suggestion(
+    State(app): State<Arc<App>>,
+    Path(name): Path<String>,
+) -> Result<Json<Suggestion>, ApiError> {
+    helped(&app, move |app| {
+        if app.datasets.find(&name).is_none() {
+            return Err(ApiError::not_found(format!(
+                "there is no data set `{}`",
+                name.escape_debug()
+            )));
+        }
+        let draft = Draft::preset(suggest::PRESET)?.set(&format!("data.path={PREFIX}{name}"))?;
+        let (draft, choices) = app.suggested(draft)?;
+        Ok(Json(Suggestion { preset: suggest::PRESET.into(), config: draft.finish()?, choices }))
+    })
+    .await
 }
 
 /// A configuration as JSON, open to changes.
@@ -74,13 +147,18 @@ fn draft(config: &Value) -> Result<Draft, ApiError> {
 
 /// A draft with changes, checked.
 pub(super) fn changed(draft: Draft, changes: &Map<String, Value>) -> Result<Config, ApiError> {
+    Ok(put(draft, changes)?.finish()?)
+}
+
+/// A draft with changes.
+fn put(draft: Draft, changes: &Map<String, Value>) -> Result<Draft, ApiError> {
     let set = |draft: Draft, (key, value): (&String, &Value)| {
         let value = toml::Value::try_from(without_nulls(value.clone())).map_err(|error| {
             ApiError::bad_request(format!("`set` cannot be read: {error}")).field(key.clone())
         })?;
         Ok::<_, ApiError>(draft.set(&format!("{key}={value}"))?)
     };
-    Ok(changes.iter().try_fold(draft, set)?.finish()?)
+    changes.iter().try_fold(draft, set)
 }
 
 /// JSON's null is what TOML leaves out.

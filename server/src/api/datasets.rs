@@ -28,6 +28,7 @@ use crate::jobs::Refusal;
 use crate::run::RUN;
 use crate::scratch;
 use crate::store::Run;
+use crate::teachers::TEACHER;
 
 /// What an upload may be.
 pub(super) const TYPES: &[&str] = &["application/zip", "application/x-tar", "application/gzip"];
@@ -41,7 +42,7 @@ const POLL: Duration = Duration::from_millis(50);
 /// Bytes of an upload between two looks at the free space.
 const LOOK: usize = 64 << 20;
 /// Uploads that are received or unpacked at the same time.
-static UPLOADS: Semaphore = Semaphore::const_new(2);
+pub(super) static UPLOADS: Semaphore = Semaphore::const_new(2);
 /// Samples of a preview, if the client does not say.
 const SAMPLES: usize = 16;
 
@@ -90,7 +91,10 @@ impl App {
         }
         let text = |path: PathBuf| path.to_string_lossy().into_owned();
         if let Some(from) = &mut resolved.teacher.from {
-            *from = text(self.run_named(from, "teacher.from")?);
+            *from = text(match from.strip_prefix(TEACHER) {
+                Some(name) => self.teacher_named(name)?,
+                None => self.run_named(from, "teacher.from")?,
+            });
         }
         if let Model::Bert(Bert { from: Some(from), .. }) = &mut resolved.model {
             // The student that the run kept, not a teacher of it.
@@ -99,13 +103,27 @@ impl App {
         Ok(resolved)
     }
 
+    /// The folder of a teacher that was sent.
+    fn teacher_named(&self, name: &str) -> Result<PathBuf, ApiError> {
+        self.teachers.find(name).ok_or_else(|| {
+            let message = format!("there is no teacher `{}`", name.escape_debug());
+            ApiError::unprocessable("bad_config", message)
+                .field("teacher.from")
+                .hint("GET /api/teachers lists those that were sent")
+        })
+    }
+
     /// The directory of the run that a key of a configuration names.
     fn run_named(&self, from: &str, field: &'static str) -> Result<PathBuf, ApiError> {
         let Some(id) = from.strip_prefix(RUN) else {
             let message = format!("`{field}` must name a run of the server");
-            return Err(ApiError::unprocessable("bad_config", message)
-                .field(field)
-                .hint(format!("write {RUN}ID")));
+            let hint = match field {
+                "teacher.from" => {
+                    format!("write {RUN}ID, or {TEACHER}NAME of a teacher that was sent")
+                }
+                _ => format!("write {RUN}ID"),
+            };
+            return Err(ApiError::unprocessable("bad_config", message).field(field).hint(hint));
         };
         let run = self.jobs.store.read(|db| Run::find(db, id))?;
         let run = run.ok_or_else(|| Refusal::NoRun { id: id.into(), field })?;
@@ -174,7 +192,7 @@ fn unknown(name: &str) -> ApiError {
 pub(super) struct UploadQuery {
     /// At most 64 of a-z, 0-9, `-`, `_` and `.`, of which one of the first two begins it and no dot ends it; not that of a device, as
     /// `con` or `nul`.
-    name: String,
+    pub(super) name: String,
 }
 
 pub(super) async fn upload(
@@ -209,7 +227,7 @@ pub(super) async fn upload(
 }
 
 /// Writes a body to `file`, as long as it comes and the disk has room.
-async fn receive(
+pub(super) async fn receive(
     body: Body,
     file: std::fs::File,
     folder: &std::path::Path,
@@ -232,7 +250,7 @@ async fn receive(
 }
 
 /// The disk does not take an upload.
-fn full(error: std::io::Error) -> ApiError {
+pub(super) fn full(error: std::io::Error) -> ApiError {
     let message = format!("the upload cannot be kept: {error}");
     match error.kind() {
         std::io::ErrorKind::StorageFull => ApiError::full(message),

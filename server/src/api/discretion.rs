@@ -21,11 +21,14 @@ impl Discretion {
         for (name, path) in registered {
             discretion.call(path, &format!("{}{name}", crate::datasets::PREFIX));
         }
-        // What lies in these two is called by names alone.
+        // What lies in these is called by names alone.
         let uploads = data_dir.join("datasets").join("uploads");
-        for (folder, prefix) in
-            [(data_dir.join("runs"), crate::run::RUN), (uploads, crate::datasets::PREFIX)]
-        {
+        let teachers = data_dir.join("teachers");
+        for (folder, prefix) in [
+            (data_dir.join("runs"), crate::run::RUN),
+            (uploads, crate::datasets::PREFIX),
+            (teachers, crate::teachers::TEACHER),
+        ] {
             let inside = format!("{}{}", folder.display(), std::path::MAIN_SEPARATOR);
             discretion.call(Path::new(&inside), prefix);
         }

@@ -25,6 +25,7 @@ mod session;
 #[cfg(test)]
 mod sockets;
 mod table;
+mod teachers;
 #[cfg(test)]
 mod tests;
 mod token;

@@ -149,7 +149,7 @@ pub(super) async fn show(
             let findings = Findings { problem: Some(error.into_problem()), ..Findings::default() };
             Preflight::of(app, &Config::default(), findings)
         };
-        let config = match new.config() {
+        let config = match new.config(app) {
             Ok(config) => config,
             Err(error) => return Ok(Json(refused(error))),
         };

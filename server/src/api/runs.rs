@@ -244,7 +244,7 @@ pub(super) async fn create(
     Body(new): Body<NewRun>,
 ) -> Result<Response, ApiError> {
     helped(&app, move |app| {
-        let config = new.config()?;
+        let config = new.config(app)?;
         let otherwise = || match &new.preset {
             Some(preset) => preset.clone(),
             None => format!("{} on {}", config.model.arch(), app.dataset_name(&config)),

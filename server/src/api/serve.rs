@@ -21,6 +21,7 @@ use crate::datasets::Datasets;
 use crate::jobs::{Adapters, Jobs, Program, Supervisor};
 use crate::scratch;
 use crate::signals::Signals;
+use crate::teachers::Teachers;
 use crate::voice;
 
 /// How long runs may take to write their checkpoints when the server ends.
@@ -88,6 +89,7 @@ pub(crate) fn serve(options: Options) -> Result<()> {
     let (jobs, woken) = Jobs::open(&data_dir)?;
     let adapters = Arc::new(Adapters::new(program.clone()));
     let datasets = Datasets::open(data_dir.join("datasets"), &options.data, program.clone())?;
+    let teachers = Teachers::open(data_dir.join("teachers"), program.clone())?;
     scratch::sweep(&data_dir)?;
     let adopted = jobs.take_up(&datasets)?;
     let mut guard = Guard::new(address, &options.hosts, token);
@@ -97,6 +99,7 @@ pub(crate) fn serve(options: Options) -> Result<()> {
         jobs: Arc::clone(&jobs),
         adapters: Arc::clone(&adapters),
         datasets: Arc::new(datasets),
+        teachers,
         guard,
         examiner: Box::new(Helper { program: program.clone(), scratch: data_dir.clone() }),
         data_dir,

@@ -13,7 +13,7 @@ use super::guard::Rule;
 use super::routes::{self, Route};
 use super::{
     artifacts, configs, datasets, devices, extract, files, gate, live, metrics, page, preflight,
-    runs, session,
+    runs, session, teachers,
 };
 
 /// Everything that is served, apart from the page's files.
@@ -184,7 +184,7 @@ pub(super) fn routes() -> Vec<Route> {
         .answers::<datasets::List>(),
         Route::post(
             "/api/datasets",
-            "Uploads a zip or tar: of pictures in train/CLASS/, of IDX files, of texts, or of questions as SQuAD has them.",
+            "Uploads a zip or tar: of pictures in train/CLASS/ or in CLASS/ alone, of IDX files, of texts, or of questions as SQuAD has them.",
             post(datasets::upload),
         )
         .query::<datasets::UploadQuery>()
@@ -196,7 +196,17 @@ pub(super) fn routes() -> Vec<Route> {
             "Deletes an uploaded one; refused while a run uses it.",
             delete(datasets::remove),
         ),
-        Route::get("/api/datasets/{name}/preview", "Its first samples.", get(datasets::preview))
+        Route::get(
+            "/api/datasets/{name}/suggestion",
+            "A configuration that suits its pictures, with the reason for each choice.",
+            get(configs::suggestion),
+        )
+        .answers::<configs::Suggestion>(),
+        Route::get(
+            "/api/datasets/{name}/preview",
+            "Some of its samples, from all over the part.",
+            get(datasets::preview),
+        )
             .query::<datasets::PreviewQuery>()
             .answers::<datasets::Preview>(),
         Route::get(
@@ -205,6 +215,26 @@ pub(super) fn routes() -> Vec<Route> {
             get(datasets::thumbnail),
         )
         .answers_with(["image/png"]),
+        Route::get(
+            "/api/teachers",
+            "The teachers that were sent, which `teacher.from` may name.",
+            get(teachers::list),
+        )
+        .answers::<teachers::TeacherList>(),
+        Route::post(
+            "/api/teachers",
+            "Takes a trained network: safetensors alone, or a zip or tar of a model folder.",
+            post(teachers::upload),
+        )
+        .query::<datasets::UploadQuery>()
+        .takes_bytes(teachers::TYPES, datasets::CAP)
+        .status(201)
+        .answers::<crate::teachers::SentTeacher>(),
+        Route::delete(
+            "/api/teachers/{name}",
+            "Deletes one; refused while a run uses it.",
+            delete(teachers::remove),
+        ),
         Route::get("/api/presets", "The built-in configurations.", get(configs::presets))
             .answers::<configs::Presets>(),
         Route::get("/api/schema", "The JSON schema of a configuration.", get(configs::schema))

@@ -6,10 +6,11 @@ use engine::data::Account;
 use engine::nn::{BlockSize, NetworkSize};
 use engine::ops::AdapterKind;
 use engine::plan::{Limits, Target};
+use engine::suggest::Choice;
 use serde::Serialize;
 
 use super::out::{print, print_json};
-use super::source::Source;
+use super::source::{Source, Wanted};
 use crate::figures::{bytes, count, table};
 use crate::hub;
 use crate::run::examine::{MethodNeeds, MethodSteps, Subject, show};
@@ -45,6 +46,9 @@ struct Inspection {
     /// What is taken over from a teacher from elsewhere, and what has to be assumed of it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     notes: Vec<String>,
+    /// What was chosen by the pictures, where the preset leaves that to them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    choices: Vec<Choice>,
     /// Tasks that `taper run --task` parts it into.
     tasks: usize,
     /// Whether the plans are for WebGPU's default limits.
@@ -90,9 +94,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         None => Target::web(AdapterKind::Gpu),
     };
     let mut tasks = 0;
-    for (label, mut config) in arguments.source.configurations()? {
+    for Wanted { label, mut config, choices } in arguments.source.configurations()? {
         hub::resolve(&mut config)?;
-        let inspection = inspect(label, &config, &target)?;
+        let inspection = Inspection { choices, ..inspect(label, &config, &target)? };
         tasks += inspection.tasks;
         if arguments.json {
             print_json(&inspection)?;
@@ -123,6 +127,7 @@ fn inspect(label: String, config: &Config, target: &Target) -> Result<Inspection
         steps: found.steps,
         deviations: found.deviations,
         notes: found.notes,
+        choices: Vec::new(),
         tasks: config.seeds.len(),
         web: target.limits == Limits::default(),
     })
@@ -223,6 +228,12 @@ fn render(inspection: &Inspection) -> String {
     }
     for note in &inspection.notes {
         text.push_str(&format!("note: {note}\n"));
+    }
+    if !inspection.choices.is_empty() {
+        text.push_str("\nchosen by the pictures; `--set KEY=VALUE` says otherwise:\n");
+    }
+    for choice in &inspection.choices {
+        text.push_str(&format!("- {}\n", choice.line()));
     }
     if !inspection.deviations.is_empty() {
         text.push_str("\ndeviations from the paper:\n");

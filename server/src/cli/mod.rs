@@ -17,6 +17,7 @@ mod presets;
 mod profile;
 mod progress;
 mod ranks;
+mod receive;
 mod run;
 mod self_test;
 mod serve;
@@ -73,6 +74,9 @@ enum Verb {
     /// What a data set holds, as JSON: likewise.
     #[command(hide = true)]
     Survey(survey::Arguments),
+    /// Takes a teacher that was sent apart and says what it is, as JSON: likewise.
+    #[command(hide = true)]
+    Receive(receive::Arguments),
     /// Another verb within limits, for as long as standard input stays open.
     #[command(hide = true)]
     Helper(helper::Arguments),
@@ -93,6 +97,7 @@ fn settle(verb: &Verb) {
         | Verb::Completions(_)
         | Verb::Manual(_)
         | Verb::Survey(_)
+        | Verb::Receive(_)
         | Verb::Helper(_) => {}
     }
 }
@@ -127,6 +132,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Verb::Manual(arguments) => completions::manual(&arguments, Cli::command()),
         Verb::Preflight(arguments) => preflight::run(&arguments),
         Verb::Survey(arguments) => survey::run(&arguments),
+        Verb::Receive(arguments) => receive::run(&arguments),
         Verb::Helper(_) => Err(anyhow::anyhow!("a helper has no helpers")),
     };
     done.map(|()| ExitCode::SUCCESS)

@@ -22,7 +22,7 @@ use super::driver;
 use super::out::json_line;
 use super::progress::Progress;
 use super::ranks::Ranks;
-use super::source::Source;
+use super::source::{Source, Wanted};
 use super::task::{Task, tasks};
 use super::{compare, profile, teachers};
 use crate::failure::failure;
@@ -110,7 +110,7 @@ impl Arguments {
             let text = std::fs::read_to_string(&path).ok()?;
             return Config::from_toml(&text, &path.display().to_string()).ok();
         }
-        self.source.configurations().ok()?.into_iter().next().map(|(_, config)| config)
+        self.source.first()
     }
 }
 
@@ -201,11 +201,14 @@ fn lead(arguments: &Arguments, ranks: Option<&Ranks>) -> Result<u8> {
 /// The directory of each configuration: `out` itself, or one a point of the grid in a folder with its label.
 fn folders(source: &Source, out: &Path) -> Result<Vec<(PathBuf, Config)>> {
     let configs = source.configurations()?;
+    for choice in configs.iter().flat_map(|wanted| &wanted.choices) {
+        say(&choice.line());
+    }
     if source.grid.is_empty() {
-        return Ok(configs.into_iter().map(|(_, config)| (out.into(), config)).collect());
+        return Ok(configs.into_iter().map(|wanted| (out.into(), wanted.config)).collect());
     }
     let mut taken = BTreeSet::new();
-    let mut folder = |(label, config): (String, Config)| {
+    let mut folder = |Wanted { label, config, .. }| {
         let mut name = file_name(&label);
         while !taken.insert(name.clone()) {
             name.push('_');

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use anyhow::Result;
 use engine::config::Config;
 
-use super::source::Source;
+use super::source::{Source, Wanted};
 use crate::failure::failure;
 
 /// Which task is meant.
@@ -70,7 +70,7 @@ impl Task {
 /// The configuration of each task: point by point of the grid, a seed each.
 pub(super) fn tasks(source: &Source) -> Result<Vec<Config>> {
     let points = source.configurations()?.into_iter();
-    let of_seed = |(_, config): (String, Config)| {
+    let of_seed = |Wanted { config, .. }| {
         let seeds = config.seeds.clone().into_iter();
         seeds.map(move |seed| Config { seeds: vec![seed], ..config.clone() })
     };

@@ -22,7 +22,7 @@ pub(super) fn adopt(
     config: &Config,
     autotune: Autotune,
 ) -> Result<()> {
-    if config.teacher.from.is_some() {
+    if !config.teacher.is_trained() {
         // Its teachers are trained already.
         return Ok(());
     }

@@ -53,7 +53,7 @@ impl Drop for Looking {
 struct Seen {
     /// Of its files, before the look; none where they could not be looked through.
     fingerprint: Option<u64>,
-    /// Of the program that looked.
+    /// Of the program that looked: [`FORM`].
     version: String,
     bytes: u64,
     surveyed: Result<Surveyed, String>,
@@ -66,17 +66,20 @@ impl Seen {
         surveyed: Result<Surveyed, String>,
     ) -> Seen {
         let bytes = path.map_or(0, size);
-        Seen { fingerprint, version: env!("CARGO_PKG_VERSION").into(), bytes, surveyed }
+        Seen { fingerprint, version: FORM.into(), bytes, surveyed }
     }
 
     /// Whether it is still so, by the fingerprint of now; where that is not known yet, it is until it is.
     fn holds(&self, now: Option<u64>) -> bool {
-        (now.is_none() || self.fingerprint == now) && self.version == env!("CARGO_PKG_VERSION")
+        (now.is_none() || self.fingerprint == now) && self.version == FORM
     }
 }
 
 /// What is said of a set that nobody has looked at to the end.
 const UNSEEN: &str = "it is still being looked at; ask again in a while";
+
+/// The program's version, and behind it a number that counts what surveys have told since: another one is looked at again.
+const FORM: &str = concat!(env!("CARGO_PKG_VERSION"), "+2");
 
 /// The file of a [`Seen`] beside the thumbnails.
 const SEEN: &str = "survey.json";

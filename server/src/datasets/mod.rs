@@ -11,4 +11,4 @@ mod unpack;
 pub(crate) use catalogue::Datasets;
 pub(crate) use dataset::{BUILT_IN, Dataset, NAMES, Origin, PREFIX, is_name};
 pub(crate) use survey::{Part, survey};
-pub(crate) use unpack::{RESERVE, unpack};
+pub(crate) use unpack::{RESERVE, room, unpack};

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use engine::config::{DataKind, Images, Text};
 use engine::data::text::{self, Token};
 use engine::data::{Account, images};
+use engine::suggest::Pictures;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +22,9 @@ pub(crate) struct Surveyed {
     pub(crate) train: SurveyedPart,
     pub(crate) test: SurveyedPart,
     pub(crate) account: Account,
+    /// What a configuration is chosen by; none for a text.
+    #[serde(default)]
+    pub(crate) pictures: Option<Pictures>,
 }
 
 /// A part of it.
@@ -79,13 +83,15 @@ pub(crate) fn survey(kind: DataKind, path: Option<String>, thumbnails: &Path) ->
             let text::Survey { samples: [train, test], account } = text::survey(&config, SAMPLES)?;
             let [train, test] =
                 [train, test].map(|texts| SurveyedPart { texts, ..SurveyedPart::default() });
-            Ok(Surveyed { classes: Vec::new(), train, test, account })
+            Ok(Surveyed { train, test, account, ..Surveyed::default() })
         }
     }
 }
 
 fn pictures(config: &Images, thumbnails: &Path) -> Result<Surveyed> {
-    let images::Survey { classes, train, test, account } = images::survey(config, SAMPLES)?;
+    let survey = images::survey(config, SAMPLES)?;
+    let pictures = survey.pictures(config.kind);
+    let images::Survey { classes, train, test, account } = survey;
     let part = |part: Part, surveyed: images::SurveyedPart| -> Result<SurveyedPart> {
         let mut samples = Vec::new();
         for images::Sample { index, label, image } in surveyed.samples {
@@ -106,5 +112,5 @@ fn pictures(config: &Images, thumbnails: &Path) -> Result<Surveyed> {
         Ok(SurveyedPart { counts: surveyed.counts, samples, texts: Vec::new() })
     };
     let (train, test) = (part(Part::Train, train)?, part(Part::Test, test)?);
-    Ok(Surveyed { classes, train, test, account })
+    Ok(Surveyed { classes, train, test, account, pictures })
 }

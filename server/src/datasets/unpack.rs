@@ -16,12 +16,20 @@ const RATIO: u64 = 100;
 /// # Errors
 /// A sentence on what is wrong with the archive, or what the system refuses.
 pub(crate) fn unpack(archive: &Path, folder: &Path) -> Result<()> {
+    data::unpack(archive, folder, room(archive, folder)?)?;
+    Ok(())
+}
+
+/// Bytes that what was sent may come to in `folder`.
+///
+/// # Errors
+/// The disk has no room.
+pub(crate) fn room(archive: &Path, folder: &Path) -> Result<u64> {
     let sent = archive.metadata().context("the upload cannot be read")?.len();
     let most = UNPACKED.min(sent.saturating_mul(RATIO).saturating_add(1 << 20));
     let room = fs4::available_space(folder).map_or(u64::MAX, |free| free.saturating_sub(RESERVE));
     ensure!(room > 0, "the disk has no room for the upload");
-    data::unpack(archive, folder, most.min(room))?;
-    Ok(())
+    Ok(most.min(room))
 }
 
 #[cfg(test)]

@@ -104,7 +104,7 @@ pub(crate) struct MethodSteps {
 
 /// The steps of the teacher's training and of each method; of those alone whose length does not depend on the data, where these are not there.
 fn steps(config: &Config, train_count: Option<u64>) -> Vec<MethodSteps> {
-    let taught = config.teacher.from.is_none() && config.methods.iter().any(|m| m.needs_teacher());
+    let taught = config.teacher.is_trained() && config.methods.iter().any(|m| m.needs_teacher());
     let methods = config.methods.iter().copied().map(Some);
     let of = |method: Option<Method>| {
         let stages = algorithm::of(config, method, train_count.unwrap_or(1));

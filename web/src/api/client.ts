@@ -16,9 +16,11 @@ import type {
   RunDetail,
   RunSummary,
   SelfTest,
+  SentTeacher,
   Session,
+  Suggestion,
 } from "./types";
-import { NOT_SENDABLE, packed } from "../lib/upload";
+import { NO_TEACHER, NOT_SENDABLE, packed } from "../lib/upload";
 
 /** What the server says is wrong: one sentence, what can be done, and the key of the configuration that it is about. */
 export class ApiError extends Error {
@@ -175,35 +177,61 @@ export const api = {
   devices: (signal?: AbortSignal) => get<{ adapters: Adapter[] }>("/api/devices", signal),
   selfTest: (index: number) => post<SelfTest>(`/api/devices/${index}/self-test`),
 
+  teachers: (signal?: AbortSignal) => get<{ teachers: SentTeacher[] }>("/api/teachers", signal),
+  removeTeacher: async (name: string) => {
+    await request("DELETE", `/api/teachers/${encodeURIComponent(name)}`, {});
+  },
+
   datasets: (signal?: AbortSignal) => get<{ datasets: Dataset[] }>("/api/datasets", signal),
   preview: (name: string, split: "train" | "test", count: number) =>
     get<Preview>(`/api/datasets/${encodeURIComponent(name)}/preview${search({ split, count })}`),
+  suggestion: (name: string, signal?: AbortSignal) =>
+    get<Suggestion>(`/api/datasets/${encodeURIComponent(name)}/suggestion`, signal),
   removeDataset: async (name: string) => {
     await request("DELETE", `/api/datasets/${encodeURIComponent(name)}`, {});
   },
 };
 
-/** Sends an archive, or a text or questions alone; `progress` hears the share that has gone, which `fetch` cannot tell. */
-export function upload(
+/** Sends an archive, or a text or questions alone. */
+export async function upload(
   name: string,
   file: File,
   progress: (share: number) => void,
   signal: AbortSignal,
 ): Promise<Dataset> {
+  const sent = packed(file);
+  if (!sent) throw new Error(`${file.name} ${NOT_SENDABLE}`);
+  return send(`/api/datasets${search({ name })}`, sent, progress, signal);
+}
+
+/** Sends a trained network: safetensors, or an archive of a model folder. */
+export async function uploadTeacher(
+  name: string,
+  file: File,
+  progress: (share: number) => void,
+  signal: AbortSignal,
+): Promise<SentTeacher> {
+  const type = file.name.endsWith(".safetensors") ? "application/octet-stream" : packed(file)?.type;
+  if (!type) throw new Error(`${file.name} ${NO_TEACHER}`);
+  return send(`/api/teachers${search({ name })}`, { type, body: file }, progress, signal);
+}
+
+/** Sends a file; `progress` hears the share that has gone, which `fetch` cannot tell. */
+function send<T>(
+  url: string,
+  sent: { type: string; body: Blob },
+  progress: (share: number) => void,
+  signal: AbortSignal,
+): Promise<T> {
   return new Promise((resolve, reject) => {
-    const sent = packed(file);
-    if (!sent) {
-      reject(new Error(`${file.name} ${NOT_SENDABLE}`));
-      return;
-    }
     const xhr = new XMLHttpRequest();
-    xhr.open("POST", `/api/datasets${search({ name })}`);
+    xhr.open("POST", url);
     xhr.setRequestHeader("content-type", sent.type);
     xhr.upload.onprogress = (event) => {
       if (event.lengthComputable) progress(event.loaded / event.total);
     };
     xhr.onload = () => {
-      if (xhr.status < 300) resolve(JSON.parse(xhr.responseText) as Dataset);
+      if (xhr.status < 300) resolve(JSON.parse(xhr.responseText) as T);
       else {
         if (xhr.status === 401) unauthorised();
         reject(errorOf(xhr.status, xhr.responseText));

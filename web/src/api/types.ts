@@ -33,7 +33,10 @@ export type CompareRow = Of<"Row">;
 export type Adapter = Of<"Adapter">;
 export type SelfTest = Of<"SelfTest">;
 export type Dataset = Of<"Dataset">;
+export type Suggestion = Omit<Of<"Suggestion">, "config"> & { config: Config };
+export type Choice = Of<"Choice">;
 export type Preview = Of<"Preview">;
+export type SentTeacher = Of<"SentTeacher">;
 export type Session = Of<"Session">;
 export type Preset = Omit<Of<"Preset">, "config"> & { config: Config };
 

@@ -26,6 +26,7 @@ const BASICS = new Set([
   "teacher.factor",
   "teacher.widen",
   "teacher.from",
+  "teacher.head",
   "kd.alpha",
   "kd.temperature",
   "fitnets.hint_epochs",

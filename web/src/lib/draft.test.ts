@@ -3,7 +3,8 @@ import { execFileSync } from "node:child_process";
 import { describe, expect, it } from "vitest";
 
 import { citation } from "./citations";
-import { cli, curl, newRun, quoted, readSet, writeSet, type Draft } from "./draft";
+import type { Dataset } from "../api/types";
+import { carried, cli, curl, newRun, quoted, readSet, writeSet, type Draft } from "./draft";
 
 const draft = (more: Partial<Draft>): Draft => ({
   preset: "demo",
@@ -68,5 +69,61 @@ describe("the paper's settings", () => {
     expect(citation("tune.momentum")?.says).toBe("0.9");
     for (const path of ["kd.lr", "fitnets.epochs", "start_only.lr", "data.epochs", "seeds"])
       expect(citation(path)).toBeUndefined();
+  });
+});
+
+describe("another preset", () => {
+  const flowers = {
+    name: "flowers",
+    train_count: 120,
+    test_count: 0,
+    account: { used: { train: [48, 48], test: [12, 12] } },
+  } as unknown as Dataset;
+  const now = {
+    data: { kind: "folder", path: "dataset:flowers", size: 64, augment: { flip: true } },
+    model: { arch: "resnet" },
+  };
+  const cifar = {
+    data: { kind: "cifar10", train_count: 10000, test_count: 2000, size: 16 },
+    model: { arch: "resnet" },
+    wide: { batch: 128 },
+    tune: { batch: 64 },
+  };
+
+  it("keeps the data, and asks for no more of them than there are", () => {
+    const { set, lines } = carried(now, cifar, "cifar10-resnet-thin", flowers);
+    expect(set).toEqual({
+      "data.kind": "folder",
+      "data.path": "dataset:flowers",
+      "data.train_count": null,
+      "data.test_count": null,
+      "wide.batch": 64,
+    });
+    expect(lines).toHaveLength(3);
+    expect(lines[0]).toContain("10,000 training images, and flowers has 120");
+    expect(lines[2]).toContain("96 training images: wide have 64");
+  });
+
+  it("leaves the size of the input where the preset says none", () => {
+    const mlp = { data: { kind: "procedural" }, model: { arch: "mlp" } };
+    expect(carried(now, mlp, "demo", flowers)).toEqual({
+      set: { "data.kind": "folder", "data.path": "dataset:flowers", "data.size": 64 },
+      lines: [],
+    });
+    const pictures = { data: { kind: "folder" }, model: { arch: "resnet" } };
+    expect(carried(now, pictures, "pictures", flowers).set).not.toHaveProperty("data.size");
+  });
+
+  it("drops data that it cannot read, and says so", () => {
+    const bert = { data: { kind: "text" }, model: { arch: "bert" } };
+    const { set, lines } = carried(now, bert, "bert-tiny", flowers);
+    expect([set, lines]).toEqual([{}, ["bert-tiny reads text, so flowers is not its data any more."]]);
+    expect(carried({ data: { kind: "procedural" } }, cifar, "x", undefined)).toEqual({ set: {}, lines: [] });
+  });
+
+  it("is sent whole where what was chosen by the pictures is changed", () => {
+    const of = (set: Draft["set"]) => draft({ preset: "pictures", set });
+    expect(newRun(of({ "data.path": "dataset:flowers" }))).toHaveProperty("preset", "pictures");
+    expect(newRun(of({ "data.path": "dataset:flowers", "tune.epochs": 3 }))).toHaveProperty("config.tune");
   });
 });

@@ -1,10 +1,14 @@
-import type { Config, Json, NewRun } from "../api/types";
-import { applied, equal } from "./form";
-import { tomlValue } from "./format";
+import type { Config, Dataset, Json, NewRun } from "../api/types";
+import { applied, equal, flat, TEXTS } from "./form";
+import { grouped, tomlValue } from "./format";
+
+/** The preset whose keys the server chooses by the pictures. */
+export const PICTURES = "pictures";
 
 /** A run before it is made: a preset (or the defaults) and what is changed of it. */
 export interface Draft {
   preset: string | null;
+  /** What the preset says, with what was chosen by the pictures. */
   base: Config;
   set: Record<string, Json>;
   name: string;
@@ -61,11 +65,83 @@ export function unchanged(
   return rest;
 }
 
+/** Sections that have batches. */
+const STAGES = ["wide", "vanilla", "kd", "fitnets", "narrow", "tune"];
+
+const isText = (values: Record<string, Json>) =>
+  TEXTS.includes(values["data.kind"]) || values["model.arch"] === "bert";
+
+/** Most images or sentences that can be trained and tested on; `together` where the latter are held out of the former. */
+function room({ train_count, test_count, account }: Dataset) {
+  const used = account?.used;
+  if (!used) return { train: train_count, test: test_count, together: Infinity };
+  const together = [...used.train, ...used.test].reduce((sum, count) => sum + count, 0);
+  return { train: together, test: together, together };
+}
+
+/**
+ * The changes of another preset (or the defaults) that is chosen while a configuration has data: these stay, and what the preset asks of data that
+ * these have not is changed, with a line that says so. `dataset` is what is known of the data.
+ */
+export function carried(
+  config: Config,
+  preset: Config,
+  name: string,
+  dataset: Dataset | undefined,
+): { set: Record<string, Json>; lines: string[] } {
+  const [now, next] = [flat(config), flat(preset)];
+  const path = now["data.path"];
+  if (typeof path !== "string") return { set: {}, lines: [] };
+  const whose = dataset?.name ?? path;
+  if (isText(now) !== isText(next)) {
+    const reads = isText(next) ? "reads text" : "reads pictures";
+    return { set: {}, lines: [`${name} ${reads}, so ${whose} is not its data any more.`] };
+  }
+  const set: Record<string, Json> = { "data.kind": now["data.kind"] ?? null, "data.path": path };
+  const lines: string[] = [];
+  // How large the network sees the pictures is the preset's to say; where it does not, what it was stays.
+  if (name !== PICTURES && next["data.size"] == null && now["data.size"] != null)
+    set["data.size"] = now["data.size"];
+  if (!dataset) return { set, lines };
+  const there = room(dataset);
+  const asked = (key: string) => (typeof next[key] === "number" ? next[key] : 0);
+  const [train, test] = [asked("data.train_count"), asked("data.test_count")];
+  const over = train + test > there.together;
+  for (const [key, count, most, what] of [
+    ["data.train_count", train, there.train, "training"],
+    ["data.test_count", test, there.test, "test"],
+  ] as const) {
+    if (count === 0 || (count <= most && !over)) continue;
+    set[key] = null;
+    lines.push(
+      `${name} asks for ${grouped(count)} ${what} images, and ${whose} has ${grouped(over ? there.together : most)}${over ? " in all" : ""}: all that are there are used.`,
+    );
+  }
+  const used = dataset.account?.used?.train.reduce((sum, count) => sum + count, 0) ?? dataset.train_count;
+  const trained = "data.train_count" in set || train === 0 ? used : train;
+  const least = Math.max(1, trained);
+  for (const section of STAGES) {
+    const batch = asked(`${section}.batch`);
+    if (batch > least) set[`${section}.batch`] = 2 ** Math.floor(Math.log2(least));
+  }
+  const small = STAGES.filter((section) => `${section}.batch` in set);
+  if (small.length > 0)
+    lines.push(
+      `${name} has larger batches than the ${grouped(trained)} training images: ${small.join(", ")} have ${String(set[`${small[0]}.batch`])}.`,
+    );
+  return { set, lines };
+}
+
 /** What to send. A key that is taken away cannot be said by `set`, so then the whole configuration is sent. */
 export function newRun(draft: Draft): NewRun {
   const name = draft.name.trim();
   const named = name ? { name } : {};
-  const whole = draft.preset === null || Object.values(draft.set).includes(null);
+  // What the server chose goes by what was set then: changes are sent with it, so that nothing is chosen anew.
+  const chosen = (key: string) => key !== "data.path" && key !== "data.kind";
+  const whole =
+    draft.preset === null ||
+    Object.values(draft.set).includes(null) ||
+    (draft.preset === PICTURES && Object.keys(draft.set).some(chosen));
   if (whole) return { config: applied(draft.base, draft.set), ...named };
   return { preset: draft.preset as string, set: draft.set, ...named };
 }

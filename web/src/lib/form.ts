@@ -322,7 +322,7 @@ const FORBIDDEN = new Set(["__proto__", "constructor", "prototype"]);
 const LENGTHS = ["epochs", "steps", "unit"];
 
 /** Kinds of data that are text, whose other keys are not those of pictures. */
-const TEXTS: (Json | undefined)[] = ["text", "procedural_text", "squad", "procedural_questions"];
+export const TEXTS: (Json | undefined)[] = ["text", "procedural_text", "squad", "procedural_questions"];
 
 /**
  * `base` with `set` applied as `taper run --set` does: `epochs` and `steps` replace one another, another `model.arch` clears its table, and so

@@ -54,6 +54,21 @@ const KINDS: [ends: RegExp, type: string, alone: boolean][] = [
 export const SENDABLE = ".zip,.tar,.gz,.tgz,.txt,.text,.tokens,.raw,.json";
 export const NOT_SENDABLE = "is no .zip, .tar, .tar.gz or .tgz, no text (.txt) and no SQuAD (.json).";
 
+/** The same of trained networks. */
+export const TEACHERS = ".safetensors,.zip,.tar,.gz,.tgz";
+export const NO_TEACHER = "is no .safetensors, and no .zip, .tar, .tar.gz or .tgz of a model folder.";
+
+/** A name that the server takes, made of a file's without its ending. */
+export function nameOf(file: string): string {
+  const stem = file.replace(/\.(safetensors|zip|tar|tar\.gz|tgz)$/i, "").toLowerCase();
+  return (
+    stem
+      .replaceAll(/[^a-z0-9_-]+/g, "-")
+      .replace(/^[^a-z0-9]+/, "")
+      .slice(0, 64) || "mine"
+  );
+}
+
 /** A file as it is sent; null where it cannot be. */
 export function packed(file: File): { type: string; body: Blob } | null {
   const kind = KINDS.find(([ends]) => ends.test(file.name));

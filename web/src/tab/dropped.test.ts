@@ -5,7 +5,7 @@ import path from "node:path";
 
 import { expect, test } from "vitest";
 
-import { archiveOf, tarOf } from "./dropped";
+import { archiveOf, asFile, tarOf } from "./dropped";
 
 const named = (name: string, of = "x") => ({ name, file: new Blob([of]) });
 
@@ -66,4 +66,13 @@ test("what tells nothing apart is refused in a sentence", () => {
   expect(() => archiveOf([named("pets/1.png"), named("pets/2.png")])).toThrow("for each class");
   expect(() => archiveOf([named("pets.7z")])).toThrow("pets.7z cannot be taken");
   expect(() => archiveOf([named("pets.tar.gz")])).toThrow("pets.tar.gz cannot be taken");
+});
+
+test("a file is sent as it is, and a folder as a tar of it", async () => {
+  const story = new File(["Once"], "story.txt");
+  expect(asFile([{ name: "story.txt", file: story }])).toBe(story);
+  const made = asFile([named("pets/dogs/1.png"), named("pets/cats/1.png")]);
+  expect(made.name).toBe("pets.tar");
+  expect((await made.text()).startsWith("cats/1.png\0")).toBe(true);
+  expect(() => asFile([named("pets/1.png")])).toThrow("for each class");
 });

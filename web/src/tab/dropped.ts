@@ -55,6 +55,14 @@ export function archiveOf(files: Named[]): Archive {
   return { name: `${plain(common ? top : "pictures").slice(0, 60)}.tar`, body: tarOf(sorted) };
 }
 
+/** What was dropped or chosen as one file, to be sent: one by itself as it is, a folder as a tar. */
+export function asFile(files: Named[]): File {
+  const [only] = files;
+  if (files.length === 1 && only?.file instanceof File && !only.name.includes("/")) return only.file;
+  const { name, body } = archiveOf(files);
+  return new File([body], name);
+}
+
 /** Every file below what was dropped, by its path. */
 export async function filesOf(data: DataTransfer): Promise<Named[]> {
   // The list is emptied as soon as the event is over: all entries first.

@@ -1,7 +1,7 @@
 //! Checks what no schema can say of a configuration.
 
 use super::{
-    Bert, Config, Data, Images, Length, Merge, Method, Model, Recipe, Start, Unit,
+    Bert, Config, Data, Head, Images, Length, Merge, Method, Model, Recipe, Start, Unit,
     error::{ConfigError, bad},
 };
 
@@ -44,8 +44,21 @@ pub(super) fn agreement(config: &Config) -> Result<(), ConfigError> {
     }
     data(config)?;
     model(config)?;
+    head(config)?;
     split(config)?;
     products(config)
+}
+
+/// A new head is that of a teacher from elsewhere, for pictures.
+fn head(config: &Config) -> Result<(), ConfigError> {
+    let allowed = match (config.teacher.head, &config.teacher.from, &config.data) {
+        (Head::Same, ..) | (Head::New, Some(_), Data::Images(_)) => return Ok(()),
+        (Head::New, None, _) => "belongs to a trained teacher, and `teacher.from` names none",
+        (Head::New, Some(_), Data::Text(_)) => {
+            "is for pictures; a teacher of text keeps its head, which reads the same words"
+        }
+    };
+    Err(bad("teacher.head", "\"new\"", allowed))
 }
 
 /// A batch of one cannot be cut.

@@ -14,6 +14,14 @@ use super::{
 };
 use crate::text;
 
+/// Keys of which one says how long a stage is.
+const LENGTHS: [&str; 3] = ["steps", "epochs", "unit"];
+
+/// Where the keys of a preset come from, for errors.
+pub(super) fn origin(preset: &str) -> String {
+    format!("preset {preset}")
+}
+
 /// A configuration that may still be changed; [`Draft::finish`] checks it and makes a [`Config`] of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Draft {
@@ -61,6 +69,37 @@ impl Draft {
         self
     }
 
+    /// What an option has set `key` to.
+    pub fn given(&self, key: &str) -> Option<&Value> {
+        let mut parts = self.set.contains_key(key).then(|| key.split('.'))?;
+        let first = self.table.get(parts.next()?)?;
+        parts.try_fold(first, |value, part| value.get(part))
+    }
+
+    /// The draft with `key` at a value, as if it stood in the file; none where an option has set it, or another key that it would take the
+    /// place of.
+    ///
+    /// # Errors
+    /// As [`Draft::set`].
+    pub fn suggest(&self, key: &str, value: Value) -> Result<Option<Draft>, ConfigError> {
+        let (section, last) = key.rsplit_once('.').unwrap_or(("", key));
+        let is_set = |last: &str| match section {
+            "" => self.set.contains_key(last),
+            section => self.set.contains_key(&format!("{section}.{last}")),
+        };
+        if is_set(last) || (LENGTHS.contains(&last) && LENGTHS.into_iter().any(is_set)) {
+            return Ok(None);
+        }
+        let mut draft = self.clone().put(key, value, self.origin.clone())?;
+        draft.set.remove(key);
+        Ok(Some(draft))
+    }
+
+    /// Whether it began with this preset.
+    pub fn is_of(&self, preset: &str) -> bool {
+        self.origin == origin(preset)
+    }
+
     /// One draft for each value of `a.b=V1,V2`, labelled `a.b=V1`, `a.b=V2`.
     ///
     /// # Errors
@@ -105,9 +144,8 @@ impl Draft {
             };
         }
         match last {
-            "steps" | "epochs" | "unit" => {
-                // One of them says how long a stage is.
-                ["steps", "epochs", "unit"].into_iter().for_each(|key| drop(section.remove(key)));
+            last if LENGTHS.contains(&last) => {
+                LENGTHS.into_iter().for_each(|key| drop(section.remove(key)));
             }
             "arch" if path == ["model"] && section.get("arch") != Some(&value) => section.clear(),
             // Images and text have other keys.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::draft;
 use super::error::{self, ConfigError};
 use super::{Bert, Config, Data, Draft, Model};
 
@@ -30,6 +31,7 @@ macro_rules! presets {
 /// All presets, in the order in which they are shown.
 pub const PRESETS: &[Preset] = presets![
     "demo",
+    "pictures",
     "mnist-mlp-thin",
     "cifar10-resnet-thin",
     "imagenet-resnet50",
@@ -56,7 +58,7 @@ impl Draft {
     /// [`ConfigError::UnknownPreset`].
     pub fn preset(name: &str) -> Result<Draft, ConfigError> {
         if let Some(preset) = find(name) {
-            return Draft::from_toml(preset.text, &format!("preset {name}"));
+            return Draft::from_toml(preset.text, &draft::origin(name));
         }
         let nearest = error::nearest(name, PRESETS.iter().map(|preset| preset.name));
         Err(ConfigError::UnknownPreset { name: name.into(), nearest: nearest.map(String::from) })

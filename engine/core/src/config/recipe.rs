@@ -118,6 +118,35 @@ impl Recipe {
         self.length.steps(steps_per_epoch)
     }
 
+    /// The recipe in two parts, one after the other: its warm-up, or one epoch where it has none, and half of it at most, which ends at its peak;
+    /// and the rest, which begins there.
+    pub fn parted(&self, train_count: u64) -> (Recipe, Recipe) {
+        let one = match self.length {
+            Length::Epochs(_) => 1.0,
+            Length::Steps(_) => self.steps_per_epoch(train_count) as f64,
+        };
+        let wanted = if self.warmup > 0.0 { self.warmup } else { one };
+        let (first, rest) = match self.length {
+            Length::Epochs(all) => {
+                let first = wanted.min(all / 2.0);
+                (Length::Epochs(first), Length::Epochs(all - first))
+            }
+            Length::Steps(all) => {
+                let first = whole(wanted).min(all / 2).max(1);
+                (Length::Steps(first), Length::Steps(all.saturating_sub(first).max(1)))
+            }
+        };
+        let warmup = match first {
+            Length::Epochs(epochs) => epochs,
+            Length::Steps(steps) => steps as f64,
+        };
+        let milestones = self.milestones.iter().map(|at| at - warmup).filter(|at| *at > 0.0);
+        let rest =
+            Recipe { length: rest, warmup: 0.0, milestones: milestones.collect(), ..self.clone() };
+        let schedule = Schedule::Constant;
+        (Recipe { length: first, warmup, schedule, milestones: Vec::new(), ..self.clone() }, rest)
+    }
+
     /// Learning rate of the 0-based `step` of a restart that has `total` of them.
     ///
     /// Warm-up is `lr · step / warmup`, as Hugging Face's `get_*_schedule_with_warmup`; cosine and linear then run over the steps that are

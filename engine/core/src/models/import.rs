@@ -113,6 +113,30 @@ fn infer_resnet(weights: &Weights, input: Extent) -> Result<Network, NetworkErro
     Ok(Network { input, blocks, head: resnet::head(classes), further: Vec::new() })
 }
 
+/// Gives a network a head for so many classes: the linear layer that makes the logits. Its tensors are taken out of `weights`.
+///
+/// # Errors
+/// Its head has no such layer.
+pub fn new_head(
+    network: &mut Network,
+    weights: &mut Weights,
+    classes: u32,
+) -> Result<(), NetworkError> {
+    let linear = network.head.iter_mut().rev().find_map(|layer| match layer {
+        Layer::Linear(linear) => Some(linear),
+        _ => None,
+    });
+    let Some(linear) = linear else {
+        let message = "its head has no linear layer, which a new one would take the place of";
+        return Err(NetworkError::Unsupported(message.into()));
+    };
+    linear.out = classes;
+    for part in ["weight", "bias"] {
+        weights.remove(&format!("{}.{part}", linear.name));
+    }
+    Ok(())
+}
+
 /// Checks that the weights are exactly the network's; PyTorch's `num_batches_tracked` is passed over.
 ///
 /// # Errors

@@ -6,7 +6,7 @@ mod mlp;
 mod resnet;
 
 pub use bert::{Bert, BertHead, bert};
-pub use import::{check, infer, regroup};
+pub use import::{check, infer, new_head, regroup};
 
 use crate::{
     config::{Examples, Model, Text},

@@ -61,6 +61,7 @@ impl Nets<'_> {
             Trained::LastBlock => {
                 self.layout.blocks[self.blocks() - 1].max(self.layout.behind_embeddings)
             }
+            Trained::Head => self.layout.blocks[self.blocks()],
         };
         Flat { layout: self.layout, recipe: self.of.recipe, scaled: self.mixed(), first }
     }
@@ -89,8 +90,8 @@ impl Nets<'_> {
         let student = if self.mixed() { self.to_f16(g, target)? } else { self.bind(g) };
         let student = student.reading(&inputs);
         let last = self.blocks() - 1;
-        let frozen = self.of.objective.freezes();
-        let mode = |block| if frozen && block < last { Mode::Eval } else { Mode::Train };
+        let frozen = self.of.objective.frozen(self.blocks());
+        let mode = |block| if block < frozen { Mode::Eval } else { Mode::Train };
         let built = build(g, self.of.student, &student, inputs.first(), 0..self.blocks(), mode)?;
         let outputs = &built.outputs[..];
         let teacher = self.teach(g, &inputs)?;

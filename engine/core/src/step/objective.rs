@@ -19,6 +19,8 @@ use super::{error::ProgramError, task::Task};
 pub enum Objective {
     /// The loss of the task, by the targets of the data.
     Labels,
+    /// The same, for the head alone.
+    Head,
     /// (1 − α) CE + α T² KL(teacher ‖ student at T).
     Distill {
         /// α.
@@ -37,7 +39,7 @@ pub enum Objective {
     },
 }
 
-/// What of an imitating student is trained; the rest runs in eval mode and no optimiser touches it.
+/// What of a student is trained; the rest runs in eval mode and no optimiser touches it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Trained {
     /// All of it.
@@ -46,25 +48,32 @@ pub enum Trained {
     Layers,
     /// Its last block, and of that as above.
     LastBlock,
+    /// What stands behind its blocks.
+    Head,
 }
 
 impl Objective {
     /// Whether a teacher runs in each step.
     pub fn needs_teacher(self) -> bool {
-        self != Objective::Labels
+        matches!(self, Objective::Distill { .. } | Objective::Imitate { .. })
     }
 
     /// What of the student is trained.
     pub(super) fn trained(self) -> Trained {
         match self {
             Objective::Imitate { trained, .. } => trained,
+            Objective::Head => Trained::Head,
             Objective::Labels | Objective::Distill { .. } => Trained::All,
         }
     }
 
-    /// Whether only the last block is trained.
-    pub(super) fn freezes(self) -> bool {
-        self.trained() == Trained::LastBlock
+    /// How many of a student's `blocks`, from the first on, are not trained.
+    pub(super) fn frozen(self, blocks: usize) -> usize {
+        match self.trained() {
+            Trained::All | Trained::Layers => 0,
+            Trained::LastBlock => blocks - 1,
+            Trained::Head => blocks,
+        }
     }
 
     /// The loss of the student's `outputs`, \[1\] for each part of it; `teacher` is what the objective follows.
@@ -79,7 +88,7 @@ impl Objective {
     ) -> Result<Vec<Value>, ProgramError> {
         let missing = || NetworkError::Mismatch("this stage needs a teacher".into());
         g.scoped("loss", |g| match self {
-            Objective::Labels => Ok(task.losses(g, outputs, inputs, smoothing)?),
+            Objective::Labels | Objective::Head => Ok(task.losses(g, outputs, inputs, smoothing)?),
             Objective::Distill { alpha, temperature } => {
                 let teacher = teacher.ok_or_else(missing)?;
                 let factor = (alpha * temperature * temperature) as f32;

@@ -57,7 +57,7 @@ impl Training<'_> {
     pub fn counts(&self) -> Counts {
         match self.objective {
             Objective::Imitate { .. } => self.task.states(),
-            Objective::Labels | Objective::Distill { .. } => self.task.counts(),
+            Objective::Labels | Objective::Head | Objective::Distill { .. } => self.task.counts(),
         }
     }
 
@@ -79,8 +79,7 @@ impl Training<'_> {
 
     /// The batch norms in train mode, by name.
     fn batch_norms(&self) -> Vec<&str> {
-        let frozen = if self.objective.freezes() { self.student.blocks.len() - 1 } else { 0 };
-        self.student.batch_norms(frozen)
+        self.student.batch_norms(self.objective.frozen(self.student.blocks.len()))
     }
 
     /// The first batch norm that sees one position of each input, if there is one: a single input would give it one value a channel, whose

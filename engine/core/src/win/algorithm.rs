@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Config, Length, Merge, Method, Recipe, Target, whole};
+use crate::config::{Config, Head, Length, Merge, Method, Recipe, Target, whole};
 
 /// What a stage does.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -10,6 +10,8 @@ use crate::config::{Config, Length, Merge, Method, Recipe, Target, whole};
 pub enum StageKind {
     /// Trains on the labels.
     Labels,
+    /// Trains the head alone on the labels.
+    Head,
     /// Trains on (1 − α) CE + α T² KL(teacher ‖ student at T).
     Distill {
         /// α.
@@ -44,7 +46,7 @@ impl StageKind {
         match self {
             StageKind::Distill { .. } | StageKind::Hint { .. } | StageKind::Narrow { .. } => true,
             StageKind::Tune { target } => target == Target::Teacher,
-            StageKind::Labels | StageKind::Start | StageKind::Merge => false,
+            StageKind::Labels | StageKind::Head | StageKind::Start | StageKind::Merge => false,
         }
     }
 }
@@ -149,9 +151,20 @@ pub fn of(config: &Config, method: Option<Method>, train_count: u64) -> Vec<Stag
     }
 }
 
-/// Stage 1: the teacher, trained on the labels.
+/// Stage 1: the teacher, trained on the labels. Where it has a new head, this is trained alone at first, by a part of the same recipe in which
+/// the learning rate rises from 0: `wide.warmup`, else one epoch, and half of the length at most.
 pub fn wide(config: &Config, train_count: u64) -> Vec<Stage> {
-    let mut stages = vec![Stage::train("wide", StageKind::Labels, "wide", config.wide.recipe())];
+    let recipe = config.wide.recipe();
+    let train = |name, kind, recipe| Stage::train(name, kind, "wide", recipe);
+    let mut stages = match config.teacher.head {
+        Head::Same => vec![train("wide", StageKind::Labels, recipe)],
+        Head::New => {
+            let (first, rest) = recipe.parted(train_count);
+            let wide = train("wide", StageKind::Labels, rest);
+            let head = train("head", StageKind::Head, first);
+            vec![head, Stage { depends_on: vec![Dependency::Stage(0)], ..wide }]
+        }
+    };
     share_steps(&mut stages, train_count);
     stages
 }
@@ -310,8 +323,36 @@ mod tests {
                 assert_eq!(stage.depends_on, Vec::from_iter(before));
             }
         }
-        let [wide] = &wide(&config, 8000)[..] else { panic!("one stage") };
+        let of = self::wide;
+        let [wide] = &of(&config, 8000)[..] else { panic!("one stage") };
         assert_eq!((wide.method, wide.section, &*wide.depends_on), (None, Some("wide"), &[][..]));
+    }
+
+    /// Twenty epochs of 125 steps: as many with a new head, whose part is the warm-up.
+    #[test]
+    fn a_new_head_is_warmed_up_alone() {
+        let mut config = Config::default();
+        config.teacher.from = Some("elsewhere".into());
+        config.teacher.head = Head::New;
+        let of = |config: &Config| {
+            let stages = wide(config, 8000);
+            let [head, wide] = &stages[..] else { panic!("{stages:?}") };
+            assert_eq!((head.kind, wide.kind), (StageKind::Head, StageKind::Labels));
+            assert_eq!(wide.depends_on, [Dependency::Stage(0)]);
+            let recipe = head.recipe.as_ref().expect("trained");
+            for step in 0..head.steps {
+                let risen = recipe.lr * step as f64 / head.steps as f64;
+                assert!((recipe.lr_at(step, head.steps, 125) - risen).abs() < 1e-12, "{step}");
+            }
+            let wide_recipe = wide.recipe.as_ref().expect("trained");
+            assert_eq!(wide_recipe.lr_at(0, wide.steps, 125), wide_recipe.lr);
+            (head.steps, wide.steps)
+        };
+        assert_eq!(of(&config), (125, 2375));
+        config.wide.warmup = 3.0;
+        assert_eq!(of(&config), (375, 2125));
+        (config.wide.epochs, config.wide.steps, config.wide.warmup) = (None, Some(10), 0.0);
+        assert_eq!(of(&config), (5, 5));
     }
 
     fn steps(config: &Config, method: Method, train_count: u64) -> u64 {

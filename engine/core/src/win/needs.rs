@@ -51,7 +51,7 @@ pub fn needs(
         false => None,
     };
     let mut needs = Vec::new();
-    if config.teacher.from.is_none() && config.methods.iter().any(|method| method.needs_teacher()) {
+    if config.teacher.is_trained() && config.methods.iter().any(|method| method.needs_teacher()) {
         let alone = Networks { student: teacher, teacher: None, bridged: None };
         for stage in algorithm::wide(config, 1) {
             needs.extend(of_stage(config, &stage, alone, task, target)?);

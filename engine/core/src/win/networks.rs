@@ -47,6 +47,7 @@ impl Networks<'_> {
 /// The objective of a stage. `scale` is the factor of an imitation's squared error.
 pub fn objective(kind: StageKind, win: &Win, scale: f32) -> Objective {
     match kind {
+        StageKind::Head => Objective::Head,
         StageKind::Distill { alpha, temperature } => Objective::Distill { alpha, temperature },
         StageKind::Tune { target: Target::Teacher } => {
             Objective::Distill { alpha: 1.0, temperature: 1.0 }

@@ -31,7 +31,7 @@ pub use error::DataError;
 pub use kind::kind_of;
 pub use loader::{Loader, LoaderOptions};
 pub use source::{Draw, Source, Split};
-pub use unpack::unpack;
+pub use unpack::{unpack, unpack_model};
 
 use std::path::Path;
 use std::sync::Arc;

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Read as _};
+use std::iter;
 use std::path::{Path, PathBuf};
 
 use unicode_normalization::UnicodeNormalization;
@@ -17,6 +18,8 @@ use super::listing::{self, Listing};
 use super::text::corpus::is_part;
 use super::text::kind;
 use crate::config::TextKind;
+use crate::formats::folder::{CONFIG, WEIGHTS};
+use crate::formats::sums;
 use crate::text::escape;
 
 /// Entries of an archive, of any kind.
@@ -68,6 +71,60 @@ pub fn unpack(archive: &Path, folder: &Path, most: u64) -> Result<usize, DataErr
     let count = wanted.values().map(Vec::len).sum();
     sync(folder, &folders, wanted.into_values().flatten()).map_err(failed)?;
     Ok(count)
+}
+
+/// Files of a model folder beside its weights that say what it is.
+const BESIDE: [&str; 3] = [CONFIG, "preprocessor_config.json", sums::NAME];
+
+/// Writes the weights of a trained network that somebody sent into the empty `folder`, durably, as `model.safetensors`, with the files beside them
+/// that say what they are: from an archive of a model folder, or weights alone, which are no archive.
+///
+/// # Errors
+/// What every reader of archives refuses; no weights, or several; more than `most` bytes. Whether the weights can be read is not looked at.
+pub fn unpack_model(sent: &Path, folder: &Path, most: u64) -> Result<(), DataError> {
+    let failed = |error: io::Error| {
+        DataError::malformed(sent, format!("what it holds cannot be kept: {error}"))
+    };
+    let mut head = Vec::new();
+    let opened = File::open(sent).map_err(DataError::read(sent))?;
+    opened.take(9).read_to_end(&mut head).map_err(DataError::read(sent))?;
+    // Behind eight bytes of its length the header of safetensors is JSON.
+    if head.get(8) == Some(&b'{') {
+        std::fs::copy(sent, folder.join(WEIGHTS)).map_err(failed)?;
+        return sync(folder, &[], iter::once(WEIGHTS.into())).map_err(failed);
+    }
+    let caps = Caps { entries: ENTRIES, file: FILE, total: most, ..Caps::default() };
+    let archive = Archive::open(&sent.into(), caps)?;
+    let listing = archive.list(&mut Account::default())?;
+    let of = |is: &dyn Fn(&str) -> bool| -> Vec<&listing::File> {
+        listing.files.iter().filter(|file| is(file.split().1)).collect()
+    };
+    let mut weights = of(&|name| name == WEIGHTS);
+    if weights.is_empty() {
+        weights = of(&|name| name.ends_with(".safetensors"));
+    }
+    let [weights] = weights[..] else {
+        let pickle =
+            of(&|name| [".bin", ".pt", ".pth", ".pkl"].iter().any(|ending| name.ends_with(ending)));
+        let problem = match (weights.len(), pickle.first()) {
+            (0, Some(pickle)) => format!(
+                "holds \"{}\", a pickle of PyTorch's, which can run code when it is read; safetensors are read",
+                escape(&pickle.name)
+            ),
+            (0, None) => format!("holds no {WEIGHTS}"),
+            (count, _) => format!("holds {count} files of weights; one network is read from one"),
+        };
+        return Err(DataError::malformed(sent, problem));
+    };
+    let inside = weights.split().0;
+    let mut wanted = BTreeMap::from([(weights.entry, vec![PathBuf::from(WEIGHTS)])]);
+    for file in listing.files.iter().filter(|file| file.split().0 == inside) {
+        if BESIDE.contains(&file.split().1) {
+            wanted.insert(file.entry, vec![file.split().1.into()]);
+        }
+    }
+    archive.visit(&wanted, |names, member| write(folder, names, member))?;
+    sync(folder, &[], wanted.into_values().flatten()).map_err(failed)
 }
 
 /// Whether a name is one of some kind.
@@ -288,7 +345,10 @@ fn sync(
     mut files: impl Iterator<Item = PathBuf>,
 ) -> io::Result<()> {
     files.try_for_each(|file| File::open(folder.join(file))?.sync_all())?;
-    File::open(folder.join(super::ledger::NAME))?.sync_all()?;
+    let ledger = folder.join(super::ledger::NAME);
+    if ledger.exists() {
+        File::open(ledger)?.sync_all()?;
+    }
     if cfg!(unix) {
         let outer = folders.iter().filter_map(|folder| folder.parent());
         let all: HashSet<&Path> = folders.iter().map(PathBuf::as_path).chain(outer).collect();
@@ -332,6 +392,43 @@ mod tests {
         let beside = std::fs::read_dir(outside.path()).unwrap().count();
         assert_eq!(beside, 2);
         (count, names(&folder, ""))
+    }
+
+    #[test]
+    fn a_model_folder_is_taken_out_of_whatever_is_around_it() {
+        let of = |bytes: &[u8]| {
+            let outside = tempfile::tempdir().unwrap();
+            let (sent, folder) = (outside.path().join("sent"), outside.path().join("model"));
+            std::fs::write(&sent, bytes).unwrap();
+            std::fs::create_dir(&folder).unwrap();
+            let done = unpack_model(&sent, &folder, 1 << 20).map_err(|error| error.to_string());
+            done.map(|()| names(&folder, ""))
+        };
+        let weights = b"\x02\0\0\0\0\0\0\0{}";
+        let folder = [
+            ("x/model.safetensors", &weights[..]),
+            ("x/config.json", b"{}"),
+            ("x/README.md", b"a card"),
+            ("x/SHA256SUMS", b""),
+            ("config.json", b"of another"),
+        ];
+        let taken = ["SHA256SUMS", "config.json", "model.safetensors"].map(String::from);
+        assert_eq!(of(&zip(&folder)), Ok(taken.to_vec()));
+        assert_eq!(
+            of(&zip(&[("resnet18.safetensors", &weights[..])])),
+            Ok(vec!["model.safetensors".into()])
+        );
+        assert_eq!(of(weights), Ok(vec!["model.safetensors".into()]));
+        for (files, words) in [
+            (&[("a/pytorch_model.bin", &b"x"[..])][..], "a pickle of PyTorch's"),
+            (&[("a.txt", b"x")], "holds no model.safetensors"),
+            (&[("a.safetensors", b"x"), ("b.safetensors", b"x")], "holds 2 files of weights"),
+            (&[("../model.safetensors", b"x")], "leaves the archive"),
+        ] {
+            let said = of(&zip(files)).expect_err(words);
+            assert!(said.contains(words), "{words}: {said}");
+        }
+        assert!(of(b"hello").is_err());
     }
 
     #[test]

@@ -219,6 +219,8 @@ impl Crew<'_> {
             _ => None,
         };
         let count = context.data.train.len() as u64;
+        // What a teacher with a new head goes on from.
+        let elsewhere = self.prepared.begun.get(seed).filter(|_| method.is_none());
         let who = MemberSpec {
             name: name.clone(),
             method: *method,
@@ -230,7 +232,11 @@ impl Crew<'_> {
             stages: algorithm::of(config, *method, count),
             network: if method.is_some() { &outline.student } else { &self.prepared.wide },
             teacher: teacher.as_ref(),
-            begins: self.prepared.begins.as_ref().filter(|_| method.is_some()),
+            begins: match (method, elsewhere) {
+                (Some(_), _) => self.prepared.begins.as_ref(),
+                (None, elsewhere) => elsewhere.map(|of| &of.teacher.weights),
+            },
+            form: elsewhere.and_then(|of| of.form.as_ref()),
         };
         let shapes = who.network.shapes()?;
         let (params, macs) = (shapes.param_count(), shapes.total_macs());

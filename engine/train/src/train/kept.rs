@@ -14,7 +14,10 @@ use crate::{
         images::ImageSet,
         text::{TextSet, asked::QuestionSet},
     },
-    formats::{ImageInput, ImageModel, ModelConfig, ModelFolder, TextModel, card, folder},
+    formats::{
+        ImageInput, ImageModel, ModelConfig, ModelFolder, TextModel, card,
+        folder::{self, Form},
+    },
     models::Bert,
     win::algorithm::Stage,
 };
@@ -29,7 +32,7 @@ pub(super) fn keep(
     finished: Finished,
 ) -> Result<(), TrainError> {
     let Finished { weights, worth, merge, place } = finished;
-    let config = model_config(context.config, context.data, who.method.is_none());
+    let config = model_config(context.config, context.data, who);
     let ends = context.journal.past(&who.name).ends;
     let adapter = &context.gpu.adapter().name;
     let facts = card::CardFacts {
@@ -55,23 +58,31 @@ pub(super) fn keep(
     Ok(ModelFolder { weights, config, merge, card }.write_on(context.disk, &folder)?)
 }
 
-fn model_config(config: &Config, data: &Dataset, teacher: bool) -> ModelConfig {
+fn model_config(config: &Config, data: &Dataset, who: &MemberSpec<'_>) -> ModelConfig {
     let config::Teacher { factor, widen, .. } = config.teacher;
+    let teacher = who.method.is_none();
+    let own = || Form {
+        model: config.model.clone(),
+        widened: teacher.then_some(folder::Widened { factor, widen }),
+    };
     match &data.contents {
-        Contents::Images(ImageSet { classes, preprocess, .. }) => ModelConfig::Images(ImageModel {
-            architecture: config.model.arch().into(),
-            model: config.model.clone(),
-            widened: teacher.then_some(folder::Widened { factor, widen }),
-            input: ImageInput {
-                channels: preprocess.channels() as u32,
-                size: preprocess.size() as u32,
-                mean: preprocess.mean().to_vec(),
-                std: preprocess.std().to_vec(),
-                interpolation: preprocess.interpolation(),
-                crop: preprocess.crop(),
-            },
-            labels: classes.clone(),
-        }),
+        Contents::Images(ImageSet { classes, preprocess, .. }) => {
+            let Form { model, widened } = who.form.cloned().unwrap_or_else(own);
+            ModelConfig::Images(ImageModel {
+                architecture: model.arch().into(),
+                model,
+                widened,
+                input: ImageInput {
+                    channels: preprocess.channels() as u32,
+                    size: preprocess.size() as u32,
+                    mean: preprocess.mean().to_vec(),
+                    std: preprocess.std().to_vec(),
+                    interpolation: preprocess.interpolation(),
+                    crop: preprocess.crop(),
+                },
+                labels: classes.clone(),
+            })
+        }
         Contents::Text(TextSet { tokenizer, .. })
         | Contents::Questions(QuestionSet { tokenizer, .. }) => {
             let bert = match &config.model {

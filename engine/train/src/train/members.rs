@@ -100,7 +100,7 @@ impl Sums {
             add_samples(&mut samples, split)?;
         }
         let mut models = Sha256::new();
-        let imported = prepared.imported.iter().flat_map(BTreeMap::values);
+        let imported = prepared.imported.iter().chain([&prepared.begun]).flat_map(BTreeMap::values);
         let imported = imported.map(|of| &of.teacher.weights);
         imported.chain(&prepared.begins).for_each(|weights| add_weights(&mut models, weights));
         let [data, models] = [samples, models].map(|sum| sum.finalize().to_vec());

@@ -9,7 +9,7 @@ use super::{
     teacher::{self, Imported},
 };
 use crate::{
-    config::{BATCH, Bert, Config, Method, Model, Start},
+    config::{BATCH, Bert, Config, Head, Method, Model, Start},
     data::{DataError, Dataset, Subject},
     event::{StageFacts, StagePlan},
     models,
@@ -69,8 +69,10 @@ pub(super) struct Prepared {
     pub(super) outline: Outline,
     /// The teacher that is trained here.
     pub(super) wide: Network,
-    /// The teacher of each seed, where they were trained elsewhere.
+    /// The teacher of each seed, where they were trained elsewhere and teach as they are.
     pub(super) imported: Option<BTreeMap<u64, Imported>>,
+    /// What the teacher of each seed begins with, where they were trained elsewhere and have a new head; none otherwise.
+    pub(super) begun: BTreeMap<u64, Imported>,
     /// Trained weights that students begin with, if the configuration names some.
     pub(super) begins: Option<Weights>,
 }
@@ -107,10 +109,17 @@ pub(super) fn prepare(config: &Config, data: &Dataset) -> Result<Prepared, Train
         _ => None,
     };
     let Networks { student, teacher, imported, .. } = networks;
-    let wide = surgery::widen(&student, config.teacher.factor, config.teacher.widen);
+    let (imported, begun) = match config.teacher.head {
+        Head::Same => (imported, BTreeMap::new()),
+        Head::New => (None, imported.unwrap_or_default()),
+    };
+    let wide = match begun.is_empty() {
+        true => surgery::widen(&student, config.teacher.factor, config.teacher.widen),
+        false => teacher.clone(),
+    };
     let stages = stage_plans(config, &student, &teacher, data.train.len() as u64)?;
     let outline = Outline { student, teacher, task: data.task(), stages, warnings };
-    Ok(Prepared { outline, wide, imported, begins })
+    Ok(Prepared { outline, wide, imported, begun, begins })
 }
 
 /// The networks of a run on such data; the teachers are imported, if they come from elsewhere.

@@ -18,7 +18,7 @@ pub struct Planned {
 /// A run's teachers and members, in their order: a teacher stands before those that need it.
 pub fn planned(config: &Config) -> Vec<Planned> {
     let teaches = config.methods.iter().any(|method| method.needs_teacher());
-    let teacher = (teaches && config.teacher.from.is_none()).then_some(None);
+    let teacher = (teaches && config.teacher.is_trained()).then_some(None);
     let methods = || teacher.into_iter().chain(config.methods.iter().copied().map(Some));
     let named = |seed: u64, method: Option<Method>| {
         let name = format!("{}-{seed}", method.map_or("teacher", Method::name));

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::{checkpoint::Position, context::Teacher, measure::Worth};
 use crate::{
     config::Method,
-    formats::MergeReport,
+    formats::{MergeReport, folder::Form},
     nn::{Network, Weights},
     win::algorithm::Stage,
 };
@@ -26,6 +26,8 @@ pub(super) struct MemberSpec<'a> {
     pub(super) teacher: Option<&'a Teacher>,
     /// Trained weights that it begins with.
     pub(super) begins: Option<&'a Weights>,
+    /// What its architecture is called, where the configuration does not say it.
+    pub(super) form: Option<&'a Form>,
 }
 
 /// What a member ended with.

@@ -14,7 +14,7 @@ use std::{
 use super::{TrainError, context::Teacher};
 use crate::{
     classes,
-    config::{Activation, Config, Data, Disagreement, Framing, ImageKind, Model},
+    config::{Activation, Config, Data, Disagreement, Framing, Head, ImageKind, Model},
     data::{
         self, DataError, Subject,
         images::{self, Preprocess},
@@ -22,7 +22,9 @@ use crate::{
     disk::SystemDisk,
     event::{self, Event},
     formats::{
-        FormatError, ImageModel, ModelFolder, folder, safetensors, sums, timm, transformers, vision,
+        FormatError, ImageModel, ModelFolder,
+        folder::{self, Form},
+        safetensors, sums, timm, transformers, vision,
     },
     models::{self, Output},
     nn::{Extent, FileLayout, Layer, Network, NetworkError, Tensor, Weights},
@@ -95,6 +97,8 @@ pub(super) struct Imported {
     pub(super) file: PathBuf,
     /// What had to be assumed.
     pub(super) warnings: Vec<String>,
+    /// What the architecture is called where the run writes it: with a new head.
+    pub(super) form: Option<Form>,
 }
 
 /// Says of an error that it is about the teacher `from`.
@@ -259,6 +263,10 @@ pub fn presumed(config: &Config) -> Result<Subject, TrainError> {
         channels = described.channels().map(|channels| channels as usize);
         labels = described.labels();
     }
+    if config.teacher.head == Head::New {
+        // Those of the data, which are not there.
+        labels = Some(classes::numbers(usual));
+    }
     if channels.is_none() || labels.is_none() {
         let weights = tensors(&found.weights)?;
         let rows = |name: &str| weights.get(name).and_then(|head| head.shape.first().copied());
@@ -304,7 +312,7 @@ pub(super) fn import(
             format!("it reads pictures of {theirs} channels, and the data's have {channels}");
         return Err(refused(from, message));
     }
-    let (network, mut weights) = match &described {
+    let (mut network, mut weights) = match &described {
         Some(Described::Taper(_)) => read_folder(&file, student)?,
         _ => read_alone(&file, &config.model, student)?,
     };
@@ -325,13 +333,33 @@ pub(super) fn import(
         hint: of_another_size(&network, &weights),
     })?;
     let known = described.and_then(Described::labels);
-    if let Some(outputs) = order(from, &network, known, labels, &mut warnings)? {
-        put_in_order(&network, &mut weights, &outputs);
+    match config.teacher.head {
+        Head::Same => {
+            if let Some(outputs) = order(from, &network, known, labels, &mut warnings)? {
+                put_in_order(&network, &mut weights, &outputs);
+            }
+        }
+        Head::New => {
+            let before = network.shapes()?.output.width();
+            models::new_head(&mut network, &mut weights, labels.len() as u32)
+                .map_err(|error| refused(from, error.to_string()))?;
+            warnings.push(format!(
+                "`{from}`: its head for {before} classes gives way to a fresh one for the {} of the data; [wide] trains the teacher on, at first the head alone",
+                labels.len()
+            ));
+        }
     }
     let network = models::regroup(network, student);
     weights.retain(|name, _| !name.ends_with("num_batches_tracked"));
+    let form = match config.teacher.head {
+        Head::Same => None,
+        Head::New => Some(Form::of(&network).ok_or_else(|| {
+            let message = "its widths are of no architecture that a model folder describes, so that it cannot be kept with a new head";
+            refused(from, message)
+        })?),
+    };
     let (epochs, seconds) = cost(&file).unzip();
-    Ok(Imported { teacher: Teacher { network, weights, epochs, seconds }, file, warnings })
+    Ok(Imported { teacher: Teacher { network, weights, epochs, seconds }, file, warnings, form })
 }
 
 /// The network of a model folder, for the student's pictures.
@@ -417,7 +445,8 @@ fn order(
             ),
             false => format!("it {difference}"),
         };
-        refused(from, message)
+        let hint = "teacher.head = \"new\" gives it a head for these classes, and trains it on";
+        TrainError::Teacher { from: from.into(), message, hint: Some(hint.into()) }
     })?;
     if matched.by_position || alone {
         let who = if classes::are_numbers(&known) { "the teacher" } else { "the data" };

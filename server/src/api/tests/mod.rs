@@ -38,6 +38,7 @@ use crate::datasets::Datasets;
 use crate::jobs::{Adapters, Jobs, described};
 use crate::run::examine::{Findings, examine};
 use crate::store::Run;
+use crate::teachers::Teachers;
 
 pub(super) const HOST: &str = "127.0.0.1:7878";
 pub(super) const TOKEN: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
@@ -107,6 +108,7 @@ impl Server {
         let Parts { paces, data, program, examiner } = parts;
         let folder = tempfile::tempdir().expect("folder");
         let (jobs, woken) = Jobs::open(folder.path()).expect("opened");
+        let teachers = Teachers::open(folder.path().join("teachers"), program.clone());
         let datasets = Datasets::open(folder.path().join("datasets"), &data, program);
         let mut guard = Guard::new(address.parse().expect("an address"), &[], token);
         guard.know(rules());
@@ -117,6 +119,7 @@ impl Server {
             jobs,
             adapters: Arc::new(Adapters::fixed(vec![described(0, "llvmpipe", "cpu")])),
             datasets,
+            teachers: teachers.expect("opened"),
             guard,
             examiner,
             data_dir: folder.path().into(),

@@ -6,6 +6,7 @@ use std::collections::BinaryHeap;
 use std::path::Path;
 
 use super::super::DataError;
+use super::super::account::Used;
 use super::super::source::SPLIT;
 use super::examples::{Examples, Parts};
 use crate::config::Images;
@@ -66,7 +67,35 @@ fn cut_in_two(
     test: Option<usize>,
     config: &Images,
 ) -> Result<(Examples, Examples), DataError> {
-    let there = only.len();
+    let (train, test) = picks(&only.labels, &only.place, train, test, config)?;
+    let both: Vec<usize> = train.iter().chain(&test).copied().collect();
+    let (train_part, test_part) = only.pick(&both).halves(train.len());
+    Ok((train_part, test_part))
+}
+
+/// How a run would part a part that is alone: pictures of each class to train on and to test on. None where there are both parts, or too few
+/// pictures for two.
+pub(super) fn foreseen(parts: &Parts, config: &Images) -> Option<Used> {
+    let ((Some(only), None) | (None, Some(only))) = (&parts.train, &parts.test) else {
+        return None;
+    };
+    let (train, test) = picks(&only.labels, &only.place, None, None, config).ok()?;
+    let of = |picks: &[usize]| {
+        let labels: Vec<u32> = picks.iter().map(|&pick| only.labels[pick]).collect();
+        counts(&labels, parts.classes.len())
+    };
+    (!train.is_empty() && !test.is_empty()).then(|| Used { train: of(&train), test: of(&test) })
+}
+
+/// Which of the pictures of a part that is alone are trained on, and which are tested on.
+fn picks(
+    labels: &[u32],
+    place: &str,
+    train: Option<usize>,
+    test: Option<usize>,
+    config: &Images,
+) -> Result<(Vec<usize>, Vec<usize>), DataError> {
+    let there = labels.len();
     let fraction = config.test_fraction;
     if !(fraction > 0.0 && fraction < 1.0) {
         return Err(DataError::setting(
@@ -74,10 +103,9 @@ fn cut_in_two(
             format!("{fraction} is not between 0 and 1"),
         ));
     }
-    let place = only.place.clone();
-    let too_many = |key, asked| DataError::Count { key, asked, there, place: place.clone() };
+    let too_many = |key, asked| DataError::Count { key, asked, there, place: place.to_owned() };
     // Of each class that has two pictures, one is tested on.
-    let shared = several(&only.labels);
+    let shared = several(labels);
     let held_out = ((there as f64 * fraction).round() as usize).max(1).max(shared);
     let test_count = test.unwrap_or_else(|| {
         train.map_or(held_out, |train| held_out.min(there.saturating_sub(train)))
@@ -93,10 +121,7 @@ fn cut_in_two(
         return Err(too_many("data.train_count + data.test_count", train_count + test_count));
     }
     let order = random::permutation(there, &[config.split_seed, SPLIT]);
-    let (train, test) = by_class(&only.labels, &order, train_count, test_count);
-    let both: Vec<usize> = train.iter().chain(&test).copied().collect();
-    let (train_part, test_part) = only.pick(&both).halves(train_count);
-    Ok((train_part, test_part))
+    Ok(by_class(labels, &order, train_count, test_count))
 }
 
 /// There are none.

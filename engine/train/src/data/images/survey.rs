@@ -2,12 +2,13 @@
 
 use super::super::DataError;
 use super::super::account::Account;
-use super::division::counts;
+use super::division::{counts, foreseen};
 use super::examples::{Examples, Store, decode};
 use super::image::Image;
 use super::open::system;
 use super::reading::read;
-use crate::config::Images;
+use crate::config::{ImageKind, Images};
+use crate::suggest::Pictures;
 
 /// What a data set holds.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,8 +19,27 @@ pub struct Survey {
     pub train: SurveyedPart,
     /// What is there for testing; empty where training splits the other part.
     pub test: SurveyedPart,
-    /// What was found, what was left out and why.
+    /// What was found, what was left out and why; of a part that is alone, how a run would part it.
     pub account: Account,
+}
+
+impl Survey {
+    /// What one has to know of the pictures to choose a configuration for them; none where none was looked at.
+    pub fn pictures(&self, kind: ImageKind) -> Option<Pictures> {
+        let samples = || self.train.samples.iter().chain(&self.test.samples);
+        let mut sides: Vec<usize> =
+            samples().map(|sample| sample.image.width.min(sample.image.height)).collect();
+        sides.sort_unstable();
+        let side = *sides.get(sides.len() / 2)?;
+        let train = match &self.account.used {
+            Some(used) => used.train.iter().sum(),
+            None => self.account.train.total(),
+        };
+        let channels = samples().map(|sample| sample.image.channels).max()?;
+        let [side, channels, classes] =
+            [side, channels, self.classes.len()].map(|n| u32::try_from(n).unwrap_or(u32::MAX));
+        Some(Pictures { kind, train, classes, side, channels })
+    }
 }
 
 /// What a part of a data set holds.
@@ -49,7 +69,17 @@ pub struct Sample {
 /// What [`super::open`] says of the files; a part of which no picture that was tried can be decoded.
 pub fn survey(config: &Images, samples: usize) -> Result<Survey, DataError> {
     let parts = read(config, &system())?;
+    let parted = foreseen(&parts, config);
     let (classes, mut account) = (parts.classes, parts.account);
+    if let Some(used) = parted {
+        let test: u64 = used.test.iter().sum();
+        account.note(format!(
+            "there is no test part: {test} of {} pictures are held out for testing, of each class its share (data.test_fraction = {})",
+            test + used.train.iter().sum::<u64>(),
+            config.test_fraction
+        ));
+        account.used = Some(used);
+    }
     let mut part = |examples: Option<Examples>| match examples {
         Some(examples) => surveyed(&examples, classes.len(), samples, &mut account),
         None => Ok(SurveyedPart { counts: vec![0; classes.len()], samples: Vec::new() }),

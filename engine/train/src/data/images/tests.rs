@@ -411,6 +411,36 @@ fn a_survey_goes_round_a_damaged_picture() {
     assert!(notes.contains("train/a/1.png: it cannot be decoded"), "{notes}");
 }
 
+/// Class folders alone are parted by a run; a look at them says how, and what size they have.
+#[test]
+fn a_survey_says_how_class_folders_will_be_parted() {
+    let folder = tempfile::tempdir().unwrap();
+    for (class, count) in [("a", 10u8), ("b", 5), ("c", 1)] {
+        for at in 0..count {
+            write_png(folder.path(), &format!("set/{class}/{at}.png"), 9, [at; 3]);
+        }
+    }
+    let path = Some(folder.path().display().to_string());
+    let data = Images { kind: ImageKind::Folder, path, size: Some(8), ..Images::default() };
+    let surveyed = survey(&data, 64).unwrap();
+    assert_eq!(
+        (&surveyed.train.counts[..], &surveyed.test.counts[..]),
+        (&[10, 5, 1][..], &[0; 3][..])
+    );
+    let used = surveyed.account.used.clone().expect("parted");
+    assert_eq!((&used.train[..], &used.test[..]), (&[8, 4, 1][..], &[2, 1, 0][..]));
+    let said = surveyed.account.lines().join("\n");
+    assert!(said.contains("3 of 16 pictures are held out for testing"), "{said}");
+    assert!(said.contains("a 8 + 2, b 4 + 1, c 1 + 0"), "{said}");
+    let pictures = surveyed.pictures(data.kind).expect("pictures");
+    assert_eq!((pictures.train, pictures.classes, pictures.side), (13, 3, 9));
+    // So does the run.
+    assert_eq!(open(&data).unwrap().account.used, Some(used));
+    // What has a test part is not parted.
+    let (_folder, data) = self::pictures();
+    assert_eq!(survey(&data, 64).unwrap().account.used, None);
+}
+
 /// Pictures of every kind in one folder, by names in any case.
 #[test]
 fn every_kind_of_picture_is_trained_on() {

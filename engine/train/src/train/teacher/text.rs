@@ -153,7 +153,8 @@ pub(super) fn import(
     let network = models::regroup(network, student);
     let mut warnings = notes;
     warnings.extend(untrained(from, &fresh));
-    Ok(Imported { teacher: Teacher { network, weights, epochs, seconds }, file, warnings })
+    let teacher = Teacher { network, weights, epochs, seconds };
+    Ok(Imported { teacher, file, warnings, form: None })
 }
 
 /// That parts of a model are fresh.
