@@ -22,6 +22,8 @@ pub mod ops;
 pub mod plan;
 pub mod profile;
 pub mod random;
+pub mod statistics;
 pub mod step;
 pub mod text;
+pub mod verdicts;
 pub mod win;

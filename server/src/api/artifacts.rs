@@ -21,6 +21,7 @@ use super::app::{App, blocking};
 use super::error::ApiError;
 use super::extract::Asked;
 use super::files::{self, Item};
+use crate::run::MemberState;
 use crate::store::Run;
 
 /// Bytes of a process's output, if the client does not say, and at most.
@@ -42,16 +43,30 @@ pub(super) struct Artifacts {
 
 /// The folder of a model.
 fn place(app: &App, run: &Run, member: Option<&str>) -> Result<PathBuf, ApiError> {
+    let Some(name) = member else { return Ok(app.jobs.directory(run).join(ARTIFACTS)) };
+    let folder = member_folder(app, run, name)?;
+    Ok(if known(run, name)?.method.is_some() { folder.join(ARTIFACTS) } else { folder })
+}
+
+/// The folder of a member or a teacher.
+///
+/// # Errors
+/// The run has none of this name.
+pub(super) fn member_folder(app: &App, run: &Run, name: &str) -> Result<PathBuf, ApiError> {
     let directory = app.jobs.directory(run);
-    let Some(name) = member else { return Ok(directory.join(ARTIFACTS)) };
+    let known = known(run, name)?;
+    Ok(match known.method {
+        Some(_) => directory.join("members").join(&known.member),
+        None => directory.join("teachers").join(known.seed.to_string()),
+    })
+}
+
+/// The member or teacher of this name.
+fn known<'a>(run: &'a Run, name: &str) -> Result<&'a MemberState, ApiError> {
     let known = run.view.members.iter().find(|member| member.member == name);
-    let known = known.ok_or_else(|| {
+    known.ok_or_else(|| {
         ApiError::not_found(format!("the run has no member `{}`", name.escape_debug()))
             .field("member")
-    })?;
-    Ok(match known.method {
-        Some(_) => directory.join("members").join(&known.member).join(ARTIFACTS),
-        None => directory.join("teachers").join(known.seed.to_string()),
     })
 }
 

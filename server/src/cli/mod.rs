@@ -11,6 +11,7 @@ mod helper;
 mod inspect;
 mod model;
 mod out;
+mod pictures;
 mod predict;
 mod preflight;
 mod presets;
@@ -73,6 +74,9 @@ enum Verb {
     /// What a data set holds, as JSON: likewise.
     #[command(hide = true)]
     Survey(survey::Arguments),
+    /// Test pictures of a run as PNG, and their classes as JSON: likewise.
+    #[command(hide = true)]
+    Pictures(pictures::Arguments),
     /// Another verb within limits, for as long as standard input stays open.
     #[command(hide = true)]
     Helper(helper::Arguments),
@@ -86,6 +90,7 @@ fn settle(verb: &Verb) {
         Verb::Devices(_) | Verb::Inspect(_) | Verb::Eval(_) | Verb::Predict(_) | Verb::Bench(_) => {
             driver::settle(None);
         }
+        Verb::Compare(arguments) if arguments.measures() => driver::settle(None),
         Verb::Presets(_)
         | Verb::Compare(_)
         | Verb::Export(_)
@@ -93,6 +98,7 @@ fn settle(verb: &Verb) {
         | Verb::Completions(_)
         | Verb::Manual(_)
         | Verb::Survey(_)
+        | Verb::Pictures(_)
         | Verb::Helper(_) => {}
     }
 }
@@ -127,6 +133,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Verb::Manual(arguments) => completions::manual(&arguments, Cli::command()),
         Verb::Preflight(arguments) => preflight::run(&arguments),
         Verb::Survey(arguments) => survey::run(&arguments),
+        Verb::Pictures(arguments) => pictures::run(&arguments),
         Verb::Helper(_) => Err(anyhow::anyhow!("a helper has no helpers")),
     };
     done.map(|()| ExitCode::SUCCESS)

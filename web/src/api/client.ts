@@ -14,8 +14,11 @@ import type {
   RunDetail,
   RunSummary,
   Preview,
+  Review,
   SelfTest,
   Session,
+  ShownPicture,
+  Versus,
 } from "./types";
 import { NOT_SENDABLE, packed } from "../lib/upload";
 
@@ -148,6 +151,12 @@ export const api = {
     `${run(id)}/artifacts/${encodeURIComponent(name)}${search({ member })}`,
   planUrl: (id: string, member?: string) => `${run(id)}/plan.json${search({ member })}`,
   zipUrl: (id: string, member?: string) => `${run(id)}/artifacts.zip${search({ member })}`,
+  review: (id: string, member: string, signal?: AbortSignal) =>
+    get<Review>(`${run(id)}/review${search({ member })}`, signal),
+  versus: (id: string, first: string, second: string, signal?: AbortSignal) =>
+    get<Versus>(`${run(id)}/versus${search({ first, second })}`, signal),
+  pictures: (id: string, places: number[], signal?: AbortSignal) =>
+    get<{ pictures: ShownPicture[] }>(`${run(id)}/pictures${search({ places: places.join(",") })}`, signal),
   compare: (ids: string[], signal?: AbortSignal) =>
     get<Comparison>(`/api/compare${search({ runs: ids.join(",") })}`, signal),
 

@@ -14,7 +14,9 @@ use crate::{
         images::ImageSet,
         text::{TextSet, asked::QuestionSet},
     },
-    formats::{ImageInput, ImageModel, ModelConfig, ModelFolder, TextModel, card, folder},
+    formats::{
+        ImageInput, ImageModel, ModelConfig, ModelFolder, TextModel, card, folder, verdicts,
+    },
     models::Bert,
     win::algorithm::Stage,
 };
@@ -48,6 +50,9 @@ pub(super) fn keep(
         },
     };
     let card = card::render(&facts, &config, merge.as_ref());
+    if let Some(verdicts) = &worth.verdicts {
+        verdicts::write_on(context.disk, &who.folder, verdicts)?;
+    }
     let folder = match who.method {
         Some(_) => who.folder.join(ARTIFACTS),
         None => who.folder.clone(),

@@ -37,6 +37,7 @@ use super::token::Token;
 use crate::datasets::Datasets;
 use crate::jobs::{Adapters, Jobs, described};
 use crate::run::examine::{Findings, examine};
+use crate::run::pictures::{self, Picture};
 use crate::store::Run;
 
 pub(super) const HOST: &str = "127.0.0.1:7878";
@@ -53,6 +54,15 @@ impl Examiner for Here {
         _awaited: &dyn Fn() -> bool,
     ) -> Result<Findings, String> {
         Ok(examine(config, None, &Target::web(AdapterKind::Cpu), false))
+    }
+
+    fn pictures(
+        &self,
+        run: &std::path::Path,
+        picks: &[usize],
+        _awaited: &dyn Fn() -> bool,
+    ) -> Result<Vec<Picture>, String> {
+        pictures::write(run, picks).map_err(|error| error.to_string())
     }
 }
 

@@ -1,0 +1,35 @@
+/** What the page shows of a member's answers to the test pictures. */
+import type { Review } from "../api/types";
+
+/** Pictures of a class that are said to be of one. */
+export interface Cell {
+  label: number;
+  said: number;
+  pictures: number;
+  /** Of the class's pictures, from 0 to 1. */
+  share: number;
+  words: string;
+}
+
+/** The name of a class, or its number. */
+export const className = (review: Pick<Review, "classes">, index: number): string =>
+  review.classes[index]?.name ?? String(index);
+
+/** The cells of a confusion matrix in which there are any. */
+export function cells(review: Pick<Review, "classes" | "confusion">): Cell[] {
+  return review.confusion.map(([label = 0, said = 0, pictures = 0]) => {
+    const of = review.classes[label]?.count ?? 0;
+    const words = `${className(review, label)} said to be ${className(review, said)}: ${pictures} of ${of}`;
+    return { label, said, pictures, share: of > 0 ? pictures / of : 0, words };
+  });
+}
+
+/** For each class, the other one that it is taken for most often, the first of several; none where it never is. */
+export function takenFor(review: Pick<Review, "classes" | "confusion">): (Cell | null)[] {
+  const most: (Cell | null)[] = review.classes.map(() => null);
+  for (const cell of cells(review)) {
+    const known = most[cell.label];
+    if (cell.label !== cell.said && (!known || cell.pictures > known.pictures)) most[cell.label] = cell;
+  }
+  return most;
+}
