@@ -242,7 +242,8 @@ test("the model answers in the browser as it does in the program", async () => {
   mkdirSync(folder);
   for (const [name, data] of downloaded) writeFileSync(path.join(folder, path.basename(name)), data);
   await page.getByRole("link", { name: "Try it" }).click();
-  await page.getByText("Drop a picture here").waitFor({ timeout: 60_000 });
+  await page.getByText("Drop pictures here").waitFor({ timeout: 60_000 });
+  const whose = await page.getByLabel("Answers of").inputValue();
   for (const [i, { url }] of samples.entries()) {
     const picture = path.join(folder, `${i}.png`);
     writeFileSync(picture, await (await context.request.get(server.origin + url)).body());
@@ -251,7 +252,8 @@ test("the model answers in the browser as it does in the program", async () => {
     const predicted = execFileSync(PROGRAM, ["predict", folder, picture, "--json"], { encoding: "utf8" });
     const { top } = JSON.parse(predicted) as { top: { label: string; probability: number }[] };
     const shown = await page
-      .locator(".answer li")
+      .getByRole("region", { name: `${whose} on ${i}.png` })
+      .locator("li")
       .evaluateAll((rows) => rows.map((row) => row.textContent ?? ""));
     expect(shown.length).toBe(5);
     for (const [k, row] of shown.entries()) {

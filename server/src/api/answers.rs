@@ -1,4 +1,4 @@
-//! What the members of a run say of its test pictures, and these pictures.
+//! What the members of a run say of its test pictures, these pictures, and how long an answer takes.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,16 +7,17 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use engine::config::Config;
 use engine::disk::SystemDisk;
 use engine::formats::verdicts;
 use engine::verdicts::{Review, Verdicts, Versus};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::app::{App, blocking, helped_while};
+use super::app::{App, blocking, helped, helped_while};
 use super::artifacts::member_folder;
 use super::error::ApiError;
-use super::extract::{self, Asked};
+use super::extract::{self, Asked, Body, Nothing};
 use crate::run::pictures::{self, Picture};
 use crate::store::Run;
 
@@ -148,6 +149,29 @@ pub(super) async fn picture(
         let headers =
             [(header::CONTENT_TYPE, "image/png"), (header::CACHE_CONTROL, "private, no-cache")];
         Ok((headers, bytes).into_response())
+    })
+    .await
+}
+
+/// What came of timing.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Timed {
+    /// What could not be timed, in sentences.
+    said: Vec<String>,
+}
+
+/// The times are in `/api/compare`.
+pub(super) async fn time(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    Body(Nothing {}): Body<Nothing>,
+) -> Result<Json<Timed>, ApiError> {
+    helped(&app, move |app| {
+        let run = app.run(&id)?;
+        let config = Config::from_toml(&run.config, "configuration")?;
+        let directory = app.jobs.directory(&run);
+        let said = app.examiner.time(&directory, &config.device);
+        Ok(Json(Timed { said: said.map_err(ApiError::unavailable)? }))
     })
     .await
 }

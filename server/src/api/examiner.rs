@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use engine::config::Config;
 
-use crate::helper::ask_while;
+use crate::helper::{ask, ask_while};
 use crate::run::examine::Findings;
 #[cfg(doc)]
 use crate::run::pictures;
@@ -39,6 +39,12 @@ pub(super) trait Examiner: Send + Sync {
         picks: &[usize],
         awaited: &dyn Fn() -> bool,
     ) -> Result<Vec<Picture>, String>;
+
+    /// Times the models of the run in a directory on an adapter, keeps the times there, and answers what could not be timed.
+    ///
+    /// # Errors
+    /// A sentence on why they cannot be timed.
+    fn time(&self, run: &Path, device: &str) -> Result<Vec<String>, String>;
 }
 
 /// A process of this program: it opens the data and the device, and may die of them.
@@ -78,5 +84,11 @@ impl Examiner for Helper {
         let mut command = Command::new(&self.program);
         command.arg("pictures").arg(run).arg("--pick").arg(picks.join(","));
         ask_while(&mut command, PATIENCE, awaited)
+    }
+
+    fn time(&self, run: &Path, device: &str) -> Result<Vec<String>, String> {
+        let mut command = Command::new(&self.program);
+        command.arg("latency").arg(run).arg("--device").arg(device);
+        ask(&mut command, PATIENCE)
     }
 }

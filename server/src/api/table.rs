@@ -153,6 +153,13 @@ pub(super) fn routes() -> Vec<Route> {
         )
         .query::<answers::VersusQuery>()
         .answers::<engine::verdicts::Versus>(),
+        Route::post(
+            "/api/runs/{id}/latency",
+            "Times its models on one input, on its adapter and by ONNX Runtime where that is there.",
+            post(answers::time),
+        )
+        .takes::<extract::Nothing>()
+        .answers::<answers::Timed>(),
         Route::get("/api/runs/{id}/pictures", "Some of its test pictures.", get(answers::pictures))
             .query::<answers::PicturesQuery>()
             .answers::<answers::Pictures>(),

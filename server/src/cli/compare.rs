@@ -196,7 +196,9 @@ fn paired(all: &[Paired]) -> String {
         let turned = pair.second == win;
         let (first, second) =
             if turned { (&pair.second, &pair.first) } else { (&pair.first, &pair.second) };
-        let sign = if turned { -1.0 } else { 1.0 };
+        // 0 − 0 has no sign, which −0 has.
+        let mean = pair.difference_mean;
+        let mean = if turned { 0.0 - mean } else { mean };
         let (better, worse) = match turned {
             true => (pair.second_better, pair.first_better),
             false => (pair.first_better, pair.second_better),
@@ -204,7 +206,7 @@ fn paired(all: &[Paired]) -> String {
         let spread = pair.difference_std.map_or(String::new(), |std| format!(" ± {std:.2}"));
         let mut cells = vec![
             format!("{first} − {second}"),
-            format!("{:+.2}{spread}", sign * pair.difference_mean),
+            format!("{mean:+.2}{spread}"),
             pair.seeds.to_string(),
             format!("{better} : {worse}"),
             format!("{:.3}", pair.sign_test),

@@ -9,6 +9,7 @@ mod eval;
 mod export;
 mod helper;
 mod inspect;
+mod latency;
 mod model;
 mod out;
 mod pictures;
@@ -77,6 +78,9 @@ enum Verb {
     /// Test pictures of a run as PNG, and their classes as JSON: likewise.
     #[command(hide = true)]
     Pictures(pictures::Arguments),
+    /// Times the models of a run, and says as JSON what could not be timed: likewise.
+    #[command(hide = true)]
+    Latency(latency::Arguments),
     /// Another verb within limits, for as long as standard input stays open.
     #[command(hide = true)]
     Helper(helper::Arguments),
@@ -87,7 +91,12 @@ fn settle(verb: &Verb) {
     match verb {
         Verb::Run(arguments) => driver::settle(arguments.first().as_ref()),
         Verb::Preflight(arguments) => driver::settle(arguments.config().as_ref()),
-        Verb::Devices(_) | Verb::Inspect(_) | Verb::Eval(_) | Verb::Predict(_) | Verb::Bench(_) => {
+        Verb::Latency(_)
+        | Verb::Devices(_)
+        | Verb::Inspect(_)
+        | Verb::Eval(_)
+        | Verb::Predict(_)
+        | Verb::Bench(_) => {
             driver::settle(None);
         }
         Verb::Compare(arguments) if arguments.measures() => driver::settle(None),
@@ -134,6 +143,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Verb::Preflight(arguments) => preflight::run(&arguments),
         Verb::Survey(arguments) => survey::run(&arguments),
         Verb::Pictures(arguments) => pictures::run(&arguments),
+        Verb::Latency(arguments) => latency::run(&arguments),
         Verb::Helper(_) => Err(anyhow::anyhow!("a helper has no helpers")),
     };
     done.map(|()| ExitCode::SUCCESS)

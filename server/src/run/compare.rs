@@ -53,7 +53,7 @@ pub(crate) struct Row {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) bytes: Option<u64>,
     /// How long one picture or text takes, as far as that was measured: the first seed's on each place.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) latencies: Vec<Latency>,
     /// Of the student, restarts included; mean over seeds, as all that follow. None where nobody knows, as of a teacher from elsewhere.
     pub(crate) epochs: Option<f64>,
@@ -489,8 +489,8 @@ fn spread(numbers: &[f64]) -> (f64, Option<f64>) {
 fn mean(numbers: impl ExactSizeIterator<Item = f64>) -> f64 {
     let count = numbers.len();
     let mean = numbers.sum::<f64>() / count as f64;
-    // Epochs are sums of steps: 2.0000000000000013 says no more than 2.
-    (mean * 1e9).round() / 1e9
+    // Epochs are sums of steps: 2.0000000000000013 says no more than 2. What is nearly 0 is 0, and not less than it.
+    (mean * 1e9).round() / 1e9 + 0.0
 }
 
 #[cfg(test)]

@@ -133,7 +133,8 @@ export const api = {
     await request("DELETE", run(id), {});
   },
   verb: (id: string, verb: Verb) => post<RunSummary>(`${run(id)}/${verb}`),
-  clone: (id: string, set: Record<string, Json> = {}) => post<RunSummary>(`${run(id)}/clone`, { set }),
+  clone: (id: string, set: Record<string, Json> = {}, more: { name?: string; start?: boolean } = {}) =>
+    post<RunSummary>(`${run(id)}/clone`, { set, ...more }),
   move: (id: string, before: string | null) => post<{ queue: string[] }>(`${run(id)}/move`, { before }),
   metrics: (id: string, query: MetricsQuery, signal?: AbortSignal) =>
     get<Metrics>(`${run(id)}/metrics${search({ ...query, series: query.series?.join(",") })}`, signal),
@@ -157,6 +158,8 @@ export const api = {
     get<Versus>(`${run(id)}/versus${search({ first, second })}`, signal),
   pictures: (id: string, places: number[], signal?: AbortSignal) =>
     get<{ pictures: ShownPicture[] }>(`${run(id)}/pictures${search({ places: places.join(",") })}`, signal),
+  /** Times the models of a run; what could not be timed, in sentences. */
+  time: (id: string) => post<{ said: string[] }>(`${run(id)}/latency`),
   compare: (ids: string[], signal?: AbortSignal) =>
     get<Comparison>(`/api/compare${search({ runs: ids.join(",") })}`, signal),
 

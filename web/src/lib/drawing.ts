@@ -75,7 +75,7 @@ export function saveSvg(name: string, svg: SVGSVGElement): void {
   save(`${name}.svg`, new Blob([alone(svg)], { type: "image/svg+xml" }));
 }
 
-/** The same as pixels; drawn on a canvas from the text, as pictures of other origins are not loaded here. */
+/** The same as pixels, drawn on a canvas from the text of the drawing. */
 export async function savePng(name: string, svg: SVGSVGElement): Promise<void> {
   const { width, height } = svg.viewBox.baseVal;
   const url = URL.createObjectURL(new Blob([alone(svg)], { type: "image/svg+xml" }));

@@ -33,3 +33,33 @@ export function takenFor(review: Pick<Review, "classes" | "confusion">): (Cell |
   }
   return most;
 }
+
+/** The teacher of a seed; a teacher from elsewhere is one for all seeds. */
+export function ofSeed<M extends { method?: string | null; seed: number }>(
+  members: readonly M[],
+  seed: number,
+): M | undefined {
+  const teachers = members.filter(({ method }) => !method);
+  return teachers.find((teacher) => teacher.seed === seed) ?? teachers[0];
+}
+
+/** `count` different places of `there`, evenly over all of them; another turn has others. */
+export function evenly(there: number, count: number, turn: number): number[] {
+  const picked = Math.min(count, there);
+  const step = Math.max(1, Math.floor(there / Math.max(1, picked)));
+  return Array.from({ length: picked }, (_, k) => (k * step + turn) % there);
+}
+
+/** The student that a run keeps: of WIN, else of its first method, the one with the least training error, once it is done. */
+export function kept<M extends { method?: string | null; finished?: boolean; train_error?: number | null }>(
+  methods: readonly string[],
+  members: readonly M[],
+): M | undefined {
+  const wanted = methods.includes("win") ? "win" : methods[0];
+  const error = (member: M) => member.train_error ?? Infinity;
+  const done = members.filter(({ method, finished }) => finished && method === wanted);
+  return done.reduce<M | undefined>(
+    (best, one) => (best && error(best) <= error(one) ? best : one),
+    undefined,
+  );
+}

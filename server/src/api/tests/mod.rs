@@ -64,6 +64,10 @@ impl Examiner for Here {
     ) -> Result<Vec<Picture>, String> {
         pictures::write(run, picks).map_err(|error| error.to_string())
     }
+
+    fn time(&self, _run: &std::path::Path, _device: &str) -> Result<Vec<String>, String> {
+        Err("there is no device here".into())
+    }
 }
 
 /// What a server is made of, beside its address and its token.
