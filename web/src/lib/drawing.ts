@@ -57,7 +57,8 @@ function alone(svg: SVGSVGElement): string {
   from.forEach((element, k) => {
     const style = getComputedStyle(element);
     for (const name of STYLED) to[k]?.setAttribute(name, style.getPropertyValue(name));
-    to[k]?.removeAttribute("class");
+    // What they said is in the attributes now, and their variables are the page's.
+    for (const name of ["class", "style"]) to[k]?.removeAttribute(name);
   });
   const { width, height } = svg.viewBox.baseVal;
   copy.setAttribute("xmlns", "http://www.w3.org/2000/svg");
@@ -75,23 +76,65 @@ export function saveSvg(name: string, svg: SVGSVGElement): void {
   save(`${name}.svg`, new Blob([alone(svg)], { type: "image/svg+xml" }));
 }
 
-/** The same as pixels, drawn on a canvas from the text of the drawing. */
+/** An element as it stands on the page, on a canvas whose units are those of the drawing. */
+function paint(context: CanvasRenderingContext2D, element: SVGGraphicsElement): void {
+  const style = getComputedStyle(element);
+  const number = (name: string) => Number(element.getAttribute(name) ?? 0);
+  context.globalAlpha = Number(style.opacity);
+  context.lineWidth = parseFloat(style.strokeWidth);
+  context.setLineDash(
+    style.strokeDasharray === "none" ? [] : style.strokeDasharray.split(/[ ,]+/).map(parseFloat),
+  );
+  if (element instanceof SVGTextElement) {
+    context.fillStyle = style.fill;
+    context.font = `${style.fontWeight} ${style.fontSize} ${style.fontFamily}`;
+    context.textAlign = ({ middle: "center", end: "right" } as const)[style.textAnchor] ?? "left";
+    context.fillText(element.textContent, number("x"), number("y"));
+    return;
+  }
+  const path = new Path2D();
+  if (element instanceof SVGRectElement)
+    path.rect(number("x"), number("y"), number("width"), number("height"));
+  else if (element instanceof SVGLineElement) {
+    path.moveTo(number("x1"), number("y1"));
+    path.lineTo(number("x2"), number("y2"));
+  } else if (element instanceof SVGPathElement) path.addPath(new Path2D(element.getAttribute("d") ?? ""));
+  if (style.fill !== "none") {
+    context.fillStyle = style.fill;
+    context.globalAlpha = Number(style.opacity) * Number(style.fillOpacity);
+    context.fill(path);
+    context.globalAlpha = Number(style.opacity);
+  }
+  if (style.stroke !== "none") {
+    context.strokeStyle = style.stroke;
+    context.stroke(path);
+  }
+}
+
+/**
+ * The same as pixels. It is painted element by element: a browser would do it from the text of the SVG as well, but only as a picture of a
+ * `blob:`, which the policy of this page does not load.
+ */
 export async function savePng(name: string, svg: SVGSVGElement): Promise<void> {
   const { width, height } = svg.viewBox.baseVal;
-  const url = URL.createObjectURL(new Blob([alone(svg)], { type: "image/svg+xml" }));
-  try {
-    const image = new Image(width, height);
-    image.src = url;
-    await image.decode();
-    const canvas = document.createElement("canvas");
-    [canvas.width, canvas.height] = [width * SCALE, height * SCALE];
-    canvas.getContext("2d")?.drawImage(image, 0, 0, canvas.width, canvas.height);
-    const blob = await new Promise<Blob | null>((resolve) => {
-      canvas.toBlob(resolve, "image/png");
-    });
-    if (!blob) throw new Error("The browser makes no PNG of this drawing.");
-    save(`${name}.png`, blob);
-  } finally {
-    URL.revokeObjectURL(url);
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [Math.ceil(width * SCALE), Math.ceil(height * SCALE)];
+  const context = canvas.getContext("2d");
+  const page = svg.getScreenCTM();
+  if (!context || !page) throw new Error("The browser has no canvas for this drawing.");
+  context.fillStyle = getComputedStyle(document.body).backgroundColor;
+  context.fillRect(0, 0, canvas.width, canvas.height);
+  for (const element of svg.querySelectorAll<SVGGraphicsElement>("rect, line, path, text")) {
+    const own = element.getScreenCTM();
+    if (!own) continue;
+    // From the element to the drawing, whatever size that has on the page.
+    const { a, b, c, d, e, f } = page.inverse().multiply(own);
+    context.setTransform(SCALE * a, SCALE * b, SCALE * c, SCALE * d, SCALE * e, SCALE * f);
+    paint(context, element);
   }
+  const blob = await new Promise<Blob | null>((resolve) => {
+    canvas.toBlob(resolve, "image/png");
+  });
+  if (!blob) throw new Error("The browser makes no PNG of this drawing.");
+  save(`${name}.png`, blob);
 }
