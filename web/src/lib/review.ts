@@ -43,11 +43,15 @@ export function ofSeed<M extends { method?: string | null; seed: number }>(
   return teachers.find((teacher) => teacher.seed === seed) ?? teachers[0];
 }
 
-/** `count` different places of `there`, evenly over all of them; another turn has others. */
+/**
+ * `count` different places of `there`, evenly over all of them; another turn has others. Where there is room a step is one longer, as data often
+ * have their classes in turn.
+ */
 export function evenly(there: number, count: number, turn: number): number[] {
   const picked = Math.min(count, there);
   const step = Math.max(1, Math.floor(there / Math.max(1, picked)));
-  return Array.from({ length: picked }, (_, k) => (k * step + turn) % there);
+  const longer = step > picked ? step + 1 : step;
+  return Array.from({ length: picked }, (_, k) => (k * longer + turn) % there);
 }
 
 /** The student that a run keeps: of WIN, else of its first method, the one with the least training error, once it is done. */
