@@ -13,6 +13,7 @@ mod folders;
 mod helper;
 mod hub;
 mod jobs;
+mod matrix;
 mod names;
 mod run;
 mod scratch;

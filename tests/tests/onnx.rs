@@ -401,7 +401,7 @@ fn other_numbers_are_measured_on_the_pictures_of_the_run() {
     let data = open_for(&data, &preprocess).expect("built in");
     let outputs: Vec<u32> = (0..10).map(|class| class % 7).collect();
     let trained = Trained::of(model.clone()).expect("its weights");
-    let device = trained.test(&gpu(), &data.test, &outputs).expect("tested");
+    let (device, _) = trained.test(&gpu(), &data.test, &outputs).expect("tested");
     let (file, whole) =
         numbers::int8(&trained, &about(&model, false), &data, &outputs).expect("int8");
     let half = numbers::half(&trained, &about(&model, false), &data, &outputs).expect("half");

@@ -286,7 +286,8 @@ test("the model answers in the browser as it does in the program", async () => {
   mkdirSync(folder);
   for (const [name, data] of downloaded) writeFileSync(path.join(folder, path.basename(name)), data);
   await page.getByRole("link", { name: "Try it" }).click();
-  await page.getByText("Drop a picture here").waitFor({ timeout: 60_000 });
+  await page.getByText("Drop pictures here").waitFor({ timeout: 60_000 });
+  const whose = await page.getByLabel("Answers of").inputValue();
   for (const [i, { url }] of samples.entries()) {
     const picture = path.join(folder, `${i}.png`);
     writeFileSync(picture, await (await context.request.get(server.origin + url)).body());
@@ -295,7 +296,8 @@ test("the model answers in the browser as it does in the program", async () => {
     const predicted = execFileSync(PROGRAM, ["predict", folder, picture, "--json"], { encoding: "utf8" });
     const { top } = JSON.parse(predicted) as { top: { label: string; probability: number }[] };
     const shown = await page
-      .locator(".answer li")
+      .getByRole("region", { name: `${whose} on ${i}.png` })
+      .locator("li")
       .evaluateAll((rows) => rows.map((row) => row.textContent ?? ""));
     expect(shown.length).toBe(5);
     for (const [k, row] of shown.entries()) {
@@ -307,13 +309,110 @@ test("the model answers in the browser as it does in the program", async () => {
   }
 });
 
+test("test pictures are offered, and several are answered at once beside the teacher", async () => {
+  await page
+    .getByRole("group", { name: "Test pictures" })
+    .getByRole("button", { name: /^Test picture/ })
+    .first()
+    .waitFor();
+  await page.getByRole("button", { name: "All of these" }).click();
+  await expect.poll(() => page.getByRole("region", { name: /^teacher-0 on test picture/ }).count()).toBe(8);
+  expect(await page.getByRole("region", { name: /^win-0 on test picture/ }).count()).toBe(8);
+  await page.getByLabel("teacher-0 beside it").uncheck();
+  await page.waitForURL(/beside=0/);
+  await page.getByLabel("Answers of").selectOption("vanilla-0");
+  await page
+    .getByRole("group", { name: "Test pictures" })
+    .getByRole("button", { name: /^Test picture/ })
+    .first()
+    .click();
+  await page.getByRole("region", { name: /^vanilla-0 on test picture/ }).waitFor();
+});
+
+test("what a member says of the test pictures is looked at, and is what the program says", async () => {
+  await page.getByRole("link", { name: "Answers" }).click();
+  await page.getByLabel("Of", { exact: true }).selectOption("win-0");
+  await page.getByRole("img", { name: /^Confusion matrix of 10 classes/ }).waitFor();
+  const id = new URL(page.url()).pathname.split("/").pop() ?? "";
+  const member = path.join(server.folder, "runs", id, "members", "win-0");
+  const told = execFileSync(PROGRAM, ["eval", member, "--json"], { encoding: "utf8" });
+  const { review } = JSON.parse(told) as {
+    review: { ece: number; confusion: number[][]; mistakes: { index: number }[] };
+  };
+  await page.getByText(`${review.ece.toFixed(2)} %`).waitFor();
+  expect(await page.locator("svg rect.good, svg rect.bad").count()).toBe(review.confusion.length);
+  if (review.mistakes.length > 0) {
+    const shown = page.getByRole("region", { name: "Wrong, and sure of it" }).locator("img");
+    await expect.poll(() => shown.count(), { timeout: 30_000 }).toBe(review.mistakes.length);
+    await expect
+      .poll(() =>
+        shown.evaluateAll((all) => all.every((image) => (image as HTMLImageElement).naturalWidth > 0)),
+      )
+      .toBe(true);
+  }
+  const saving = page.waitForEvent("download");
+  await page.getByRole("region", { name: "Confusion matrix" }).getByRole("button", { name: "PNG" }).click();
+  expect((await saving).suggestedFilename()).toMatch(/win-0-confusion\.png$/);
+  await page.getByLabel("win-0 and").selectOption("vanilla-0");
+  await page.getByText(/McNemar/).waitFor();
+});
+
+test("a grid is started from a run's page", async () => {
+  await page.getByRole("link", { name: "Set-up" }).click();
+  const grid = page.getByRole("region", { name: "Start a grid" });
+  await grid.getByLabel("Key").first().fill("no.key");
+  await grid.getByRole("button", { name: /^Start/ }).click();
+  await grid.getByRole("alert").filter({ hasText: "no key" }).waitFor();
+  await grid.getByLabel("Key").first().fill("vanilla.lr");
+  await grid
+    .getByLabel(/^Values/)
+    .first()
+    .fill("0.05, 0.1");
+  await grid.getByRole("button", { name: "Start 2 runs" }).click();
+  await page.waitForURL(/\/compare\?runs=\w+,\w+/);
+  await page.getByRole("link", { name: /lr=0\.05/ }).waitFor();
+  const ids = new URL(page.url()).searchParams.get("runs")?.split(",") ?? [];
+  expect(ids.length).toBe(2);
+  const headers = { "content-type": "application/json" };
+  for (const id of ids) {
+    await context.request.post(`${server.origin}/api/runs/${id}/cancel`, { headers, data: {} });
+    await expect
+      .poll(async () => (await context.request.delete(`${server.origin}/api/runs/${id}`)).status(), {
+        timeout: 30_000,
+      })
+      .toBe(204);
+  }
+});
+
 test("a finished run is compared, cloned and deleted", async () => {
   await page.goto(server.origin);
   await page.getByRole("checkbox", { name: "Select the demo" }).check();
   await page.getByRole("link", { name: "Compare" }).click();
   await page.getByText(/equal cost/i).waitFor();
-  expect(await page.locator("td.method").allTextContents()).toEqual(["vanilla", "win"]);
+  expect(await page.locator("td.method").allTextContents()).toEqual(["teacher", "vanilla", "win"]);
   await picture("compare");
+  await page.getByRole("cell", { name: "win − vanilla" }).waitFor();
+  // The curves over another x, and all of it as files.
+  await page.getByLabel("by", { exact: true }).selectOption("epoch");
+  await page.waitForURL(/x=epoch/);
+  await page.locator(".legend", { hasText: "win" }).waitFor();
+  const curves = page.getByRole("region", { name: "Curves" });
+  for (const [button, begin] of [
+    ["SVG", "<svg"],
+    ["CSV", "curve,epoch"],
+    ["PNG", "\u{fffd}PNG"],
+  ] as const) {
+    const saving = page.waitForEvent("download");
+    await curves.getByRole("button", { name: button }).click();
+    expect(readFileSync(await (await saving).path(), "utf8").slice(0, 20), button).toContain(begin);
+  }
+  await page.getByRole("button", { name: "Measure now" }).click();
+  await page
+    .getByRole("cell", { name: /llvmpipe|GPU|Radeon|Intel|NVIDIA/i })
+    .first()
+    .waitFor({ timeout: 120_000 });
+  await page.getByLabel("Sort by").selectOption("Latency");
+  await page.waitForURL(/sort=Latency/);
   await page.goBack();
   await page.getByRole("link", { name: "the demo" }).click();
   const original = page.url();
@@ -677,7 +776,7 @@ test("every view fits a phone, in the dark", async () => {
     "/new?preset=demo",
     "/datasets",
     "/devices",
-    ...["", "blocks", "files", "logs", "setup"].map((tab) => `${href}?tab=${tab}`),
+    ...["", "blocks", "answers", "files", "try", "logs", "setup"].map((tab) => `${href}?tab=${tab}`),
   ]) {
     await phone.goto(server.origin + path);
     await phone.waitForTimeout(700);

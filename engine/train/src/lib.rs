@@ -26,5 +26,6 @@ mod threads;
 pub mod train;
 
 pub use taper_core::{
-    account, batch, device, graph, models, nn, ops, plan, profile, random, step, suggest, text, win,
+    account, batch, device, graph, models, nn, ops, plan, profile, random, statistics, step,
+    suggest, text, verdicts, win,
 };

@@ -24,6 +24,7 @@ use super::extract::Asked;
 use super::files::{self, Item};
 use crate::export;
 use crate::names;
+use crate::run::MemberState;
 use crate::scratch;
 use crate::store::Run;
 
@@ -95,16 +96,30 @@ fn config(folder: &std::path::Path) -> Result<ModelConfig, ApiError> {
 
 /// The folder of a model.
 fn place(app: &App, run: &Run, member: Option<&str>) -> Result<PathBuf, ApiError> {
+    let Some(name) = member else { return Ok(app.jobs.directory(run).join(ARTIFACTS)) };
+    let folder = member_folder(app, run, name)?;
+    Ok(if known(run, name)?.method.is_some() { folder.join(ARTIFACTS) } else { folder })
+}
+
+/// The folder of a member or a teacher.
+///
+/// # Errors
+/// The run has none of this name.
+pub(super) fn member_folder(app: &App, run: &Run, name: &str) -> Result<PathBuf, ApiError> {
     let directory = app.jobs.directory(run);
-    let Some(name) = member else { return Ok(directory.join(ARTIFACTS)) };
+    let known = known(run, name)?;
+    Ok(match known.method {
+        Some(_) => directory.join("members").join(&known.member),
+        None => directory.join("teachers").join(known.seed.to_string()),
+    })
+}
+
+/// The member or teacher of this name.
+fn known<'a>(run: &'a Run, name: &str) -> Result<&'a MemberState, ApiError> {
     let known = run.view.members.iter().find(|member| member.member == name);
-    let known = known.ok_or_else(|| {
+    known.ok_or_else(|| {
         ApiError::not_found(format!("the run has no member `{}`", name.escape_debug()))
             .field("member")
-    })?;
-    Ok(match known.method {
-        Some(_) => directory.join("members").join(&known.member).join(ARTIFACTS),
-        None => directory.join("teachers").join(known.seed.to_string()),
     })
 }
 
@@ -191,22 +206,20 @@ pub(super) async fn zip(
     let kinds = [(form != Form::Taper, form.name()), (half, "half"), (int8, "int8")];
     let asked = kinds.into_iter().filter(|(asked, _)| *asked).map(|(_, kind)| kind.to_owned());
     let parts: Vec<String> = member.clone().into_iter().chain(asked).collect();
-    let plain = (form, half, int8) == (Form::Taper, false, false);
-    let made = move |app: &App| {
-        let (folder, items) = model(app, &id, member.as_deref())?;
-        let stem = names::file_stem(&app.run(&id)?.name, &id);
-        let stem = [vec![stem], parts].concat().join("-");
-        let (folder, items) = match plain {
-            true => (folder, items),
-            false => write(app, &folder, export::Asked { form, half, int8 })?,
-        };
-        Ok((stem, folder, items))
-    };
-    let (stem, folder, items) = match plain {
-        true => blocking(&app, made).await?,
-        false => helped(&app, made).await?,
-    };
-    files::zip(folder, items, stem).await
+    let stem = |name: &str, id: &str| [vec![names::file_stem(name, id)], parts].concat().join("-");
+    if (form, half, int8) == (Form::Taper, false, false) {
+        let found = blocking(&app, move |app| {
+            Ok((app.run(&id)?.name, model(app, &id, member.as_deref())?, id))
+        });
+        let (name, (folder, items), id) = found.await?;
+        return files::zip(folder, items, stem(&name, &id)).await;
+    }
+    let made = helped(&app, move |app| {
+        let (folder, _) = model(app, &id, member.as_deref())?;
+        Ok((app.run(&id)?.name, write(app, &folder, export::Asked { form, half, int8 })?, id))
+    });
+    let (name, (folder, items), id) = made.await?;
+    files::zip(folder, items, stem(&name, &id)).await
 }
 
 /// The model in `folder` in another form, in a folder of its own that goes when it is let fall.

@@ -1,13 +1,16 @@
-//! Who looks at configurations: a process of this program, which opens what they name.
+//! Who looks at configurations and at the data of runs: a process of this program, which opens what they name.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use engine::config::Config;
 
-use crate::helper::ask_while;
+use crate::helper::{ask, ask_while};
 use crate::run::examine::Findings;
+#[cfg(doc)]
+use crate::run::pictures;
+use crate::run::pictures::Picture;
 use crate::scratch;
 
 /// How long a configuration may be looked at: its data are opened.
@@ -25,6 +28,23 @@ pub(super) trait Examiner: Send + Sync {
         measured: bool,
         awaited: &dyn Fn() -> bool,
     ) -> Result<Findings, String>;
+
+    /// Writes the test pictures at these places of the run in a directory, as [`pictures::write`] does.
+    ///
+    /// # Errors
+    /// A sentence on why they cannot be had.
+    fn pictures(
+        &self,
+        run: &Path,
+        picks: &[usize],
+        awaited: &dyn Fn() -> bool,
+    ) -> Result<Vec<Picture>, String>;
+
+    /// Times the models of the run in a directory on an adapter, keeps the times there, and answers what could not be timed.
+    ///
+    /// # Errors
+    /// A sentence on why they cannot be timed.
+    fn time(&self, run: &Path, device: &str) -> Result<Vec<String>, String>;
 }
 
 /// A process of this program: it opens the data and the device, and may die of them.
@@ -52,5 +72,23 @@ impl Examiner for Helper {
             command.arg("--measure");
         }
         ask_while(&mut command, PATIENCE, awaited)
+    }
+
+    fn pictures(
+        &self,
+        run: &Path,
+        picks: &[usize],
+        awaited: &dyn Fn() -> bool,
+    ) -> Result<Vec<Picture>, String> {
+        let picks: Vec<String> = picks.iter().map(usize::to_string).collect();
+        let mut command = Command::new(&self.program);
+        command.arg("pictures").arg(run).arg("--pick").arg(picks.join(","));
+        ask_while(&mut command, PATIENCE, awaited)
+    }
+
+    fn time(&self, run: &Path, device: &str) -> Result<Vec<String>, String> {
+        let mut command = Command::new(&self.program);
+        command.arg("latency").arg(run).arg("--device").arg(device);
+        ask(&mut command, PATIENCE)
     }
 }

@@ -1,5 +1,6 @@
 //! The server: routes over the store, a guard before them, and the page.
 
+mod answers;
 mod app;
 mod artifacts;
 mod configs;

@@ -379,6 +379,8 @@ pub(super) struct Compared {
     rows: Vec<compare::Row>,
     /// Their teachers.
     teachers: Vec<compare::Row>,
+    /// Every two methods of a configuration, over the seeds that both have.
+    paired: Vec<compare::Paired>,
     /// What counting alone reaches on the held-out text that all of them have; none for others.
     #[serde(skip_serializing_if = "Option::is_none")]
     yardsticks: Option<Yardsticks>,
@@ -453,8 +455,8 @@ pub(super) async fn compare(
         };
         let differences = keys.into_iter().filter_map(difference).collect();
         let repeated = compared.repeated.into_iter().map(Repeated::from).collect();
-        let compare::Comparison { rows, teachers, yardsticks, .. } = compared;
-        Ok(Json(Compared { rows, teachers, yardsticks, repeated, differences }))
+        let compare::Comparison { rows, teachers, paired, yardsticks, .. } = compared;
+        Ok(Json(Compared { rows, teachers, paired, yardsticks, repeated, differences }))
     })
     .await
 }

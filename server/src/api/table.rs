@@ -12,8 +12,8 @@ use super::error::ApiError;
 use super::guard::Rule;
 use super::routes::{self, Route};
 use super::{
-    artifacts, configs, datasets, devices, extract, files, gate, live, metrics, page, preflight,
-    runs, session, teachers,
+    answers, artifacts, configs, datasets, devices, extract, files, gate, live, metrics, page,
+    preflight, runs, session, teachers,
 };
 
 /// Everything that is served, apart from the page's files.
@@ -150,6 +150,36 @@ pub(super) fn routes() -> Vec<Route> {
         )
         .query::<a::MemberQuery>()
         .answers::<engine::step::PlanDocument>(),
+        Route::get(
+            "/api/runs/{id}/review",
+            "What a member says of the test pictures: by class, how sure it is, and its surest mistakes.",
+            get(answers::review),
+        )
+        .query::<answers::ReviewQuery>()
+        .answers::<engine::verdicts::Review>(),
+        Route::get(
+            "/api/runs/{id}/versus",
+            "Which test pictures one member has right and another wrong.",
+            get(answers::versus),
+        )
+        .query::<answers::VersusQuery>()
+        .answers::<engine::verdicts::Versus>(),
+        Route::post(
+            "/api/runs/{id}/latency",
+            "Times its models on one input, on its adapter and by ONNX Runtime where that is there.",
+            post(answers::time),
+        )
+        .takes::<extract::Nothing>()
+        .answers::<answers::Timed>(),
+        Route::get("/api/runs/{id}/pictures", "Some of its test pictures.", get(answers::pictures))
+            .query::<answers::PicturesQuery>()
+            .answers::<answers::Pictures>(),
+        Route::get(
+            "/api/runs/{id}/pictures/{index}",
+            "One of those that were asked for, as a PNG.",
+            get(answers::picture),
+        )
+        .answers_with(["image/png"]),
         Route::post(
             "/api/preflight",
             "What a configuration would take, and whether it would be accepted.",

@@ -12,15 +12,19 @@ use engine::config::{Data, Images, OnError};
 use engine::data::account::Skipped;
 use engine::data::images::{self, ImageSet, Preprocess, Scored};
 use engine::data::{Account, Contents, Dataset, Reason, Split};
-use engine::formats::ModelConfig;
+use engine::formats::{ModelConfig, atomic};
 use engine::step::Test;
+use engine::text::escape;
 use engine::train::model::Trained;
+use engine::verdicts::{self, ClassReview, Mistake, Review};
 use serde::Serialize;
 
 use super::model;
 use super::out::{open, print, print_json};
 use crate::export::run_config;
 use crate::failure::failure;
+use crate::figures::table;
+use crate::matrix;
 use crate::voice::say;
 
 /// The arguments.
@@ -34,6 +38,9 @@ pub(super) struct Arguments {
     /// Write the answers to questions to this file, as SQuAD's official script reads them.
     #[arg(long, value_name = "FILE")]
     predictions: Option<PathBuf>,
+    /// Draw which classes are taken for which, as SVG.
+    #[arg(long, value_name = "FILE.svg")]
+    confusion: Option<PathBuf>,
     /// Adapter: a part of its name or its index in `taper devices`.
     #[arg(long, value_name = "NAME|INDEX", default_value = "auto")]
     device: String,
@@ -54,6 +61,8 @@ struct Score {
     there: u64,
     /// Files that were left out, by the reason.
     skipped: BTreeMap<Reason, Skipped>,
+    /// What can be seen of the answers, by class and picture by picture.
+    review: Review,
 }
 
 /// What a model is scored on.
@@ -70,6 +79,15 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     if let ModelConfig::Text(of) = &model.config {
         let of = of.clone();
         return text::run(arguments, model, &of);
+    }
+    if let Some(file) = &arguments.confusion {
+        let svg = file.extension().is_some_and(|end| end.eq_ignore_ascii_case("svg"));
+        if !svg {
+            return Err(failure(
+                format!("--confusion draws SVG, and `{}` is called otherwise", file.display()),
+                "give a name that ends in .svg",
+            ));
+        }
     }
     if arguments.predictions.is_some() {
         return Err(failure(
@@ -90,14 +108,73 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     }
     let model = Trained::of(model)?;
     let gpu = open(&arguments.device)?;
-    let Test { accuracy, loss, count } = model.test(&gpu, &split, &outputs)?;
+    let (Test { accuracy, loss, count }, verdicts) = model.test(&gpu, &split, &outputs)?;
+    let review = verdicts.review();
+    if let Some(file) = &arguments.confusion {
+        atomic::write_bytes(file, matrix::svg(&review).as_bytes())?;
+    }
     if arguments.json {
-        return print_json(&Score { accuracy, loss, count, there, skipped: account.skipped });
+        let skipped = account.skipped;
+        return print_json(&Score { accuracy, loss, count, there, skipped, review });
     }
     for line in account.lines() {
         say(&line);
     }
-    print(&format!("accuracy {accuracy:.2} %, loss {loss:.4} on {count} of {there} images\n"))
+    print(&format!("accuracy {accuracy:.2} %, loss {loss:.4} on {count} of {there} images\n"))?;
+    print(&seen(&review))
+}
+
+/// Classes that are listed, and mistakes.
+const CLASSES: usize = 20;
+const MISTAKES: usize = 5;
+
+/// A review as text: its classes, of many those that are known least; how far its confidence is to be trusted; its surest mistakes.
+fn seen(review: &Review) -> String {
+    let mut classes: Vec<&ClassReview> =
+        review.classes.iter().filter(|class| class.count > 0).collect();
+    let there = classes.len();
+    if there > CLASSES {
+        let accuracy = |class: &ClassReview| class.accuracy.unwrap_or(0.0);
+        classes.sort_by(|a, b| accuracy(a).total_cmp(&accuracy(b)));
+        classes.truncate(CLASSES);
+    }
+    let name = |class: u64| review.classes[class as usize].name.clone();
+    let row = |class: &&ClassReview| {
+        // What it is taken for most often, the first of several.
+        let others = review
+            .confusion
+            .iter()
+            .filter(|[of, said, _]| review.classes[*of as usize].name == class.name && said != of);
+        let most = others.max_by_key(|[_, said, count]| (*count, std::cmp::Reverse(*said)));
+        vec![
+            class.name.clone(),
+            class.accuracy.map_or("–".into(), |accuracy| format!("{accuracy:.2}")),
+            class.count.to_string(),
+            class.said.to_string(),
+            most.map_or("–".into(), |[_, said, count]| format!("{} ({count})", name(*said))),
+        ]
+    };
+    let rows: Vec<Vec<String>> = classes.iter().map(row).collect();
+    let head = ["class", "accuracy %", "pictures", "said", "taken most often for"];
+    let mut text = table(&head, &rows);
+    if there > CLASSES {
+        text.push_str(&format!("the {CLASSES} of {there} classes that it knows least\n"));
+    }
+    let (ece, bins) = (review.ece, verdicts::BINS);
+    text.push_str(&format!(
+        "calibration error {ece:.2} % (ECE over {bins} bins of equal width, Guo et al. 2017)\n"
+    ));
+    for mistake in review.mistakes.iter().take(MISTAKES) {
+        let Mistake { index, label, said, confidence } = *mistake;
+        let line = format!(
+            "mistake: picture {index} is {}, said {} with {:.1} %",
+            name(label.into()),
+            name(said.into()),
+            100.0 * confidence
+        );
+        text.push_str(&(escape(&line) + "\n"));
+    }
+    text
 }
 
 /// All that lies at `path`, whatever the model was trained on: the test part, or the only part. What cannot be decoded is refused or left

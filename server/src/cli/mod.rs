@@ -9,8 +9,10 @@ mod eval;
 mod export;
 mod helper;
 mod inspect;
+mod latency;
 mod model;
 mod out;
+mod pictures;
 mod predict;
 mod preflight;
 mod presets;
@@ -77,6 +79,12 @@ enum Verb {
     /// Takes a teacher that was sent apart and says what it is, as JSON: likewise.
     #[command(hide = true)]
     Receive(receive::Arguments),
+    /// Test pictures of a run as PNG, and their classes as JSON: likewise.
+    #[command(hide = true)]
+    Pictures(pictures::Arguments),
+    /// Times the models of a run, and says as JSON what could not be timed: likewise.
+    #[command(hide = true)]
+    Latency(latency::Arguments),
     /// Another verb within limits, for as long as standard input stays open.
     #[command(hide = true)]
     Helper(helper::Arguments),
@@ -87,9 +95,15 @@ fn settle(verb: &Verb) {
     match verb {
         Verb::Run(arguments) => driver::settle(arguments.first().as_ref()),
         Verb::Preflight(arguments) => driver::settle(arguments.config().as_ref()),
-        Verb::Devices(_) | Verb::Inspect(_) | Verb::Eval(_) | Verb::Predict(_) | Verb::Bench(_) => {
+        Verb::Latency(_)
+        | Verb::Devices(_)
+        | Verb::Inspect(_)
+        | Verb::Eval(_)
+        | Verb::Predict(_)
+        | Verb::Bench(_) => {
             driver::settle(None);
         }
+        Verb::Compare(arguments) if arguments.measures() => driver::settle(None),
         Verb::Presets(_)
         | Verb::Compare(_)
         | Verb::Export(_)
@@ -98,6 +112,7 @@ fn settle(verb: &Verb) {
         | Verb::Manual(_)
         | Verb::Survey(_)
         | Verb::Receive(_)
+        | Verb::Pictures(_)
         | Verb::Helper(_) => {}
     }
 }
@@ -133,6 +148,8 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Verb::Preflight(arguments) => preflight::run(&arguments),
         Verb::Survey(arguments) => survey::run(&arguments),
         Verb::Receive(arguments) => receive::run(&arguments),
+        Verb::Pictures(arguments) => pictures::run(&arguments),
+        Verb::Latency(arguments) => latency::run(&arguments),
         Verb::Helper(_) => Err(anyhow::anyhow!("a helper has no helpers")),
     };
     done.map(|()| ExitCode::SUCCESS)

@@ -2,13 +2,15 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context as _, Result};
 use engine::config::{DataKind, Images, Text};
 use engine::data::text::{self, Token};
 use engine::data::{Account, images};
 use engine::suggest::Pictures;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::run::pictures::image_of;
 
 /// Pictures of each part that a survey keeps.
 const SAMPLES: usize = 64;
@@ -95,15 +97,8 @@ fn pictures(config: &Images, thumbnails: &Path) -> Result<Surveyed> {
     let part = |part: Part, surveyed: images::SurveyedPart| -> Result<SurveyedPart> {
         let mut samples = Vec::new();
         for images::Sample { index, label, image } in surveyed.samples {
-            let (width, height) = (image.width as u32, image.height as u32);
-            let image = match image.channels {
-                1 => image::GrayImage::from_raw(width, height, image.pixels)
-                    .map(image::DynamicImage::from),
-                _ => image::RgbImage::from_raw(width, height, image.pixels)
-                    .map(image::DynamicImage::from),
-            };
-            let image = image.context("a picture has not the pixels that it says")?;
-            let large = width.max(height) > THUMBNAIL;
+            let image = image_of(image)?;
+            let large = image.width().max(image.height()) > THUMBNAIL;
             let image = if large { image.thumbnail(THUMBNAIL, THUMBNAIL) } else { image };
             let file = thumbnails.join(part.file(index));
             image.save(&file).with_context(|| format!("cannot write `{}`", file.display()))?;

@@ -2,14 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Result;
 use engine::config::{self, Config, Data, Method};
 use engine::data::account::Yardsticks;
+use engine::device::Device;
+use engine::disk::SystemDisk;
 use engine::event::{self, AnswerScores, Event};
+use engine::formats::{folder, verdicts};
+use engine::statistics::sign_test;
+use engine::train::ARTIFACTS;
+use engine::verdicts::Versus;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::latency::{self, Latency};
 use crate::failure::failure;
 
 /// Keys that say which members there are or where they ran, not how they were trained.
@@ -41,6 +49,12 @@ pub(crate) struct Row {
     pub(crate) seeds: usize,
     pub(crate) params: u64,
     pub(crate) macs: u64,
+    /// Of the weights on disk; none where they are not there any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) bytes: Option<u64>,
+    /// How long one picture or text takes, as far as that was measured: the first seed's on each place.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) latencies: Vec<Latency>,
     /// Of the student, restarts included; mean over seeds, as all that follow. None where nobody knows, as of a teacher from elsewhere.
     pub(crate) epochs: Option<f64>,
     pub(crate) seconds: Option<f64>,
@@ -59,11 +73,36 @@ pub(crate) struct Repeated {
     pub(crate) members: Vec<String>,
 }
 
+/// Two methods of one configuration on the seeds that both have: with the teacher and the data of a seed the same, the difference is that of the
+/// methods.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub(crate) struct Paired {
+    /// As that of their rows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) label: Option<String>,
+    pub(crate) first: String,
+    pub(crate) second: String,
+    /// Seeds of both.
+    pub(crate) seeds: usize,
+    /// Mean of the first's accuracy minus the second's, in points of percent.
+    pub(crate) difference_mean: f64,
+    /// Its sample deviation; none for one seed.
+    pub(crate) difference_std: Option<f64>,
+    /// Seeds on which the first is better.
+    pub(crate) first_better: u64,
+    /// Seeds on which the second is better; on the others both are equal.
+    pub(crate) second_better: u64,
+    /// Exact two-sided sign test over the seeds on which they differ: how probable so uneven a split is if both are equally good.
+    pub(crate) sign_test: f64,
+}
+
 /// What `--json` prints.
 #[derive(Debug, Default, PartialEq, Serialize)]
 pub(crate) struct Comparison {
     pub(crate) rows: Vec<Row>,
     pub(crate) teachers: Vec<Row>,
+    /// Every two methods of a configuration that share seeds, in the order of the rows.
+    pub(crate) paired: Vec<Paired>,
     /// What counting alone reaches on the held-out text of all runs; none where they have several texts, or none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) yardsticks: Option<Yardsticks>,
@@ -87,6 +126,8 @@ struct Member {
     seconds: Option<f64>,
     teacher_epochs: Option<f64>,
     teacher_seconds: Option<f64>,
+    bytes: Option<u64>,
+    latencies: Vec<Latency>,
 }
 
 /// A run directory as far as it is done.
@@ -165,7 +206,10 @@ fn open(path: PathBuf) -> Result<Run> {
             ..
         } = entry.event
         {
+            let (bytes, latencies) = on_disk(&folder_of(&path, method, seed));
             let done = Member {
+                bytes,
+                latencies,
                 method,
                 seed,
                 accuracy,
@@ -184,11 +228,151 @@ fn open(path: PathBuf) -> Result<Run> {
     Ok(Run { path, config, members: members.into_values().collect(), yardsticks })
 }
 
+/// The folder of a member or a teacher of a run.
+pub(crate) fn folder_of(run: &Path, method: Option<Method>, seed: u64) -> PathBuf {
+    match method {
+        Some(method) => run.join("members").join(format!("{method}-{seed}")),
+        None => run.join("teachers").join(seed.to_string()),
+    }
+}
+
+/// Bytes of the weights in the folder of a member or a teacher, and what was measured of its speed.
+fn on_disk(folder: &Path) -> (Option<u64>, Vec<Latency>) {
+    let weights = [folder.join(ARTIFACTS), folder.to_path_buf()];
+    let size = |folder: &PathBuf| std::fs::metadata(folder.join(folder::WEIGHTS)).ok();
+    let bytes = weights.iter().find_map(size).map(|file| file.len());
+    // A file that is damaged says no more than one that is not there: it is measured anew.
+    (bytes, latency::read(folder).unwrap_or_default())
+}
+
+/// Times the model of each method's first seed, and of the first teacher, of each run: [`latency::measure`]. Answers what could not be timed.
+///
+/// # Errors
+/// As those of [`compare`] and [`latency::measure`].
+pub(crate) fn measure(paths: &[PathBuf], gpu: &Arc<dyn Device>) -> Result<Vec<String>> {
+    let mut said = BTreeSet::new();
+    for path in paths {
+        for path in expand(path)? {
+            let run = open(path)?;
+            let mut first: BTreeMap<Option<Method>, u64> = BTreeMap::new();
+            for member in &run.members {
+                let seed = first.entry(member.method).or_insert(member.seed);
+                *seed = member.seed.min(*seed);
+            }
+            for (method, seed) in first {
+                let folder = folder_of(&run.path, method, seed);
+                let has = run
+                    .members
+                    .iter()
+                    .any(|of| (of.method, of.seed) == (method, seed) && of.bytes.is_some());
+                if !has {
+                    // A teacher from elsewhere is not kept in the run.
+                    said.insert(format!("`{}` has no model to be timed", folder.display()));
+                } else if let Some(why) = latency::measure(&folder, gpu)? {
+                    said.insert(why);
+                }
+            }
+        }
+    }
+    Ok(said.into_iter().collect())
+}
+
+/// What two members, or teachers, said of the same test pictures.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Pictures {
+    pub(crate) first: String,
+    pub(crate) second: String,
+    #[serde(flatten)]
+    pub(crate) versus: Versus,
+}
+
+/// Which test pictures one of two has right and the other wrong. Each is the name of a member or a teacher of one of these runs, as `win-0`, the
+/// first run's that has it; or its folder.
+///
+/// # Errors
+/// One is not there, has not been tested, reads no pictures, or was tested on others.
+pub(crate) fn pictures(runs: &[PathBuf], names: [&str; 2]) -> Result<Pictures> {
+    let mut found = Vec::new();
+    for name in names {
+        let folder = member(runs, name)?;
+        let verdicts = verdicts::read_on(&SystemDisk, &folder)?.ok_or_else(|| {
+            failure(
+                format!("`{}` has no answers to test pictures", folder.display()),
+                "members that read pictures have them once they are done; those of earlier versions do not",
+            )
+        })?;
+        found.push(verdicts);
+    }
+    let versus = found[0].versus(&found[1]).ok_or_else(|| {
+        failure(format!("{} and {} were not tested on the same pictures", names[0], names[1]), "")
+    })?;
+    Ok(Pictures { first: names[0].into(), second: names[1].into(), versus })
+}
+
+/// The folder of a member or a teacher by its name or path.
+fn member(runs: &[PathBuf], name: &str) -> Result<PathBuf> {
+    for path in runs {
+        for run in expand(path)? {
+            let folder = match name.strip_prefix("teacher-") {
+                Some(seed) => run.join("teachers").join(seed),
+                None => run.join("members").join(name),
+            };
+            if folder.is_dir() {
+                return Ok(folder);
+            }
+        }
+    }
+    let folder = PathBuf::from(name);
+    if folder.is_dir() {
+        return Ok(folder);
+    }
+    Err(failure(
+        format!("no member or teacher is called `{name}`"),
+        "give the name of one, as win-0 or teacher-0, or its folder",
+    ))
+}
+
 /// A configuration without what says who was trained and where.
 fn training(config: &Config) -> BTreeMap<String, String> {
     let mut flat = config.flat();
     NOT_TRAINING.iter().for_each(|key| drop(flat.remove(*key)));
     flat
+}
+
+/// Members by the place of their configuration, their method and their seed, with the runs that they are of.
+type Groups<'a> = BTreeMap<(usize, Option<Method>), BTreeMap<u64, (&'a Path, &'a Member)>>;
+
+/// Every two methods of one configuration on the seeds that both have.
+fn paired(groups: &Groups<'_>, labels: &[Option<String>]) -> Vec<Paired> {
+    let mut pairs = Vec::new();
+    let students: Vec<_> =
+        groups.iter().filter_map(|((place, method), of)| Some((*place, (*method)?, of))).collect();
+    for (k, (place, first, one)) in students.iter().enumerate() {
+        for (_, second, other) in students[k + 1..].iter().filter(|(at, ..)| at == place) {
+            let difference = |(seed, (_, member)): (&u64, &(&Path, &Member))| {
+                other.get(seed).map(|(_, of)| member.accuracy - of.accuracy)
+            };
+            let differences: Vec<f64> = one.iter().filter_map(difference).collect();
+            if differences.is_empty() {
+                continue;
+            }
+            let of = |is: fn(f64) -> bool| differences.iter().filter(|d| is(**d)).count() as u64;
+            let (first_better, second_better) = (of(|d| d > 0.0), of(|d| d < 0.0));
+            let (difference_mean, difference_std) = spread(&differences);
+            pairs.push(Paired {
+                label: labels[*place].clone(),
+                first: first.name().into(),
+                second: second.name().into(),
+                seeds: differences.len(),
+                difference_mean,
+                difference_std,
+                first_better,
+                second_better,
+                sign_test: sign_test(first_better, second_better),
+            });
+        }
+    }
+    pairs
 }
 
 fn group(runs: &[Run]) -> Comparison {
@@ -208,8 +392,7 @@ fn group(runs: &[Run]) -> Comparison {
 
     // In the order of configurations as given, then of methods, the teacher first; a seed counts once, that of the run that is named first.
     let mut order: Vec<Option<String>> = Vec::new();
-    type Seeds<'a> = BTreeMap<u64, (&'a Path, &'a Member)>;
-    let mut groups: BTreeMap<(usize, Option<Method>), Seeds<'_>> = BTreeMap::new();
+    let mut groups: Groups<'_> = BTreeMap::new();
     let of_text = runs.iter().all(|run| matches!(run.config.data, Data::Text(_)));
     let first = runs.first().and_then(|run| run.yardsticks);
     let alike = runs.iter().all(|run| run.yardsticks == first);
@@ -239,6 +422,7 @@ fn group(runs: &[Run]) -> Comparison {
             }
         }
     }
+    comparison.paired = paired(&groups, &order);
     for ((place, method), members) in groups {
         let members: Vec<&Member> = members.into_values().map(|(_, member)| member).collect();
         let row = row(method, order[place].clone(), &members, of_text);
@@ -266,8 +450,11 @@ fn row(method: Option<Method>, label: Option<String>, members: &[&Member], of_te
         let numbers: Option<Vec<f64>> = members.iter().map(|member| number(member)).collect();
         numbers.map(|numbers| mean(numbers.into_iter()))
     };
-    let (accuracy_mean, accuracy_std) = spread(members, |member| member.accuracy);
-    let (loss_mean, loss_std) = spread(members, |member| member.loss);
+    let all = |number: fn(&Member) -> f64| -> Vec<f64> {
+        members.iter().map(|member| number(member)).collect()
+    };
+    let (accuracy_mean, accuracy_std) = spread(&all(|member| member.accuracy));
+    let (loss_mean, loss_std) = spread(&all(|member| member.loss));
     Row {
         method: method.map_or("teacher", Method::name).into(),
         label,
@@ -280,6 +467,11 @@ fn row(method: Option<Method>, label: Option<String>, members: &[&Member], of_te
         seeds: members.len(),
         params: members[0].params,
         macs: members[0].macs,
+        bytes: members[0].bytes,
+        latencies: members
+            .iter()
+            .find(|of| !of.latencies.is_empty())
+            .map_or_else(Vec::new, |of| of.latencies.clone()),
         epochs: of(|member| member.epochs),
         seconds: of(|member| member.seconds),
         teacher_epochs: of(|member| member.teacher_epochs),
@@ -287,18 +479,18 @@ fn row(method: Option<Method>, label: Option<String>, members: &[&Member], of_te
     }
 }
 
-/// Mean of a number over members, and its sample deviation, which one member does not have.
-fn spread(members: &[&Member], of: fn(&Member) -> f64) -> (f64, Option<f64>) {
-    let mean = mean(members.iter().map(|member| of(member)));
-    let squares = members.iter().map(|member| (of(member) - mean).powi(2)).sum::<f64>();
-    (mean, (members.len() > 1).then(|| (squares / (members.len() - 1) as f64).sqrt()))
+/// Mean of numbers and their sample deviation, which one number does not have.
+fn spread(numbers: &[f64]) -> (f64, Option<f64>) {
+    let mean = mean(numbers.iter().copied());
+    let squares = numbers.iter().map(|number| (number - mean).powi(2)).sum::<f64>();
+    (mean, (numbers.len() > 1).then(|| (squares / (numbers.len() - 1) as f64).sqrt()))
 }
 
 fn mean(numbers: impl ExactSizeIterator<Item = f64>) -> f64 {
     let count = numbers.len();
     let mean = numbers.sum::<f64>() / count as f64;
-    // Epochs are sums of steps: 2.0000000000000013 says no more than 2.
-    (mean * 1e9).round() / 1e9
+    // Epochs are sums of steps: 2.0000000000000013 says no more than 2. What is nearly 0 is 0, and not less than it.
+    (mean * 1e9).round() / 1e9 + 0.0
 }
 
 #[cfg(test)]
@@ -318,7 +510,35 @@ mod tests {
             seconds: Some(10.0 + seed as f64),
             teacher_epochs: Some(20.0),
             teacher_seconds: Some(5.0),
+            bytes: None,
+            latencies: Vec::new(),
         }
+    }
+
+    #[test]
+    fn methods_are_paired_over_the_seeds_that_both_have() {
+        let of = |method, all: &[f64]| {
+            let one =
+                move |(seed, accuracy): (usize, &f64)| member(Some(method), seed as u64, *accuracy);
+            all.iter().enumerate().map(one).collect::<Vec<_>>()
+        };
+        let (win, kd) = ([91.0, 92.0, 90.0, 91.0], [90.0, 90.0, 90.0]);
+        let members = [of(Method::Win, &win), of(Method::Kd, &kd)].concat();
+        let comparison =
+            group(&[run(&["methods=[\"kd\", \"win\"]", "seeds=[0, 1, 2, 3]"], members)]);
+        let [pair] = &comparison.paired[..] else { panic!("a pair: {:?}", comparison.paired) };
+        let expected = Paired {
+            label: None,
+            first: "kd".into(),
+            second: "win".into(),
+            seeds: 3,
+            difference_mean: -1.0,
+            difference_std: Some(1.0),
+            first_better: 0,
+            second_better: 2,
+            sign_test: 0.5,
+        };
+        assert_eq!(*pair, expected);
     }
 
     #[test]

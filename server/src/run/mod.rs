@@ -5,6 +5,8 @@ pub(crate) mod compare;
 mod estimate;
 pub(crate) mod examine;
 mod facts;
+pub(crate) mod latency;
+pub(crate) mod pictures;
 mod state;
 mod view;
 

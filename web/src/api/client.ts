@@ -15,10 +15,13 @@ import type {
   Preview,
   RunDetail,
   RunSummary,
+  Review,
   SelfTest,
   SentTeacher,
   Session,
+  ShownPicture,
   Suggestion,
+  Versus,
 } from "./types";
 import { NO_TEACHER, NOT_SENDABLE, packed } from "../lib/upload";
 
@@ -137,7 +140,8 @@ export const api = {
   label: (id: string, label: { name?: string; tags?: string[]; notes?: string }) =>
     post<RunSummary>(`${run(id)}/label`, label),
   verb: (id: string, verb: Verb) => post<RunSummary>(`${run(id)}/${verb}`),
-  clone: (id: string, set: Record<string, Json> = {}) => post<RunSummary>(`${run(id)}/clone`, { set }),
+  clone: (id: string, set: Record<string, Json> = {}, more: { name?: string; start?: boolean } = {}) =>
+    post<RunSummary>(`${run(id)}/clone`, { set, ...more }),
   move: (id: string, before: string | null) => post<{ queue: string[] }>(`${run(id)}/move`, { before }),
   metrics: (id: string, query: MetricsQuery, signal?: AbortSignal) =>
     get<Metrics>(`${run(id)}/metrics${search({ ...query, series: query.series?.join(",") })}`, signal),
@@ -165,6 +169,14 @@ export const api = {
     const name = /filename="([^"]+)"/.exec(answer.headers.get("content-disposition") ?? "")?.[1];
     return { name: name ?? "model.zip", blob: await answer.blob() };
   },
+  review: (id: string, member: string, signal?: AbortSignal) =>
+    get<Review>(`${run(id)}/review${search({ member })}`, signal),
+  versus: (id: string, first: string, second: string, signal?: AbortSignal) =>
+    get<Versus>(`${run(id)}/versus${search({ first, second })}`, signal),
+  pictures: (id: string, places: number[], signal?: AbortSignal) =>
+    get<{ pictures: ShownPicture[] }>(`${run(id)}/pictures${search({ places: places.join(",") })}`, signal),
+  /** Times the models of a run; what could not be timed, in sentences. */
+  time: (id: string) => post<{ said: string[] }>(`${run(id)}/latency`),
   compare: (ids: string[], signal?: AbortSignal) =>
     get<Comparison>(`/api/compare${search({ runs: ids.join(",") })}`, signal),
 

@@ -17,6 +17,7 @@ pub mod safetensors;
 pub mod sums;
 pub mod timm;
 pub mod transformers;
+pub mod verdicts;
 pub mod vision;
 
 use std::path::{Path, PathBuf};

@@ -17,6 +17,7 @@ use crate::{
     formats::{
         ImageInput, ImageModel, ModelConfig, ModelFolder, TextModel, card,
         folder::{self, Form},
+        verdicts,
     },
     models::Bert,
     win::algorithm::Stage,
@@ -51,6 +52,9 @@ pub(super) fn keep(
         },
     };
     let card = card::render(&facts, &config, merge.as_ref());
+    if let Some(verdicts) = &worth.verdicts {
+        verdicts::write_on(context.disk, &who.folder, verdicts)?;
+    }
     let folder = match who.method {
         Some(_) => who.folder.join(ARTIFACTS),
         None => who.folder.clone(),

@@ -6,6 +6,7 @@ use super::{Session, TrainError, probe::DeviceProbe};
 use crate::{
     data::{
         Contents, Dataset, Split,
+        images::ImageSet,
         text::{answers::Answered, asked::Asked, metrics::Scores},
     },
     device::Device,
@@ -13,6 +14,7 @@ use crate::{
     nn::{Layer, Network, NetworkError, Weights},
     random,
     step::{Task, Test},
+    verdicts::Verdicts,
     win::start::{MOST_ROWS, Probe as _, Tap},
 };
 
@@ -38,6 +40,17 @@ pub(super) struct Worth {
     pub(super) train_error: f64,
     /// Of questions: what the answers score.
     pub(super) answers: Option<AnswerScores>,
+    /// Of pictures: what is said of each test input.
+    pub(super) verdicts: Option<Verdicts>,
+}
+
+/// A test on all test samples.
+pub(super) struct Tested {
+    pub(super) test: Test,
+    /// Of questions: the answers to them.
+    pub(super) answers: Vec<Answered>,
+    /// Of pictures: what is said of each.
+    pub(super) verdicts: Option<Verdicts>,
 }
 
 /// Tests a network by itself.
@@ -51,7 +64,7 @@ pub(super) fn worth(
     gpu: &Arc<dyn Device>,
 ) -> Result<Worth, TrainError> {
     let mut session = Session::evaluating(gpu, network, task, weights, batch.max(1))?;
-    let (test, answers) = tested(&mut session, data)?;
+    let Tested { test, answers, verdicts } = tested(&mut session, data)?;
     let answers = match &data.contents {
         Contents::Questions(of) => {
             let Scores { exact, f1, .. } = of.test.score(&answers).all;
@@ -59,20 +72,29 @@ pub(super) fn worth(
         }
         Contents::Images(_) | Contents::Text(_) => None,
     };
-    Ok(Worth { test, train_error: train_error(&mut session, &data.train, seed)?, answers })
+    Ok(Worth {
+        test,
+        train_error: train_error(&mut session, &data.train, seed)?,
+        answers,
+        verdicts,
+    })
 }
 
-/// Loss and accuracy on all test samples, and where these are windows of questions, the answers to them.
-pub(super) fn tested(
-    session: &mut Session,
-    data: &Dataset,
-) -> Result<(Test, Vec<Answered>), TrainError> {
+/// Loss and accuracy on all test samples, and what is said of them where that can be looked at.
+pub(super) fn tested(session: &mut Session, data: &Dataset) -> Result<Tested, TrainError> {
     Ok(match &data.contents {
         Contents::Questions(of) => {
             let (test, scores) = session.test_with_logits(&data.test)?;
-            (test, answers(&of.test, &scores))
+            Tested { test, answers: answers(&of.test, &scores), verdicts: None }
         }
-        Contents::Images(_) | Contents::Text(_) => (session.test(&data.test)?, Vec::new()),
+        Contents::Images(ImageSet { classes, .. }) => {
+            let outputs: Vec<u32> = (0..classes.len() as u32).collect();
+            let (test, verdicts) = session.test_as(&data.test, &outputs, classes)?;
+            Tested { test, answers: Vec::new(), verdicts: Some(verdicts) }
+        }
+        Contents::Text(_) => {
+            Tested { test: session.test(&data.test)?, answers: Vec::new(), verdicts: None }
+        }
     })
 }
 

@@ -4,7 +4,10 @@ mod text;
 
 use std::sync::Arc;
 
-use super::{Session, TrainError, measure};
+use super::{
+    Session, TrainError,
+    measure::{self, Tested},
+};
 use crate::{
     data::{
         Batch, Dataset, Field, Split,
@@ -16,6 +19,7 @@ use crate::{
     models,
     nn::{IMAGES, Network, Weights},
     step::Test,
+    verdicts::Verdicts,
 };
 
 pub use text::Unanswered;
@@ -46,17 +50,20 @@ impl Trained {
         Session::evaluating(gpu, &self.network, self.folder.config.task(), &self.weights, batch)
     }
 
-    /// Loss and accuracy on a split, over all the outputs of the network: class k of the split is the output `outputs[k]`.
+    /// Loss and accuracy on a split of pictures, over all the outputs of the network, and what is said of each of them: class k of the split is the
+    /// output `outputs[k]`.
     ///
     /// # Errors
-    /// If a picture cannot be read or the device fails.
+    /// If the model reads no pictures, a picture cannot be read or the device fails.
     pub fn test(
         &self,
         gpu: &Arc<dyn Device>,
         split: &Arc<Split>,
         outputs: &[u32],
-    ) -> Result<Test, TrainError> {
-        self.session(gpu, EVAL_BATCH.min(split.len().max(1) as u32))?.test_as(split, outputs)
+    ) -> Result<(Test, Verdicts), TrainError> {
+        let labels = &self.folder.config.images()?.labels;
+        let mut session = self.session(gpu, EVAL_BATCH.min(split.len().max(1) as u32))?;
+        session.test_as(split, outputs, labels)
     }
 
     /// Loss and accuracy on the test part of texts, and where it has questions, the answers to them.
@@ -69,7 +76,8 @@ impl Trained {
         data: &Dataset,
     ) -> Result<(Test, Vec<Answered>), TrainError> {
         let mut session = self.session(gpu, EVAL_BATCH.min(data.test.len().max(1) as u32))?;
-        measure::tested(&mut session, data)
+        let Tested { test, answers, .. } = measure::tested(&mut session, data)?;
+        Ok((test, answers))
     }
 
     /// Logits of the first `count` samples of a split.
@@ -86,6 +94,15 @@ impl Trained {
         let mut session = self.session(gpu, EVAL_BATCH)?;
         let rows = session.rows();
         session.logits(split.some(&picks, rows))
+    }
+
+    /// The network ready to take one input at a time, as often as asked.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn one(&self, gpu: &Arc<dyn Device>) -> Result<One, TrainError> {
+        let session = self.session(gpu, 1)?;
+        Ok(One { input: session.blank(), session })
     }
 
     /// Probabilities of each class for each image, in the order of `labels`.
@@ -114,6 +131,24 @@ impl Trained {
         let logits = session.logits(batches)?;
         let task = self.folder.config.task();
         Ok(logits.iter().map(|row| task.answer(row)).collect())
+    }
+}
+
+/// A network that takes one input at a time.
+#[derive(Debug)]
+pub struct One {
+    session: Session,
+    /// Nothing but zeros: what an input holds takes no other time.
+    input: Batch,
+}
+
+impl One {
+    /// Writes the input, runs the network and reads its outputs.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn run(&mut self) -> Result<(), TrainError> {
+        self.session.logits(std::iter::once(Ok(self.input.clone()))).map(drop)
     }
 }
 

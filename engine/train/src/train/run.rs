@@ -34,7 +34,7 @@ use crate::{
     device::Device,
     disk::{Disk, Held, Kind},
     event::{self, Entry, Event, RunStatus},
-    formats::ModelFolder,
+    formats::{ModelFolder, verdicts},
 };
 
 /// The configuration of a run.
@@ -326,8 +326,12 @@ impl Run {
             })?;
             let Teacher { network, weights, .. } = teacher;
             let (task, batch) = (data.task(), self.config.vanilla.batch);
-            let Worth { test, train_error, answers } =
+            let Worth { test, train_error, answers, verdicts } =
                 measure::worth(network, task, weights, seed, batch, data, gpu)?;
+            let folder = self.out.join("teachers").join(seed.to_string());
+            if let Some(verdicts) = &verdicts {
+                verdicts::write_on(&*self.host.disk, &folder, verdicts)?;
+            }
             journal.append(Event::MemberFinished {
                 member,
                 method: None,

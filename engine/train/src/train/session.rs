@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::TrainError;
 use crate::{
-    data::{Batch, DataError, Numbers, Split},
+    batch::NumberKind,
+    data::{Batch, DataError, Field, Numbers, Split},
     device::{Device, Executor, Metrics, StepParameters},
     event::Scaling,
     nn::{Input, Network, NetworkError, Weights},
@@ -18,6 +19,7 @@ use crate::{
         self, ACCUMULATE, APPLY, Counts, DISCREPANCY, EVALUATE, HITS, LABELS, LOSS, LOSS_SCALE,
         LOSSES, Program, SCALER, SKIPPED, STEP, Tally, Task, Test,
     },
+    verdicts::Verdicts,
 };
 
 /// The state of dynamic loss scaling, between two steps.
@@ -382,14 +384,14 @@ impl Session {
         Ok(metrics.into_iter().map(|m| (m.tag, m.values[LOSS])).collect())
     }
 
-    /// Runs an evaluation over batches whose loss has parts that are means over these, and adds the logits of all samples to `logits`, if they are
+    /// Runs an evaluation over batches whose loss has parts that are means over these, and hands the logits of each batch to `take`, if they are
     /// asked for; all training metrics must have been taken.
     fn sweep(
         &mut self,
         program: &str,
         parts: &[Counts],
         batches: impl Iterator<Item = Result<Batch, DataError>>,
-        mut logits: Option<&mut Vec<Vec<f32>>>,
+        mut take: Option<&mut dyn FnMut(Vec<Vec<f32>>)>,
     ) -> Result<Test, TrainError> {
         let mut tally = Tally::default();
         // What counts in each batch, for each part, whose metrics are still to come.
@@ -411,8 +413,10 @@ impl Session {
             };
             awaited.push_back(counted);
             self.executor.run(program, &live, 0)?;
-            if let Some(logits) = &mut logits {
-                self.add_logits(batch.rows, logits)?;
+            if let Some(take) = &mut take {
+                let mut logits = Vec::new();
+                self.add_logits(batch.rows, &mut logits)?;
+                take(logits);
             }
             add(self.executor.metrics()?, &mut awaited);
         }
@@ -451,18 +455,25 @@ impl Session {
     ) -> Result<(Test, Vec<Vec<f32>>), TrainError> {
         let (parts, mut logits) = (self.program.task.parts(), Vec::with_capacity(split.len()));
         let batches = split.batches(self.rows());
-        let test = self.sweep(EVALUATE, &parts, batches, Some(&mut logits))?;
+        let mut take = |rows: Vec<Vec<f32>>| logits.extend(rows);
+        let test = self.sweep(EVALUATE, &parts, batches, Some(&mut take))?;
         Ok((test, logits))
     }
 
-    /// Tests on all samples of a split whose class k is the network's output `outputs[k]`.
+    /// Tests on all samples of a split whose class k is the network's output `outputs[k]`, in one pass with what is said of each of them; the outputs
+    /// of the network have these names.
     ///
     /// # Errors
     /// As [`Self::test`].
     ///
     /// # Panics
     /// `outputs` lacks a class of the split.
-    pub fn test_as(&mut self, split: &Arc<Split>, outputs: &[u32]) -> Result<Test, TrainError> {
+    pub fn test_as(
+        &mut self,
+        split: &Arc<Split>,
+        outputs: &[u32],
+        classes: &[String],
+    ) -> Result<(Test, Verdicts), TrainError> {
         let named = |batch: Result<Batch, DataError>| {
             let mut batch = batch?;
             for field in batch.targets.iter_mut().filter(|field| field.name == LABELS) {
@@ -472,7 +483,16 @@ impl Session {
             }
             Ok(batch)
         };
-        self.evaluate(split.batches(self.rows()).map(named))
+        let mut labels = split.classes().iter().map(|&label| outputs[label as usize]);
+        let mut verdicts = Verdicts::of(classes);
+        let mut take = |rows: Vec<Vec<f32>>| {
+            for (row, label) in rows.iter().zip(&mut labels) {
+                verdicts.push(label, row);
+            }
+        };
+        let (parts, batches) = (self.program.task.parts(), split.batches(self.rows()).map(named));
+        let test = self.sweep(EVALUATE, &parts, batches, Some(&mut take))?;
+        Ok((test, verdicts))
     }
 
     /// Tests on some samples of a split.
@@ -494,6 +514,18 @@ impl Session {
     ) -> Result<f64, TrainError> {
         let batches = split.some(picks, self.rows());
         Ok(self.sweep(DISCREPANCY, &[self.program.task.states()], batches, None)?.loss)
+    }
+
+    /// A full batch of zeros, without targets, of what [`Self::logits`] reads.
+    pub(super) fn blank(&self) -> Batch {
+        let targets = self.program.task.targets(0);
+        let is_read = |input: &&Input| targets.iter().all(|target| target.name != input.name);
+        let field = |input: &Input| match input.kind {
+            NumberKind::F32 => Field::f32(input.name, vec![0.0; input.len()]),
+            NumberKind::U32 => Field::u32(input.name, vec![0; input.len()]),
+        };
+        let inputs = self.program.test_inputs.iter().filter(is_read).map(field).collect();
+        Batch { inputs, targets: Vec::new(), size: self.rows(), rows: self.rows() }
     }
 
     /// Logits of some samples, row by row, those of further heads behind those of the first; the program must be an evaluation.

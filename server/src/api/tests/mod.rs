@@ -37,6 +37,7 @@ use super::token::Token;
 use crate::datasets::Datasets;
 use crate::jobs::{Adapters, Jobs, described};
 use crate::run::examine::{Findings, examine};
+use crate::run::pictures::{self, Picture};
 use crate::store::Run;
 use crate::teachers::Teachers;
 
@@ -54,6 +55,19 @@ impl Examiner for Here {
         _awaited: &dyn Fn() -> bool,
     ) -> Result<Findings, String> {
         Ok(examine(config, None, &Target::web(AdapterKind::Cpu), false))
+    }
+
+    fn pictures(
+        &self,
+        run: &std::path::Path,
+        picks: &[usize],
+        _awaited: &dyn Fn() -> bool,
+    ) -> Result<Vec<Picture>, String> {
+        pictures::write(run, picks).map_err(|error| error.to_string())
+    }
+
+    fn time(&self, _run: &std::path::Path, _device: &str) -> Result<Vec<String>, String> {
+        Err("there is no device here".into())
     }
 }
 

@@ -21,6 +21,19 @@ impl Examiner for Slow {
         now.fetch_sub(1, Ordering::SeqCst);
         Ok(Findings::default())
     }
+
+    fn pictures(
+        &self,
+        run: &std::path::Path,
+        picks: &[usize],
+        _awaited: &dyn Fn() -> bool,
+    ) -> Result<Vec<Picture>, String> {
+        pictures::write(run, picks).map_err(|error| error.to_string())
+    }
+
+    fn time(&self, _run: &std::path::Path, _device: &str) -> Result<Vec<String>, String> {
+        Err("there is no device here".into())
+    }
 }
 
 #[tokio::test]

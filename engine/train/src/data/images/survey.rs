@@ -2,11 +2,11 @@
 
 use super::super::DataError;
 use super::super::account::Account;
-use super::division::{counts, foreseen};
+use super::division::{counts, divide, foreseen};
 use super::examples::{Examples, Store, decode};
 use super::image::Image;
 use super::open::system;
-use super::reading::read;
+use super::reading::{read, trainable};
 use crate::config::{ImageKind, Images};
 use crate::suggest::Pictures;
 
@@ -88,6 +88,34 @@ pub fn survey(config: &Images, samples: usize) -> Result<Survey, DataError> {
     Ok(Survey { classes, train, test, account })
 }
 
+/// The test pictures of a run on `config` at these places, as they lie in the files, and the name of each class.
+///
+/// # Errors
+/// What [`super::open`] says of the files; a place beyond the last picture, or a picture that cannot be decoded.
+pub fn tested(config: &Images, picks: &[usize]) -> Result<(Vec<Sample>, Vec<String>), DataError> {
+    let parts = read(config, &system())?;
+    trainable(&parts, config)?;
+    let classes = parts.classes.clone();
+    let (_, test) = divide(parts, config)?;
+    let there = test.len();
+    let one = |&index: &usize| match index < there {
+        true => sample(&test, index),
+        false => {
+            let problem = format!("there is no test picture {index}; they are 0 to {}", there - 1);
+            Err(DataError::setting("data", problem))
+        }
+    };
+    Ok((picks.iter().map(one).collect::<Result<_, _>>()?, classes))
+}
+
+fn sample(examples: &Examples, index: usize) -> Result<Sample, DataError> {
+    let image = match &examples.store {
+        Store::Decoded(images) => Ok(images[index].clone()),
+        Store::Encoded(sources) => decode(&sources[index]),
+    };
+    image.map(|image| Sample { index, label: examples.labels[index], image })
+}
+
 fn surveyed(
     examples: &Examples,
     classes: usize,
@@ -96,16 +124,8 @@ fn surveyed(
 ) -> Result<SurveyedPart, DataError> {
     let counts = counts(&examples.labels, classes);
     let (there, samples) = (examples.len(), samples.min(examples.len()));
-    let sample = |k: usize| {
-        let index = k * there / samples;
-        let image = match &examples.store {
-            Store::Decoded(images) => Ok(images[index].clone()),
-            Store::Encoded(sources) => decode(&sources[index]),
-        };
-        image.map(|image| Sample { index, label: examples.labels[index], image })
-    };
     let (mut shown, mut bad) = (Vec::new(), Vec::new());
-    for sample in (0..samples).map(sample) {
+    for sample in (0..samples).map(|k| sample(examples, k * there / samples)) {
         match sample {
             Ok(sample) => shown.push(sample),
             Err(error) => bad.push(error),
