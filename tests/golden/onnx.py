@@ -21,8 +21,8 @@ import onnx  # noqa: E402
 import onnxruntime  # noqa: E402
 
 GATE = 1e-4
-# Of the greatest logit, where what flows has 256 levels.
-WHOLE = 0.05
+# Of the greatest logit, where what flows has 256 levels: operators on whole numbers may round to the next one.
+WHOLE = 0.02
 
 
 def start(path, fused=True):

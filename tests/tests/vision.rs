@@ -358,3 +358,28 @@ fn what_timm_cannot_say_is_refused_by_its_block_and_its_settings_by_name() {
         assert!(said.contains(part), "{said}");
     }
 }
+
+#[test]
+fn weights_in_half_precision_are_read_by_all() {
+    let (out, mut written) = (folder(), Vec::new());
+    let model = thin(Unit::Basic, Stem::Imagenet, 3, None);
+    for form in [Form::Transformers, Form::Pytorch] {
+        let path = out.path().join(form.name());
+        let numbers = Numbers { half: true, ..Numbers::default() };
+        export::write(&model, form, &numbers, &path).expect("written");
+        let again = ModelFolder::read(&path).expect("read");
+        for (name, tensor) in &model.weights {
+            let near = |(a, b): (&f32, &f32)| (a - b).abs() <= a.abs() / 2048.0 + 1e-7;
+            assert!(tensor.data.iter().zip(&again.weights[name].data).all(near), "{name}");
+        }
+        assert_ne!(again.weights, model.weights);
+        let size = fs::metadata(path.join("model.safetensors")).expect("there").len() as usize;
+        let numbers: usize = model.weights.values().map(|tensor| tensor.len()).sum();
+        assert!(size < 3 * numbers + 20_000, "{size} bytes of {numbers} numbers");
+        ask(&again, &path, [33, 50]);
+        written.push(path);
+    }
+    if let Some(python) = tools::transformers() {
+        check(&python, &written);
+    }
+}

@@ -20,6 +20,10 @@ const REAL: &str = ".real";
 const SCALE: &str = ".scale";
 const ZERO: &str = ".zero";
 
+/// The greatest whole number of a weight. Processors of x86 without VNNI add two products with what flows (up to 255 there) in 16 bits, and cut what is more than
+/// these hold: 2 · 255 · 64 is not.
+const MOST: f32 = 64.0;
+
 /// The operators that have weights.
 fn has_weights(node: &NodeProto) -> bool {
     matches!(node.op_type(), "Conv" | "Gemm")
@@ -123,12 +127,12 @@ fn by_rows(
     let most = |row: &[f32]| row.iter().fold(0.0, |most: f32, w| most.max(w.abs()));
     let scales: Vec<f32> = numbers
         .chunks(row)
-        .map(|row| Some(most(row) / 127.0).filter(|&scale| scale > 0.0).unwrap_or(1.0))
+        .map(|row| Some(most(row) / MOST).filter(|&scale| scale > 0.0).unwrap_or(1.0))
         .collect();
     let whole: Vec<i8> = numbers
         .iter()
         .enumerate()
-        .map(|(k, w)| (w / scales[k / row]).round_ties_even().clamp(-127.0, 127.0) as i8)
+        .map(|(k, w)| (w / scales[k / row]).round_ties_even().clamp(-MOST, MOST) as i8)
         .collect();
     let count = [rows as i64];
     insert(tensors, bytes(&format!("{weight}{WHOLE}"), &of.dims, &whole));
