@@ -57,10 +57,10 @@ const IMAGENET: u32 = 64;
 const LEAST: u32 = 8;
 /// Pictures that are many: they are worth more pixels and more units.
 const MANY: u64 = 20_000;
-/// Most steps that a stage of a small set takes, and its most epochs.
+/// Steps of a stage, where these are neither too few epochs nor too many.
 const STEPS: u64 = 1200;
-const MOST_EPOCHS: u64 = 60;
-/// Fewest epochs, whatever the device; all lengths are multiples of it, so that the methods share them without a rest.
+const EPOCHS: [u64; 2] = [12, 60];
+/// Fewest epochs, however slow the device; all lengths are multiples of it, so that the methods share them without a rest.
 const UNIT: u64 = 4;
 /// Seconds that a run is to take.
 const PATIENCE: f64 = 300.0;
@@ -237,7 +237,8 @@ fn lengths(
     let reason = format!("an epoch of {train} pictures has {steps} steps");
     s.choose_in(&ALL, "batch", batch as i64, &reason)?;
 
-    let wanted = (STEPS / steps).min(MOST_EPOCHS);
+    let [least, most] = EPOCHS;
+    let wanted = (STEPS / steps).clamp(least, most);
     let config = s.draft.clone().finish()?;
     let affordable = on.and_then(|on| Some((on, epochs_within(&config, of, train, size, on)?)));
     let (epochs, reason) = match affordable {
@@ -248,7 +249,7 @@ fn lengths(
             };
             (epochs, format!("about five minutes on {whose}"))
         }
-        _ => (wanted, format!("about {STEPS} steps, or {MOST_EPOCHS} epochs where that is less")),
+        _ => (wanted, format!("about {STEPS} steps, but from {least} to {most} epochs")),
     };
     let epochs = (epochs / UNIT).max(1) * UNIT;
     let blocks = config.model.block_count().max(1) as f64;

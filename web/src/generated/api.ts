@@ -493,7 +493,7 @@ export interface paths {
         /** The data sets that configurations may name. */
         get: operations["get_datasets"];
         put?: never;
-        /** Uploads a zip or tar: of pictures in train/CLASS/, of IDX files, of texts, or of questions as SQuAD has them. */
+        /** Uploads a zip or tar: of pictures in train/CLASS/ or in CLASS/ alone, of IDX files, of texts, or of questions as SQuAD has them. */
         post: operations["post_datasets"];
         delete?: never;
         options?: never;
@@ -518,6 +518,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/datasets/{name}/suggestion": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A configuration that suits its pictures, with the reason for each choice. */
+        get: operations["get_datasets_name_suggestion"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/datasets/{name}/preview": {
         parameters: {
             query?: never;
@@ -525,7 +542,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Its first samples. */
+        /** Some of its samples, from all over the part. */
         get: operations["get_datasets_name_preview"];
         put?: never;
         post?: never;
@@ -547,6 +564,41 @@ export interface paths {
         put?: never;
         post?: never;
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/teachers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The teachers that were sent, which `teacher.from` may name. */
+        get: operations["get_teachers"];
+        put?: never;
+        /** Takes a trained network: safetensors alone, or a zip or tar of a model folder. */
+        post: operations["post_teachers"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/teachers/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Deletes one; refused while a run uses it. */
+        delete: operations["delete_teachers_name"];
         options?: never;
         head?: never;
         patch?: never;
@@ -649,7 +701,7 @@ export interface components {
             test: components["schemas"]["PartAccount"];
             /**
              * @description What is trained and tested on: what was found, after the split, `train_count` and `test_count`. None where
-             *     nothing was divided, as in a survey.
+             *     nothing was divided; in a survey, what a run would divide.
              */
             used?: components["schemas"]["Used"] | null;
             /** @description Of text: what was found instead of pictures. */
@@ -975,6 +1027,15 @@ export interface components {
              * @default false
              */
             start: boolean;
+        };
+        /** @description A key that was filled in. */
+        Choice: {
+            /** @description The key, as `--set` takes it. */
+            key: string;
+            /** @description Its value, as TOML. */
+            value: string;
+            /** @description Why, in one sentence. */
+            reason: string;
         };
         /** @description Training images of a class; test images where there are no others. */
         ClassCount: {
@@ -2018,6 +2079,8 @@ export interface components {
              */
             temperature: number;
         };
+        /** @description What becomes of the head of a trained teacher. */
+        Head: "same" | "new";
         /** @description A folder that is not used. */
         Ignored: {
             /** @description Its name, escaped. */
@@ -3291,6 +3354,22 @@ export interface components {
              */
             seconds: number;
         };
+        /** @description A teacher that was sent. */
+        SentTeacher: {
+            name: string;
+            /**
+             * Format: uint64
+             * @description Bytes of its weights.
+             */
+            bytes: number;
+            /**
+             * Format: uint64
+             * @description Numbers in its tensors.
+             */
+            params: number;
+            /** @description Whether a `config.json` says what it is: its classes, and how its pictures are framed. */
+            described: boolean;
+        };
         /** @description What a network on text was trained on. */
         Sequences: {
             /**
@@ -3495,6 +3574,15 @@ export interface components {
         Stem: "imagenet" | "cifar";
         /** @description How a tensor's numbers lie in memory. Kernels compute in f32 whatever it is. */
         Storage: "f32" | "f16";
+        /** @description What suits a data set of pictures. */
+        Suggestion: {
+            /** @description The preset whose keys were filled in. */
+            preset: string;
+            /** @description The whole configuration. */
+            config: components["schemas"]["Config"];
+            /** @description What was filled in, and why. */
+            choices: components["schemas"]["Choice"][];
+        };
         /** @description What fine-tuning follows. */
         Target: "labels" | "teacher";
         /** @description What a plan is compiled for. */
@@ -3519,16 +3607,25 @@ export interface components {
             widen: components["schemas"]["Widen"];
             /**
              * @description A trained teacher: a model folder, a safetensors file with torchvision's or timm's names, or an earlier run; absent: the teacher is
-             *     trained by `[wide]`. It must tell the data's classes apart. What its folder says of its pictures (size, interpolation, crop, mean,
+             *     trained by `[wide]`. It must tell the data's classes apart, unless `head` is new. What its folder says of its pictures (size, interpolation, crop, mean,
              *     deviation) holds where `[data]` does not write it, and must agree where it does.
              */
             from?: string | null;
+            /**
+             * @description What becomes of the head of the teacher in `from`. With a new one, `[wide]` trains the teacher on: the part of its length that is
+             *     `wide.warmup`, or one epoch, is for the head alone, while the learning rate rises from 0.
+             */
+            head?: components["schemas"]["Head"];
             /**
              * @description For a teacher of another depth: the 0-based teacher layer (or unit) that each student layer (or unit) copies, over the whole network;
              *     empty: in proportion inside each block.
              * @default []
              */
             layer_map: number[];
+        };
+        /** @description The teachers that were sent. */
+        TeacherList: {
+            teachers: components["schemas"]["SentTeacher"][];
         };
         /** @description Where a tensor of a file goes. */
         TensorTarget: {
@@ -5334,6 +5431,37 @@ export interface operations {
             };
         };
     };
+    get_datasets_name_suggestion: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description As asked. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Suggestion"];
+                };
+            };
+            /** @description Refused. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     get_datasets_name_preview: {
         parameters: {
             query?: {
@@ -5391,6 +5519,106 @@ export interface operations {
                 content: {
                     "image/png": string;
                 };
+            };
+            /** @description Refused. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_teachers: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description As asked. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TeacherList"];
+                };
+            };
+            /** @description Refused. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    post_teachers: {
+        parameters: {
+            query: {
+                /**
+                 * @description At most 64 of a-z, 0-9, `-`, `_` and `.`, of which one of the first two begins it and no dot ends it; not that of a device, as
+                 *     `con` or `nul`.
+                 */
+                name: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/octet-stream": string;
+                "application/zip": string;
+                "application/x-tar": string;
+                "application/gzip": string;
+            };
+        };
+        responses: {
+            /** @description As asked. */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SentTeacher"];
+                };
+            };
+            /** @description Refused. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    delete_teachers_name: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description As asked. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description Refused. */
             default: {
