@@ -1,7 +1,5 @@
 //! Which classes are taken for which, as SVG: a row a class, a column what is said of its pictures.
 
-use std::fmt::Write as _;
-
 use engine::verdicts::Review;
 
 /// Side of a cell in pixels, where names and numbers can be read, and the least.
@@ -40,7 +38,7 @@ pub(crate) fn svg(review: &Review) -> String {
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width:.0} {height:.0}\" width=\"{width:.0}\" height=\"{height:.0}\" role=\"img\" aria-label=\"Confusion matrix: rows are classes, columns what is said\">\n<style>{STYLE}</style>\n"
     );
     let mut add = |line: String| svg.push_str(&(line + "\n"));
-    add(format!("<text x=\"4\" y=\"14\">class ↓ said →</text>"));
+    add("<text x=\"4\" y=\"14\">class ↓ said →</text>".into());
     for [class, said, count] in &review.confusion {
         let of = review.classes[*class as usize].count.max(1);
         let share = *count as f64 / of as f64;
@@ -77,8 +75,7 @@ pub(crate) fn svg(review: &Review) -> String {
             "<text x=\"{x:.1}\" y=\"{y:.1}\" transform=\"rotate(-60 {x:.1} {y:.1})\">{name}</text>"
         ));
     }
-    let _ = write!(svg, "</svg>\n");
-    svg
+    svg + "</svg>\n"
 }
 
 fn short(name: &str) -> String {

@@ -316,7 +316,9 @@ test("test pictures are offered, and several are answered at once beside the tea
     .first()
     .waitFor();
   await page.getByRole("button", { name: "All of these" }).click();
-  await expect.poll(() => page.getByRole("region", { name: /^teacher-0 on test picture/ }).count()).toBe(8);
+  await expect
+    .poll(() => page.getByRole("region", { name: /^teacher-0 on test picture/ }).count(), { timeout: 60_000 })
+    .toBe(8);
   expect(await page.getByRole("region", { name: /^win-0 on test picture/ }).count()).toBe(8);
   await page.getByLabel("teacher-0 beside it").uncheck();
   await page.waitForURL(/beside=0/);
@@ -345,8 +347,9 @@ test("what a member says of the test pictures is looked at, and is what the prog
     const shown = page.getByRole("region", { name: "Wrong, and sure of it" }).locator("img");
     await expect.poll(() => shown.count(), { timeout: 30_000 }).toBe(review.mistakes.length);
     await expect
-      .poll(() =>
-        shown.evaluateAll((all) => all.every((image) => (image as HTMLImageElement).naturalWidth > 0)),
+      .poll(
+        () => shown.evaluateAll((all) => all.every((image) => (image as HTMLImageElement).naturalWidth > 0)),
+        { timeout: 30_000 },
       )
       .toBe(true);
   }
