@@ -354,7 +354,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** All of them in one archive. */
+        /** All of them in one archive, or those of another form. */
         get: operations["get_runs_id_artifacts_zip"];
         put?: never;
         post?: never;
@@ -390,6 +390,91 @@ export interface paths {
         };
         /** The model's inference as shaders and dispatches, for a browser. */
         get: operations["get_runs_id_plan_json"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/runs/{id}/review": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What a member says of the test pictures: by class, how sure it is, and its surest mistakes. */
+        get: operations["get_runs_id_review"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/runs/{id}/versus": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Which test pictures one member has right and another wrong. */
+        get: operations["get_runs_id_versus"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/runs/{id}/latency": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Times its models on one input, on its adapter and by ONNX Runtime where that is there. */
+        post: operations["post_runs_id_latency"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/runs/{id}/pictures": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Some of its test pictures. */
+        get: operations["get_runs_id_pictures"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/runs/{id}/pictures/{index}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One of those that were asked for, as a PNG. */
+        get: operations["get_runs_id_pictures_index"];
         put?: never;
         post?: never;
         delete?: never;
@@ -808,6 +893,8 @@ export interface components {
         /** @description The files of a model. */
         Artifacts: {
             files: components["schemas"]["Artifact"][];
+            /** @description The forms that it can be downloaded in; none where no model is there yet. */
+            forms: components["schemas"]["Offer"][];
         };
         /** @description A configuration as JSON. */
         AsJson: {
@@ -887,6 +974,24 @@ export interface components {
         };
         /** @description What stands on an encoder. */
         BertHead: "masked_words" | "pretrain" | "spans";
+        /** @description Pictures of about one confidence. */
+        Bin: {
+            /**
+             * Format: uint64
+             * @description How many.
+             */
+            count: number;
+            /**
+             * Format: double
+             * @description Percent of them that are right; 0 of none.
+             */
+            accuracy: number;
+            /**
+             * Format: double
+             * @description Their mean confidence in percent; 0 of none.
+             */
+            confidence: number;
+        };
         /** @description A storage binding, as naga reflects it. */
         Binding: {
             /**
@@ -1043,6 +1148,31 @@ export interface components {
             /** Format: uint64 */
             count: number;
         };
+        /** @description Pictures of one class. */
+        ClassReview: {
+            /** @description Its name. */
+            name: string;
+            /**
+             * Format: uint64
+             * @description How many are of it.
+             */
+            count: number;
+            /**
+             * Format: uint64
+             * @description How many are said to be of it.
+             */
+            said: number;
+            /**
+             * Format: uint64
+             * @description How many are both.
+             */
+            right: number;
+            /**
+             * Format: double
+             * @description Percent of its pictures that are said to be of it (recall); none without pictures.
+             */
+            accuracy?: number | null;
+        };
         /** @description The same run by other ways. */
         Command: {
             /** @description In a terminal on a machine with the program. */
@@ -1056,6 +1186,8 @@ export interface components {
             rows: components["schemas"]["Row"][];
             /** @description Their teachers. */
             teachers: components["schemas"]["Row"][];
+            /** @description Every two methods of a configuration, over the seeds that both have. */
+            paired: components["schemas"]["Paired"][];
             /** @description What counting alone reaches on the held-out text that all of them have; none for others. */
             yardsticks?: components["schemas"]["Yardsticks"] | null;
             /** @description Pairs of runs that trained the same members, of one configuration and seed. */
@@ -2079,6 +2211,8 @@ export interface components {
              */
             temperature: number;
         };
+        /** @description Whose form a folder has. */
+        Form: "taper" | "transformers" | "timm" | "pytorch";
         /** @description What becomes of the head of a trained teacher. */
         Head: "same" | "new";
         /** @description A folder that is not used. */
@@ -2352,6 +2486,26 @@ export interface components {
              */
             notes: string | null;
         };
+        /** @description How long one input takes from the host and back: input written, network run, outputs read; one input at a time. */
+        Latency: {
+            /** @description What it ran on: the adapter's name, or ONNX Runtime's with its version. */
+            on: string;
+            /**
+             * Format: double
+             * @description Median of all runs in milliseconds.
+             */
+            median_ms: number;
+            /**
+             * Format: double
+             * @description Fastest of them.
+             */
+            min_ms: number;
+            /**
+             * Format: uint
+             * @description Runs that were counted.
+             */
+            runs: number;
+        };
         /** @description The limits that plans are checked against; the default is WebGPU's. */
         Limits: {
             /**
@@ -2502,6 +2656,29 @@ export interface components {
              * @description The texture, as an index into [`Plan::buffers`].
              */
             to: number;
+        };
+        /** @description A picture of which a wrong class was said. */
+        Mistake: {
+            /**
+             * Format: uint64
+             * @description Its place in the test part.
+             */
+            index: number;
+            /**
+             * Format: uint32
+             * @description The class that it has.
+             */
+            label: number;
+            /**
+             * Format: uint32
+             * @description The class that was said.
+             */
+            said: number;
+            /**
+             * Format: float
+             * @description How probable that class was said to be.
+             */
+            confidence: number;
         };
         /** @description The student's architecture. */
         Model: {
@@ -2821,6 +2998,12 @@ export interface components {
         Nothing: Record<string, never>;
         /** @description Which numbers a field has. */
         NumberKind: "f32" | "u32";
+        /** @description A form of a model. */
+        Offer: {
+            form: components["schemas"]["Form"];
+            /** @description Why the form cannot say the model; absent: it can. */
+            refused?: string | null;
+        };
         /** @description What is done about a picture of a `folder` that is damaged, or too large to be decoded. */
         OnError: "refuse" | "skip";
         /** @description The rule that turns gradients into new weights; formulas are PyTorch's. */
@@ -2869,6 +3052,46 @@ export interface components {
              */
             teacher: number;
         };
+        /**
+         * @description Two methods of one configuration on the seeds that both have: with the teacher and the data of a seed the same, the difference is that of the
+         *     methods.
+         */
+        Paired: {
+            /** @description As that of their rows. */
+            label?: string | null;
+            first: string;
+            second: string;
+            /**
+             * Format: uint
+             * @description Seeds of both.
+             */
+            seeds: number;
+            /**
+             * Format: double
+             * @description Mean of the first's accuracy minus the second's, in points of percent.
+             */
+            difference_mean: number;
+            /**
+             * Format: double
+             * @description Its sample deviation; none for one seed.
+             */
+            difference_std?: number | null;
+            /**
+             * Format: uint64
+             * @description Seeds on which the first is better.
+             */
+            first_better: number;
+            /**
+             * Format: uint64
+             * @description Seeds on which the second is better; on the others both are equal.
+             */
+            second_better: number;
+            /**
+             * Format: double
+             * @description Exact two-sided sign test over the seeds on which they differ: how probable so uneven a split is if both are equally good.
+             */
+            sign_test: number;
+        };
         /** @description A part of a data set. */
         Part: "train" | "test";
         /** @description What was found for one part. */
@@ -2885,6 +3108,10 @@ export interface components {
         };
         /** @description Whether a stage is over. */
         Phase: "waiting" | "running" | "done";
+        /** @description Test pictures of a run. */
+        Pictures: {
+            pictures: components["schemas"]["Shown"][];
+        };
         /**
          * @description A plan with all that is needed to run it.
          *
@@ -3055,6 +3282,32 @@ export interface components {
             /** @description These members and teachers. */
             members: string[];
         };
+        /** @description What can be seen of verdicts. */
+        Review: {
+            /**
+             * Format: uint64
+             * @description Pictures.
+             */
+            count: number;
+            /**
+             * Format: double
+             * @description Percent of them of which the right class was said.
+             */
+            accuracy: number;
+            /**
+             * Format: double
+             * @description Expected calibration error in percent: the mean distance of confidence and accuracy over the bins, weighed by their pictures.
+             */
+            ece: number;
+            /** @description Bins of confidence of equal width, from 0 to 1; a confidence on an edge is of the lower bin. */
+            bins: components["schemas"]["Bin"][];
+            /** @description Each class, in the order of the outputs. */
+            classes: components["schemas"]["ClassReview"][];
+            /** @description How many pictures of a class are said to be of another, or of the same: `[class, said, pictures]` where there are any, in order. */
+            confusion: number[][];
+            /** @description Pictures of which a wrong class was said, most confident first; not all, if they are many. */
+            mistakes: components["schemas"]["Mistake"][];
+        };
         /** @description Members of one method and configuration, over their seeds. */
         Row: {
             /** @description The method, or `teacher`. */
@@ -3097,6 +3350,13 @@ export interface components {
             params: number;
             /** Format: uint64 */
             macs: number;
+            /**
+             * Format: uint64
+             * @description Of the weights on disk; none where they are not there any more.
+             */
+            bytes?: number | null;
+            /** @description How long one picture or text takes, as far as that was measured: the first seed's on each place. */
+            latencies?: components["schemas"]["Latency"][];
             /**
              * Format: double
              * @description Of the student, restarts included; mean over seeds, as all that follow. None where nobody knows, as of a teacher from elsewhere.
@@ -3409,8 +3669,25 @@ export interface components {
             /** @description WGSL. */
             text: string;
         };
+        /** @description A test picture that can be shown. */
+        Shown: {
+            /**
+             * Format: uint
+             * @description Its place in the test part.
+             */
+            index: number;
+            /**
+             * Format: uint32
+             * @description The number of its class.
+             */
+            label: number;
+            /** @description The name of its class. */
+            name: string;
+            /** @description A PNG of at most 512 pixels. */
+            url: string;
+        };
         /** @description How a token of an example is shown to the network. */
-        Shown: "plain" | "masked" | "kept" | "other" | "answer";
+        Shown2: "plain" | "masked" | "kept" | "other" | "answer";
         /** @description Files that are not used for one reason. */
         Skipped: {
             /**
@@ -3863,12 +4140,17 @@ export interface components {
             /** @description SHA-256 of the text that it is read from; empty where it is built in. */
             sha256?: string;
         };
+        /** @description What came of timing. */
+        Timed: {
+            /** @description What could not be timed, in sentences. */
+            said: string[];
+        };
         /** @description A token of an example. */
         Token: {
             /** @description The piece that stands there. */
             text: string;
             /** @description How it is shown. */
-            shown: components["schemas"]["Shown"];
+            shown: components["schemas"]["Shown2"];
         };
         /** @description Fine-tuning after the narrow steps. */
         Tune: {
@@ -4079,6 +4361,33 @@ export interface components {
              * @default 0
              */
             label_smoothing: number;
+        };
+        /** @description Two networks on the same pictures. */
+        Versus: {
+            /**
+             * Format: uint64
+             * @description Pictures.
+             */
+            count: number;
+            /**
+             * Format: uint64
+             * @description How many both have right.
+             */
+            both_right: number;
+            /**
+             * Format: uint64
+             * @description How many both have wrong.
+             */
+            both_wrong: number;
+            /** @description Places of those that only the first has right. */
+            only_first: number[];
+            /** @description Places of those that only the second has right. */
+            only_second: number[];
+            /**
+             * Format: double
+             * @description McNemar's exact test, two-sided: how probable so uneven a split is if both are equally good.
+             */
+            p: number;
         };
         /** @description Training of the teacher on the labels. */
         Wide: {
@@ -5068,6 +5377,12 @@ export interface operations {
             query?: {
                 /** @description Name of a member or teacher; absent: the student that the run kept. */
                 member?: string | null;
+                /** @description Whose form the folder has. */
+                form?: components["schemas"]["Form"];
+                /** @description Weights in half precision. */
+                half?: boolean;
+                /** @description The network in 8-bit whole numbers as well, by pictures of the run. */
+                int8?: boolean;
             };
             header?: never;
             path: {
@@ -5122,6 +5437,7 @@ export interface operations {
                     "application/octet-stream": string;
                     "text/markdown": string;
                     "text/plain": string;
+                    "text/x-python": string;
                 };
             };
             /** @description Refused. */
@@ -5156,6 +5472,179 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["PlanDocument"];
+                };
+            };
+            /** @description Refused. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_runs_id_review: {
+        parameters: {
+            query: {
+                /** @description Name of a member or teacher. */
+                member: string;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description As asked. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Review"];
+                };
+            };
+            /** @description Refused. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_runs_id_versus: {
+        parameters: {
+            query: {
+                /** @description Name of a member or teacher. */
+                first: string;
+                /** @description Another one. */
+                second: string;
+                /** @description Id of the run that the second is of; absent: the same one. */
+                of?: string | null;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description As asked. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Versus"];
+                };
+            };
+            /** @description Refused. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    post_runs_id_latency: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Nothing"];
+            };
+        };
+        responses: {
+            /** @description As asked. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Timed"];
+                };
+            };
+            /** @description Refused. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_runs_id_pictures: {
+        parameters: {
+            query: {
+                /** @description At most 64 places in the test part, with commas. */
+                places: string;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description As asked. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Pictures"];
+                };
+            };
+            /** @description Refused. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_runs_id_pictures_index: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                index: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description As asked. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "image/png": string;
                 };
             };
             /** @description Refused. */
