@@ -337,7 +337,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** All of them in one archive. */
+        /** All of them in one archive, or those of another form. */
         get: operations["get_runs_id_artifacts_zip"];
         put?: never;
         post?: never;
@@ -739,6 +739,8 @@ export interface components {
         /** @description The files of a model. */
         Artifacts: {
             files: components["schemas"]["Artifact"][];
+            /** @description The forms that it can be downloaded in; none where no model is there yet. */
+            forms: components["schemas"]["Offer"][];
         };
         /** @description A configuration as JSON. */
         AsJson: {
@@ -2001,6 +2003,8 @@ export interface components {
              */
             temperature: number;
         };
+        /** @description Whose form a folder has. */
+        Form: "taper" | "transformers" | "timm" | "pytorch";
         /** @description A folder that is not used. */
         Ignored: {
             /** @description Its name, escaped. */
@@ -2723,6 +2727,12 @@ export interface components {
         Nothing: Record<string, never>;
         /** @description Which numbers a field has. */
         NumberKind: "f32" | "u32";
+        /** @description A form of a model. */
+        Offer: {
+            form: components["schemas"]["Form"];
+            /** @description Why the form cannot say the model; absent: it can. */
+            refused?: string | null;
+        };
         /** @description What is done about a picture of a `folder` that is damaged, or too large to be decoded. */
         OnError: "refuse" | "skip";
         /** @description The rule that turns gradients into new weights; formulas are PyTorch's. */
@@ -4893,6 +4903,12 @@ export interface operations {
             query?: {
                 /** @description Name of a member or teacher; absent: the student that the run kept. */
                 member?: string | null;
+                /** @description Whose form the folder has. */
+                form?: components["schemas"]["Form"];
+                /** @description Weights in half precision. */
+                half?: boolean;
+                /** @description The network in 8-bit whole numbers as well, by pictures of the run. */
+                int8?: boolean;
             };
             header?: never;
             path: {
@@ -4947,6 +4963,7 @@ export interface operations {
                     "application/octet-stream": string;
                     "text/markdown": string;
                     "text/plain": string;
+                    "text/x-python": string;
                 };
             };
             /** @description Refused. */
