@@ -188,7 +188,8 @@ pub(super) fn model_on(
     }
     let none = Map::new();
     for (key, said) in value["model_args"].as_object().unwrap_or(&none) {
-        if !SHOWN.contains(&key.as_str()) && !(key == "global_pool" && said == "avg") {
+        let known = SHOWN.contains(&key.as_str()) || (key == "global_pool" && said == "avg");
+        if !known {
             return Err(bad(format!("model_args.{key} = {said}, which Taper has not")));
         }
     }

@@ -46,10 +46,7 @@ pub fn flowing(graph: &GraphProto) -> BTreeSet<String> {
 }
 
 /// What a node reads as whole numbers, its weights aside.
-fn read_whole<'n>(
-    node: &'n NodeProto,
-    is_map: impl Fn(&str) -> bool,
-) -> impl Iterator<Item = &'n String> {
+fn read_whole(node: &NodeProto, is_map: impl Fn(&str) -> bool) -> impl Iterator<Item = &String> {
     let count = match node.op_type() {
         "Conv" | "Gemm" | "MaxPool" | "GlobalAveragePool" => 1,
         "Add" if node.input.iter().all(|name| is_map(name)) => node.input.len(),
