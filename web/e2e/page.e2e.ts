@@ -562,8 +562,8 @@ test("own pictures in a zip of class folders come to a model that is downloaded"
   const zip = await context.request.get(`${page.url().replace("/runs/", "/api/runs/")}/artifacts.zip`);
   const model = unzip(await zip.body());
   const config = [...model].find(([name]) => name.endsWith("/config.json"))?.[1].toString("utf8") ?? "";
-  const { input, labels } = JSON.parse(config) as { input: { size: number }; labels: string[] };
-  expect([input.size, labels]).toEqual([16, ["iris", "lily", "rose"]]);
+  const { size, labels } = JSON.parse(config) as { size: number; labels: string[] };
+  expect([size, labels]).toEqual([16, ["iris", "lily", "rose"]]);
 });
 
 test("a model that was downloaded teaches other classes, with a new head", async () => {

@@ -214,7 +214,7 @@ fn network(
         21..=200 => 16,
         _ => 32,
     };
-    let features = base * 4 << (stages - 1);
+    let features = (base * 4) << (stages - 1);
     let reason = format!("{features} features before the head tell {} classes apart", of.classes);
     s.choose("model.base", base, reason)
 }

@@ -5,7 +5,7 @@ import path from "node:path";
 
 import { expect, it } from "vitest";
 
-import { packed, stemOf } from "./upload";
+import { nameOf, packed, stemOf } from "./upload";
 
 it("makes archives of one file that GNU tar reads", async () => {
   const folder = mkdtempSync(path.join(tmpdir(), "taper-tar-"));
@@ -36,4 +36,13 @@ it("sends archives as they are, and nothing else", () => {
   expect(of("a.b.tar.gz")).toEqual(["application/gzip", true, "a.b"]);
   expect(of("story.txt")).toEqual(["application/x-tar", false, "story"]);
   expect([of("a.rar"), of("zip"), stemOf("a.jpg")]).toEqual([null, null, null]);
+});
+
+it("names a teacher as the server takes it", () => {
+  expect(["Blooms (1).zip", "ResNet18.safetensors", "é.tar.gz", "_x_.tgz"].map(nameOf)).toEqual([
+    "blooms-1",
+    "resnet18",
+    "mine",
+    "x_",
+  ]);
 });

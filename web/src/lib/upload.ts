@@ -64,7 +64,7 @@ export function nameOf(file: string): string {
   return (
     stem
       .replaceAll(/[^a-z0-9_-]+/g, "-")
-      .replace(/^[^a-z0-9]+/, "")
+      .replace(/^[^a-z0-9]+|-+$/g, "")
       .slice(0, 64) || "mine"
   );
 }

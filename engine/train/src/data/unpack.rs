@@ -18,7 +18,7 @@ use super::listing::{self, Listing};
 use super::text::corpus::is_part;
 use super::text::kind;
 use crate::config::TextKind;
-use crate::formats::folder::{CONFIG, WEIGHTS};
+use crate::formats::folder::{CARD, CONFIG, MERGE, WEIGHTS};
 use crate::formats::sums;
 use crate::text::escape;
 
@@ -73,8 +73,18 @@ pub fn unpack(archive: &Path, folder: &Path, most: u64) -> Result<usize, DataErr
     Ok(count)
 }
 
-/// Files of a model folder beside its weights that say what it is.
-const BESIDE: [&str; 3] = [CONFIG, "preprocessor_config.json", sums::NAME];
+/// Files of a model folder beside its weights that its readers ask for.
+const BESIDE: [&str; 9] = [
+    CONFIG,
+    MERGE,
+    CARD,
+    sums::NAME,
+    "preprocessor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.txt",
+];
 
 /// Writes the weights of a trained network that somebody sent into the empty `folder`, durably, as `model.safetensors`, with the files beside them
 /// that say what they are: from an archive of a model folder, or weights alone, which are no archive.
@@ -409,10 +419,12 @@ mod tests {
             ("x/model.safetensors", &weights[..]),
             ("x/config.json", b"{}"),
             ("x/README.md", b"a card"),
+            ("x/model.onnx", b"the same again"),
             ("x/SHA256SUMS", b""),
             ("config.json", b"of another"),
         ];
-        let taken = ["SHA256SUMS", "config.json", "model.safetensors"].map(String::from);
+        let taken =
+            ["README.md", "SHA256SUMS", "config.json", "model.safetensors"].map(String::from);
         assert_eq!(of(&zip(&folder)), Ok(taken.to_vec()));
         assert_eq!(
             of(&zip(&[("resnet18.safetensors", &weights[..])])),
