@@ -335,6 +335,8 @@ test("a grid is started from a run's page", async () => {
   await page.getByRole("link", { name: /lr=0\.05/ }).waitFor();
   const ids = new URL(page.url()).searchParams.get("runs")?.split(",") ?? [];
   expect(ids.length).toBe(2);
+  // Who looks at runs that are deleted is told so.
+  await page.goto(server.origin);
   const headers = { "content-type": "application/json" };
   for (const id of ids) {
     await context.request.post(`${server.origin}/api/runs/${id}/cancel`, { headers, data: {} });
