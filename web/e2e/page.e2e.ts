@@ -333,7 +333,10 @@ test("test pictures are offered, and several are answered at once beside the tea
 
 test("what a member says of the test pictures is looked at, and is what the program says", async () => {
   await page.getByRole("link", { name: "Answers" }).click();
-  await page.getByLabel("Of", { exact: true }).selectOption("win-0");
+  await page
+    .getByRole("region", { name: "Answers", exact: true })
+    .getByRole("combobox")
+    .selectOption("win-0");
   await page.getByRole("img", { name: /^Confusion matrix of 10 classes/ }).waitFor();
   const id = new URL(page.url()).pathname.split("/").pop() ?? "";
   const member = path.join(server.folder, "runs", id, "members", "win-0");
@@ -376,6 +379,8 @@ test("a grid is started from a run's page", async () => {
   await page.getByRole("link", { name: /lr=0\.05/ }).waitFor();
   const ids = new URL(page.url()).searchParams.get("runs")?.split(",") ?? [];
   expect(ids.length).toBe(2);
+  // Who looks at runs that are deleted is told so.
+  await page.goto(server.origin);
   const headers = { "content-type": "application/json" };
   for (const id of ids) {
     await context.request.post(`${server.origin}/api/runs/${id}/cancel`, { headers, data: {} });
@@ -396,10 +401,10 @@ test("a finished run is compared, cloned and deleted", async () => {
   await picture("compare");
   await page.getByRole("cell", { name: "win − vanilla" }).waitFor();
   // The curves over another x, and all of it as files.
-  await page.getByLabel("by", { exact: true }).selectOption("epoch");
+  const curves = page.getByRole("region", { name: "Curves" });
+  await curves.getByRole("combobox").nth(1).selectOption("epoch");
   await page.waitForURL(/x=epoch/);
   await page.locator(".legend", { hasText: "win" }).waitFor();
-  const curves = page.getByRole("region", { name: "Curves" });
   for (const [button, begin] of [
     ["SVG", "<svg"],
     ["CSV", "curve,epoch"],

@@ -50,7 +50,10 @@ export function saveCsv(name: string, rows: Parameters<typeof csv>[0]): void {
   save(`${name}.csv`, new Blob([csv(rows)], { type: "text/csv" }));
 }
 
-/** The text of an SVG on the page, with the styles that it has there and the page's own ground. */
+/** What drawings stand on: letters are as light or dark as the page's, so a drawing brings its own. */
+const ground = () => getComputedStyle(document.documentElement).getPropertyValue("--card").trim() || "white";
+
+/** The text of an SVG on the page, with the styles that it has there and its ground. */
 function alone(svg: SVGSVGElement): string {
   const copy = svg.cloneNode(true) as SVGSVGElement;
   const [from, to] = [svg.querySelectorAll("*"), copy.querySelectorAll("*")];
@@ -64,11 +67,11 @@ function alone(svg: SVGSVGElement): string {
   copy.setAttribute("xmlns", "http://www.w3.org/2000/svg");
   copy.setAttribute("width", String(width));
   copy.setAttribute("height", String(height));
-  const ground = document.createElementNS("http://www.w3.org/2000/svg", "rect");
-  ground.setAttribute("width", "100%");
-  ground.setAttribute("height", "100%");
-  ground.setAttribute("fill", getComputedStyle(document.body).backgroundColor);
-  copy.prepend(ground);
+  const below = document.createElementNS("http://www.w3.org/2000/svg", "rect");
+  below.setAttribute("width", "100%");
+  below.setAttribute("height", "100%");
+  below.setAttribute("fill", ground());
+  copy.prepend(below);
   return new XMLSerializer().serializeToString(copy);
 }
 
@@ -122,7 +125,7 @@ export async function savePng(name: string, svg: SVGSVGElement): Promise<void> {
   const context = canvas.getContext("2d");
   const page = svg.getScreenCTM();
   if (!context || !page) throw new Error("The browser has no canvas for this drawing.");
-  context.fillStyle = getComputedStyle(document.body).backgroundColor;
+  context.fillStyle = ground();
   context.fillRect(0, 0, canvas.width, canvas.height);
   for (const element of svg.querySelectorAll<SVGGraphicsElement>("rect, line, path, text")) {
     const own = element.getScreenCTM();
