@@ -109,6 +109,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/runs/{id}/label": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Renames a run, and puts tags and notes on it. */
+        post: operations["post_runs_id_label"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/runs/{id}/start": {
         parameters: {
             query?: never;
@@ -381,6 +398,91 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/runs/{id}/review": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What a member says of the test pictures: by class, how sure it is, and its surest mistakes. */
+        get: operations["get_runs_id_review"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/runs/{id}/versus": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Which test pictures one member has right and another wrong. */
+        get: operations["get_runs_id_versus"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/runs/{id}/latency": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Times its models on one input, on its adapter and by ONNX Runtime where that is there. */
+        post: operations["post_runs_id_latency"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/runs/{id}/pictures": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Some of its test pictures. */
+        get: operations["get_runs_id_pictures"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/runs/{id}/pictures/{index}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One of those that were asked for, as a PNG. */
+        get: operations["get_runs_id_pictures_index"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/preflight": {
         parameters: {
             query?: never;
@@ -476,7 +578,7 @@ export interface paths {
         /** The data sets that configurations may name. */
         get: operations["get_datasets"];
         put?: never;
-        /** Uploads a zip or tar: of pictures in train/CLASS/, of IDX files, of texts, or of questions as SQuAD has them. */
+        /** Uploads a zip or tar: of pictures in train/CLASS/ or in CLASS/ alone, of IDX files, of texts, or of questions as SQuAD has them. */
         post: operations["post_datasets"];
         delete?: never;
         options?: never;
@@ -501,6 +603,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/datasets/{name}/suggestion": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A configuration that suits its pictures, with the reason for each choice. */
+        get: operations["get_datasets_name_suggestion"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/datasets/{name}/preview": {
         parameters: {
             query?: never;
@@ -508,7 +627,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Its first samples. */
+        /** Some of its samples, from all over the part. */
         get: operations["get_datasets_name_preview"];
         put?: never;
         post?: never;
@@ -530,6 +649,41 @@ export interface paths {
         put?: never;
         post?: never;
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/teachers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The teachers that were sent, which `teacher.from` may name. */
+        get: operations["get_teachers"];
+        put?: never;
+        /** Takes a trained network: safetensors alone, or a zip or tar of a model folder. */
+        post: operations["post_teachers"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/teachers/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Deletes one; refused while a run uses it. */
+        delete: operations["delete_teachers_name"];
         options?: never;
         head?: never;
         patch?: never;
@@ -632,7 +786,7 @@ export interface components {
             test: components["schemas"]["PartAccount"];
             /**
              * @description What is trained and tested on: what was found, after the split, `train_count` and `test_count`. None where
-             *     nothing was divided, as in a survey.
+             *     nothing was divided; in a survey, what a run would divide.
              */
             used?: components["schemas"]["Used"] | null;
             /** @description Of text: what was found instead of pictures. */
@@ -820,6 +974,24 @@ export interface components {
         };
         /** @description What stands on an encoder. */
         BertHead: "masked_words" | "pretrain" | "spans";
+        /** @description Pictures of about one confidence. */
+        Bin: {
+            /**
+             * Format: uint64
+             * @description How many.
+             */
+            count: number;
+            /**
+             * Format: double
+             * @description Percent of them that are right; 0 of none.
+             */
+            accuracy: number;
+            /**
+             * Format: double
+             * @description Their mean confidence in percent; 0 of none.
+             */
+            confidence: number;
+        };
         /** @description A storage binding, as naga reflects it. */
         Binding: {
             /**
@@ -961,11 +1133,45 @@ export interface components {
              */
             start: boolean;
         };
+        /** @description A key that was filled in. */
+        Choice: {
+            /** @description The key, as `--set` takes it. */
+            key: string;
+            /** @description Its value, as TOML. */
+            value: string;
+            /** @description Why, in one sentence. */
+            reason: string;
+        };
         /** @description Training images of a class; test images where there are no others. */
         ClassCount: {
             label: string;
             /** Format: uint64 */
             count: number;
+        };
+        /** @description Pictures of one class. */
+        ClassReview: {
+            /** @description Its name. */
+            name: string;
+            /**
+             * Format: uint64
+             * @description How many are of it.
+             */
+            count: number;
+            /**
+             * Format: uint64
+             * @description How many are said to be of it.
+             */
+            said: number;
+            /**
+             * Format: uint64
+             * @description How many are both.
+             */
+            right: number;
+            /**
+             * Format: double
+             * @description Percent of its pictures that are said to be of it (recall); none without pictures.
+             */
+            accuracy?: number | null;
         };
         /** @description The same run by other ways. */
         Command: {
@@ -980,6 +1186,8 @@ export interface components {
             rows: components["schemas"]["Row"][];
             /** @description Their teachers. */
             teachers: components["schemas"]["Row"][];
+            /** @description Every two methods of a configuration, over the seeds that both have. */
+            paired: components["schemas"]["Paired"][];
             /** @description What counting alone reaches on the held-out text that all of them have; none for others. */
             yardsticks?: components["schemas"]["Yardsticks"] | null;
             /** @description Pairs of runs that trained the same members, of one configuration and seed. */
@@ -2005,6 +2213,8 @@ export interface components {
         };
         /** @description Whose form a folder has. */
         Form: "taper" | "transformers" | "timm" | "pytorch";
+        /** @description What becomes of the head of a trained teacher. */
+        Head: "same" | "new";
         /** @description A folder that is not used. */
         Ignored: {
             /** @description Its name, escaped. */
@@ -2258,6 +2468,44 @@ export interface components {
             /** @description Whether group 1 is used: the step parameters. */
             live: boolean;
         };
+        /** @description What people call a run and write on it; what is absent stays. */
+        Label: {
+            /**
+             * @description One line, at most 200 letters.
+             * @default null
+             */
+            name: string | null;
+            /**
+             * @description At most 12, of at most 40 letters each.
+             * @default null
+             */
+            tags: string[] | null;
+            /**
+             * @description At most 4,000 letters.
+             * @default null
+             */
+            notes: string | null;
+        };
+        /** @description How long one input takes from the host and back: input written, network run, outputs read; one input at a time. */
+        Latency: {
+            /** @description What it ran on: the adapter's name, or ONNX Runtime's with its version. */
+            on: string;
+            /**
+             * Format: double
+             * @description Median of all runs in milliseconds.
+             */
+            median_ms: number;
+            /**
+             * Format: double
+             * @description Fastest of them.
+             */
+            min_ms: number;
+            /**
+             * Format: uint
+             * @description Runs that were counted.
+             */
+            runs: number;
+        };
         /** @description The limits that plans are checked against; the default is WebGPU's. */
         Limits: {
             /**
@@ -2408,6 +2656,29 @@ export interface components {
              * @description The texture, as an index into [`Plan::buffers`].
              */
             to: number;
+        };
+        /** @description A picture of which a wrong class was said. */
+        Mistake: {
+            /**
+             * Format: uint64
+             * @description Its place in the test part.
+             */
+            index: number;
+            /**
+             * Format: uint32
+             * @description The class that it has.
+             */
+            label: number;
+            /**
+             * Format: uint32
+             * @description The class that was said.
+             */
+            said: number;
+            /**
+             * Format: float
+             * @description How probable that class was said to be.
+             */
+            confidence: number;
         };
         /** @description The student's architecture. */
         Model: {
@@ -2781,6 +3052,46 @@ export interface components {
              */
             teacher: number;
         };
+        /**
+         * @description Two methods of one configuration on the seeds that both have: with the teacher and the data of a seed the same, the difference is that of the
+         *     methods.
+         */
+        Paired: {
+            /** @description As that of their rows. */
+            label?: string | null;
+            first: string;
+            second: string;
+            /**
+             * Format: uint
+             * @description Seeds of both.
+             */
+            seeds: number;
+            /**
+             * Format: double
+             * @description Mean of the first's accuracy minus the second's, in points of percent.
+             */
+            difference_mean: number;
+            /**
+             * Format: double
+             * @description Its sample deviation; none for one seed.
+             */
+            difference_std?: number | null;
+            /**
+             * Format: uint64
+             * @description Seeds on which the first is better.
+             */
+            first_better: number;
+            /**
+             * Format: uint64
+             * @description Seeds on which the second is better; on the others both are equal.
+             */
+            second_better: number;
+            /**
+             * Format: double
+             * @description Exact two-sided sign test over the seeds on which they differ: how probable so uneven a split is if both are equally good.
+             */
+            sign_test: number;
+        };
         /** @description A part of a data set. */
         Part: "train" | "test";
         /** @description What was found for one part. */
@@ -2797,6 +3108,10 @@ export interface components {
         };
         /** @description Whether a stage is over. */
         Phase: "waiting" | "running" | "done";
+        /** @description Test pictures of a run. */
+        Pictures: {
+            pictures: components["schemas"]["Shown"][];
+        };
         /**
          * @description A plan with all that is needed to run it.
          *
@@ -2967,6 +3282,32 @@ export interface components {
             /** @description These members and teachers. */
             members: string[];
         };
+        /** @description What can be seen of verdicts. */
+        Review: {
+            /**
+             * Format: uint64
+             * @description Pictures.
+             */
+            count: number;
+            /**
+             * Format: double
+             * @description Percent of them of which the right class was said.
+             */
+            accuracy: number;
+            /**
+             * Format: double
+             * @description Expected calibration error in percent: the mean distance of confidence and accuracy over the bins, weighed by their pictures.
+             */
+            ece: number;
+            /** @description Bins of confidence of equal width, from 0 to 1; a confidence on an edge is of the lower bin. */
+            bins: components["schemas"]["Bin"][];
+            /** @description Each class, in the order of the outputs. */
+            classes: components["schemas"]["ClassReview"][];
+            /** @description How many pictures of a class are said to be of another, or of the same: `[class, said, pictures]` where there are any, in order. */
+            confusion: number[][];
+            /** @description Pictures of which a wrong class was said, most confident first; not all, if they are many. */
+            mistakes: components["schemas"]["Mistake"][];
+        };
         /** @description Members of one method and configuration, over their seeds. */
         Row: {
             /** @description The method, or `teacher`. */
@@ -3010,6 +3351,13 @@ export interface components {
             /** Format: uint64 */
             macs: number;
             /**
+             * Format: uint64
+             * @description Of the weights on disk; none where they are not there any more.
+             */
+            bytes?: number | null;
+            /** @description How long one picture or text takes, as far as that was measured: the first seed's on each place. */
+            latencies?: components["schemas"]["Latency"][];
+            /**
              * Format: double
              * @description Of the student, restarts included; mean over seeds, as all that follow. None where nobody knows, as of a teacher from elsewhere.
              */
@@ -3027,6 +3375,10 @@ export interface components {
             id: string;
             /** @description For people. */
             name: string;
+            /** @description Words that people put on it. */
+            tags?: string[];
+            /** @description What people note of it. */
+            notes?: string;
             /** @description Where it stands. */
             state: components["schemas"]["State"];
             /**
@@ -3137,6 +3489,10 @@ export interface components {
             id: string;
             /** @description For people. */
             name: string;
+            /** @description Words that people put on it. */
+            tags?: string[];
+            /** @description What people note of it. */
+            notes?: string;
             /** @description Where it stands. */
             state: components["schemas"]["State"];
             /**
@@ -3258,6 +3614,22 @@ export interface components {
              */
             seconds: number;
         };
+        /** @description A teacher that was sent. */
+        SentTeacher: {
+            name: string;
+            /**
+             * Format: uint64
+             * @description Bytes of its weights.
+             */
+            bytes: number;
+            /**
+             * Format: uint64
+             * @description Numbers in its tensors.
+             */
+            params: number;
+            /** @description Whether a `config.json` says what it is: its classes, and how its pictures are framed. */
+            described: boolean;
+        };
         /** @description What a network on text was trained on. */
         Sequences: {
             /**
@@ -3297,8 +3669,25 @@ export interface components {
             /** @description WGSL. */
             text: string;
         };
+        /** @description A test picture that can be shown. */
+        Shown: {
+            /**
+             * Format: uint
+             * @description Its place in the test part.
+             */
+            index: number;
+            /**
+             * Format: uint32
+             * @description The number of its class.
+             */
+            label: number;
+            /** @description The name of its class. */
+            name: string;
+            /** @description A PNG of at most 512 pixels. */
+            url: string;
+        };
         /** @description How a token of an example is shown to the network. */
-        Shown: "plain" | "masked" | "kept" | "other" | "answer";
+        Shown2: "plain" | "masked" | "kept" | "other" | "answer";
         /** @description Files that are not used for one reason. */
         Skipped: {
             /**
@@ -3462,6 +3851,15 @@ export interface components {
         Stem: "imagenet" | "cifar";
         /** @description How a tensor's numbers lie in memory. Kernels compute in f32 whatever it is. */
         Storage: "f32" | "f16";
+        /** @description What suits a data set of pictures. */
+        Suggestion: {
+            /** @description The preset whose keys were filled in. */
+            preset: string;
+            /** @description The whole configuration. */
+            config: components["schemas"]["Config"];
+            /** @description What was filled in, and why. */
+            choices: components["schemas"]["Choice"][];
+        };
         /** @description What fine-tuning follows. */
         Target: "labels" | "teacher";
         /** @description What a plan is compiled for. */
@@ -3486,16 +3884,25 @@ export interface components {
             widen: components["schemas"]["Widen"];
             /**
              * @description A trained teacher: a model folder, a safetensors file with torchvision's or timm's names, or an earlier run; absent: the teacher is
-             *     trained by `[wide]`. It must tell the data's classes apart. What its folder says of its pictures (size, interpolation, crop, mean,
+             *     trained by `[wide]`. It must tell the data's classes apart, unless `head` is new. What its folder says of its pictures (size, interpolation, crop, mean,
              *     deviation) holds where `[data]` does not write it, and must agree where it does.
              */
             from?: string | null;
+            /**
+             * @description What becomes of the head of the teacher in `from`. With a new one, `[wide]` trains the teacher on: the part of its length that is
+             *     `wide.warmup`, or one epoch, is for the head alone, while the learning rate rises from 0.
+             */
+            head?: components["schemas"]["Head"];
             /**
              * @description For a teacher of another depth: the 0-based teacher layer (or unit) that each student layer (or unit) copies, over the whole network;
              *     empty: in proportion inside each block.
              * @default []
              */
             layer_map: number[];
+        };
+        /** @description The teachers that were sent. */
+        TeacherList: {
+            teachers: components["schemas"]["SentTeacher"][];
         };
         /** @description Where a tensor of a file goes. */
         TensorTarget: {
@@ -3733,12 +4140,17 @@ export interface components {
             /** @description SHA-256 of the text that it is read from; empty where it is built in. */
             sha256?: string;
         };
+        /** @description What came of timing. */
+        Timed: {
+            /** @description What could not be timed, in sentences. */
+            said: string[];
+        };
         /** @description A token of an example. */
         Token: {
             /** @description The piece that stands there. */
             text: string;
             /** @description How it is shown. */
-            shown: components["schemas"]["Shown"];
+            shown: components["schemas"]["Shown2"];
         };
         /** @description Fine-tuning after the narrow steps. */
         Tune: {
@@ -3949,6 +4361,33 @@ export interface components {
              * @default 0
              */
             label_smoothing: number;
+        };
+        /** @description Two networks on the same pictures. */
+        Versus: {
+            /**
+             * Format: uint64
+             * @description Pictures.
+             */
+            count: number;
+            /**
+             * Format: uint64
+             * @description How many both have right.
+             */
+            both_right: number;
+            /**
+             * Format: uint64
+             * @description How many both have wrong.
+             */
+            both_wrong: number;
+            /** @description Places of those that only the first has right. */
+            only_first: number[];
+            /** @description Places of those that only the second has right. */
+            only_second: number[];
+            /**
+             * Format: double
+             * @description McNemar's exact test, two-sided: how probable so uneven a split is if both are equally good.
+             */
+            p: number;
         };
         /** @description Training of the teacher on the labels. */
         Wide: {
@@ -4429,6 +4868,41 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description Refused. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    post_runs_id_label: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Label"];
+            };
+        };
+        responses: {
+            /** @description As asked. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RunSummary"];
+                };
             };
             /** @description Refused. */
             default: {
@@ -5011,6 +5485,179 @@ export interface operations {
             };
         };
     };
+    get_runs_id_review: {
+        parameters: {
+            query: {
+                /** @description Name of a member or teacher. */
+                member: string;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description As asked. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Review"];
+                };
+            };
+            /** @description Refused. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_runs_id_versus: {
+        parameters: {
+            query: {
+                /** @description Name of a member or teacher. */
+                first: string;
+                /** @description Another one. */
+                second: string;
+                /** @description Id of the run that the second is of; absent: the same one. */
+                of?: string | null;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description As asked. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Versus"];
+                };
+            };
+            /** @description Refused. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    post_runs_id_latency: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Nothing"];
+            };
+        };
+        responses: {
+            /** @description As asked. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Timed"];
+                };
+            };
+            /** @description Refused. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_runs_id_pictures: {
+        parameters: {
+            query: {
+                /** @description At most 64 places in the test part, with commas. */
+                places: string;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description As asked. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Pictures"];
+                };
+            };
+            /** @description Refused. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_runs_id_pictures_index: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                index: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description As asked. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "image/png": string;
+                };
+            };
+            /** @description Refused. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     post_preflight: {
         parameters: {
             query?: never;
@@ -5273,6 +5920,37 @@ export interface operations {
             };
         };
     };
+    get_datasets_name_suggestion: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description As asked. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Suggestion"];
+                };
+            };
+            /** @description Refused. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     get_datasets_name_preview: {
         parameters: {
             query?: {
@@ -5330,6 +6008,106 @@ export interface operations {
                 content: {
                     "image/png": string;
                 };
+            };
+            /** @description Refused. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_teachers: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description As asked. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TeacherList"];
+                };
+            };
+            /** @description Refused. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    post_teachers: {
+        parameters: {
+            query: {
+                /**
+                 * @description At most 64 of a-z, 0-9, `-`, `_` and `.`, of which one of the first two begins it and no dot ends it; not that of a device, as
+                 *     `con` or `nul`.
+                 */
+                name: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/octet-stream": string;
+                "application/zip": string;
+                "application/x-tar": string;
+                "application/gzip": string;
+            };
+        };
+        responses: {
+            /** @description As asked. */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SentTeacher"];
+                };
+            };
+            /** @description Refused. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    delete_teachers_name: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description As asked. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description Refused. */
             default: {
