@@ -242,12 +242,12 @@ fn lengths(
     let config = s.draft.clone().finish()?;
     let affordable = on.and_then(|on| Some((on, epochs_within(&config, of, train, size, on)?)));
     let (epochs, reason) = match affordable {
-        Some((on, epochs)) if epochs < wanted => {
-            let whose = match on {
-                AdapterKind::Cpu => "a software adapter",
-                AdapterKind::Gpu => "a GPU",
-            };
-            (epochs, format!("about five minutes on {whose}"))
+        Some((AdapterKind::Cpu, epochs)) if epochs < wanted => {
+            (epochs, "about five minutes on a software adapter".into())
+        }
+        // So few epochs teach little, and a GPU that takes longer for them is not in vain.
+        Some((AdapterKind::Gpu, epochs)) if epochs < wanted => {
+            (epochs.max(least), format!("about five minutes on a GPU, but {least} epochs or more"))
         }
         _ => (wanted, format!("about {STEPS} steps, but from {least} to {most} epochs")),
     };

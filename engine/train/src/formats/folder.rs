@@ -9,7 +9,7 @@ pub(crate) use super::files::parse_json;
 pub use super::files::{
     CONFIG, TEXT_ONNX, WEIGHTS, read_json, read_json_on, write_json, write_json_on,
 };
-pub use super::image::{Form, ImageInput, ImageModel, Widened};
+pub use super::image::{Architecture, ImageInput, ImageModel, Widened};
 use super::safetensors::Stored;
 use super::{
     FormatError, TextModel, for_pytorch, for_timm, onnx, safetensors, sums, transformers, vision,

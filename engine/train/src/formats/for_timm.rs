@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::files::{self, CONFIG, json_bytes};
 use super::form::{self, Contents, Form};
-use super::image::{ImageInput, ImageModel};
+use super::image::{Architecture, ImageInput, ImageModel};
 use super::resnet::{self, Resnet, Unit};
 use super::{FormatError, timm};
 use crate::config::Activation;
@@ -214,7 +214,7 @@ pub(super) fn model_on(
     };
     let network = models::infer(weights, Extent::Map(size, size, channels), Activation::Relu)
         .map_err(|error| FormatError::content(&folder.join(files::WEIGHTS), error))?;
-    let (model, widened) = resnet::in_a_configuration(&network).ok_or_else(|| {
+    let Architecture { model, widened } = Architecture::of(&network).ok_or_else(|| {
         bad("its widths do not double from block to block; as a teacher, by `teacher.from`, it may have any".into())
     })?;
     let classes = network.shapes().map(|shapes| shapes.output.width()).unwrap_or_default();

@@ -63,24 +63,24 @@ impl ImageModel {
         let ImageInput { size, channels, .. } = self.input;
         let input = Extent::Map(size, size, channels);
         let classes = u32::try_from(self.labels.len()).unwrap_or(u32::MAX);
-        Form { model: self.model.clone(), widened: self.widened }.network(input, classes)
+        Architecture { model: self.model.clone(), widened: self.widened }.network(input, classes)
     }
 }
 
 /// An architecture as a configuration's `[model]` says it, and how it was widened.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Form {
+pub struct Architecture {
     /// The architecture.
     pub model: Model,
     /// How it was widened, if it was.
     pub widened: Option<Widened>,
 }
 
-impl Form {
+impl Architecture {
     /// That of a network; none where no architecture of ours, widened by a whole factor or not, is the same.
-    pub fn of(network: &Network) -> Option<Form> {
+    pub fn of(network: &Network) -> Option<Architecture> {
         let classes = network.shapes().ok()?.output.width();
-        let is_same = |form: &Form| form.network(network.input, classes) == *network;
+        let is_same = |form: &Architecture| form.network(network.input, classes) == *network;
         forms(network).into_iter().find(is_same)
     }
 
@@ -95,8 +95,8 @@ impl Form {
 }
 
 /// What a network may be.
-fn forms(network: &Network) -> Vec<Form> {
-    let plain = |model| Form { model, widened: None };
+fn forms(network: &Network) -> Vec<Architecture> {
+    let plain = |model| Architecture { model, widened: None };
     let Some(of) = Resnet::of(network) else {
         let layers = || network.blocks.iter().map(|block| &block.layers);
         let widths = |layers: &[Layer]| -> Vec<u32> {
@@ -124,7 +124,7 @@ fn forms(network: &Network) -> Vec<Form> {
     let model = Model::Resnet(config::Resnet { width: 1.0, base: of.stem, unit, stem, blocks });
     let factor = of.stages[0].first().map_or(1, |unit| unit.inner * expansion / unit.out.max(1));
     let widened = Some(Widened { factor, widen: Widen::Mid });
-    vec![plain(model.clone()), Form { model, widened }]
+    vec![plain(model.clone()), Architecture { model, widened }]
 }
 
 /// How a teacher was made of a student's architecture.
@@ -152,18 +152,20 @@ mod tests {
             resnet(Unit::Basic, 16, Stem::Imagenet),
             Model::Mlp(mlp),
         ] {
-            let plain = Form { model: model.clone(), widened: None };
+            let plain = Architecture { model: model.clone(), widened: None };
             let network = plain.network(input, 4);
-            assert_eq!(Form::of(&network), Some(plain));
+            assert_eq!(Architecture::of(&network), Some(plain));
             for widen in [Widen::Mid, Widen::All] {
                 let wide = surgery::widen(&network, 3, widen);
-                let form = Form::of(&wide).expect("one of ours");
+                let form = Architecture::of(&wide).expect("one of ours");
                 assert_eq!(form.network(input, 4), wide, "{form:?}");
             }
         }
         // torchvision's resnet50 is one of ours by another name.
         let named = models::network(&Model::Resnet50(config::ResnetOfDepth::default()), input, 4);
-        let Some(Form { model: Model::Resnet(found), widened: None }) = Form::of(&named) else {
+        let Some(Architecture { model: Model::Resnet(found), widened: None }) =
+            Architecture::of(&named)
+        else {
             panic!("a residual network");
         };
         assert_eq!((found.base, &found.blocks[..]), (64, &[3, 4, 6, 3][..]));
@@ -174,6 +176,6 @@ mod tests {
         {
             conv.out += 1;
         }
-        assert_eq!(Form::of(&odd), None);
+        assert_eq!(Architecture::of(&odd), None);
     }
 }

@@ -2,15 +2,11 @@
 
 use serde::Serialize;
 
-use super::image::Widened;
-use crate::config::{self, Model, Stem, Widen};
-use crate::models;
 use crate::nn::{
     Layer, Network,
     layers::{self, Activation, Conv, Linear, MaxPool},
 };
 use crate::ops::activation::Activation as Function;
-use crate::win::surgery;
 
 /// What is said of a network that is none.
 pub(super) const NONE: &str =
@@ -168,24 +164,4 @@ impl Resnet {
         }
         Ok(outs)
     }
-}
-
-/// A residual network as a configuration says it, and how it was widened if it was; none if its widths are others than those.
-pub(super) fn in_a_configuration(network: &Network) -> Option<(Model, Option<Widened>)> {
-    let resnet = Resnet::of(network)?;
-    let model = Model::Resnet(config::Resnet {
-        width: 1.0,
-        base: resnet.stem,
-        unit: if resnet.bottleneck() { config::Unit::Bottleneck } else { config::Unit::Basic },
-        stem: if resnet.large { Stem::Imagenet } else { Stem::Cifar },
-        blocks: resnet.stages.iter().map(|units| units.len() as u32).collect(),
-    });
-    let student = models::network(&model, network.input, resnet.classes);
-    if student == *network {
-        return Some((model, None));
-    }
-    let factor = resnet.stages[0][0].inner / resnet.stem.max(1);
-    let widened = Widened { factor, widen: Widen::Mid };
-    let teacher = (factor > 1).then(|| surgery::widen(&student, factor, Widen::Mid))?;
-    (teacher == *network).then_some((model, Some(widened)))
 }

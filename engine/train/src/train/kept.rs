@@ -16,7 +16,7 @@ use crate::{
     },
     formats::{
         ImageInput, ImageModel, ModelConfig, ModelFolder, TextModel, card,
-        folder::{self, Form},
+        folder::{self, Architecture},
         verdicts,
     },
     models::Bert,
@@ -65,13 +65,13 @@ pub(super) fn keep(
 fn model_config(config: &Config, data: &Dataset, who: &MemberSpec<'_>) -> ModelConfig {
     let config::Teacher { factor, widen, .. } = config.teacher;
     let teacher = who.method.is_none();
-    let own = || Form {
+    let own = || Architecture {
         model: config.model.clone(),
         widened: teacher.then_some(folder::Widened { factor, widen }),
     };
     match &data.contents {
         Contents::Images(ImageSet { classes, preprocess, .. }) => {
-            let Form { model, widened } = who.form.cloned().unwrap_or_else(own);
+            let Architecture { model, widened } = who.form.cloned().unwrap_or_else(own);
             ModelConfig::Images(ImageModel {
                 architecture: model.arch().into(),
                 model,

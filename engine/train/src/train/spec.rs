@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::{checkpoint::Position, context::Teacher, measure::Worth};
 use crate::{
     config::Method,
-    formats::{MergeReport, folder::Form},
+    formats::{MergeReport, folder::Architecture},
     nn::{Network, Weights},
     win::algorithm::Stage,
 };
@@ -27,7 +27,7 @@ pub(super) struct MemberSpec<'a> {
     /// Trained weights that it begins with.
     pub(super) begins: Option<&'a Weights>,
     /// What its architecture is called, where the configuration does not say it.
-    pub(super) form: Option<&'a Form>,
+    pub(super) form: Option<&'a Architecture>,
 }
 
 /// What a member ended with.

@@ -23,7 +23,7 @@ use crate::{
     event::{self, Event},
     formats::{
         FormatError, ImageModel, ModelFolder,
-        folder::{self, Form},
+        folder::{self, Architecture},
         safetensors, sums, timm, transformers, vision,
     },
     models::{self, Output},
@@ -98,7 +98,7 @@ pub(super) struct Imported {
     /// What had to be assumed.
     pub(super) warnings: Vec<String>,
     /// What the architecture is called where the run writes it: with a new head.
-    pub(super) form: Option<Form>,
+    pub(super) form: Option<Architecture>,
 }
 
 /// Says of an error that it is about the teacher `from`.
@@ -353,7 +353,7 @@ pub(super) fn import(
     weights.retain(|name, _| !name.ends_with("num_batches_tracked"));
     let form = match config.teacher.head {
         Head::Same => None,
-        Head::New => Some(Form::of(&network).ok_or_else(|| {
+        Head::New => Some(Architecture::of(&network).ok_or_else(|| {
             let message = "its widths are of no architecture that a model folder describes, so that it cannot be kept with a new head";
             refused(from, message)
         })?),

@@ -404,7 +404,7 @@ async fn a_model_is_downloaded_in_other_forms() {
     let made = zip("form=pytorch&half=true&int8=true").await;
     assert_eq!(made.status, StatusCode::OK, "{}", made.text);
     for name in ["model.py", "model_int8.onnx", "model.safetensors", "SHA256SUMS"] {
-        assert!(made.text.contains(&format!("{id}-pytorch-half-int8/{name}")), "{name}");
+        assert!(made.text.contains(&format!("b-a-b-pytorch-half-int8/{name}")), "{name}");
     }
     for said in ["half precision", "8-bit whole numbers", "200 training pictures"] {
         assert!(made.text.contains(said), "{said}");
