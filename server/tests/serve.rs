@@ -216,11 +216,13 @@ fn a_run_outlives_its_own_death_and_that_of_the_server() {
 
     // And the model is what its check sums say.
     let zip = server.get(&format!("/api/runs/{id}/artifacts.zip"));
+    let run = server.json(&format!("/api/runs/{id}"));
+    let called = run["name"].as_str().expect("a name");
     let mut archive = zip::ZipArchive::new(Cursor::new(zip)).expect("a zip");
     let mut read = |name: &str| {
         let mut bytes = Vec::new();
         archive
-            .by_name(&format!("{id}/{name}"))
+            .by_name(&format!("{called}/{name}"))
             .expect(name)
             .read_to_end(&mut bytes)
             .expect("whole");

@@ -276,7 +276,10 @@ fn a_teacher_may_come_from_anywhere() {
         let from = format!("teacher.from={}", from.display());
         let out = folder();
         let entries = train(&config(&[&[from.as_str()], changes].concat()), out.path());
-        assert!(!out.path().join("teachers").exists(), "it is not trained again");
+        // What it says of the test pictures is there, and no model of it.
+        let kept = out.path().join("teachers/0");
+        assert!(!kept.join("model.safetensors").exists(), "it is not trained again");
+        assert!(!kept.join("checkpoints").exists(), "it is not trained again");
         let ends: Vec<String> = ends(&entries).into_keys().collect();
         assert_eq!(ends, ["teacher-0", "win-0"], "it is tested, and its student trained");
         fs::read(out.path().join("artifacts/model.safetensors")).expect("a student")
