@@ -572,9 +572,11 @@ test("own pictures in a zip of class folders come to a model that is downloaded"
 });
 
 test("a model that was downloaded teaches other classes, with a new head", async () => {
-  await page.goto(server.origin);
-  await page.getByRole("link", { name: "blooms" }).click();
-  const zip = await context.request.get(`${page.url().replace("/runs/", "/api/runs/")}/artifacts.zip`);
+  const listed = (await (await context.request.get(`${server.origin}/api/runs`)).json()) as {
+    runs: { id: string; name: string }[];
+  };
+  const id = listed.runs.find(({ name }) => name === "blooms")?.id;
+  const zip = await context.request.get(`${server.origin}/api/runs/${id}/artifacts.zip`);
   const files = [...classes(20, 16)]
     .filter(([name]) => !name.includes("lily"))
     .map(([name, data]) => ({ name, file: new Blob([new Uint8Array(data)]) }));
@@ -593,7 +595,9 @@ test("a model that was downloaded teaches other classes, with a new head", async
     mimeType: "application/zip",
     buffer: await zip.body(),
   });
-  await expect.poll(() => page.locator("#teacher-choice").inputValue()).toBe("teacher:blooms-1");
+  await expect
+    .poll(() => page.locator("#teacher-choice").inputValue(), { timeout: 60_000 })
+    .toBe("teacher:blooms-1");
   // It tells three classes apart: this is refused beside its field, with what helps.
   await page.getByText("which the data lack").first().waitFor({ timeout: 60_000 });
   await page.getByText("gives it a head for these classes").first().waitFor();

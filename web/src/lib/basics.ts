@@ -59,13 +59,19 @@ const SIMPLE = new Set([
   "model.layers",
   "model.blocks",
   "teacher.factor",
-  "teacher.from",
   "wide.epochs",
   "wide.steps",
 ]);
 
 export function isSimple(path: string): boolean {
   return SIMPLE.has(path);
+}
+
+/** Keys that matter once another one is set. */
+const AFTER: Record<string, string> = { "teacher.head": "teacher.from" };
+
+export function after(path: string): string | undefined {
+  return AFTER[path];
 }
 
 const STARTED = ["embeddings_only", "start_only", "win"];
