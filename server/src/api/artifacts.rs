@@ -129,9 +129,8 @@ pub(super) fn is_there(app: &App, run: &Run) -> bool {
 }
 
 /// The folder of a model, and its files that are there.
-fn model(app: &App, id: &str, member: Option<&str>) -> Result<(PathBuf, Vec<Item>), ApiError> {
-    let run = app.run(id)?;
-    let folder = place(app, &run, member)?;
+fn model(app: &App, run: &Run, member: Option<&str>) -> Result<(PathBuf, Vec<Item>), ApiError> {
+    let folder = place(app, run, member)?;
     match files::list(&folder) {
         Ok(items) => Ok((folder, items)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -147,9 +146,9 @@ pub(super) async fn list(
     Asked(query): Asked<MemberQuery>,
 ) -> Result<Json<Artifacts>, ApiError> {
     blocking(&app, move |app| {
+        let run = app.run(&id)?;
         // A file that has not been written yet is no error.
-        app.run(&id)?;
-        match model(app, &id, query.member.as_deref()) {
+        match model(app, &run, query.member.as_deref()) {
             Ok((folder, files)) => Ok(Json(Artifacts { files, forms: forms(&folder) })),
             Err(_) if query.member.is_none() => {
                 Ok(Json(Artifacts { files: Vec::new(), forms: Vec::new() }))
@@ -173,7 +172,7 @@ pub(super) async fn file(
             .hint(format!("its files are {}", known.join(", "))));
     }
     let (folder, found) =
-        blocking(&app, move |app| model(app, &id, query.member.as_deref())).await?;
+        blocking(&app, move |app| model(app, &app.run(&id)?, query.member.as_deref())).await?;
     let found = found.into_iter().find(|item| item.name == name);
     let item = found.ok_or_else(|| ApiError::not_found(format!("the model has no {name}")))?;
     files::send(folder, item, &method, &headers).await
@@ -186,7 +185,7 @@ pub(super) async fn plan(
     Asked(query): Asked<MemberQuery>,
 ) -> Result<Json<PlanDocument>, ApiError> {
     blocking(&app, move |app| {
-        let (place, files) = model(app, &id, query.member.as_deref())?;
+        let (place, files) = model(app, &app.run(&id)?, query.member.as_deref())?;
         if files.iter().all(|item| item.name != folder::CONFIG) {
             return Err(ApiError::not_found("no model is there yet"));
         }
@@ -206,20 +205,24 @@ pub(super) async fn zip(
     let kinds = [(form != Form::Taper, form.name()), (half, "half"), (int8, "int8")];
     let asked = kinds.into_iter().filter(|(asked, _)| *asked).map(|(_, kind)| kind.to_owned());
     let parts: Vec<String> = member.clone().into_iter().chain(asked).collect();
-    let stem = |name: &str, id: &str| [vec![names::file_stem(name, id)], parts].concat().join("-");
+    let stem = |run: &Run| [vec![names::file_stem(&run.name, &run.id)], parts].concat().join("-");
     if (form, half, int8) == (Form::Taper, false, false) {
         let found = blocking(&app, move |app| {
-            Ok((app.run(&id)?.name, model(app, &id, member.as_deref())?, id))
+            let run = app.run(&id)?;
+            let found = model(app, &run, member.as_deref())?;
+            Ok((run, found))
         });
-        let (name, (folder, items), id) = found.await?;
-        return files::zip(folder, items, stem(&name, &id)).await;
+        let (run, (folder, items)) = found.await?;
+        return files::zip(folder, items, stem(&run)).await;
     }
     let made = helped(&app, move |app| {
-        let (folder, _) = model(app, &id, member.as_deref())?;
-        Ok((app.run(&id)?.name, write(app, &folder, export::Asked { form, half, int8 })?, id))
+        let run = app.run(&id)?;
+        let (folder, _) = model(app, &run, member.as_deref())?;
+        let made = write(app, &folder, export::Asked { form, half, int8 })?;
+        Ok((run, made))
     });
-    let (name, (folder, items), id) = made.await?;
-    files::zip(folder, items, stem(&name, &id)).await
+    let (run, (folder, items)) = made.await?;
+    files::zip(folder, items, stem(&run)).await
 }
 
 /// The model in `folder` in another form, in a folder of its own that goes when it is let fall.

@@ -1,5 +1,6 @@
 import type { CompareRow, Metrics, RunDetail, StageState } from "../api/types";
 import type { Line, SeriesName } from "./series";
+import { spreadOf } from "./statistics";
 
 /** Whether all rows had the same number of student epochs, to a hundredth. */
 export function equalEpochs(rows: CompareRow[]): { equal: boolean; least: number; most: number } {
@@ -105,13 +106,11 @@ export function banded(lines: readonly Line[]): { line: Line; band: { low: Line;
   for (const at of lines[0]?.x ?? []) {
     const values = lines.flatMap((line) => valueAt(line, at) ?? []);
     if (values.length < lines.length) continue;
-    const middle = values.reduce((sum, value) => sum + value, 0) / values.length;
-    const squares = values.reduce((sum, value) => sum + (value - middle) ** 2, 0);
-    const deviation = values.length > 1 ? Math.sqrt(squares / (values.length - 1)) : 0;
+    const { mean: middle, deviation } = spreadOf(values);
     x.push(at);
     mean.push(middle);
-    low.push(middle - deviation);
-    high.push(middle + deviation);
+    low.push(middle - (deviation ?? 0));
+    high.push(middle + (deviation ?? 0));
   }
   return { line: { x, y: mean }, band: { low: { x, y: low }, high: { x, y: high } } };
 }

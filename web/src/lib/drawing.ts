@@ -1,4 +1,5 @@
 /** Drawings and tables as files that can be taken away. */
+import { save } from "./save";
 
 /** Properties of styles that an SVG needs of its own, as a file has no style sheet. */
 const STYLED = [
@@ -31,19 +32,6 @@ export function csv(rows: readonly (readonly (string | number | null | undefined
     return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   };
   return rows.map((row) => row.map(cell).join(",") + "\r\n").join("");
-}
-
-/** Has the browser keep a file. */
-export function save(name: string, content: Blob): void {
-  const url = URL.createObjectURL(content);
-  const link = document.createElement("a");
-  link.href = url;
-  link.download = name;
-  link.click();
-  // Not before the browser has begun to read it.
-  setTimeout(() => {
-    URL.revokeObjectURL(url);
-  }, 60_000);
 }
 
 export function saveCsv(name: string, rows: Parameters<typeof csv>[0]): void {

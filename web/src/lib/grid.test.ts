@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 
-import { combinations, flat, nameOf, parsed } from "./grid";
+import { flat } from "./form";
+import { combinations, nameOf, parsed } from "./grid";
 
 const KNOWN = new Set(["teacher.factor", "win.merge", "seeds"]);
 
@@ -35,7 +36,7 @@ test("a grid is every combination, and what is wrong with it is said", () => {
 });
 
 test("keys are named in dots, and lists are values", () => {
-  expect([...flat({ seeds: [0, 1], win: { merge: "maf", deep: { er: null } } })]).toEqual([
+  expect([...Object.entries(flat({ seeds: [0, 1], win: { merge: "maf", deep: { er: null } } }))]).toEqual([
     ["seeds", [0, 1]],
     ["win.merge", "maf"],
     ["win.deep.er", null],

@@ -1,5 +1,5 @@
 /** Grids: one run for each combination of some values of some keys. */
-import type { Config, Json } from "../api/types";
+import type { Json } from "../api/types";
 
 /** Runs that a grid starts, at most. */
 export const MOST_RUNS = 64;
@@ -8,17 +8,6 @@ export const MOST_RUNS = 64;
 export interface Axis {
   key: string;
   values: string;
-}
-
-/** The keys of a configuration in dots, with their values; lists are values. */
-export function flat(config: Config, before = ""): Map<string, Json> {
-  const all = new Map<string, Json>();
-  for (const [key, value] of Object.entries(config)) {
-    if (typeof value === "object" && value !== null && !Array.isArray(value))
-      for (const [inner, one] of flat(value, `${before}${key}.`)) all.set(inner, one);
-    else all.set(before + key, value);
-  }
-  return all;
 }
 
 /** Values as they are typed, with commas between; what is no JSON is a string, as in `--grid`. */

@@ -1,4 +1,5 @@
 import type { MemberState } from "../api/types";
+import { spreadOf } from "./statistics";
 
 /** What a method came to over its seeds. */
 export interface Standing {
@@ -19,12 +20,7 @@ export function standings(members: MemberState[]): Standing[] {
     const name = method ?? "teacher";
     values.set(name, [...(values.get(name) ?? []), accuracy]);
   }
-  const of = [...values].map(([method, found]): Standing => {
-    const mean = found.reduce((sum, value) => sum + value, 0) / found.length;
-    const squares = found.reduce((sum, value) => sum + (value - mean) ** 2, 0);
-    const deviation = found.length > 1 ? Math.sqrt(squares / (found.length - 1)) : null;
-    return { method, mean, deviation, seeds: found.length };
-  });
+  const of = [...values].map(([method, found]) => ({ method, ...spreadOf(found), seeds: found.length }));
   const last = (standing: Standing) => Number(standing.method === "teacher");
   return of.sort((a, b) => last(a) - last(b) || b.mean - a.mean);
 }

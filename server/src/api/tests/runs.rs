@@ -61,12 +61,9 @@ async fn people_write_on_a_run_what_they_like() {
     assert_eq!(noted["labels"], json!({ "tags": ["a b", "c"], "notes": "two\nlines" }));
 }
 
-/// What a teacher's folder says of its pictures is in the configuration that a run is made with, and is not contradicted.
-#[tokio::test]
-async fn a_run_takes_over_what_its_teacher_says_of_pictures() {
-    let server = Server::here();
-    let id = server.draft().await;
-    let mlp = Mlp { hidden: vec![12, 12, 12, 12], blocks: vec![1; 4], ..Mlp::default() };
+/// A model of four layers of this width on images of 16×16, of which so much is kept by the crop.
+fn mlp(width: u32, crop: f64, card: &str) -> ModelFolder {
+    let mlp = Mlp { hidden: vec![width; 4], blocks: vec![1; 4], ..Mlp::default() };
     let config = ModelConfig::Images(ImageModel {
         architecture: "mlp".into(),
         model: Model::Mlp(mlp),
@@ -77,12 +74,20 @@ async fn a_run_takes_over_what_its_teacher_says_of_pictures() {
             mean: vec![0.375],
             std: vec![0.25],
             interpolation: Interpolation::Area,
-            crop: 0.875,
+            crop,
         },
         labels: (0..10).map(|class| class.to_string()).collect(),
     });
     let weights = fresh(&config.network(), 1).expect("weights");
-    let model = ModelFolder { weights, config, merge: None, card: String::new() };
+    ModelFolder { weights, config, merge: None, card: card.into() }
+}
+
+/// What a teacher's folder says of its pictures is in the configuration that a run is made with, and is not contradicted.
+#[tokio::test]
+async fn a_run_takes_over_what_its_teacher_says_of_pictures() {
+    let server = Server::here();
+    let id = server.draft().await;
+    let model = mlp(12, 0.875, "");
     let folder = server.folder.path().join("runs").join(&id);
     assert!(folder.is_dir(), "the run's directory");
     model.write(&folder.join("artifacts")).expect("written");
@@ -370,24 +375,7 @@ async fn a_stage_that_does_not_fit_is_refused_by_a_key_that_is_there() {
 async fn a_model_is_downloaded_in_other_forms() {
     let server = Server::here();
     let id = server.draft().await;
-    let mlp = Mlp { hidden: vec![6; 4], blocks: vec![1; 4], ..Mlp::default() };
-    let config = ModelConfig::Images(ImageModel {
-        architecture: "mlp".into(),
-        model: Model::Mlp(mlp),
-        widened: None,
-        input: ImageInput {
-            channels: 1,
-            size: 16,
-            mean: vec![0.375],
-            std: vec![0.25],
-            interpolation: Interpolation::Area,
-            crop: 1.0,
-        },
-        labels: (0..10).map(|class| class.to_string()).collect(),
-    });
-    let weights = fresh(&config.network(), 1).expect("weights");
-    let card = "---\n---\n\n## Use\n\nAs it is.\n".into();
-    let model = ModelFolder { weights, config, merge: None, card };
+    let model = mlp(6, 1.0, "---\n---\n\n## Use\n\nAs it is.\n");
     let runs = server.folder.path().join("runs");
     model.write(&runs.join(&id).join("artifacts")).expect("written");
 
