@@ -6,10 +6,10 @@ import { mount } from "svelte";
 import TryIt from "./src/plan/TryIt.svelte";
 
 const folder = new URLSearchParams(location.search).get("model") ?? "/";
-const props = {
+const source = {
   plan: `${folder}plan.json`,
   weights: `${folder}model.safetensors`,
   config: `${folder}config.json`,
   tokenizer: `${folder}tokenizer.json`,
 };
-mount(TryIt, { target: document.body, props });
+mount(TryIt, { target: document.body, props: { models: [{ who: "the student", source }] } });
