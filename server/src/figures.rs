@@ -35,7 +35,8 @@ pub(crate) fn count(number: u64) -> String {
         0..10_000 => number.to_string(),
         10_000..1_000_000 => format!("{:.1}k", number as f64 / 1e3),
         1_000_000..1_000_000_000 => format!("{:.2}M", number as f64 / 1e6),
-        _ => format!("{:.2}G", number as f64 / 1e9),
+        1_000_000_000..1_000_000_000_000 => format!("{:.2}G", number as f64 / 1e9),
+        _ => format!("{:.2}T", number as f64 / 1e12),
     }
 }
 
@@ -56,7 +57,8 @@ pub(crate) fn duration(seconds: f64) -> String {
     match (whole / 3600, whole / 60 % 60, whole % 60) {
         (0, 0, s) => format!("{s} s"),
         (0, m, s) => format!("{m}:{s:02}"),
-        (h, m, s) => format!("{h}:{m:02}:{s:02}"),
+        (h @ 0..48, m, s) => format!("{h}:{m:02}:{s:02}"),
+        (h, ..) => format!("{} days", h / 24),
     }
 }
 

@@ -74,6 +74,39 @@ fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
 }
 
 #[test]
+fn a_preset_for_a_gpu_is_not_begun_on_a_processor_by_chance() {
+    let folder = tempfile::tempdir().expect("folder");
+    let out = folder.path().join("run");
+    let run = |epochs: &str| {
+        let mut command = taper();
+        command.args(["run", "cifar10-paper", "--set=data.kind=procedural", "--set=seeds=[0]"]);
+        command.args([
+            "--set=data.train_count=32",
+            "--set=data.test_count=16",
+            "--set=model.base=4",
+        ]);
+        command.args(["--set=methods=[\"vanilla\"]", "--set=vanilla.batch=16"]);
+        command.arg(format!("--set=vanilla.epochs={epochs}")).arg("--out").arg(&out);
+        let devices = taper().args(["devices", "--json"]).output().expect("started");
+        let devices = String::from_utf8_lossy(&devices.stdout).into_owned();
+        let count = |words| devices.matches(words).count();
+        // Where there is a GPU, nothing is refused.
+        let processors = count(r#""device_type":"cpu""#) == count(r#""device_type":"#);
+        processors.then(|| command.output().expect("started"))
+    };
+    let Some(output) = run("1e8") else { return };
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("`cifar10-paper` is meant for a GPU: "), "{said}");
+    assert!(said.contains(" days") && said.contains("--yes trains it all the same"), "{said}");
+    assert!(!out.exists());
+    // What a processor does in an evening it is not asked about.
+    let output = run("1").expect("as before");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(log(&out).contains(r#""type":"member_finished""#));
+}
+
+#[test]
 fn a_grid_is_trained_though_nobody_listens() {
     let folder = tempfile::tempdir().expect("folder");
     for (name, json) in [("lines", false), ("json", true)] {

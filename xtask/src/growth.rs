@@ -45,7 +45,7 @@ pub(crate) fn run() -> Result<()> {
         adapter.unwrap_or("no adapter"),
         table(&points)
     );
-    let plot = svg(&panels(&points), "times the base", "ms a step");
+    let plot = svg(&panels(&points), "times the base", "ms a step", true);
     fs::write(PLOT, plot).with_context(|| format!("cannot write {PLOT}"))?;
     page::write(PAGE, "growth", &text)?;
     println!("{PAGE} and {PLOT} are written");

@@ -30,6 +30,7 @@ mod setup;
 mod shell;
 #[cfg(test)]
 mod sources;
+mod study;
 mod tab;
 mod wasm;
 mod web;
@@ -60,6 +61,8 @@ cargo xtask VERB
   gpu [WORK…]           time, tune and profile every work on a GPU, and PyTorch on the same one, and write benches/README.md
   growth                time steps of growing networks and write benches/README.md and benches/growth.svg
   reach [ranks] [tab]   time members over processes, shared batches and a browser's tab beside one process, and write benches/README.md
+  study [TABLE…]        train what shows what imitation adds, or go on with it, and write benches/STUDY.md;
+                        tables: demo, idx=FOLDER, cifar=FOLDER, paper=FOLDER
   same COMMIT           train by the program of a commit and by this one, and compare the bits of all that they leave
   load                  time a server's answers with many runs, a long curve and many tabs, and write benches/README.md
 ";
@@ -100,6 +103,7 @@ fn run(arguments: &[String]) -> Result<()> {
         ("growth", []) => growth::run(),
         ("load", []) => load::run(),
         ("reach", parts) => reach::run(parts),
+        ("study", tables) => study::run(tables),
         ("same", [commit]) => same::run(commit),
         ("help" | "--help" | "-h", _) => {
             print!("{USAGE}");

@@ -47,6 +47,10 @@ mod tests {
             ("benches/README.md", "load"),
             ("benches/README.md", "ranks"),
             ("benches/README.md", "tab"),
+            ("benches/STUDY.md", "demo"),
+            ("benches/STUDY.md", "idx"),
+            ("benches/STUDY.md", "cifar"),
+            ("benches/STUDY.md", "paper"),
         ] {
             let text = fs::read_to_string(root().join(page)).expect("there");
             replaced(&text, part, "").unwrap_or_else(|error| panic!("{page}: {error}"));

@@ -36,6 +36,7 @@ polyline { stroke-width: 2 }
 .s0 { stroke: #0072b2 } .t0 { fill: #0072b2 }
 .s1 { stroke: #d55e00 } .t1 { fill: #d55e00 }
 .s2 { stroke: #00785a } .t2 { fill: #00785a }
+.s3 { stroke: #a6467c } .t3 { fill: #a6467c }
 @media (prefers-color-scheme: dark) {
 text { fill: #e6edf3 }
 .axis { stroke: #9198a1 }
@@ -44,11 +45,12 @@ text { fill: #e6edf3 }
 .s0 { stroke: #56b4e9 } .t0 { fill: #56b4e9 }
 .s1 { stroke: #f0923b } .t1 { fill: #f0923b }
 .s2 { stroke: #2fc29a } .t2 { fill: #2fc29a }
+.s3 { stroke: #e29ac2 } .t3 { fill: #e29ac2 }
 }
 ";
 
 /// The colours of [`STYLE`].
-const COLOURS: usize = 3;
+const COLOURS: usize = 4;
 
 /// An axis: what it shows, and where.
 struct Axis {
@@ -83,8 +85,8 @@ impl Axis {
     }
 }
 
-/// Panels side by side. A dotted line from the first point of each shows what grows in proportion.
-pub(crate) fn svg(panels: &[Panel], x: &str, y: &str) -> String {
+/// Panels side by side. With `even`, a dotted line from the first point of each shows what grows in proportion.
+pub(crate) fn svg(panels: &[Panel], x: &str, y: &str, even: bool) -> String {
     let step = MARGIN.0 + AREA.0 + MARGIN.1;
     let (width, height) = (step * panels.len() as f64, ABOVE + AREA.1 + BELOW);
     let mut text = format!(
@@ -92,12 +94,18 @@ pub(crate) fn svg(panels: &[Panel], x: &str, y: &str) -> String {
          <title>{y} over {x}</title>\n<style>\n{STYLE}</style>\n"
     );
     for (k, panel) in panels.iter().enumerate() {
-        draw(&mut text, panel, step * k as f64, [x, y]).expect("a String takes all");
+        draw(&mut text, panel, step * k as f64, [x, y], even).expect("a String takes all");
     }
     text + "</svg>\n"
 }
 
-fn draw(text: &mut String, panel: &Panel, left: f64, [x, y]: [&str; 2]) -> std::fmt::Result {
+fn draw(
+    text: &mut String,
+    panel: &Panel,
+    left: f64,
+    [x, y]: [&str; 2],
+    even: bool,
+) -> std::fmt::Result {
     let all = || panel.lines.iter().flat_map(|line| line.points.iter().copied());
     let (left, right) = (left + MARGIN.0, left + MARGIN.0 + AREA.0);
     let (top, bottom) = (ABOVE, ABOVE + AREA.1);
@@ -127,7 +135,7 @@ fn draw(text: &mut String, panel: &Panel, left: f64, [x, y]: [&str; 2]) -> std::
         "<text transform=\"translate({beside} {half}) rotate(-90)\" text-anchor=\"middle\">{y}</text>"
     )?;
 
-    if let Some((x, y)) = all().next() {
+    if let Some((x, y)) = all().next().filter(|_| even) {
         let most = (across.high / x).min(up.high / y);
         let [x1, y1] = [across.at(x), up.at(y)];
         let [x2, y2] = [across.at(x * most), up.at(y * most)];
@@ -174,7 +182,7 @@ mod tests {
     fn every_point_is_drawn_and_no_name_lies_over_another() {
         let line = |name: &str, y| Line { name: name.into(), points: vec![(1.0, 1.0), (4.0, y)] };
         let lines = vec![line("depth", 4.0), line("width", 4.01), line("batch", 3.99)];
-        let text = svg(&[Panel { title: "mlp".into(), lines }], "times", "ms");
+        let text = svg(&[Panel { title: "mlp".into(), lines }], "times", "ms", true);
         assert_eq!(text.matches("<circle").count(), 6);
         assert_eq!(text.matches("<polyline").count(), 3);
         let place = |name: &str| {

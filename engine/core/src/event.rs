@@ -65,6 +65,10 @@ pub enum Event {
         /// Micro-batches of a step, whose gradients are added up; batch norm's statistics are those of a micro-batch.
         #[serde(default = "one")]
         micro_batches: u32,
+        /// Floating-point operations of a step, as the plan counts them: of student and teacher, forward and backward, and of the optimiser.
+        /// Absent in older logs, and where ranks share the batches.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        flops: Option<u64>,
     },
     /// The tiles of a stage's products were chosen by timing them; the stage keeps them for good.
     #[serde(alias = "tuned")]

@@ -119,6 +119,7 @@ fn render(comparison: &Comparison) -> String {
             row.bytes.map_or("–".into(), bytes),
             row.epochs.map_or("unknown".into(), |epochs| format!("{epochs:.2}")),
             row.seconds.map_or("unknown".into(), duration),
+            row.flops.map_or("unknown".into(), |flops| count(flops as u64)),
         ]);
         cells.extend(row.label.clone());
         cells
@@ -126,7 +127,7 @@ fn render(comparison: &Comparison) -> String {
     let rows: Vec<Vec<String>> =
         comparison.teachers.iter().chain(&comparison.rows).map(line).collect();
     let mut head =
-        vec!["method", "accuracy %", "seeds", "params", "MACs", "size", "epochs", "time"];
+        vec!["method", "accuracy %", "seeds", "params", "MACs", "size", "epochs", "time", "FLOPs"];
     let of = || comparison.rows.iter().chain(&comparison.teachers);
     if of().any(|row| row.f1_mean.is_some()) {
         head.splice(1..1, ["EM", "F1"]);
@@ -268,6 +269,8 @@ mod tests {
             seconds: None,
             teacher_epochs: None,
             teacher_seconds: None,
+            flops: Some(3.2e12),
+            teacher_flops: None,
         };
         let members = vec!["win-0".into(), "teacher-0".into()];
         let repeated = vec![Repeated { taken: "a".into(), left: "b".into(), members }];
@@ -278,6 +281,7 @@ mod tests {
             "91.00 ± 1.41",
             "4.0 KiB",
             "unknown",
+            "3.20T",
             "win-0, teacher-0 of one configuration and seed: a counts, b does not",
             "not finished: r/members/kd-1 and 1 more",
         ] {

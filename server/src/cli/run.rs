@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, Result};
-use engine::config::Config;
+use engine::config::{Config, presets};
 use engine::event::{Entry, Event};
+use engine::ops::AdapterKind;
 use engine::profile::Recorder;
 use engine::text;
 use engine::train::{ARTIFACTS, Autotune, Host, Options, Run, TrainError};
@@ -26,13 +27,17 @@ use super::source::{Source, Wanted};
 use super::task::{Task, tasks};
 use super::{compare, profile, teachers};
 use crate::failure::failure;
+use crate::figures::duration;
 use crate::run::compare::expand;
+use crate::run::examine::examine;
 use crate::voice::{say, tell};
 
 /// Exit status of a run that Ctrl-C stopped: 128 + SIGINT, as shells have it.
 const INTERRUPTED: u8 = 130;
 /// Exit status of a run that was told to stop at a checkpoint, and is to be started again: EX_TEMPFAIL, which schedulers can be told to requeue.
 const STOPPED: u8 = 75;
+/// Seconds for which a processor trains a preset that is meant for a GPU without being told twice.
+const LONGEST: f64 = 12.0 * 3600.0;
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -58,6 +63,9 @@ pub(super) struct Arguments {
     /// Take the built-in table's tiles. The default on software adapters.
     #[arg(long, alias = "no-tune", conflicts_with = "autotune")]
     no_autotune: bool,
+    /// Train a preset that is meant for a GPU on a processor as well, however long it takes.
+    #[arg(long)]
+    yes: bool,
     /// Obey `control.json` in --out, by which the server pauses, stops and cancels its runs.
     #[arg(long, requires = "resume")]
     controlled: bool,
@@ -141,6 +149,9 @@ fn lead(arguments: &Arguments, ranks: Option<&Ranks>) -> Result<u8> {
             "give it to a run of one process",
         ));
     }
+    if !arguments.yes && !arguments.resume {
+        affordable(&arguments.source)?;
+    }
     let host = host(ranks);
     let (runs, fresh) = match arguments.task {
         Some(task) => match taken_up(task, &arguments.source, out, &host)? {
@@ -196,6 +207,35 @@ fn lead(arguments: &Arguments, ranks: Option<&Ranks>) -> Result<u8> {
         }
     }
     Ok(0)
+}
+
+/// Refuses a preset that is meant for a GPU where a processor would train it for longer than [`LONGEST`], which some of its steps tell.
+fn affordable(source: &Source) -> Result<()> {
+    let preset = source.config.as_deref().and_then(presets::find);
+    let Some(preset) = preset.filter(|preset| preset.wants_gpu()) else { return Ok(()) };
+    let mut seconds = 0.0;
+    let mut adapter = String::new();
+    for Wanted { mut config, .. } in source.configurations()? {
+        hub::resolve(&mut config)?;
+        let options =
+            taper_gpu::Options { memory_budget: config.memory_budget, ..Default::default() };
+        // What cannot be opened or trained is told by the run itself.
+        let Ok(gpus) = taper_gpu::open_all(&config.device, options) else { return Ok(()) };
+        let Some(gpu) = gpus.first().filter(|gpu| gpu.target().kind == AdapterKind::Cpu) else {
+            return Ok(());
+        };
+        adapter.clone_from(&gpu.adapter().name);
+        let estimate = examine(&config, Some(gpu), &gpu.target(), true).estimate;
+        seconds += estimate.map_or(0.0, |estimate| estimate.seconds);
+    }
+    if seconds <= LONGEST {
+        return Ok(());
+    }
+    let (name, long) = (preset.name, duration(seconds));
+    Err(failure(
+        format!("`{name}` is meant for a GPU: {adapter} would train it for about {long}"),
+        "--yes trains it all the same; --device names another adapter",
+    ))
 }
 
 /// The directory of each configuration: `out` itself, or one a point of the grid in a folder with its label.

@@ -141,6 +141,7 @@ fn trained(adapter: &str) -> [Event; 2] {
             done: 0,
             memory: 1,
             micro_batches: 1,
+            flops: None,
         },
     ]
 }

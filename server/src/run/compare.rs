@@ -60,6 +60,13 @@ pub(crate) struct Row {
     pub(crate) seconds: Option<f64>,
     pub(crate) teacher_epochs: Option<f64>,
     pub(crate) teacher_seconds: Option<f64>,
+    /// Floating-point operations of all training steps, restarts included, as plans count them: of the student and of the teacher that it reads,
+    /// forward and backward. Tests, starts and merges are not counted. None in runs of earlier versions, and where ranks shared the batches.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) flops: Option<f64>,
+    /// Those of training the teacher that it used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) teacher_flops: Option<f64>,
 }
 
 /// Two runs that trained the same members: of one configuration and seed.
@@ -126,6 +133,8 @@ struct Member {
     seconds: Option<f64>,
     teacher_epochs: Option<f64>,
     teacher_seconds: Option<f64>,
+    flops: Option<f64>,
+    teacher_flops: Option<f64>,
     bytes: Option<u64>,
     latencies: Vec<Latency>,
 }
@@ -186,7 +195,13 @@ fn open(path: PathBuf) -> Result<Run> {
     let entries = if log.exists() { event::read(&log)? } else { Vec::new() };
     // The last word on a member counts: a member may have been taken up again.
     let (mut members, mut yardsticks) = (BTreeMap::new(), None);
+    // Of each restart of a stage of a member; what is resumed is the same restart.
+    let mut work: BTreeMap<String, BTreeMap<(String, u32), Option<f64>>> = BTreeMap::new();
     for entry in entries {
+        if let Event::StageStarted { member, stage, restart, steps, flops, .. } = &entry.event {
+            let flops = flops.map(|flops| flops as f64 * *steps as f64);
+            work.entry(member.clone()).or_default().insert((stage.clone(), *restart), flops);
+        }
         if let Event::DataRead { account } = &entry.event {
             yardsticks = account.text.as_ref().and_then(|text| text.yardsticks);
         }
@@ -207,7 +222,15 @@ fn open(path: PathBuf) -> Result<Run> {
         } = entry.event
         {
             let (bytes, latencies) = on_disk(&folder_of(&path, method, seed));
+            let of = |member: &str| work.get(member)?.values().copied().sum::<Option<f64>>();
+            // What a member was trained by is only known where its teacher was trained in this run, or it has none.
+            let teacher_flops = match teacher_epochs {
+                Some(0.0) => Some(0.0),
+                _ => of(&format!("teacher-{seed}")),
+            };
             let done = Member {
+                flops: of(&member),
+                teacher_flops,
                 bytes,
                 latencies,
                 method,
@@ -476,6 +499,8 @@ fn row(method: Option<Method>, label: Option<String>, members: &[&Member], of_te
         seconds: of(|member| member.seconds),
         teacher_epochs: of(|member| member.teacher_epochs),
         teacher_seconds: of(|member| member.teacher_seconds),
+        flops: of(|member| member.flops),
+        teacher_flops: of(|member| member.teacher_flops),
     }
 }
 
@@ -510,6 +535,8 @@ mod tests {
             seconds: Some(10.0 + seed as f64),
             teacher_epochs: Some(20.0),
             teacher_seconds: Some(5.0),
+            flops: None,
+            teacher_flops: None,
             bytes: None,
             latencies: Vec::new(),
         }

@@ -253,6 +253,7 @@ impl View {
                 done,
                 memory,
                 micro_batches,
+                ..
             } => {
                 let now = entry.time;
                 if let Some(state) = self.enter(member, stage) {
@@ -493,6 +494,7 @@ mod tests {
             done,
             memory: 1,
             micro_batches: 1,
+            flops: None,
         }
     }
 

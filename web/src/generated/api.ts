@@ -1671,6 +1671,12 @@ export interface components {
              * @default 1
              */
             micro_batches: number;
+            /**
+             * Format: uint64
+             * @description Floating-point operations of a step, as the plan counts them: of student and teacher, forward and backward, and of the optimiser.
+             *     Absent in older logs, and where ranks share the batches.
+             */
+            flops?: number | null;
         } | {
             /** @constant */
             type: "autotuned";
@@ -2286,6 +2292,12 @@ export interface components {
              * @default 0.2
              */
             test_fraction: number;
+            /**
+             * Format: double
+             * @description Share of the training images, each class by its share, that takes the place of the test part: settings are chosen on these, and the
+             *     test part is not looked at. Absent: the test part is tested.
+             */
+            validation_fraction?: number | null;
             /**
              * Format: uint64
              * @description Draws the split and the subsets; the same for every member of a run, whatever its seed.
@@ -3368,6 +3380,17 @@ export interface components {
             teacher_epochs?: number | null;
             /** Format: double */
             teacher_seconds?: number | null;
+            /**
+             * Format: double
+             * @description Floating-point operations of all training steps, restarts included, as plans count them: of the student and of the teacher that it reads,
+             *     forward and backward. Tests, starts and merges are not counted. None in runs of earlier versions, and where ranks shared the batches.
+             */
+            flops?: number | null;
+            /**
+             * Format: double
+             * @description Those of training the teacher that it used.
+             */
+            teacher_flops?: number | null;
         };
         /** @description A run with everything that is known of it. */
         RunDetail: {
@@ -3956,6 +3979,12 @@ export interface components {
              * @default 0.1
              */
             test_fraction: number;
+            /**
+             * Format: double
+             * @description Share of the training documents, or of the articles of training questions, that takes the place of the test part: settings are chosen on
+             *     these, and the test part is not looked at. Absent: the test part is tested.
+             */
+            validation_fraction?: number | null;
             /**
              * Format: uint64
              * @description Draws the split, the subsets, sentence pairs and the masks of held-out text; the same for every member of a run, whatever its seed.

@@ -126,6 +126,11 @@ pub struct Images {
     /// Share of the images held out for testing, each class by its share, when the data has no test part and no counts are given.
     #[schemars(extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 1.0))]
     pub test_fraction: f64,
+    /// Share of the training images, each class by its share, that takes the place of the test part: settings are chosen on these, and the
+    /// test part is not looked at. Absent: the test part is tested.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 1.0))]
+    pub validation_fraction: Option<f64>,
     /// Draws the split and the subsets; the same for every member of a run, whatever its seed.
     pub split_seed: u64,
     /// Height and width of the network's input; absent: that of the teacher of `teacher.from`, else the images' own (224 for `folder`).
@@ -162,6 +167,7 @@ impl Default for Images {
             train_count: None,
             test_count: None,
             test_fraction: 0.2,
+            validation_fraction: None,
             split_seed: 0,
             size: None,
             interpolation: None,
@@ -265,6 +271,11 @@ pub struct Text {
     /// document, its last sentences.
     #[schemars(extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 1.0))]
     pub test_fraction: f64,
+    /// Share of the training documents, or of the articles of training questions, that takes the place of the test part: settings are chosen on
+    /// these, and the test part is not looked at. Absent: the test part is tested.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 1.0))]
+    pub validation_fraction: Option<f64>,
     /// Draws the split, the subsets, sentence pairs and the masks of held-out text; the same for every member of a run, whatever its seed.
     pub split_seed: u64,
 }
@@ -278,6 +289,7 @@ impl Default for Text {
             train_count: None,
             test_count: None,
             test_fraction: 0.1,
+            validation_fraction: None,
             split_seed: 0,
         }
     }

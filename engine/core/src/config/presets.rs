@@ -20,6 +20,11 @@ impl Preset {
     pub fn summary(&self) -> &'static str {
         self.text.lines().next().unwrap_or_default().trim_start_matches(['#', ' '])
     }
+
+    /// Whether it is meant for a GPU: a processor trains it for days or months.
+    pub fn wants_gpu(&self) -> bool {
+        ["cifar10-paper", "imagenet-", "bert-base"].iter().any(|begin| self.name.starts_with(begin))
+    }
 }
 
 macro_rules! presets {
@@ -34,6 +39,7 @@ pub const PRESETS: &[Preset] = presets![
     "pictures",
     "mnist-mlp-thin",
     "cifar10-resnet-thin",
+    "cifar10-paper",
     "imagenet-resnet50",
     "imagenet-resnet50-half",
     "imagenet-resnet50-quarter",

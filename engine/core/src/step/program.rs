@@ -56,6 +56,15 @@ impl Program {
     pub fn is_apart(&self) -> bool {
         self.plan.programs.contains_key(APPLY)
     }
+
+    /// Floating-point operations of a training step, whose micro-batches it runs.
+    pub fn flops(&self) -> u64 {
+        let of = |name| self.plan.flops(name);
+        match self.is_apart() {
+            true => u64::from(self.micro_batches) * of(ACCUMULATE) + of(APPLY),
+            false => of(STEP),
+        }
+    }
 }
 
 /// Plans a training stage whose batch runs at once.

@@ -10,8 +10,57 @@ use crate::random;
 
 /// A key that keeps the random stream of splits apart from all others.
 pub(super) const SPLIT: u64 = 0x0073_706c_6974;
+/// A key that keeps the random stream of validation parts apart from all others.
+pub(super) const VALIDATION: u64 = 0x0076_616c_6964;
 /// A key that keeps the random stream of subsets apart from all others.
 const SUBSET: u64 = 0x7375_6273_6574;
+
+/// What is held out of a data set: how much, by which key of the configuration, and what it is drawn by.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct HeldOut {
+    pub(super) key: &'static str,
+    pub(super) share: f64,
+    pub(super) draw: [u64; 2],
+}
+
+impl HeldOut {
+    /// The test part of data that have none.
+    pub(super) fn test(fraction: f64, seed: u64) -> Self {
+        Self { key: "data.test_fraction", share: fraction, draw: [seed, SPLIT] }
+    }
+
+    /// The part of the training data that takes the place of the test part.
+    pub(super) fn validation(fraction: f64, seed: u64) -> Self {
+        Self { key: "data.validation_fraction", share: fraction, draw: [seed, VALIDATION] }
+    }
+
+    /// The share of all.
+    ///
+    /// # Errors
+    /// It is not between 0 and 1.
+    pub(super) fn fraction(&self) -> Result<f64, DataError> {
+        let Self { key, share: fraction, .. } = *self;
+        match fraction > 0.0 && fraction < 1.0 {
+            true => Ok(fraction),
+            false => Err(DataError::setting(key, format!("{fraction} is not between 0 and 1"))),
+        }
+    }
+
+    /// How many of `there` it is: one at least, and not all. `there` is at least two.
+    ///
+    /// # Errors
+    /// As [`HeldOut::fraction`].
+    pub(super) fn count(&self, there: u64) -> Result<u64, DataError> {
+        Ok(((there as f64 * self.fraction()?).round() as u64).clamp(1, there - 1))
+    }
+}
+
+/// That `count` of `all` training images, say, are tested in place of the test part.
+pub(super) fn validation_note(count: u64, all: u64, of: &str) -> String {
+    format!(
+        "{count} of {all} {of} are held out for validation and take the place of the test part, which is not looked at (data.validation_fraction)"
+    )
+}
 
 /// What the random changes to a training sample are drawn by, beside its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

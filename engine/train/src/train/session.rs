@@ -110,6 +110,11 @@ impl Session {
         self.program.plan.memory()
     }
 
+    /// Floating-point operations of a training step.
+    pub fn flops(&self) -> u64 {
+        self.program.flops()
+    }
+
     /// Inputs that a test takes at once.
     pub fn rows(&self) -> usize {
         self.program.test_rows as usize

@@ -7,12 +7,12 @@ use std::path::Path;
 
 use super::super::DataError;
 use super::super::account::Used;
-use super::super::source::SPLIT;
+use super::super::source::{HeldOut, SPLIT};
 use super::examples::{Examples, Parts};
 use crate::config::Images;
 use crate::random;
 
-/// The training and the test examples: a missing part is split from the other one.
+/// The training and the test examples: a missing part is split from the other one, and a validation part takes the place of the test part.
 pub(super) fn divide(parts: Parts, config: &Images) -> Result<(Examples, Examples), DataError> {
     let count =
         |asked: Option<u64>| asked.map(|asked| usize::try_from(asked).unwrap_or(usize::MAX));
@@ -35,7 +35,24 @@ pub(super) fn divide(parts: Parts, config: &Images) -> Result<(Examples, Example
             ));
         }
     }
-    Ok((train, test))
+    match config.validation_fraction {
+        Some(fraction) => validation(train, HeldOut::validation(fraction, config.split_seed)),
+        None => Ok((train, test)),
+    }
+}
+
+/// The examples without their validation part, and that part, each class by its share. The test part has no say in it.
+fn validation(train: Examples, held_out: HeldOut) -> Result<(Examples, Examples), DataError> {
+    let there = train.len();
+    if there < 2 {
+        let problem = format!("{there} training images are not parted in two");
+        return Err(DataError::setting(held_out.key, problem));
+    }
+    let count = held_out.count(there as u64)? as usize;
+    let order = random::permutation(there, &held_out.draw);
+    let (left, validation) = by_class(&train.labels, &order, there - count, count);
+    let both = [left.as_slice(), &validation].concat();
+    Ok(train.pick(&both).halves(left.len()))
 }
 
 /// `count` of the examples, in the order of a seeded permutation; all of them as they are without a count.
@@ -96,13 +113,7 @@ fn picks(
     config: &Images,
 ) -> Result<(Vec<usize>, Vec<usize>), DataError> {
     let there = labels.len();
-    let fraction = config.test_fraction;
-    if !(fraction > 0.0 && fraction < 1.0) {
-        return Err(DataError::setting(
-            "data.test_fraction",
-            format!("{fraction} is not between 0 and 1"),
-        ));
-    }
+    let fraction = HeldOut::test(config.test_fraction, config.split_seed).fraction()?;
     let too_many = |key, asked| DataError::Count { key, asked, there, place: place.to_owned() };
     // Of each class that has two pictures, one is tested on.
     let shared = several(labels);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::super::DataError;
 use super::super::account::{Account, Used};
 use super::super::dataset::{Contents, Dataset};
-use super::super::source::Split;
+use super::super::source::{Split, validation_note};
 use super::division::{counts, divide, nothing};
 use super::examples::{Examples, Parts};
 use super::pictures::{HELD_BYTES, Pictures};
@@ -98,6 +98,10 @@ pub(super) fn open_parts(
     let (train, test) = divide(parts, config)?;
     let of = |examples: &Examples| counts(&examples.labels, classes.len());
     account.used = Some(Used { train: of(&train), test: of(&test) });
+    if config.validation_fraction.is_some() {
+        let [train, test] = [&train, &test].map(|part| part.len() as u64);
+        account.note(validation_note(test, train + test, "training images"));
+    }
     let plain = Augment::default();
     let (preprocess, train) = match given {
         Some(preprocess) => {

@@ -653,3 +653,50 @@ fn one_part_is_cut_by_class() {
     let split = used(&Images { train_count: Some(5), test_count: Some(20), ..data });
     assert_eq!((split.train, split.test), (vec![3, 1, 1], vec![15, 4, 1]));
 }
+
+#[test]
+fn a_validation_part_takes_the_place_of_the_test_part_and_touches_none_of_it() {
+    let (folder, mut data) = pictures();
+    for at in 0..2 {
+        std::fs::write(folder.path().join(format!("val/a/{at}.png")), "no picture").unwrap();
+    }
+    // The test part cannot even be read.
+    let error = open(&data).unwrap_err().to_string();
+    assert!(error.contains("val/a/0.png: it begins as no JPEG"), "{error}");
+    data.validation_fraction = Some(0.25);
+    let opened = open(&data).unwrap();
+    let used = opened.account.used.clone().unwrap();
+    assert_eq!((used.train, used.test), (vec![3, 3], vec![1, 1]));
+    let note = "2 of 8 training images are held out for validation and take the place of the test part, which is not looked at (data.validation_fraction)";
+    assert_eq!(opened.account.notes, [note]);
+    // Each training picture is in one of the two, and has its own class.
+    let known = &set(&opened).preprocess;
+    let seen = |split: &Split| -> Vec<(i64, u32)> {
+        let all = split.gather(&(0..split.len()).collect::<Vec<_>>()).unwrap();
+        let blue = pixels(&all).chunks(8 * 8 * 3).zip(labels(&all)).map(|(image, label)| {
+            let (mean, std) = (known.mean()[2], known.std()[2]);
+            (((f64::from(image[2]) * std + mean) * 255.0).round() as i64, *label)
+        });
+        blue.collect()
+    };
+    let mut all = [seen(&opened.train), seen(&opened.test)].concat();
+    all.sort_unstable();
+    let light = |class: u32, base: i64| (0..4).map(move |at| (base + 20 * at, class));
+    assert_eq!(all, light(0, 10).chain(light(1, 150)).collect::<Vec<_>>());
+    // Another seed draws another part, the same seed the same.
+    let part = |split_seed| seen(&open(&Images { split_seed, ..data.clone() }).unwrap().test);
+    assert_eq!(part(0), part(0));
+    assert!((1..20).any(|seed| part(seed) != part(0)));
+
+    for (fraction, problem) in [
+        (0.0, "0 is not between 0 and 1"),
+        (1.0, "1 is not between"),
+        (f64::NAN, "NaN is not between"),
+    ] {
+        let error = open(&Images { validation_fraction: Some(fraction), ..data.clone() });
+        let error = error.unwrap_err().to_string();
+        assert!(error.starts_with(&format!("data.validation_fraction: {problem}")), "{error}");
+    }
+    let error = open(&Images { train_count: Some(1), ..data }).unwrap_err().to_string();
+    assert!(error.contains("1 training images are not parted in two"), "{error}");
+}

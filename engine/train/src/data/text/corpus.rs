@@ -28,7 +28,7 @@ use crate::data::account::{Account, Reason};
 use crate::data::archive::Caps;
 use crate::data::ledger::Ledger;
 use crate::data::root::Root;
-use crate::data::source::SPLIT;
+use crate::data::source::HeldOut;
 use crate::data::stored::Stored;
 use crate::random;
 use crate::text::escape;
@@ -178,36 +178,31 @@ pub struct Outline {
     pub empty: Vec<String>,
 }
 
-impl Outline {
-    /// Two lists of documents, the second of about `fraction` of them, drawn by `seed`. Of one document alone, the last
-    /// sentences are held out.
-    ///
-    /// # Errors
-    /// `fraction` is not between 0 and 1, or there is one sentence only.
-    pub fn split(&self, fraction: f64, seed: u64) -> Result<[Vec<Range<u64>>; 2], DataError> {
-        if !(fraction > 0.0 && fraction < 1.0) {
-            let problem = format!("{fraction} is not between 0 and 1");
-            return Err(DataError::setting("data.test_fraction", problem));
+/// Two lists of these documents, the second with those that are held out. Of one document alone, that is its last sentences.
+///
+/// # Errors
+/// The share is not between 0 and 1, or there is one sentence only.
+pub(super) fn part(
+    all: &[Range<u64>],
+    held_out: HeldOut,
+) -> Result<[Vec<Range<u64>>; 2], DataError> {
+    held_out.fraction()?;
+    match all {
+        [only] if only.end - only.start < 2 => {
+            let problem = "the text has one sentence, which cannot be split; two are needed";
+            Err(DataError::setting(held_out.key, problem))
         }
-        let held_out = |count: u64| ((count as f64 * fraction).round() as u64).clamp(1, count - 1);
-        match &self.documents[..] {
-            [only] if only.end - only.start < 2 => {
-                let problem = "the text has one sentence, which cannot be split; two are needed";
-                Err(DataError::setting("data.test_fraction", problem))
-            }
-            [only] => {
-                let cut = only.end - held_out(only.end - only.start);
-                Ok([vec![only.start..cut], vec![cut..only.end]])
-            }
-            all => {
-                let mut order = random::permutation(all.len(), &[seed, SPLIT]);
-                let mut test = order.split_off(all.len() - held_out(all.len() as u64) as usize);
-                order.sort_unstable();
-                test.sort_unstable();
-                let pick =
-                    |picks: Vec<usize>| picks.into_iter().map(|at| all[at].clone()).collect();
-                Ok([pick(order), pick(test)])
-            }
+        [only] => {
+            let cut = only.end - held_out.count(only.end - only.start)?;
+            Ok([vec![only.start..cut], vec![cut..only.end]])
+        }
+        all => {
+            let mut order = random::permutation(all.len(), &held_out.draw);
+            let mut test = order.split_off(all.len() - held_out.count(all.len() as u64)? as usize);
+            order.sort_unstable();
+            test.sort_unstable();
+            let pick = |picks: Vec<usize>| picks.into_iter().map(|at| all[at].clone()).collect();
+            Ok([pick(order), pick(test)])
         }
     }
 }

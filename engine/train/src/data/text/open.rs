@@ -1,9 +1,11 @@
 //! Opens texts as data sets of masked words.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::cache::TokenCache;
+use super::corpus::part;
 use super::masks::{MaskedText, Masking};
 use super::pairs::Pairing;
 use super::set::{Masked, Part, TextSet};
@@ -13,7 +15,7 @@ use crate::config::{Examples, Text, TextKind};
 use crate::data::DataError;
 use crate::data::account::{Account, TextAccount, TextPart};
 use crate::data::dataset::{Contents, Dataset};
-use crate::data::source::{Source, Split};
+use crate::data::source::{HeldOut, Source, Split, validation_note};
 use crate::text::hex;
 
 /// Examples of `procedural_text` unless counts are given: for training and for testing.
@@ -30,14 +32,16 @@ pub fn open(
     cache: Option<&Path>,
     kept: Option<&Tokenizer>,
 ) -> Result<Dataset, DataError> {
-    let asked = [config.train_count, config.test_count];
     let (asked, (tokenizer, [train, test], mut account)) = match config.kind {
         TextKind::ProceduralText => {
-            let [train, test] = asked;
-            let counts = [train.unwrap_or(PROCEDURAL[0]), test.unwrap_or(PROCEDURAL[1])];
-            (counts.map(Some), built_in(procedural::symbols(config), counts, how)?)
+            let counts = procedural::counts(config, PROCEDURAL)?;
+            (counts.map(Some), built_in(config, counts, how)?)
         }
-        _ => (asked, read(config, how, cache, kept)?),
+        // `test_count` is that of the test part.
+        _ if config.validation_fraction.is_some() => {
+            ([config.train_count, None], read(config, how, cache, kept)?)
+        }
+        _ => ([config.train_count, config.test_count], read(config, how, cache, kept)?),
     };
     let pairing = pairing(how, how.dupe_factor.unwrap_or(1));
     let masking = masking(how, how.dupe_factor.is_some(), false);
@@ -142,19 +146,24 @@ pub fn promised(config: &Text, how: &Examples) -> u32 {
 
 type Opened = (Tokenizer, [Part; 2], Account);
 
-fn built_in(symbols: usize, [train, test]: [u64; 2], how: &Examples) -> Result<Opened, DataError> {
+fn built_in(config: &Text, [train, test]: [u64; 2], how: &Examples) -> Result<Opened, DataError> {
+    let symbols = procedural::symbols(config);
     let tokenizer = procedural::tokenizer(symbols)?;
+    let documents = |examples| procedural::documents(examples, how.length, how.nsp);
     let part = |first, examples: u64| -> Result<Part, DataError> {
-        let cache = Arc::new(procedural::chain(
-            symbols,
-            first,
-            procedural::documents(examples, how.length, how.nsp),
-        ));
+        let cache = Arc::new(procedural::chain(symbols, first, documents(examples)));
         let (documents, [name, sha256]) = (cache.documents()?, [const { String::new() }; 2]);
         Ok(Part { documents, cache, name, sha256 })
     };
-    let parts = [part(0, train)?, part(procedural::MOST, test)?];
-    Ok((tokenizer, parts, Account::default()))
+    let mut account = Account::default();
+    let second = match config.validation_fraction {
+        Some(_) => {
+            account.note(validation_note(test, train + test, "training examples"));
+            documents(train) as u64
+        }
+        None => procedural::MOST,
+    };
+    Ok((tokenizer, [part(0, train)?, part(second, test)?], account))
 }
 
 fn read(
@@ -171,7 +180,7 @@ fn read(
     })?;
     let Corpus { train, held_out, mut account } = Corpus::open(Path::new(path), None)?;
     let outline = train.outline()?;
-    let of_test = held_out.as_ref().map(|text| text.outline()).transpose()?;
+    let mut of_test = held_out.as_ref().map(|text| text.outline()).transpose()?;
     let parts = [(Some(&outline), "training"), (of_test.as_ref(), "test")];
     for (outline, part) in parts.into_iter().filter_map(|(of, part)| Some((of?, part))) {
         if outline.headings > 0 {
@@ -184,17 +193,26 @@ fn read(
             ));
         }
     }
-    let [documents, held] = match &of_test {
+    let [mut documents, mut held] = match &of_test {
         Some(held_out) => [&outline.documents, &held_out.documents].map(Clone::clone),
-        None => outline.split(config.test_fraction, config.split_seed)?,
+        None => {
+            let held_out = HeldOut::test(config.test_fraction, config.split_seed);
+            part(&outline.documents, held_out)?
+        }
     };
+    let (train_name, mut test_name) = (account.train.name.clone(), account.test.name.clone());
+    if let Some(fraction) = config.validation_fraction {
+        let held_out = HeldOut::validation(fraction, config.split_seed);
+        [documents, held] = validation(&documents, held_out, &mut account)?;
+        // What is tested are documents of the training text from here on.
+        (of_test, test_name) = (None, String::new());
+    }
     let tokenizer = match kept {
         Some(kept) => kept.clone(),
         None => vocabulary_of(how, "text", &mut account, |normalizer| {
             train.count_words(normalizer, &documents)
         })?,
     };
-    let names = [&account.train.name, &account.test.name].map(Clone::clone);
     let cache = Arc::new(TokenCache::open(folder, &train, &outline, &tokenizer)?);
     let test_cache = match (&held_out, &of_test) {
         (Some(text), Some(outline)) => {
@@ -202,7 +220,6 @@ fn read(
         }
         _ => cache.clone(),
     };
-    let [train_name, test_name] = names;
     let sha256 = hex(&outline.hash);
     let test_sha256 = of_test.map_or_else(|| sha256.clone(), |outline| hex(&outline.hash));
     let parts = [
@@ -210,6 +227,26 @@ fn read(
         Part { cache: test_cache, documents: held, name: test_name, sha256: test_sha256 },
     ];
     Ok((tokenizer, parts, account))
+}
+
+/// Training documents without those for validation, and these.
+fn validation(
+    all: &[Range<u64>],
+    held_out: HeldOut,
+    account: &mut Account,
+) -> Result<[Vec<Range<u64>>; 2], DataError> {
+    let [documents, validation] = part(all, held_out)?;
+    let note = match all {
+        // Of one document, the last sentences.
+        [only] => {
+            let sentences = |part: &Range<u64>| part.end - part.start;
+            let count = validation.iter().map(sentences).sum();
+            validation_note(count, sentences(only), "training sentences")
+        }
+        _ => validation_note(validation.len() as u64, all.len() as u64, "training documents"),
+    };
+    account.note(note);
+    Ok([documents, validation])
 }
 
 /// The vocabulary that `how` names, else one trained on the words that `count` counts in the training `part`, which the account tells.

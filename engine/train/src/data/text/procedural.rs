@@ -13,6 +13,7 @@ use super::wordpiece::SPECIALS;
 use super::{Normalizer, TokenCache, Tokenizer};
 use crate::config::Text;
 use crate::data::DataError;
+use crate::data::source::HeldOut;
 use crate::random::{Stream, permutation};
 
 /// Symbols of the chain, unless others are asked for.
@@ -37,6 +38,23 @@ const ENTRIES: usize = 8;
 /// Symbols of the chain that `config` asks for.
 pub fn symbols(config: &Text) -> usize {
     config.symbols.map_or(SYMBOLS, |symbols| symbols as usize)
+}
+
+/// How many examples `config` asks for, of so many that it has: for training and for testing. A validation part is a share of the former.
+///
+/// # Errors
+/// The share is not between 0 and 1, or there is nothing to part.
+pub fn counts(config: &Text, [train, test]: [u64; 2]) -> Result<[u64; 2], DataError> {
+    let train = config.train_count.unwrap_or(train);
+    let Some(fraction) = config.validation_fraction else {
+        return Ok([train, config.test_count.unwrap_or(test)]);
+    };
+    let held_out = HeldOut::validation(fraction, config.split_seed);
+    if train < 2 {
+        return Err(DataError::setting(held_out.key, "one training example is not parted in two"));
+    }
+    let validation = held_out.count(train)?;
+    Ok([train - validation, validation])
 }
 
 /// A tokenizer whose words are those of both sets, a piece each.

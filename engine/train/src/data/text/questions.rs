@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::answers::Choosing;
 use super::asked::{Asked, QuestionSet};
 use super::open::vocabulary_of;
-use super::squad::{Cutting, Questions, Windows, windows};
+use super::squad::{self, Cutting, Questions, Windows, windows};
 use super::vocabulary::WordCounts;
 use super::{Tokenizer, procedural};
 use crate::config::{Examples, Finetune, Text, TextKind};
@@ -15,7 +15,7 @@ use crate::data::account::{Account, TextAccount, TextPart};
 use crate::data::dataset::{Contents, Dataset};
 use crate::data::ledger::Ledger;
 use crate::data::listing;
-use crate::data::source::{Split, subset};
+use crate::data::source::{HeldOut, Split, subset, validation_note};
 use crate::text::escape;
 
 /// Questions of the built-in set unless counts are given: for training and for testing.
@@ -34,12 +34,17 @@ pub fn open(
     let mut account = Account::default();
     let ([train, test], sums) = match config.kind {
         TextKind::ProceduralQuestions => {
-            let [train, test] = PROCEDURAL;
-            let count = |asked: Option<u64>, usual| asked.unwrap_or(usual) as usize;
-            let parts = [
-                procedural::keys_and_values(0, count(config.train_count, train)),
-                procedural::keys_and_values(procedural::MOST, count(config.test_count, test)),
-            ];
+            let [train, test] = procedural::counts(config, PROCEDURAL)?;
+            let second = match config.validation_fraction {
+                Some(_) => {
+                    account.note(validation_note(test, train + test, "training questions"));
+                    train
+                }
+                None => procedural::MOST,
+            };
+            let parts = [(0, train), (second, test)];
+            let parts =
+                parts.map(|(first, count)| procedural::keys_and_values(first, count as usize));
             (parts, [const { String::new() }; 2])
         }
         _ => read(config, &mut account)?,
@@ -204,18 +209,42 @@ fn read(config: &Text, account: &mut Account) -> Result<Parts, DataError> {
     };
     if let [only] = &files[..] {
         let (all, sum) = Questions::open_summed(only)?;
-        let (train, test) = all.split(config.test_fraction, config.split_seed)?;
+        let draw = [config.split_seed, squad::ARTICLES];
+        let held_out = HeldOut { draw, ..HeldOut::test(config.test_fraction, config.split_seed) };
+        let (train, test) = all.split(held_out)?;
         account.note("testing has articles of its own, which were parted from the file");
-        return Ok((limited(config, train, test)?, [sum.clone(), sum]));
+        return match config.validation_fraction {
+            Some(fraction) => {
+                Ok((validation(config, fraction, &train, account)?, [sum.clone(), sum]))
+            }
+            None => Ok((limited(config, train, test)?, [sum.clone(), sum])),
+        };
     }
     match (part(path, &files, &["train"])?, part(path, &files, &TESTS)?) {
         (Some(train), Some(test)) => {
             let (train, train_sum) = Questions::open_summed(train)?;
+            if let Some(fraction) = config.validation_fraction {
+                let parts = validation(config, fraction, &train, account)?;
+                return Ok((parts, [train_sum.clone(), train_sum]));
+            }
             let (test, test_sum) = Questions::open_summed(test)?;
             Ok((limited(config, train, test)?, [train_sum, test_sum]))
         }
         _ => Err(none(path)),
     }
+}
+
+/// The training questions without those for validation, and these.
+fn validation(
+    config: &Text,
+    fraction: f64,
+    all: &Questions,
+    account: &mut Account,
+) -> Result<[Questions; 2], DataError> {
+    let (train, test) = all.split(HeldOut::validation(fraction, config.split_seed))?;
+    let [count, all] = [&test, all].map(|part| part.questions.len() as u64);
+    account.note(validation_note(count, all, "training questions"));
+    Ok([train, test])
 }
 
 /// As many test questions as are asked for: the first ones, as their windows stay together.

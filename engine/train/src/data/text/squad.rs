@@ -16,12 +16,13 @@ use sha2::{Digest, Sha256};
 
 use super::Tokenizer;
 use crate::data::DataError;
+use crate::data::source::HeldOut;
 use crate::random;
 use crate::text::{escape, hex};
 use crate::threads::parallel;
 
 /// A key that keeps the split of articles apart from other random numbers.
-const ARTICLES: u64 = 0x7371_7561_6400;
+pub(super) const ARTICLES: u64 = 0x7371_7561_6400;
 /// The largest file that is read.
 const MOST_BYTES: u64 = 1 << 30;
 
@@ -169,26 +170,23 @@ impl Questions {
         }
     }
 
-    /// Two sets, the second of about `fraction` of the articles, drawn by `seed`.
+    /// Two sets, the second with the articles that are held out.
     ///
     /// # Errors
-    /// `fraction` is not between 0 and 1, or there is one article only.
-    pub fn split(&self, fraction: f64, seed: u64) -> Result<(Self, Self), DataError> {
-        let refused = |problem: String| DataError::setting("data.test_fraction", problem);
-        if !(fraction > 0.0 && fraction < 1.0) {
-            return Err(refused(format!("{fraction} is not between 0 and 1")));
-        }
+    /// The share is not between 0 and 1, or there is one article only.
+    pub(in crate::data) fn split(&self, held_out: HeldOut) -> Result<(Self, Self), DataError> {
+        held_out.fraction()?;
         let mut articles: Vec<usize> =
             self.contexts.iter().map(|context| context.article).collect();
         articles.dedup();
-        let count = articles.len();
-        if count < 2 {
-            return Err(refused("the questions are about one article, which is not split".into()));
+        let all = articles.len();
+        if all < 2 {
+            let problem = "the questions are about one article, which is not split";
+            return Err(DataError::setting(held_out.key, problem));
         }
-        let held_out = ((count as f64 * fraction).round() as usize).clamp(1, count - 1);
-        let order = random::permutation(count, &[seed, ARTICLES]);
-        let test: HashSet<usize> =
-            order[count - held_out..].iter().map(|at| articles[*at]).collect();
+        let count = held_out.count(all as u64)? as usize;
+        let order = random::permutation(all, &held_out.draw);
+        let test: HashSet<usize> = order[all - count..].iter().map(|at| articles[*at]).collect();
         Ok((
             self.of(|article| !test.contains(&article)),
             self.of(|article| test.contains(&article)),

@@ -61,6 +61,7 @@ impl Member<'_, '_> {
             done: self.at.place.step,
             memory: session.memory(),
             micro_batches: session.micro_batches(),
+            flops: self.run.team.is_none().then(|| session.flops()),
         })?;
 
         let first = self.at.place.step;

@@ -1,6 +1,8 @@
 //! Corpora and their caches.
 
 use super::*;
+use crate::config;
+use crate::data::Dataset;
 
 fn sentences(text: &Text) -> Vec<(u64, String)> {
     let mut all = Vec::new();
@@ -107,16 +109,22 @@ fn parts_are_told_by_names() {
 fn documents_are_held_out_by_a_seed() {
     let folder = folder_with("a.txt", invented(50));
     let (_, outline) = whole(folder.path(), None);
-    let [train, test] = outline.split(0.2, 1).expect("a split");
+    let [train, test] = part(&outline.documents, HeldOut::test(0.2, 1)).expect("a split");
     assert_eq!((train.len(), test.len()), (40, 10));
-    assert_eq!(outline.split(0.2, 1).expect("a split"), [train.clone(), test.clone()]);
-    assert_ne!(outline.split(0.2, 2).expect("a split")[1], test);
+    assert_eq!(
+        part(&outline.documents, HeldOut::test(0.2, 1)).expect("a split"),
+        [train.clone(), test.clone()]
+    );
+    assert_ne!(part(&outline.documents, HeldOut::test(0.2, 2)).expect("a split")[1], test);
     let mut all = [train, test].concat();
     all.sort_by_key(|document| document.start);
     assert_eq!(all, outline.documents);
     let folder = folder_with("a.txt", "a\nb\nc\nd\ne\n");
     let (_, outline) = whole(folder.path(), None);
-    assert_eq!(outline.split(0.4, 1).expect("a split"), [vec![0..3], vec![3..5]]);
+    assert_eq!(
+        part(&outline.documents, HeldOut::test(0.4, 1)).expect("a split"),
+        [vec![0..3], vec![3..5]]
+    );
 }
 
 #[test]
@@ -174,4 +182,56 @@ fn pieces_are_read_over_the_edges_of_chunks() {
     let edge = (1u64 << 19) - 32;
     let wanted: Vec<u32> = (edge - 5..edge + 5).map(|at| (at % 10 + 5) as u32).collect();
     assert_eq!(cache.pieces(edge - 5..edge + 5).expect("pieces"), wanted);
+}
+
+#[test]
+fn validation_texts_are_training_texts() {
+    let folder = folder_with("train.txt", invented(50));
+    std::fs::write(folder.path().join("test.txt"), "a text of its own\n").expect("written");
+    let open = |path: &Path, validation_fraction, train_count| {
+        let path = Some(path.display().to_string());
+        let config =
+            config::Text { path, validation_fraction, train_count, ..config::Text::default() };
+        let how = config::Examples { vocab_size: 300, ..config::Examples::default() };
+        super::super::open(&config, &how, None, None)
+    };
+    let parts = |data: &Dataset| {
+        let text = data.account.text.clone().expect("of text");
+        (text.train.documents, text.test.documents, text.train.sha256 == text.test.sha256)
+    };
+    let plain = open(folder.path(), None, None).expect("a text");
+    assert_eq!(parts(&plain), (50, 1, false));
+    let opened = open(folder.path(), Some(0.2), None).expect("a text");
+    assert_eq!(parts(&opened), (40, 10, true));
+    let note = "10 of 50 training documents are held out for validation and take the place of the test part, which is not looked at (data.validation_fraction)";
+    assert!(opened.account.notes.iter().any(|line| line == note), "{:?}", opened.account.notes);
+    // Of a file alone, the test part is parted first.
+    std::fs::remove_file(folder.path().join("test.txt")).expect("removed");
+    let alone = open(folder.path(), None, None).expect("a text");
+    let opened = open(folder.path(), Some(0.2), None).expect("a text");
+    assert_eq!((parts(&alone), parts(&opened)), ((45, 5, true), (36, 9, true)));
+    let error = open(folder.path(), Some(1.0), None).expect_err("refused").to_string();
+    assert!(error.contains("data.validation_fraction: 1 is not between 0 and 1"), "{error}");
+    // Of built-in texts, a share of the training examples.
+    let built_in = |kind| {
+        let config = config::Text {
+            kind,
+            validation_fraction: Some(0.25),
+            train_count: Some(80),
+            ..config::Text::default()
+        };
+        let how = config::Examples { length: 64, ..config::Examples::default() };
+        match kind.asks() {
+            true => {
+                let finetune = config::Finetune { doc_stride: 32, ..config::Finetune::default() };
+                super::super::questions::open(&config, &how, &finetune, None)
+            }
+            false => super::super::open(&config, &how, None, None),
+        }
+    };
+    let chain = built_in(config::TextKind::ProceduralText).expect("a text");
+    assert_eq!((chain.train.len(), chain.test.len()), (60, 20));
+    let questions = built_in(config::TextKind::ProceduralQuestions).expect("questions");
+    let text = questions.account.text.expect("of text");
+    assert_eq!((text.train.documents, text.test.documents), (60, 20));
 }

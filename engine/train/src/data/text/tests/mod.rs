@@ -12,10 +12,11 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::corpus::{Documents, Outline, Text};
+use super::corpus::{Documents, Outline, Text, part};
 use super::masks::Masking;
 use super::pairs::Pairing;
 use super::*;
+use crate::data::source::HeldOut;
 
 fn golden(name: &str) -> Value {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/text/");

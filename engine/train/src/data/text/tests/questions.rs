@@ -169,7 +169,7 @@ fn answers_are_compared_without_what_does_not_matter() {
 #[test]
 fn questions_are_split_by_article() {
     let questions = procedural::keys_and_values(0, 20);
-    let (train, test) = questions.split(0.25, 3).expect("a split");
+    let (train, test) = questions.split(HeldOut::test(0.25, 3)).expect("a split");
     assert_eq!((train.questions.len(), test.questions.len()), (15, 5));
     for part in [&train, &test] {
         for question in &part.questions {

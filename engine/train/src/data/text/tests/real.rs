@@ -35,7 +35,7 @@ fn windows_of_squad_are_those_of_transformers() {
         numbers(&mut hash, [window.answer.0, window.answer.1]);
     }
     assert_eq!(golden["squad"], hex(&hash.finalize()));
-    let (train, test) = questions.split(0.25, 1).expect("a split");
+    let (train, test) = questions.split(HeldOut::test(0.25, 1)).expect("a split");
     assert_eq!(train.questions.len() + test.questions.len(), questions.questions.len());
 }
 

@@ -38,8 +38,11 @@ fn corpora() {
     refused(outline(b"\xff\xfea\0"), &["is no UTF-8 at byte 0"]);
     refused(outline(vec![b'a'; (1 << 24) + 1]), &["line 1 has more than the 16777216 bytes"]);
     let one = outline("A corpus of one sentence.\n").expect("an outline");
-    refused(one.split(0.2, 1), &["one sentence", "two are needed"]);
-    refused(one.split(1.5, 1), &["data.test_fraction: 1.5 is not between 0 and 1"]);
+    refused(part(&one.documents, HeldOut::test(0.2, 1)), &["one sentence", "two are needed"]);
+    refused(
+        part(&one.documents, HeldOut::test(1.5, 1)),
+        &["data.test_fraction: 1.5 is not between 0 and 1"],
+    );
     let folder = folder_with("a.png", "x");
     refused(Corpus::open(folder.path(), None), &["holds no text; its files end in .txt"]);
     for name in ["train.txt", "other.txt"] {
@@ -168,8 +171,8 @@ fn questions() {
     let good =
         Questions::parse(file("1.1", json!([asked("q7", "answer", 3)])).to_string().as_bytes());
     let good = good.expect("questions");
-    refused(good.split(0.5, 1), &["one article"]);
-    refused(good.split(0.0, 1), &["data.test_fraction: 0 is not between 0 and 1"]);
+    refused(good.split(HeldOut::test(0.5, 1)), &["one article"]);
+    refused(good.split(HeldOut::test(0.0, 1)), &["data.test_fraction: 0 is not between 0 and 1"]);
     let tokenizer = procedural::tokenizer(procedural::SYMBOLS).expect("a tokenizer");
     let cut = |length, doc_stride| windows(&good, &tokenizer, Cutting { length, doc_stride });
     refused(
