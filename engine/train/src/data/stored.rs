@@ -1,10 +1,12 @@
 //! Files of a data set, wherever they lie.
 
 use std::borrow::Cow;
-use std::io::{BufReader, Read};
+use std::io::{BufReader, Read, SeekFrom};
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::DataError;
+use super::archive::Lying;
 use super::place::Place;
 use crate::disk::{Kind, Parts};
 
@@ -20,14 +22,33 @@ pub(super) enum Stored {
         /// Encoded.
         bytes: Arc<[u8]>,
     },
+    /// A part of a file, which a plain tar has of each of its own. It is read when it is asked for: bytes on a disk can be read in any order, so
+    /// that shuffling needs no buffer.
+    Part {
+        /// The file.
+        whole: Arc<Place>,
+        /// Its name in there.
+        name: Box<str>,
+        /// Which of its bytes.
+        bytes: Range<u64>,
+    },
 }
 
 impl Stored {
+    /// A file of a tar; `around` are the names of folders or archives that stand before its own.
+    pub(super) fn lying(whole: &Arc<Place>, around: &str, lying: Lying) -> Self {
+        let name = format!("{around}{}", lying.name).into();
+        Self::Part { whole: Arc::clone(whole), name, bytes: lying.bytes }
+    }
+
     /// The file, or archive and entry.
     pub(super) fn name(&self) -> Cow<'_, str> {
         match self {
             Self::File(place) => place.path.to_string_lossy(),
             Self::Bytes { name, .. } => name.into(),
+            Self::Part { whole, name, .. } => {
+                Cow::Owned(format!("{}: {name}", whole.path.display()))
+            }
         }
     }
 
@@ -41,6 +62,18 @@ impl Stored {
                 Ok(Cow::Owned(bytes))
             }
             Self::Bytes { bytes, .. } => Ok(Cow::Borrowed(bytes)),
+            Self::Part { whole, bytes: range, .. } => {
+                let length = (range.end - range.start).min(most + 1);
+                let mut bytes = Vec::new();
+                let mut part = open_part(whole, range)?.take(length);
+                part.read_to_end(&mut bytes).map_err(DataError::read(&whole.path))?;
+                if (bytes.len() as u64) < length {
+                    let name = self.name().into_owned();
+                    let problem = "its file is shorter now than when the data were opened".into();
+                    return Err(DataError::Image { name, problem });
+                }
+                Ok(Cow::Owned(bytes))
+            }
         }
     }
 
@@ -49,8 +82,19 @@ impl Stored {
         match self {
             Self::File(place) => Ok(Box::new(BufReader::new(open_file(place)?))),
             Self::Bytes { bytes, .. } => Ok(Box::new(&bytes[..])),
+            Self::Part { whole, bytes, .. } => {
+                let part = open_part(whole, bytes)?.take(bytes.end - bytes.start);
+                Ok(Box::new(BufReader::new(part)))
+            }
         }
     }
+}
+
+/// Opens a file where a part of it begins.
+fn open_part(whole: &Place, part: &Range<u64>) -> Result<Box<dyn Parts>, DataError> {
+    let mut file = open_file(whole)?;
+    file.seek(SeekFrom::Start(part.start)).map_err(DataError::read(&whole.path))?;
+    Ok(file)
 }
 
 /// Opens a regular file only: opening a pipe would block until somebody writes to it.
