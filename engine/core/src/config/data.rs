@@ -97,6 +97,9 @@ pub enum ImageKind {
     /// WebDataset: tars in which each picture has a label beside it, `KEY.cls` or `KEY.json` with `label`; `path` is the folder of them, one of
     /// them, or a name with braces, `train-{000..146}.tar`. The parts stand in their names: `train`, `test`, `val`, `valid`, `validation`.
     Webdataset,
+    /// Parquet files as Hugging Face's data sets of images have them: a column `image` with the `bytes` of each picture, and `label`, whose
+    /// classes the files name; `path` is the folder of them, or one. Uncompressed, snappy or zstd. The parts stand in their names, likewise.
+    Parquet,
     /// The built-in images; nothing is downloaded.
     #[default]
     Procedural,

@@ -1,7 +1,8 @@
 //! Files of a data set, wherever they lie.
 
 use std::borrow::Cow;
-use std::io::{BufReader, Read, SeekFrom};
+use std::fmt;
+use std::io::{self, BufReader, Read, SeekFrom};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -32,6 +33,37 @@ pub(super) enum Stored {
         /// Which of its bytes.
         bytes: Range<u64>,
     },
+    /// A row of a table, of which many are read together.
+    #[cfg_attr(target_family = "wasm", allow(dead_code, reason = "no table is read there"))]
+    Row {
+        /// The table.
+        of: Arc<dyn Together>,
+        /// Which row.
+        at: Row,
+    },
+}
+
+/// A row of a group that is read as a whole.
+#[cfg_attr(target_family = "wasm", allow(dead_code, reason = "no table is read there"))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Row {
+    pub(super) group: u32,
+    pub(super) row: u32,
+}
+
+/// Files that are read in groups.
+pub(super) trait Together: fmt::Debug + Send + Sync {
+    /// Names a row, for errors.
+    fn name(&self, at: Row) -> String;
+
+    /// The bytes of a row.
+    ///
+    /// # Errors
+    /// Its group is damaged, or it has none.
+    fn bytes(&self, at: Row) -> Result<Vec<u8>, DataError>;
+
+    /// Bytes that a group takes once it is read.
+    fn weight(&self, group: u32) -> u64;
 }
 
 impl Stored {
@@ -49,6 +81,7 @@ impl Stored {
             Self::Part { whole, name, .. } => {
                 Cow::Owned(format!("{}: {name}", whole.path.display()))
             }
+            Self::Row { of, at } => Cow::Owned(of.name(*at)),
         }
     }
 
@@ -74,6 +107,7 @@ impl Stored {
                 }
                 Ok(Cow::Owned(bytes))
             }
+            Self::Row { of, at } => of.bytes(*at).map(Cow::Owned),
         }
     }
 
@@ -86,6 +120,7 @@ impl Stored {
                 let part = open_part(whole, bytes)?.take(bytes.end - bytes.start);
                 Ok(Box::new(BufReader::new(part)))
             }
+            Self::Row { of, at } => Ok(Box::new(io::Cursor::new(of.bytes(*at)?))),
         }
     }
 }

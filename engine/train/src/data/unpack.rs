@@ -12,7 +12,7 @@ use super::DataError;
 use super::account::{Account, Reason};
 use super::archive::{Archive, Caps, Member};
 use super::images::layout::{self, Layout};
-use super::images::{self, cifar, idx, webdataset};
+use super::images::{self, cifar, idx, shards, webdataset};
 use super::ledger::Ledger;
 use super::listing::{self, Listing};
 use super::text::corpus::is_part;
@@ -47,7 +47,7 @@ pub fn unpack(archive: &Path, folder: &Path, most: u64) -> Result<usize, DataErr
     if plain.is_empty() && opened.is_plain_tar() && webdataset::has_labels(&listing) {
         return keep_shard(archive, folder);
     }
-    let mut texts = if plain.is_empty() { shards(&listing) } else { Vec::new() };
+    let mut texts = if plain.is_empty() { holders(&listing) } else { Vec::new() };
     if plain.is_empty() && texts.is_empty() {
         texts = self::texts(&listing, archive)?;
     }
@@ -172,8 +172,9 @@ fn by_name<'a>(listing: &'a Listing, archive: &Path) -> Result<HashSet<&'a str>,
 }
 
 /// The files that hold pictures, with what tells their classes; none where there are no such, or pictures beside them.
-fn shards(listing: &Listing) -> Vec<&listing::File> {
-    let is_one = |file: &&listing::File| webdataset::is_shard(&file.name);
+fn holders(listing: &Listing) -> Vec<&listing::File> {
+    let is_one =
+        |file: &&listing::File| webdataset::is_shard(&file.name) || shards::is_parquet(&file.name);
     let pictures = listing.files.iter().any(|file| layout::shows(&file.name));
     if pictures || !listing.files.iter().any(|file| is_one(&file)) {
         return Vec::new();

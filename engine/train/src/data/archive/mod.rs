@@ -13,8 +13,8 @@ use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::ops::Range;
 
-use super::account::Account;
 use super::DataError;
+use super::account::Account;
 use super::listing::{self, Listing};
 use crate::text::escape;
 pub(super) use format::{Archive, Caps};

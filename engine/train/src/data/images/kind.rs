@@ -7,7 +7,7 @@ use super::super::account::Account;
 use super::super::archive::Caps;
 use super::super::listing;
 use super::super::root::Root;
-use super::{cifar, idx, imagenet, layout, validation, webdataset};
+use super::{cifar, idx, imagenet, layout, shards, validation, webdataset};
 use crate::config::ImageKind;
 
 /// The kind of the data at `path`, told by the names of its files; pictures where no other format is recognised, and for
@@ -15,6 +15,9 @@ use crate::config::ImageKind;
 pub fn kind_of(path: &Path) -> ImageKind {
     if !path.exists() && webdataset::is_shard(&path.to_string_lossy()) {
         return ImageKind::Webdataset;
+    }
+    if path.is_file() && shards::is_parquet(&path.to_string_lossy()) {
+        return ImageKind::Parquet;
     }
     let (path, names) = innermost(path);
     let holds =
@@ -44,6 +47,9 @@ fn of_many(path: &Path, names: &[String]) -> ImageKind {
     let classes = names.iter().filter(is_folder).any(|name| !may_be_part(name));
     if !classes && all().any(|name| webdataset::is_shard(name)) {
         return ImageKind::Webdataset;
+    }
+    if !classes && all().any(|name| shards::is_parquet(name)) {
+        return ImageKind::Parquet;
     }
     ImageKind::Folder
 }
@@ -77,7 +83,7 @@ fn told_by(is_idx: bool, holds: impl Fn(&str) -> bool) -> ImageKind {
 /// # Errors
 /// The archive is none that is read.
 pub fn kind_within(path: &Path) -> Result<ImageKind, DataError> {
-    if !path.is_file() {
+    if !path.is_file() || kind_of(path) != ImageKind::Folder {
         return Ok(kind_of(path));
     }
     let listing = Root::open(&path.into(), Caps::default())?.list(&mut Account::default())?;

@@ -1,6 +1,6 @@
 //! Pictures with a class each: from files, or from nothing, to normalised samples.
 //!
-//! Readers of formats (`cifar`, `folder`, `idx`, `imagenet`, `procedural`, `webdataset`) make `examples`, which `division` parts and `pictures` holds.
+//! Readers of formats (`cifar`, `folder`, `idx`, `imagenet`, `parquet`, `procedural`, `webdataset`) make `examples`, which `division` parts and `pictures` holds.
 //! [`Preprocess`] is what a trained model needs to read any other picture.
 
 pub(super) mod cifar;
@@ -13,11 +13,13 @@ pub(super) mod imagenet;
 mod kind;
 pub(super) mod layout;
 mod open;
+#[cfg(not(target_family = "wasm"))]
+mod parquet;
 mod pictures;
 mod procedural;
 mod reading;
 mod set;
-mod shards;
+pub(super) mod shards;
 mod survey;
 mod synsets;
 #[cfg(test)]
@@ -25,6 +27,7 @@ pub(super) mod tests;
 mod transform;
 mod validation;
 pub(super) mod webdataset;
+mod windows;
 
 pub use image::Image;
 pub(crate) use kind::innermost;

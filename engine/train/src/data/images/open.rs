@@ -80,7 +80,9 @@ pub fn promised(config: &Images) -> (ImageShape, usize) {
         ImageKind::Idx => (28, 1, 10),
         ImageKind::Cifar10 => (cifar::SIDE, 3, cifar::CIFAR10.classes),
         ImageKind::Cifar100 => (cifar::SIDE, 3, cifar::CIFAR100.classes),
-        ImageKind::Folder | ImageKind::Imagenet | ImageKind::Webdataset => (FOLDER_SIDE, 3, 1000),
+        ImageKind::Folder | ImageKind::Imagenet | ImageKind::Webdataset | ImageKind::Parquet => {
+            (FOLDER_SIDE, 3, 1000)
+        }
     };
     let side = config.size.map_or(side, |size| size as usize);
     (ImageShape { height: side, width: side, channels }, classes)

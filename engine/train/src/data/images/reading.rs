@@ -57,7 +57,7 @@ pub(super) fn trainable(parts: &Parts, config: &Images) -> Result<(), DataError>
         return Err(DataError::malformed(path, problem));
     }
     // Numbers may have gaps, and so may lists of names; a folder stands for a class.
-    let listed = config.kind == ImageKind::Webdataset;
+    let listed = matches!(config.kind, ImageKind::Webdataset | ImageKind::Parquet);
     let folders = [&parts.train, &parts.test].into_iter().flatten();
     let folders =
         !listed && folders.into_iter().any(|part| matches!(part.store, Store::Encoded(_)));
@@ -93,6 +93,13 @@ fn parts(config: &Images, disk: &Arc<dyn Disk>) -> Result<Parts, DataError> {
         ImageKind::Folder => folder::open(needed()?),
         ImageKind::Imagenet => imagenet::open(needed()?),
         ImageKind::Webdataset => webdataset::open(needed()?),
+        #[cfg(not(target_family = "wasm"))]
+        ImageKind::Parquet => super::parquet::open(needed()?),
+        #[cfg(target_family = "wasm")]
+        ImageKind::Parquet => Err(DataError::setting(
+            "data.kind",
+            "\"parquet\" is not read in a browser's tab, as the codecs of Parquet are not there; `taper run` reads it",
+        )),
     }
 }
 

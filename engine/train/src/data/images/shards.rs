@@ -51,17 +51,23 @@ pub(super) fn parts(
     let mut both = told(path, shards)?;
     let chosen = both.test.name.clone();
     for Part { name, shards } in std::mem::take(&mut both.others) {
-        let count = shards.len();
-        account.note(format!(
-            "{count} {} not read, as \"{chosen}\" is the test part",
-            if count == 1 {
-                format!("file of \"{name}\" is")
-            } else {
-                format!("files of \"{name}\" are")
-            }
-        ));
+        account.note(left_out(&name, shards.len(), &chosen));
     }
     Ok(both)
+}
+
+/// What is said of a part that might have been the test part.
+pub(super) fn left_out(name: &str, count: usize, chosen: &str) -> String {
+    let files = match count {
+        1 => format!("1 file of \"{name}\" is"),
+        _ => format!("{count} files of \"{name}\" are"),
+    };
+    format!("{files} not read, as \"{chosen}\" is the test part")
+}
+
+/// Whether a name is that of a Parquet file.
+pub(in crate::data) fn is_parquet(name: &str) -> bool {
+    name.to_ascii_lowercase().ends_with(".parquet")
 }
 
 /// [`parts`], with those that are not chosen.

@@ -137,7 +137,10 @@ fn lying_samples_are_refused_in_a_sentence() {
             ]),
             "all are names, or all numbers",
         ),
-        (with("k.cls", &vec![b'1'; 2 << 20]), "has 2097152 bytes, more than the 1048576 of a label"),
+        (
+            with("k.cls", &vec![b'1'; 2 << 20]),
+            "has 2097152 bytes, more than the 1048576 of a label",
+        ),
     ] {
         assert!(error.contains(words), "{words}: {error}");
     }
