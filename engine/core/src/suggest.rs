@@ -167,7 +167,7 @@ fn input(s: &mut Suggesting, of: &Pictures, on: Option<AdapterKind>) -> Result<u
 
 /// What is done to pictures that cannot be read, and at random to those that are trained on.
 fn augmentation(s: &mut Suggesting, of: &Pictures, size: u32) -> Result<(), ConfigError> {
-    let files = of.kind == ImageKind::Folder;
+    let files = matches!(of.kind, ImageKind::Folder | ImageKind::Webdataset | ImageKind::Parquet);
     if files && of.train < MANY {
         let reason = "a damaged picture is left out and named, instead of ending the run";
         s.choose("data.on_error", "skip", reason)?;

@@ -74,6 +74,8 @@ impl Judge {
             Kind::Picture => self.picture(case, &input),
             Kind::Folder => pictures(&input, &case.files),
             Kind::Tar | Kind::Zip => self.archive(case, folder),
+            Kind::Shards => self.tars(ImageKind::Webdataset, case, folder),
+            Kind::Imagenet => self.tars(ImageKind::Imagenet, case, folder),
             Kind::Safetensors => weights(case, &input),
             Kind::Model => model(&case.seed, &case.files, folder),
             Kind::Checkpoint => checkpoint(&case.seed, &case.files, folder),
@@ -138,6 +140,68 @@ impl Judge {
         let before = listing(&python.ask("archive", &before)?);
         pictures(&path, &before)
             .map_err(|also| format!("{wrong}; of what was there before: {also}"))
+    }
+
+    /// Tars whose files are read where they lie: each picture that is read is one that Python finds in one of them, now or before they were
+    /// changed, in the same part and of the class that stands beside it.
+    fn tars(&mut self, kind: ImageKind, case: &Case, folder: &Path) -> Judged {
+        let (ours, left_out) = match survey(kind, &folder.join("input"))? {
+            Ok(read) => read,
+            Err(error) => return refused(&error),
+        };
+        let Some(python) = &mut self.python else { return Ok(Verdict::Other) };
+        let before = folder.join("before");
+        fs::create_dir_all(&before).map_err(|error| error.to_string())?;
+        put(&before, &case.seed).map_err(|error| error.to_string())?;
+        let mut there = Vec::new();
+        let mut now = 0;
+        for (at, files) in [(folder.join("input"), &case.files), (before, &case.seed)] {
+            let lists: Vec<String> = files
+                .iter()
+                .filter(|(name, _)| name.ends_with(".txt"))
+                .map(|(_, bytes)| String::from_utf8_lossy(bytes).into_owned())
+                .collect();
+            for name in files.keys().filter(|name| name.ends_with(".tar")) {
+                // Python stops at damage that others go past.
+                let Ok(listed) = python.ask("archive", &at.join(name)) else { continue };
+                let mut found = listing(&listed);
+                for (inner, bytes) in
+                    found.clone().iter().filter(|(name, _)| name.ends_with(".tar"))
+                {
+                    let path = folder.join("inner.tar");
+                    fs::write(&path, bytes).map_err(|error| error.to_string())?;
+                    if let Ok(listed) = python.ask("archive", &path) {
+                        let class = inner.trim_end_matches(".tar");
+                        let within = |(name, bytes)| (format!("{class}/{name}"), bytes);
+                        found.extend(listing(&listed).into_iter().map(within));
+                    }
+                }
+                let part = usize::from(name.contains("val"));
+                for (name, bytes) in &found {
+                    if let Ok(image) = Image::decode(bytes, name) {
+                        there.push((part, beside(name, &found, &lists), image));
+                    }
+                }
+            }
+            if now == 0 {
+                now = there.len();
+            }
+        }
+        for (part, class, image) in &ours.0 {
+            let is_this = |theirs: &&(usize, Option<String>, Image)| {
+                theirs.0 == *part
+                    && theirs.2 == *image
+                    && theirs.1.as_ref().is_none_or(|c| c == class)
+            };
+            if !there.iter().any(|theirs| is_this(&theirs)) {
+                return Err(format!("no file is this picture of {class:?} in part {part}"));
+            }
+        }
+        let read = ours.0.len() as u64 + left_out;
+        match now as u64 > read {
+            true => Err(format!("{now} pictures are there and {read} are told")),
+            false => Ok(Verdict::Other),
+        }
     }
 
     fn configuration(&mut self, path: &Path) -> Judged {
@@ -340,6 +404,28 @@ fn listing(answer: &Value) -> Files {
         }
     }
     files
+}
+
+/// The class of a picture by what is beside it: its folder, the line of a list, or the label of its key; none where nothing tells.
+fn beside(name: &str, files: &Files, lists: &[String]) -> Option<String> {
+    if let Some((class, _)) = name.split_once('/') {
+        return Some(class.into());
+    }
+    let key = name.split('.').next()?;
+    let label = |end: &str| {
+        let bytes = files.get(&format!("{key}.{end}"))?;
+        let text = String::from_utf8(bytes.clone()).ok()?;
+        match end {
+            "cls" => text.trim().parse().ok(),
+            _ => serde_json::from_str::<Value>(&text).ok()?.get("label")?.as_u64(),
+        }
+    };
+    let mut lines = lists.iter().flat_map(|list| list.lines());
+    if let Some(label) = label("cls").or_else(|| label("json")) {
+        return lines.nth(label as usize).map(|line| line.trim().to_owned());
+    }
+    let line = lines.find(|line| line.starts_with(key))?;
+    line.split(' ').nth(1).map(str::to_owned)
 }
 
 /// Compares what is read as pictures in folders with the files that lie there: each is one of them, of a class that its path names, and of

@@ -40,6 +40,10 @@ pub enum Kind {
     Tar,
     /// A zip of pictures.
     Zip,
+    /// Shards of WebDataset.
+    Shards,
+    /// ILSVRC's tar of tars with a list of classes.
+    Imagenet,
     /// Weights from elsewhere.
     Safetensors,
     /// A model folder with its sums.
@@ -56,13 +60,15 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds; inputs go through them in turn.
-    pub const ALL: [Kind; 12] = [
+    pub const ALL: [Kind; 14] = [
         Kind::Idx,
         Kind::Cifar,
         Kind::Picture,
         Kind::Folder,
         Kind::Tar,
         Kind::Zip,
+        Kind::Shards,
+        Kind::Imagenet,
         Kind::Safetensors,
         Kind::Model,
         Kind::Checkpoint,
@@ -80,6 +86,8 @@ impl Kind {
             Kind::Folder => "folder",
             Kind::Tar => "tar",
             Kind::Zip => "zip",
+            Kind::Shards => "shards",
+            Kind::Imagenet => "imagenet",
             Kind::Safetensors => "safetensors",
             Kind::Model => "model",
             Kind::Checkpoint => "checkpoint",

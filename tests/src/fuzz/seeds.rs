@@ -79,6 +79,8 @@ impl Seeds {
             (Kind::Folder, vec![folder_of_pictures()]),
             (Kind::Tar, tars()),
             (Kind::Zip, vec![zip_of_pictures(true), zip_of_pictures(false)]),
+            (Kind::Shards, vec![shards()]),
+            (Kind::Imagenet, vec![imagenet()]),
             (
                 Kind::Safetensors,
                 vec![foreign(Dtype::F32), foreign(Dtype::F16), foreign(Dtype::BF16)],
@@ -300,6 +302,59 @@ fn tars() -> Vec<Files> {
         Files::from([("set.tar.gz".into(), mutate::zip(&build("set/", false)))]),
         Files::from([("set.tar".into(), build(&long, true))]),
     ]
+}
+
+/// A plain tar of files.
+fn tar_of(files: &Files) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (name, bytes) in files {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        builder.append_data(&mut header, name, &bytes[..]).expect("appended");
+    }
+    builder.into_inner().expect("a tar")
+}
+
+/// A shard to train on and one to test on, with labels of both sorts.
+fn shards() -> Files {
+    let shard = |count: usize| {
+        let mut files = Files::new();
+        for n in 0..count {
+            let class = (n % 2) as u8;
+            let picture = encoded(&coloured(class, 3 + n as u32), ImageFormat::Png);
+            files.insert(format!("{n:03}.png"), picture.expect("PNG is written"));
+            match n % 3 {
+                0 => files.insert(format!("{n:03}.json"), format!("{{\"label\": {class}}}").into()),
+                _ => files.insert(format!("{n:03}.cls"), class.to_string().into()),
+            };
+        }
+        tar_of(&files)
+    };
+    Files::from([
+        ("train-000000.tar".into(), shard(5)),
+        ("val-000000.tar".into(), shard(3)),
+        ("classnames.txt".into(), b"cat\ndog\n".to_vec()),
+    ])
+}
+
+/// ILSVRC of two classes.
+fn imagenet() -> Files {
+    let classes = ["n00000001", "n00000002"];
+    let (mut train, mut val, mut list) = (Files::new(), Files::new(), String::new());
+    for (at, class) in classes.into_iter().enumerate() {
+        let picture = |n: u32| encoded(&coloured(at as u8, 3 + n), ImageFormat::Png).expect("PNG");
+        let inner = (0..3).map(|n| (format!("{class}_{n}.JPEG"), picture(n))).collect();
+        train.insert(format!("{class}.tar"), tar_of(&inner));
+        let name = format!("ILSVRC2012_val_{:08}.JPEG", at + 1);
+        list += &format!("{name} {class}\n");
+        val.insert(name, picture(5));
+    }
+    Files::from([
+        ("ILSVRC2012_img_train.tar".into(), tar_of(&train)),
+        ("ILSVRC2012_img_val.tar".into(), tar_of(&val)),
+        ("val.txt".into(), list.into_bytes()),
+    ])
 }
 
 fn zip_of_pictures(deflate: bool) -> Files {

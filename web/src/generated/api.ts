@@ -2234,7 +2234,7 @@ export interface components {
             reason: string;
         };
         /** @description Format of a data set of pictures. */
-        ImageKind: "idx" | "cifar10" | "cifar100" | "folder" | "procedural";
+        ImageKind: "idx" | "cifar10" | "cifar100" | "folder" | "imagenet" | "webdataset" | "parquet" | "procedural";
         /** @description `config.json` of a model on images: the architecture, and what it reads. */
         ImageModel: {
             /** @description Name of the architecture, as torchvision and timm call it where they have it. */
@@ -2306,7 +2306,7 @@ export interface components {
             split_seed: number;
             /**
              * Format: uint32
-             * @description Height and width of the network's input; absent: that of the teacher of `teacher.from`, else the images' own (224 for `folder`).
+             * @description Height and width of the network's input; absent: that of the teacher of `teacher.from`, else the images' own (224 for pictures in files).
              */
             size?: number | null;
             /** @description How images are resized to `size`; absent: as for the teacher of `teacher.from`, else bilinear. */
@@ -3016,7 +3016,7 @@ export interface components {
             /** @description Why the form cannot say the model; absent: it can. */
             refused?: string | null;
         };
-        /** @description What is done about a picture of a `folder` that is damaged, or too large to be decoded. */
+        /** @description What is done about a picture in a file that is damaged, or too large to be decoded. */
         OnError: "refuse" | "skip";
         /** @description The rule that turns gradients into new weights; formulas are PyTorch's. */
         Optimizer: "sgd" | "adam" | "adamw";

@@ -90,6 +90,16 @@ pub enum ImageKind {
     Cifar100,
     /// A folder, or a tar, tar.gz or zip of it, of pictures: `train/CLASS/…` with `test/`, `val/`, `valid/` or `validation/`, or `CLASS/…`. JPEG, PNG, BMP, WebP, TIFF, PPM and PGM are read.
     Folder,
+    /// ILSVRC 2012 as it is distributed; `path` is the folder of it. `ILSVRC2012_img_train.tar`, or `train/` with a tar or a folder for each
+    /// class; `ILSVRC2012_img_val.tar` or `val/`, and unless that is sorted by class `ILSVRC2012_devkit_t12.tar.gz`, Kaggle's
+    /// `LOC_val_solution.csv` or a `val.txt` with a line `NAME WNID` for each picture.
+    Imagenet,
+    /// WebDataset: tars in which each picture has a label beside it, `KEY.cls` or `KEY.json` with `label`; `path` is the folder of them, one of
+    /// them, or a name with braces, `train-{000..146}.tar`. The parts stand in their names: `train`, `test`, `val`, `valid`, `validation`.
+    Webdataset,
+    /// Parquet files as Hugging Face's data sets of images have them: a column `image` with the `bytes` of each picture, and `label`, whose
+    /// classes the files name; `path` is the folder of them, or one. Uncompressed, snappy or zstd. The parts stand in their names, likewise.
+    Parquet,
     /// The built-in images; nothing is downloaded.
     #[default]
     Procedural,
@@ -133,7 +143,7 @@ pub struct Images {
     pub validation_fraction: Option<f64>,
     /// Draws the split and the subsets; the same for every member of a run, whatever its seed.
     pub split_seed: u64,
-    /// Height and width of the network's input; absent: that of the teacher of `teacher.from`, else the images' own (224 for `folder`).
+    /// Height and width of the network's input; absent: that of the teacher of `teacher.from`, else the images' own (224 for pictures in files).
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 4096), extend("x-unit" = "pixels"))]
     pub size: Option<u32>,
@@ -180,7 +190,7 @@ impl Default for Images {
     }
 }
 
-/// What is done about a picture of a `folder` that is damaged, or too large to be decoded.
+/// What is done about a picture in a file that is damaged, or too large to be decoded.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnError {

@@ -7,7 +7,6 @@ use super::DataError;
 use super::batches::{Batches, Feed};
 use super::source::{Draw, Split};
 use crate::batch::Batch;
-use crate::random;
 
 /// Keeps the stream of an epoch's order apart from those of its samples.
 const ORDER: u64 = 0x006f_7264_6572;
@@ -106,7 +105,7 @@ impl Shuffled {
         let LoaderOptions { batch, order_seed, augment, .. } = self.options;
         let epoch = number / self.per_epoch;
         if self.epoch != Some(epoch) {
-            self.order = random::permutation(self.split.len(), &[order_seed, epoch, ORDER]);
+            self.order = self.split.order(&[order_seed, epoch, ORDER]);
             self.epoch = Some(epoch);
         }
         let first = (number % self.per_epoch) as usize * batch;

@@ -87,6 +87,18 @@ pub trait Source: Debug + Send + Sync {
     /// Threads that keep a device busy.
     fn threads(&self) -> usize;
 
+    /// All samples once, in an order that is a function of `key` alone. Of samples that are read together those stand near each other.
+    fn order(&self, key: &[u64]) -> Vec<usize> {
+        random::permutation(self.len(), key)
+    }
+
+    /// `count` different samples (all, if fewer), a function of `seed` alone.
+    fn subset(&self, seed: u64, count: usize) -> Vec<usize> {
+        let mut picks = self.order(&[seed, SUBSET]);
+        picks.truncate(count);
+        picks
+    }
+
     /// The samples at `picks` in fields of `size` rows, zeros behind them. With a draw they are changed at random: the same draw changes the
     /// same sample in the same way, whatever stands beside it.
     ///
@@ -98,7 +110,7 @@ pub trait Source: Debug + Send + Sync {
     fn gather(&self, picks: &[usize], size: usize, draw: Option<Draw>) -> Result<Batch, DataError>;
 }
 
-/// `count` different samples of `len` (all, if fewer), a function of `seed` alone.
+/// `count` different samples of `len` that are no source yet (all, if fewer), a function of `seed` alone.
 pub(super) fn subset(len: usize, seed: u64, count: usize) -> Vec<usize> {
     let mut picks = random::permutation(len, &[seed, SUBSET]);
     picks.truncate(count);
@@ -134,7 +146,12 @@ impl Split {
 
     /// `count` different samples (all, if fewer), a function of `seed` alone.
     pub fn subset(&self, seed: u64, count: usize) -> Vec<usize> {
-        subset(self.len(), seed, count)
+        self.source.subset(seed, count)
+    }
+
+    /// All samples once, in an order that is a function of `key` alone.
+    pub(super) fn order(&self, key: &[u64]) -> Vec<usize> {
+        self.source.order(key)
     }
 
     /// The samples at `picks` as they are.

@@ -12,7 +12,7 @@ use super::DataError;
 use super::account::{Account, Reason};
 use super::archive::{Archive, Caps, Member};
 use super::images::layout::{self, Layout};
-use super::images::{cifar, idx};
+use super::images::{self, cifar, idx, shards, webdataset};
 use super::ledger::Ledger;
 use super::listing::{self, Listing};
 use super::text::corpus::is_part;
@@ -31,7 +31,7 @@ const LONGEST: usize = 120;
 
 /// Writes what is data in the archive at `archive` into the empty `folder`, durably, and answers how many files that are:
 /// pictures as `train/CLASS/NAME`, with the test part beside it, or as `CLASS/NAME`; IDX files and CIFAR's by their names
-/// alone; where there are no pictures, texts, those of a part in its folder, or questions in JSON. Names become such as every system can hold; a file beside them keeps the classes' own, and the account of what
+/// alone; where there are no pictures, shards or texts, those of a part in its folder, or questions in JSON. An archive that is a shard itself is kept as it is. Names become such as every system can hold; a file beside them keeps the classes' own, and the account of what
 /// was left out, so that [`super::open`] tells both.
 ///
 /// # Errors
@@ -44,7 +44,13 @@ pub fn unpack(archive: &Path, folder: &Path, most: u64) -> Result<usize, DataErr
     let listing = opened.list(&mut account)?;
     let mut shelf = Shelf::default();
     let mut plain = by_name(&listing, archive)?;
-    let texts = if plain.is_empty() { texts(&listing, archive)? } else { Vec::new() };
+    if plain.is_empty() && opened.is_plain_tar() && webdataset::has_labels(&listing) {
+        return keep_shard(archive, folder);
+    }
+    let mut texts = if plain.is_empty() { holders(&listing) } else { Vec::new() };
+    if plain.is_empty() && texts.is_empty() {
+        texts = self::texts(&listing, archive)?;
+    }
     if plain.is_empty() && texts.is_empty() {
         let found = layout::layout(&listing, &mut account);
         shelf.pictures(&found.map_err(|problem| DataError::malformed(archive, problem))?, &listing);
@@ -163,6 +169,29 @@ fn by_name<'a>(listing: &'a Listing, archive: &Path) -> Result<HashSet<&'a str>,
         }
     }
     Ok(HashSet::new())
+}
+
+/// The files that hold pictures, with what tells their classes; none where there are no such, or pictures beside them.
+fn holders(listing: &Listing) -> Vec<&listing::File> {
+    let is_one =
+        |file: &&listing::File| webdataset::is_shard(&file.name) || shards::is_parquet(&file.name);
+    let pictures = listing.files.iter().any(|file| layout::shows(&file.name));
+    if pictures || !listing.files.iter().any(|file| is_one(&file)) {
+        return Vec::new();
+    }
+    let counts = |file: &&listing::File| is_one(file) || images::tells_classes(file.split().1);
+    listing.files.iter().filter(counts).collect()
+}
+
+/// Keeps an archive that is a shard itself, durably.
+fn keep_shard(archive: &Path, folder: &Path) -> Result<usize, DataError> {
+    let failed =
+        |error: io::Error| DataError::malformed(archive, format!("it cannot be kept: {error}"));
+    let name = "shard.tar";
+    std::fs::copy(archive, folder.join(name)).map_err(failed)?;
+    Ledger::default().write(folder).map_err(failed)?;
+    sync(folder, &[], iter::once(name.into())).map_err(failed)?;
+    Ok(1)
 }
 
 /// The files that are texts, or questions; none where there are pictures, beside which a text is a note.
@@ -571,6 +600,26 @@ mod tests {
             let error = unpacked(&files).0.expect_err("refused");
             assert!(error.contains(words), "{error}");
         }
+    }
+
+    #[test]
+    fn shards_are_kept_as_they_are() {
+        let picture = png(2, 2, [1; 3]);
+        let shard = tar(&[("0.png", &picture), ("0.cls", b"1")]);
+        let unpacked = |bytes: &[u8]| try_unpack(bytes, 1 << 20);
+        let (count, found) = unpacked(&tar(&[
+            ("set/Train/0.tar", &shard),
+            ("set/test/0.tar", &shard),
+            ("set/classnames.txt", b"a\nb\n"),
+            ("set/info.json", b"{}"),
+        ]));
+        assert_eq!(count, Ok(3));
+        assert_eq!(found, [ledger::NAME, "classnames.txt", "test/0.tar", "train/0.tar"]);
+        let (count, found) = unpacked(&shard);
+        assert_eq!((count, found), (Ok(1), [ledger::NAME, "shard.tar"].map(String::from).into()));
+        // Beside pictures in folders a tar is a file of another kind.
+        let files = [("a/1.png", &picture[..]), ("b/1.png", &picture), ("b/x.tar", &shard)];
+        assert_eq!(unpacked(&zip(&files)).1, [ledger::NAME, "a/1.png", "b/1.png"]);
     }
 
     #[test]

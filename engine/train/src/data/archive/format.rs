@@ -1,6 +1,7 @@
 //! How an archive is packed, what of it is read at most, and what its errors say.
 
 use std::io::{self, ErrorKind, Read};
+use std::ops::Range;
 use std::path::Path;
 
 use super::super::DataError;
@@ -24,6 +25,13 @@ impl Default for Caps {
     /// Three million pictures of up to 64 MiB, 8 GiB in all: they are held in memory.
     fn default() -> Self {
         Self { entries: 3_000_000, names: 256 << 20, file: 64 << 20, total: 8 << 30 }
+    }
+}
+
+impl Caps {
+    /// For an archive whose files stay where they are, of which only names are held.
+    pub(in crate::data) fn lying() -> Self {
+        Self { total: u64::MAX, ..Self::default() }
     }
 }
 
@@ -53,6 +61,17 @@ pub(in crate::data) struct Archive {
     pub(super) place: Place,
     pub(super) format: Format,
     pub(super) caps: Caps,
+    /// Where it lies in the file, if that is an archive around it.
+    pub(super) inner: Option<Inner>,
+}
+
+/// A tar that is an entry of another one, which is a range of that one's bytes and needs no unpacking.
+#[derive(Debug)]
+pub(super) struct Inner {
+    /// Its name there.
+    pub(super) name: String,
+    /// Its bytes in the file.
+    pub(super) bytes: Range<u64>,
 }
 
 impl Archive {
@@ -74,7 +93,7 @@ impl Archive {
             [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => Format::Zip,
             _ => Format::Tar,
         };
-        Ok(Self { place: place.clone(), format, caps })
+        Ok(Self { place: place.clone(), format, caps, inner: None })
     }
 
     /// The file.
@@ -82,14 +101,36 @@ impl Archive {
         &self.place.path
     }
 
+    /// Where the file is.
+    pub(in crate::data) fn place(&self) -> &Place {
+        &self.place
+    }
+
     pub(super) fn malformed(&self, problem: impl Into<String>) -> DataError {
+        let problem = match &self.inner {
+            None => problem.into(),
+            Some(inner) => format!("\"{}\" in it: {}", escape(&inner.name), problem.into()),
+        };
         DataError::malformed(&self.place.path, problem)
     }
 
     /// An error about an entry.
     pub(super) fn refused(&self, name: &str, problem: impl Into<String>) -> DataError {
-        let (archive, entry) = (self.place.path.clone(), escape(name).into_owned());
+        let entry = match &self.inner {
+            None => escape(name).into_owned(),
+            Some(inner) => format!("{}/{}", escape(&inner.name), escape(name)),
+        };
+        let archive = self.place.path.clone();
         DataError::Entry { archive, entry, problem: problem.into() }
+    }
+
+    /// What is said of a tar that ends where an entry does.
+    pub(super) fn unmarked(&self) -> String {
+        let archive = match &self.inner {
+            None => "the archive".into(),
+            Some(inner) => format!("\"{}\"", escape(&inner.name)),
+        };
+        format!("{archive} has no end mark; it may have been cut off")
     }
 
     pub(super) fn too_many(&self) -> DataError {
@@ -106,19 +147,5 @@ impl Archive {
             ErrorKind::UnexpectedEof => "truncated archive".into(),
             _ => format!("is no whole tar, tar.gz or zip archive: {}", escape(&error.to_string())),
         })
-    }
-}
-
-/// Ends with an error instead of reading more than `left` bytes, so that no bomb unfolds.
-pub(super) struct Capped<R> {
-    pub(super) source: R,
-    pub(super) left: u64,
-}
-
-impl<R: Read> Read for Capped<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.source.read(buffer)?;
-        self.left = self.left.checked_sub(read as u64).ok_or(ErrorKind::FileTooLarge)?;
-        Ok(read)
     }
 }

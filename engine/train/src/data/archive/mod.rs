@@ -11,13 +11,22 @@ mod zip;
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
+use std::ops::Range;
 
+use super::DataError;
 use super::account::Account;
-use super::{DataError, listing::Listing};
+use super::listing::{self, Listing};
 use crate::text::escape;
-use format::Format;
 pub(super) use format::{Archive, Caps};
+use format::{Format, Inner};
 use names::Names;
+
+/// A file of a plain tar, and where its bytes lie in the tar's own file.
+#[derive(Debug, Clone)]
+pub(super) struct Lying {
+    pub(super) name: String,
+    pub(super) bytes: Range<u64>,
+}
 
 /// A file of an archive while its bytes are read.
 pub(super) struct Member<'a> {
@@ -39,11 +48,49 @@ impl Archive {
             Format::Zip => zip::list(self, &mut names)?,
             _ => {
                 if !tar::walk(self, &mut |number, entry, _| names.add(number, entry))? {
-                    names.note("the archive has no end mark; it may have been cut off");
+                    names.note(&self.unmarked());
                 }
             }
         }
         Ok(names.listing)
+    }
+
+    /// Whether its files lie in it as they are.
+    pub(super) fn is_plain_tar(&self) -> bool {
+        self.format == Format::Tar
+    }
+
+    /// What [`Self::list`] lists of a plain tar, and where the bytes of each file lie, so that they can be read later and in any order. Only
+    /// headers are read.
+    ///
+    /// # Errors
+    /// As [`Self::list`]; an archive that has to be unpacked.
+    pub(super) fn lying(&self, account: &mut Account) -> Result<Vec<Lying>, DataError> {
+        if !self.is_plain_tar() {
+            let problem = "is packed, and its files cannot be read where they lie; a plain tar is expected (gunzip unpacks a tar.gz)";
+            return Err(self.malformed(problem));
+        }
+        let mut names = Names::new(self, account);
+        let mut places: BTreeMap<usize, Range<u64>> = BTreeMap::new();
+        let marked = tar::walk(self, &mut |number, entry, body| {
+            places.insert(number, body.start..body.start.saturating_add(entry.size));
+            names.add(number, entry)
+        })?;
+        if !marked {
+            names.note(&self.unmarked());
+        }
+        let lying = |file: listing::File| Lying {
+            bytes: places.get(&file.entry).cloned().unwrap_or_default(),
+            name: file.name,
+        };
+        Ok(names.listing.files.into_iter().map(lying).collect())
+    }
+
+    /// A tar in this one.
+    pub(super) fn inside(&self, lying: &Lying) -> Self {
+        let Lying { name, bytes } = lying.clone();
+        let inner = Some(Inner { name, bytes });
+        Self { place: self.place.clone(), format: Format::Tar, caps: self.caps, inner }
     }
 
     /// Shows `visit` the entries with the numbers of `wanted`, in the archive's order, with what `wanted` has of them.

@@ -1,20 +1,23 @@
 //! Tar: headers of 512 bytes before each file, in the dialects of GNU tar, POSIX (pax), bsdtar and the old ones.
 
-use std::io::{self, BufReader, ErrorKind, Read};
+use std::io::{self, BufReader, ErrorKind, Read, SeekFrom};
 
 use ::tar::{EntryType, Header};
 use flate2::read::MultiGzDecoder;
 
 use super::super::DataError;
 use super::super::account::Reason;
-use super::format::{Archive, Capped, Format};
+use super::format::{Archive, Format};
 use super::names::{Entry, Kind};
+use crate::disk::Parts;
 
 const BLOCK: usize = 512;
 /// Long names are held before they are checked.
 const LONGEST_NAME: u64 = 64 << 10;
 /// Extended headers are: macOS writes icons and other attributes of a file into them.
 const LONGEST_RECORDS: u64 = 16 << 20;
+/// Bytes of a plain tar that are read at once: a header and what is short behind it, as all else is passed over.
+const BUFFER: usize = 8 << 10;
 
 /// What extended headers say of the entry that comes next.
 #[derive(Debug, Default)]
@@ -25,19 +28,98 @@ struct Ahead {
     sparse: bool,
 }
 
-/// The archive's bytes, counted.
-type Source = Capped<Box<dyn Read>>;
+/// The archive's bytes, in order.
+struct Source {
+    bytes: Bytes,
+    /// Those before the next one.
+    at: u64,
+    /// How many more are taken, so that no bomb unfolds.
+    left: u64,
+}
+
+/// Where the archive's bytes come from.
+enum Bytes {
+    /// They are unpacked, so that each has to be read.
+    Packed(Box<MultiGzDecoder<BufReader<Box<dyn Parts>>>>),
+    /// They are the file's, up to the `end`.
+    Plain { file: BufReader<Box<dyn Parts>>, end: u64 },
+}
+
+impl Source {
+    fn open(archive: &Archive) -> Result<Self, DataError> {
+        let mut file = archive.place.open()?;
+        let left = archive.caps.total;
+        if archive.format == Format::TarGz {
+            let file = MultiGzDecoder::new(BufReader::with_capacity(1 << 16, file));
+            return Ok(Self { bytes: Bytes::Packed(Box::new(file)), at: 0, left });
+        }
+        let mut bounds = || {
+            let length = file.seek(SeekFrom::End(0))?;
+            let (at, end) = match &archive.inner {
+                Some(inner) => (inner.bytes.start, inner.bytes.end.min(length)),
+                None => (0, length),
+            };
+            file.seek(SeekFrom::Start(at))?;
+            Ok::<_, io::Error>((at, end))
+        };
+        let (at, end) = bounds().map_err(DataError::read(archive.path()))?;
+        let file = BufReader::with_capacity(BUFFER, file);
+        Ok(Self { bytes: Bytes::Plain { file, end }, at, left })
+    }
+
+    /// Counts bytes that were read or passed over.
+    fn count(&mut self, count: u64) -> io::Result<()> {
+        self.at += count;
+        self.left = self.left.checked_sub(count).ok_or(ErrorKind::FileTooLarge)?;
+        Ok(())
+    }
+
+    /// Passes over so many bytes; those of a file are not read.
+    fn pass(&mut self, count: u64) -> io::Result<()> {
+        let Bytes::Plain { file, end } = &mut self.bytes else {
+            return match io::copy(&mut self.by_ref().take(count), &mut io::sink())? {
+                passed if passed == count => Ok(()),
+                _ => Err(ErrorKind::UnexpectedEof.into()),
+            };
+        };
+        match i64::try_from(count) {
+            Ok(far) if count <= end.saturating_sub(self.at) => file.seek_relative(far)?,
+            _ => return Err(ErrorKind::UnexpectedEof.into()),
+        }
+        self.count(count)
+    }
+}
+
+impl Read for Source {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = match &mut self.bytes {
+            Bytes::Packed(file) => file.read(buffer)?,
+            Bytes::Plain { file, end } => file.take(end.saturating_sub(self.at)).read(buffer)?,
+        };
+        self.count(count as u64)?;
+        Ok(count)
+    }
+}
+
+/// The bytes of an entry.
+pub(super) struct Body<'a> {
+    bytes: io::Take<&'a mut Source>,
+    /// Where they begin among the archive's; in a plain tar, in its file.
+    pub(super) start: u64,
+}
+
+impl Read for Body<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.bytes.read(buffer)
+    }
+}
+
 /// Who is shown the entries: their number, what they say of themselves, and their bytes.
-type Visit<'a> = dyn FnMut(usize, &Entry, &mut dyn Read) -> Result<(), DataError> + 'a;
+type Visit<'a> = dyn FnMut(usize, &Entry, &mut Body<'_>) -> Result<(), DataError> + 'a;
 
 /// Shows `visit` every entry, whatever it is, with its bytes if it is a file. Whether the archive has its end mark.
 pub(super) fn walk(archive: &Archive, visit: &mut Visit<'_>) -> Result<bool, DataError> {
-    let file = BufReader::with_capacity(1 << 16, archive.place.open()?);
-    let source: Box<dyn Read> = match archive.format {
-        Format::TarGz => Box::new(MultiGzDecoder::new(file)),
-        _ => Box::new(file),
-    };
-    let mut source = Capped { source, left: archive.caps.total };
+    let mut source = Source::open(archive)?;
     let broken = |error: io::Error| archive.damaged(&error);
     let (mut ahead, mut marked) = (Ahead::default(), false);
     for number in 0.. {
@@ -68,7 +150,7 @@ pub(super) fn walk(archive: &Archive, visit: &mut Visit<'_>) -> Result<bool, Dat
             continue;
         }
         if kind == EntryType::XGlobalHeader {
-            skip(&mut source, padded(said)).map_err(broken)?;
+            source.pass(padded(said)).map_err(broken)?;
             continue;
         }
         let Ahead { path, link, size, sparse } = std::mem::take(&mut ahead);
@@ -83,10 +165,11 @@ pub(super) fn walk(archive: &Archive, visit: &mut Visit<'_>) -> Result<bool, Dat
         let bare = matches!(header.as_bytes()[156], b'1'..=b'6');
         let size = if bare { 0 } else { size };
         let entry = Entry { name, kind, size };
-        let mut bytes = Capped { source: (&mut source).take(size), left: u64::MAX };
-        visit(number, &entry, &mut bytes)?;
-        let unread = bytes.source.limit();
-        skip(&mut source, unread + (padded(size) - size)).map_err(broken)?;
+        let start = source.at;
+        let mut body = Body { bytes: (&mut source).take(size), start };
+        visit(number, &entry, &mut body)?;
+        let unread = body.bytes.limit();
+        source.pass(unread + (padded(size) - size)).map_err(broken)?;
     }
     // The sum of a gzip stands at its end.
     if archive.format == Format::TarGz {
@@ -177,7 +260,7 @@ fn held(
     if (bytes.len() as u64) < size {
         return Err(archive.malformed("truncated archive"));
     }
-    skip(source, padded(size) - size).map_err(broken)?;
+    source.pass(padded(size) - size).map_err(broken)?;
     Ok(bytes)
 }
 
@@ -221,11 +304,4 @@ fn extended_sparse(header: &Header, source: &mut Source) -> io::Result<()> {
 /// The bytes that `size` bytes occupy in the archive: whole blocks.
 fn padded(size: u64) -> u64 {
     size.checked_next_multiple_of(BLOCK as u64).unwrap_or(size)
-}
-
-fn skip(source: &mut Source, count: u64) -> io::Result<()> {
-    match io::copy(&mut source.take(count), &mut io::sink())? {
-        skipped if skipped == count => Ok(()),
-        _ => Err(ErrorKind::UnexpectedEof.into()),
-    }
 }

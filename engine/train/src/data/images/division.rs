@@ -70,8 +70,10 @@ fn subset(
             Err(DataError::Count { key, asked, there, place: examples.place })
         }
         Some(count) => {
-            let order = random::permutation(there, &[seed, SPLIT]);
-            Ok(examples.pick(&order[..count]))
+            let mut picks = random::permutation(there, &[seed, SPLIT]);
+            picks.truncate(count);
+            examples.line_up(&mut picks);
+            Ok(examples.pick(&picks))
         }
     }
 }
@@ -84,7 +86,9 @@ fn cut_in_two(
     test: Option<usize>,
     config: &Images,
 ) -> Result<(Examples, Examples), DataError> {
-    let (train, test) = picks(&only.labels, &only.place, train, test, config)?;
+    let (mut train, mut test) = picks(&only.labels, &only.place, train, test, config)?;
+    only.line_up(&mut train);
+    only.line_up(&mut test);
     let both: Vec<usize> = train.iter().chain(&test).copied().collect();
     let (train_part, test_part) = only.pick(&both).halves(train.len());
     Ok((train_part, test_part))

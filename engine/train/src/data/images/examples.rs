@@ -101,6 +101,15 @@ impl Examples {
         self.labels.len()
     }
 
+    /// Puts picks into the order in which pictures lie, where many are read together: who goes through them then reads each group once.
+    pub(in crate::data) fn line_up(&self, picks: &mut [usize]) {
+        if let Store::Encoded(files) = &self.store
+            && matches!(files.first(), Some(Stored::Row { .. }))
+        {
+            picks.sort_unstable();
+        }
+    }
+
     /// Those at `picks`, in that order; each at most once.
     pub(in crate::data) fn pick(self, picks: &[usize]) -> Self {
         fn take<T>(all: Vec<T>, picks: &[usize]) -> Vec<T> {

@@ -11,7 +11,7 @@ use super::super::root::Root;
 use super::super::stored::Stored;
 use super::examples::{Examples, Parts, Store};
 use super::layout::{self, Layout, Part};
-use super::{cifar, idx};
+use super::{cifar, idx, imagenet, shards, webdataset};
 
 /// Lists the pictures of a folder or an archive; nothing is decoded.
 ///
@@ -70,6 +70,12 @@ fn other_kind(listing: &Listing) -> &'static str {
         "; the files are CIFAR-10's: data.kind = \"cifar10\""
     } else if holds(&|name| name == cifar::CIFAR100.test) {
         "; the files are CIFAR-100's: data.kind = \"cifar100\""
+    } else if holds(&imagenet::is_class_tar) || holds(&|name| name == imagenet::TRAIN) {
+        "; the files are ILSVRC's: data.kind = \"imagenet\""
+    } else if holds(&webdataset::is_shard) {
+        "; the files may be shards: data.kind = \"webdataset\""
+    } else if holds(&shards::is_parquet) {
+        "; the files are Parquet: data.kind = \"parquet\""
     } else {
         ""
     }

@@ -15,8 +15,8 @@ use crate::text::escape;
 
 /// What the test part may be called, the first of those that are there is taken. ImageNet's own `test` has no labels, so
 /// that its `val` is.
-const TEST: [&str; 4] = ["test", "val", "valid", "validation"];
-const TRAIN: &str = "train";
+pub(in crate::data) const TEST: [&str; 4] = ["test", "val", "valid", "validation"];
+pub(in crate::data) const TRAIN: &str = "train";
 /// The most folders that are held: a class has one, and names of archives may lie.
 const FOLDERS: usize = 300_000;
 /// Extensions of pictures that are not.

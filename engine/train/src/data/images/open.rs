@@ -73,14 +73,16 @@ pub fn open_to_score(config: &Images, preprocess: &Preprocess) -> Result<Scored,
 }
 
 /// Shape and classes that `config` promises before any file is read, for a look at a network without its data:
-/// `size`, else the format's own numbers, where `idx` means MNIST's and `folder` ImageNet's.
+/// `size`, else the format's own numbers, where `idx` means MNIST's and pictures in files mean ImageNet's.
 pub fn promised(config: &Images) -> (ImageShape, usize) {
     let (side, channels, classes) = match config.kind {
         ImageKind::Procedural => (procedural::SIDE, 1, procedural::CLASSES),
         ImageKind::Idx => (28, 1, 10),
         ImageKind::Cifar10 => (cifar::SIDE, 3, cifar::CIFAR10.classes),
         ImageKind::Cifar100 => (cifar::SIDE, 3, cifar::CIFAR100.classes),
-        ImageKind::Folder => (FOLDER_SIDE, 3, 1000),
+        ImageKind::Folder | ImageKind::Imagenet | ImageKind::Webdataset | ImageKind::Parquet => {
+            (FOLDER_SIDE, 3, 1000)
+        }
     };
     let side = config.size.map_or(side, |size| size as usize);
     (ImageShape { height: side, width: side, channels }, classes)

@@ -3,14 +3,15 @@
 use std::borrow::Cow;
 
 use super::super::DataError;
-use super::super::source::{Draw, Source, subset};
+use super::super::source::{Draw, Source};
 use super::examples::{Examples, Store, decode, decode_all};
 use super::image::Image;
 use super::transform::{self, Preprocess, Shift, Table};
+use super::windows::{Groups, WINDOW};
 use crate::batch::{Batch, Field};
 use crate::config::Augment;
 use crate::nn::IMAGES;
-use crate::random::Stream;
+use crate::random::{self, Stream};
 use crate::step::LABELS;
 use crate::threads::{cores, parallel};
 
@@ -26,6 +27,8 @@ const AUGMENT: u64 = 0x0061_7567_6d65_6e74;
 pub(super) struct Pictures {
     store: Store,
     labels: Vec<u32>,
+    /// Which of them are read together, where they are not held.
+    groups: Option<Groups>,
     /// Whether the pictures are framed already: resized and cropped to the network's input.
     framed: bool,
     augment: Augment,
@@ -47,6 +50,13 @@ impl Source for Pictures {
         match self.store {
             Store::Decoded(_) if self.framed => cores().min(1),
             _ => cores(),
+        }
+    }
+
+    fn order(&self, key: &[u64]) -> Vec<usize> {
+        match &self.groups {
+            Some(groups) => groups.order(WINDOW, key),
+            None => random::permutation(self.len(), key),
         }
     }
 
@@ -105,9 +115,14 @@ impl Pictures {
             images.iter_mut().for_each(|image| *image = hold(std::mem::replace(image, EMPTY)));
         }
         let framed = framed && matches!(examples.store, Store::Decoded(_));
+        let groups = match &examples.store {
+            Store::Encoded(files) => Groups::of(files),
+            Store::Decoded(_) => None,
+        };
         Ok(Self {
             store: examples.store,
             labels: examples.labels,
+            groups,
             framed,
             augment: augment.clone(),
             preprocess: preprocess.clone(),
@@ -137,8 +152,8 @@ impl Pictures {
         let held = self.framed || (self.len() as u64).saturating_mul(frame) <= HELD_BYTES;
         let picks = match self.store {
             Store::Decoded(_) if held => (0..self.len()).collect(),
-            Store::Decoded(_) => subset(self.len(), seed, (HELD_BYTES / frame).max(1) as usize),
-            Store::Encoded(_) => subset(self.len(), seed, MEASURED),
+            Store::Decoded(_) => self.subset(seed, (HELD_BYTES / frame).max(1) as usize),
+            Store::Encoded(_) => self.subset(seed, MEASURED),
         };
         let sums = parallel(picks.len(), |at| {
             let image = self.image(picks[at])?;

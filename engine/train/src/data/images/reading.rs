@@ -8,7 +8,7 @@ use super::super::account::{self, Account, PartAccount};
 use super::super::place::Place;
 use super::division::counts;
 use super::examples::{Examples, Parts, Store};
-use super::{cifar, folder, idx, procedural};
+use super::{cifar, folder, idx, imagenet, procedural, webdataset};
 use crate::config::{ImageKind, Images, OnError};
 use crate::disk::Disk;
 
@@ -56,9 +56,11 @@ pub(super) fn trainable(parts: &Parts, config: &Images) -> Result<(), DataError>
         }
         return Err(DataError::malformed(path, problem));
     }
-    // Numbers may have gaps; a folder stands for a class.
+    // Numbers may have gaps, and so may lists of names; a folder stands for a class.
+    let listed = matches!(config.kind, ImageKind::Webdataset | ImageKind::Parquet);
     let folders = [&parts.train, &parts.test].into_iter().flatten();
-    let folders = folders.into_iter().any(|part| matches!(part.store, Store::Encoded(_)));
+    let folders =
+        !listed && folders.into_iter().any(|part| matches!(part.store, Store::Encoded(_)));
     let empty = of(&|at| !seen(at) && !tested(at));
     if folders && !empty.is_empty() {
         let mut problem = format!("{} without a picture that can be read", named(&empty));
@@ -89,6 +91,15 @@ fn parts(config: &Images, disk: &Arc<dyn Disk>) -> Result<Parts, DataError> {
         ImageKind::Cifar10 => cifar_parts(needed()?, &cifar::CIFAR10),
         ImageKind::Cifar100 => cifar_parts(needed()?, &cifar::CIFAR100),
         ImageKind::Folder => folder::open(needed()?),
+        ImageKind::Imagenet => imagenet::open(needed()?),
+        ImageKind::Webdataset => webdataset::open(needed()?),
+        #[cfg(not(target_family = "wasm"))]
+        ImageKind::Parquet => super::parquet::open(needed()?),
+        #[cfg(target_family = "wasm")]
+        ImageKind::Parquet => Err(DataError::setting(
+            "data.kind",
+            "\"parquet\" is not read in a browser's tab, as the codecs of Parquet are not there; `taper run` reads it",
+        )),
     }
 }
 
