@@ -1,6 +1,6 @@
 //! Trained models in other forms and with other numbers: for `taper export`, and for downloads.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use engine::classes;
@@ -8,7 +8,9 @@ use engine::config::{self, Config, Data};
 use engine::data::images::{self, ImageSet, Preprocess};
 use engine::data::{Contents, Dataset};
 use engine::formats::{
-    ImageModel, ModelConfig, ModelFolder, card, export,
+    ImageModel, ModelConfig, ModelFolder,
+    card::{self, Beside},
+    export,
     form::{Form, Numbers},
     onnx::About,
 };
@@ -19,6 +21,8 @@ use engine::train::{
 };
 
 use crate::failure::failure;
+use crate::run::compare::{folder_of, on_disk};
+use crate::run::latency::Latency;
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy)]
@@ -37,8 +41,22 @@ pub(crate) struct Asked {
 pub(crate) fn write(folder: &Path, model: ModelFolder, asked: Asked, to: &Path) -> Result<()> {
     export::check(&model.config, asked.form)?;
     let numbers = numbers(folder, &model, asked)?;
-    let card = card::with_others(&model.card, &beside(folder)?);
+    let card = card::with_others(&model.card, &others(folder)?);
     Ok(export::write(&ModelFolder { card, ..model }, asked.form, &numbers, to)?)
+}
+
+/// The members and teachers of the model's run, with what lies in their folders and what was measured of them.
+fn others(folder: &Path) -> Result<Vec<Beside>> {
+    let mut others = beside(folder)?;
+    if let Some(run) = run_of(folder)? {
+        for other in &mut others {
+            let (bytes, latencies) = on_disk(&folder_of(&run, other.method, other.seed));
+            let words = |of: &Latency| format!("{:.3} ms ({})", of.median_ms, of.on);
+            other.bytes = bytes;
+            other.latency = latencies.iter().map(words).collect::<Vec<_>>().join(", ");
+        }
+    }
+    Ok(others)
 }
 
 /// The numbers that are asked for, measured on the data of the model's run.
@@ -107,11 +125,18 @@ fn said(what: &str, worth: &Worth) -> String {
     )
 }
 
-/// The configuration of the run that `model` is, or is inside of.
-pub(crate) fn run_config(model: &Path) -> Result<Option<Config>> {
+/// The file of a run's directory by which one is known.
+const CONFIG: &str = "config.toml";
+
+/// The directory of the run that `model` is, or is inside of.
+fn run_of(model: &Path) -> Result<Option<PathBuf>> {
     let model = std::path::absolute(model)?;
     // RUN, RUN/artifacts, RUN/teachers/SEED, RUN/members/NAME, RUN/members/NAME/artifacts.
-    let found =
-        model.ancestors().take(4).map(|path| path.join("config.toml")).find(|path| path.is_file());
-    Ok(found.map(|path| config::read(&path)).transpose()?)
+    let found = model.ancestors().take(4).find(|path| path.join(CONFIG).is_file());
+    Ok(found.map(Path::to_owned))
+}
+
+/// The configuration of that run.
+pub(crate) fn run_config(model: &Path) -> Result<Option<Config>> {
+    Ok(run_of(model)?.map(|run| config::read(&run.join(CONFIG))).transpose()?)
 }

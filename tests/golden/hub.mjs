@@ -3,21 +3,18 @@
  *
  *     node hub.mjs MODULES FOLDER…
  *
- * MODULES is the folder in which `npm install @huggingface/transformers` was run (4.3 when this was written). Each FOLDER has `asked.json`, the
+ * MODULES is the folder in which `npm install @huggingface/transformers` was run. Each FOLDER has `asked.json`, the
  * inputs (N, L) of a model on text, and `logits.f32` (N, L, vocabulary), our scores. Prints a line a folder; fails if a score is off by more than
  * 1e-4, or the pipeline `fill-mask` has no answer.
  */
 
 import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import { basename, dirname, join, resolve } from "node:path";
-import { pathToFileURL } from "node:url";
 
-const GATE = 1e-4;
+import { GATE, largest, transformers } from "./installed.mjs";
+
 const [modules, ...folders] = process.argv.slice(2).map((path) => resolve(path));
-const found = createRequire(join(modules, "package.json")).resolve("@huggingface/transformers");
-const { AutoModelForMaskedLM, Tensor, env, pipeline } = await import(pathToFileURL(found));
-env.allowRemoteModels = false;
+const { AutoModelForMaskedLM, Tensor, env, pipeline } = await transformers(modules);
 
 let wrong = 0;
 for (const folder of folders) {
@@ -32,7 +29,7 @@ for (const folder of folders) {
   const bytes = readFileSync(join(folder, "logits.f32"));
   const ours = new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
   if (ours.length !== logits.data.length) throw new Error(`${name}: ${logits.dims}, and ours are ${ours.length} scores`);
-  const off = ours.reduce((most, score, at) => Math.max(most, Math.abs(score - logits.data[at])), 0);
+  const off = largest(Array.from(ours, (score, at) => Math.abs(score - logits.data[at])));
   const unmask = await pipeline("fill-mask", name);
   const answers = await unmask("the [MASK] of");
   const best = answers.map(({ token_str, score }) => `${token_str} ${score.toFixed(3)}`).join(", ");

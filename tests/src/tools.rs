@@ -149,7 +149,7 @@ pub fn browser() -> Option<Browser> {
 }
 
 /// The first of some programs that a folder of the PATH has.
-fn on_path(names: &[&str]) -> Option<PathBuf> {
+pub fn on_path(names: &[&str]) -> Option<PathBuf> {
     let folders: Vec<_> = env::split_paths(&env::var_os("PATH")?).collect();
     let paths = names.iter().flat_map(|name| {
         folders

@@ -12,7 +12,7 @@ use engine::{
     data::text::{Normalizer, Tokenizer},
     formats::{
         ModelConfig, ModelFolder,
-        card::{self, CardFacts},
+        card::{self, CardFacts, Footprint},
         safetensors, sums,
         transformers::Sequences,
     },
@@ -369,7 +369,8 @@ fn facts() -> CardFacts {
         loss: 4.25,
         answers: None,
         epochs: 1.0,
-        params: 7,
+        size: Footprint { params: 7, macs: 7, bytes: 28 },
+        teacher: None,
         adapter: "none".into(),
     }
 }

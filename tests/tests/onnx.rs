@@ -15,7 +15,7 @@ use engine::{
     data::images::{Preprocess, open_for},
     formats::{
         ImageInput, ModelConfig, ModelFolder,
-        card::{self, CardFacts},
+        card::{self, CardFacts, Footprint},
         folder::{ONNX, TEXT_ONNX, Widened},
         onnx::{
             self, About, Cpu, Ranges,
@@ -302,7 +302,8 @@ fn the_snippets_of_a_card_run_and_answer_our_logits() {
             loss: 0.0,
             answers: None,
             epochs: 0.0,
-            params: 0,
+            size: Footprint { params: 0, macs: 0, bytes: 0 },
+            teacher: None,
             adapter: "none".into(),
         };
         model.card = card::render(&facts, &model.config, None);

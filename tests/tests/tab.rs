@@ -10,8 +10,13 @@ use std::{
 };
 
 use engine::{
+    config::Data,
+    data::images::{self, Image},
+    disk::SystemDisk,
     event::{self, Entry, Event, RunStatus},
+    formats::verdicts,
     train::{Options, Run},
+    verdicts::{Review, Versus},
 };
 use serde_json::{Value as Json, json};
 use support::{RESNET, config, files, folder, taper, train};
@@ -179,6 +184,9 @@ fn a_run_in_a_tab_is_a_run() {
         // As a page does that is being hidden.
         { "ask": start("hidden", &small), "until": until, "after": 1, "then": { "kind": "checkpoint" } },
         { "get": "/runs/hidden", "to": "hidden" },
+        { "ask": { "kind": "review", "of": "/runs/mlp/members/win-0" }, "until": ["reviewed", "refused"] },
+        { "ask": { "kind": "versus", "first": "/runs/mlp/members/win-0", "second": "/runs/mlp/teachers/0" }, "until": ["versus", "refused"] },
+        { "ask": { "kind": "pictures", "run": "mlp", "places": [3, 0] }, "until": ["pictures", "refused"] },
     ]);
     let Some(told) = play(at, &script) else { return };
     let run = |name: &str| at.join(name);
@@ -234,4 +242,28 @@ fn a_run_in_a_tab_is_a_run() {
     let lost = |entry: &Entry| matches!(&entry.event, Event::Warning { message } if message.contains("lost"));
     assert!(log(&run("lost")).iter().any(lost), "the device was not lost");
     assert_eq!(told[18].last().expect("something")["plan"]["version"], 2);
+
+    // Its answers are what we make of its files, and its pictures are those that a run here is tested on.
+    let verdicts = |folder: &str| {
+        let read = verdicts::read_on(&SystemDisk, &run("mlp").join(folder));
+        read.expect("read").expect("of pictures")
+    };
+    let own = verdicts("members/win-0");
+    let last = |place: usize| told[place].last().expect("something");
+    let review = serde_json::from_value::<Review>(last(23)["review"].clone());
+    assert_eq!(review.expect("a review"), own.review());
+    let versus = serde_json::from_value::<Versus>(last(24)["versus"].clone());
+    assert_eq!(versus.ok(), own.versus(&verdicts("teachers/0")));
+    let Data::Images(data) = config(&mlp).data else { panic!("no pictures") };
+    let (samples, _) = images::tested(&data, &[3, 0]).expect("pictures");
+    let shown = last(25)["pictures"].as_array().expect("pictures");
+    assert_eq!(shown.len(), samples.len());
+    for (shown, sample) in shown.iter().zip(samples) {
+        let Image { height, width, channels, pixels } = sample.image;
+        let wanted = json!({
+            "index": sample.index, "label": sample.label, "name": shown["name"],
+            "height": height, "width": width, "channels": channels, "pixels": pixels
+        });
+        assert_eq!(*shown, wanted);
+    }
 }

@@ -110,6 +110,15 @@ fn what_is_written_is_read_back_and_opens_in_transformers() {
     if let Some(python) = tools::transformers() {
         check(&python, &written);
     }
+    if let Some(tools::TransformersJs { node, modules }) = tools::transformers_js() {
+        // Its own way to resize is not Pillow's: these pictures have the size already.
+        for (path, unit) in written.iter().zip([Unit::Basic, Unit::Bottleneck]) {
+            ask(&thin(unit, Stem::Imagenet, 3, None), path, [33, 33]);
+        }
+        let mut script = Command::new(node);
+        script.arg(golden::path("vision.mjs")).arg(modules).args(&written);
+        assert!(script.status().expect("Node starts").success());
+    }
 }
 
 /// Has Python compare what it makes of folders with what was asked of them.

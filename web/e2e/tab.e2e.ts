@@ -161,6 +161,25 @@ test("a run is started, watched, stopped and taken on to its end", async () => {
   await picture("tab-done");
 });
 
+test("what its members say of the test pictures is looked at in this tab", async () => {
+  await page.getByRole("img", { name: /^Confusion matrix of 2 classes/ }).waitFor();
+  await page.getByText("cats, said dogs with 88.2 %").waitFor();
+  const drawn = page.getByLabel("Test picture 1").first();
+  const pixels = await drawn.evaluate((canvas) => {
+    const { data } = (canvas as HTMLCanvasElement).getContext("2d")?.getImageData(0, 0, 2, 1) ?? {};
+    return [...(data ?? [])];
+  });
+  expect(pixels).toEqual([0, 0, 0, 255, 255, 255, 255, 255]);
+  await page.getByLabel("win-0 and").selectOption("kd-0");
+  await page.getByRole("heading", { name: "Only win-0 has 1 right" }).waitFor();
+  await picture("tab-answers");
+  await page
+    .getByRole("region", { name: "Answers", exact: true })
+    .getByRole("combobox")
+    .selectOption("teacher-0");
+  await page.getByText("teacher-0 has no answers to test pictures.").waitFor();
+});
+
 test("a run goes down as a zip with the bytes of its disk", async () => {
   const saving = page.waitForEvent("download");
   await page.getByRole("button", { name: "Download" }).click();

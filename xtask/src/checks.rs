@@ -7,11 +7,12 @@ use anyhow::{Context, Result};
 use crate::{
     adapters, browser, fuzz, python, schema, setup,
     shell::{self, cargo, loud, root, works},
-    wasm, web,
+    wasm, web, wheel,
 };
 
-/// The test programs that are left out on OpenGL alone: the first two open no device, the third has one of its own, in Chromium.
-const NOT_ON_GL: [&str; 3] = ["plans", "shaders", "browser"];
+/// The test programs that are left out on OpenGL alone: the first two open no device, the third has one of its own, in Chromium, and what the fourth runs
+/// says nothing of one.
+const NOT_ON_GL: [&str; 4] = ["plans", "shaders", "browser", "readme"];
 
 /// Formatting, lints, documentation, tests; the first that fails ends it.
 ///
@@ -48,6 +49,7 @@ pub(crate) fn run() -> Result<()> {
     let tested = [on_what_is_there(&required, ci)?, on_gl_alone(&required)?];
     fuzz::short()?;
     web::end_to_end(browser::chromium())?;
+    as_a_wheel(required.contains(&"TAPER_REQUIRE_ONNX"))?;
     eprintln!("\ntested:\n  {}", tested.join("\n  "));
     Ok(())
 }
@@ -102,6 +104,16 @@ fn on_gl_alone(required: &[&str]) -> Result<String> {
     tests.envs(adapters::without_vulkan());
     loud(&mut tests)?;
     Ok(format!("what runs on a device, on OpenGL alone: {name}"))
+}
+
+/// The program of the tests as a wheel; `dist` does the same with the one that it packs. It needs the page, and Python.
+fn as_a_wheel(python: bool) -> Result<()> {
+    match (web::missing(), python) {
+        (Some(missing), _) => eprintln!("\nno wheel is tried, as the page is not built: {missing}"),
+        (None, false) => eprintln!("\nno wheel is tried: there is no Python"),
+        (None, true) => wheel::check(shell::taper()?.get_program().as_ref())?,
+    }
+    Ok(())
 }
 
 /// The programs of integration tests, by name: a file each, or a folder with its `main.rs`.

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use crate::{
     python,
     shell::{at, cargo, executable, loud, read, root, target},
-    web,
+    web, wheel,
 };
 
 /// The release of maturin that builds the wheel.
@@ -29,7 +29,7 @@ const BESIDE: [&str; 6] = [
     "xtask/dist/taper.service",
 ];
 
-/// Builds the page, the program, the archive and the wheel into `target/dist-files`, with their sums.
+/// Builds the page, the program, the archive and the wheel into `target/dist-files`, with their sums; the wheel is tried.
 pub(crate) fn run() -> Result<()> {
     web::build()?;
     loud(cargo()?.args(["build", "--profile", "dist", "--locked", "--package", "taper"]))?;
@@ -38,7 +38,10 @@ pub(crate) fn run() -> Result<()> {
     drop(fs::remove_dir_all(&out));
     fs::create_dir_all(&out).with_context(|| out.display().to_string())?;
     let archive = pack(&program, &out)?;
-    let wheel = wheel(&out)?;
+    let wheel = built(&out)?;
+    if let Some(wheel) = &wheel {
+        wheel::check(wheel)?;
+    }
     let made: Vec<PathBuf> = std::iter::once(archive).chain(wheel).collect();
     let sums = made.iter().map(|path| sum(path)).collect::<Result<String>>()?;
     fs::write(out.join("SHA256SUMS"), sums)?;
@@ -74,7 +77,7 @@ fn pack(program: &Path, out: &Path) -> Result<PathBuf> {
 }
 
 /// The wheel; none where there is no Python, which is said.
-fn wheel(out: &Path) -> Result<Option<PathBuf>> {
+fn built(out: &Path) -> Result<Option<PathBuf>> {
     let venv = target()?.join("maturin");
     if let Err(error) = python::environment(&venv, &[MATURIN]) {
         eprintln!("\nno wheel is made: {error:#}");
@@ -84,9 +87,21 @@ fn wheel(out: &Path) -> Result<Option<PathBuf>> {
     // The tag says which C library the program needs at least, as maturin reads it off the program.
     let build = ["build", "--locked", "--out"];
     loud(at(&maturin)?.current_dir(root().join("xtask/dist")).args(build).arg(out))?;
-    let made = fs::read_dir(out)?.filter_map(|entry| Some(entry.ok()?.path()));
-    let wheel = made.into_iter().find(|path| path.extension().is_some_and(|end| end == "whl"));
-    Ok(Some(wheel.context("maturin wrote no wheel")?))
+    Ok(Some(found(out)?.context("maturin wrote no wheel")?))
+}
+
+/// The wheel in a folder.
+fn found(folder: &Path) -> Result<Option<PathBuf>> {
+    let entries = fs::read_dir(folder).with_context(|| folder.display().to_string())?;
+    let mut paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    Ok(paths.find(|path| path.extension().is_some_and(|end| end == "whl")))
+}
+
+/// Tries a wheel, that of the last `dist` if none is named, or a program as one.
+pub(crate) fn check(file: Option<&str>) -> Result<()> {
+    let own = || found(&target()?.join("dist-files"));
+    let file = file.map_or_else(own, |file| Ok(Some(file.into())))?;
+    wheel::check(&file.context("there is no wheel; `cargo xtask dist` makes one")?)
 }
 
 /// What the program says that it is.

@@ -34,6 +34,7 @@ mod study;
 mod tab;
 mod wasm;
 mod web;
+mod wheel;
 
 use std::process::ExitCode;
 
@@ -50,7 +51,8 @@ cargo xtask VERB
   page                  build the page of `taper serve` into web/dist; needs Node
   tab [FOLDER]          the page that trains in a browser's tab, for any web server, into FOLDER or web/dist-tab;
                         needs Node and Rust's target wasm32-unknown-unknown
-  dist                  an archive with the program and a Python wheel that carries it, in target/dist-files
+  dist [--check [FILE]] an archive with the program and a Python wheel that carries it, in target/dist-files; or only try that wheel,
+                        FILE, or a program FILE as a wheel, in an empty environment with neither Rust nor Node
   test                  everything that the CI runs, on the adapters that are there and on OpenGL alone
   fuzz [--seed S] [--inputs N] [--input K] [KIND…]
                         have Taper read mutated data, archives, pictures, models, checkpoints, configurations and runs;
@@ -95,6 +97,8 @@ fn run(arguments: &[String]) -> Result<()> {
         ("tab", []) => tab::run(None),
         ("tab", [folder]) => tab::run(Some(folder)),
         ("dist", []) => dist::run(),
+        ("dist", [check]) if check == "--check" => dist::check(None),
+        ("dist", [check, file]) if check == "--check" => dist::check(Some(file)),
         ("test", []) => checks::run(),
         ("fuzz", arguments) => fuzz::run(arguments),
         ("measured", runs @ [_, ..]) => measured::run(runs),

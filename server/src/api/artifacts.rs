@@ -1,8 +1,7 @@
 //! Trained models to take away, and what the processes printed. Clients name files of a fixed list and members that the run has; neither is
 //! ever a path.
 
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -24,7 +23,7 @@ use super::extract::Asked;
 use super::files::{self, Item};
 use crate::export;
 use crate::names;
-use crate::run::MemberState;
+use crate::run::{MemberState, usage};
 use crate::scratch;
 use crate::store::Run;
 
@@ -276,20 +275,8 @@ pub(super) async fn output(
             Output::Stderr => "stderr.log",
         };
         let tail = query.tail.unwrap_or(TAIL).min(MOST_TAIL);
-        let read = || -> io::Result<Vec<u8>> {
-            let mut file = File::open(app.jobs.directory(&run).join(name))?;
-            let length = file.metadata()?.len();
-            file.seek(SeekFrom::Start(length.saturating_sub(tail)))?;
-            let mut bytes = Vec::new();
-            file.take(tail).read_to_end(&mut bytes)?;
-            Ok(bytes)
-        };
-        let bytes = match read() {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            read => read.map_err(|error| {
-                ApiError::internal(format!("the output cannot be read: {error}"))
-            })?,
-        };
+        let bytes = usage::end_of(&app.jobs.directory(&run).join(name), tail)
+            .map_err(|error| ApiError::internal(format!("the output cannot be read: {error}")))?;
         let text = String::from_utf8_lossy(&bytes).into_owned();
         Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response())
     })

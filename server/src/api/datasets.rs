@@ -19,11 +19,13 @@ use tokio::sync::Semaphore;
 use tokio::time::sleep;
 use tokio_stream::StreamExt;
 
-use super::app::{App, blocking, helped};
+use super::app::{App, blocking, helped, helped_while};
 use super::error::ApiError;
 use super::extract::Asked;
 use super::pace;
-use crate::datasets::{BUILT_IN, Dataset, NAMES, Origin, PREFIX, Part, RESERVE, is_name};
+use crate::datasets::{
+    BUILT_IN, Changes, Dataset, LARGEST, NAMES, Origin, PREFIX, Part, RESERVE, is_name,
+};
 use crate::jobs::Refusal;
 use crate::run::RUN;
 use crate::scratch;
@@ -333,6 +335,28 @@ pub(super) async fn preview(
         let some = query.count.unwrap_or(SAMPLES).min(texts.len());
         let texts = (0..some).map(|k| texts[k * texts.len() / some].clone()).collect();
         Ok(Json(Preview { samples: (0..count).map(sample).collect(), texts }))
+    })
+    .await
+}
+
+/// Training pictures, a row each: as a test sees them, and as some epochs do.
+pub(super) async fn augmented(
+    State(app): State<Arc<App>>,
+    Path(name): Path<String>,
+    Asked(changes): Asked<Changes>,
+) -> Result<Response, ApiError> {
+    let bounds = [("size", changes.size.unwrap_or(1), 1), ("pad_crop", changes.pad_crop, 0)];
+    for (field, value, least) in bounds {
+        if !(least..=LARGEST).contains(&value) {
+            let message = format!("`{field}` must be {least} to {LARGEST}");
+            return Err(ApiError::bad_request(message).field(field));
+        }
+    }
+    helped_while(&app, move |app, awaited| {
+        let drawn = app.datasets.augmented(&name, &changes, awaited);
+        let drawn = drawn.ok_or_else(|| unknown(&name))?;
+        let bytes = drawn.map_err(|error| ApiError::unprocessable("bad_data", error))?;
+        Ok(([(header::CONTENT_TYPE, "image/png")], bytes).into_response())
     })
     .await
 }

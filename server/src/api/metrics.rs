@@ -17,6 +17,7 @@ use super::error::ApiError;
 use super::extract::{Asked, names};
 use super::files;
 use crate::names::file_stem;
+use crate::run::usage::{self, Sample};
 use crate::run::{MemberState, State as RunState};
 use crate::store::{Curve, Line, Run, Window};
 
@@ -39,6 +40,42 @@ pub(super) struct CurvesQuery {
     to: Option<u64>,
     /// At most so many points a curve; 1000 if absent.
     points: Option<usize>,
+}
+
+/// What the processes of a run have taken of this machine.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Usage {
+    /// As time went by, the newest last; none where the system does not tell, or for runs that a command has trained.
+    samples: Vec<Sample>,
+    /// Cores of this machine.
+    cores: usize,
+    /// Why there is nothing to tell; none where there is, or will be.
+    missing: Option<&'static str>,
+}
+
+/// Samples of usage, at most.
+const SAMPLES: usize = 300;
+
+pub(super) async fn usage(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+) -> Result<Json<Usage>, ApiError> {
+    blocking(&app, move |app| {
+        let run = app.run(&id)?;
+        let samples = usage::read(&app.jobs.directory(&run), SAMPLES).map_err(|error| {
+            ApiError::internal(format!("what the run took cannot be read: {error}"))
+        })?;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let missing = match (samples.is_empty(), cfg!(target_os = "linux")) {
+            (true, false) => Some("this system does not tell what a process takes; Linux does"),
+            (true, true) if run.state.is_ended() => {
+                Some("nothing was measured: a run that a command trained, or one of some seconds")
+            }
+            _ => None,
+        };
+        Ok(Json(Usage { samples, cores, missing }))
+    })
+    .await
 }
 
 /// Curves of a run.

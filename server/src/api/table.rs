@@ -118,6 +118,12 @@ pub(super) fn routes() -> Vec<Route> {
         .answers::<metrics::Curves>(),
         Route::get("/api/runs/{id}/metrics.csv", "Every point.", get(metrics::csv))
             .answers_with(["text/csv"]),
+        Route::get(
+            "/api/runs/{id}/usage",
+            "What its processes have taken of this machine as time went by: cores and memory.",
+            get(metrics::usage),
+        )
+        .answers::<metrics::Usage>(),
         Route::get("/api/runs/{id}/events", "The run's own log.", get(live::entries))
             .query::<live::EntriesQuery>()
             .answers::<live::Entries>(),
@@ -244,6 +250,13 @@ pub(super) fn routes() -> Vec<Route> {
             "One sample as a PNG.",
             get(datasets::thumbnail),
         )
+        .answers_with(["image/png"]),
+        Route::get(
+            "/api/datasets/{name}/augmented",
+            "Training pictures as a PNG, a row each: as a test sees them, then as epochs do by random crops, shifts and flips.",
+            get(datasets::augmented),
+        )
+        .query::<crate::datasets::Changes>()
         .answers_with(["image/png"]),
         Route::get(
             "/api/teachers",

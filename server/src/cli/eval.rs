@@ -85,7 +85,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         if !svg {
             return Err(failure(
                 format!("--confusion draws SVG, and `{}` is called otherwise", file.display()),
-                "give a name that ends in .svg",
+                "give a name that ends in .svg; the page saves the same as PNG, under Answers of the run",
             ));
         }
     }

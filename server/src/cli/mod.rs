@@ -1,5 +1,6 @@
 //! The verbs of the command line, a file each.
 
+mod augmented;
 mod bench;
 mod compare;
 mod completions;
@@ -76,6 +77,9 @@ enum Verb {
     /// What a data set holds, as JSON: likewise.
     #[command(hide = true)]
     Survey(survey::Arguments),
+    /// Draws training pictures as training changes them, as PNG: likewise.
+    #[command(hide = true)]
+    Augmented(augmented::Arguments),
     /// Takes a teacher that was sent apart and says what it is, as JSON: likewise.
     #[command(hide = true)]
     Receive(receive::Arguments),
@@ -111,6 +115,7 @@ fn settle(verb: &Verb) {
         | Verb::Completions(_)
         | Verb::Manual(_)
         | Verb::Survey(_)
+        | Verb::Augmented(_)
         | Verb::Receive(_)
         | Verb::Pictures(_)
         | Verb::Helper(_) => {}
@@ -147,6 +152,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Verb::Manual(arguments) => completions::manual(&arguments, Cli::command()),
         Verb::Preflight(arguments) => preflight::run(&arguments),
         Verb::Survey(arguments) => survey::run(&arguments),
+        Verb::Augmented(arguments) => augmented::run(&arguments),
         Verb::Receive(arguments) => receive::run(&arguments),
         Verb::Pictures(arguments) => pictures::run(&arguments),
         Verb::Latency(arguments) => latency::run(&arguments),

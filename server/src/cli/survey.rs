@@ -1,6 +1,6 @@
 //! `taper survey`: what the server asks of a data set.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use engine::config::{DataKind, ImageKind};
@@ -27,12 +27,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     if let (Some(archive), Some(folder)) = (&arguments.archive, &arguments.path) {
         unpack(archive, folder)?;
     }
-    let built_in = DataKind::Images(ImageKind::Procedural);
-    let kind = arguments.path.as_deref().map_or(built_in, kind_of);
-    let path = arguments.path.as_deref().map(|path| {
-        let path = path.to_str().context("the name of the folder is no UTF-8")?;
-        Ok::<_, anyhow::Error>(path.to_owned())
-    });
-    let path = path.transpose()?;
+    let (kind, path) = subject(arguments.path.as_deref())?;
     print_json(&survey(kind, path, &arguments.thumbnails)?)
+}
+
+/// The kind of the data at a path, and the path as configurations have it; without one the built-in pictures.
+pub(super) fn subject(path: Option<&Path>) -> Result<(DataKind, Option<String>)> {
+    let built_in = DataKind::Images(ImageKind::Procedural);
+    let Some(path) = path else { return Ok((built_in, None)) };
+    let text = path.to_str().context("the name of the folder is no UTF-8")?;
+    Ok((kind_of(path), Some(text.to_owned())))
 }

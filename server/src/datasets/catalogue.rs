@@ -14,10 +14,11 @@ use engine::data;
 use engine::formats::atomic;
 use serde::{Deserialize, Serialize};
 
+use super::augmented::Changes;
 use super::dataset::{BUILT_IN, ClassCount, Dataset, NAMES, Origin, PREFIX, is_name};
 use super::freshness::Fingerprints;
 use super::survey::{Part, Surveyed};
-use crate::helper::ask;
+use crate::helper::{ask, ask_while};
 use crate::scratch;
 
 /// How long a data set may be looked at.
@@ -83,6 +84,11 @@ const FORM: &str = concat!(env!("CARGO_PKG_VERSION"), "+2");
 
 /// The file of a [`Seen`] beside the thumbnails.
 const SEEN: &str = "survey.json";
+
+/// A reason as the client gets it: without a path of the server, for which a word stands.
+fn without(error: &str, path: Option<&Path>, word: &str) -> String {
+    path.map_or_else(|| error.into(), |path| error.replace(&path.display().to_string(), word))
+}
 
 /// Removes what requests have marked and not finished, and names what is none of ours.
 fn sweep(folder: &Path) -> io::Result<()> {
@@ -297,15 +303,35 @@ impl Datasets {
                 command.arg(flag).arg(path);
             }
         }
-        // The client gets the reason, without paths of the server.
-        ask(&mut command, PATIENCE).map_err(|mut error| {
-            for (path, word) in [(archive, "the upload"), (path, &*format!("{PREFIX}{name}"))] {
-                if let Some(path) = path {
-                    error = error.replace(&path.display().to_string(), word);
-                }
-            }
-            error
+        ask(&mut command, PATIENCE).map_err(|error| {
+            without(&without(&error, archive, "the upload"), path, &format!("{PREFIX}{name}"))
         })
+    }
+
+    /// A drawing of training pictures as training changes them, as PNG: a process makes it. None where there is no such data set.
+    pub(crate) fn augmented(
+        &self,
+        name: &str,
+        changes: &Changes,
+        awaited: &dyn Fn() -> bool,
+    ) -> Option<Result<Vec<u8>, String>> {
+        let (_, _, path) = self.find(name)?;
+        let path = path.as_deref();
+        let draw = || -> Result<Vec<u8>, String> {
+            let failed = |error: io::Error| format!("the drawing cannot be kept: {error}");
+            // Removed when it is dropped, with what is in it.
+            let place = scratch::folder(&self.folder).map_err(failed)?;
+            let out = place.path().join("batch.png");
+            let mut command = Command::new(&self.program);
+            command.arg("augmented").args(changes.arguments()).arg("--out").arg(&out);
+            if let Some(path) = path {
+                command.arg("--path").arg(path);
+            }
+            let asked = ask_while::<Vec<String>>(&mut command, PATIENCE, awaited);
+            asked.map_err(|error| without(&error, path, &format!("{PREFIX}{name}")))?;
+            std::fs::read(&out).map_err(failed)
+        };
+        Some(draw())
     }
 
     /// The file of a thumbnail, of those that a survey made.

@@ -12,6 +12,7 @@ use engine::formats::{FormatError, atomic};
 use serde::{Deserialize, Serialize};
 
 use crate::run::Want;
+use crate::run::usage::Meter;
 
 /// What the server writes and the process polls, in the run directory.
 const CONTROL: &str = "control.json";
@@ -48,11 +49,13 @@ pub(super) fn cancelled(folder: &Path) -> bool {
     Control::read(folder) == Some(Want::Cancel)
 }
 
-/// Obeys `control.json` of a run directory from now on: sets `stop`, or ends the process at once. A thread of its own polls, so that it is
+/// Obeys `control.json` of a run directory from now on: sets `stop`, or ends the process at once; and writes down what the process takes. A thread of its own polls, so that it is
 /// heard even while the device hangs.
 pub(crate) fn obey(folder: &Path, stop: Arc<AtomicBool>) -> io::Result<()> {
     let folder = folder.to_owned();
+    let mut meter = Meter::new(&folder);
     let poll = move || loop {
+        meter.tick();
         match Control::read(&folder) {
             Some(Want::Cancel) => std::process::exit(CANCELLED),
             Some(Want::Stop) => stop.store(true, Ordering::SeqCst),

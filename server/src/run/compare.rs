@@ -260,7 +260,7 @@ pub(crate) fn folder_of(run: &Path, method: Option<Method>, seed: u64) -> PathBu
 }
 
 /// Bytes of the weights in the folder of a member or a teacher, and what was measured of its speed.
-fn on_disk(folder: &Path) -> (Option<u64>, Vec<Latency>) {
+pub(crate) fn on_disk(folder: &Path) -> (Option<u64>, Vec<Latency>) {
     let weights = [folder.join(ARTIFACTS), folder.to_path_buf()];
     let size = |folder: &PathBuf| std::fs::metadata(folder.join(folder::WEIGHTS)).ok();
     let bytes = weights.iter().find_map(size).map(|file| file.len());

@@ -8,6 +8,7 @@ mod facts;
 pub(crate) mod latency;
 pub(crate) mod pictures;
 mod state;
+pub(crate) mod usage;
 mod view;
 
 pub(crate) use estimate::Estimate;

@@ -49,9 +49,7 @@ pub(crate) fn write(run: &Path, picks: &[usize]) -> Result<Vec<Picture>> {
     std::fs::create_dir_all(&folder).context("no folder for pictures can be made")?;
     let mut pictures = Vec::new();
     for images::Sample { index, label, image } in samples {
-        let image = image_of(image)?;
-        let large = image.width().max(image.height()) > SIDE;
-        let image = if large { image.thumbnail(SIDE, SIDE) } else { image };
+        let image = image_of(image.within(SIDE))?;
         let mut png = std::io::Cursor::new(Vec::new());
         image.write_to(&mut png, image::ImageFormat::Png).context("a picture is no PNG")?;
         engine::formats::atomic::write_bytes(&file(run, index), png.into_inner())?;

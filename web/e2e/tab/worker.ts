@@ -2,6 +2,7 @@
 /** Stands in for the worker that trains, for the page's own test: it tells the log of a run that the program trained, line by line. */
 import config from "../../../tests/earlier/finished/config.toml?raw";
 import log from "../../../tests/earlier/finished/events.jsonl?raw";
+import type { Review } from "../../src/api/types";
 import type { Ask, Told } from "../../src/train/protocol";
 
 const tell = (told: Told) => {
@@ -10,6 +11,32 @@ const tell = (told: Told) => {
 const lines = log.trimEnd().split("\n");
 const half = Math.floor(lines.length / 2);
 let stopping = false;
+
+/** Of three pictures one is taken for another, with much confidence. */
+const one = (name: string, count: number, right: number) => ({
+  name,
+  count,
+  said: right,
+  right,
+  accuracy: (100 * right) / count,
+});
+const REVIEW: Review = {
+  count: 3,
+  accuracy: 200 / 3,
+  ece: 21.5,
+  bins: Array.from({ length: 15 }, (_, k) => ({
+    count: k === 13 ? 3 : 0,
+    accuracy: k === 13 ? 200 / 3 : 0,
+    confidence: k === 13 ? 88.2 : 0,
+  })),
+  classes: [one("cats", 2, 1), one("dogs", 1, 1)],
+  confusion: [
+    [0, 0, 1],
+    [0, 1, 1],
+    [1, 1, 1],
+  ],
+  mistakes: [{ index: 1, label: 0, said: 1, confidence: 0.882 }],
+};
 
 async function write(run: string, name: string, text: string): Promise<void> {
   let folder = await navigator.storage.getDirectory();
@@ -55,6 +82,29 @@ addEventListener("message", ({ data }: MessageEvent<Ask>) => {
       break;
     case "resume":
       void train(data.run, half + 1);
+      break;
+    case "review":
+      tell({ kind: "reviewed", review: data.of.includes("teachers") ? null : REVIEW });
+      break;
+    case "versus":
+      tell({
+        kind: "versus",
+        versus: { count: 3, both_right: 1, both_wrong: 0, only_first: [1], only_second: [2], p: 1 },
+      });
+      break;
+    case "pictures":
+      tell({
+        kind: "pictures",
+        pictures: data.places.map((index) => ({
+          index,
+          label: 0,
+          name: "cats",
+          height: 1,
+          width: 2,
+          channels: 1,
+          pixels: [0, 255],
+        })),
+      });
       break;
     case "plan":
       tell({ kind: "refused", message: `There is no plan of ${data.model} here.` });

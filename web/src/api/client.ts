@@ -20,6 +20,7 @@ import type {
   SentTeacher,
   Session,
   ShownPicture,
+  Usage,
   Suggestion,
   Versus,
 } from "./types";
@@ -145,6 +146,7 @@ export const api = {
   move: (id: string, before: string | null) => post<{ queue: string[] }>(`${run(id)}/move`, { before }),
   metrics: (id: string, query: MetricsQuery, signal?: AbortSignal) =>
     get<Metrics>(`${run(id)}/metrics${search({ ...query, series: query.series?.join(",") })}`, signal),
+  usage: (id: string, signal?: AbortSignal) => get<Usage>(`${run(id)}/usage`, signal),
   metricsCsv: (id: string) => `${run(id)}/metrics.csv`,
   log: (id: string, tail: number, signal?: AbortSignal) =>
     get<{ entries: Entry[]; last: number }>(`${run(id)}/events${search({ tail })}`, signal),
@@ -195,6 +197,11 @@ export const api = {
   },
 
   datasets: (signal?: AbortSignal) => get<{ datasets: Dataset[] }>("/api/datasets", signal),
+  /** A drawing of training pictures, changed as these keys say. */
+  augmented: async (name: string, changes: Record<string, string | number>, signal?: AbortSignal) => {
+    const path = `/api/datasets/${encodeURIComponent(name)}/augmented${search(changes)}`;
+    return (await request("GET", path, undefined, signal)).blob();
+  },
   preview: (name: string, split: "train" | "test", count: number) =>
     get<Preview>(`/api/datasets/${encodeURIComponent(name)}/preview${search({ split, count })}`),
   suggestion: (name: string, signal?: AbortSignal) =>

@@ -33,6 +33,7 @@ export type CompareRow = Of<"Row">;
 export type Paired = Of<"Paired">;
 export type Review = Of<"Review">;
 export type Versus = Of<"Versus">;
+export type Usage = Of<"Usage">;
 export type ShownPicture = Of<"Shown">;
 export type Adapter = Of<"Adapter">;
 export type SelfTest = Of<"SelfTest">;

@@ -279,6 +279,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/runs/{id}/usage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What its processes have taken of this machine as time went by: cores and memory. */
+        get: operations["get_runs_id_usage"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/runs/{id}/events": {
         parameters: {
             query?: never;
@@ -646,6 +663,23 @@ export interface paths {
         };
         /** One sample as a PNG. */
         get: operations["get_datasets_name_preview_split_index"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/datasets/{name}/augmented": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Training pictures as a PNG, a row each: as a test sees them, then as epochs do by random crops, shifts and flips. */
+        get: operations["get_datasets_name_augmented"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1132,6 +1166,36 @@ export interface components {
              * @default false
              */
             start: boolean;
+        };
+        /** @description How training pictures are changed, as `data.size` and the keys of `[data.augment]` say it. */
+        Changes2: {
+            /**
+             * Format: uint32
+             * @description Height and width of the network's input, at most 512; absent: those of the pictures, if all are squares of one size.
+             */
+            size?: number | null;
+            /**
+             * Format: uint32
+             * @description As `data.augment.pad_crop`.
+             * @default 0
+             */
+            pad_crop: number;
+            /**
+             * @description As `data.augment.flip`.
+             * @default false
+             */
+            flip: boolean;
+            /**
+             * @description As `data.augment.random_resized_crop`.
+             * @default false
+             */
+            random_resized_crop: boolean;
+            /**
+             * Format: uint64
+             * @description Of the random changes; another one draws others.
+             * @default 0
+             */
+            seed: number;
         };
         /** @description A key that was filled in. */
         Choice: {
@@ -3208,7 +3272,7 @@ export interface components {
         /** @description Some samples, evenly over the part. */
         Preview: {
             /** @description Of pictures. */
-            samples: components["schemas"]["Sample"][];
+            samples: components["schemas"]["Sample2"][];
             /** @description Of a text: the tokens of each example. */
             texts: components["schemas"]["Token"][][];
         };
@@ -3593,8 +3657,26 @@ export interface components {
              */
             attempts: number;
         };
-        /** @description A sample. */
+        /** @description What a process takes at a time. */
         Sample: {
+            /**
+             * Format: double
+             * @description Seconds since 1970.
+             */
+            time: number;
+            /**
+             * Format: double
+             * @description Cores that it has kept busy since the sample before, in the mean.
+             */
+            cores: number;
+            /**
+             * Format: uint64
+             * @description Bytes of its memory that are in RAM. Of a software adapter, the device's as well.
+             */
+            memory: number;
+        };
+        /** @description A sample. */
+        Sample2: {
             /** @description Name of its class. */
             label: string;
             /**
@@ -4286,6 +4368,18 @@ export interface components {
         };
         /** @description Building unit of a residual network. */
         Unit: "bottleneck" | "basic";
+        /** @description What the processes of a run have taken of this machine. */
+        Usage: {
+            /** @description As time went by, the newest last; none where the system does not tell, or for runs that a command has trained. */
+            samples: components["schemas"]["Sample"][];
+            /**
+             * Format: uint
+             * @description Cores of this machine.
+             */
+            cores: number;
+            /** @description Why there is nothing to tell; none where there is, or will be. */
+            missing?: string | null;
+        };
         /** @description Pictures of each class that a run uses. */
         Used: {
             /** @description For training. */
@@ -5262,6 +5356,37 @@ export interface operations {
             };
         };
     };
+    get_runs_id_usage: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description As asked. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Usage"];
+                };
+            };
+            /** @description Refused. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     get_runs_id_events: {
         parameters: {
             query?: {
@@ -6024,6 +6149,48 @@ export interface operations {
                 name: string;
                 split: string;
                 index: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description As asked. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "image/png": string;
+                };
+            };
+            /** @description Refused. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_datasets_name_augmented: {
+        parameters: {
+            query?: {
+                /** @description Height and width of the network's input, at most 512; absent: those of the pictures, if all are squares of one size. */
+                size?: number | null;
+                /** @description As `data.augment.pad_crop`. */
+                pad_crop?: number;
+                /** @description As `data.augment.flip`. */
+                flip?: boolean;
+                /** @description As `data.augment.random_resized_crop`. */
+                random_resized_crop?: boolean;
+                /** @description Of the random changes; another one draws others. */
+                seed?: number;
+            };
+            header?: never;
+            path: {
+                name: string;
             };
             cookie?: never;
         };

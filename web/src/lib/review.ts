@@ -1,5 +1,19 @@
 /** What the page shows of a member's answers to the test pictures. */
-import type { Review } from "../api/types";
+import type { Review, ShownPicture, Versus } from "../api/types";
+import type { Image } from "../plan/image";
+
+/** A test picture with its class, as a file at an address or as bytes. */
+export type Shown = ShownPicture | (Omit<ShownPicture, "url"> & { image: Image });
+
+/** Who knows what the members of a run say of its test pictures: the server, or the engine in this tab. */
+export interface AnswerSource {
+  /** What one says, or a sentence where it has no answers. */
+  review: (member: string, signal: AbortSignal) => Promise<Review | string>;
+  /** Two, picture by picture. */
+  versus: (first: string, second: string, signal: AbortSignal) => Promise<Versus>;
+  /** Pictures by their places. */
+  pictures: (places: number[], signal: AbortSignal) => Promise<Shown[]>;
+}
 
 /** Pictures of a class that are said to be of one. */
 export interface Cell {

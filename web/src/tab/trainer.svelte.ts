@@ -1,4 +1,5 @@
-import type { Entry, NetworkSize, Preset } from "../api/types";
+import type { Entry, NetworkSize, Preset, Review, Versus } from "../api/types";
+import type { Shown } from "../lib/review";
 import type { Ask, Told } from "../train/protocol";
 import { awake } from "./awake";
 import { presetOf, readable } from "./config";
@@ -101,7 +102,33 @@ class Trainer {
   async plan(model: string): Promise<Blob> {
     const told = await this.#question({ kind: "plan", model });
     if (told.kind === "planned") return new Blob([JSON.stringify(told.plan)], { type: "application/json" });
-    throw new Error(told.kind === "refused" ? told.message : "The worker ended.");
+    throw unanswered(told);
+  }
+
+  /** What a member or teacher says of the test pictures, by the path of its folder on the disk; null where it has no answers to any. */
+  async review(of: string): Promise<Review | null> {
+    const told = await this.#question({ kind: "review", of });
+    if (told.kind === "reviewed") return told.review;
+    throw unanswered(told);
+  }
+
+  /** Two of them, picture by picture. */
+  async versus(first: string, second: string): Promise<Versus> {
+    const told = await this.#question({ kind: "versus", first, second });
+    if (told.kind === "versus") return told.versus;
+    throw unanswered(told);
+  }
+
+  /** Test pictures of a run by their places. */
+  async pictures(run: string, places: number[]): Promise<Shown[]> {
+    const told = await this.#question({ kind: "pictures", run, places });
+    if (told.kind !== "pictures") throw unanswered(told);
+    return told.pictures.map(({ index, label, name, ...image }) => ({
+      index,
+      label,
+      name,
+      image: { ...image, pixels: Uint8Array.from(image.pixels) },
+    }));
   }
 
   /** Begins a run; the name must be free. */
@@ -191,6 +218,9 @@ class Trainer {
         break;
       case "looked":
       case "planned":
+      case "reviewed":
+      case "versus":
+      case "pictures":
         this.#answer(told);
         break;
       case "refused":
@@ -249,6 +279,9 @@ class Trainer {
     void this.open();
   }
 }
+
+/** Why what was asked for is not there. */
+const unanswered = (told: Told) => new Error(told.kind === "refused" ? told.message : "The worker ended.");
 
 /** What is known of a run of the disk by its log. */
 export async function known(run: string): Promise<Known> {

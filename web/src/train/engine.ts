@@ -10,7 +10,10 @@ export type Job =
   | { kind: "look"; toml: string }
   | { kind: "start"; run: string; toml: string }
   | { kind: "resume"; run: string }
-  | { kind: "plan"; model: string };
+  | { kind: "plan"; model: string }
+  | { kind: "review"; of: string }
+  | { kind: "versus"; first: string; second: string }
+  | { kind: "pictures"; run: string; places: number[] };
 
 /** WebAssembly with JSPI, which TypeScript does not know yet. */
 interface Jspi {

@@ -139,6 +139,9 @@ addEventListener("message", ({ data }: MessageEvent<Ask>) => {
       return;
     case "look":
     case "plan":
+    case "review":
+    case "versus":
+    case "pictures":
       void module.then((module) => module && answer(module, data));
       return;
     default:

@@ -17,13 +17,17 @@ use std::{
 use clock::PageClock;
 use engine::{
     config::{Config, ConfigError, Data, Draft, TextKind, presets::PRESETS},
-    data,
+    data::{
+        self,
+        images::{Image, Sample},
+    },
     device::Devices,
     disk::Disk,
     event::Entry,
-    formats::ModelFolder,
+    formats::{ModelFolder, verdicts},
     step::PlanDocument,
     train::{self, Host, Options, Run, TrainError, model::Trained, self_test},
+    verdicts::{Review, Verdicts, Versus},
     win::needs,
 };
 use serde::{Deserialize, Serialize};
@@ -45,6 +49,12 @@ enum Job {
     Resume { run: String },
     /// Makes `plan.json` of a model's folder, which is a path of the disk.
     Plan { model: PathBuf },
+    /// Says what can be seen of the answers of a member or teacher, whose folder is a path of the disk, to the test pictures.
+    Review { of: PathBuf },
+    /// Says which test pictures one of two has right and the other wrong.
+    Versus { first: PathBuf, second: PathBuf },
+    /// Shows test pictures of a run by their places.
+    Pictures { run: String, places: Vec<usize> },
 }
 
 /// What the page is told; `web/src/train/protocol.ts` says it in TypeScript.
@@ -66,6 +76,16 @@ enum Told<'a> {
         model: &'a Path,
         plan: &'a PlanDocument,
     },
+    /// `None` where it has no answers to pictures.
+    Reviewed {
+        review: Option<Review>,
+    },
+    Versus {
+        versus: Versus,
+    },
+    Pictures {
+        pictures: Vec<Picture>,
+    },
     Refused {
         message: String,
     },
@@ -82,6 +102,25 @@ enum Told<'a> {
         message: String,
     },
 }
+
+/// A test picture as the page draws it.
+#[derive(Debug, Serialize)]
+struct Picture {
+    /// Its place in the test part.
+    index: usize,
+    /// The number of its class.
+    label: u32,
+    /// The name of its class.
+    name: String,
+    height: usize,
+    width: usize,
+    channels: usize,
+    /// height · width · channels bytes, channels fastest.
+    pixels: Vec<u8>,
+}
+
+/// The most pixels in height and width of a picture that is shown: those of the page.
+const SIDE: u32 = 96;
 
 fn tell(told: &Told<'_>) {
     // Nothing of it can fail to be JSON.
@@ -110,6 +149,9 @@ fn perform() {
         Job::Test => return test(),
         Job::Look { toml } => look(&toml),
         Job::Plan { model } => plan(&model),
+        Job::Review { of } => review(&of),
+        Job::Versus { first, second } => versus(&first, &second),
+        Job::Pictures { run, places } => pictures(&run, &places),
         Job::Start { run, toml } => {
             train_run(&run, |out, host| Run::create(read(&toml)?, out, host))
         }
@@ -214,6 +256,49 @@ fn plan(model: &Path) -> Result<(), TrainError> {
     let task = folder.config.task();
     let plan = PlanDocument::inference(&Trained::of(folder)?.network, task)?;
     tell(&Told::Planned { model, plan: &plan });
+    Ok(())
+}
+
+fn verdicts_of(folder: &Path) -> Result<Option<Verdicts>, TrainError> {
+    Ok(verdicts::read_on(&disk::OriginDisk, folder)?)
+}
+
+/// What the page shows of a member's answers.
+fn review(of: &Path) -> Result<(), TrainError> {
+    let review = verdicts_of(of)?.map(|verdicts| verdicts.review());
+    tell(&Told::Reviewed { review });
+    Ok(())
+}
+
+fn versus(first: &Path, second: &Path) -> Result<(), TrainError> {
+    let [one, other] = [verdicts_of(first)?, verdicts_of(second)?];
+    let versus = one.zip(other).and_then(|(one, other)| one.versus(&other));
+    match versus {
+        Some(versus) => tell(&Told::Versus { versus }),
+        None => {
+            tell(&Told::Refused { message: "the two were not tested on the same pictures".into() })
+        }
+    }
+    Ok(())
+}
+
+/// The test pictures of a run, as they lie in its data.
+fn pictures(run: &str, places: &[usize]) -> Result<(), TrainError> {
+    let path = folder(run)?.join("config.toml");
+    let files: Arc<dyn Disk> = Arc::new(disk::OriginDisk);
+    let bytes = files.read(&path)?;
+    let config = Config::from_toml(&String::from_utf8_lossy(&bytes), &path.to_string_lossy())?;
+    let Data::Images(data) = &config.data else {
+        tell(&Told::Refused { message: "the run is on text, so there are no pictures".into() });
+        return Ok(());
+    };
+    let (samples, classes) = data::images::tested_on(&files, data, places)?;
+    let shown = |sample: Sample| {
+        let Image { height, width, channels, pixels } = sample.image.within(SIDE);
+        let name = classes.get(sample.label as usize).cloned().unwrap_or_default();
+        Picture { index: sample.index, label: sample.label, name, height, width, channels, pixels }
+    };
+    tell(&Told::Pictures { pictures: samples.into_iter().map(shown).collect() });
     Ok(())
 }
 

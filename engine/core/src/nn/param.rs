@@ -63,7 +63,7 @@ pub struct ParamSpec {
 
 impl ParamSpec {
     /// Its numbers.
-    pub(super) fn count(&self) -> u64 {
+    pub fn count(&self) -> u64 {
         self.shape.iter().fold(1, |product: u64, &extent| product.saturating_mul(extent as u64))
     }
 }

@@ -12,6 +12,7 @@ use crate::config::{Interpolation, Method};
 use crate::event::AnswerScores;
 use crate::models::BertHead;
 use crate::nn::onnx::{ATTENTION_MASK, INPUT_IDS, TOKEN_TYPE_IDS};
+use crate::nn::{Network, NetworkError};
 
 /// What a card says beside what stands in `config.json`.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,10 +33,36 @@ pub struct CardFacts {
     pub answers: Option<AnswerScores>,
     /// Epochs of the student, restarts included.
     pub epochs: f64,
-    /// Parameters of the student.
-    pub params: u64,
+    /// How large the network is.
+    pub size: Footprint,
+    /// How large the teacher is that its method reads; none where it reads none.
+    pub teacher: Option<Footprint>,
     /// The adapter it was trained on.
     pub adapter: String,
+}
+
+/// What a network takes where it is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Footprint {
+    /// Trainable parameters.
+    pub params: u64,
+    /// Multiply-adds of one input.
+    pub macs: u64,
+    /// Bytes of all its numbers as 32-bit floats, running statistics included.
+    pub bytes: u64,
+}
+
+impl Footprint {
+    /// Of a network.
+    ///
+    /// # Errors
+    /// If its layers do not fit each other.
+    pub fn of(network: &Network) -> Result<Self, NetworkError> {
+        let shapes = network.shapes()?;
+        let numbers: u64 = shapes.params.iter().map(|spec| spec.count()).sum();
+        let (params, macs) = (shapes.param_count(), shapes.total_macs());
+        Ok(Self { params, macs, bytes: 4 * numbers })
+    }
 }
 
 /// The Markdown text of a card, with the front matter that the Hugging Face hub reads.
@@ -57,13 +84,20 @@ pub fn render(facts: &CardFacts, config: &ModelConfig, merge: Option<&MergeRepor
         loss,
         ("Epochs", format!("{:.2}", facts.epochs)),
         ("Seed", facts.seed.to_string()),
-        ("Parameters", facts.params.to_string()),
         size,
         ("Trained on", facts.adapter.clone()),
     ];
     card.push_str("| | |\n|---|---|\n");
     for (name, value) in rows {
         writeln!(card, "| {name} | {value} |").expect("a String takes all");
+    }
+    card.push_str("\n| | Parameters | Multiply-adds | Weights |\n|---|---|---|---|\n");
+    let own = if facts.method.is_some() { "this student" } else { "this teacher" };
+    let both = [(own, Some(facts.size)), ("its teacher", facts.teacher)];
+    for (who, of) in both.into_iter().filter_map(|(who, of)| Some((who, of?))) {
+        let Footprint { params, macs, bytes } = of;
+        writeln!(card, "| {who} | {params} | {macs} | {} |", kilobytes(bytes))
+            .expect("a String takes all");
     }
     card.push_str("\nStages:\n\n");
     for stage in &facts.stages {
@@ -80,6 +114,14 @@ pub fn render(facts: &CardFacts, config: &ModelConfig, merge: Option<&MergeRepor
     }
     write!(card, "{USE}{usage}").expect("a String takes all");
     card
+}
+
+/// Bytes as people are shown them.
+fn kilobytes(bytes: u64) -> String {
+    match bytes {
+        0..10_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
+        _ => format!("{:.1} MB", bytes as f64 / 1e6),
+    }
 }
 
 /// What begins the last part of a card.
@@ -121,6 +163,8 @@ pub struct Beside {
     pub name: String,
     /// How it was trained; none for a teacher.
     pub method: Option<Method>,
+    /// Its seed.
+    pub seed: u64,
     /// Test accuracy in percent, or of questions the answers that are right word for word.
     pub accuracy: f64,
     /// Parameters.
@@ -129,6 +173,10 @@ pub struct Beside {
     pub macs: u64,
     /// Epochs, restarts included; none where nobody knows.
     pub epochs: Option<f64>,
+    /// Bytes of its weights on the disk; none where they are not there.
+    pub bytes: Option<u64>,
+    /// What one input takes, in words; empty where nobody has measured it.
+    pub latency: String,
 }
 
 /// A card with a table of models that were trained beside this one; as it is where there are none.
@@ -136,14 +184,28 @@ pub fn with_others(card: &str, others: &[Beside]) -> String {
     if others.is_empty() {
         return card.into();
     }
-    let mut table = String::from(
-        "\n## Of the same run\n\n| | Method | Test accuracy | Parameters | Multiply-adds | Epochs |\n|---|---|---|---|---|---|\n",
-    );
-    for Beside { name, method, accuracy, params, macs, epochs } in others {
+    let measured = others.iter().any(|other| !other.latency.is_empty());
+    let mut head =
+        vec!["", "Method", "Test accuracy", "Epochs", "Parameters", "Multiply-adds", "Weights"];
+    head.extend(measured.then_some("One input takes"));
+    let mut table = String::from("\n## Of the same run\n\n");
+    let mut row = |cells: &[&str]| {
+        let cells: String = cells.iter().map(|cell| format!(" {cell} |")).collect();
+        writeln!(table, "|{cells}").expect("a String takes all");
+    };
+    row(&head);
+    row(&vec!["---"; head.len()]);
+    for other in others {
+        let Beside { name, method, seed: _, accuracy, params, macs, epochs, bytes, latency } =
+            other;
         let method = method.map_or("the teacher".into(), |method| format!("`{}`", method.name()));
         let epochs = epochs.map_or("not known".into(), |epochs| format!("{epochs:.2}"));
-        writeln!(table, "| {name} | {method} | {accuracy:.2} % | {params} | {macs} | {epochs} |")
-            .expect("a String takes all");
+        let weights = bytes.map_or("not there".into(), kilobytes);
+        let latency = if latency.is_empty() { "not measured" } else { latency };
+        let [accuracy, params, macs] =
+            [format!("{accuracy:.2} %"), params.to_string(), macs.to_string()];
+        let cells = [name, &*method, &accuracy, &epochs, &params, &macs, &weights, latency];
+        row(&cells[..head.len()]);
     }
     before_use(card, &table)
 }
@@ -381,7 +443,8 @@ mod tests {
             loss: 0.31,
             answers: None,
             epochs: 24.0,
-            params: 25_557_032,
+            size: Footprint { params: 25_557_032, macs: 4_089_184_256, bytes: 102_440_608 },
+            teacher: Some(Footprint { params: 9, macs: 8, bytes: 7000 }),
             adapter: "a GPU".into(),
         };
         let config = ModelConfig::Images(ImageModel {
@@ -412,6 +475,7 @@ mod tests {
             "torchvision.models.resnet50(num_classes=2)",
             "3 channels",
             "| Seed | 3 |",
+            "| this student | 25557032 | 4089184256 | 102.4 MB |\n| its teacher | 9 | 8 | 7.0 kB |\n",
             "license: unknown\nlibrary_name: taper\npipeline_tag: image-classification\n",
             "model-index:\n- name: \"resnet50\"\n",
             "    - type: accuracy\n      value: 91.2500\n    - type: loss",
@@ -427,15 +491,27 @@ mod tests {
         let teacher = Beside {
             name: "teacher-3".into(),
             method: None,
+            seed: 3,
             accuracy: 93.5,
             params: 7,
             macs: 9,
             epochs: None,
+            bytes: Some(2500),
+            latency: String::new(),
         };
+        let timed = Beside { latency: "0.20 ms (a GPU)".into(), bytes: None, ..teacher.clone() };
+        let both = with_others(&card, &[teacher.clone(), timed]);
+        for part in [
+            "| Weights | One input takes |\n| --- |",
+            "| 2.5 kB | not measured |",
+            "| not there | 0.20 ms (a GPU) |",
+        ] {
+            assert!(both.contains(part), "{part} is not in\n{both}");
+        }
         let card = used_by(&with_others(&card, &[teacher]), "timm", "By timm.\n");
         for part in [
             "license: unknown\nlibrary_name: timm\npipeline_tag",
-            "| teacher-3 | the teacher | 93.50 % | 7 | 9 | not known |\n\n## Use\n\nBy timm.\n",
+            "| teacher-3 | the teacher | 93.50 % | not known | 7 | 9 | 2.5 kB |\n\n## Use\n\nBy timm.\n",
         ] {
             assert!(card.contains(part), "{part} is not in\n{card}");
         }

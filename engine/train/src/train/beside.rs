@@ -20,6 +20,7 @@ pub fn beside(folder: &Path) -> Result<Vec<Beside>, FormatError> {
         if let Event::MemberFinished {
             member,
             method,
+            seed,
             accuracy,
             answers,
             epochs,
@@ -30,7 +31,11 @@ pub fn beside(folder: &Path) -> Result<Vec<Beside>, FormatError> {
         {
             let accuracy = answers.map_or(accuracy, |answers| answers.em);
             let name = member.clone();
-            found.insert(member, Beside { name, method, accuracy, params, macs, epochs });
+            // What lies in the folders of members is for who looks there.
+            let (bytes, latency) = (None, String::new());
+            let beside =
+                Beside { name, method, seed, accuracy, params, macs, epochs, bytes, latency };
+            found.insert(member, beside);
         }
     }
     Ok(found.into_values().collect())

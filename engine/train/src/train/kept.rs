@@ -15,7 +15,8 @@ use crate::{
         text::{TextSet, asked::QuestionSet},
     },
     formats::{
-        ImageInput, ImageModel, ModelConfig, ModelFolder, TextModel, card,
+        ImageInput, ImageModel, ModelConfig, ModelFolder, TextModel,
+        card::{self, Footprint},
         folder::{self, Architecture},
         verdicts,
     },
@@ -45,7 +46,8 @@ pub(super) fn keep(
         loss: worth.test.loss,
         answers: worth.answers,
         epochs: place.epochs,
-        params: who.network.shapes()?.param_count(),
+        size: Footprint::of(who.network)?,
+        teacher: who.teacher.map(|teacher| Footprint::of(&teacher.network)).transpose()?,
         adapter: match context.config.precision {
             Precision::F32 => adapter.clone(),
             Precision::Mixed => format!("{adapter}, in mixed precision"),

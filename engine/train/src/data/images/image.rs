@@ -22,7 +22,10 @@ mod whole;
 
 use std::io::Cursor;
 
-use ::image::{DynamicImage, ImageError, ImageFormat, ImageReader, Limits};
+use ::image::{
+    DynamicImage, GrayImage, ImageError, ImageFormat, ImageReader, Limits, RgbImage,
+    imageops::thumbnail,
+};
 
 use super::super::DataError;
 
@@ -72,6 +75,27 @@ impl Image {
                 .collect(),
         };
         Self { pixels, channels, ..self }
+    }
+
+    /// The same picture, made smaller where a side has more than `side` pixels, for who looks at it.
+    #[must_use]
+    pub fn within(self, side: u32) -> Self {
+        let (height, width) = (self.height as u32, self.width as u32);
+        if height.max(width) <= side {
+            return self;
+        }
+        let Self { channels, pixels, .. } = self;
+        let scale = f64::from(side) / f64::from(height.max(width));
+        let [height, width] =
+            [height, width].map(|n| ((f64::from(n) * scale).round() as u32).max(1));
+        let made = match channels {
+            1 => GrayImage::from_raw(self.width as u32, self.height as u32, pixels)
+                .map(|of| thumbnail(&of, width, height).into_raw()),
+            _ => RgbImage::from_raw(self.width as u32, self.height as u32, pixels)
+                .map(|of| thumbnail(&of, width, height).into_raw()),
+        };
+        let (height, width) = (height as usize, width as usize);
+        Self { height, width, channels, pixels: made.expect("a picture has all its pixels") }
     }
 
     /// RGB of pixels that have 1 (grey), 2 (grey, alpha), 3 (RGB) or more channels, of which the first three count.

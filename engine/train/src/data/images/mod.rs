@@ -35,5 +35,5 @@ pub(super) use kind::tells_classes;
 pub use kind::{kind_of, kind_within};
 pub use open::{Scored, open, open_for, open_on, open_to_score, promised};
 pub use set::{ImageSet, ImageShape};
-pub use survey::{Sample, Survey, SurveyedPart, survey, tested};
+pub use survey::{Augmented, Sample, Survey, SurveyedPart, augmented, survey, tested, tested_on};
 pub use transform::Preprocess;

@@ -120,7 +120,7 @@ pub(super) fn open_parts(
 }
 
 /// The training split, and what is done to pictures: mean and deviation are measured where they are not given.
-fn measured(
+pub(super) fn measured(
     train: Examples,
     config: &Images,
     held_bytes: u64,

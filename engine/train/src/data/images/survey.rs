@@ -1,13 +1,18 @@
 //! A look at a data set of pictures without training on it: how many pictures of each class, and some of them.
 
+use std::sync::Arc;
+
 use super::super::DataError;
 use super::super::account::Account;
+use super::super::source::{Draw, Source as _};
 use super::division::{counts, divide, foreseen};
 use super::examples::{Examples, Store, decode};
 use super::image::Image;
-use super::open::system;
+use super::open::{measured, system};
 use super::reading::{read, trainable};
+use crate::batch::Numbers;
 use crate::config::{ImageKind, Images};
+use crate::disk::Disk;
 use crate::suggest::Pictures;
 
 /// What a data set holds.
@@ -93,7 +98,19 @@ pub fn survey(config: &Images, samples: usize) -> Result<Survey, DataError> {
 /// # Errors
 /// What [`super::open`] says of the files; a place beyond the last picture, or a picture that cannot be decoded.
 pub fn tested(config: &Images, picks: &[usize]) -> Result<(Vec<Sample>, Vec<String>), DataError> {
-    let parts = read(config, &system())?;
+    tested_on(&system(), config, picks)
+}
+
+/// [`tested`] of data on a disk.
+///
+/// # Errors
+/// As [`tested`].
+pub fn tested_on(
+    disk: &Arc<dyn Disk>,
+    config: &Images,
+    picks: &[usize],
+) -> Result<(Vec<Sample>, Vec<String>), DataError> {
+    let parts = read(config, disk)?;
     trainable(&parts, config)?;
     let classes = parts.classes.clone();
     let (_, test) = divide(parts, config)?;
@@ -106,6 +123,57 @@ pub fn tested(config: &Images, picks: &[usize]) -> Result<(Vec<Sample>, Vec<Stri
         }
     };
     Ok((picks.iter().map(one).collect::<Result<_, _>>()?, classes))
+}
+
+/// A training picture as epochs see it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Augmented {
+    /// Its place in the training part.
+    pub index: usize,
+    /// Its class.
+    pub label: u32,
+    /// First as a test would see it, then as each epoch does; all of the network's height, width and channels.
+    pub seen: Vec<Image>,
+}
+
+/// At most `count` training pictures of a run on `config`, evenly over the part, as `epochs` see them whose changes are drawn by `seed`; and the name of
+/// each class. Mean and deviation are left out: what is black stays black.
+///
+/// # Errors
+/// What [`super::open`] says of the files and the settings; a picture that cannot be decoded.
+pub fn augmented(
+    config: &Images,
+    count: usize,
+    epochs: u64,
+    seed: u64,
+) -> Result<(Vec<Augmented>, Vec<String>), DataError> {
+    let parts = read(config, &system())?;
+    trainable(&parts, config)?;
+    let classes = parts.classes.clone();
+    let (train, _) = divide(parts, config)?;
+    let channels = train.shape().map_or(3, |(_, _, channels)| channels);
+    let (mean, std) = (Some(vec![0.0; channels]), Some(vec![1.0; channels]));
+    // Held in memory are the pictures that are so already; others are decoded when they are asked for.
+    let (preprocess, split) = measured(train, &Images { mean, std, ..config.clone() }, 0)?;
+    let (there, count) = (split.len(), count.min(split.len()));
+    let picks: Vec<usize> = (0..count).map(|k| k * there / count).collect();
+    let label =
+        |&index: &usize| Augmented { index, label: split.classes()[index], seen: Vec::new() };
+    let mut pictures: Vec<Augmented> = picks.iter().map(label).collect();
+    let side = preprocess.size();
+    let draws = (0..epochs).map(|epoch| Some(Draw { seed, epoch }));
+    for draw in std::iter::once(None).chain(draws) {
+        let batch = split.gather(&picks, count, draw)?;
+        let Some(Numbers::F32(numbers)) = batch.inputs.first().map(|field| &field.numbers) else {
+            continue;
+        };
+        let images = numbers.chunks_exact(side * side * channels);
+        for (picture, numbers) in pictures.iter_mut().zip(images) {
+            let pixels = numbers.iter().map(|x| (x * 255.0).round() as u8).collect();
+            picture.seen.push(Image { height: side, width: side, channels, pixels });
+        }
+    }
+    Ok((pictures, classes))
 }
 
 fn sample(examples: &Examples, index: usize) -> Result<Sample, DataError> {
