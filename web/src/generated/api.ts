@@ -1898,6 +1898,12 @@ export interface components {
             answers?: components["schemas"]["AnswerScores"] | null;
             /**
              * Format: double
+             * @description `D[S, B]`: the root mean square difference between its outputs and those of its seed's teacher on the test data, over all numbers that
+             *     the loss reads; absent of a teacher, where there is none, and in older logs.
+             */
+            discrepancy?: number | null;
+            /**
+             * Format: double
              * @description Passes over the training data, restarts included; absent where nobody knows, as of a teacher from elsewhere.
              */
             epochs?: number | null;
@@ -2590,6 +2596,11 @@ export interface components {
             train_error?: number | null;
             /** @description What its answers to the test questions score. */
             answers?: components["schemas"]["AnswerScores"] | null;
+            /**
+             * Format: double
+             * @description `D[S, B]`: the root mean square difference between its outputs and its teacher's on the test data.
+             */
+            discrepancy?: number | null;
             /**
              * Format: double
              * @description Passes over the training data.
@@ -3344,6 +3355,17 @@ export interface components {
              * @description Of questions: mean F1 in percent.
              */
             f1_mean?: number | null;
+            /**
+             * Format: double
+             * @description Mean of `D[S, B]`, the root mean square difference between the outputs of a student and of its seed's teacher on the test data, over the
+             *     numbers that the loss reads; none of teachers, and where it was not measured of a seed.
+             */
+            discrepancy_mean?: number | null;
+            /**
+             * Format: double
+             * @description Its sample deviation.
+             */
+            discrepancy_std?: number | null;
             /** Format: uint */
             seeds: number;
             /** Format: uint64 */
