@@ -1435,7 +1435,9 @@ export interface components {
              *       "beta2": 0.999,
              *       "eps": 1e-8,
              *       "label_smoothing": 0,
-             *       "target": "teacher"
+             *       "target": "teacher",
+             *       "alpha": 1,
+             *       "temperature": 1
              *     }
              */
             tune: components["schemas"]["Tune"];
@@ -1449,6 +1451,7 @@ export interface components {
              * @default {
              *       "start": "greedy",
              *       "discrepancy": "relative_mse",
+             *       "output_weight": 1,
              *       "restarts": 1,
              *       "tune_restarts": 1,
              *       "freeze": false,
@@ -1526,7 +1529,7 @@ export interface components {
             };
         };
         /** @description What a narrow step minimises, between the student's lifted output and the teacher's. */
-        Discrepancy: "relative_mse" | "mse" | "kl";
+        Discrepancy: "relative_mse" | "mse" | "kl" | "output" | "relative_mse+output";
         /** @description Room for checkpoints and models. */
         Disk: {
             /**
@@ -4276,6 +4279,18 @@ export interface components {
              * @default teacher
              */
             target: components["schemas"]["Target"];
+            /**
+             * Format: double
+             * @description With `target = "teacher"`, the weight α of the teacher's outputs; the labels have 1 − α.
+             * @default 1
+             */
+            alpha: number;
+            /**
+             * Format: double
+             * @description With `target = "teacher"`, the temperature T at which outputs are compared.
+             * @default 1
+             */
+            temperature: number;
         };
         /** @description Building unit of a residual network. */
         Unit: "bottleneck" | "basic";
@@ -4533,6 +4548,12 @@ export interface components {
              * @default relative_mse
              */
             discrepancy: components["schemas"]["Discrepancy"];
+            /**
+             * Format: double
+             * @description Weight of the outputs with `discrepancy = "relative_mse+output"`.
+             * @default 1
+             */
+            output_weight: number;
             /**
              * Format: uint32
              * @description Restarts of each narrow step, of which the best is kept; 1 trains it once.

@@ -257,6 +257,9 @@ impl Task {
                 Mse { scale, by_count }.mean(g, y, target)
             }
             Discrepancy::Kl => kl(g, y, target, Kl { temperature: 1.0, factor: 1.0, by_count }),
+            Discrepancy::Output | Discrepancy::RelativeMseOutput => {
+                unreachable!("outputs are compared by `divergences`")
+            }
         }
     }
 
@@ -343,7 +346,7 @@ impl Task {
             labelled.map(move |(place, _)| place * wide..(place + 1) * wide)
         };
         match self {
-            Self::Classify => vec![0..outputs],
+            Self::Classify => std::iter::once(0..outputs).collect(),
             Self::MaskedWords { vocabulary, .. } => words(vocabulary).collect(),
             Self::Pretrain { vocabulary, places } => {
                 let next = vocabulary as usize * places as usize..outputs;
@@ -435,18 +438,22 @@ mod tests {
         let field = |name, numbers: &[u32]| crate::batch::Field::u32(name, numbers.to_vec());
         let of =
             |targets| Batch { inputs: vec![field(LENGTHS, &[3, 2])], targets, size: 2, rows: 2 };
+        let read = |task: Task, batch: &Batch, sample, outputs| -> Vec<(usize, usize)> {
+            let read = task.read_of(batch, sample, outputs);
+            read.into_iter().map(|read| (read.start, read.end)).collect()
+        };
         // Two samples of three places: the first has words at the first and the last, the second none.
         let words = of(vec![field(LABELS, &[0, NO_LABEL, 4, NO_LABEL, NO_LABEL, NO_LABEL])]);
         let task = Task::MaskedWords { vocabulary: 5, places: 3 };
-        assert_eq!(task.read_of(&words, 0, 15), [0..5, 10..15]);
-        assert_eq!(task.read_of(&words, 1, 15), []);
+        assert_eq!(read(task, &words, 0, 15), [(0, 5), (10, 15)]);
+        assert_eq!(read(task, &words, 1, 15), []);
         let task = Task::Pretrain { vocabulary: 5, places: 3 };
-        assert_eq!(task.read_of(&words, 1, 17), [15..17]);
+        assert_eq!(read(task, &words, 1, 17), [(15, 17)]);
         // Of four tokens the first sample has three; the answer of the second ends behind its own.
         let spans = of(vec![field(STARTS, &[1, 0]), field(ENDS, &[2, 2])]);
-        assert_eq!(Task::Spans.read_of(&spans, 0, 8), [0..6]);
-        assert_eq!(Task::Spans.read_of(&spans, 1, 8), []);
-        assert_eq!(Task::Classify.read_of(&spans, 1, 10), [0..10]);
+        assert_eq!(read(Task::Spans, &spans, 0, 8), [(0, 6)]);
+        assert_eq!(read(Task::Spans, &spans, 1, 8), []);
+        assert_eq!(read(Task::Classify, &spans, 1, 10), [(0, 10)]);
     }
 
     #[test]
