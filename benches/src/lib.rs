@@ -366,6 +366,7 @@ fn narrow(on: &Target, precision: Precision) -> Result<Ready> {
     let imitate = Objective::Imitate {
         discrepancy: Discrepancy::RelativeMse,
         scale: 1.0,
+        output: 0.0,
         trained: Trained::All,
     };
     training(&bridged, Some(&teacher), imitate, 64, precision, on)

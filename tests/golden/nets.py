@@ -34,6 +34,13 @@ class Mlp(nn.Module):
                 x = self.lift[str(i + 1)](x)
         return self.regressor(x) if self.regressor else x
 
+    def rest(self, x, blocks):
+        """The logits, from what the first blocks put out."""
+        for i in range(blocks, len(self.blocks)):
+            for layer in self.block(i):
+                x = F.relu(layer(x))
+        return self.head(x)
+
     def forward(self, x):
         return self.head(self.prefix(x, len(self.blocks)))
 
@@ -95,6 +102,12 @@ class ResNet(nn.Module):
             if self.lift:
                 x = self.lift[str(i + 1)](x)
         return self.regressor(x) if self.regressor else x
+
+    def rest(self, x, blocks):
+        """The logits, from what the first stages put out."""
+        for i in range(blocks, self.stages):
+            x = self.stage(i)(x)
+        return self.fc(x.mean((2, 3)))
 
     def forward(self, x):
         return self.fc(self.prefix(x, self.stages).mean((2, 3)))

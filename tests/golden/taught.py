@@ -4,11 +4,12 @@ train/KIND.teacher.safetensors: the teachers' state dicts as PyTorch saves them.
     stage trains alone: narrow i has blocks 1..i with their lifts and no head, the hint `regressor.weight`.
 train/CASE.run.safetensors: `images`, `labels`, `losses` as in train.py, and in the metadata under `case` the specifications of student and teacher,
     `teacher_file`, the optimiser, `f32_error` and `f32_weight_error` as in train.py, and `task`: `narrow` or `hint` (then `block`, the number of blocks,
-    `discrepancy` of relative_mse, mse and kl, `scale` of the squared error, `freeze`), or `distill` (then `alpha`, `temperature`).
+    `discrepancy` of relative_mse, mse, kl, output and relative_mse+output, `scale` of the squared error, `output_weight` of the last, `freeze`), or `distill` (then `alpha`, `temperature`).
 
 The teacher is in eval mode always, the student in train mode but for the blocks that `freeze` leaves as they are: their batch norms are in eval
 mode, and no optimiser touches them. A loss is that of engine/core/src/win/DERIVATION.md, *The losses*: the squared error's mean times `scale`, 1 / variance of what the teacher
-puts out over all images for relative_mse; KL over the channels, mean over positions; (1 − α) CE + α T² KL(teacher ‖ student at T).
+puts out over all images for relative_mse; KL over the channels, mean over positions; of outputs KL of the logits, mean over the batch, of the teacher and of
+the teacher with its first blocks replaced; (1 − α) CE + α T² KL(teacher ‖ student at T).
 """
 
 import copy
@@ -44,6 +45,13 @@ def objective(task, student, teacher):
         if task["discrepancy"] == "kl":
             q, p = F.log_softmax(found, 1), F.log_softmax(wanted, 1)
             return F.kl_div(q, p, reduction="none", log_target=True).sum(1).mean()
+        if task["discrepancy"] in ("output", "relative_mse+output"):
+            # The rest of the teacher is frozen by having no place among what is trained; gradients pass through it.
+            q, p = F.log_softmax(teacher.rest(found, blocks), -1), F.log_softmax(teacher(x).detach(), -1)
+            soft = F.kl_div(q, p, reduction="batchmean", log_target=True)
+            if task["discrepancy"] == "output":
+                return soft
+            return scale * F.mse_loss(found, wanted) + task["output_weight"] * soft
         return scale * F.mse_loss(found, wanted)
 
     return loss
@@ -119,7 +127,7 @@ def case(store, name, task, student, teacher_spec, teacher, images, labels, opti
         task.setdefault("freeze", False)
         with torch.no_grad():
             output = teacher.prefix(nchw.flatten(0, 1).double(), task["block"])
-        relative = task["discrepancy"] == "relative_mse"
+        relative = task["discrepancy"].startswith("relative_mse")
         task["scale"] = float(np.float32(1 / output.var(correction=0).item())) if relative else 1.0
     kept = members(net, task)
     of = lambda net: {key: value for key, value in state(net).items() if key in kept}
@@ -168,3 +176,14 @@ def main(store):
     run("resnet-narrow-freeze", {**narrow, "freeze": True}, narrow_resnet(small, large), "sgd")
     run("resnet-hint", {"task": "hint", "block": 1, "discrepancy": "relative_mse"}, {**small, "regressor": [12, 12]}, "sgd")
     run("resnet-kd", {"task": "distill", "alpha": 0.5, "temperature": 4.0}, small, "sgd")
+
+    # What of the earlier blocks the rest of the teacher reads: through a layer and a head, a bottleneck stage with folded batch norms, a head alone.
+    torch.manual_seed(75)
+    first = {**narrow, "block": 1, "discrepancy": "output"}
+    run = lambda name, task, net, optimizer: case(store, name, task, net, wide, teacher, vectors, labels, optimizer)
+    run("mlp-narrow-output", first, bridged, "sgd")
+    run("mlp-narrow-both", {**first, "discrepancy": "relative_mse+output", "output_weight": 0.5}, bridged, "adam")
+    run("mlp-narrow-output-last", {**first, "block": 2}, bridged, "sgd")
+    run("mlp-tune-mixed", {"task": "distill", "alpha": 0.7, "temperature": 2.0}, bridged, "adam")
+    run = lambda name, task, net, optimizer: case(store, name, task, net, large, taught, images, classes, optimizer)
+    run("resnet-narrow-output", first, narrow_resnet(small, large), "sgd")

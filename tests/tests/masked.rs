@@ -89,7 +89,7 @@ impl Lesson {
             (Some(alpha), Some(temperature), _) => Objective::Distill { alpha, temperature },
             (_, _, Some(_)) => {
                 let (discrepancy, scale) = (Discrepancy::Mse, 1.0);
-                Objective::Imitate { discrepancy, scale, trained: Trained::All }
+                Objective::Imitate { discrepancy, scale, output: 0.0, trained: Trained::All }
             }
             _ => Objective::Labels,
         };
@@ -483,8 +483,12 @@ fn an_imitation_counts_tokens() {
     let lesson = Lesson::new();
     let teacher = surgery::widen(&lesson.network, 2, Widen::Mid);
     let bridged = surgery::bridge(&lesson.network, &teacher, false).expect("a bridge").prefix(1);
-    let objective =
-        Objective::Imitate { discrepancy: Discrepancy::Mse, scale: 1.0, trained: Trained::All };
+    let objective = Objective::Imitate {
+        discrepancy: Discrepancy::Mse,
+        scale: 1.0,
+        output: 0.0,
+        trained: Trained::All,
+    };
     let of = Training { teacher: Some(&teacher), ..lesson.training(&bridged, objective) };
     let losses = |micro_batches: u32, behind: u32| -> Vec<f32> {
         let saved = Saving { micro_batches, ..Saving::default() };
@@ -564,7 +568,8 @@ fn a_narrow_step_trains_no_embeddings() {
         (1, Trained::All, 1),
     ] {
         let student = whole.prefix(blocks);
-        let objective = Objective::Imitate { discrepancy: Discrepancy::Mse, scale: 1.0, trained };
+        let objective =
+            Objective::Imitate { discrepancy: Discrepancy::Mse, scale: 1.0, output: 0.0, trained };
         let of = Training { teacher: Some(&teacher), ..lesson.training(&student, objective) };
         let [before, after] = stepped(&gpu, &lesson, &of, parts);
         for (name, tensor) in &before {

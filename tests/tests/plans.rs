@@ -37,8 +37,12 @@ fn plan(
 }
 
 const KD: Objective = Objective::Distill { alpha: 0.5, temperature: 4.0 };
-const NARROW: Objective =
-    Objective::Imitate { discrepancy: Discrepancy::RelativeMse, scale: 0.5, trained: Trained::All };
+const NARROW: Objective = Objective::Imitate {
+    discrepancy: Discrepancy::RelativeMse,
+    scale: 0.5,
+    output: 0.0,
+    trained: Trained::All,
+};
 
 fn cpu() -> Target {
     Target::web(AdapterKind::Cpu)

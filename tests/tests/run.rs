@@ -17,7 +17,7 @@ use engine::{
     models,
     nn::Weights,
     random::Stream,
-    train::{Host, Options, Run, TrainError},
+    train::{Host, Options, Run, Session, TrainError},
     win::{needs::needs, surgery},
 };
 use support::{
@@ -49,6 +49,40 @@ fn ends(entries: &[Entry]) -> BTreeMap<String, (f64, f64)> {
         _ => None,
     };
     entries.iter().filter_map(of).collect()
+}
+
+/// D\[S, B\] of each student is that of the two models that are kept, computed here; a teacher has none.
+fn outputs_are_as_far_apart_as_the_log_says(config: &Config, out: &Path, entries: &[Entry]) {
+    let Some(gpu) = gpus().into_iter().next() else { return };
+    let data = engine::data::open(config, None, None).expect("the images");
+    let picks: Vec<usize> = (0..data.test.len()).collect();
+    let logits = |folder: &Path| -> Vec<f64> {
+        let kept = model(folder);
+        let mut session =
+            Session::evaluating(&gpu, &kept.config.network(), data.task(), &kept.weights, 7)
+                .expect("a session");
+        let logits = session.logits(data.test.some(&picks, 7)).expect("logits");
+        logits.concat().into_iter().map(f64::from).collect()
+    };
+    let mut count = 0;
+    for entry in entries {
+        let Event::MemberFinished { member, method, seed, discrepancy, .. } = &entry.event else {
+            continue;
+        };
+        let found = match (method, discrepancy) {
+            (None, None) => continue,
+            (Some(_), Some(found)) => *found,
+            other => panic!("{member}: {other:?}"),
+        };
+        let teacher = logits(&out.join(format!("teachers/{seed}")));
+        let student = logits(&out.join(format!("members/{member}/artifacts")));
+        assert_eq!(student.len(), teacher.len());
+        let square: f64 = student.iter().zip(&teacher).map(|(a, b)| (a - b).powi(2)).sum();
+        let wanted = (square / student.len() as f64).sqrt();
+        assert!(wanted > 0.0 && (found / wanted - 1.0).abs() < 1e-4, "{member}: {found}, {wanted}");
+        count += 1;
+    }
+    assert_eq!(count, config.methods.len());
 }
 
 fn names(folder: &Path) -> Vec<String> {
@@ -113,6 +147,7 @@ fn every_method_trains_and_leaves_its_folder() {
 
     // What was heard is what was written, and it says how much was trained.
     let entries = log(out);
+    outputs_are_as_far_apart_as_the_log_says(&config, out, &entries);
     assert_eq!(kinds(&heard), kinds(&entries));
     assert!(entries.iter().map(|entry| entry.seq).eq(0..entries.len() as u64));
     assert_eq!(kinds(&entries).first().map(String::as_str), Some("run_started"));
@@ -265,6 +300,29 @@ fn a_residual_network_goes_through_every_kind_of_stage() {
         })
         .collect();
     assert_eq!(narrowed, [1, 2]);
+}
+
+/// From the first narrow step to the merge, with batch norms in the rest of the teacher and without.
+#[test]
+fn a_block_may_imitate_what_the_rest_of_its_teacher_says() {
+    for network in [&[][..], &RESNET[..]] {
+        for discrepancy in ["output", "relative_mse+output"] {
+            let discrepancy = format!("win.discrepancy={discrepancy}");
+            let changes = [r#"methods=["win"]"#, &discrepancy, "tune.alpha=0.5"];
+            let out = folder();
+            let entries = train(&config(&[network, &changes].concat()), out.path());
+            let narrowed = entries.iter().filter_map(|entry| match &entry.event {
+                Event::BlockNarrowed { discrepancy, accuracy, .. } => {
+                    assert!(*discrepancy > 0.0 && discrepancy.is_finite(), "{entry:?}");
+                    assert!(accuracy.is_some(), "{entry:?}");
+                    Some(())
+                }
+                _ => None,
+            });
+            assert_eq!(narrowed.count(), 2);
+            assert!(kinds(&entries).contains(&"merge".to_owned()));
+        }
+    }
 }
 
 #[test]

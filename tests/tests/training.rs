@@ -156,14 +156,21 @@ fn lecture(golden: &Golden, input: Extent) -> Lecture {
     let discrepancy = match about["discrepancy"].as_str() {
         Some("mse") => Discrepancy::Mse,
         Some("kl") => Discrepancy::Kl,
+        Some("output") => Discrepancy::Output,
+        Some("relative_mse+output") => Discrepancy::RelativeMseOutput,
         _ => Discrepancy::RelativeMse,
     };
-    let win = Win { discrepancy, freeze: about["freeze"] == Json::Bool(true), ..Win::default() };
+    let freeze = about["freeze"] == Json::Bool(true);
+    let output_weight = about["output_weight"].as_f64().unwrap_or(1.0);
+    let win = Win { discrepancy, output_weight, freeze, ..Win::default() };
     let block = about["block"].as_u64().map(|block| block as usize);
     let (kind, scale) = match (about["task"].as_str(), block) {
         (Some("narrow"), Some(block)) => (StageKind::Narrow { block }, number("scale") as f32),
         (Some("hint"), Some(blocks)) => (StageKind::Hint { blocks }, number("scale") as f32),
-        _ if bridges => (StageKind::Tune { target: Follows::Teacher }, 1.0),
+        _ if bridges => {
+            let (alpha, temperature) = (number("alpha"), number("temperature"));
+            (StageKind::Tune { target: Follows::Teacher, alpha, temperature }, 1.0)
+        }
         _ => {
             let (alpha, temperature) = (number("alpha"), number("temperature"));
             (StageKind::Distill { alpha, temperature }, 1.0)
@@ -274,6 +281,62 @@ fn a_narrow_step_by_kullback_and_leibler() {
     ten_losses("mlp-narrow-kl");
 }
 
+/// Gradients pass through what of the teacher is behind the imitated block: a block and a head, a stage with batch norms, the head alone.
+#[test]
+fn a_narrow_step_by_what_the_rest_of_the_teacher_makes_of_it() {
+    ten_losses("mlp-narrow-output");
+    ten_losses("mlp-narrow-output-last");
+    ten_losses("resnet-narrow-output");
+}
+
+#[test]
+fn a_narrow_step_by_the_squared_error_and_the_outputs() {
+    ten_losses("mlp-narrow-both");
+}
+
+/// Of a student that is imitated to its last block, the outputs are those of its teacher's head: the discrepancy is what distillation of the
+/// whole network has, and that of a student which is its teacher is nothing.
+#[test]
+fn the_discrepancy_of_outputs_is_the_divergence_of_the_logits() {
+    let Some(gpu) = &*PLAIN else { return };
+    let lesson = lesson("mlp-narrow-output-last");
+    let (teacher, weights) = lesson.teacher.as_ref().expect("a teacher");
+    let recipe = Recipe { lr: 0.0, weight_decay: 0.0, momentum: 0.0, ..lesson.recipe.clone() };
+    let one_step = |student: &Network, objective, of: &Weights| {
+        let (task, precision, teacher) = (Task::Classify, Precision::F32, Some(teacher));
+        let of_step = Training { student, teacher, task, objective, recipe: &recipe, precision };
+        let program = saving(&of_step, &gpu.target(), Saving::default()).expect("a plan");
+        let mut session = Session::new(gpu, program).expect("the device holds it");
+        session.load_student(of).expect("weights");
+        session.load_teacher(weights).expect("weights");
+        session.set_moments(None).expect("moments");
+        let live = StepParameters { t: 1.0, ..StepParameters::rows(recipe.batch) };
+        session.step(&lesson.batches[0], &live, 0).expect("a step");
+        session.losses(true).expect("losses")[0].1
+    };
+    // The student with the teacher's head on its lifted state.
+    let mut whole = lesson.network.clone();
+    whole.head = teacher.head.clone();
+    let mut of_whole = lesson.start.clone();
+    let head = weights.iter().filter(|(name, _)| !lesson.start.contains_key(*name));
+    of_whole.extend(head.map(|(name, tensor)| (name.clone(), tensor.clone())));
+    of_whole.retain(|name, _| {
+        whole.shapes().expect("shapes").params.iter().any(|spec| spec.name == *name)
+    });
+    let distill = Objective::Distill { alpha: 1.0, temperature: 1.0 };
+    let [by_blocks, by_logits] = [
+        one_step(&lesson.network, lesson.objective, &lesson.start),
+        one_step(&whole, distill, &of_whole),
+    ];
+    assert!(
+        by_blocks > 0.01 && (by_blocks / by_logits - 1.0).abs() < 1e-5,
+        "{by_blocks} {by_logits}"
+    );
+    let prefix = teacher.prefix(teacher.blocks.len());
+    let same = one_step(&prefix, lesson.objective, weights);
+    assert!(same.abs() < 1e-6, "{same}");
+}
+
 #[test]
 fn a_narrow_step_of_a_resnet() {
     ten_losses("resnet-narrow");
@@ -296,6 +359,12 @@ fn knowledge_distillation() {
 #[test]
 fn tuning_on_the_teachers_logits() {
     ten_losses("mlp-tune");
+}
+
+/// The same with a share of the labels, at another temperature.
+#[test]
+fn tuning_on_labels_and_the_teachers_logits() {
+    ten_losses("mlp-tune-mixed");
 }
 
 /// What PyTorch's own mixed precision is off by, in a golden of `golden/mixed.py`: a loss in ten steps, and every tensor in the first one. Both

@@ -443,6 +443,12 @@ stage! {
     Tune, epochs = 12.0, defaults {}, own {
         /// What fine-tuning follows.
         target: Target = Target::Teacher,
+        /// With `target = "teacher"`, the weight α of the teacher's outputs; the labels have 1 − α.
+        #[schemars(range(min = 0.0, max = 1.0))]
+        alpha: f64 = 1.0,
+        /// With `target = "teacher"`, the temperature T at which outputs are compared.
+        #[schemars(extend("exclusiveMinimum" = 0.0))]
+        temperature: f64 = 1.0,
     }
 }
 
@@ -484,6 +490,24 @@ pub enum Discrepancy {
     Mse,
     /// KL divergence over the features, mean over positions.
     Kl,
+    /// KL divergence of the teacher's outputs, as fine-tuning has it, from what the rest of the teacher makes of the student's output: what the
+    /// teacher's later blocks ignore costs nothing.
+    Output,
+    /// `relative_mse`, and `output` times `output_weight`. For pictures.
+    #[serde(rename = "relative_mse+output")]
+    RelativeMseOutput,
+}
+
+impl Discrepancy {
+    /// Whether squared errors are divided by the variance of the teacher's output.
+    pub fn is_relative(self) -> bool {
+        matches!(self, Self::RelativeMse | Self::RelativeMseOutput)
+    }
+
+    /// Whether the rest of the teacher runs on what the student puts out.
+    pub fn reads_outputs(self) -> bool {
+        matches!(self, Self::Output | Self::RelativeMseOutput)
+    }
 }
 
 /// When the linear pairs are folded.
@@ -505,6 +529,9 @@ pub struct Win {
     pub start: Start,
     /// What a narrow step minimises. The paper: `mse`.
     pub discrepancy: Discrepancy,
+    /// Weight of the outputs with `discrepancy = "relative_mse+output"`.
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
+    pub output_weight: f64,
     /// Restarts of each narrow step, of which the best is kept; 1 trains it once.
     #[schemars(range(min = 1, max = 1000), extend("x-unit" = "restarts"))]
     pub restarts: u32,
@@ -525,6 +552,7 @@ impl Default for Win {
         Win {
             start: Start::Greedy,
             discrepancy: Discrepancy::RelativeMse,
+            output_weight: 1.0,
             restarts: 1,
             tune_restarts: 1,
             freeze: false,

@@ -205,6 +205,10 @@ pub enum Event {
         /// Of questions: what the answers score.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         answers: Option<AnswerScores>,
+        /// `D[S, B]`: the root mean square difference between its outputs and those of its seed's teacher on the test data, over all numbers that
+        /// the loss reads; absent of a teacher, where there is none, and in older logs.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        discrepancy: Option<f64>,
         /// Passes over the training data, restarts included; absent where nobody knows, as of a teacher from elsewhere.
         epochs: Option<f64>,
         /// Seconds of training, restarts included; likewise.

@@ -101,6 +101,7 @@ pub(super) fn text(runs: &[PathBuf]) -> Result<String> {
 }
 
 fn render(comparison: &Comparison) -> String {
+    let apart = comparison.rows.iter().any(|row| row.discrepancy_mean.is_some());
     let line = |row: &Row| {
         let spread = |std: Option<f64>, digits| {
             std.map_or(String::new(), |std| format!(" ± {std:.digits$}"))
@@ -111,8 +112,12 @@ fn render(comparison: &Comparison) -> String {
         cells.extend(loss);
         cells.extend(row.em_mean.map(|em| format!("{em:.2}")));
         cells.extend(row.f1_mean.map(|f1| format!("{f1:.2}")));
+        cells.push(accuracy);
+        if apart {
+            let mean = |mean: f64| format!("{mean:.4}{}", spread(row.discrepancy_std, 4));
+            cells.push(row.discrepancy_mean.map_or("–".into(), mean));
+        }
         cells.extend([
-            accuracy,
             row.seeds.to_string(),
             count(row.params),
             count(row.macs),
@@ -128,6 +133,10 @@ fn render(comparison: &Comparison) -> String {
         comparison.teachers.iter().chain(&comparison.rows).map(line).collect();
     let mut head =
         vec!["method", "accuracy %", "seeds", "params", "MACs", "size", "epochs", "time", "FLOPs"];
+    if apart {
+        // Of the outputs, to the teacher's.
+        head.insert(2, "D[S, B]");
+    }
     let of = || comparison.rows.iter().chain(&comparison.teachers);
     if of().any(|row| row.f1_mean.is_some()) {
         head.splice(1..1, ["EM", "F1"]);
@@ -260,6 +269,8 @@ mod tests {
             loss_std: None,
             em_mean: None,
             f1_mean: None,
+            discrepancy_mean: label.map(|_| 0.5),
+            discrepancy_std: None,
             seeds: 2,
             params: 1000,
             macs: 900,
@@ -287,8 +298,13 @@ mod tests {
         ] {
             assert!(text.contains(said), "{said}: {text}");
         }
-        assert!(!text.lines().next().is_some_and(|head| head.contains("configuration")));
+        // What no row has is no column.
+        let head = text.lines().next().unwrap_or_default();
+        assert!(!head.contains("configuration") && !head.contains("D[S, B]"), "{head}");
         let rows = vec![row(Some("teacher.factor=2"))];
-        assert!(render(&Comparison { rows, ..Comparison::default() }).contains("configuration"));
+        let text = render(&Comparison { rows, ..Comparison::default() });
+        for said in ["configuration", "D[S, B]", "0.5000"] {
+            assert!(text.contains(said), "{said}: {text}");
+        }
     }
 }

@@ -46,6 +46,13 @@ pub(crate) struct Row {
     /// Of questions: mean F1 in percent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) f1_mean: Option<f64>,
+    /// Mean of `D[S, B]`, the root mean square difference between the outputs of a student and of its seed's teacher on the test data, over the
+    /// numbers that the loss reads; none of teachers, and where it was not measured of a seed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) discrepancy_mean: Option<f64>,
+    /// Its sample deviation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) discrepancy_std: Option<f64>,
     pub(crate) seeds: usize,
     pub(crate) params: u64,
     pub(crate) macs: u64,
@@ -127,6 +134,7 @@ struct Member {
     accuracy: f64,
     loss: f64,
     answers: Option<AnswerScores>,
+    discrepancy: Option<f64>,
     params: u64,
     macs: u64,
     epochs: Option<f64>,
@@ -212,6 +220,7 @@ fn open(path: PathBuf) -> Result<Run> {
             accuracy,
             loss,
             answers,
+            discrepancy,
             epochs,
             seconds,
             params,
@@ -238,6 +247,7 @@ fn open(path: PathBuf) -> Result<Run> {
                 accuracy,
                 loss,
                 answers,
+                discrepancy,
                 params,
                 macs,
                 epochs,
@@ -469,15 +479,16 @@ fn repeat(all: &mut Vec<Repeated>, taken: &Path, left: &Path, member: &Member) {
 
 fn row(method: Option<Method>, label: Option<String>, members: &[&Member], of_text: bool) -> Row {
     // What is not known of one is not known of all.
-    let of = |number: fn(&Member) -> Option<f64>| {
-        let numbers: Option<Vec<f64>> = members.iter().map(|member| number(member)).collect();
-        numbers.map(|numbers| mean(numbers.into_iter()))
+    let known = |number: fn(&Member) -> Option<f64>| -> Option<Vec<f64>> {
+        members.iter().map(|member| number(member)).collect()
     };
+    let of = |number| known(number).map(|numbers| mean(numbers.into_iter()));
     let all = |number: fn(&Member) -> f64| -> Vec<f64> {
         members.iter().map(|member| number(member)).collect()
     };
     let (accuracy_mean, accuracy_std) = spread(&all(|member| member.accuracy));
     let (loss_mean, loss_std) = spread(&all(|member| member.loss));
+    let discrepancy = known(|member| member.discrepancy).map(|numbers| spread(&numbers));
     Row {
         method: method.map_or("teacher", Method::name).into(),
         label,
@@ -487,6 +498,8 @@ fn row(method: Option<Method>, label: Option<String>, members: &[&Member], of_te
         loss_std: loss_std.filter(|_| of_text),
         em_mean: of(|member| member.answers.map(|scores| scores.em)),
         f1_mean: of(|member| member.answers.map(|scores| scores.f1)),
+        discrepancy_mean: discrepancy.map(|(mean, _)| mean),
+        discrepancy_std: discrepancy.and_then(|(_, std)| std),
         seeds: members.len(),
         params: members[0].params,
         macs: members[0].macs,
@@ -529,6 +542,7 @@ mod tests {
             accuracy,
             loss: 0.5,
             answers: None,
+            discrepancy: method.map(|_| seed as f64),
             params: 1000,
             macs: 900,
             epochs: Some(24.0),
@@ -610,7 +624,10 @@ mod tests {
         assert_eq!((win.accuracy_mean, win.accuracy_std), (91.0, Some(2f64.sqrt())));
         assert_eq!((win.seconds, win.seeds, &win.label), (Some(10.5), 2, &None));
         assert_eq!((kd.accuracy_mean, kd.accuracy_std), (80.0, None));
+        assert_eq!((win.discrepancy_mean, win.discrepancy_std), (Some(0.5), Some(0.5f64.sqrt())));
+        assert_eq!((kd.discrepancy_mean, kd.discrepancy_std), (Some(0.0), None));
         assert_eq!(comparison.teachers[0].accuracy_mean, 95.0);
+        assert_eq!(comparison.teachers[0].discrepancy_mean, None);
         assert_eq!(comparison.unfinished, ["r/members/kd-1"]);
     }
 
@@ -642,6 +659,7 @@ mod tests {
                 "label",
                 "accuracy_mean",
                 "accuracy_std",
+                "discrepancy_mean",
                 "seeds",
                 "params",
                 "macs",

@@ -98,6 +98,9 @@ pub(crate) struct MemberState {
     /// What its answers to the test questions score.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) answers: Option<AnswerScores>,
+    /// `D[S, B]`: the root mean square difference between its outputs and its teacher's on the test data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) discrepancy: Option<f64>,
     /// Passes over the training data.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) epochs: Option<f64>,
@@ -307,6 +310,7 @@ impl View {
                 loss,
                 train_error,
                 answers,
+                discrepancy,
                 epochs,
                 seconds,
                 params,
@@ -319,6 +323,7 @@ impl View {
                     state.loss = loss.is_finite().then_some(*loss);
                     (state.train_error, state.answers) = (Some(*train_error), *answers);
                     (state.epochs, state.seconds) = (*epochs, *seconds);
+                    state.discrepancy = *discrepancy;
                     (state.params, state.macs) = (Some(*params), Some(*macs));
                 }
                 for state in self.stages.iter_mut().filter(|state| state.member == *member) {

@@ -1499,7 +1499,9 @@ export interface components {
              *       "beta2": 0.999,
              *       "eps": 1e-8,
              *       "label_smoothing": 0,
-             *       "target": "teacher"
+             *       "target": "teacher",
+             *       "alpha": 1,
+             *       "temperature": 1
              *     }
              */
             tune: components["schemas"]["Tune"];
@@ -1513,6 +1515,7 @@ export interface components {
              * @default {
              *       "start": "greedy",
              *       "discrepancy": "relative_mse",
+             *       "output_weight": 1,
              *       "restarts": 1,
              *       "tune_restarts": 1,
              *       "freeze": false,
@@ -1590,7 +1593,7 @@ export interface components {
             };
         };
         /** @description What a narrow step minimises, between the student's lifted output and the teacher's. */
-        Discrepancy: "relative_mse" | "mse" | "kl";
+        Discrepancy: "relative_mse" | "mse" | "kl" | "output" | "relative_mse+output";
         /** @description Room for checkpoints and models. */
         Disk: {
             /**
@@ -1966,6 +1969,12 @@ export interface components {
             train_error: number;
             /** @description Of questions: what the answers score. */
             answers?: components["schemas"]["AnswerScores"] | null;
+            /**
+             * Format: double
+             * @description `D[S, B]`: the root mean square difference between its outputs and those of its seed's teacher on the test data, over all numbers that
+             *     the loss reads; absent of a teacher, where there is none, and in older logs.
+             */
+            discrepancy?: number | null;
             /**
              * Format: double
              * @description Passes over the training data, restarts included; absent where nobody knows, as of a teacher from elsewhere.
@@ -2666,6 +2675,11 @@ export interface components {
             train_error?: number | null;
             /** @description What its answers to the test questions score. */
             answers?: components["schemas"]["AnswerScores"] | null;
+            /**
+             * Format: double
+             * @description `D[S, B]`: the root mean square difference between its outputs and its teacher's on the test data.
+             */
+            discrepancy?: number | null;
             /**
              * Format: double
              * @description Passes over the training data.
@@ -3420,6 +3434,17 @@ export interface components {
              * @description Of questions: mean F1 in percent.
              */
             f1_mean?: number | null;
+            /**
+             * Format: double
+             * @description Mean of `D[S, B]`, the root mean square difference between the outputs of a student and of its seed's teacher on the test data, over the
+             *     numbers that the loss reads; none of teachers, and where it was not measured of a seed.
+             */
+            discrepancy_mean?: number | null;
+            /**
+             * Format: double
+             * @description Its sample deviation.
+             */
+            discrepancy_std?: number | null;
             /** Format: uint */
             seeds: number;
             /** Format: uint64 */
@@ -4365,6 +4390,18 @@ export interface components {
              * @default teacher
              */
             target: components["schemas"]["Target"];
+            /**
+             * Format: double
+             * @description With `target = "teacher"`, the weight α of the teacher's outputs; the labels have 1 − α.
+             * @default 1
+             */
+            alpha: number;
+            /**
+             * Format: double
+             * @description With `target = "teacher"`, the temperature T at which outputs are compared.
+             * @default 1
+             */
+            temperature: number;
         };
         /** @description Building unit of a residual network. */
         Unit: "bottleneck" | "basic";
@@ -4634,6 +4671,12 @@ export interface components {
              * @default relative_mse
              */
             discrepancy: components["schemas"]["Discrepancy"];
+            /**
+             * Format: double
+             * @description Weight of the outputs with `discrepancy = "relative_mse+output"`.
+             * @default 1
+             */
+            output_weight: number;
             /**
              * Format: uint32
              * @description Restarts of each narrow step, of which the best is kept; 1 trains it once.

@@ -64,6 +64,10 @@ export function percent(value: number | null | undefined, digits = 2): string {
     : `${value.toFixed(digits)} %`;
 }
 
+/** What D[S, B] is, where a table has it. */
+export const DISCREPANCY =
+  "Root mean square difference between the outputs of a student and of its seed's teacher on the test data";
+
 /** 83.00 ± 0.95. */
 export function spread(
   mean: number | null | undefined,

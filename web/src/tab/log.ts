@@ -101,9 +101,10 @@ export function apply(known: Known, entry: Entry): Known {
     }
     case "member_finished": {
       const { accuracy, train_error, params, macs } = entry;
-      const [loss, answers, epochs, seconds] = [
+      const [loss, answers, discrepancy, epochs, seconds] = [
         entry.loss ?? null,
         entry.answers ?? null,
+        entry.discrepancy ?? null,
         entry.epochs ?? null,
         entry.seconds ?? null,
       ];
@@ -111,7 +112,7 @@ export function apply(known: Known, entry: Entry): Known {
       return member({ ...next, stages }, entry.member, (state) => ({
         ...state,
         finished: true,
-        ...{ accuracy, loss, train_error, answers, epochs, seconds, params, macs },
+        ...{ accuracy, loss, train_error, answers, discrepancy, epochs, seconds, params, macs },
       }));
     }
     case "resumed":

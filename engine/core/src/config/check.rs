@@ -1,7 +1,8 @@
 //! Checks what no schema can say of a configuration.
 
 use super::{
-    Bert, Config, Data, Head, Images, Length, Merge, Method, Model, Recipe, Start, Unit,
+    Bert, Config, Data, Discrepancy, Head, Images, Length, Merge, Method, Model, Recipe, Start,
+    Target, Tune, Unit,
     error::{ConfigError, bad},
 };
 
@@ -45,6 +46,7 @@ pub(super) fn agreement(config: &Config) -> Result<(), ConfigError> {
     data(config)?;
     model(config)?;
     head(config)?;
+    outputs(config)?;
     split(config)?;
     products(config)
 }
@@ -59,6 +61,26 @@ fn head(config: &Config) -> Result<(), ConfigError> {
         }
     };
     Err(bad("teacher.head", "\"new\"", allowed))
+}
+
+/// What follows a teacher's outputs.
+fn outputs(config: &Config) -> Result<(), ConfigError> {
+    if config.win.discrepancy == Discrepancy::RelativeMseOutput
+        && matches!(config.data, Data::Text(_))
+    {
+        let allowed = "is for pictures: of text, states are compared where there are tokens, and outputs where there are labels, so one of `relative_mse` and `output` is allowed";
+        return Err(bad("win.discrepancy", "\"relative_mse+output\"", allowed));
+    }
+    let Tune { target, alpha, temperature, .. } = &config.tune;
+    let first = [("tune.alpha", *alpha), ("tune.temperature", *temperature)];
+    match first.into_iter().find(|(_, value)| *target == Target::Labels && *value != 1.0) {
+        Some((key, value)) => {
+            let allowed =
+                "belongs to `tune.target = \"teacher\"`; with labels alone only 1 is allowed";
+            Err(bad(key, value, allowed))
+        }
+        None => Ok(()),
+    }
 }
 
 /// A batch of one cannot be cut.

@@ -451,3 +451,20 @@ fn lists_and_sizes_have_an_end() {
     Config::from_toml(&deep, "test").expect("three hundred blocks");
     Config::from_toml("[model]\narch = \"resnet\"\nblocks = [1000]", "test").expect("deep");
 }
+
+#[test]
+fn outputs_are_followed_where_a_teacher_is() {
+    let config = demo().with_set("win.discrepancy=relative_mse+output").expect("valid");
+    assert_eq!(config.win.discrepancy, Discrepancy::RelativeMseOutput);
+    assert!(set_refused("win.output_weight=0").contains("win.output_weight"));
+    assert!(demo().with_set("tune.alpha=0.5").is_ok());
+    let labels = demo().with_set("tune.target=labels").expect("valid");
+    for key in ["tune.alpha=0.5", "tune.temperature=4"] {
+        let error = labels.with_set(key).expect_err("must be refused").to_string();
+        assert!(error.contains("belongs to `tune.target = \"teacher\"`"), "{error}");
+    }
+    let text = Config::preset("bert-demo").expect("a preset");
+    assert!(text.with_set("win.discrepancy=output").is_ok());
+    let error = text.with_set("win.discrepancy=relative_mse+output").expect_err("refused");
+    assert!(error.to_string().contains("is for pictures"), "{error}");
+}

@@ -2,8 +2,8 @@
 
 use super::{
     error::ProgramError,
-    metrics::{HITS, LOSS, place, reserve, slot, test},
-    objective::{Objective, Trained},
+    metrics::{HITS, LOSS, LOSSES, place, reserve, slot, test},
+    objective::{Objective, Taught, Trained},
     optimizer::{Flat, SCALER, pieces},
     task::Task,
     training::Training,
@@ -95,10 +95,12 @@ impl Nets<'_> {
         let built = build(g, self.of.student, &student, inputs.first(), 0..self.blocks(), mode)?;
         let outputs = &built.outputs[..];
         let teacher = self.teach(g, &inputs)?;
+        let through = self.through(g, &inputs, &built)?;
         let smoothing = self.of.recipe.label_smoothing as f32;
         let objective = self.of.objective;
         let task = self.of.task;
-        let parts = objective.losses(g, task, outputs, teacher.as_deref(), &inputs, smoothing)?;
+        let both = [outputs, &through];
+        let parts = objective.losses(g, task, both, teacher.as_ref(), &inputs, smoothing)?;
         let loss = g.scoped("loss", |g| task.total(g, parts, batch))?;
 
         // Gradients of the trained tensors into `student.grads`, where the parameters lie in `student.params`.
@@ -151,16 +153,49 @@ impl Nets<'_> {
         Ok(bound)
     }
 
-    /// The teacher's outputs that the objective follows, in eval mode: those of its heads, or that of its last block that is imitated.
-    fn teach(&self, g: &mut Graph, inputs: &Inputs) -> Result<Option<Vec<Value>>, ProgramError> {
+    /// The teacher's outputs that the objective follows, in eval mode: those of its heads, or that of its last block that is imitated, or both.
+    fn teach(&self, g: &mut Graph, inputs: &Inputs) -> Result<Option<Taught>, ProgramError> {
         let Some(Folded { network, layout, .. }) = self.teacher else { return Ok(None) };
         let bound = Bound::new(g, "teacher", layout).reading(inputs);
         let x = inputs.first();
-        let imitates = matches!(self.of.objective, Objective::Imitate { .. });
-        let end = if imitates { self.blocks() } else { network.blocks.len() };
+        let whole = self.of.objective.follows_outputs();
+        let end = if whole { network.blocks.len() } else { self.blocks() };
         let built =
             g.scoped("teacher", |g| build(g, network, &bound, x, 0..end, |_| Mode::Eval))?;
-        Ok(Some(if imitates { built.blocks[end - 1..].to_vec() } else { built.outputs }))
+        let state = built.blocks.get(self.blocks() - 1).copied();
+        Ok(Some(Taught { state, outputs: built.outputs }))
+    }
+
+    /// What the rest of the frozen teacher makes of a student that imitates its outputs; nothing for other objectives. Gradients pass through it.
+    fn through(
+        &self,
+        g: &mut Graph,
+        inputs: &Inputs,
+        student: &Built,
+    ) -> Result<Vec<Value>, ShapeError> {
+        let imitates = matches!(self.of.objective, Objective::Imitate { .. });
+        match self.teacher {
+            Some(teacher) if imitates && self.of.objective.follows_outputs() => {
+                self.beyond(g, inputs, teacher, student)
+            }
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// The outputs of the teacher in eval mode, its first blocks replaced by those of a student without a head.
+    fn beyond(
+        &self,
+        g: &mut Graph,
+        inputs: &Inputs,
+        Folded { network, layout, .. }: &Folded,
+        student: &Built,
+    ) -> Result<Vec<Value>, ShapeError> {
+        let bound = Bound::new(g, "teacher", layout).reading(inputs);
+        let (from, to) = (self.blocks(), network.blocks.len());
+        let x = student.blocks.last().copied().expect("a prefix has blocks");
+        let built =
+            g.scoped("teacher", |g| build(g, network, &bound, x, from..to, |_| Mode::Eval))?;
+        Ok(built.outputs)
     }
 
     /// A micro-batch of a step without its optimiser: gradients and metrics are added to those of the earlier ones.
@@ -202,13 +237,7 @@ impl Nets<'_> {
             in_eval(g, &self.of.networks(), self.of.task, self.layout, self.test_rows())?;
         let outputs = match (self.of.student.head.is_empty(), self.teacher) {
             (false, _) => built.outputs,
-            (true, Some(Folded { network: teacher, layout, .. })) => {
-                let bound = Bound::new(g, "teacher", layout).reading(&inputs);
-                let (from, to) = (self.blocks(), teacher.blocks.len());
-                let x = built.blocks.last().copied().expect("a prefix has blocks");
-                g.scoped("teacher", |g| build(g, teacher, &bound, x, from..to, |_| Mode::Eval))?
-                    .outputs
-            }
+            (true, Some(teacher)) => self.beyond(g, &inputs, teacher, &built)?,
             (true, None) => return Ok(None),
         };
         test(g, self.of.task, &outputs, &inputs)?;
@@ -217,18 +246,21 @@ impl Nets<'_> {
 
     /// The discrepancy in eval mode, for scores.
     pub(super) fn discrepancy(&self) -> Result<Option<Graph>, ProgramError> {
-        let Objective::Imitate { discrepancy, scale, .. } = self.of.objective else {
+        let objective = self.of.objective;
+        if !matches!(objective, Objective::Imitate { .. }) {
             return Ok(None);
-        };
+        }
         let mut graph = Graph::new();
         let g = &mut graph;
         let (inputs, built) =
             in_eval(g, &self.of.networks(), self.of.task, self.layout, self.test_rows())?;
         let Some(target) = self.teach(g, &inputs)? else { return Ok(None) };
-        let (y, target) = (built.outputs[0], target[0]);
-        let loss =
-            g.scoped("loss", |g| self.of.task.apart(g, [y, target], &inputs, discrepancy, scale))?;
-        place(g, loss, LOSS);
+        let through = self.through(g, &inputs, &built)?;
+        let both = [&built.outputs[..], &through];
+        let parts = objective.losses(g, self.of.task, both, Some(&target), &inputs, 0.0)?;
+        for (loss, slot) in parts.into_iter().zip(LOSSES) {
+            place(g, loss, slot);
+        }
         Ok(Some(graph))
     }
 }

@@ -12,7 +12,10 @@ use crate::{
     },
 };
 
-use super::{error::ProgramError, task::Task};
+use super::{
+    error::ProgramError,
+    task::{Counts, Task},
+};
 
 /// What a network is trained for.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -34,9 +37,19 @@ pub enum Objective {
         discrepancy: Discrepancy,
         /// Factor of the squared error: 1 / variance of the target for `relative_mse`.
         scale: f32,
+        /// Weight of the outputs beside the squared error, for `relative_mse+output`.
+        output: f32,
         /// What of the student is trained.
         trained: Trained,
     },
+}
+
+/// What the teacher of a step says.
+pub(super) struct Taught {
+    /// What its last block puts out that is imitated; none where it has fewer blocks.
+    pub(super) state: Option<Value>,
+    /// The outputs of its heads; of a prefix that of its last block.
+    pub(super) outputs: Vec<Value>,
 }
 
 /// What of a student is trained; the rest runs in eval mode and no optimiser touches it.
@@ -58,6 +71,23 @@ impl Objective {
         matches!(self, Objective::Distill { .. } | Objective::Imitate { .. })
     }
 
+    /// Whether the teacher runs to its end: whether its outputs are followed.
+    pub(super) fn follows_outputs(self) -> bool {
+        match self {
+            Objective::Imitate { discrepancy, .. } => discrepancy.reads_outputs(),
+            Objective::Distill { .. } => true,
+            Objective::Labels | Objective::Head => false,
+        }
+    }
+
+    /// What the means of the parts of its loss are over.
+    pub(super) fn parts(self, task: Task) -> Vec<Counts> {
+        match self {
+            Objective::Imitate { .. } if !self.follows_outputs() => vec![task.states()],
+            _ => task.parts(),
+        }
+    }
+
     /// What of the student is trained.
     pub(super) fn trained(self) -> Trained {
         match self {
@@ -76,13 +106,14 @@ impl Objective {
         }
     }
 
-    /// The loss of the student's `outputs`, \[1\] for each part of it; `teacher` is what the objective follows.
+    /// The loss of the student's `outputs`, \[1\] for each part of it; `teacher` is what the objective follows, and `through` what the rest of the
+    /// teacher makes of a student that imitates its outputs.
     pub(super) fn losses(
         self,
         g: &mut Graph,
         task: Task,
-        outputs: &[Value],
-        teacher: Option<&[Value]>,
+        [outputs, through]: [&[Value]; 2],
+        teacher: Option<&Taught>,
         inputs: &Inputs,
         smoothing: f32,
     ) -> Result<Vec<Value>, ProgramError> {
@@ -90,7 +121,7 @@ impl Objective {
         g.scoped("loss", |g| match self {
             Objective::Labels | Objective::Head => Ok(task.losses(g, outputs, inputs, smoothing)?),
             Objective::Distill { alpha, temperature } => {
-                let teacher = teacher.ok_or_else(missing)?;
+                let teacher = &teacher.ok_or_else(missing)?.outputs;
                 let factor = (alpha * temperature * temperature) as f32;
                 let of = Kl { temperature: temperature as f32, factor, by_count: false };
                 let mut parts = task.divergences(g, [outputs, teacher], inputs, of)?;
@@ -103,10 +134,35 @@ impl Objective {
                 }
                 Ok(parts)
             }
-            Objective::Imitate { discrepancy, scale, .. } => {
-                let teacher = teacher.ok_or_else(missing)?;
-                Ok(vec![task.apart(g, [outputs[0], teacher[0]], inputs, discrepancy, scale)?])
+            Objective::Imitate { discrepancy, scale, output, .. } => {
+                let Taught { state, outputs: wanted } = teacher.ok_or_else(missing)?;
+                let both = [outputs[0], state.ok_or_else(missing)?];
+                // KL(B ‖ B with its first blocks replaced by S̄⁽ⁱ⁾).
+                let beyond = |g: &mut Graph, factor| {
+                    let of = Kl { temperature: 1.0, factor, by_count: false };
+                    task.divergences(g, [through, wanted], inputs, of)
+                };
+                match discrepancy {
+                    Discrepancy::Output => Ok(beyond(g, 1.0)?),
+                    Discrepancy::RelativeMseOutput => {
+                        let here = task.apart(g, both, inputs, Discrepancy::RelativeMse, scale)?;
+                        let [there] = beyond(g, output)?[..] else { return Err(apart_counts()) };
+                        if task.states() != task.counts() {
+                            return Err(apart_counts());
+                        }
+                        Ok(vec![g.add(Add, &[here, there])?])
+                    }
+                    Discrepancy::RelativeMse | Discrepancy::Mse | Discrepancy::Kl => {
+                        Ok(vec![task.apart(g, both, inputs, discrepancy, scale)?])
+                    }
+                }
             }
         })
     }
+}
+
+/// Why two discrepancies have no sum: they are means over different things.
+fn apart_counts() -> ProgramError {
+    let message = "relative_mse+output adds means over samples, and this task counts states and outputs otherwise";
+    NetworkError::Unsupported(message.into()).into()
 }

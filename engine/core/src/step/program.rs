@@ -49,6 +49,8 @@ pub struct Program {
     pub decay_words: Vec<Vec<u32>>,
     /// What the means of a step's loss are over, or of its first part.
     pub counts: Counts,
+    /// What the means of the parts of an imitation's discrepancy are over; of a test's loss they are [`Task::parts`].
+    pub imitated: Vec<Counts>,
 }
 
 impl Program {
@@ -139,6 +141,7 @@ pub fn saving(
         teacher,
         decay_words,
         counts: of.counts(),
+        imitated: of.objective.parts(of.task),
     })
 }
 
@@ -225,5 +228,6 @@ fn evaluation_of(
         teacher: None,
         decay_words: Vec::new(),
         counts: task.counts(),
+        imitated: Vec::new(),
     })
 }

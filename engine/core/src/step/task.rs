@@ -1,5 +1,7 @@
 //! What a network is asked for.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -255,6 +257,9 @@ impl Task {
                 Mse { scale, by_count }.mean(g, y, target)
             }
             Discrepancy::Kl => kl(g, y, target, Kl { temperature: 1.0, factor: 1.0, by_count }),
+            Discrepancy::Output | Discrepancy::RelativeMseOutput => {
+                unreachable!("outputs are compared by `divergences`")
+            }
         }
     }
 
@@ -321,6 +326,38 @@ impl Task {
                 accuracy::whole_hits(g, scores, labels)
             }
         })
+    }
+
+    /// Which of the `outputs` numbers that a network gives for a sample of the batch the loss reads, those of further heads behind those of the
+    /// first: of words the scores at places with a label, of answers the scores of tokens of samples that count.
+    pub fn read_of(self, batch: &Batch, sample: usize, outputs: usize) -> Vec<Range<usize>> {
+        // The numbers of this sample alone.
+        let of = |name: &str| match batch.field(name) {
+            Some(Numbers::U32(numbers)) => {
+                let each = numbers.len() / batch.size.max(1);
+                &numbers[sample * each..(sample + 1) * each]
+            }
+            _ => &[],
+        };
+        let words = |vocabulary: u32| {
+            let wide = vocabulary as usize;
+            let labelled =
+                of(LABELS).iter().enumerate().filter(move |(_, label)| **label < vocabulary);
+            labelled.map(move |(place, _)| place * wide..(place + 1) * wide)
+        };
+        match self {
+            Self::Classify => std::iter::once(0..outputs).collect(),
+            Self::MaskedWords { vocabulary, .. } => words(vocabulary).collect(),
+            Self::Pretrain { vocabulary, places } => {
+                let next = vocabulary as usize * places as usize..outputs;
+                words(vocabulary).chain([next]).collect()
+            }
+            Self::Spans => {
+                let ends = of(STARTS).iter().zip(of(ENDS)).zip(of(LENGTHS));
+                let counts = ends.filter(|((start, end), length)| start.max(end) < length);
+                counts.map(|(_, &length)| 0..2 * length as usize).collect()
+            }
+        }
     }
 
     /// What the outputs for a sample say, one behind the other: the probability of each class; of each word for each place, and behind these of
@@ -394,6 +431,29 @@ mod tests {
         assert!(found.iter().zip(wanted).all(|(a, b)| (a - b).abs() < 1e-6), "{found:?}");
         let task = Task::Pretrain { vocabulary: 2, places: 1 };
         assert_eq!(task.answer(&[1.0, 1.0, 2.0, 2.0]), [0.5; 4]);
+    }
+
+    #[test]
+    fn outputs_are_read_where_something_is_asked_for() {
+        let field = |name, numbers: &[u32]| crate::batch::Field::u32(name, numbers.to_vec());
+        let of =
+            |targets| Batch { inputs: vec![field(LENGTHS, &[3, 2])], targets, size: 2, rows: 2 };
+        let read = |task: Task, batch: &Batch, sample, outputs| -> Vec<(usize, usize)> {
+            let read = task.read_of(batch, sample, outputs);
+            read.into_iter().map(|read| (read.start, read.end)).collect()
+        };
+        // Two samples of three places: the first has words at the first and the last, the second none.
+        let words = of(vec![field(LABELS, &[0, NO_LABEL, 4, NO_LABEL, NO_LABEL, NO_LABEL])]);
+        let task = Task::MaskedWords { vocabulary: 5, places: 3 };
+        assert_eq!(read(task, &words, 0, 15), [(0, 5), (10, 15)]);
+        assert_eq!(read(task, &words, 1, 15), []);
+        let task = Task::Pretrain { vocabulary: 5, places: 3 };
+        assert_eq!(read(task, &words, 1, 17), [(15, 17)]);
+        // Of four tokens the first sample has three; the answer of the second ends behind its own.
+        let spans = of(vec![field(STARTS, &[1, 0]), field(ENDS, &[2, 2])]);
+        assert_eq!(read(Task::Spans, &spans, 0, 8), [(0, 6)]);
+        assert_eq!(read(Task::Spans, &spans, 1, 8), []);
+        assert_eq!(read(Task::Classify, &spans, 1, 10), [(0, 10)]);
     }
 
     #[test]

@@ -55,18 +55,14 @@ impl Training<'_> {
 
     /// What the means of the loss are over, or of its first part.
     pub fn counts(&self) -> Counts {
-        match self.objective {
-            Objective::Imitate { .. } => self.task.states(),
-            Objective::Labels | Objective::Head | Objective::Distill { .. } => self.task.counts(),
-        }
+        self.objective.parts(self.task)[0]
     }
 
     /// How the losses of micro-batches add up to that of the batch. Where a loss has parts that are means over different things, each of them is
     /// already its share of the batch's.
     pub(super) fn accumulated(&self) -> Accumulate {
-        let imitates = matches!(self.objective, Objective::Imitate { .. });
         match self.counts() {
-            _ if !imitates && self.task.parts().len() > 1 => Accumulate::Count,
+            _ if self.objective.parts(self.task).len() > 1 => Accumulate::Count,
             Counts::Rows => Accumulate::Mean { batch: self.recipe.batch },
             Counts::Words(_) | Counts::Tokens | Counts::Spans => Accumulate::Share,
         }

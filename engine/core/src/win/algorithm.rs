@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Config, Head, Length, Merge, Method, Recipe, Target, whole};
+use crate::config::{Config, Head, Length, Merge, Method, Recipe, Target, Tune, whole};
 
 /// What a stage does.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -31,10 +31,14 @@ pub enum StageKind {
     },
     /// Gives every block its start, or the embeddings and the head, and trains nothing.
     Start,
-    /// Fine-tunes on labels or the teacher's logits.
+    /// Fine-tunes on the labels, or on (1 − α) CE + α T² KL(teacher ‖ student at T).
     Tune {
         /// Which.
         target: Target,
+        /// α.
+        alpha: f64,
+        /// T.
+        temperature: f64,
     },
     /// Folds the pairs and proves it.
     Merge,
@@ -45,7 +49,7 @@ impl StageKind {
     pub fn reads_teacher(self) -> bool {
         match self {
             StageKind::Distill { .. } | StageKind::Hint { .. } | StageKind::Narrow { .. } => true,
-            StageKind::Tune { target } => target == Target::Teacher,
+            StageKind::Tune { target, .. } => target == Target::Teacher,
             StageKind::Labels | StageKind::Head | StageKind::Start | StageKind::Merge => false,
         }
     }
@@ -205,13 +209,10 @@ pub fn stages(config: &Config, method: Method, train_count: u64) -> Vec<Stage> {
 
 fn listed(config: &Config, method: Method, train_count: u64) -> Vec<Stage> {
     let blocks = config.model.block_count();
-    let tune = Stage::train(
-        "tune",
-        StageKind::Tune { target: config.tune.target },
-        "tune",
-        config.tune.recipe(),
-    )
-    .restarts(config.win.tune_restarts);
+    let Tune { target, alpha, temperature, .. } = config.tune;
+    let kind = StageKind::Tune { target, alpha, temperature };
+    let tune =
+        Stage::train("tune", kind, "tune", config.tune.recipe()).restarts(config.win.tune_restarts);
     let merge = Stage::plain("merge", StageKind::Merge);
     let end = |tune: Stage| match (config.model.bottleneck(), config.win.merge) {
         (Some(_), _) => vec![tune],

@@ -49,16 +49,17 @@ pub fn objective(kind: StageKind, win: &Win, scale: f32) -> Objective {
     match kind {
         StageKind::Head => Objective::Head,
         StageKind::Distill { alpha, temperature } => Objective::Distill { alpha, temperature },
-        StageKind::Tune { target: Target::Teacher } => {
-            Objective::Distill { alpha: 1.0, temperature: 1.0 }
+        StageKind::Tune { target: Target::Teacher, alpha, temperature } => {
+            Objective::Distill { alpha, temperature }
         }
         StageKind::Narrow { .. } => {
             let trained = if win.freeze { Trained::LastBlock } else { Trained::Layers };
-            Objective::Imitate { discrepancy: win.discrepancy, scale, trained }
+            let (discrepancy, output) = (win.discrepancy, win.output_weight as f32);
+            Objective::Imitate { discrepancy, scale, output, trained }
         }
         StageKind::Hint { .. } => {
             let (discrepancy, trained) = (Discrepancy::RelativeMse, Trained::All);
-            Objective::Imitate { discrepancy, scale, trained }
+            Objective::Imitate { discrepancy, scale, output: 0.0, trained }
         }
         _ => Objective::Labels,
     }
@@ -78,6 +79,10 @@ mod tests {
         assert_eq!(trained(narrow, false), Some(Trained::Layers));
         assert_eq!(trained(narrow, true), Some(Trained::LastBlock));
         assert_eq!(trained(StageKind::Hint { blocks: 2 }, true), Some(Trained::All));
-        assert_eq!(trained(StageKind::Tune { target: Target::Teacher }, true), None);
+        let tune = |alpha, temperature| {
+            let kind = StageKind::Tune { target: Target::Teacher, alpha, temperature };
+            objective(kind, &Win::default(), 1.0)
+        };
+        assert_eq!(tune(0.5, 4.0), Objective::Distill { alpha: 0.5, temperature: 4.0 });
     }
 }

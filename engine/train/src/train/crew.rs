@@ -14,7 +14,7 @@ use super::{
     far::{Far, Request},
     host::Host,
     journal::Journal,
-    kept,
+    kept, measure,
     member::Member,
     members::Desk,
     outline::{self, Outline, Planned, Prepared},
@@ -30,7 +30,7 @@ use crate::{
     disk::Disk,
     event::Event,
     formats::ModelFolder,
-    nn::NetworkError,
+    nn::{NetworkError, Weights},
     ops::AdapterKind,
     ranks::{Link, Threads},
     win::algorithm,
@@ -251,6 +251,7 @@ impl Crew<'_> {
             adapter: Some(context.adapter.into()),
         })?;
         let finished = Member::open(&who, context, begun)?.finish()?;
+        let discrepancy = self.discrepancy(context, &who, &finished.weights)?;
         let done = Event::MemberFinished {
             member,
             method,
@@ -260,6 +261,7 @@ impl Crew<'_> {
             loss: finished.worth.test.loss,
             train_error: finished.worth.train_error,
             answers: finished.worth.answers,
+            discrepancy,
             epochs: Some(finished.place.epochs),
             seconds: Some(finished.place.seconds),
             params,
@@ -270,6 +272,42 @@ impl Crew<'_> {
         kept::keep(context, &who, finished)?;
         context.journal.sync()?;
         context.emit(done)
+    }
+
+    /// `D[S, B]` of a trained student. What is trained without a teacher is measured against that of its seed all the same, where it is there.
+    fn discrepancy(
+        &self,
+        context: &mut Context<'_>,
+        who: &MemberSpec<'_>,
+        weights: &Weights,
+    ) -> Result<Option<f64>, TrainError> {
+        let name = format!("teacher-{}", who.seed);
+        let is_there = || {
+            let imported = self.prepared.imported.as_ref();
+            imported.is_some_and(|teachers| teachers.contains_key(&who.seed))
+                || context.journal.past(&name).finished.is_some()
+        };
+        let teacher = match (who.method, who.teacher) {
+            (None, _) => return Ok(None),
+            (Some(_), Some(teacher)) => teacher.clone(),
+            (Some(_), None) if is_there() => self.teacher(context, who.seed)?,
+            (Some(_), None) => {
+                // A run without such methods has no teacher; else this member was faster on its device than the teacher on another.
+                if outline::planned(context.config).iter().any(|planned| planned.name == name) {
+                    let message = format!(
+                        "{}: how far it is from {name} was not measured, as {name} was not trained by then",
+                        who.name
+                    );
+                    context.emit(Event::Log { message })?;
+                }
+                return Ok(None);
+            }
+        };
+        let both = [(who.network, weights), (&teacher.network, &teacher.weights)];
+        let batch = context.config.vanilla.batch;
+        let found = measure::output_discrepancy(both, batch, context.data, &context.gpu)?;
+        // A network whose outputs are no numbers has no discrepancy, as JSON has none.
+        Ok(Some(found).filter(|found| found.is_finite()))
     }
 
     fn teacher_folder(&self, seed: u64) -> PathBuf {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Session, TrainError, probe::DeviceProbe};
 use crate::{
     data::{
-        Contents, Dataset, Split,
+        Batch, Contents, Dataset, Split,
         images::ImageSet,
         text::{answers::Answered, asked::Asked, metrics::Scores},
     },
@@ -148,34 +148,82 @@ pub(super) struct Apart {
     pub(super) inputs: u64,
 }
 
-/// How far two networks are apart on the first test inputs, as many as prove a merge: outputs of a batch are compared before the next is run,
-/// as those of all may not fit in memory.
+/// How far two networks are apart on the first test inputs, as many as prove a merge.
 pub(super) fn apart(
     both: [(&Network, &Weights); 2],
     batch: u32,
     data: &Dataset,
     gpu: &Arc<dyn Device>,
 ) -> Result<Apart, TrainError> {
-    let open = |(network, weights): (&Network, &Weights)| {
-        Session::evaluating(gpu, network, data.task(), weights, batch.max(1))
-    };
-    let [before, after] = both.map(open);
-    let (mut before, mut after) = (before?, after?);
-    let picks: Vec<usize> = (0..data.test.len().min(PROOF_INPUTS)).collect();
-    let rows = before.rows().min(after.rows());
+    let inputs = data.test.len().min(PROOF_INPUTS);
     let (mut square, mut norm, mut worst) = (0.0f64, 0.0f64, 0.0f64);
-    for picks in picks.chunks(rows) {
-        let a = before.logits(data.test.some(picks, before.rows()))?;
-        let b = after.logits(data.test.some(picks, after.rows()))?;
+    side_by_side(both, batch, inputs, data, gpu, |_, [a, b]| {
         for (a, b) in a.iter().flatten().zip(b.iter().flatten()) {
             let difference = f64::from(*a) - f64::from(*b);
             square += difference * difference;
             norm += f64::from(*a) * f64::from(*a);
             worst = worst.max(difference.abs());
         }
-    }
+        Ok(())
+    })?;
     let relative_error = (square / norm.max(f64::MIN_POSITIVE)).sqrt();
-    Ok(Apart { max_abs_error: worst, relative_error, inputs: picks.len() as u64 })
+    Ok(Apart { max_abs_error: worst, relative_error, inputs: inputs as u64 })
+}
+
+/// `D[S, B]` = √(mean (S(x) − B(x))²) over the numbers that the loss reads of the outputs for all test inputs x. NaN if it reads none.
+pub(super) fn output_discrepancy(
+    both: [(&Network, &Weights); 2],
+    batch: u32,
+    data: &Dataset,
+    gpu: &Arc<dyn Device>,
+) -> Result<f64, TrainError> {
+    let task = data.task();
+    let (mut square, mut count) = (0.0f64, 0u64);
+    side_by_side(both, batch, data.test.len(), data, gpu, |inputs, [a, b]| {
+        for (sample, (a, b)) in a.iter().zip(b).enumerate() {
+            if a.len() != b.len() {
+                let (a, b) = (a.len(), b.len());
+                let problem = format!("a student has {a} outputs and its teacher {b}");
+                return Err(NetworkError::Mismatch(problem).into());
+            }
+            for read in task.read_of(inputs, sample, a.len()) {
+                count += read.len() as u64;
+                for (a, b) in a[read.clone()].iter().zip(&b[read]) {
+                    square += (f64::from(*a) - f64::from(*b)).powi(2);
+                }
+            }
+        }
+        Ok(())
+    })?;
+    Ok((square / count as f64).sqrt())
+}
+
+/// Hands the outputs of two networks for the same first test inputs to `look`, with the samples: those of a batch before the next is run, as
+/// those of all may not fit in memory.
+fn side_by_side(
+    both: [(&Network, &Weights); 2],
+    batch: u32,
+    inputs: usize,
+    data: &Dataset,
+    gpu: &Arc<dyn Device>,
+    mut look: impl FnMut(&Batch, [&[Vec<f32>]; 2]) -> Result<(), TrainError>,
+) -> Result<(), TrainError> {
+    let open = |(network, weights): (&Network, &Weights)| {
+        Session::evaluating(gpu, network, data.task(), weights, batch.max(1))
+    };
+    let [first, second] = both.map(open);
+    let (mut first, mut second) = (first?, second?);
+    let picks: Vec<usize> = (0..inputs).collect();
+    for picks in picks.chunks(first.rows().min(second.rows())) {
+        let samples = data.test.gather(picks)?;
+        let outputs = [&mut first, &mut second].map(|session| {
+            let padded = samples.part(0, session.rows());
+            session.logits([Ok(padded)].into_iter())
+        });
+        let [a, b] = outputs;
+        look(&samples, [&a?, &b?])?;
+    }
+    Ok(())
 }
 
 /// The variance of all numbers.

@@ -18,7 +18,7 @@ use super::{
     spec::{ARTIFACTS, Finished, MemberSpec},
 };
 use crate::{
-    config::{Discrepancy, Method, Start},
+    config::{Method, Start},
     disk::Kind,
     event::{AutotunedProduct, Event},
     formats::{MergeReport, folder},
@@ -182,9 +182,7 @@ impl<'a, 'r> Member<'a, 'r> {
     fn objective(&mut self, kind: StageKind) -> Result<Objective, TrainError> {
         let win = &self.run.config.win;
         let relative = match kind {
-            StageKind::Narrow { block } if win.discrepancy == Discrepancy::RelativeMse => {
-                Some(block)
-            }
+            StageKind::Narrow { block } if win.discrepancy.is_relative() => Some(block),
             StageKind::Hint { blocks } => Some(blocks),
             _ => None,
         };

@@ -341,6 +341,7 @@ impl Run {
                 loss: test.loss,
                 train_error,
                 answers,
+                discrepancy: None,
                 epochs: teacher.epochs,
                 seconds: teacher.seconds,
                 params,

@@ -518,7 +518,8 @@ impl Session {
         picks: &[usize],
     ) -> Result<f64, TrainError> {
         let batches = split.some(picks, self.rows());
-        Ok(self.sweep(DISCREPANCY, &[self.program.task.states()], batches, None)?.loss)
+        let parts = self.program.imitated.clone();
+        Ok(self.sweep(DISCREPANCY, &parts, batches, None)?.loss)
     }
 
     /// A full batch of zeros, without targets, of what [`Self::logits`] reads.

@@ -313,6 +313,7 @@ async fn of_two_runs_of_one_configuration_and_seed_it_is_said_which_counts() {
             loss: 0.5,
             train_error: 1.0,
             answers: None,
+            discrepancy: Some(0.25),
             epochs: Some(1.0),
             seconds: Some(1.0),
             params: 10,
