@@ -156,7 +156,8 @@ pub fn augmented(
     // Held in memory are the pictures that are so already; others are decoded when they are asked for.
     let (preprocess, split) = measured(train, &Images { mean, std, ..config.clone() }, 0)?;
     let (there, count) = (split.len(), count.min(split.len()));
-    let picks: Vec<usize> = (0..count).map(|k| k * there / count).collect();
+    // One further each time, as data often have their classes in turn.
+    let picks: Vec<usize> = (0..count).map(|k| (k * there / count + k) % there).collect();
     let label =
         |&index: &usize| Augmented { index, label: split.classes()[index], seen: Vec::new() };
     let mut pictures: Vec<Augmented> = picks.iter().map(label).collect();
