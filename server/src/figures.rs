@@ -57,8 +57,7 @@ pub(crate) fn duration(seconds: f64) -> String {
     match (whole / 3600, whole / 60 % 60, whole % 60) {
         (0, 0, s) => format!("{s} s"),
         (0, m, s) => format!("{m}:{s:02}"),
-        (h @ 0..48, m, s) => format!("{h}:{m:02}:{s:02}"),
-        (h, ..) => format!("{} days", h / 24),
+        (h, m, s) => format!("{h}:{m:02}:{s:02}"),
     }
 }
 

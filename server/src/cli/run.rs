@@ -27,7 +27,6 @@ use super::source::{Source, Wanted};
 use super::task::{Task, tasks};
 use super::{compare, profile, teachers};
 use crate::failure::failure;
-use crate::figures::duration;
 use crate::run::compare::expand;
 use crate::run::examine::examine;
 use crate::voice::{say, tell};
@@ -231,7 +230,12 @@ fn affordable(source: &Source) -> Result<()> {
     if seconds <= LONGEST {
         return Ok(());
     }
-    let (name, long) = (preset.name, duration(seconds));
+    let (name, hours) = (preset.name, seconds / 3600.0);
+    let long = if hours < 48.0 {
+        format!("{hours:.0} hours")
+    } else {
+        format!("{:.0} days", hours / 24.0)
+    };
     Err(failure(
         format!("`{name}` is meant for a GPU: {adapter} would train it for about {long}"),
         "--yes trains it all the same; --device names another adapter",
