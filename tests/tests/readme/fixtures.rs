@@ -40,6 +40,11 @@ pub(super) fn write(home: &Path) {
         fs::write(file("labels-idx1"), idx(&[count], &labels)).expect("written");
     }
     fs::write(at("cifar10.tar.gz"), cifar()).expect("written");
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/parquet");
+    for name in ["train-00000-of-00002", "train-00001-of-00002", "test-00000-of-00001"] {
+        let name = format!("{name}.parquet");
+        fs::copy(golden.join(&name), at(&format!("cifar10/{name}"))).expect("copied");
+    }
     for (k, text) in (0..).zip(books()) {
         fs::write(at(&format!("books/{k}.txt")), text).expect("written");
     }
