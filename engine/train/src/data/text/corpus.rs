@@ -12,7 +12,7 @@
 //!
 //! **Parts** are told by names: `train`, `test`, and `valid`, `validation`, `val` or `dev`; as a file (`train.txt`,
 //! `wiki.test.tokens`) or as the outermost folder. Held out is `test`, else `valid`. Where neither is there, documents
-//! are held out by [`Outline::split`].
+//! are held out by `part`.
 
 use std::ops::Range;
 use std::path::Path;
