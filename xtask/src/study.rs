@@ -118,7 +118,7 @@ impl Study<'_> {
                     continue;
                 }
                 let mut settings = vec![found.arm.setting(found.chosen)];
-                settings.extend(self.table.lengths_of(found.arm, budget));
+                settings.extend(self.table.lengths(budget));
                 let name = format!("{TEST}/{}-{}-x{budget}", found.arm.name, found.chosen);
                 let tested = TESTING.map(|seed| self.train(&name, found.arm, &settings, seed));
                 points.push((budget, tested.into_iter().collect::<Result<_>>()?));
@@ -151,7 +151,8 @@ impl Study<'_> {
     /// A run whose teacher all arms of a seed have: of a student that is hardly trained.
     fn teacher(&self, chooses: bool, seed: u64) -> Result<PathBuf> {
         let mut all = self.settings("kd", seed);
-        all.push("kd.epochs=0.01".into());
+        // No warm-up fits into so little.
+        all.extend(["kd.epochs=0.01", "kd.warmup=0"].map(str::to_owned));
         all.extend(chooses.then(|| VALIDATION.to_owned()));
         self.run(&format!("{}/teacher", if chooses { CHOOSE } else { TEST }), seed, &all)
     }
