@@ -50,6 +50,19 @@ fn options(batch: usize) -> LoaderOptions {
     }
 }
 
+/// Batches of so many samples from number `start_batch` on, made by so many threads.
+pub(super) fn batches(
+    split: &Arc<Split>,
+    batch: usize,
+    threads: usize,
+    start_batch: u64,
+    count: usize,
+) -> Vec<Batch> {
+    let options = LoaderOptions { threads, start_batch, ..options(batch) };
+    let loader = Loader::new(Arc::clone(split), options).unwrap();
+    loader.take(count).map(Result::unwrap).collect()
+}
+
 /// Two classes of four training and two test pictures, 8×8: class `a` dark, class `b` light, each file a grey of its own.
 fn pictures() -> (tempfile::TempDir, Images) {
     let folder = tempfile::tempdir().unwrap();

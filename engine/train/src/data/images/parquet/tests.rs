@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use super::super::examples::decode;
+use super::super::tests::batches;
 use super::super::windows::Groups;
 use super::super::{kind_of, open as open_set, survey};
 use super::*;
 use crate::config::{ImageKind, Images, OnError};
-use crate::data::{Batch, Loader, LoaderOptions, Numbers};
+use crate::data::{Batch, Numbers};
 
 fn golden(name: &str) -> PathBuf {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/parquet")).join(name)
@@ -203,19 +204,7 @@ fn a_resumed_run_sees_the_same_batches() {
         Images { mean: Some(vec![0.5; 3]), std: Some(vec![0.5; 3]), ..images(folder.path()) };
     let disk = super::super::open::system();
     let train = super::super::open::open_parts(&disk, &given, None, 50).unwrap().train;
-    let take = |threads: usize, start_batch: u64, count: usize| {
-        let options = LoaderOptions {
-            batch: 4,
-            order_seed: 7,
-            augment: true,
-            start_batch,
-            threads,
-            drop_last: true,
-            slice: None,
-        };
-        let loader = Loader::new(train.clone(), options).unwrap();
-        loader.take(count).map(Result::unwrap).collect::<Vec<Batch>>()
-    };
+    let take = |threads, start_batch, count| batches(&train, 4, threads, start_batch, count);
     let all = take(1, 0, 9);
     assert_eq!(take(3, 0, 9), all);
     assert_eq!(take(2, 4, 5), all[4..]);

@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use super::super::image::tests::png;
+use super::super::tests::batches;
 use super::super::{open as open_set, survey};
 use super::*;
 use crate::config::{ImageKind, Images, OnError};
 use crate::data::archive::tests::tar;
-use crate::data::{Loader, LoaderOptions};
 
 /// A shard of pictures, one of `colour` beside each label.
 fn shard(first: usize, labels: &[&str]) -> Vec<u8> {
@@ -240,19 +240,7 @@ fn a_resumed_run_sees_the_same_batches() {
     // Nothing is held decoded, so that each picture is read when its batch is made.
     let disk = super::super::open::system();
     let train = super::super::open::open_parts(&disk, &given, None, 100).unwrap().train;
-    let take = |threads: usize, start_batch: u64, count: usize| {
-        let options = LoaderOptions {
-            batch: 2,
-            order_seed: 7,
-            augment: true,
-            start_batch,
-            threads,
-            drop_last: true,
-            slice: None,
-        };
-        let loader = Loader::new(train.clone(), options).unwrap();
-        loader.take(count).map(Result::unwrap).collect::<Vec<_>>()
-    };
+    let take = |threads, start_batch, count| batches(&train, 2, threads, start_batch, count);
     let all = take(1, 0, 9);
     assert_eq!(take(3, 0, 9), all);
     assert_eq!(take(2, 4, 5), all[4..]);
